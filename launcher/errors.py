@@ -1,0 +1,91 @@
+"""The errors a user can meet, and the exit code of each family.
+
+    LauncherError                 1   something of ours broke
+      UsageError                  2   the command line or the environment is wrong
+        JobFileError              2   the job file is wrong (carries every problem found, each with its place)
+        PlanError                 2   the job can't run as asked (devices, counts, space)
+      NoSuchRun                   3   no run, or several, match what was typed
+      StoreError                  4   the object store did not do what was asked
+        StoreUnreachable          4   no answer, or no answer in time
+        StoreRefused              4   credentials or permissions
+        NotFound                  4   no such object, or an empty data set
+        IntegrityError            4   an object is not what its manifest or ETag says
+        NoSpace                   4   not enough bytes or inodes on the local disk
+      BackendError                5   the back end refused the job or can't be reached
+      RunFailed                 100   the run ended FAILED
+
+Every error says what happened, where, and what to do next; the command line prints these three
+and exits with `exit_code`. Only errors outside this tree are defects, and only they show a traceback.
+"""
+
+from __future__ import annotations
+
+
+class LauncherError(Exception):
+    """Base of the tree. `where` is a place a user can open (file:line, URL, host); `hint` is what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+
+class UsageError(LauncherError):
+    """The command line or the environment is wrong."""
+
+    exit_code = 2
+
+
+class PlanError(UsageError):
+    """The job can't run as asked."""
+
+
+class NoSuchRun(LauncherError):
+    """No run, or more than one, matches the id that was typed."""
+
+    exit_code = 3
+
+
+class StoreError(LauncherError):
+    """The object store did not do what was asked."""
+
+    exit_code = 4
+
+
+class StoreUnreachable(StoreError):
+    """The store gave no answer, or none in time. Worth a retry."""
+
+
+class StoreRefused(StoreError):
+    """The store answered, and refused: credentials, permissions, no such bucket."""
+
+
+class NotFound(StoreError):
+    """No such object, or a data set without one object."""
+
+
+class IntegrityError(StoreError):
+    """Bytes differ from what the manifest or the ETag promised."""
+
+
+class NoSpace(StoreError):
+    """The local disk lacks bytes or inodes."""
+
+
+class BackendError(LauncherError):
+    """The back end refused the job or can't be reached."""
+
+    exit_code = 5
+
+
+class RunFailed(LauncherError):
+    """The run ended FAILED."""
+
+    exit_code = 100

@@ -1,0 +1,1 @@
+"""TNT and ViT in MindSpore, with the programs that one rank runs."""
