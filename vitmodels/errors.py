@@ -1,0 +1,62 @@
+"""The errors that the programs of this package raise on purpose, and the exit code of each family.
+
+    VitError                 1   something of ours broke
+      UsageError             2   the command line or the environment is wrong
+        RecipeError          2   the recipe is wrong
+          UnknownArch        2   no architecture of that name
+      DataError              1   the data set is not what training needs
+      CheckpointError        1   a checkpoint is missing or is not what its manifest says
+      ExportError            1   a model can't be written in, or read from, the wanted format
+      NotSupported           1   this device or this MindSpore can't do what was asked
+
+Programs print the message of these on stderr without a traceback and exit with `exit_code`.
+Exit code 75 ("stopped by a signal, resume me") is not an error and has no class.
+"""
+
+from __future__ import annotations
+
+EXIT_RESUME = 75
+
+
+class VitError(Exception):
+    """Base of the tree. `hint` says what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  hint: {self.hint}" if self.hint else self.what
+
+
+class UsageError(VitError):
+    """The command line or the environment is wrong."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError, ValueError):
+    """The recipe has an unknown key, a value out of range, or two values that exclude each other."""
+
+
+class UnknownArch(RecipeError):
+    """No architecture of that name."""
+
+
+class DataError(VitError):
+    """The data set is not what training needs."""
+
+
+class CheckpointError(VitError):
+    """A checkpoint is missing, torn, or belongs to another model."""
+
+
+class ExportError(VitError):
+    """A model can't be written in, or read from, the wanted format."""
+
+
+class NotSupported(VitError):
+    """This device or this MindSpore can't do what was asked."""
