@@ -1,0 +1,49 @@
+"""What a back end is: render a request (pure), send it, and later answer for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from launcher.findings import Finding
+from launcher.plan import Plan
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Handle(Frozen):
+    """What a back end needs to find a submitted run again; kept in the index of runs."""
+
+    backend: str
+    host: str = ""
+    data: dict[str, Any] = {}
+
+
+class Life(Frozen):
+    """What a back end knows of a run: `alive` is None when it can't tell from here."""
+
+    alive: bool | None
+    detail: str = ""
+
+
+class Backend(Protocol):
+    """A platform. No method reads the run's folder in the store; that is done in one place for all back ends."""
+
+    def check(self, plan: Plan) -> Sequence[Finding]:
+        """Findings on whether this back end, from this machine, can run the plan."""
+
+    def render(self, plan: Plan, attempt: int) -> str:
+        """The literal request that `submit` sends. Pure."""
+
+    def submit(self, plan: Plan, attempt: int) -> Handle:
+        """Start the node programs. Not safe to repeat. Raises BackendError, with nothing left behind."""
+
+    def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
+        """One answer per handle, with one call to the platform for all. Safe to repeat."""
+
+    def cancel(self, handle: Handle) -> None:
+        """Ask the node programs to stop, with a checkpoint. Does not wait. Safe to repeat."""

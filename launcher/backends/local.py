@@ -1,0 +1,130 @@
+"""The back end `local`: one detached node program on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from launcher.backends.base import Handle, Life
+from launcher.errors import BackendError
+from launcher.findings import Finding
+from launcher.plan import ASCEND_DEVICES, Plan
+
+
+class LocalBackend:
+    """Starts `python -m launcher.node PLAN` in a session of its own, so that it outlives the terminal."""
+
+    def check(self, plan: Plan) -> Sequence[Finding]:
+        findings = []
+        if plan.nodes != 1:
+            findings.append(
+                Finding(
+                    rule="LO001",
+                    severity="error",
+                    message=f"the back end 'local' is one machine, the job asks for {plan.nodes} nodes",
+                    where="resources.nodes",
+                    fix="set resources.nodes to 1, or choose another back end",
+                )
+            )
+        if plan.python == sys.executable and plan.recipe and not importlib.util.find_spec("mindspore"):
+            findings.append(
+                Finding(
+                    rule="LO002",
+                    severity="error",
+                    message=f"MindSpore is not installed for {plan.python}",
+                    where="local.python",
+                    fix="pip install 'ascend-launcher[train]', or set local.python to a Python that has it",
+                )
+            )
+        if plan.device in ASCEND_DEVICES:
+            findings += _check_npus(plan)
+        return findings
+
+    def render(self, plan: Plan, attempt: int) -> str:
+        return shlex.join(self._command(plan, attempt)) + "\n"
+
+    def submit(self, plan: Plan, attempt: int) -> Handle:
+        console = plan.run_dir.root / "console.log"
+        try:
+            with console.open("ab") as log:
+                node = subprocess.Popen(
+                    self._command(plan, attempt),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=plan.run_dir.root,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise BackendError(f"can't start the node program: {error}", where=str(console)) from error
+        return Handle(
+            backend="local",
+            host=socket.gethostname(),
+            data={"pid": node.pid, "started": process_identity(node.pid)},
+        )
+
+    def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
+        return [
+            Life(alive=None, detail=f"it runs on {h.host}")
+            if h.host != socket.gethostname()
+            else Life(alive=_alive(h))
+            for h in handles
+        ]
+
+    def cancel(self, handle: Handle) -> None:
+        if handle.host == socket.gethostname() and _alive(handle):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(handle.data["pid"], signal.SIGTERM)
+
+    @staticmethod
+    def _command(plan: Plan, attempt: int) -> list[str]:
+        return [
+            sys.executable,
+            "-m",
+            "launcher.node",
+            str(plan.run_dir.plan),
+            "--node",
+            "0",
+            "--attempt",
+            str(attempt),
+        ]
+
+
+def process_identity(pid: int) -> str:
+    """Boot id and start time of a process: with its pid, unique for ever. Empty when there is no such process."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return "" if fields[0] in "ZX" else f"{boot}/{fields[19]}"
+
+
+def _alive(handle: Handle) -> bool:
+    return bool(handle.data["started"]) and process_identity(handle.data["pid"]) == handle.data["started"]
+
+
+def _check_npus(plan: Plan) -> list[Finding]:
+    from launcher.devices import list_devices
+
+    found = len(list_devices(plan.device))
+    if found >= plan.devices_per_node:
+        return []
+    return [
+        Finding(
+            rule="LO003",
+            severity="error",
+            message=f"the job asks for {plan.devices_per_node} {plan.device} devices, this machine has {found}",
+            where="resources.devices_per_node",
+            fix="run it where the devices are; here, `--dry-run` shows the plan and `--rehearse` runs it on one CPU device",
+        )
+    ]

@@ -1,0 +1,85 @@
+"""Every file and object name of a run, in one place. Nothing here touches a disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+JOB = "job.yaml"
+PLAN = "plan.json"
+RECORD = "record.json"
+STATE = "state.json"
+MANIFEST = "MANIFEST.json"
+LATEST = "checkpoints/LATEST"
+CANCEL = "cancel.json"
+CATALOGUE = ".runs/"
+"""Under `output.url`: one small object per run, so that one listing finds all runs of a store."""
+
+
+def node_status_key(node: int) -> str:
+    return f"status/node-{node}.json"
+
+
+def home(env: Mapping[str, str] = os.environ) -> Path:
+    """`$LAUNCHER_HOME`, else `ascend-launcher` under the user's data folder."""
+    if value := env.get("LAUNCHER_HOME"):
+        return Path(value).expanduser().absolute()
+    data = env.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(data).expanduser().absolute() / "ascend-launcher"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The local directory of one run on one machine: `$LAUNCHER_RUN_DIR` of its ranks."""
+
+    root: Path
+
+    @property
+    def plan(self) -> Path:
+        return self.root / PLAN
+
+    @property
+    def recipe(self) -> Path:
+        return self.root / "recipe.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def progress(self) -> Path:
+        return self.root / "progress"
+
+    def progress_of(self, rank: int) -> Path:
+        return self.progress / f"rank-{rank}.jsonl"
+
+    @property
+    def work(self) -> Path:
+        """Current directory of the ranks: what a library drops there stays out of the user's way."""
+        return self.root / "work"
+
+    @property
+    def rank_table(self) -> Path:
+        return self.root / "rank_table.json"
+
+    @property
+    def state(self) -> Path:
+        return self.root / STATE
+
+    @property
+    def cancel(self) -> Path:
+        return self.root / CANCEL
+
+    def node_status(self, node: int) -> Path:
+        return self.root / node_status_key(node)
+
+    def logs(self, attempt: int, node: int) -> Path:
+        return self.root / "logs" / f"attempt-{attempt}" / f"node-{node}"
+
+    def rank_log(self, attempt: int, node: int, rank: int) -> Path:
+        return self.logs(attempt, node) / f"rank-{rank}.log"
+
+    def node_log(self, attempt: int, node: int) -> Path:
+        return self.logs(attempt, node) / "node.log"

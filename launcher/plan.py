@@ -1,0 +1,314 @@
+"""From a job and its recipe to the plan: ranks, environment, programs, paths and arithmetic, before anything happens.
+
+Making a plan is pure. The same plan is printed by `--dry-run`, stored with the run, and executed by `launcher.node`.
+What only the machine of a run can know stands as a placeholder in braces: `{data}` (staged data set),
+`{sched_port}` (a free port), `{threads}` (cores per rank).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from launcher.paths import RunDir, home
+from launcher.spec import JobSpec, RetrySpec, StoreOptions, WatchSpec
+from vitmodels import archs
+from vitmodels import config as recipes
+from vitmodels.config import Recipe
+
+ASCEND_DEVICES = ("ascend910", "ascend910b", "atlas-a3")
+HCCL_CONNECT_TIMEOUT_S = (
+    1800  # ranks start apart: staging, compile. HCCL's own 120 s is the most frequent failure.
+)
+TOPOLOGY_TIMEOUT_S = 600
+COLLECTIVE_TIMEOUT_S = 1800
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoreAddress(Frozen):
+    """Where a store is and how to reach it. Never a credential."""
+
+    url: str
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    ca_bundle: str | None = None
+    addressing: str = "auto"
+
+
+class Rank(Frozen):
+    """One process on one device. `env` holds what differs between ranks."""
+
+    rank: int
+    node: int
+    local_rank: int
+    env: dict[str, str]
+
+
+class Step(Frozen):
+    """One program, started on all ranks or on rank 0 only. A step begins when the one before ended with 0."""
+
+    name: str
+    argv: tuple[str, ...]
+    ranks: Literal["all", "first"] = "all"
+
+
+class Arithmetic(Frozen):
+    """What the recipe means in numbers on this many ranks. Steps are known when the number of images is."""
+
+    world_size: int
+    batch_per_rank: int
+    global_batch: int
+    epochs: int
+    learning_rate: float
+    parameters: int
+    checkpoint_bytes: int
+    keep_checkpoints: int
+    train_images: int | None
+    steps_per_epoch: int | None
+    steps: int | None
+
+
+class Plan(Frozen):
+    """All that a node program needs to know."""
+
+    format: int = 1
+    run_id: str
+    name: str
+    task: str
+    backend: str
+    device: str
+    nodes: int
+    devices_per_node: int
+    python: str
+    store: StoreAddress
+    data: StoreAddress | None
+    checkpoint: StoreAddress | None
+    cache_dir: str
+    work_dir: str
+    stage_workers: int
+    stage_timeout_s: int
+    upload_every_s: int
+    upload_patience_s: int
+    time_limit_s: int | None
+    recipe: dict[str, Any]
+    arithmetic: Arithmetic | None
+    env: dict[str, str]
+    ranks: tuple[Rank, ...]
+    steps: tuple[Step, ...]
+    retry: RetrySpec
+    watch: WatchSpec
+    rehearsal: bool = False
+    notes: tuple[str, ...] = Field((), description="What was changed on the way to this plan, in words.")
+
+    @property
+    def run_dir(self) -> RunDir:
+        return RunDir(Path(self.work_dir) / self.run_id)
+
+    @property
+    def world_size(self) -> int:
+        return self.nodes * self.devices_per_node
+
+    def ranks_of(self, node: int) -> tuple[Rank, ...]:
+        return tuple(rank for rank in self.ranks if rank.node == node)
+
+
+def make_plan(
+    spec: JobSpec,
+    recipe: Recipe | None,
+    *,
+    run_id: str,
+    env: Mapping[str, str],
+    cwd: Path,
+    rehearsal: bool = False,
+    notes: tuple[str, ...] = (),
+) -> Plan:
+    """Pure: the same arguments give the same plan. `env` and `cwd` are those of the person who submits."""
+    base = home(env)
+    work_dir = _local(spec.output.work_dir, cwd) or base / "work"
+    run_dir = RunDir(work_dir / run_id)
+    python = spec.local.python or sys.executable
+    output = _address(spec.output, spec.output.url, cwd)
+    return Plan(
+        run_id=run_id,
+        name=spec.name,
+        task=spec.task,
+        backend=spec.resources.backend,
+        device=spec.resources.device,
+        nodes=spec.resources.nodes,
+        devices_per_node=spec.resources.devices_per_node,
+        python=python,
+        store=output.model_copy(update={"url": f"{output.url.rstrip('/')}/{run_id}"}),
+        data=_address(spec.data, spec.data.url, cwd) if spec.data.url else None,
+        checkpoint=_address(spec.output, spec.model.checkpoint, cwd) if spec.model.checkpoint else None,
+        cache_dir=str(_local(spec.data.cache_dir, cwd) or base / "cache"),
+        work_dir=str(work_dir),
+        stage_workers=spec.data.workers,
+        stage_timeout_s=spec.data.timeout,
+        upload_every_s=spec.output.upload_every or (2 if output.url.startswith("file:") else 15),
+        upload_patience_s=spec.output.upload_patience,
+        time_limit_s=spec.resources.time_limit,
+        recipe=recipe.json_dict() if recipe else dict(spec.model.set),
+        arithmetic=arithmetic(spec, recipe) if recipe else None,
+        env=common_env(spec, run_id, run_dir),
+        ranks=tuple(
+            Rank(
+                rank=r,
+                node=r // spec.resources.devices_per_node,
+                local_rank=r % spec.resources.devices_per_node,
+                env=rank_env(spec, r, run_dir),
+            )
+            for r in range(spec.resources.nodes * spec.resources.devices_per_node)
+        ),
+        steps=program_steps(spec, recipe, python, run_dir),
+        retry=spec.retry,
+        watch=spec.watch,
+        rehearsal=rehearsal,
+        notes=notes,
+    )
+
+
+def common_env(spec: JobSpec, run_id: str, run_dir: RunDir) -> dict[str, str]:
+    """Environment that all ranks share; the user's `env` wins over ours."""
+    env = {
+        "LAUNCHER_RUN_DIR": str(run_dir.root),
+        "LAUNCHER_RUN_ID": run_id,
+        "RANK_SIZE": str(spec.resources.nodes * spec.resources.devices_per_node),
+        "OMP_NUM_THREADS": "{threads}",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "GLOG_v": "3",
+    }
+    if spec.resources.device in ASCEND_DEVICES:
+        env |= {
+            "RANK_TABLE_FILE": str(run_dir.rank_table),
+            "HCCL_CONNECT_TIMEOUT": str(HCCL_CONNECT_TIMEOUT_S),
+            "JOB_ID": run_id,
+        }
+    elif spec.resources.nodes * spec.resources.devices_per_node > 1:
+        env |= {
+            "MS_WORKER_NUM": env["RANK_SIZE"],
+            "MS_SCHED_HOST": "127.0.0.1",
+            "MS_SCHED_PORT": "{sched_port}",
+            "MS_TOPO_TIMEOUT": str(TOPOLOGY_TIMEOUT_S),
+            "MS_NODE_TIMEOUT": str(COLLECTIVE_TIMEOUT_S),
+            "MS_CPU_COMM_OP_TIMEOUT": str(COLLECTIVE_TIMEOUT_S),
+        }
+    return env | dict(spec.env)
+
+
+def rank_env(spec: JobSpec, rank: int, run_dir: RunDir) -> dict[str, str]:
+    """Environment of one rank. DEVICE_ID is the logical index on its machine, never the physical id of the rank table."""
+    local_rank = str(rank % spec.resources.devices_per_node)
+    env = {"RANK_ID": str(rank), "DEVICE_ID": local_rank}
+    if spec.resources.device in ASCEND_DEVICES:
+        env |= {
+            "ASCEND_DEVICE_ID": local_rank,
+            "ASCEND_PROCESS_LOG_PATH": str(run_dir.root / "ascend" / f"rank-{rank}"),
+        }
+    elif spec.resources.nodes * spec.resources.devices_per_node > 1:
+        env |= {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)}
+    return env
+
+
+def program_steps(spec: JobSpec, recipe: Recipe | None, python: str, run_dir: RunDir) -> tuple[Step, ...]:
+    """The programs of the task, in order."""
+    if spec.program is not None:
+        return (Step(name=spec.task, argv=spec.program),)
+    assert recipe is not None, "specfile gives a recipe to every job without a program"
+
+    def program(name: str, *extra: str) -> tuple[str, ...]:
+        device = "cpu" if spec.resources.device == "cpu" else "ascend"
+        return (
+            python,
+            "-m",
+            f"vitmodels.{name}",
+            "--config",
+            str(run_dir.recipe),
+            "--run-dir",
+            str(run_dir.root),
+            "--device",
+            device,
+            *extra,
+        )
+
+    evaluate = Step(name="eval", argv=program("evaluate", "--data", "{data}", "--checkpoint", "latest"))
+    formats = spec.after.export or (("MINDIR",) if spec.task in ("export", "infer") else ())
+    export = Step(
+        name="export",
+        argv=program("export", "--checkpoint", "latest", "--format", ",".join(formats)),
+        ranks="first",
+    )
+    exported = [
+        Step(
+            name=f"eval-{name.lower()}",
+            argv=program(
+                "evaluate",
+                "--data",
+                "{data}",
+                "--exported",
+                str(run_dir.root / "export" / f"{recipe.arch}.{name.lower()}"),
+            ),
+            ranks="first",
+        )
+        for name in formats
+        if name == "MINDIR" and spec.data.url
+    ]
+    exports = [export, *exported] if formats else []
+    if spec.task == "train":
+        after = [evaluate] if spec.after.eval else []
+        return (Step(name="train", argv=program("train", "--data", "{data}")), *after, *exports)
+    if spec.task == "eval":
+        return (evaluate,)
+    return tuple(exports)
+
+
+def arithmetic(spec: JobSpec, recipe: Recipe) -> Arithmetic:
+    """Batches, steps, learning rate and bytes of a recipe on the job's ranks."""
+    world_size = spec.resources.nodes * spec.resources.devices_per_node
+    images = spec.data.train_images
+    per_epoch = recipes.steps_per_epoch(images, recipe.batch_size, world_size) if images else None
+    parameters = archs.parameter_count(archs.ARCHS[archs.resolve_arch(recipe.arch)], recipe.num_classes)
+    copies = 1 + {"momentum": 1}.get(recipe.optimizer, 2) + (1 if recipe.ema else 0)
+    return Arithmetic(
+        world_size=world_size,
+        batch_per_rank=recipe.batch_size,
+        global_batch=recipe.batch_size * world_size,
+        epochs=recipe.epochs,
+        learning_rate=recipes.scaled_lr(recipe, world_size),
+        parameters=parameters,
+        checkpoint_bytes=parameters * 4 * copies,
+        keep_checkpoints=recipe.keep_checkpoint_max,
+        train_images=images,
+        steps_per_epoch=per_epoch,
+        steps=per_epoch * recipe.epochs if per_epoch else None,
+    )
+
+
+def absolute_url(url: str, cwd: Path) -> str:
+    """A URL as it is; a path, relative to `cwd`, as a file:// URL."""
+    if "://" in url:
+        return url
+    return (cwd / Path(url).expanduser()).resolve().as_uri()
+
+
+def _address(options: StoreOptions, url: str, cwd: Path) -> StoreAddress:
+    return StoreAddress(
+        url=absolute_url(url, cwd),
+        endpoint=options.endpoint,
+        region=options.region,
+        profile=options.profile,
+        ca_bundle=options.ca_bundle,
+        addressing=options.addressing,
+    )
+
+
+def _local(path: str | None, cwd: Path) -> Path | None:
+    return (cwd / Path(path).expanduser()).resolve() if path else None
