@@ -20,7 +20,7 @@ def initial_value(name: str, shape: tuple[int, ...], family: str, patch_fan_in: 
     LayerNorm: one and zero. Other biases: zero.
     """
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    if name.endswith("_embed.proj.weight") or name.endswith("_embed.proj.bias"):
+    if name.endswith(("_embed.proj.weight", "_embed.proj.bias")):
         bound = patch_fan_in**-0.5
         return rng.uniform(-bound, bound, shape).astype(np.float32)
     if name == "cls_token" and family == "vit":

@@ -6,6 +6,8 @@ the convolution sees one patch at a time, and the projection from pixels to a pa
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
@@ -28,12 +30,14 @@ class Block(nn.Cell):
         super().__init__()
         inner, dim, eps = config.inner_dim, config.dim, config.norm_eps
         patches, pixels = config.patches, config.pixels
-        rates = {"qkv_bias": config.qkv_bias, "fused": False, "drop": drop, "attn_drop": attn_drop}
+        attention = partial(
+            Attention, layout=layout, qkv_bias=config.qkv_bias, fused=False, drop=drop, attn_drop=attn_drop
+        )
         self.flat = (-1, pixels * inner)
         self.patch_tokens = (-1, patches, dim)
         self.rows = (-1, dim)
         self.norm_in = LayerNorm(inner, eps)
-        self.attn_in = Attention(inner, config.inner_heads, pixels, layout, sequences=patches, **rates)
+        self.attn_in = attention(inner, config.inner_heads, pixels, sequences=patches)
         self.drop_path_in1 = DropPath(drop_path, layout, sequences=patches)
         self.norm_mlp_in = LayerNorm(inner, eps)
         self.mlp_in = Mlp(inner, 4 * inner, patches * pixels, drop, layout)
@@ -43,7 +47,7 @@ class Block(nn.Cell):
         self.norm2_proj = LayerNorm(dim, eps)
         self.prepend_zeros = PrependZeros()
         self.norm_out = LayerNorm(dim, eps)
-        self.attn_out = Attention(dim, config.heads, patches + 1, layout, **rates)
+        self.attn_out = attention(dim, config.heads, patches + 1)
         self.drop_path1 = DropPath(drop_path, layout)
         self.norm_mlp = LayerNorm(dim, eps)
         self.mlp = Mlp(dim, config.mlp_ratio * dim, patches + 1, drop, layout)
