@@ -1,0 +1,285 @@
+"""One kernel lock per device of this machine, and a queue in front of them.
+
+A lock is a `flock` on a file in `lock_dir`, so the kernel frees it when its holder is gone, however that
+happened. Waiting runs hold a ticket, which is a locked file too: a waiter that was killed leaves the queue
+by itself. Runs whose devices overlap start in the order in which they arrived. All devices of a run are
+taken at once or not at all, so two runs can't wait for each other.
+
+The folder must lie on a local disk, and is shared by all users of the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from launcher.errors import PlanError, UsageError
+
+POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds a device, as the holder wrote it down. For messages only: the lock itself is the kernel's."""
+
+    pid: int
+    label: str
+    since: float
+
+    def __str__(self) -> str:
+        name = f"{self.label} (pid {self.pid})" if self.label else f"pid {self.pid}"
+        return f"{name} since {time.strftime('%H:%M:%S', time.localtime(self.since))}"
+
+
+@dataclass(slots=True)
+class HeldDevices:
+    """Devices that belong to this process until `release`, the end of the `with` block, or its death.
+
+    Pass `fds` to the ranks (`pass_fds=`) and a device stays taken for as long as one of them lives,
+    even when this process was killed.
+    """
+
+    ids: tuple[int, ...]
+    _fds: dict[int, int] = field(repr=False)
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """Descriptors of the locks, in the order of `ids`."""
+        return tuple(self._fds[k] for k in self.ids if k in self._fds)
+
+    def release(self) -> None:
+        """Give the devices back. Safe to repeat."""
+        while self._fds:
+            _, fd = self._fds.popitem()
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, 0)
+            os.close(fd)
+
+    def __enter__(self) -> HeldDevices:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class DeviceLocks:
+    """The locks of this machine. `label` tells other users who holds a device: the run id."""
+
+    def __init__(self, lock_dir: Path | None = None, *, label: str = "") -> None:
+        self.folder = lock_dir or default_lock_dir()
+        self.label = label
+
+    def acquire(
+        self,
+        ids: Sequence[int],
+        wait: bool = True,
+        timeout_s: float | None = None,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> HeldDevices:
+        """Take exactly these devices. See `acquire_any`."""
+        return self.acquire_any([ids], wait, timeout_s, on_wait)
+
+    def acquire_any(
+        self,
+        choices: Sequence[Sequence[int]],
+        wait: bool = True,
+        timeout_s: float | None = None,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> HeldDevices:
+        """Take the first of these sets of devices that is free, waiting in the queue when none is.
+
+        Blocks for at most `timeout_s` (None: for ever). `on_wait` gets a sentence whenever what is waited for
+        changes. Raises PlanError when nothing became free in time, or at once when `wait` is false.
+        """
+        if not choices or any(not ids or len(set(ids)) != len(ids) or min(ids) < 0 for ids in choices):
+            raise UsageError(f"not a set of devices: {list(choices)!r}")
+        self._prepare()
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        said = ""
+        with self._ticket(choices) as ticket:
+            while True:
+                held, reason = self._attempt(choices, ticket)
+                if held is not None:
+                    return held
+                late = deadline is not None and time.monotonic() >= deadline
+                if late or not wait:
+                    raise _busy(reason, waited_s=timeout_s if wait else None)
+                if on_wait is not None and reason != said:
+                    on_wait(reason)
+                    said = reason
+                time.sleep(POLL_S)
+
+    def owners(self) -> dict[int, Owner | None]:
+        """Devices that are taken now, with their holder where it could be read. Never blocks for long."""
+        found: dict[int, Owner | None] = {}
+        for path in sorted(self.folder.glob("device-*.lock")):
+            number = path.name.removeprefix("device-").removesuffix(".lock")
+            if not number.isdecimal():
+                continue
+            try:
+                fd = _open(path)
+            except OSError:
+                continue
+            try:
+                # A shared lock is refused only while somebody holds the device.
+                if not _locked(fd, fcntl.LOCK_SH):
+                    found[int(number)] = _owner(fd)
+            finally:
+                os.close(fd)
+        return dict(sorted(found.items()))
+
+    def _prepare(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(PermissionError):
+                self.folder.chmod(0o1777)  # every user of the machine takes part
+        except OSError as error:
+            hint = "Set LAUNCHER_LOCK_DIR to a folder on a local disk."
+            what = f"no lock folder: {error.strerror}"
+            raise UsageError(what, where=str(self.folder), hint=hint) from None
+
+    @contextlib.contextmanager
+    def _turnstile(self) -> Iterator[None]:
+        """Only one process looks at the queue at a time; held for microseconds."""
+        fd = _open(self.folder / "queue.lock", create=True)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def _ticket(self, choices: Sequence[Sequence[int]]) -> Iterator[Path]:
+        with self._turnstile():
+            numbers = [int(path.stem) for path in self._tickets()]
+            path = self.folder / f"{max(numbers, default=0) + 1:012d}.ticket"
+            fd = _open(path, create=True)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            wanted = sorted({k for ids in choices for k in ids})
+            os.write(fd, json.dumps({"ids": wanted, **self._myself()}).encode())
+        try:
+            yield path
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            os.close(fd)
+
+    def _tickets(self) -> list[Path]:
+        """In order of arrival."""
+        return sorted(path for path in self.folder.glob("*.ticket") if path.stem.isdecimal())
+
+    def _attempt(self, choices: Sequence[Sequence[int]], ticket: Path) -> tuple[HeldDevices | None, str]:
+        with self._turnstile():
+            mine = {k for ids in choices for k in ids}
+            ahead = [owner for path in self._tickets() if path < ticket and (owner := _waiting(path, mine))]
+            if ahead:
+                count = "1 run is" if len(ahead) == 1 else f"{len(ahead)} runs are"
+                return None, f"{count} ahead in the queue, first {ahead[0]}"
+            reason = ""
+            for ids in choices:
+                held, why = self._take(ids)
+                if held is not None:
+                    return held, ""
+                reason = reason or why
+            return None, reason
+
+    def _take(self, ids: Sequence[int]) -> tuple[HeldDevices | None, str]:
+        fds: dict[int, int] = {}
+        held = HeldDevices(tuple(ids), fds)
+        for k in sorted(ids):
+            fd = _open(self.folder / f"device-{k}.lock", create=True)
+            if not _locked(fd, fcntl.LOCK_EX):
+                owner = _owner(fd)
+                os.close(fd)
+                held.release()
+                return None, f"device {k} is held by {owner or 'another process'}"
+            fds[k] = fd
+        for fd in fds.values():
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(self._myself()).encode(), 0)
+        return held, ""
+
+    def _myself(self) -> dict[str, object]:
+        return {"pid": os.getpid(), "label": self.label, "since": time.time(), "host": socket.gethostname()}
+
+
+def default_lock_dir() -> Path:
+    """$LAUNCHER_LOCK_DIR, or a folder in the machine's temporary directory that all users share."""
+    named = os.environ.get("LAUNCHER_LOCK_DIR")
+    return Path(named) if named else Path(tempfile.gettempdir()) / "ascend-launcher-devices"
+
+
+def _busy(reason: str, *, waited_s: float | None) -> PlanError:
+    waited = f" (waited {waited_s:g} s)" if waited_s else ""
+    return PlanError(
+        f"{reason}{waited}", hint="Wait for it, choose other devices, or `launcher status` to see the run."
+    )
+
+
+def _open(path: Path, *, create: bool = False) -> int:
+    """Open for reading and writing, creating it writable for every user. Never follows a symbolic link."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        # First without O_CREAT: in a sticky folder the kernel refuses it for another user's file.
+        return os.open(path, flags)
+    except FileNotFoundError:
+        if not create:
+            raise
+    fd = os.open(path, flags | os.O_CREAT, 0o666)
+    with contextlib.suppress(PermissionError):
+        os.fchmod(fd, 0o666)  # whatever the umask
+    return fd
+
+
+def _locked(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _waiting(path: Path, wanted: set[int]) -> str:
+    """Who waits with this ticket for one of these devices; empty when nobody does. Sweeps dead tickets."""
+    try:
+        fd = _open(path)
+    except OSError:
+        return ""
+    try:
+        if _locked(fd, fcntl.LOCK_EX):
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return ""
+        values = _json(fd)
+        ids = values.get("ids")
+        overlaps = not isinstance(ids, list) or not wanted.isdisjoint(ids)
+        return str(_owner(fd) or "another process") if overlaps else ""
+    finally:
+        os.close(fd)
+
+
+def _owner(fd: int) -> Owner | None:
+    values = _json(fd)
+    pid, label, since = values.get("pid"), values.get("label", ""), values.get("since")
+    if isinstance(pid, int) and isinstance(since, int | float):
+        return Owner(pid, str(label), float(since))
+    return None
+
+
+def _json(fd: int) -> dict[str, object]:
+    try:
+        values = json.loads(os.pread(fd, 1 << 16, 0))
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
