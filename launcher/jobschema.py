@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
@@ -54,11 +55,24 @@ class _Generator(GenerateJsonSchema):
         return {**inner, **_TEXT_FORMS.get(schema["function"]["function"], {})}
 
 
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+
+
+def _bounds(schema: Any) -> Any:
+    """Limits under their JSON Schema names; pydantic leaves its own when a validator stands before them."""
+    if isinstance(schema, list):
+        return [_bounds(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    number = schema.get("type") in ("integer", "number")
+    return {_BOUNDS.get(key, key) if number else key: _bounds(value) for key, value in schema.items()}
+
+
 class ModelSchema:
     """The schema of one pydantic model, with its references resolved on the way down a path."""
 
     def __init__(self, model: type[BaseModel]) -> None:
-        self.root: Schema = model.model_json_schema(schema_generator=_Generator)
+        self.root: Schema = _bounds(model.model_json_schema(schema_generator=_Generator))
 
     def resolve(self, schema: Schema) -> Schema:
         """Follow `$ref` and drop the `null` of an optional value; keywords beside a `$ref` win."""
@@ -124,12 +138,12 @@ class ModelSchema:
         item = self.words(first[0]) or "values"
         item = item.removeprefix("a ")
         least, most = schema.get("minItems", 0), schema.get("maxItems")
-        count = str(least) if least == most else f"at least {least}" if least else ""
+        count = f"{least} " if least == most else ""
+        more = f", at least {least}" if least and least != most else ""
         if item == "text":
-            return f"a list of {count} texts".replace("  ", " ")
-        plural = item.replace("number", "numbers", 1) if "number" in item else item
-        each = plural if "numbers" in plural else f"values, each {plural}"
-        return f"a list of {count} {each}".replace("  ", " ")
+            return f"a list of {count}texts{more}"
+        each = item.replace("number", "numbers", 1) if "number" in item else f"values, each {item}"
+        return f"a list of {count}{each}{more}"
 
 
 def _text_words(schema: Schema) -> str:
@@ -151,3 +165,51 @@ def _range(schema: Schema) -> str:
 
 def _exact(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def job_schema() -> dict[str, Any]:
+    """The published schema of job files. Recipe keys below `model.set` are known, except for a program of one's own."""
+    from launcher.spec import JobSpec
+    from vitmodels.config import known_keys
+
+    schema = _published(ModelSchema(JobSpec).root)
+    recipe = recipe_schema()
+    schema["$defs"]["ModelSpec"]["properties"]["set"]["properties"] = recipe["properties"]
+    only_known = {"properties": {"set": {"propertyNames": {"enum": known_keys()}}}}
+    schema |= {"if": {"required": ["program"]}, "else": {"properties": {"model": only_known}}}
+    return {"$schema": DIALECT, **schema, "title": "Job file of ascend-launcher"}
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The published schema of recipe files, with the other README's names for keys."""
+    from vitmodels.config import ALIASES, Recipe, known_keys
+
+    schema = _published(ModelSchema(Recipe).root)
+    own = dict(schema["properties"])
+    for key in known_keys():
+        if key not in own:
+            ours = ALIASES.get(key)
+            schema["properties"][key] = (
+                {"description": f"the vit_base README's name for {ours}"} if ours else {}
+            )
+    return {"$schema": DIALECT, **schema, "title": "Recipe of ascend-launcher"}
+
+
+def text(schema: Schema) -> str:
+    """A schema as the text of a file."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _published(schema: Any, *, names: bool = False) -> Any:
+    """The schema without internal keywords and generated titles. `names`: the keys are names, not keywords."""
+    if isinstance(schema, list):
+        return [_published(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value
+        if key in ("default", "examples")
+        else _published(value, names=key in ("properties", "$defs"))
+        for key, value in schema.items()
+        if names or key not in (EXPECTED, "title")
+    }

@@ -6,6 +6,7 @@ Each source becomes a tree like the job file's own; `merge` lays one over the ot
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -65,8 +66,10 @@ Locate = Callable[[tuple[str, ...]], tuple[str, ...]]
 def defaults_path(env: Mapping[str, str]) -> Path:
     """`$LAUNCHER_HOME/defaults.yaml`, else `~/.config/ascend-launcher/defaults.yaml`. It need not exist."""
     if env.get(HOME_VARIABLE):
-        return Path(env[HOME_VARIABLE]) / "defaults.yaml"
-    config = Path(env["XDG_CONFIG_HOME"]) if env.get("XDG_CONFIG_HOME") else Path.home() / ".config"
+        return Path(env[HOME_VARIABLE]).expanduser() / "defaults.yaml"
+    config = Path(env.get("XDG_CONFIG_HOME") or "~/.config")
+    if config.parts[0] == "~":
+        config = Path(env.get("HOME") or os.path.expanduser("~"), *config.parts[1:])  # noqa: PTH111 - never raises
     return config / "ascend-launcher" / "defaults.yaml"
 
 

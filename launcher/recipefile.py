@@ -81,7 +81,7 @@ def _base(
     if path is None:
         near = nearest(Path(named.text).name, installed())
         hint = f"did you mean {near}? " if near else f"installed recipes: {listing(installed(), 'and')}. "
-        hint += f"Looked in the current directory, in {job_dir} and among the installed recipes"
+        hint += "Looked in the current directory, beside the job file and among the installed recipes"
         problem = Problem.at(
             named.place, f"there is no recipe file '{named.text}'", path="model.config", hint=hint
         )

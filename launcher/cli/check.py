@@ -1,0 +1,137 @@
+"""`launcher check`: is a job file right, and what does it mean in numbers?"""
+
+from __future__ import annotations
+
+import argparse
+import typing
+
+if typing.TYPE_CHECKING:
+    from launcher.findings import Finding
+    from launcher.plan import Plan
+    from launcher.specfile import LoadedJob
+
+HELP = "check job files: every mistake with its place, and the arithmetic of the run"
+
+SET_HELP = (
+    "override one value, for example resources.nodes=2; VALUE is YAML. A recipe key that is no key of the job file "
+    "may stand alone: epochs=3 is model.set.epochs=3. May be repeated"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="job file")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE", help=SET_HELP
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document for tools")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when all files are right, 2 when one is not."""
+    import json
+    import sys
+
+    reports = [_check(file, args.overrides) for file in args.files]
+    if args.json:
+        sys.stdout.write(json.dumps({"files": [_as_json(r) for r in reports]}, indent=2) + "\n")
+    else:
+        sys.stdout.write("\n".join(_as_text(report) for report in reports) + "\n")
+    return 0 if all(report.ok for report in reports) else 2
+
+
+class _Report(typing.NamedTuple):
+    file: str
+    error: typing.Any = None  # JobFileError
+    job: LoadedJob | None = None
+    plan: Plan | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None and not any(f.severity == "error" for f in self.findings)
+
+
+def _check(file: str, overrides: typing.Sequence[str]) -> _Report:
+    import os
+    from pathlib import Path
+
+    from launcher.plan import make_plan
+    from launcher.problems import JobFileError
+    from launcher.specfile import load_job
+
+    try:
+        job = load_job(file, overrides=overrides)
+    except JobFileError as error:
+        return _Report(file, error)
+    run_id = f"{job.spec.name}-00000000-000000-0000"
+    plan = make_plan(job.spec, job.recipe, run_id=run_id, env=os.environ, cwd=Path.cwd(), notes=job.notes)
+    return _Report(file, None, job, plan, tuple(_findings(plan)))
+
+
+def _findings(plan: Plan) -> list[Finding]:
+    from launcher.ranktable import check_devices_per_node
+
+    finding = check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes)
+    return [] if finding is None else [finding]
+
+
+def _as_text(report: _Report) -> str:
+    if report.error is not None:
+        return str(report.error)
+    if report.plan is None:
+        return f"{report.file}: nothing to check"
+    lines = [f"{report.file}: {'ok' if report.ok else 'can not run'}", *_numbers(report.plan)]
+    lines += [f"  note: {note}" for note in report.plan.notes]
+    lines += [f"  {line}" for finding in report.findings for line in str(finding).splitlines()]
+    return "\n".join(lines)
+
+
+def _numbers(plan: Plan) -> list[str]:
+    """The arithmetic in a few lines for people."""
+    from launcher.units import show_bytes
+
+    ranks = f"{plan.world_size} rank{'s' if plan.world_size > 1 else ''}"
+    rows = [
+        (
+            "job",
+            f"{plan.task}, {ranks} on {plan.nodes} × {plan.devices_per_node} {plan.device} ({plan.backend})",
+        )
+    ]
+    numbers = plan.arithmetic
+    if numbers is not None:
+        checkpoint = show_bytes(numbers.checkpoint_bytes)
+        rows += [
+            ("model", f"{plan.recipe['arch']}, {numbers.parameters:,} parameters"),
+            ("batch", f"{numbers.batch_per_rank} per rank, {numbers.global_batch} in all"),
+            ("rate", f"peak learning rate {numbers.learning_rate:.6g}"),
+            ("length", f"{numbers.epochs} epochs{_steps(plan)}"),
+            ("disk", f"{checkpoint} per checkpoint, {numbers.keep_checkpoints} kept"),
+        ]
+    return [f"  {name:<7} {text}" for name, text in rows]
+
+
+def _steps(plan: Plan) -> str:
+    numbers = plan.arithmetic
+    if numbers is None or numbers.steps_per_epoch is None:
+        return "; steps are known after staging, or with data.train_images"
+    return f" × {numbers.steps_per_epoch:,} steps = {numbers.steps_per_epoch * numbers.epochs:,} steps on every rank"
+
+
+def _as_json(report: _Report) -> dict[str, object]:
+    if report.error is not None:
+        return {
+            "file": report.file,
+            "findings": [],
+            "arithmetic": None,
+            "notes": [],
+            **report.error.to_json(),
+        }
+    plan = report.plan
+    return {
+        "file": report.file,
+        "ok": report.ok,
+        "problems": [],
+        "findings": [finding.to_dict() for finding in report.findings],
+        "arithmetic": plan.arithmetic.model_dump(mode="json") if plan and plan.arithmetic else None,
+        "notes": list(plan.notes) if plan else [],
+    }
