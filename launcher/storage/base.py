@@ -1,0 +1,105 @@
+"""What an object store can do, whatever is behind it.
+
+A store is rooted at a URL; every key is relative to that root. Keys follow the rules of `keys.py`.
+All stores agree on these points, and a test runs the same operations over each of them:
+
+- an object is complete or absent, never half written;
+- `list` streams in the order of the keys' UTF-8 bytes;
+- `read` beyond the end gives no bytes rather than an error.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+_MD5_ETAG = re.compile(r"[0-9a-f]{32}")
+
+OnBytes = Callable[[int], None]
+"""Called with the number of bytes that arrived; a negative number takes back what has to come again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object. `etag` carries no quotes and is empty where a store has none; `mtime` is in Unix seconds."""
+
+    key: str
+    size: int
+    etag: str = ""
+    mtime: float = 0.0
+
+    @property
+    def md5(self) -> str | None:
+        """The ETag where it has the form of an MD5: one PUT, no multipart. Encryption by KMS breaks this."""
+        return self.etag if _MD5_ETAG.fullmatch(self.etag) else None
+
+
+class Pace:
+    """How fast a caller lets a store go: `stop` ends every wait, `busy` hears of each 429 and 503."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+
+    def busy(self) -> None:
+        """A store asked for fewer requests."""
+
+
+class ObjectStore(Protocol):
+    """Objects below one URL. Methods block, may be called from several threads, and raise only StoreError.
+
+    A transient failure is retried inside for as long as the store was told to be patient.
+    """
+
+    @property
+    def url(self) -> str:
+        """The root, without a trailing slash and without anything secret."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Objects whose key starts with `prefix` (text, not a folder), in order, one page in memory at a time."""
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """The object's facts, or None when there is none."""
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """At most `length` bytes from `start`. Raises NotFound."""
+
+    def get_file(
+        self,
+        key: str,
+        path: Path,
+        expect: ObjectInfo | None = None,
+        *,
+        sha256: str | None = None,
+        fsync: bool = True,
+        on_bytes: OnBytes | None = None,
+        pace: Pace | None = None,
+    ) -> ObjectInfo:
+        """Download under a part name, verify, rename to `path`, whose folder must exist.
+
+        With `expect`, size and ETag must still be those; with `sha256`, the content must match. The MD5 is
+        checked wherever the ETag is one. Raises IntegrityError, NotFound, NoSpace; `path` is then as it was.
+        """
+
+    def put(self, key: str, data: bytes) -> ObjectInfo:
+        """Create or replace an object. Safe to repeat."""
+
+    def put_file(
+        self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
+    ) -> ObjectInfo:
+        """Upload a file, or the first `length` bytes of one that is still growing. Safe to repeat.
+
+        Raises IntegrityError when the file changes meanwhile or the store holds something else afterwards.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+
+    def join(self, key: str) -> str:
+        """The URL of a key."""
+
+    def substore(self, prefix: str) -> ObjectStore:
+        """A store rooted at a folder of this one, sharing its connections."""

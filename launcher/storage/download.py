@@ -1,0 +1,191 @@
+"""One object into one file: part name, resume, verify, rename. Shared by every store.
+
+A store gives `open_body(start)`; this module owns the loop around the request *and* its body, since a stream
+that breaks half-way is retried by no client library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import IntegrityError, NoSpace, StoreError, StoreUnreachable
+from launcher.storage.base import ObjectInfo, OnBytes, Pace
+from launcher.storage.localfs import CHUNK_BYTES, fsync_folder, mapped, open_part, os_error, write_all
+from launcher.storage.retry import Retrying, RetryPolicy
+
+RESUME_BYTES = 4 << 20
+"""A part smaller than this is simply fetched again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An open download: facts about the whole object, its bytes from the asked start, and its MD5 if known."""
+
+    info: ObjectInfo
+    chunks: Iterator[bytes]
+    md5: str | None = None
+
+
+OpenBody = Callable[[int], AbstractContextManager[Body]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the caller knows about the object in advance."""
+
+    where: str
+    expect: ObjectInfo | None = None
+    sha256: str | None = None
+
+    def check_version(self, info: ObjectInfo) -> None:
+        """Raises IntegrityError when the object is not the one that was listed."""
+        if self.expect is None:
+            return
+        changed = info.size != self.expect.size
+        changed |= bool(info.etag and self.expect.etag and info.etag != self.expect.etag)
+        if changed:
+            raise IntegrityError(
+                f"the object changed: listed with {self.expect.size} bytes, now {info.size} bytes",
+                where=self.where,
+                hint="something is still writing there; wait for it to end, then run again",
+            )
+
+
+class _Part:
+    """The bytes that arrived so far, on disk and in the digests."""
+
+    def __init__(self, handle: int, *, use_sha256: bool, on_bytes: OnBytes | None) -> None:
+        self.handle = handle
+        self.size = 0
+        self.etag = ""
+        self.md5: Any = hashlib.md5(usedforsecurity=False)
+        self.sha256: Any = hashlib.sha256() if use_sha256 else None
+        self._on_bytes = on_bytes
+
+    def add(self, chunk: bytes, *, write: bool = True) -> None:
+        if write:
+            write_all(self.handle, chunk)
+        self.md5.update(chunk)
+        if self.sha256 is not None:
+            self.sha256.update(chunk)
+        self.size += len(chunk)
+        if self._on_bytes:
+            self._on_bytes(len(chunk))
+
+    def reload(self) -> None:
+        """Take over what an earlier process left, by reading it into the digests."""
+        os.lseek(self.handle, 0, os.SEEK_SET)
+        while chunk := os.read(self.handle, CHUNK_BYTES):
+            self.add(chunk, write=False)
+
+    def restart(self) -> None:
+        if self._on_bytes and self.size:
+            self._on_bytes(-self.size)
+        os.ftruncate(self.handle, 0)
+        os.lseek(self.handle, 0, os.SEEK_SET)
+        self.size, self.etag = 0, ""
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        self.sha256 = hashlib.sha256() if self.sha256 is not None else None
+
+
+def download(
+    open_body: OpenBody,
+    path: Path,
+    wanted: Wanted,
+    *,
+    policy: RetryPolicy,
+    fsync: bool = True,
+    on_bytes: OnBytes | None = None,
+    pace: Pace | None = None,
+) -> ObjectInfo:
+    """Fetch into `path`. On failure `path` is untouched; a large part stays for the next try, a small one goes."""
+    with mapped(path):
+        handle, part_file = open_part(path)
+    part = _Part(handle, use_sha256=wanted.sha256 is not None, on_bytes=on_bytes)
+    keep = False
+    try:
+        with mapped(path):
+            _resume(part, wanted)
+        info = _fill(part, open_body, wanted, Retrying(policy, pace))
+        with mapped(path):
+            if fsync:
+                os.fsync(handle)
+            part_file.rename(path)
+            keep = True
+            if fsync:
+                fsync_folder(path.parent)
+        return info
+    except (StoreUnreachable, KeyboardInterrupt):
+        keep = part.size >= RESUME_BYTES
+        raise
+    finally:
+        if not keep:
+            with suppress(OSError):
+                part_file.unlink()
+        os.close(handle)
+
+
+def _resume(part: _Part, wanted: Wanted) -> None:
+    """Continue an earlier part only where a digest will prove the result."""
+    left = os.fstat(part.handle).st_size
+    provable = wanted.sha256 is not None or (wanted.expect is not None and wanted.expect.md5 is not None)
+    if provable and left >= RESUME_BYTES and (wanted.expect is None or left <= wanted.expect.size):
+        part.reload()
+    elif left:
+        os.ftruncate(part.handle, 0)
+
+
+def _fill(part: _Part, open_body: OpenBody, wanted: Wanted, retrying: Retrying) -> ObjectInfo:
+    while True:
+        before = part.size
+        try:
+            with open_body(part.size) as body:
+                wanted.check_version(body.info)
+                if part.etag and body.info.etag != part.etag:
+                    raise IntegrityError("the object changed during the download", where=wanted.where)
+                part.etag = body.info.etag
+                _copy(part, body, wanted.where)
+            _verify(part, body, wanted)
+            return body.info
+        except OSError as error:
+            raise os_error(error, wanted.where) from error
+        except IntegrityError as error:
+            retrying.wait(error)
+            part.restart()
+        except NoSpace:
+            raise
+        except StoreUnreachable as error:
+            if part.size - before >= CHUNK_BYTES:
+                retrying.progress()
+            retrying.wait(error)
+
+
+def _copy(part: _Part, body: Body, where: str) -> None:
+    for chunk in body.chunks:
+        part.add(chunk)
+        if part.size > body.info.size:
+            raise IntegrityError(f"more than the promised {body.info.size} bytes arrived", where=where)
+    if part.size < body.info.size:
+        raise StoreUnreachable(
+            f"the connection ended after {part.size} of {body.info.size} bytes",
+            where=where,
+            hint="the network or the store is in trouble; run again, what arrived is kept",
+        )
+
+
+def _verify(part: _Part, body: Body, wanted: Wanted) -> None:
+    if wanted.sha256 is not None and part.sha256.hexdigest() != wanted.sha256:
+        raise IntegrityError("the content does not match its sha256", where=wanted.where, hint=_DAMAGED)
+    if body.md5 is not None and part.md5.hexdigest() != body.md5:
+        raise IntegrityError("the content does not match its ETag (MD5)", where=wanted.where, hint=_DAMAGED)
+
+
+_DAMAGED = "two downloads were damaged; check the object, and any proxy or cache on the way"
+
+__all__ = ["Body", "OpenBody", "StoreError", "Wanted", "download"]

@@ -1,0 +1,236 @@
+"""A folder as an object store, as careful as the real ones: complete or absent, nothing outside the root."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused
+from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
+from launcher.storage.download import Body, Wanted, download
+from launcher.storage.keys import check_key, key_problem, local_path
+from launcher.storage.localfs import CHUNK_BYTES, fsync_folder, is_temporary, mapped, replacing, write_all
+from launcher.storage.registry import Location, Options
+from launcher.storage.retry import RetryPolicy
+
+
+def open_file(location: Location, options: Options) -> ObjectStore:
+    """For the registry."""
+    return FileStore(Path(location.path), options)
+
+
+class FileStore:
+    """Objects are files. The ETag is made from size and time of change, so it tells versions apart."""
+
+    def __init__(self, root: Path, options: Options) -> None:
+        self._root = root
+        self._options = options
+
+    def __repr__(self) -> str:
+        return f"FileStore({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        """See ObjectStore."""
+        return "file://" + quote(str(self._root))
+
+    def join(self, key: str) -> str:
+        """See ObjectStore."""
+        return f"{self.url.rstrip('/')}/{quote(key)}" if key else self.url
+
+    def substore(self, prefix: str) -> ObjectStore:
+        """See ObjectStore."""
+        return FileStore(local_path(self._root, prefix.strip("/")), self._options)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """See ObjectStore. A symbolic link is an error unless the store was opened to follow them."""
+        folder_key = prefix.rpartition("/")[0]
+        if folder_key and key_problem(folder_key):
+            return
+        folder = local_path(self._root, folder_key) if folder_key else self._root
+        with mapped(folder):
+            if not folder.is_dir():
+                return
+            base = f"{folder_key}/" if folder_key else ""
+            for info in self._walk(folder, base, frozenset()):
+                if info.key.startswith(prefix):
+                    yield info
+
+    def _walk(self, folder: Path, base: str, above: frozenset[tuple[int, int]]) -> Iterator[ObjectInfo]:
+        status = folder.stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            raise StoreError("symbolic links lead in a circle", where=str(folder))
+        for name, entry in self._entries(folder):
+            if name.endswith("/"):
+                yield from self._walk(Path(entry.path), base + name, above | {identity})
+            else:
+                facts = entry.stat()
+                yield _info(base + name, facts)
+
+    def _entries(self, folder: Path) -> Iterable[tuple[str, os.DirEntry[str]]]:
+        """Entries in the order of their keys: a folder sorts as its name with a slash."""
+        found = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if is_temporary(entry.name):
+                    continue
+                if entry.is_symlink() and not self._options.follow_symlinks:
+                    raise StoreError(
+                        f"{entry.name!r} is a symbolic link",
+                        where=str(folder),
+                        hint="name the real folder, or replace the link by what it points to",
+                    )
+                if entry.is_dir():
+                    found.append((entry.name + "/", entry))
+                elif entry.is_file():
+                    found.append((entry.name, entry))
+                else:
+                    raise StoreError(f"{entry.name!r} is neither a file nor a folder", where=str(folder))
+        return sorted(found, key=lambda pair: pair[0])
+
+    def _path(self, key: str) -> Path:
+        """The file of a key; refuses to go through a symbolic link below the root."""
+        path = local_path(self._root, key)
+        if not self._options.follow_symlinks:
+            for parent in path.parents:
+                if parent == self._root:
+                    break
+                if parent.is_symlink():
+                    raise StoreRefused("is a symbolic link", where=str(parent), hint="name the real folder")
+        return path
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """See ObjectStore."""
+        if key_problem(key):
+            return None
+        path = self._path(key)
+        try:
+            with mapped(path):
+                return _info(key, path.stat()) if path.is_file() else None
+        except NotFound:
+            return None
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """See ObjectStore."""
+        path = self._path(key)
+        with _reading(path), path.open("rb") as file:
+            file.seek(start)
+            return file.read() if length is None else file.read(length)
+
+    def get_file(
+        self,
+        key: str,
+        path: Path,
+        expect: ObjectInfo | None = None,
+        *,
+        sha256: str | None = None,
+        fsync: bool = True,
+        on_bytes: OnBytes | None = None,
+        pace: Pace | None = None,
+    ) -> ObjectInfo:
+        """See ObjectStore."""
+        source = self._path(key)
+
+        @contextmanager
+        def open_body(start: int) -> Iterator[Body]:
+            with _reading(source), source.open("rb") as file:
+                before = _info(key, os.fstat(file.fileno()))
+                file.seek(start)
+                yield Body(before, iter(lambda: file.read(CHUNK_BYTES), b""))
+                if _info(key, os.fstat(file.fileno())).etag != before.etag:
+                    raise IntegrityError("the file changed while it was read", where=str(source))
+
+        wanted = Wanted(str(source), expect, sha256)
+        policy = RetryPolicy(tries=2, base_s=0.1)
+        return download(open_body, path, wanted, policy=policy, fsync=fsync, on_bytes=on_bytes, pace=pace)
+
+    def put(self, key: str, data: bytes) -> ObjectInfo:
+        """See ObjectStore."""
+        with self._replacing(key) as handle:
+            write_all(handle, data)
+        return self._after(key, len(data))
+
+    def put_file(
+        self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
+    ) -> ObjectInfo:
+        """See ObjectStore."""
+        with mapped(path), path.open("rb") as source:
+            before = os.fstat(source.fileno())
+            size = before.st_size if length is None else length
+            with self._replacing(key) as handle:
+                left = size
+                while left and (chunk := source.read(min(CHUNK_BYTES, left))):
+                    write_all(handle, chunk)
+                    left -= len(chunk)
+                    if on_bytes:
+                        on_bytes(len(chunk))
+                after = os.fstat(source.fileno())
+                grown = length is None and (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns)
+                if left or grown:
+                    raise IntegrityError("the file changed during the upload", where=str(path))
+        return self._after(key, size)
+
+    def _after(self, key: str, size: int) -> ObjectInfo:
+        info = self.head(key)
+        if info is None or info.size != size:
+            raise IntegrityError(f"expected {size} bytes after writing, found {info}", where=self.join(key))
+        return info
+
+    @contextmanager
+    def _replacing(self, key: str) -> Iterator[int]:
+        path = self._path(check_key(key, self.url))
+        with mapped(path), ExitStack() as stack:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "is a folder")
+            for last in (False, False, True):  # a concurrent delete may take the empty folder away again
+                path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    handle = stack.enter_context(replacing(path))
+                    break
+                except FileNotFoundError:
+                    if last:
+                        raise
+            yield handle
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore. Folders that become empty go too, since a bucket has none."""
+        if key_problem(key):
+            return
+        path = self._path(key)
+        try:
+            with _reading(path):
+                if path.is_dir():
+                    return
+                path.unlink()
+                fsync_folder(path.parent)
+        except NotFound:
+            return
+        for parent in path.parents:
+            if parent == self._root:
+                break
+            with suppress(OSError):
+                parent.rmdir()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """A folder, or something below a file, is no object."""
+    try:
+        with mapped(path):
+            try:
+                yield
+            except (IsADirectoryError, NotADirectoryError) as error:
+                raise FileNotFoundError(errno.ENOENT, "no such object") from error
+    except NotFound as error:
+        raise NotFound("no such object", where=str(path)) from error
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(
+        key, status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}", status.st_mtime
+    )

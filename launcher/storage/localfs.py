@@ -1,0 +1,150 @@
+"""Files of this machine: complete-or-absent writes, part names, digests, and what an OSError means."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.errors import LauncherError, NoSpace, NotFound, StoreError, StoreRefused
+
+CHUNK_BYTES = 1 << 20
+TEMP_PREFIX = ".launcher-tmp-"
+PART_PREFIX = ".launcher-part-"
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP)
+_SHAPE = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
+
+
+def os_error(error: OSError, where: str) -> StoreError:
+    """The member of our tree that says what this OSError means."""
+    reason = (error.strerror or str(error)).lower()
+    if error.errno in _FULL:
+        return NoSpace(f"no space left: {reason}", where=where, hint="free some space or name another folder")
+    if error.errno == errno.ENOENT:
+        return NotFound("no such file or folder", where=where)
+    if error.errno == errno.ENAMETOOLONG:
+        return StoreError("the name is too long for this file system", where=where)
+    if error.errno in _REFUSED:
+        return StoreRefused(
+            f"the file system refused: {reason}", where=where, hint="check owner and permissions"
+        )
+    if error.errno in _SHAPE:
+        return StoreError("is a file and a folder at once", where=where, hint="rename one of the two")
+    return StoreError(f"the file system failed: {reason}", where=where)
+
+
+@contextmanager
+def mapped(where: str | Path) -> Iterator[None]:
+    """Turn an OSError of the block into our tree."""
+    try:
+        yield
+    except LauncherError:
+        raise
+    except OSError as error:
+        raise os_error(error, str(where)) from error
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_temporary(name: str) -> bool:
+    """True for the names this module gives to files that are not complete."""
+    return name.startswith((TEMP_PREFIX, PART_PREFIX))
+
+
+@contextmanager
+def replacing(path: Path, *, fsync: bool = True) -> Iterator[int]:
+    """A descriptor to write to; the file appears under `path` when the block ends well, and not otherwise."""
+    temporary = path.with_name(f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            yield handle
+            if fsync:
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+        temporary.rename(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    if fsync:
+        fsync_folder(path.parent)
+
+
+def write_all(handle: int, data: bytes | memoryview) -> None:
+    """`os.write` until everything is written."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Create or replace a file so that a reader sees the old or the new content, even after a crash."""
+    with mapped(path), replacing(path) as handle:
+        write_all(handle, data)
+
+
+def part_path(path: Path) -> Path:
+    """The fixed name under which `path` is downloaded; its length does not depend on the name's."""
+    return path.with_name(PART_PREFIX + hashlib.sha256(path.name.encode()).hexdigest()[:24])
+
+
+def open_part(path: Path) -> tuple[int, Path]:
+    """Open the part file of `path`, locked. Another process at the same file gets a part of its own."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    part = part_path(path)
+    while True:
+        handle = os.open(part, flags, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_ino == part.stat().st_ino:
+                return handle, part
+        except BlockingIOError:
+            part = part.with_name(f"{part_path(path).name}-{os.getpid()}-{secrets.token_hex(4)}")
+        except FileNotFoundError:
+            pass  # the other process has just renamed it into place
+        os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """Facts about some bytes, from one pass."""
+
+    size: int
+    md5: str
+    sha256: str
+
+
+def digest_file(path: Path, length: int | None = None) -> Digests:
+    """Read a file once, or its first `length` bytes."""
+    md5, sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
+    with mapped(path), path.open("rb") as file:
+        while length is None or size < length:
+            chunk = file.read(CHUNK_BYTES if length is None else min(CHUNK_BYTES, length - size))
+            if not chunk:
+                break
+            md5.update(chunk)
+            sha256.update(chunk)
+            size += len(chunk)
+    return Digests(size, md5.hexdigest(), sha256.hexdigest())
+
+
+def md5_of(data: bytes) -> str:
+    """The MD5 as hex digits; stores use it as a checksum, nothing here relies on it against an attacker."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

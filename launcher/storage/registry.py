@@ -1,0 +1,126 @@
+"""From a URL to a store. Implementations are imported on first use, so that the command line starts fast."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+from urllib.parse import unquote
+
+from launcher.errors import UsageError
+from launcher.storage.base import ObjectStore
+from launcher.storage.keys import check_key
+from launcher.storage.retry import RetryPolicy
+
+_OPENERS: dict[str, str] = {
+    "file": "launcher.storage.file:open_file",
+    "memory": "launcher.storage.memory:open_memory",
+    "obs": "launcher.storage.s3:open_s3",
+    "s3": "launcher.storage.s3:open_s3",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of a store. Those that a scheme has no use for are ignored by it.
+
+    Attributes:
+        endpoint: address of an S3-compatible service; None asks the environment
+        region: region to sign for; None asks the environment
+        profile: profile of the AWS configuration files
+        addressing: "path" (host/bucket/key), "virtual" (bucket.host/key) or "auto"
+        ca_bundle: file with the certificates to trust instead of the system's
+        follow_symlinks: let a listing of `file://` follow symbolic links
+        retry: how long a request is tried again
+        env: the environment to look into; None is this process's
+    """
+
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    addressing: str = "auto"
+    ca_bundle: str | None = None
+    follow_symlinks: bool = False
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    env: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A URL, taken apart: `bucket` is the bucket or store name (empty for files), `path` has no outer slashes."""
+
+    scheme: str
+    bucket: str
+    path: str
+
+
+def schemes() -> list[str]:
+    """Every scheme `open_store` understands, sorted."""
+    return sorted(_OPENERS)
+
+
+def parse_url(url: str) -> Location:
+    """Take a URL or plain path apart. Raises UsageError; a message never repeats credentials from a URL."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        if not url:
+            raise UsageError(
+                "an empty address names no store", hint="give a folder, file://, s3:// or obs://"
+            )
+        return Location("file", "", str(Path(url).expanduser().absolute()))
+    scheme = scheme.lower()
+    if scheme not in _OPENERS:
+        known = ", ".join(f"{name}://" for name in schemes())
+        raise UsageError(f"unknown scheme '{scheme}://'", hint=f"known are {known} and plain paths")
+    bucket, _, path = rest.partition("/")
+    if "@" in bucket:
+        raise UsageError(
+            f"a {scheme}:// address must not contain credentials",
+            hint="set them in the environment or in a profile; remove everything before '@'",
+        )
+    if scheme == "file":
+        if bucket not in ("", "localhost"):
+            raise UsageError(
+                f"{url!r} names a host", hint="write file:///absolute/folder, with three slashes"
+            )
+        return Location("file", "", "/" + unquote(path).strip("/"))
+    if not bucket:
+        raise UsageError(f"{url!r} names no bucket", hint=f"write {scheme}://bucket/folder")
+    path = path.strip("/")
+    if path:
+        check_key(path, f"{scheme}://{bucket}")
+    return Location(scheme, bucket, path)
+
+
+def open_store(
+    url: str,
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+    addressing: str = "auto",
+    ca_bundle: str | None = None,
+    follow_symlinks: bool = False,
+    patience_s: float = 60.0,
+    env: Mapping[str, str] | None = None,
+) -> ObjectStore:
+    """The store rooted at `url`: `file:///folder`, a plain path, `s3://`, `obs://` or `memory://`.
+
+    Opening contacts nobody. `patience_s` bounds the retries of one operation; see Options for the rest.
+    Raises UsageError for an address nobody could open.
+    """
+    location = parse_url(url)
+    options = Options(
+        endpoint=endpoint,
+        region=region,
+        profile=profile,
+        addressing=addressing,
+        ca_bundle=ca_bundle,
+        follow_symlinks=follow_symlinks,
+        retry=RetryPolicy(patience_s=patience_s),
+        env=env,
+    )
+    module, _, name = _OPENERS[location.scheme].partition(":")
+    return cast(ObjectStore, getattr(importlib.import_module(module), name)(location, options))

@@ -1,0 +1,228 @@
+"""S3 and everything that speaks it, Huawei OBS included, through boto3.
+
+- Listing uses the first version of the call: some stores answer the second one as if it were the first, and
+  clients then stop after 1,000 keys without an error. Each page must advance, or the listing is refused.
+- Every request is retried here and nowhere else (`retry.py`); each upload carries a Content-MD5, and what the
+  store says it holds afterwards is compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from launcher.errors import IntegrityError, NotFound, StoreError
+from launcher.storage import s3_upload
+from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
+from launcher.storage.download import Body, Wanted, download
+from launcher.storage.keys import check_key
+from launcher.storage.localfs import CHUNK_BYTES, md5_of
+from launcher.storage.registry import Location, Options
+from launcher.storage.retry import call
+from launcher.storage.s3_client import ClientHolder, resolve
+from launcher.storage.s3_errors import OutOfRange, map_error
+
+T = TypeVar("T")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+
+
+def open_s3(location: Location, options: Options) -> ObjectStore:
+    """For the registry. Contacts nobody."""
+    target = resolve(location, options)
+    return S3Store(location, options, ClientHolder(target, options), target.edge)
+
+
+class S3Store:
+    """A bucket, or a folder of one."""
+
+    def __init__(self, location: Location, options: Options, holder: ClientHolder, edge: Any) -> None:
+        self._location = location
+        self._options = options
+        self._holder = holder
+        self._edge = edge
+        self._base = f"{location.path}/" if location.path else ""
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.url!r}, endpoint={self._edge.endpoint!r})"
+
+    @property
+    def url(self) -> str:
+        """See ObjectStore."""
+        return f"{self._location.scheme}://{self._location.bucket}/{self._location.path}".rstrip("/")
+
+    def join(self, key: str) -> str:
+        """See ObjectStore."""
+        return f"{self.url}/{key}" if key else self.url
+
+    def substore(self, prefix: str) -> ObjectStore:
+        """See ObjectStore."""
+        path = check_key(self._base + prefix.strip("/"), self.url)
+        location = Location(self._location.scheme, self._location.bucket, path)
+        return S3Store(location, self._options, self._holder, self._edge)
+
+    # -- requests ------------------------------------------------------------------------------------------
+
+    def once(self, key: str, request: Callable[[Any, dict[str, Any]], T]) -> T:
+        """One request, its errors mapped. `request` gets the client and the Bucket and Key arguments."""
+        try:
+            names = {"Bucket": self._location.bucket, "Key": self._base + key}
+            return request(self._holder.get(), names)
+        except Exception as error:  # every foreign error has its place in our tree
+            raise map_error(error, self.join(key), self._edge) from error
+
+    def retried(self, key: str, request: Callable[[Any, dict[str, Any]], T], pace: Pace | None = None) -> T:
+        """`once`, again and again within the policy."""
+        return call(self._options.retry, lambda: self.once(key, request), pace)
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """See ObjectStore."""
+        start = self._base + prefix
+        marker = ""
+        while True:
+            page = self._page(prefix, marker)
+            contents = page.get("Contents") or []
+            for entry in contents:
+                key = entry["Key"]
+                if key <= marker or not key.startswith(start):
+                    raise IntegrityError(
+                        f"the listing does not advance: {key!r} came after {marker!r}",
+                        where=self.join(prefix),
+                        hint="the store's listing is broken; nothing was trusted from it",
+                    )
+                marker = key
+                if key != self._base:
+                    yield self._info(key[len(self._base) :], entry["Size"], entry)
+            if not page.get("IsTruncated"):
+                return
+            if not contents:
+                raise IntegrityError(
+                    "the listing claims to continue without a single key", where=self.join(prefix)
+                )
+
+    def _page(self, prefix: str, marker: str) -> dict[str, Any]:
+        def request(client: Any, names: dict[str, Any]) -> dict[str, Any]:
+            answer: dict[str, Any] = client.list_objects(
+                Bucket=names["Bucket"], Prefix=self._base + prefix, Marker=marker, MaxKeys=1000
+            )
+            return answer
+
+        return self.retried(prefix, request)
+
+    @staticmethod
+    def _info(key: str, size: int, facts: dict[str, Any]) -> ObjectInfo:
+        stamp = facts.get("LastModified")
+        return ObjectInfo(
+            key, size, (facts.get("ETag") or "").strip('"'), stamp.timestamp() if stamp else 0.0
+        )
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """See ObjectStore."""
+        try:
+            facts = self.retried(key, lambda client, names: client.head_object(**names))
+        except NotFound:
+            return None
+        return self._info(key, facts["ContentLength"], facts)
+
+    @contextmanager
+    def _get(self, key: str, start: int, length: int | None = None) -> Iterator[Body]:
+        """A GET whose body starts at `start`, whatever the server makes of the Range header."""
+        extra: dict[str, Any] = {}
+        if start or length is not None:
+            extra["Range"] = f"bytes={start}-" + ("" if length is None else str(start + length - 1))
+        answer = self.once(key, lambda client, names: client.get_object(**names, **extra))
+        stream = answer["Body"]
+        try:
+            begin, total = 0, answer["ContentLength"]
+            if found := _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or ""):
+                begin, total = int(found[1]), int(found[2])
+            if begin not in (0, start):
+                raise StoreError(f"asked for bytes from {start}, got them from {begin}", where=self.join(key))
+            info = self._info(key, total, answer)
+            encrypted = "kms" in str(answer.get("ServerSideEncryption", "")).lower()
+            encrypted |= bool(answer.get("SSECustomerAlgorithm"))
+            yield Body(info, self._chunks(key, stream, start - begin), None if encrypted else info.md5)
+        finally:
+            stream.close()
+
+    def _chunks(self, key: str, stream: Any, skip: int) -> Iterator[bytes]:
+        while True:
+            try:
+                chunk = stream.read(CHUNK_BYTES)
+            except Exception as error:
+                raise map_error(error, self.join(key), self._edge) from error
+            if not chunk:
+                return
+            if skip:
+                skip, chunk = skip - min(skip, len(chunk)), chunk[skip:]
+            if chunk:
+                yield chunk
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """See ObjectStore. A whole object is checked against its MD5."""
+        if length == 0:
+            return b""
+        return call(self._options.retry, lambda: self._read_once(key, start, length))
+
+    def _read_once(self, key: str, start: int, length: int | None) -> bytes:
+        try:
+            with self._get(key, start, length) as body:
+                data = b"".join(body.chunks)
+        except OutOfRange:
+            return b""
+        wanted = (
+            max(0, body.info.size - start) if length is None else min(length, max(0, body.info.size - start))
+        )
+        if len(data) < wanted:
+            raise s3_upload.broken(self.join(key), len(data), wanted)
+        whole = start == 0 and wanted == body.info.size
+        if whole and body.md5 is not None and md5_of(data) != body.md5:
+            raise IntegrityError("the content does not match its ETag (MD5)", where=self.join(key))
+        return data[:wanted]
+
+    def get_file(
+        self,
+        key: str,
+        path: Path,
+        expect: ObjectInfo | None = None,
+        *,
+        sha256: str | None = None,
+        fsync: bool = True,
+        on_bytes: OnBytes | None = None,
+        pace: Pace | None = None,
+    ) -> ObjectInfo:
+        """See ObjectStore."""
+        return download(
+            lambda start: self._get(key, start),
+            path,
+            Wanted(self.join(key), expect, sha256),
+            policy=self._options.retry,
+            fsync=fsync,
+            on_bytes=on_bytes,
+            pace=pace,
+        )
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def put(self, key: str, data: bytes) -> ObjectInfo:
+        """See ObjectStore."""
+        check_key(key, self.url)
+        return s3_upload.put_bytes(self, key, data)
+
+    def put_file(
+        self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
+    ) -> ObjectInfo:
+        """See ObjectStore. Multipart above `s3_upload.MULTIPART_BYTES`."""
+        check_key(key, self.url)
+        return s3_upload.put_file(self, key, path, length, on_bytes)
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore."""
+        try:
+            self.retried(key, lambda client, names: client.delete_object(**names))
+        except NotFound:
+            return

@@ -1,0 +1,1 @@
+"""Real servers on loopback, and faults between them and a client."""
