@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from vitmodels.errors import RecipeError
+from vitmodels.errors import RecipeError, UnknownArch
 from vitmodels.yamlfile import parse_yaml, read_mapping
 
 
@@ -181,7 +181,10 @@ class Recipe(BaseModel):
     def _known_arch(cls, name: str) -> str:
         from vitmodels.archs import resolve_arch
 
-        return resolve_arch(name)
+        try:
+            return resolve_arch(name)
+        except UnknownArch as error:
+            raise ValueError(f"{error.what}, {error.hint}") from error
 
     @field_validator("auto_augment")
     @classmethod
@@ -209,6 +212,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
+        self._check_image_size()
         if self.warmup_length >= self.epochs and self.epochs > 1:
             raise ValueError(
                 f"warmup_length {self.warmup_length:g} must be shorter than epochs {self.epochs}"
@@ -222,6 +226,21 @@ class Recipe(BaseModel):
         if self.color_jitter and self.auto_augment:
             raise ValueError("color_jitter and auto_augment exclude each other")
         return self
+
+    def _check_image_size(self) -> None:
+        from vitmodels.archs import ARCHS
+
+        try:
+            ARCHS[self.arch].resized(self.image_size)
+        except RecipeError as error:
+            raise ValueError(f"{error.what}, {error.hint}") from error
+
+    @property
+    def side(self) -> int:
+        """Side of the input image in pixels."""
+        from vitmodels.archs import ARCHS
+
+        return self.image_size or ARCHS[self.arch].image_size
 
     @property
     def mixes(self) -> bool:

@@ -1,0 +1,96 @@
+"""Puts model, data, optimiser and reporting together into a training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+
+from vitmodels.batches import Batches, Slicing
+from vitmodels.config import Recipe
+from vitmodels.data import ImageFolder, MemoryImages, scan_folder, train_folder
+from vitmodels.errors import DataError
+from vitmodels.loop import Loop, swap_in
+from vitmodels.progress import Progress
+from vitmodels.registry import create_model
+from vitmodels.report import Reporter
+from vitmodels.runtime import Group
+from vitmodels.scoring import Score, score
+from vitmodels.step import Predictor, Trainer
+
+
+def open_split(recipe: Recipe, data: Path, split: str) -> ImageFolder:
+    """The folder of `train` or `val`. Raises DataError when its classes don't fit the recipe."""
+    if split == "val" and recipe.val_data_url and not (data / "val").is_dir():
+        folder = scan_folder(Path(recipe.val_data_url))
+    else:
+        folder = scan_folder(train_folder(data) if split == "train" else data / "val")
+    if len(folder.classes) > recipe.num_classes:
+        raise DataError(
+            f"{folder.root} has {len(folder.classes)} class folders, the recipe says num_classes {recipe.num_classes}"
+        )
+    return folder
+
+
+def build_model(recipe: Recipe) -> Any:
+    """The recipe's net with fresh weights."""
+    return create_model(
+        recipe.arch,
+        num_classes=recipe.num_classes,
+        image_size=recipe.side,
+        drop=recipe.drop_rate,
+        drop_path=recipe.drop_path,
+        attn_drop=recipe.attn_drop,
+        seed=recipe.seed,
+    )
+
+
+def make_predict(model: Any, recipe: Recipe) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from uint8 images to logits."""
+    predictor = Predictor(model, recipe)
+    predictor.set_train(False)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return predictor(ms.Tensor(images)).asnumpy()  # type: ignore[no-any-return]
+
+    return predict
+
+
+def assemble_loop(
+    recipe: Recipe,
+    data: Path,
+    run_dir: Path,
+    group: Group,
+    progress: Progress,
+    stop_wanted: Callable[[], bool],
+) -> Loop:
+    """A loop that is ready to run."""
+    train, val = open_split(recipe, data, "train"), open_split(recipe, data, "val")
+    if train.classes != val.classes:
+        raise DataError(f"{train.root} and {val.root} have different class folders")
+    source = MemoryImages(train, recipe, recipe.side, train=True)
+    held_out = MemoryImages(val, recipe, recipe.side, train=False)
+    model = build_model(recipe)
+    slicing = Slicing(len(source), recipe.batch_size, group.rank.id, group.size, recipe.accumulate)
+    shape = model.mask_shape(recipe.batch_size)
+    batches = Batches(source, recipe, slicing, recipe.side, shape[1] if shape else 0)
+    trainer = Trainer(model, recipe, group.size)
+    predict = make_predict(model, recipe)
+
+    def evaluate() -> Score:
+        put_back = swap_in(trainer)
+        found = score(predict, held_out, recipe.eval_batch_size or recipe.batch_size, group)
+        put_back()
+        return found
+
+    reporter = Reporter(
+        progress,
+        epochs=recipe.epochs,
+        total_steps=recipe.epochs * slicing.steps,
+        global_batch=recipe.batch_size * recipe.accumulate * group.size,
+        speaks=group.rank.first,
+    )
+    return Loop(recipe, run_dir, group, trainer, batches, evaluate, reporter, stop_wanted)

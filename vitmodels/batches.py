@@ -1,0 +1,125 @@
+"""Which images each rank sees at each step, and the arrays that one step takes.
+
+The order of an epoch is a permutation drawn from (seed, epoch). Step s takes the next global batch of
+batch_size x ranks x accumulate images; each rank takes its slice. Every rank makes the same number of steps, and
+what happens to an image depends on its position in the epoch, not on the rank that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from vitmodels.config import Recipe, steps_per_epoch
+from vitmodels.errors import DataError
+from vitmodels.mixing import Mix, draw_mix, mix_targets, smooth_targets
+from vitmodels.rng import Stream, permutation, uniforms
+
+
+class TrainImages(Protocol):
+    """A source of training pixels."""
+
+    labels: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def augmented(self, indices: np.ndarray, recipe: Recipe, epoch: int, positions: np.ndarray) -> np.ndarray:
+        """uint8 (B, H, W, 3)."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one micro-step of one rank takes."""
+
+    images: np.ndarray  # uint8 (B, H, W, 3)
+    targets: np.ndarray  # float32 (B, classes)
+    mix: Mix | None
+    masks: np.ndarray | None  # float32, uniform [0, 1), for stochastic depth and dropout
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """The arithmetic of positions: how a global batch is divided."""
+
+    images: int
+    batch: int
+    rank: int
+    ranks: int
+    accumulate: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Updates per epoch."""
+        return steps_per_epoch(self.images, self.batch * self.accumulate, self.ranks)
+
+    def check(self) -> None:
+        """Raises DataError when there are fewer images than one global batch."""
+        if self.steps < 1:
+            total = self.batch * self.accumulate * self.ranks
+            raise DataError(
+                f"{self.images} training images do not fill one global batch of {total}",
+                hint="lower batch_size",
+            )
+
+    def positions(self, step: int, micro: int) -> np.ndarray:
+        """Positions in the epoch that this rank reads at (step, micro), int64 (batch,)."""
+        begin = ((step * self.accumulate + micro) * self.ranks + self.rank) * self.batch
+        return np.arange(begin, begin + self.batch)
+
+
+class Batches:
+    """Batches of one rank, from any step on."""
+
+    def __init__(
+        self, source: TrainImages, recipe: Recipe, slicing: Slicing, side: int, mask_width: int
+    ) -> None:
+        slicing.check()
+        self.source = source
+        self.recipe = recipe
+        self.slicing = slicing
+        self.side = side
+        self.mask_width = mask_width
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[list[Batch]]:
+        """The micro-batches of every step of `epoch` (counted from 0), beginning at `first_step`."""
+        order = permutation(self.recipe.seed, epoch, len(self.source))
+        for step in range(first_step, self.slicing.steps):
+            yield [
+                self._batch(epoch, step, order, self.slicing.positions(step, micro))
+                for micro in range(self.slicing.accumulate)
+            ]
+
+    def _batch(self, epoch: int, step: int, order: np.ndarray, positions: np.ndarray) -> Batch:
+        recipe = self.recipe
+        indices = order[positions]
+        images = self.source.augmented(indices, recipe, epoch, positions)
+        targets = smooth_targets(self.source.labels[indices], recipe.num_classes, recipe.label_smoothing)
+        mix = None
+        if recipe.mixes:
+            mix = draw_mix(recipe, epoch * self.slicing.steps + step, positions, self.side)
+            targets = mix_targets(targets, mix.share)
+        masks = None
+        if self.mask_width:
+            masks = uniforms(recipe.seed, Stream.MASK, epoch, positions, self.mask_width)
+        return Batch(images, targets, mix, masks)
+
+
+@dataclass(frozen=True)
+class EvalSlice:
+    """The part of a validation set that one rank counts: batches of one size, the last one padded."""
+
+    images: int
+    batch: int
+    rank: int
+    ranks: int
+
+    def batches(self) -> Iterator[tuple[np.ndarray, int]]:
+        """(indices, how many of them count); padding repeats the first image. Ranks differ by at most one image."""
+        begin = self.images * self.rank // self.ranks
+        end = self.images * (self.rank + 1) // self.ranks
+        for start in range(begin, end, self.batch):
+            real = np.arange(start, min(start + self.batch, end))
+            yield np.concatenate([real, np.zeros(self.batch - len(real), np.int64)]), len(real)

@@ -1,0 +1,100 @@
+"""What a rank tells the outside world: one JSON line per event, and a table of epochs.
+
+`progress/rank-<r>.jsonl` belongs to each rank, `metrics.jsonl` to rank 0. Every line is one write
+to a file opened for appending, so a reader never sees half of one, and a killed rank loses none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+
+def json_line(record: dict[str, Any]) -> str:
+    """One line of strict JSON; a number that JSON lacks (NaN, infinity) becomes text."""
+    safe = {
+        key: (str(value) if isinstance(value, float) and not math.isfinite(value) else value)
+        for key, value in record.items()
+    }
+    return json.dumps(safe, allow_nan=False) + "\n"
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a small text file so that readers see the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with temp.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temp.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_atomic` of indented JSON."""
+    write_atomic(path, json.dumps(value, indent=2) + "\n")
+
+
+class Progress:
+    """The event file of one rank. Without a run directory, events go nowhere."""
+
+    def __init__(self, run_dir: Path | None, rank: int) -> None:
+        self._path: Path | None = None
+        if run_dir is not None:
+            self._path = run_dir / "progress" / f"rank-{rank}.jsonl"
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+
+    def event(self, event: str, **fields: Any) -> None:
+        """Append one event."""
+        if self._path is None:
+            return
+        line = json_line({"t": round(time.time(), 3), "event": event, **fields}).encode()
+        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, line)
+        finally:
+            os.close(handle)
+
+    def phase(self, phase: str) -> None:
+        """Say which part of the work begins."""
+        self.event("phase", phase=phase)
+
+
+class Metrics:
+    """`metrics.jsonl`: one line per finished epoch."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / "metrics.jsonl"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every complete line; a torn last line is passed over."""
+        if not self.path.is_file():
+            return []
+        rows = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
+        return rows
+
+    def drop_after(self, step: int) -> None:
+        """Forget epochs that a resumed run is going to train again."""
+        rows = self.rows()
+        kept = [row for row in rows if row["step"] <= step]
+        if self.path.is_file() and len(kept) != len(rows):
+            write_atomic(self.path, "".join(json_line(row) for row in kept))
+
+    def append(self, **row: Any) -> None:
+        """Add one epoch."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json_line(row))
+            file.flush()
+            os.fsync(file.fileno())

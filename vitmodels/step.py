@@ -1,0 +1,254 @@
+"""The compiled parts of training and evaluation.
+
+A training step is one graph: normalise, mix, forward, loss, backward, sum over ranks, unscale, clip, update. The
+gradients travel as one flat vector, so that a rank sends one message per step and the norm is one
+reduction. Two numbers ride on its end: the loss, and a wish to stop, which therefore reaches every rank at
+the same step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+
+from vitmodels.batches import Batch
+from vitmodels.config import Recipe
+from vitmodels.loss import mix_images, soft_cross_entropy
+from vitmodels.optim import Average, Update, adam_scalars
+
+EXTRA = 2  # numbers behind the gradients: loss, stop
+OVERFLOW_EPS = 1e-6  # added to the norm before dividing, as in torch's clip_grad_norm_
+
+
+class Normalise(nn.Cell):
+    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) with the recipe's mean and deviation."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        scale = 1.0 / (255.0 * np.array(recipe.std))
+        self.scale = ms.Tensor(scale.reshape(1, 1, 1, 3), ms.float32)
+        self.offset = ms.Tensor(
+            (-np.array(recipe.mean) / np.array(recipe.std)).reshape(1, 1, 1, 3), ms.float32
+        )
+
+    def construct(self, images: ms.Tensor) -> ms.Tensor:
+        return (images.astype(ms.float32) * self.scale + self.offset).transpose(0, 3, 1, 2)
+
+
+class Loss(nn.Cell):
+    """The scaled loss of one micro-batch, and the plain one."""
+
+    def __init__(self, model: nn.Cell, recipe: Recipe) -> None:
+        super().__init__()
+        self.model = model
+        self.normalise = Normalise(recipe)
+
+    def construct(self, images: Any, targets: Any, lam: Any, box: Any, masks: Any, scale: Any) -> Any:
+        x = self.normalise(images)
+        if lam is not None:
+            x = mix_images(x, lam, box)
+        logits = self.model(x) if masks is None else self.model(x, masks)
+        loss = soft_cross_entropy(logits.astype(ms.float32), targets)
+        return loss * scale, loss
+
+
+class Gradient(nn.Cell):
+    """Flat gradient of one micro-batch with the loss and the wish to stop behind it, not yet reduced."""
+
+    def __init__(self, loss: Loss, params: Sequence[ms.Parameter]) -> None:
+        super().__init__()
+        self.params = ms.ParameterTuple(params)
+        self.grad = ms.value_and_grad(loss, None, self.params, has_aux=True)
+
+    def construct(
+        self, images: Any, targets: Any, lam: Any, box: Any, masks: Any, scale: Any, stop: Any
+    ) -> ms.Tensor:
+        (_, loss), grads = self.grad(images, targets, lam, box, masks, scale)
+        parts = [ops.reshape(grad, (-1,)).astype(ms.float32) for grad in grads]
+        return ops.concat((*parts, ops.reshape(loss, (1,)), stop))
+
+
+class Apply(nn.Cell):
+    """Reduce, unscale, clip, update. Returns float32 (4,): loss, wish to stop, finite, gradient norm.
+
+    `control` is float32 (5,): lr', eps', decay' of the update, 1 / loss scale, 1 / micro-batches.
+    """
+
+    def __init__(self, params: Sequence[ms.Parameter], recipe: Recipe, ranks: int, checked: bool) -> None:
+        super().__init__()
+        self.count = int(sum(param.size for param in params))
+        self.ranks = ranks
+        self.reduce = ops.AllReduce(ops.ReduceOp.SUM) if ranks > 1 else None
+        self.update = Update(params, recipe)
+        self.average = Average(params, recipe.ema) if recipe.ema else None
+        self.clip = recipe.clip_global_norm_value
+        self.checked = checked
+
+    def construct(self, flat: ms.Tensor, control: ms.Tensor) -> ms.Tensor:
+        share = control[4]
+        if self.ranks > 1:
+            flat = self.reduce(flat)
+            share = share / self.ranks
+        grads = flat[: self.count] * (share * control[3])
+        loss, stop = flat[self.count] * share, flat[self.count + 1]
+        norm = ops.sqrt(ops.reduce_sum(grads * grads))
+        finite = ops.isfinite(norm)
+        if self.clip > 0:
+            grads = grads * ops.minimum(self.clip / (norm + OVERFLOW_EPS), ops.ones_like(norm))
+        if self.checked:
+            if finite:
+                self._move(grads, control)
+        else:
+            self._move(grads, control)
+        return ops.stack((loss, stop, finite.astype(ms.float32), norm))
+
+    def _move(self, grads: ms.Tensor, control: ms.Tensor) -> ms.Tensor:
+        done = self.update(grads, control[:3])
+        if self.average is not None:
+            done = self.average(done)
+        return done
+
+
+class Whole(nn.Cell):
+    """Gradient and Apply in one graph, for recipes without accumulation."""
+
+    def __init__(self, gradient: Gradient, apply: Apply) -> None:
+        super().__init__()
+        self.gradient = gradient
+        self.apply_update = apply
+
+    def construct(
+        self, images: Any, targets: Any, lam: Any, box: Any, masks: Any, scale: Any, stop: Any, control: Any
+    ) -> ms.Tensor:
+        return self.apply_update(self.gradient(images, targets, lam, box, masks, scale, stop), control)
+
+
+@dataclass
+class LossScale:
+    """Halved on overflow, doubled after `window` good updates. At amp_level O0 it stays 1."""
+
+    value: float
+    dynamic: bool
+    window: int
+    good: int = 0
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> LossScale:
+        on = recipe.amp_level != "O0"
+        return cls(
+            recipe.loss_scale if on else 1.0, on and recipe.is_dynamic_loss_scale, recipe.loss_scale_window
+        )
+
+    def adjust(self, finite: bool) -> None:
+        """Take note of one update."""
+        if not self.dynamic:
+            return
+        if not finite:
+            self.value, self.good = max(1.0, self.value / 2), 0
+            return
+        self.good += 1
+        if self.good >= self.window:
+            self.value, self.good = min(self.value * 2, 2.0**24), 0
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What the host learns of one update."""
+
+    loss: float
+    stop: bool
+    finite: bool
+    norm: float
+
+
+class Trainer:
+    """The weights, the optimiser's state and the compiled step of one rank."""
+
+    def __init__(self, model: nn.Cell, recipe: Recipe, ranks: int) -> None:
+        self.recipe = recipe
+        self.model = model
+        self.params = list(model.trainable_params())
+        self.scale = LossScale.from_recipe(recipe)
+        self.updates = 0
+        checked = recipe.amp_level != "O0"
+        gradient = Gradient(Loss(model, recipe), self.params)
+        self.applier = Apply(self.params, recipe, ranks, checked)
+        self._gradient = gradient if recipe.accumulate > 1 else None
+        self._whole = Whole(gradient, self.applier) if recipe.accumulate == 1 else None
+        for cell in (self._gradient, self._whole, self.applier):
+            if cell is not None:
+                cell.set_train()
+
+    def step(self, micros: list[Batch], lr: float, stop: bool) -> StepResult:
+        """One update from the recipe's number of micro-batches."""
+        scalars = adam_scalars(self.recipe, lr, self.updates + 1)
+        control = ms.Tensor(np.array([*scalars, 1.0 / self.scale.value, 1.0 / len(micros)], np.float32))
+        scale = ms.Tensor(self.scale.value, ms.float32)
+        wish = ms.Tensor(np.array([float(stop)], np.float32))
+        if self._whole is not None:
+            out = self._whole(*_inputs(micros[0]), scale, wish, control)
+        else:
+            assert self._gradient is not None
+            flat = None
+            for micro in micros:
+                part = self._gradient(*_inputs(micro), scale, wish)
+                flat = part if flat is None else flat + part
+            out = self.applier(flat, control)
+        loss, wishes, finite, norm = out.asnumpy().tolist()
+        good = bool(finite) or not self.applier.checked
+        self.updates += good
+        self.scale.adjust(good)
+        return StepResult(loss, wishes > 0, bool(finite), norm)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """A copy of the weights by name."""
+        return {param.name: param.asnumpy().copy() for param in self.params}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of everything else that training carries from step to step."""
+        found = {name: param.asnumpy().copy() for name, param in self.applier.update.state().items()}
+        if self.applier.average is not None:
+            found.update({param.name: param.asnumpy().copy() for param in self.applier.average.averages})
+        found["trainer"] = np.array([self.updates, self.scale.good], np.int64)
+        found["loss_scale"] = np.array([self.scale.value], np.float64)
+        return found
+
+    def load(self, weights: dict[str, np.ndarray], state: dict[str, np.ndarray]) -> None:
+        """Continue from what `weights` and `state` returned. Raises KeyError for a missing entry."""
+        for param in self.params:
+            param.set_data(ms.Tensor(weights[param.name]))
+        others = dict(self.applier.update.state())
+        if self.applier.average is not None:
+            others.update({param.name: param for param in self.applier.average.averages})
+        for name, param in others.items():
+            param.set_data(ms.Tensor(state[name]))
+        self.updates, self.scale.good = (int(value) for value in state["trainer"])
+        self.scale.value = float(state["loss_scale"][0])
+
+
+def _inputs(batch: Batch) -> tuple[Any, ...]:
+    mix, masks = batch.mix, batch.masks
+    return (
+        ms.Tensor(batch.images),
+        ms.Tensor(batch.targets),
+        None if mix is None else ms.Tensor(mix.lam),
+        None if mix is None else ms.Tensor(mix.box),
+        None if masks is None else ms.Tensor(masks),
+    )
+
+
+class Predictor(nn.Cell):
+    """uint8 images to float32 logits, one compiled shape."""
+
+    def __init__(self, model: nn.Cell, recipe: Recipe) -> None:
+        super().__init__()
+        self.model = model
+        self.normalise = Normalise(recipe)
+
+    def construct(self, images: ms.Tensor) -> ms.Tensor:
+        return self.model(self.normalise(images)).astype(ms.float32)
