@@ -37,6 +37,7 @@ __all__ = [
     "HeldDevices",
     "Owner",
     "Probe",
+    "addresses_of",
     "check_devices",
     "default_lock_dir",
     "list_devices",
@@ -129,10 +130,10 @@ def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = Non
     physical = _physical_ids(rows, {key: row.physical_id for key, row in health.items()}, probe)
     processes = _processes(table, rows, physical, probe)
     with ThreadPoolExecutor(max_workers=16) as pool:
-        ips = list(pool.map(lambda k: _address(k, probe) if addresses else "", physical))
+        ips = addresses_of(physical, probe) if addresses else {}
         pods = list(pool.map(lambda row: _super_pod(row, probe) if chip == "atlas-a3" else ("", ""), rows))
     found = []
-    for row, device_id, ip, (sdid, pod) in zip(rows, physical, ips, pods, strict=True):
+    for row, device_id, (sdid, pod) in zip(rows, physical, pods, strict=True):
         known = health.get((row.npu_id, row.chip_id))
         found.append(
             DeviceInfo(
@@ -140,7 +141,7 @@ def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = Non
                 logical_id=row.logical_id,
                 name=row.name or (known.name if known else ""),
                 health=known.health if known else "unknown",
-                device_ip=ip,
+                device_ip=ips.get(device_id, ""),
                 npu_id=row.npu_id,
                 chip_id=row.chip_id,
                 super_device_id=sdid,
@@ -149,6 +150,13 @@ def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = Non
             )
         )
     return tuple(sorted(found, key=lambda device: device.device_id))
+
+
+def addresses_of(ids: Sequence[int], probe: Probe | None = None) -> dict[int, str]:
+    """Network card addresses by physical id, as printed; empty where neither hccn_tool nor hccn.conf knows one."""
+    probe = probe or Probe()
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return dict(zip(ids, pool.map(lambda k: _address(k, probe), ids), strict=True))
 
 
 def check_devices(
@@ -182,7 +190,10 @@ def check_devices(
 def _physical_ids(
     rows: Sequence[ChipRow], from_health: dict[tuple[int, int], int | None], probe: Probe
 ) -> list[int]:
-    """Physical ids of the rows: as npu-smi prints them, else the numbers of /dev/davinci*, else the logical ids."""
+    """Physical ids of the rows: as npu-smi prints them, else the numbers of /dev/davinci*, else card numbers.
+
+    910 and 910B have one device a card, and their cards are numbered as the devices are.
+    """
     printed = [
         row.physical_id if row.physical_id is not None else from_health.get((row.npu_id, row.chip_id))
         for row in rows
@@ -199,7 +210,8 @@ def _physical_ids(
     if len(nodes) == len(rows):
         of_logical = dict(zip(logical, nodes, strict=True))
         return [of_logical[row.logical_id] for row in rows]
-    return [row.logical_id for row in rows]
+    one_each = all(row.chip_id == 0 for row in rows)
+    return [row.npu_id if one_each else row.logical_id for row in rows]
 
 
 def _address(device_id: int, probe: Probe) -> str:

@@ -5,14 +5,21 @@
     findings = lint(table, chip=chip)       what is wrong with it, by rule
     table.write(path)                       complete or not at all
 
-The parts: `ranktable_model` (values and text), `_read`, `_generate`, `_chips`, `_lint`, `_rules`, `_show`.
+The parts: `ranktable_model` (values and text), `_read`, `_generate`, `_chips`, `_lint`, `_rules`, `_show`, `_sources`.
 """
 
 from __future__ import annotations
 
 from launcher.findings import Finding
 from launcher.ranktable_chips import CHIPS, check_devices_per_node, legal_device_counts
-from launcher.ranktable_generate import DeviceAddress, NodeAddress, generate, merge, placeholder_table
+from launcher.ranktable_generate import (
+    DeviceAddress,
+    NodeAddress,
+    convert,
+    generate,
+    merge,
+    placeholder_table,
+)
 from launcher.ranktable_lint import lint
 from launcher.ranktable_model import Device, RankTable, Server, SuperPod
 from launcher.ranktable_read import load, parse, wait
@@ -28,6 +35,7 @@ __all__ = [
     "Server",
     "SuperPod",
     "check_devices_per_node",
+    "convert",
     "generate",
     "legal_device_counts",
     "lint",

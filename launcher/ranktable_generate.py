@@ -95,8 +95,28 @@ def merge(tables: Sequence[RankTable]) -> RankTable:
     pods = _joined_pods(pod for table in tables for pod in table.super_pods)
     extra = tuple(dict(pair for table in tables for pair in table.extra).items())
     note = next((table.note for table in tables if table.note), "")
-    quirks = tuple(quirk for table in tables for quirk in table.quirks)
+    quirks = tuple(quirk for table in tables for quirk in table.repaired("RT014", "RT025").quirks)
     return RankTable(versions[0], "completed", renumbered(tuple(servers)), pods, note, extra, quirks=quirks)
+
+
+def convert(table: RankTable, version: str) -> RankTable:
+    """The same ranks in another version, and whatever rewriting repairs (types, counts) repaired.
+
+    1.2 to 1.0 gives up the super pods; 1.0 to 1.2 needs them in the table. Raises PlanError for the rest.
+    """
+    if version == table.version:
+        return table.repaired("RT013", "RT014", "RT025")
+    if (table.version, version) == ("1.2", "1.0"):
+        servers = tuple(
+            replace(s, devices=tuple(replace(d, super_device_id="") for d in s.devices))
+            for s in table.servers
+        )
+        return replace(table.repaired("RT013", "RT014"), version="1.0", servers=servers, super_pods=())
+    complete = table.super_pods and all(device.super_device_id for _, device in table.devices())
+    if (table.version, version) == ("1.0", "1.2") and complete:
+        return replace(table.repaired("RT013", "RT014", "RT025"), version="1.2")
+    hint = "Version 1.2 needs super_device_id and super_pod_list, 2.0 the network layers: generate it for the chip."
+    raise PlanError(f"can't make version {version} of version {table.version}", where=table.source, hint=hint)
 
 
 def _server(node: NodeAddress, version: str) -> Server:

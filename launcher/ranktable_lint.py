@@ -37,7 +37,9 @@ def lint(
     placeholder in it is told, but stops nothing. Raises UsageError for an unknown chip.
     """
     known = chip_of(chip)
-    found = [Finding(q.rule, q.severity, q.message, q.where or table.source, q.fix) for q in table.quirks]
+    found = [
+        Finding(q.rule, q.severity, q.message, _place(table.source, q.where), q.fix) for q in table.quirks
+    ]
     if known.name == "cpu":
         message = "CPU ranks find each other through MS_SCHED_HOST and read no rank table"
         found.append(Finding("RT027", "warning", message, table.source))
@@ -288,6 +290,10 @@ def _is_loopback(server_id: str) -> bool:
         return ipaddress.ip_address(server_id).is_loopback
     except ValueError:
         return False
+
+
+def _place(source: str, where: str) -> str:
+    return f"{source}: {where}" if source and where else source or where
 
 
 def _server(server: Server) -> str:

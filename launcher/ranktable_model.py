@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from launcher.errors import UsageError
 from launcher.findings import Severity
 
 UNKNOWN = -1
@@ -132,13 +133,20 @@ class RankTable:
         """The first server with this id."""
         return next((server for server in self.servers if server.server_id == server_id), None)
 
+    def repaired(self, *rules: str) -> RankTable:
+        """The same table without the quirks of these rules, for when writing it again puts them right."""
+        return replace(self, quirks=tuple(quirk for quirk in self.quirks if quirk.rule not in rules))
+
     def to_json(self) -> str:
         """The file's text: the same table always gives the same bytes, one device a line, newline at the end."""
         return _text_v2(self) if self.version == "2.0" else _text_v1(self)
 
     def write(self, path: Path) -> None:
-        """Replace `path` with this table: complete or not at all, readable by everybody."""
-        write_atomic(path, self.to_json())
+        """Replace `path` with this table: complete or not at all, readable by everybody. Raises UsageError."""
+        try:
+            write_atomic(path, self.to_json())
+        except OSError as error:
+            raise UsageError(f"can't be written: {error.strerror}", where=str(path)) from None
 
 
 def renumbered(servers: tuple[Server, ...]) -> tuple[Server, ...]:
