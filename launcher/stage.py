@@ -1,0 +1,258 @@
+"""Bring a data set to the local disk: once per machine, resumable, verified, bounded in time.
+
+One process fills a data set while others wait and tell how far it is. Files get their final name only when
+verified, the marker comes last, and nothing is ever removed but this module's own unfinished parts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from launcher.errors import StoreUnreachable
+from launcher.filelock import LockTimeout, locked
+from launcher.stage_tree import (
+    Folders,
+    Listing,
+    Marker,
+    boot_id,
+    check_space,
+    folds_names,
+    missing,
+    read_marker,
+    remove_parts,
+    sync_filesystem,
+    take_listing,
+)
+from launcher.storage.base import ObjectStore
+from launcher.storage.bulk import AdaptivePace, Bulk, Wish
+from launcher.storage.localfs import mapped, write_atomic
+
+REPORT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """How far staging is. `waiting_for` describes the process that does the work, when it is another one."""
+
+    files_done: int
+    files_total: int
+    bytes_done: int
+    bytes_total: int
+    bytes_per_s: float
+    waiting_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A data set that is complete on this disk. `reused` means that nothing had to be fetched."""
+
+    path: Path
+    files: int
+    bytes: int
+    reused: bool
+    digest: str
+    seconds: float
+
+
+OnProgress = Callable[[StageProgress], None]
+
+
+def stage(
+    store: ObjectStore,
+    cache_dir: Path,
+    *,
+    reserve_bytes: int = 0,
+    workers: int = 16,
+    timeout_s: float | None = None,
+    progress: OnProgress | None = None,
+) -> Staged:
+    """Make `store`'s objects available below `cache_dir`, which must be on a local disk.
+
+    `reserve_bytes` must stay free afterwards (checkpoints). Safe to repeat and to run from several processes.
+    Raises NotFound for an empty source, NoSpace before the first byte or as soon as the disk is full,
+    IntegrityError, StoreUnreachable (also when `timeout_s` is over) and StoreRefused. What arrived is kept.
+    """
+    started = time.monotonic()
+    deadline = None if timeout_s is None else started + timeout_s
+    datasets = cache_dir / "datasets"
+    with mapped(datasets):
+        datasets.mkdir(parents=True, exist_ok=True)
+    listing = take_listing(store, datasets, folds=folds_names(datasets))
+    try:
+        job = _Job(store, datasets / listing.digest, listing, deadline, progress)
+        reused = job.run(reserve_bytes, workers)
+    finally:
+        with suppress(OSError):
+            listing.file.unlink()
+    seconds = time.monotonic() - started
+    return Staged(job.files, listing.files, listing.bytes, reused, listing.digest, seconds)
+
+
+class _Job:
+    """One call of `stage`, after the listing."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        home: Path,
+        listing: Listing,
+        deadline: float | None,
+        progress: OnProgress | None,
+    ) -> None:
+        self._store = store
+        self._home = home
+        self._listing = listing
+        self._deadline = deadline
+        self._progress = progress
+        self._status = home.with_name(home.name + ".status.json")
+        self.files = home / "files"
+
+    def run(self, reserve_bytes: int, workers: int) -> bool:
+        """True when everything was there already."""
+        timeout_s = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        lock = self._home.with_name(self._home.name + ".lock")
+        try:
+            with mapped(lock), locked(lock, timeout_s=timeout_s, on_wait=self._tell_waiting):
+                return self._locked(reserve_bytes, workers)
+        except LockTimeout as error:
+            raise StoreUnreachable(
+                f"out of time while waiting for {self._holder() or 'another process'} to stage the same data",
+                where=str(self._home),
+                hint="allow more time, or look at that process",
+            ) from error
+
+    def _locked(self, reserve_bytes: int, workers: int) -> bool:
+        with mapped(self._home):
+            self.files.mkdir(parents=True, exist_ok=True)
+        marker = read_marker(self._home / "COMPLETE.json")
+        complete = marker is not None and marker.digest == self._listing.digest
+        trust = complete or self._same_boot()
+        files, size = check_space(
+            self.files, missing(self.files, self._listing, trust=trust), self._listing.folders, reserve_bytes
+        )
+        if complete and not files:
+            return True
+        began_before = (self._home / "boot_id").exists()
+        with mapped(self._home):
+            (self._home / "COMPLETE.json").unlink(missing_ok=True)
+            self._listing.file.replace(self._home / "listing.tsv")
+        self._listing = replace(self._listing, file=self._home / "listing.tsv")
+        write_atomic(self._home / "boot_id", boot_id().encode())
+        if files:
+            self._fetch(files, size, workers, trust=trust)
+        with mapped(self._home):
+            if began_before:
+                remove_parts(self.files)
+            sync_filesystem(self._home)
+        marker = Marker(self._store.url, self._listing.digest, self._listing.files, self._listing.bytes)
+        marker.write(self._home / "COMPLETE.json")
+        return False
+
+    def _same_boot(self) -> bool:
+        with suppress(OSError):
+            return (self._home / "boot_id").read_text(encoding="ascii") == boot_id()
+        return True  # nothing was begun yet
+
+    def _fetch(self, files: int, size: int, workers: int, *, trust: bool) -> None:
+        workers = max(1, min(workers, files))
+        report = _Reporter(self._listing, files, size, self._status, self._progress)
+        bulk = Bulk(self._store, AdaptivePace(workers), report.add, self._deadline)
+        folders = Folders(self.files)
+        wishes = (
+            Wish(info, folders.path(info.key)) for info in missing(self.files, self._listing, trust=trust)
+        )
+        with report.watching(bulk):
+            bulk.run(wishes, files, workers)
+
+    def _holder(self) -> str:
+        try:
+            facts = json.loads(self._status.read_text(encoding="utf-8"))
+            return f"process {facts['pid']} on {facts['host']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def _tell_waiting(self) -> None:
+        if self._progress is None:
+            return
+        listing = self._listing
+        try:
+            facts = json.loads(self._status.read_text(encoding="utf-8"))
+            numbers = (int(facts["files_done"]), int(facts["bytes_done"]), float(facts["bytes_per_s"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            numbers = (0, 0, 0.0)
+        who = self._holder() or "another process"
+        self._progress(StageProgress(numbers[0], listing.files, numbers[1], listing.bytes, numbers[2], who))
+
+
+class _Reporter:
+    """Counts bytes from all threads and, once a second, tells the caller and those who wait."""
+
+    def __init__(
+        self, listing: Listing, files: int, size: int, status: Path, tell: OnProgress | None
+    ) -> None:
+        self._listing = listing
+        self._files_before = listing.files - files
+        self._bytes_before = listing.bytes - size
+        self._status = status
+        self._tell = tell
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+
+    def add(self, count: int) -> None:
+        """For the download threads."""
+        with self._lock:
+            self._bytes += count
+
+    def watching(self, bulk: Bulk) -> _Watch:
+        """Reports while the block runs, and once more at its end."""
+        return _Watch(self, bulk)
+
+    def report(self, bulk: Bulk) -> None:
+        """Tell the present state."""
+        seconds = max(1e-3, time.monotonic() - self._started)
+        state = StageProgress(
+            self._files_before + bulk.done,
+            self._listing.files,
+            self._bytes_before + self._bytes,
+            self._listing.bytes,
+            self._bytes / seconds,
+        )
+        facts = {**asdict(state), "pid": os.getpid(), "host": socket.gethostname(), "boot_id": boot_id()}
+        with suppress(OSError):
+            temporary = self._status.with_name(f"{self._status.name}.{os.getpid()}")
+            temporary.write_text(json.dumps(facts), encoding="utf-8")
+            temporary.replace(self._status)
+        if self._tell:
+            self._tell(state)
+
+
+class _Watch:
+    """The thread behind `_Reporter.watching`."""
+
+    def __init__(self, reporter: _Reporter, bulk: Bulk) -> None:
+        self._reporter = reporter
+        self._bulk = bulk
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="stage-progress", daemon=True)
+
+    def _loop(self) -> None:
+        while not self._end.wait(REPORT_S):
+            self._reporter.report(self._bulk)
+
+    def __enter__(self) -> None:
+        self._reporter.report(self._bulk)
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+        self._reporter.report(self._bulk)

@@ -1,0 +1,157 @@
+"""Many objects into a folder: a bounded pool of threads, one verdict at the end.
+
+This is the seam for a faster engine: anything that fills `Wish`es and reports like `download_many` will do.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher.errors import LauncherError, NoSpace, StoreError, StoreRefused, StoreUnreachable
+from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
+from launcher.storage.localfs import mapped
+
+MIN_FAILURES = 8
+FAILED_SHARE = 0.01
+WINDOW_S = 2.0
+
+
+class AdaptivePace(Pace):
+    """Fewer requests at a time when the store says it is busy; one more after each quiet window."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._most = limit
+        self._limit = float(limit)
+        self._running = 0
+        self._changed = 0.0
+        self._condition = threading.Condition()
+
+    @property
+    def limit(self) -> int:
+        """How many requests may run now."""
+        return max(1, int(self._limit))
+
+    def busy(self) -> None:
+        """Halve the limit, at most once a window, since one burst is answered to many threads at once."""
+        with self._condition:
+            now = time.monotonic()
+            if now - self._changed >= WINDOW_S / 4:
+                self._limit = max(1.0, self._limit / 2)
+                self._changed = now
+
+    def enter(self) -> None:
+        """Wait for a place. Returns at once after `stop`."""
+        with self._condition:
+            while self._running >= self.limit and not self.stop.is_set():
+                self._condition.wait(0.2)
+                self._relax()
+            self._running += 1
+
+    def leave(self) -> None:
+        """Give the place back."""
+        with self._condition:
+            self._running -= 1
+            self._relax()
+            self._condition.notify()
+
+    def _relax(self) -> None:
+        now = time.monotonic()
+        if self._limit < self._most and now - self._changed >= WINDOW_S:
+            self._limit = min(float(self._most), self._limit + 1)
+            self._changed = now
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One object and where it shall go. The folder must exist."""
+
+    info: ObjectInfo
+    path: Path
+
+
+@dataclass
+class Bulk:
+    """A running download of many objects."""
+
+    store: ObjectStore
+    pace: AdaptivePace
+    on_bytes: OnBytes | None = None
+    deadline: float | None = None
+    done: int = 0
+    failed: list[tuple[str, LauncherError]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, wishes: Iterable[Wish], total: int, workers: int) -> None:
+        """Fetch all. One object's failure does not end the others, but raises at the end, with the names.
+
+        Lack of space, a refusal, the deadline, or failures beyond the budget (1 %) end everything at once.
+        """
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="get")
+        pending: set[Future[None]] = set()
+        try:
+            for wish in wishes:
+                pending.add(pool.submit(self._one, wish))
+                if len(pending) >= 4 * workers:
+                    pending = self._drain(pending, total)
+            while pending:
+                pending = self._drain(pending, total)
+        except BaseException:
+            self.pace.stop.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        if self.failed:
+            raise self._verdict(total)
+
+    def _drain(self, pending: set[Future[None]], total: int) -> set[Future[None]]:
+        finished, left = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+        for future in finished:
+            future.result()
+        if len(self.failed) > max(MIN_FAILURES, FAILED_SHARE * total):
+            raise self._verdict(total)
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise StoreUnreachable(
+                f"out of time with {self.done} of {total} objects done",
+                where=self.store.url,
+                hint="run again to continue, or allow more time; what arrived is kept",
+            )
+        return left
+
+    def _one(self, wish: Wish) -> None:
+        if self.pace.stop.is_set():
+            return
+        self.pace.enter()
+        try:
+            with mapped(wish.path):
+                self.store.get_file(
+                    wish.info.key, wish.path, wish.info, fsync=False, on_bytes=self.on_bytes, pace=self.pace
+                )
+        except (NoSpace, StoreRefused):
+            raise
+        except LauncherError as error:
+            with self._lock:
+                self.failed.append((wish.info.key, error))
+        else:
+            with self._lock:
+                self.done += 1
+        finally:
+            self.pace.leave()
+
+    def _verdict(self, total: int) -> StoreError:
+        first = self.failed[0][1]
+        kind = type(first) if isinstance(first, StoreError) else StoreError
+        names = ", ".join(repr(key) for key, _ in self.failed[:5])
+        more = f" and {len(self.failed) - 5} more" if len(self.failed) > 5 else ""
+        if len(self.failed) == 1:
+            return kind(first.what, where=first.where, hint=first.hint)
+        return kind(
+            f"{len(self.failed)} of {total} objects failed: {names}{more}; the first: {first.what}",
+            where=self.store.url,
+            hint=first.hint or "run again to continue; what arrived is kept",
+        )
