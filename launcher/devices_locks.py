@@ -96,11 +96,12 @@ class DeviceLocks:
         wait: bool = True,
         timeout_s: float | None = None,
         on_wait: Callable[[str], None] | None = None,
+        on_poll: Callable[[], None] | None = None,
     ) -> HeldDevices:
         """Take the first of these sets of devices that is free, waiting in the queue when none is.
 
         Blocks for at most `timeout_s` (None: for ever). `on_wait` gets a sentence whenever what is waited for
-        changes. Raises PlanError when nothing became free in time, or at once when `wait` is false.
+        changes, `on_poll` is called at every look and may raise to leave the queue. Raises PlanError when nothing became free in time, or at once when `wait` is false.
         """
         if not choices or any(not ids or len(set(ids)) != len(ids) or min(ids) < 0 for ids in choices):
             raise UsageError(f"not a set of devices: {list(choices)!r}")
@@ -118,6 +119,8 @@ class DeviceLocks:
                 if on_wait is not None and reason != said:
                     on_wait(reason)
                     said = reason
+                if on_poll is not None:
+                    on_poll()
                 time.sleep(POLL_S)
 
     def owners(self) -> dict[int, Owner | None]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from launcher.address import StoreAddress, absolute_url
 from launcher.paths import RunDir, home
 from launcher.spec import JobSpec, RetrySpec, StoreOptions, WatchSpec
 from vitmodels import archs
@@ -30,17 +31,6 @@ COLLECTIVE_TIMEOUT_S = 1800
 
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StoreAddress(Frozen):
-    """Where a store is and how to reach it. Never a credential."""
-
-    url: str
-    endpoint: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    ca_bundle: str | None = None
-    addressing: str = "auto"
 
 
 class Rank(Frozen):
@@ -145,7 +135,7 @@ def make_plan(
         nodes=spec.resources.nodes,
         devices_per_node=spec.resources.devices_per_node,
         python=python,
-        store=output.model_copy(update={"url": f"{output.url.rstrip('/')}/{run_id}"}),
+        store=output.child(run_id),
         data=_address(spec.data, spec.data.url, cwd) if spec.data.url else None,
         checkpoint=_address(spec.output, spec.model.checkpoint, cwd) if spec.model.checkpoint else None,
         cache_dir=str(_local(spec.data.cache_dir, cwd) or base / "cache"),
@@ -290,13 +280,6 @@ def arithmetic(spec: JobSpec, recipe: Recipe) -> Arithmetic:
         steps_per_epoch=per_epoch,
         steps=per_epoch * recipe.epochs if per_epoch else None,
     )
-
-
-def absolute_url(url: str, cwd: Path) -> str:
-    """A URL as it is; a path, relative to `cwd`, as a file:// URL."""
-    if "://" in url:
-        return url
-    return (cwd / Path(url).expanduser()).resolve().as_uri()
 
 
 def _address(options: StoreOptions, url: str, cwd: Path) -> StoreAddress:

@@ -35,6 +35,8 @@ class Process:
     cwd: Path
     log: Path
     cores: tuple[int, ...] = ()
+    fds: tuple[int, ...] = ()
+    """Descriptors it inherits: the device locks, so that a device stays taken as long as a rank lives."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,7 @@ def _spawn(process: Process) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=process.fds,
         )
 
 

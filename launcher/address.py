@@ -1,0 +1,36 @@
+"""Where a store is and how to reach it, as a value that plans can hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from launcher.storage import ObjectStore, open_store
+
+
+class StoreAddress(BaseModel):
+    """Never holds a credential; those come from the environment or from `profile` when the store is opened."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    ca_bundle: str | None = None
+    addressing: str = "auto"
+
+    def open(self) -> ObjectStore:
+        """Opens no connection yet. Raises StoreError for a URL that can't be a store."""
+        return open_store(self.url, **self.model_dump(exclude={"url"}))
+
+    def child(self, name: str) -> StoreAddress:
+        return self.model_copy(update={"url": f"{self.url.rstrip('/')}/{name}"})
+
+
+def absolute_url(url: str, cwd: Path) -> str:
+    """A URL as it is; a path, relative to `cwd`, as a file:// URL."""
+    if "://" in url:
+        return url
+    return (cwd / Path(url).expanduser()).resolve().as_uri()

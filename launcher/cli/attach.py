@@ -1,0 +1,20 @@
+"""`launcher attach`."""
+
+from __future__ import annotations
+
+import argparse
+
+from launcher.cli.common import add_run
+
+HELP = "Follow a run's progress until it ends, and exit with its code. Ctrl-C detaches; the run goes on."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from launcher.follow import follow
+    from launcher.runs import Index
+
+    return follow(Index().find(args.run))

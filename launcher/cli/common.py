@@ -1,0 +1,65 @@
+"""Options and small texts that commands share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from launcher.view import RunView
+
+
+def out(text: str) -> None:
+    print(text, flush=True)
+
+
+def say(text: str) -> None:
+    """Prose goes to stderr, so that stdout holds only results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def out_json(value: Any) -> None:
+    out(json.dumps(value, indent=2))
+
+
+def add_run(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    text = "run id, unique prefix, 'last', or the URL of the run's folder"
+    parser.add_argument("run", metavar="RUN", nargs="?" if optional else None, help=text)
+
+
+def progress_words(view: RunView) -> str:
+    """`epoch 3/25, step 69/575, loss 1.204, top-1 81.1 %, 402 images/s, 1 min 10 s left`; what is not known is left out."""
+    from launcher.units import show_duration
+
+    progress = view.progress
+    parts = []
+    if progress.epoch is not None:
+        parts.append(
+            f"epoch {progress.epoch}/{progress.epochs}" if progress.epochs else f"epoch {progress.epoch}"
+        )
+    if progress.step is not None:
+        parts.append(f"step {progress.step}/{progress.steps}" if progress.steps else f"step {progress.step}")
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.3f}")
+    if progress.top1 is not None:
+        parts.append(f"top-1 {100 * progress.top1:.2f} %")
+    if progress.images_per_s is not None and not view.state.terminal:
+        parts.append(f"{progress.images_per_s:.0f} images/s")
+    if progress.eta_s is not None and view.phase in ("training", "evaluating"):
+        parts.append(f"{show_duration(progress.eta_s)} left")
+    return ", ".join(parts)
+
+
+def results_words(results: dict[str, float]) -> str:
+    """`top-1 96.11 % (last epoch), 96.11 % (checkpoint), 96.11 % (MINDIR)`."""
+    names = {
+        "last": "last epoch",
+        "checkpoint": "checkpoint, read back",
+        "mindir": "exported MINDIR",
+        "onnx": "exported ONNX",
+    }
+    order = [name for name in names if name in results] + [name for name in results if name not in names]
+    parts = [f"{100 * results[name]:.2f} % ({names.get(name, name)})" for name in order]
+    return "top-1 " + ", ".join(parts) if parts else ""

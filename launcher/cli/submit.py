@@ -1,0 +1,124 @@
+"""`launcher submit`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from launcher.cli.common import out, out_json, say
+
+if TYPE_CHECKING:
+    from launcher.submission import Prepared
+
+HELP = """Start the job of a job file and return at once; the run goes on when the terminal closes.
+
+  --follow      stay and show progress; Ctrl-C detaches, the run goes on
+  --dry-run     print plan, rank table, and per-rank environment and commands; touch nothing
+  --rehearse    run the job for real, on one CPU device, a few steps on a handful of images"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="job file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a value: resources.nodes=2; recipe keys need no prefix: epochs=3",
+    )
+    parser.add_argument("--backend", help="in place of resources.backend")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--follow", action="store_true", help="show progress until the run ends, and exit with its code"
+    )
+    what.add_argument("--dry-run", action="store_true", help="show what would happen")
+    what.add_argument(
+        "--rehearse", action="store_true", help="a short run on one CPU device, results fetched at the end"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from launcher.submission import prepare, refuse_errors, submit
+
+    job = prepare(args.file, overrides=args.set, backend=args.backend)
+    if args.dry_run:
+        return _dry_run(job, args.json)
+    if args.rehearse:
+        return _rehearse(job, args.json)
+    for note in job.plan.notes:
+        say(f"note: {note}")
+    for finding in job.findings:
+        if finding.severity != "error":
+            say(str(finding))
+    refuse_errors(job.findings, args.file)
+    entry = submit(job)
+    if args.json:
+        out_json(
+            {
+                "run_id": entry.run_id,
+                "name": entry.name,
+                "backend": entry.backend,
+                "url": entry.store.url,
+                "work_dir": str(entry.run_dir.root),
+            }
+        )
+    else:
+        out(entry.run_id)
+    if args.follow:
+        from launcher.follow import follow
+
+        return follow(entry)
+    if not args.json:
+        say(
+            f"submitted; results go to {entry.store.url}\n  follow:  launcher attach {entry.run_id}\n  cancel:  launcher cancel {entry.run_id}"
+        )
+    return 0
+
+
+def _dry_run(job: Prepared, as_json: bool) -> int:
+    from launcher.dryrun import dry_run_json, dry_run_text
+    from launcher.findings import errors
+
+    if as_json:
+        out_json(dry_run_json(job))
+    else:
+        out(dry_run_text(job))
+    return 2 if errors(job.findings) else 0
+
+
+def _rehearse(job: Prepared, as_json: bool) -> int:
+    import os
+    from pathlib import Path
+
+    from launcher import paths
+    from launcher.fetch import fetch
+    from launcher.follow import follow
+    from launcher.rehearse import rehearsal_plan
+    from launcher.submission import prepared, submit
+
+    for finding in job.findings:  # of the real job, on its own devices
+        say(str(finding))
+    rehearsal = prepared(job.job, rehearsal_plan(job.job, os.environ, Path.cwd()))
+    for note in rehearsal.plan.notes:
+        say(f"note: {note}")
+    entry = submit(rehearsal)
+    code = follow(entry, quiet=as_json)
+    target = paths.home() / "rehearsal" / entry.run_id / "results"
+    report = fetch(entry.store.open(), target)
+    if as_json:
+        out_json(
+            {
+                "run_id": entry.run_id,
+                "backend": entry.backend,
+                "url": entry.store.url,
+                "results": str(target),
+                "files": report.files,
+                "exit_code": code,
+            }
+        )
+    else:
+        out(f"fetched and verified {report.files} files into {target}")
+        if code == 0:
+            out("the rehearsal went through stage, train, eval, export, collect and fetch")
+    return code

@@ -1,0 +1,145 @@
+"""Checks before anything starts. Each finding has a rule id, a severity and what to do; nothing here prints or changes anything.
+
+`check_plan` is pure. `check_world` looks at the stores and the disk, and is left out of a dry run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from launcher.address import StoreAddress
+from launcher.errors import NotFound, StoreError
+from launcher.findings import Finding
+from launcher.plan import ASCEND_DEVICES, Plan
+from launcher.ranktable import check_devices_per_node, lint, placeholder_table
+from launcher.units import show_bytes
+
+_PLACEHOLDER_RULES = ("RT002", "RT012")  # not completed, made-up addresses: as a plan's table has to be
+
+
+def check_plan(plan: Plan) -> list[Finding]:
+    """What the plan alone shows to be wrong or worth knowing."""
+    findings = []
+    if found := check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes):
+        findings.append(found)
+    findings += _check_batches(plan)
+    return findings
+
+
+def check_world(plan: Plan) -> list[Finding]:
+    """What the stores and this machine's disk say. Reads only. Raises nothing for a store that fails: that is a finding."""
+    findings = _check_disk(plan)
+    if plan.data is not None:
+        findings += _check_data(plan.data)
+    findings += _check_store(plan.store, "output.url", "PF020")
+    if plan.checkpoint is not None:
+        findings += _check_store(plan.checkpoint, "model.checkpoint", "PF021")
+    return findings
+
+
+def dry_rank_table(plan: Plan) -> str | None:
+    """The rank table this plan would start with, on addresses that are marked as placeholders; None without NPUs."""
+    if plan.device not in ASCEND_DEVICES or not _legal(plan):
+        return None
+    return placeholder_table(plan.device, plan.nodes, plan.devices_per_node).to_json()
+
+
+def check_rank_table(plan: Plan) -> list[Finding]:
+    """Lint of the table of `dry_rank_table`; its placeholder addresses are expected, so they are not reported."""
+    if plan.device not in ASCEND_DEVICES or not _legal(plan):
+        return []
+    table = placeholder_table(plan.device, plan.nodes, plan.devices_per_node)
+    findings = lint(table, chip=plan.device, ranks=plan.world_size, nodes=plan.nodes)
+    return [finding for finding in findings if finding.rule not in _PLACEHOLDER_RULES]
+
+
+def _legal(plan: Plan) -> bool:
+    return check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes) is None
+
+
+def _check_batches(plan: Plan) -> list[Finding]:
+    numbers = plan.arithmetic
+    if numbers is None or numbers.train_images is None or numbers.steps_per_epoch:
+        return []
+    return [
+        Finding(
+            rule="PF001",
+            severity="error",
+            message=f"{numbers.train_images} training images don't fill one global batch of {numbers.global_batch}",
+            where="model.set.batch_size",
+            fix="use a smaller batch_size or fewer devices",
+        )
+    ]
+
+
+def _check_disk(plan: Plan) -> list[Finding]:
+    numbers = plan.arithmetic
+    if numbers is None:
+        return []
+    needed = numbers.checkpoint_bytes * (numbers.keep_checkpoints + 2)
+    folder = Path(plan.work_dir)
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        return [
+            Finding(
+                rule="PF011",
+                severity="error",
+                message=f"{folder} can't be written to",
+                where="output.work_dir",
+                fix="name another folder",
+            )
+        ]
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if free >= needed:
+        return []
+    return [
+        Finding(
+            rule="PF010",
+            severity="error",
+            message=f"{numbers.keep_checkpoints} checkpoints of {show_bytes(numbers.checkpoint_bytes)} and two in flight need {show_bytes(needed)}; {folder} has {show_bytes(free)} free",
+            where="output.work_dir",
+            fix="free some space, name another disk, or lower keep_checkpoint_max",
+        )
+    ]
+
+
+def _check_data(address: StoreAddress) -> list[Finding]:
+    try:
+        store = address.open()
+        if next(iter(store.list("train/")), None) or next(iter(store.list("val/")), None):
+            return []
+        if next(iter(store.list()), None) is None:
+            raise NotFound("nothing there", where=store.url)
+    except StoreError as error:
+        return [_store_finding(error, "data.url", "PF030")]
+    return [
+        Finding(
+            rule="PF031",
+            severity="error",
+            message=f"{store.url} has neither train/ nor val/",
+            where="data.url",
+            fix="name the folder that holds train/<class>/ and val/<class>/",
+        )
+    ]
+
+
+def _check_store(address: StoreAddress, field: str, rule: str) -> list[Finding]:
+    try:
+        address.open().head("plan.json")
+    except StoreError as error:
+        return [_store_finding(error, field, rule)]
+    return []
+
+
+def _store_finding(error: StoreError, field: str, rule: str) -> Finding:
+    where = f"{field} ({error.where})" if error.where else field
+    return Finding(
+        rule=rule,
+        severity="error",
+        message=error.what,
+        where=where,
+        fix=error.hint or "check the address, the endpoint and the credentials",
+    )

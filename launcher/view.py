@@ -1,0 +1,176 @@
+"""One answer to "how is this run": the run's folder, the back end's word and the age of the heartbeat put together."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from launcher import paths
+from launcher.backends import get_backend
+from launcher.backends.base import Life
+from launcher.errors import NotFound, StoreError
+from launcher.progress import Progress
+from launcher.runs import Entry, Index
+from launcher.states import Attempt, NodeStatus, RunState, State
+from launcher.units import show_duration
+
+SILENCE_S = 90.0
+"""A node program writes at least every 10 s; one that was not heard of for longer than this may be gone."""
+
+
+class RunView(BaseModel):
+    """What `launcher status --json` prints."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    name: str
+    backend: str
+    state: State
+    phase: str
+    phase_since: float | None = None
+    detail: str = ""
+    attempt: int
+    reason: str
+    progress: Progress
+    results: dict[str, float] = {}
+    safe_step: int | None = None
+    submitted_at: float
+    ended_at: float | None = None
+    updated_at: float | None = None
+    attempts: tuple[Attempt, ...] = ()
+    nodes: tuple[NodeStatus, ...] = ()
+    url: str
+
+
+def view_of(entry: Entry, index: Index | None = None) -> RunView:
+    """Reads the run's directory on this machine, or else its folder in the store. Raises StoreError.
+
+    A final state is written into `index`, so that the next call needs no store.
+    """
+    if entry.final is not None:
+        return _view(entry, entry.final, _local_nodes(entry))
+    state, nodes = _read(entry)
+    if state is None:
+        state = _unheard(entry)
+    if not state.state.terminal:
+        life = get_backend(entry.backend).poll([entry.handle])[0] if entry.handle else Life(alive=None)
+        if life.alive is False:
+            state = _read(entry)[0] or state  # it may have ended between the two looks
+        if not state.state.terminal:
+            state = _judge(entry, state, nodes, life)
+    elif index is not None and entry.handle is not None:
+        index.put(entry.model_copy(update={"final": state}))
+    return _view(entry, state, nodes)
+
+
+def views(entries: Sequence[Entry], index: Index) -> list[RunView]:
+    """One view per entry; a store that does not answer makes that run UNKNOWN instead of failing the list."""
+    found = []
+    for entry in entries:
+        try:
+            found.append(view_of(entry, index))
+        except StoreError as error:
+            found.append(_view(entry, _unheard(entry).model_copy(update={"reason": str(error)}), ()))
+    return found
+
+
+def _judge(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Life) -> RunState:
+    """The state of a run that has not said that it ended."""
+    if life.alive:
+        return state
+    if life.alive is False:
+        safe = (
+            f"checkpoint step {state.safe_step} is in the store"
+            if state.safe_step is not None
+            else "no checkpoint was in the store yet"
+        )
+        reason = f"its node program is gone without a word (killed, or the machine was restarted); {safe}; `launcher resume {entry.run_id}` goes on"
+        return state.model_copy(update={"state": State.FAILED, "reason": reason})
+    heard = max([state.updated_at, *(node.updated_at for node in nodes)])
+    if (age := time.time() - heard) < SILENCE_S:
+        return state
+    return state.model_copy(
+        update={
+            "state": State.UNKNOWN,
+            "reason": f"last heard of {show_duration(age)} ago; {life.detail}".rstrip("; "),
+        }
+    )
+
+
+def _read(entry: Entry) -> tuple[RunState | None, tuple[NodeStatus, ...]]:
+    here = entry.run_dir
+    if (entry.handle is None or entry.handle.host == socket.gethostname()) and here.state.exists():
+        return _parse_state(here.state.read_bytes()), _local_nodes(entry)
+    store = entry.store.open()
+    try:
+        state = _parse_state(store.read(paths.STATE))
+    except NotFound:
+        return None, ()
+    keys = [info.key for info in store.list("status/")]
+    return state, _parse_nodes(store.read(key) for key in keys)
+
+
+def _local_nodes(entry: Entry) -> tuple[NodeStatus, ...]:
+    return _parse_nodes(
+        path.read_bytes() for path in sorted((entry.run_dir.root / "status").glob("node-*.json"))
+    )
+
+
+def _parse_state(data: bytes) -> RunState | None:
+    try:
+        return RunState.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
+def _parse_nodes(texts: Iterable[bytes]) -> tuple[NodeStatus, ...]:
+    nodes = []
+    for text in texts:
+        try:
+            nodes.append(NodeStatus.model_validate_json(text))
+        except ValidationError:
+            continue
+    return tuple(sorted(nodes, key=lambda node: node.node))
+
+
+def _unheard(entry: Entry) -> RunState:
+    return RunState(
+        run_id=entry.run_id,
+        name=entry.name,
+        backend=entry.backend,
+        state=State.UNKNOWN,
+        reason="no state.json in the run's folder",
+        submitted_at=entry.submitted_at,
+        updated_at=entry.submitted_at,
+        url=entry.store.url,
+    )
+
+
+def _view(entry: Entry, state: RunState, nodes: Sequence[NodeStatus]) -> RunView:
+    first = nodes[0] if nodes else None
+    live = first if first and not state.state.terminal else None
+    phase = live.phase if live else ("done" if state.state is State.SUCCEEDED else state.phase)
+    return RunView(
+        run_id=state.run_id,
+        name=state.name,
+        backend=state.backend,
+        state=state.state,
+        phase=phase or ("queued" if state.state in (State.PENDING, State.QUEUED) else ""),
+        phase_since=live.phase_since if live else None,
+        detail=live.detail if live else "",
+        attempt=state.attempt,
+        reason=state.reason,
+        progress=first.progress if first else Progress(),
+        results=state.results,
+        safe_step=state.safe_step,
+        submitted_at=state.submitted_at,
+        ended_at=state.ended_at,
+        updated_at=max([state.updated_at, *(node.updated_at for node in nodes)]),
+        attempts=state.attempts,
+        nodes=tuple(nodes),
+        url=entry.store.url,
+    )
