@@ -16,7 +16,9 @@ class Conv(nn.Cell):
         weight = np.zeros((out_channels, in_channels, kernel, kernel), np.float32)
         self.weight = Parameter(Tensor(weight), name="weight")
         self.bias = Parameter(Tensor(np.zeros(out_channels, np.float32)), name="bias")
-        self.conv = ops.Conv2D(out_channels, kernel, pad_mode="pad", pad=padding, stride=stride)
+        self.conv = ops.Conv2D(
+            out_channels, (kernel, kernel), pad_mode="pad", pad=(padding,) * 4, stride=(stride, stride)
+        )
         self.bias_add = ops.BiasAdd()
 
     def construct(self, x: Tensor) -> Tensor:  # (B, in_channels, H, W)

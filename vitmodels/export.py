@@ -1,0 +1,264 @@
+"""Write a trained model as MINDIR, ONNX or AIR, and read such a file back as a function.
+
+    python -m vitmodels.export --config RECIPE --run-dir DIR --format MINDIR,ONNX
+
+A file appears under its final name only when it is complete, and others may read it. MINDIR keeps the batch
+open; MindSpore writes ONNX with a fixed one. AIR can be written only where an Ascend NPU is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vitmodels.errors import ExportError, NotSupported, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from mindspore import nn
+
+SUFFIXES = {"MINDIR": ".mindir", "ONNX": ".onnx", "AIR": ".air"}
+INDEX = "export.json"
+
+Predict = Callable[[np.ndarray], np.ndarray]  # float32 (B, 3, H, W), normalised -> logits (B, classes)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One written file; `input_shape` has None for an open batch."""
+
+    name: str
+    format: str
+    size: int
+    sha256: str
+    input_shape: tuple[int | None, int, int, int]
+    step: int
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """`MINDIR,ONNX` as names, each once. Raises UsageError."""
+    names = tuple(dict.fromkeys(part.strip().upper() for part in text.split(",") if part.strip()))
+    unknown = [name for name in names if name not in SUFFIXES]
+    if unknown or not names:
+        raise UsageError(
+            f"unknown export format {', '.join(unknown) or text!r}, known: {', '.join(SUFFIXES)}"
+        )
+    return names
+
+
+def export_model(
+    model: nn.Cell, arch: str, folder: Path, formats: Sequence[str], *, step: int = 0, batch: int = 1
+) -> list[Exported]:
+    """Write `<folder>/<arch>.<suffix>` in each format, then export.json, which lists all files in the folder.
+
+    `batch` is the fixed batch of the formats that need one (ONNX, AIR). Raises ExportError and NotSupported.
+    """
+    from vitmodels.compat import on_ascend
+
+    if "AIR" in formats and not on_ascend():
+        raise NotSupported(
+            "AIR can be exported only on a machine with an Ascend NPU",
+            hint="export MINDIR here, or run on Ascend",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [_export_one(model, arch, folder, name, step, batch) for name in formats]
+    _write_index(folder, written)
+    return written
+
+
+def _export_one(model: nn.Cell, arch: str, folder: Path, name: str, step: int, batch: int) -> Exported:
+    import mindspore as ms
+
+    side = model.config.image_size
+    shape = (None if name == "MINDIR" else batch, 3, side, side)
+    temp = folder / f".tmp-{arch}-{name.lower()}-{os.getpid()}"
+    shutil.rmtree(temp, ignore_errors=True)
+    temp.mkdir()
+    try:
+        model.set_train(False)
+        example = ms.Tensor(shape=list(shape), dtype=ms.float32) if name == "MINDIR" else _zeros(shape)
+        ms.export(model, example, file_name=str(temp / arch), file_format=name)
+        parts = sorted(path for path in temp.rglob("*") if path.is_file())
+        target = temp / f"{arch}{SUFFIXES[name]}"
+        if parts != [target]:
+            raise ExportError(f"{name} export wrote {[path.name for path in parts]}, expected one file")
+        return _commit(target, folder, name, shape, step)
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        raise ExportError(f"can't export {arch} as {name}: {_first_line(error)}") from error
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def _zeros(shape: tuple[int | None, ...]) -> Any:
+    import mindspore as ms
+
+    return ms.Tensor(np.zeros([size or 1 for size in shape], np.float32))
+
+
+def _commit(
+    source: Path, folder: Path, name: str, shape: tuple[int | None, int, int, int], step: int
+) -> Exported:
+    """Make the file readable, put it on disk, and give it its final name."""
+    source.chmod(0o644)
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    size = source.stat().st_size
+    if not size:
+        raise ExportError(f"{name} export wrote an empty file")
+    source.replace(folder / source.name)
+    return Exported(source.name, name, size, digest, shape, step)
+
+
+def _write_index(folder: Path, written: Sequence[Exported]) -> None:
+    """Add files to export.json; an entry of an earlier export stays while its file does."""
+    from vitmodels.progress import write_json
+
+    entries = {entry["name"]: entry for entry in read_index(folder) if (folder / entry["name"]).is_file()}
+    entries.update({one.name: asdict(one) for one in written})
+    write_json(folder / INDEX, {"files": [entries[name] for name in sorted(entries)]})
+
+
+def read_index(folder: Path) -> list[dict[str, Any]]:
+    """The entries of export.json; none when there is no such file or it can't be read."""
+    try:
+        return list(json.loads((folder / INDEX).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _first_line(error: BaseException) -> str:
+    return next(
+        (line.strip() for line in str(error).splitlines() if line.strip(" -\n")), type(error).__name__
+    )
+
+
+def load_exported(path: str | Path) -> Predict:
+    """A function from normalised images (B, 3, H, W), float32, to logits (B, classes).
+
+    The suffix chooses the engine: MindSpore for .mindir, ONNX Runtime for .onnx. A file with a fixed batch
+    takes any batch: it is fed in pieces and the last one padded. Raises ExportError and NotSupported.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ExportError(f"there is no file {path}")
+    if path.suffix == ".mindir":
+        return _load_mindir(path)
+    if path.suffix == ".onnx":
+        return _load_onnx(path)
+    raise NotSupported(f"can't run {path.name} here", hint="run a .mindir or an .onnx file")
+
+
+def _load_mindir(path: Path) -> Predict:
+    import mindspore as ms
+    from mindspore import nn
+
+    try:
+        net = nn.GraphCell(ms.load(str(path)))
+    except (RuntimeError, ValueError) as error:
+        raise ExportError(f"can't read {path}: {_first_line(error)}") from error
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return net(ms.Tensor(images)).asnumpy()
+
+    return predict
+
+
+def _load_onnx(path: Path) -> Predict:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise NotSupported("ONNX Runtime is not installed", hint="pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes are not public
+        raise ExportError(f"can't read {path}: {_first_line(error)}") from error
+    entry = session.get_inputs()[0]
+    fixed = entry.shape[0] if isinstance(entry.shape[0], int) else None
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return session.run(None, {entry.name: images})[0]
+
+    return run if fixed is None else in_batches(run, fixed)
+
+
+def in_batches(run: Predict, batch: int) -> Predict:
+    """`run`, which takes exactly `batch` images, as a function of any number of them."""
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        found = []
+        for begin in range(0, len(images), batch):
+            part = images[begin : begin + batch]
+            missing = batch - len(part)
+            if missing:
+                part = np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)])
+            found.append(run(part)[: batch - missing])
+        return np.concatenate(found)
+
+    return predict
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    from vitmodels.program import common_parser, finish
+    from vitmodels.runtime import quiet
+
+    quiet()
+    parser = common_parser("export", (__doc__ or "").splitlines()[0], data=False)
+    parser.add_argument("--checkpoint", default="latest", metavar="latest|best|PATH", help="default: latest")
+    parser.add_argument(
+        "--format", default="MINDIR", metavar="FORMATS", help="MINDIR,ONNX,AIR; default: MINDIR"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=1, help="batch of formats that need a fixed one (default: 1)"
+    )
+    args = parser.parse_args(argv)
+    return finish(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    from vitmodels.checkpoint import find_set
+    from vitmodels.program import read_recipe, run_dir_of, say
+    from vitmodels.progress import Progress
+    from vitmodels.runtime import Group, Rank, pick_device, read_rank
+
+    formats = parse_formats(args.format)
+    if args.batch < 1:
+        raise UsageError(f"--batch {args.batch} is not a positive number")
+    rank = read_rank(os.environ)
+    if rank.scheduler or not rank.first:
+        return 0  # one rank writes
+    recipe = read_recipe(args)
+    run_dir = run_dir_of(args)
+    found = find_set(run_dir, args.checkpoint)
+    progress = Progress(run_dir, rank.id)
+    progress.phase("exporting")
+    Group(Rank(device_id=rank.device_id), pick_device(args.device, recipe.device_target))
+
+    from vitmodels.assemble import build_model
+    from vitmodels.convert import load_weights
+
+    model = build_model(recipe)
+    load_weights(model, found.weights())
+    for one in export_model(
+        model, recipe.arch, run_dir / "export", formats, step=found.step, batch=args.batch
+    ):
+        progress.event("export", file=f"export/{one.name}", format=one.format)
+        say(f"wrote export/{one.name}: {one.format}, {one.size / 2**20:.1f} MiB, step {one.step}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
