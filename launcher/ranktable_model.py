@@ -208,8 +208,9 @@ def _device_v1(device: Device) -> dict[str, object]:
 
 
 def _server_v1(server: Server) -> str:
-    head = {"server_id": server.server_id, "host_ip": server.host_ip, "host_nic_ip": server.host_nic_ip}
-    keys = ",\n     ".join(_member(key, value) for key, value in _with_extra(head, server.extra).items())
+    head: dict[str, object] = {"server_id": server.server_id}
+    head |= _with_extra({"host_ip": server.host_ip, "host_nic_ip": server.host_nic_ip}, server.extra)
+    keys = ",\n     ".join(_member(key, value) for key, value in head.items())
     lines = ",\n       ".join(json.dumps(_device_v1(device)) for device in server.devices)
     return f'    {{{keys},\n     "device": [\n       {lines}]}}'
 
