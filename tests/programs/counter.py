@@ -1,0 +1,116 @@
+"""A training program without a framework that keeps launcher's contract, for tests of the supervision.
+
+It "trains" a number: step n adds n. What goes wrong, and when, is told by the environment:
+    FAIL_AT=step:rank:how   with how = exit CODE | raise | kill | hang | stop; only in attempt 1 unless FAIL_ALWAYS is set
+    STEPS, STEP_S           length of the training
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+RUN_DIR = Path(os.environ["LAUNCHER_RUN_DIR"])
+RANK = int(os.environ["RANK_ID"])
+STEPS = int(os.environ.get("STEPS", "6"))
+STEP_S = float(os.environ.get("STEP_S", "0.02"))
+stopping = False
+
+
+def event(**values: object) -> None:
+    path = RUN_DIR / "progress" / f"rank-{RANK}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps({"t": time.time(), **values}) + "\n")
+
+
+def newest() -> tuple[int, int]:
+    found = [(0, 0)]
+    for manifest in (RUN_DIR / "checkpoints").glob("step-*/manifest.json"):
+        step = json.loads(manifest.read_text())["step"]
+        found.append((step, json.loads((manifest.parent / "state.json").read_text())["total"]))
+    return max(found)
+
+
+def save(step: int, total: int) -> None:
+    if RANK != 0:
+        return
+    folder = RUN_DIR / "checkpoints" / f".tmp-step-{step}-{os.getpid()}"
+    folder.mkdir(parents=True)
+    data = json.dumps({"total": total}).encode()
+    (folder / "state.json").write_bytes(data)
+    file = {"name": "state.json", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest = {
+        "format": 1,
+        "step": step,
+        "epoch": 1,
+        "arch": "counter",
+        "files": [file],
+        "metrics": {},
+        "kind": "train-state",
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    folder.rename(RUN_DIR / "checkpoints" / f"step-{step}")
+    event(event="checkpoint", step=step, epoch=1, path=f"checkpoints/step-{step}")
+
+
+def misbehave(step: int) -> None:
+    if "FAIL_AT" not in os.environ or (
+        os.environ["LAUNCHER_ATTEMPT"] != "1" and "FAIL_ALWAYS" not in os.environ
+    ):
+        return
+    at, rank, how = os.environ["FAIL_AT"].split(":")
+    if (int(at), int(rank)) != (step, RANK):
+        return
+    if how.startswith("exit"):
+        print(f"error: asked to end with {how}")
+        sys.exit(int(how.removeprefix("exit ")))
+    if how == "raise":
+        raise ValueError(f"no good at step {step}")
+    if how == "hang":
+        time.sleep(3600)
+    os.kill(os.getpid(), signal.SIGSTOP if how == "stop" else signal.SIGKILL)
+
+
+def on_term(number: int, frame: object) -> None:
+    global stopping
+    stopping = True
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, on_term)
+    step, total = newest()
+    print(f"rank {RANK} of {os.environ['RANK_SIZE']} starts after step {step}", flush=True)
+    event(event="phase", phase="training")
+    while step < STEPS:
+        step += 1
+        misbehave(step)
+        total += step
+        time.sleep(STEP_S)
+        event(
+            event="step",
+            epoch=1,
+            epochs=1,
+            step=step,
+            steps=STEPS,
+            loss=1.0 / step,
+            lr=0.1,
+            images_per_s=10.0,
+            eta_s=1.0,
+        )
+        if stopping:
+            save(step, total)
+            return 75
+        if step % 2 == 0:
+            save(step, total)
+    if RANK == 0:
+        (RUN_DIR / "eval").mkdir(exist_ok=True)
+        (RUN_DIR / "eval" / "last.json").write_text(json.dumps({"top1": total / 1000, "images": 1}))
+    event(event="phase", phase="done")
+    return 0
+
+
+sys.exit(main())
