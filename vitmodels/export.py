@@ -13,13 +13,14 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vitmodels.engines import first_line, load_exported
 from vitmodels.errors import ExportError, NotSupported, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 SUFFIXES = {"MINDIR": ".mindir", "ONNX": ".onnx", "AIR": ".air"}
 INDEX = "export.json"
 
-Predict = Callable[[np.ndarray], np.ndarray]  # float32 (B, 3, H, W), normalised -> logits (B, classes)
+__all__ = ["Exported", "export_model", "load_exported", "parse_formats", "read_index"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _export_one(model: nn.Cell, arch: str, folder: Path, name: str, step: int, b
             raise ExportError(f"{name} export wrote {[path.name for path in parts]}, expected one file")
         return _commit(target, folder, name, shape, step)
     except (RuntimeError, ValueError, TypeError, OSError) as error:
-        raise ExportError(f"can't export {arch} as {name}: {_first_line(error)}") from error
+        raise ExportError(f"can't export {arch} as {name}: {first_line(error)}") from error
     finally:
         shutil.rmtree(temp, ignore_errors=True)
 
@@ -135,79 +136,6 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
         return list(json.loads((folder / INDEX).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return []
-
-
-def _first_line(error: BaseException) -> str:
-    return next(
-        (line.strip() for line in str(error).splitlines() if line.strip(" -\n")), type(error).__name__
-    )
-
-
-def load_exported(path: str | Path) -> Predict:
-    """A function from normalised images (B, 3, H, W), float32, to logits (B, classes).
-
-    The suffix chooses the engine: MindSpore for .mindir, ONNX Runtime for .onnx. A file with a fixed batch
-    takes any batch: it is fed in pieces and the last one padded. Raises ExportError and NotSupported.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ExportError(f"there is no file {path}")
-    if path.suffix == ".mindir":
-        return _load_mindir(path)
-    if path.suffix == ".onnx":
-        return _load_onnx(path)
-    raise NotSupported(f"can't run {path.name} here", hint="run a .mindir or an .onnx file")
-
-
-def _load_mindir(path: Path) -> Predict:
-    import mindspore as ms
-    from mindspore import nn
-
-    try:
-        net = nn.GraphCell(ms.load(str(path)))
-    except (RuntimeError, ValueError) as error:
-        raise ExportError(f"can't read {path}: {_first_line(error)}") from error
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        return net(ms.Tensor(images)).asnumpy()
-
-    return predict
-
-
-def _load_onnx(path: Path) -> Predict:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise NotSupported("ONNX Runtime is not installed", hint="pip install onnxruntime") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its classes are not public
-        raise ExportError(f"can't read {path}: {_first_line(error)}") from error
-    entry = session.get_inputs()[0]
-    fixed = entry.shape[0] if isinstance(entry.shape[0], int) else None
-
-    def run(images: np.ndarray) -> np.ndarray:
-        return session.run(None, {entry.name: images})[0]
-
-    return run if fixed is None else in_batches(run, fixed)
-
-
-def in_batches(run: Predict, batch: int) -> Predict:
-    """`run`, which takes exactly `batch` images, as a function of any number of them."""
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        found = []
-        for begin in range(0, len(images), batch):
-            part = images[begin : begin + batch]
-            missing = batch - len(part)
-            if missing:
-                part = np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)])
-            found.append(run(part)[: batch - missing])
-        return np.concatenate(found)
-
-    return predict
 
 
 def main(argv: list[str] | None = None) -> int:

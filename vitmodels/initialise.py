@@ -11,31 +11,37 @@ import zlib
 import numpy as np
 from mindspore import Tensor, nn
 
+from vitmodels.archs import ModelConfig
 
-def initial_value(name: str, shape: tuple[int, ...], family: str, patch_fan_in: int, seed: int) -> np.ndarray:
+
+def initial_value(name: str, shape: tuple[int, ...], config: ModelConfig, seed: int) -> np.ndarray:
     """The value of one parameter.
 
-    Dense weights and positions: normal, deviation 0.02 (the reference cuts it at +-2, a hundred deviations).
-    Convolution, weight and bias: uniform within 1 / sqrt(fan in). ViT's class token: normal, 1e-6.
-    LayerNorm: one and zero. Other biases: zero.
+    Dense weights, positions and TNT's class token: normal, with the architecture's deviations (0.02 in the
+    reference, which also cuts at +-2, a hundred of them). Convolution, weight and bias: uniform within
+    1 / sqrt(fan in). ViT's class token: normal, 1e-6. LayerNorm: one and zero. Other biases: zero.
     """
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     if name.endswith(("_embed.proj.weight", "_embed.proj.bias")):
-        bound = patch_fan_in**-0.5
+        kernel = 7 if config.family == "tnt" else config.patch_size
+        bound = (3 * kernel * kernel) ** -0.5
         return rng.uniform(-bound, bound, shape).astype(np.float32)
-    if name == "cls_token" and family == "vit":
-        return (1e-6 * rng.standard_normal(shape)).astype(np.float32)
     if name.endswith("bias"):
         return np.zeros(shape, np.float32)
     if len(shape) == 1:
         return np.ones(shape, np.float32)
-    return (0.02 * rng.standard_normal(shape)).clip(-2, 2).astype(np.float32)
+    return (_deviation(name, config) * rng.standard_normal(shape)).clip(-2, 2).astype(np.float32)
+
+
+def _deviation(name: str, config: ModelConfig) -> float:
+    if name == "cls_token":
+        return 1e-6 if config.family == "vit" else 0.02
+    if name in ("patch_pos", "pos_embed"):
+        return config.pos_std
+    return 0.02 if name == "pixel_pos" else config.init_std
 
 
 def initialise(model: nn.Cell, seed: int) -> None:
     """Sets every parameter of a ViT or TNT."""
-    config = model.config
-    kernel = 7 if config.family == "tnt" else config.patch_size
     for name, parameter in model.parameters_and_names():
-        value = initial_value(name, tuple(parameter.shape), config.family, 3 * kernel * kernel, seed)
-        parameter.set_data(Tensor(value))
+        parameter.set_data(Tensor(initial_value(name, tuple(parameter.shape), model.config, seed)))
