@@ -101,12 +101,14 @@ class DeviceLocks:
         """Take the first of these sets of devices that is free, waiting in the queue when none is.
 
         Blocks for at most `timeout_s` (None: for ever). `on_wait` gets a sentence whenever what is waited for
-        changes, `on_poll` is called at every look and may raise to leave the queue. Raises PlanError when nothing became free in time, or at once when `wait` is false.
+        changes; `on_poll` is called at every look and may raise to leave the queue. Raises PlanError when
+        nothing became free in time, or at once when `wait` is false, and UsageError when the folder is no good.
         """
         if not choices or any(not ids or len(set(ids)) != len(ids) or min(ids) < 0 for ids in choices):
             raise UsageError(f"not a set of devices: {list(choices)!r}")
-        self._prepare()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._mapped():
+            self._prepare()
         said = ""
         with self._ticket(choices) as ticket:
             while True:
@@ -143,14 +145,19 @@ class DeviceLocks:
         return dict(sorted(found.items()))
 
     def _prepare(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(PermissionError):
+            self.folder.chmod(0o1777)  # every user of the machine takes part
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(PermissionError):
-                self.folder.chmod(0o1777)  # every user of the machine takes part
+            yield
         except OSError as error:
-            hint = "Set LAUNCHER_LOCK_DIR to a folder on a local disk."
-            what = f"no lock folder: {error.strerror}"
-            raise UsageError(what, where=str(self.folder), hint=hint) from None
+            hint = "Set LAUNCHER_LOCK_DIR to a folder on a local disk that every user may write to."
+            where = str(error.filename or self.folder)
+            what = f"device locks don't work here: {error.strerror}"
+            raise UsageError(what, where=where, hint=hint) from None
 
     @contextlib.contextmanager
     def _turnstile(self) -> Iterator[None]:
@@ -164,26 +171,28 @@ class DeviceLocks:
 
     @contextlib.contextmanager
     def _ticket(self, choices: Sequence[Sequence[int]]) -> Iterator[Path]:
-        with self._turnstile():
+        with self._mapped(), self._turnstile():
             numbers = [int(path.stem) for path in self._tickets()]
             path = self.folder / f"{max(numbers, default=0) + 1:012d}.ticket"
             fd = _open(path, create=True)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            wanted = sorted({k for ids in choices for k in ids})
-            os.write(fd, json.dumps({"ids": wanted, **self._myself()}).encode())
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                wanted = sorted({k for ids in choices for k in ids})
+                os.write(fd, json.dumps({"ids": wanted, **self._myself()}).encode())
+            except OSError:
+                _drop(path, fd)
+                raise
         try:
             yield path
         finally:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            os.close(fd)
+            _drop(path, fd)
 
     def _tickets(self) -> list[Path]:
         """In order of arrival."""
         return sorted(path for path in self.folder.glob("*.ticket") if path.stem.isdecimal())
 
     def _attempt(self, choices: Sequence[Sequence[int]], ticket: Path) -> tuple[HeldDevices | None, str]:
-        with self._turnstile():
+        with self._mapped(), self._turnstile():
             mine = {k for ids in choices for k in ids}
             ahead = [owner for path in self._tickets() if path < ticket and (owner := _waiting(path, mine))]
             if ahead:
@@ -200,17 +209,19 @@ class DeviceLocks:
     def _take(self, ids: Sequence[int]) -> tuple[HeldDevices | None, str]:
         fds: dict[int, int] = {}
         held = HeldDevices(tuple(ids), fds)
-        for k in sorted(ids):
-            fd = _open(self.folder / f"device-{k}.lock", create=True)
-            if not _locked(fd, fcntl.LOCK_EX):
-                owner = _owner(fd)
-                os.close(fd)
-                held.release()
-                return None, f"device {k} is held by {owner or 'another process'}"
-            fds[k] = fd
-        for fd in fds.values():
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps(self._myself()).encode(), 0)
+        try:
+            for k in sorted(ids):
+                fd = fds[k] = _open(self.folder / f"device-{k}.lock", create=True)
+                if not _locked(fd, fcntl.LOCK_EX):
+                    owner = _owner(fd)
+                    os.close(fds.pop(k))  # not ours, so not for release to empty
+                    held.release()
+                    return None, f"device {k} is held by {owner or 'another process'}"
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, json.dumps(self._myself()).encode(), 0)
+        except OSError:
+            held.release()
+            raise
         return held, ""
 
     def _myself(self) -> dict[str, object]:
@@ -243,6 +254,12 @@ def _open(path: Path, *, create: bool = False) -> int:
     with contextlib.suppress(PermissionError):
         os.fchmod(fd, 0o666)  # whatever the umask
     return fd
+
+
+def _drop(path: Path, fd: int) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+    os.close(fd)
 
 
 def _locked(fd: int, kind: int) -> bool:
