@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,19 +31,22 @@ if TYPE_CHECKING:
 SUFFIXES = {"MINDIR": ".mindir", "ONNX": ".onnx", "AIR": ".air"}
 INDEX = "export.json"
 
+Shape = tuple[int | None, int, int, int]
+
 __all__ = ["Exported", "export_model", "load_exported", "parse_formats", "read_index"]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One written file; `input_shape` has None for an open batch."""
+    """One written file. `input_shape` has None for an open batch; `preprocess` says how images are prepared."""
 
     name: str
     format: str
     size: int
     sha256: str
-    input_shape: tuple[int | None, int, int, int]
+    input_shape: Shape
     step: int
+    preprocess: dict[str, Any]
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -58,11 +61,19 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 def export_model(
-    model: nn.Cell, arch: str, folder: Path, formats: Sequence[str], *, step: int = 0, batch: int = 1
+    model: nn.Cell,
+    arch: str,
+    folder: Path,
+    formats: Sequence[str],
+    *,
+    step: int = 0,
+    batch: int = 1,
+    preprocess: Mapping[str, Any] | None = None,
 ) -> list[Exported]:
     """Write `<folder>/<arch>.<suffix>` in each format, then export.json, which lists all files in the folder.
 
-    `batch` is the fixed batch of the formats that need one (ONNX, AIR). Raises ExportError and NotSupported.
+    `batch` is the fixed batch of the formats that need one (ONNX, AIR). `preprocess` (mean, std, crop_pct,
+    interpolation) is kept in export.json for whoever runs the file. Raises ExportError and NotSupported.
     """
     from vitmodels.compat import on_ascend
 
@@ -72,53 +83,53 @@ def export_model(
             hint="export MINDIR here, or run on Ascend",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    written = [_export_one(model, arch, folder, name, step, batch) for name in formats]
+    written = []
+    for name in formats:
+        shape = (None if name == "MINDIR" else batch, 3, model.config.image_size, model.config.image_size)
+        path = _export_one(model, arch, folder, name, shape)
+        size, digest = path.stat().st_size, _sha256(path)
+        written.append(Exported(path.name, name, size, digest, shape, step, dict(preprocess or {})))
     _write_index(folder, written)
     return written
 
 
-def _export_one(model: nn.Cell, arch: str, folder: Path, name: str, step: int, batch: int) -> Exported:
+def _export_one(model: nn.Cell, arch: str, folder: Path, name: str, shape: Shape) -> Path:
+    """Write one file under a temporary name, then give it its own."""
     import mindspore as ms
 
-    side = model.config.image_size
-    shape = (None if name == "MINDIR" else batch, 3, side, side)
     temp = folder / f".tmp-{arch}-{name.lower()}-{os.getpid()}"
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir()
     try:
         model.set_train(False)
-        example = ms.Tensor(shape=list(shape), dtype=ms.float32) if name == "MINDIR" else _zeros(shape)
+        example = (
+            ms.Tensor(shape=list(shape), dtype=ms.float32)
+            if shape[0] is None
+            else ms.Tensor(np.zeros([size or 1 for size in shape], np.float32))
+        )
         ms.export(model, example, file_name=str(temp / arch), file_format=name)
-        parts = sorted(path for path in temp.rglob("*") if path.is_file())
         target = temp / f"{arch}{SUFFIXES[name]}"
-        if parts != [target]:
+        parts = sorted(path for path in temp.rglob("*") if path.is_file())
+        if parts != [target] or not target.stat().st_size:
             raise ExportError(f"{name} export wrote {[path.name for path in parts]}, expected one file")
-        return _commit(target, folder, name, shape, step)
+        return _commit(target, folder)
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         raise ExportError(f"can't export {arch} as {name}: {first_line(error)}") from error
     finally:
         shutil.rmtree(temp, ignore_errors=True)
 
 
-def _zeros(shape: tuple[int | None, ...]) -> Any:
-    import mindspore as ms
-
-    return ms.Tensor(np.zeros([size or 1 for size in shape], np.float32))
-
-
-def _commit(
-    source: Path, folder: Path, name: str, shape: tuple[int | None, int, int, int], step: int
-) -> Exported:
+def _commit(source: Path, folder: Path) -> Path:
     """Make the file readable, put it on disk, and give it its final name."""
     source.chmod(0o644)
     with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
-    size = source.stat().st_size
-    if not size:
-        raise ExportError(f"{name} export wrote an empty file")
-    source.replace(folder / source.name)
-    return Exported(source.name, name, size, digest, shape, step)
+    return source.replace(folder / source.name)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_index(folder: Path, written: Sequence[Exported]) -> None:
@@ -180,8 +191,16 @@ def _run(args: argparse.Namespace) -> int:
 
     model = build_model(recipe)
     load_weights(model, found.weights())
+    keep = ("mean", "std", "crop_pct", "interpolation")
+    preprocess = {key: value for key, value in recipe.json_dict().items() if key in keep}
     for one in export_model(
-        model, recipe.arch, run_dir / "export", formats, step=found.step, batch=args.batch
+        model,
+        recipe.arch,
+        run_dir / "export",
+        formats,
+        step=found.step,
+        batch=args.batch,
+        preprocess=preprocess,
     ):
         progress.event("export", file=f"export/{one.name}", format=one.format)
         say(f"wrote export/{one.name}: {one.format}, {one.size / 2**20:.1f} MiB, step {one.step}")

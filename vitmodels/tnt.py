@@ -13,6 +13,7 @@ from mindspore import Parameter, Tensor, nn
 
 from vitmodels.archs import ModelConfig
 from vitmodels.layers.attention import Attention
+from vitmodels.layers.classifier import Classifier
 from vitmodels.layers.linear import Linear
 from vitmodels.layers.mlp import Mlp
 from vitmodels.layers.norm import LayerNorm
@@ -67,7 +68,7 @@ class Block(nn.Cell):
         return pixels, patches
 
 
-class TNT(nn.Cell):
+class TNT(Classifier):
     """Images (B, 3, H, W), normalised, to logits (B, num_classes)."""
 
     def __init__(
@@ -79,9 +80,9 @@ class TNT(nn.Cell):
         attn_drop: float = 0.0,
         drop_path: float = 0.0,
     ) -> None:
-        super().__init__()
-        inner, dim, layout = config.inner_dim, config.dim, MaskLayout()
-        self.config = config
+        layout = MaskLayout()
+        super().__init__(config, layout)
+        inner, dim = config.inner_dim, config.dim
         self.flat = (-1, config.pixels * inner)
         self.patch_tokens = (-1, config.patches, dim)
         self.tokens = (-1, config.patches + 1, dim)
@@ -101,11 +102,6 @@ class TNT(nn.Cell):
         self.blocks = nn.CellList(blocks)
         self.norm = LayerNorm(dim, config.norm_eps)
         self.head = Linear(dim, num_classes)
-        self.mask_width = layout.width
-
-    def mask_shape(self, batch: int) -> tuple[int, int] | None:
-        """Shape of the uniform random numbers wanted as `masks`; None when nothing is random."""
-        return (batch, self.mask_width) if self.mask_width else None
 
     def construct(self, images: Tensor, masks: Tensor | None = None) -> Tensor:  # (B, 3, H, W)
         pixels = self.pixel_embed(images, self.pixel_pos)  # (B*N*M, inner)

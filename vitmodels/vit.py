@@ -7,6 +7,7 @@ from mindspore import Parameter, Tensor, nn
 
 from vitmodels.archs import ModelConfig
 from vitmodels.layers.attention import Attention
+from vitmodels.layers.classifier import Classifier
 from vitmodels.layers.linear import Linear
 from vitmodels.layers.mlp import Mlp
 from vitmodels.layers.norm import LayerNorm
@@ -44,7 +45,7 @@ class Block(nn.Cell):
         return x + self.drop_path2(self.mlp(self.norm2(x), masks), masks)
 
 
-class ViT(nn.Cell):
+class ViT(Classifier):
     """Images (B, 3, H, W), normalised, to logits (B, num_classes)."""
 
     def __init__(
@@ -56,9 +57,9 @@ class ViT(nn.Cell):
         attn_drop: float = 0.0,
         drop_path: float = 0.0,
     ) -> None:
-        super().__init__()
-        dim, layout = config.dim, MaskLayout()
-        self.config = config
+        layout = MaskLayout()
+        super().__init__(config, layout)
+        dim = config.dim
         self.tokens = (-1, config.patches + 1, dim)
         self.patch_embed = PatchEmbed(config.patch_size, dim)
         self.cls_token = Parameter(Tensor(np.zeros((1, 1, dim), np.float32)), name="cls_token")
@@ -71,11 +72,6 @@ class ViT(nn.Cell):
         self.blocks = nn.CellList(blocks)
         self.norm = LayerNorm(dim, config.norm_eps)
         self.head = Linear(dim, num_classes)
-        self.mask_width = layout.width
-
-    def mask_shape(self, batch: int) -> tuple[int, int] | None:
-        """Shape of the uniform random numbers wanted as `masks`; None when nothing is random."""
-        return (batch, self.mask_width) if self.mask_width else None
 
     def construct(self, images: Tensor, masks: Tensor | None = None) -> Tensor:  # (B, 3, H, W)
         x = self.patch_embed(images)  # (B, N, dim)
