@@ -11,7 +11,9 @@ from launcher.units import show_duration
 
 _HEAD_BYTES = 4 << 20
 _TRACEBACK = "Traceback (most recent call last):"
-_ERROR_LINE = re.compile(r"^(?:[\w.]*(?:Error|Exception|Interrupt)\b.*|(?:error|fatal|FATAL|ERROR)\b[: ].*)")
+_ERROR_LINE = re.compile(
+    r"^(?:[\w.]*(?:Error|Exception|Interrupt)\b.*|(?:error|fatal|FATAL|ERROR)\b[: ].*|\S*python\S*: (?:No module|can't open).*|can't start .*)"
+)
 _GLOG_ERROR = re.compile(r"^\[(?:ERROR|CRITICAL)\]")
 _SIGNAL_HINTS = {
     signal.SIGKILL: "killed by SIGKILL (out of memory, or by hand)",
@@ -20,7 +22,9 @@ _SIGNAL_HINTS = {
     signal.SIGBUS: "crashed (SIGBUS: is /dev/shm or the disk full?)",
     signal.SIGTERM: "stopped by SIGTERM from outside",
 }
-_PERMANENT = re.compile(r"\b(ModuleNotFoundError|ImportError|SyntaxError|IndentationError|NameError)\b")
+_PERMANENT = re.compile(
+    r"\b(ModuleNotFoundError|ImportError|SyntaxError|IndentationError|NameError)\b|: No module named"
+)
 
 
 def how_it_ended(code: int) -> str:

@@ -58,9 +58,11 @@ class _Screen:
             why = view.attempts[-2].outcome if len(view.attempts) > 1 else ""
             self.line(f"attempt {view.attempt}: {why}")
         self._new_epochs(entry, view)
-        phase = view.phase or str(view.state).lower()
-        if phase not in (self._phase, "done") and not (phase == "evaluating" and self._phase == "training"):
-            self.line(phase + (f" ({view.detail})" if view.detail else ""))
+        if view.state.terminal:
+            return
+        phase = view.phase or "starting"
+        if phase not in (self._phase, "done") and {phase, self._phase} != {"training", "evaluating"}:
+            self.line(phase)
         self._phase = phase
         words = progress_words(view) if phase in ("training", "evaluating") else view.detail
         if view.phase_since and phase not in ("training", "evaluating"):

@@ -18,7 +18,7 @@ _NAME = re.compile(
 
 @dataclass
 class LogReader:
-    """Gives, call by call, the lines that are new since the last one. `attempt` None is the newest, also when it changes."""
+    """Gives, call by call, the lines that are new since the last one. `attempt` None is all of them."""
 
     entry: Entry
     rank: int | None = None
@@ -47,12 +47,12 @@ class LogReader:
 
     def _wanted(self, keys: Iterable[str]) -> dict[str, str]:
         matches = [match for match in map(_NAME.match, keys) if match]
-        newest = max((int(match["attempt"]) for match in matches), default=1)
-        attempt = self.attempt or newest
+        several = len({match["attempt"] for match in matches}) > 1
         return {
-            match[0]: match["name"] if attempt == 1 else f"attempt-{attempt}/{match['name']}"
-            for match in matches
-            if int(match["attempt"]) == attempt and (self.rank is None or match["rank"] == str(self.rank))
+            match[0]: f"attempt-{match['attempt']}/{match['name']}" if several else match["name"]
+            for match in sorted(matches, key=lambda match: (int(match["attempt"]), match["name"]))
+            if self.attempt in (None, int(match["attempt"]))
+            and (self.rank is None or match["rank"] == str(self.rank))
         }
 
     def _new_lines(self, source: Path | ObjectStore, key: str, size: int) -> list[str]:

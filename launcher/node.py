@@ -247,7 +247,9 @@ class NodeProgram:
                     hint=f"a restart would fail the same way; `launcher logs {self.plan.run_id}` has the whole log",
                 )
             if restarts >= self.plan.retry.max_restarts:
-                raise RunFailed(f"{reason} (after {restarts} restarts)" if restarts else reason)
+                raise RunFailed(
+                    f"{reason} (after {restarts} restart{'s'[: restarts > 1]})" if restarts else reason
+                )
             if fruitless > FRUITLESS_RESTARTS:
                 raise RunFailed(f"{reason}; {fruitless} tries in a row made no progress")
             restarts += 1
@@ -407,6 +409,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(filename=node_log, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     os.umask(0o022)
+    os.chdir(plan.run_dir.root)  # don't hold on to the folder it was submitted from
     try:
         return NodeProgram(plan, args.node, args.attempt).run()
     except LauncherError as error:

@@ -8,7 +8,6 @@ import os
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,22 +52,18 @@ class LocalBackend:
 
     def submit(self, plan: Plan, attempt: int) -> Handle:
         console = plan.run_dir.root / "console.log"
+        command = self._command(plan, attempt)
+        files = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(console), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
         try:
-            with console.open("ab") as log:
-                node = subprocess.Popen(
-                    self._command(plan, attempt),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=plan.run_dir.root,
-                    start_new_session=True,
-                )
+            pid = os.posix_spawn(command[0], command, os.environ, file_actions=files, setsid=True)
         except OSError as error:
             raise BackendError(f"can't start the node program: {error}", where=str(console)) from error
         return Handle(
-            backend="local",
-            host=socket.gethostname(),
-            data={"pid": node.pid, "started": process_identity(node.pid)},
+            backend="local", host=socket.gethostname(), data={"pid": pid, "started": process_identity(pid)}
         )
 
     def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
@@ -110,6 +105,8 @@ def process_identity(pid: int) -> str:
 
 
 def _alive(handle: Handle) -> bool:
+    with contextlib.suppress(ChildProcessError):  # it is our child only when this very process submitted it
+        os.waitpid(handle.data["pid"], os.WNOHANG)
     return bool(handle.data["started"]) and process_identity(handle.data["pid"]) == handle.data["started"]
 
 

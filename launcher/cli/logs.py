@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
     parser.add_argument("--rank", type=int, metavar="R", help="only this rank")
-    parser.add_argument("--attempt", type=int, metavar="A", help="only this attempt (default: the newest)")
+    parser.add_argument("--attempt", type=int, metavar="A", help="only this attempt")
     parser.add_argument("--tail", type=int, metavar="N", help="only the last N lines of each log")
 
 

@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(found: Sequence[RunView]) -> str:
-    rows: list[tuple[str, ...]] = [("RUN", "STATE", "PHASE", "EPOCH", "STEP", "LOSS", "TOP-1", "IMG/S", "LEFT", "AGE")]
+    rows: list[tuple[str, ...]] = [
+        ("RUN", "STATE", "PHASE", "EPOCH", "STEP", "LOSS", "TOP-1", "IMG/S", "LEFT", "AGE")
+    ]
     rows += [_row(view) for view in found]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(

@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+if os.environ.get("MS_ROLE") == "MS_SCHED":  # this program needs no scheduler
+    sys.exit(0)
 RUN_DIR = Path(os.environ["LAUNCHER_RUN_DIR"])
 RANK = int(os.environ["RANK_ID"])
 STEPS = int(os.environ.get("STEPS", "6"))

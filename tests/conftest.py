@@ -1,0 +1,78 @@
+"""What tests share: a home of their own, and jobs whose ranks run `tests/programs/counter.py`."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from launcher.runs import Entry, Index
+from launcher.submission import cancel, prepare, submit
+from launcher.view import RunView, view_of
+
+COUNTER = Path(__file__).parent / "programs" / "counter.py"
+
+
+@pytest.fixture
+def launcher_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """$LAUNCHER_HOME and the folder of device locks, empty."""
+    monkeypatch.setenv("LAUNCHER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LAUNCHER_LOCK_DIR", str(tmp_path / "locks"))
+    return tmp_path / "home"
+
+
+class Jobs:
+    """Submits jobs of the counter program and waits for them; whatever still runs at the end of the test is stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.index = Index()
+        self.entries: list[Entry] = []
+
+    def file(self, *, env: dict[str, str] | None = None, devices: int = 1, **sections: object) -> Path:
+        job = {
+            "name": "counter",
+            "program": [sys.executable, str(COUNTER)],
+            "resources": {"devices_per_node": devices},
+            "output": {"url": str(self.folder / "runs"), "upload_every": "1s"},
+            "watch": {"grace": "5s"},
+            "env": env or {},
+            **sections,
+        }
+        path = self.folder / "job.yaml"
+        path.write_text(yaml.safe_dump(job))
+        return path
+
+    def submit(self, **arguments: object) -> Entry:
+        entry = submit(prepare(self.file(**arguments)), self.index)  # type: ignore[arg-type]
+        self.entries.append(entry)
+        return entry
+
+    def view(self, entry: Entry) -> RunView:
+        return view_of(self.index.find(entry.run_id), self.index)
+
+    def until(self, entry: Entry, condition: Callable[[RunView], bool], timeout_s: float = 40.0) -> RunView:
+        deadline = time.monotonic() + timeout_s
+        while not condition(view := self.view(entry)):
+            assert time.monotonic() < deadline, f"still {view.state} {view.phase}: {view.reason}"
+            time.sleep(0.1)
+        return view
+
+    def end(self, entry: Entry) -> RunView:
+        return self.until(entry, lambda view: view.state.terminal)
+
+    def run(self, **arguments: object) -> RunView:
+        return self.end(self.submit(**arguments))
+
+
+@pytest.fixture
+def jobs(launcher_home: Path, tmp_path: Path) -> Iterator[Jobs]:
+    jobs = Jobs(tmp_path)
+    yield jobs
+    running = [entry for entry in jobs.entries if not jobs.view(entry).state.terminal]
+    for entry in running:
+        cancel(entry)
+    for entry in running:
+        jobs.end(entry)
