@@ -73,4 +73,10 @@ def rclone_server(folder: Path, *, etag_hash: str = "auto") -> Iterator[S3Server
             yield S3Server(f"http://127.0.0.1:{port}", ACCESS_KEY, SECRET_KEY)
 
 
-__all__ = ["S3Server", "rclone_server"]
+def __getattr__(name: str) -> Any:
+    """`radosgw_server` lives in a module of its own."""
+    if name == "radosgw_server":
+        from tests.servers.radosgw import radosgw_server
+
+        return radosgw_server
+    raise AttributeError(name)
