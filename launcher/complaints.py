@@ -17,12 +17,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from launcher import hints, yamltree
-from launcher.jobschema import ModelSchema
+from launcher.jobschema import ModelSchema, schema_of
 from launcher.problems import Place, Problem
 from launcher.suggest import nearest
 from launcher.yamltree import Node
 
 Path = tuple[str | int, ...]
+_TOO_MANY = 20
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -31,7 +32,9 @@ class Voice:
     """How values of one tree are named in messages."""
 
     name: Callable[[Path, Place], str] = lambda path, _place: dotted(path)
-    elsewhere: Callable[[str], str] = lambda _key: ""  # where a key that is unknown here belongs
+    elsewhere: Callable[[str], str] = lambda _key: ""  # a hint on a key that is known elsewhere
+    similar: Callable[[str], str] = lambda _key: ""  # a hint on a key that resembles nothing in its section
+    help: str = ""  # in place of a list of more keys than can be taken in
     text: str = "this file"
 
 
@@ -45,7 +48,7 @@ def check(model: type[M], tree: yamltree.Mapping, voice: Voice) -> tuple[M | Non
     try:
         return _validate(model, data), []
     except ValidationError as error:
-        reporter = _Reporter(ModelSchema(model), tree, voice)
+        reporter = _Reporter(schema_of(model), tree, voice)
         return None, reporter.all(model, data, error)
 
 
@@ -76,14 +79,20 @@ def conflict(tree: yamltree.Mapping, message: str, voice: Voice, section: Path =
     if colon and re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", head):
         path, message = (*section, *head.split(".")), rest
         named.append(path)
+    quoted = re.search(r"'([^']+)'", message)
+    if quoted and not path and find(tree, (*section, quoted[1])) is not None:
+        path = (*section, quoted[1])  # a key of a free mapping
+        named.append(path)
     named += [p for p in _mentions(tree, section, message) if p not in named]
     held = [p for p in named if find(tree, p) is not None]
     path = path or (held[0] if held else section)
-    place = _nearest_place(tree, path)
+    place = _key_place(tree, path) if quoted and quoted[1] in path else _nearest_place(tree, path)
     other = next((p for p in held if p != path), None)
     related = _key_place(tree, other) if other else None
     related = None if related == place else related
-    return Problem.at(place, message, path=voice.name(path, place), related=related, related_text="against")
+    return Problem.at(
+        place, message, path=voice.name(path, place), related=related, related_text="together with"
+    )
 
 
 def _validate(model: type[M], data: object) -> M:
@@ -112,10 +121,12 @@ class _Reporter:
     tree: yamltree.Mapping
     voice: Voice
     wrong: set[Path] = field(default_factory=set)
+    misspelt: set[Path] = field(default_factory=set)  # what unknown keys were probably meant to be
 
     def all(self, model: type[BaseModel], data: Any, error: ValidationError) -> list[Problem]:
         """Every problem. Rules over several values only run on a sound section, so wrong values are taken out for them."""
-        problems = [self.problem(details) for details in self.distinct(error)]
+        details = sorted(self.distinct(error), key=lambda d: d["type"] != "extra_forbidden")
+        problems = [self.problem(one) for one in details if not self.follows(one)]
         for _ in range(4):
             for path in self.wrong:
                 _take_out(data, path, self.schema)
@@ -140,10 +151,15 @@ class _Reporter:
                 seen.add(key)
                 yield details
 
+    def follows(self, details: ErrorDetails) -> bool:
+        """Whether a key is missing because it was misspelt, which has been said."""
+        return details["type"] == "missing" and self.path(details) in self.misspelt
+
     def about_wrong(self, problem: Problem) -> bool:
         """Whether a problem of the second pass only follows from a value that was taken out."""
-        names = {dotted(path) for path in self.wrong}
-        return problem.path in names or any(name in problem.message for name in names)
+        names = {dotted(path) for path in self.wrong | self.misspelt}
+        own = any(f"{problem.path}.".startswith(f"{name}.") for name in names)
+        return own or any(re.search(rf"\b{re.escape(name)}\b", problem.message) for name in names)
 
     def path(self, details: ErrorDetails) -> Path:
         """The path in the tree of pydantic's location, whose union branches have parts of their own."""
@@ -185,26 +201,27 @@ class _Reporter:
         section, key = path[:-1], str(path[-1])
         place = _key_place(self.tree, path)
         valid = self.schema.keys(section)
-        near, other = nearest(key, valid), self.voice.elsewhere(key)
-        if other and not near:
-            hint = f"it belongs under {other}"
-        elif near:
+        near, hint = nearest(key, valid), self.voice.elsewhere(key)
+        if near and not hint:
+            self.misspelt.add((*section, near))
             hint = f"did you mean '{near}'?"
-        else:
+        if not hint:
+            hint = self.voice.similar(key) if not section else ""
+        if not hint and len(valid) > _TOO_MANY:
+            hint = self.voice.help
+        if not hint:
             where = f"under '{dotted(section)}'" if section else f"in {self.voice.text}"
-            hint = f"the keys {where} are: {', '.join(valid)}"
-        return Problem.at(place, f"unknown key '{key}'", path=self.voice.name(path, place), hint=hint)
+            hint = f"the keys {where}: {', '.join(valid)}"
+        return Problem.at(place, "unknown key", path=self.voice.name(path, place), hint=hint)
 
     def missing(self, path: Path) -> Problem:
         place = _nearest_place(self.tree, path)
         schema = self.schema.at(path) or {}
         examples = schema.get("examples", ())
         parts = [str(schema.get("description", ""))]
-        parts += [f"for example {path[-1]}: {json.dumps(examples[0]).strip(chr(34))}"] if examples else []
+        parts += [f"For example {path[-1]}: {json.dumps(examples[0]).strip(chr(34))}"] if examples else []
         hint = " ".join(part for part in parts if part)
-        return Problem.at(
-            place, f"the key '{path[-1]}' is missing", path=self.voice.name(path, place), hint=hint
-        )
+        return Problem.at(place, "this key is missing", path=self.voice.name(path, place), hint=hint)
 
     def value(self, path: Path, details: ErrorDetails) -> Problem:
         node = find(self.tree, path) or self.tree
@@ -216,6 +233,8 @@ class _Reporter:
         else:
             schema = self.schema.at(path) or {}
             expected = self.schema.words(schema)
+            if details["type"] == "finite_number":
+                expected = expected.replace("a number", "a finite number")
             message = f"expected {expected or 'another value'}, found {found}"
             hint = hints.hint(node, self.schema.resolve(schema), expected)
         return Problem.at(node.place, message, path=self.voice.name(path, node.place), hint=hint)
@@ -225,7 +244,11 @@ def _sentence(details: ErrorDetails) -> tuple[str, str]:
     """The sentence and the hint of an exception that a validator raised."""
     error = details.get("ctx", {}).get("error")
     what, hint = getattr(error, "what", str(error)), getattr(error, "hint", "")
-    return what, hint
+    guess = re.fullmatch(r"(.*), did you mean (.*)\?", f"{what}, {hint}" if hint else what)
+    if guess is None:
+        return what, hint
+    many = guess[2].count(",") > 2
+    return guess[1], f"known are: {guess[2]}" if many else f"did you mean {guess[2].replace(', ', ' or ')}?"
 
 
 def _take_out(data: Any, path: Path, schema: ModelSchema) -> None:

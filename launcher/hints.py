@@ -12,6 +12,17 @@ from launcher.yamlscalars import ScalarError, Value, resolve
 from launcher.yamltree import Node
 
 _WIDTH = 60
+_SYNONYMS = {
+    "ascend910a": "ascend910",
+    "ascend910c": "atlas-a3",
+    "910": "ascend910",
+    "910b": "ascend910b",
+    "910c": "atlas-a3",
+    "a2": "ascend910b",
+    "a3": "atlas-a3",
+    "ascend": "ascend910",
+    "npu": "ascend910",
+}  # what chips are called elsewhere
 _YES = frozenset(("yes", "on", "y", "1", "true"))
 _NO = frozenset(("no", "off", "n", "0", "false"))
 
@@ -21,7 +32,8 @@ def found(node: Node) -> str:
     if isinstance(node, yamltree.Mapping):
         return "a section with 'key: value' lines" if node.entries else "an empty section"
     if isinstance(node, yamltree.Sequence):
-        return f"a list of {len(node.items)}" if node.items else "an empty list"
+        count = len(node.items)
+        return f"a list of {count} value{'s' if count > 1 else ''}" if count else "an empty list"
     if node.value is None:
         return "nothing"
     if isinstance(node.value, str):
@@ -38,7 +50,8 @@ def hint(node: Node, schema: Mapping[str, Any], expected: str) -> str:
     if "enum" in schema or "const" in schema:
         return _choice(node, [str(value) for value in schema.get("enum", [schema.get("const")])])
     if kind == "array" and isinstance(node, yamltree.Scalar) and node.value is not None:
-        return f"write [{node.text}]"
+        parts = [part for part in re.split(r"[,\s]+", node.text) if part]
+        return f"write [{', '.join(parts)}]"
     if kind == "object" and schema.get("properties"):
         return f"its keys are: {', '.join(schema['properties'])}"
     return _scalar(node, kind, expected) if isinstance(node, yamltree.Scalar) else ""
@@ -60,7 +73,8 @@ def _scalar(node: yamltree.Scalar, kind: Any, expected: str) -> str:
 
 def _choice(node: Node, values: list[str]) -> str:
     text = node.text if isinstance(node, yamltree.Scalar) else ""
-    near = nearest(text, values) if text else ""
+    near = _SYNONYMS.get(text.lower(), "")
+    near = near if near in values else nearest(text, values)
     return f"did you mean '{near}'?" if near else ""
 
 
@@ -87,14 +101,16 @@ def _number(node: yamltree.Scalar, kind: str) -> str:
 
 def _written_otherwise(text: str, kind: str) -> str:
     """A number with separators, a per cent sign, a decimal comma, a unit, or in words."""
-    if re.fullmatch(r"[-+]?\d{1,3}([_,]\d{3})+|[-+]?\d+(_\d+)+", text):
+    if re.fullmatch(r"[-+]?\d+(_\d+)+", text) or (
+        kind == "integer" and re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+", text)
+    ):
         return f"write {re.sub('[_,]', '', text)}"
     if kind == "number" and re.fullmatch(r"\d+(\.\d+)?\s*%", text):
         return f"write {float(text.rstrip('% ')) / 100:g}"
-    if kind == "number" and re.fullmatch(r"\d+,\d+", text):
+    if kind == "number" and re.fullmatch(r"0,\d+|\d+,\d{1,2}", text):
         return f"write {text.replace(',', '.')}"
-    if word := re.match(r"([-+]?\d+)\s*[A-Za-z]+$", text):
-        return f"write {word[1]}, without a unit" if "e" not in text.lower() else ""
+    if word := re.fullmatch(r"([-+]?\d+)\s*(?![eE]\b)[A-Za-z]+", text):
+        return f"write {word[1]}, without a unit"
     return "write the number in digits" if text.isalpha() else ""
 
 

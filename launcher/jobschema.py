@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
@@ -124,7 +125,8 @@ class ModelSchema:
         if "anyOf" in schema:
             return listing(dict.fromkeys(self.words(option) for option in schema["anyOf"]))
         if "enum" in schema or "const" in schema:
-            return listing(str(value) for value in schema.get("enum", [schema.get("const")]))
+            values = [str(value) for value in schema.get("enum", [schema.get("const")])]
+            return listing(values) if len(values) > 1 else f"'{values[0]}', the only choice"
         kind = schema.get("type")
         if kind == "array":
             return self._list_words(schema)
@@ -167,12 +169,18 @@ def _exact(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
 
 
+@functools.cache
+def schema_of(model: type[BaseModel]) -> ModelSchema:
+    """The schema of a model, made once."""
+    return ModelSchema(model)
+
+
 def job_schema() -> dict[str, Any]:
     """The published schema of job files. Recipe keys below `model.set` are known, except for a program of one's own."""
     from launcher.spec import JobSpec
     from vitmodels.config import known_keys
 
-    schema = _published(ModelSchema(JobSpec).root)
+    schema = _published(schema_of(JobSpec).root)
     recipe = recipe_schema()
     schema["$defs"]["ModelSpec"]["properties"]["set"]["properties"] = recipe["properties"]
     only_known = {"properties": {"set": {"propertyNames": {"enum": known_keys()}}}}
@@ -184,7 +192,7 @@ def recipe_schema() -> dict[str, Any]:
     """The published schema of recipe files, with the other README's names for keys."""
     from vitmodels.config import ALIASES, Recipe, known_keys
 
-    schema = _published(ModelSchema(Recipe).root)
+    schema = _published(schema_of(Recipe).root)
     own = dict(schema["properties"])
     for key in known_keys():
         if key not in own:

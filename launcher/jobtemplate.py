@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from launcher.jobschema import EXPECTED, ModelSchema, Schema
+from launcher.jobschema import EXPECTED, ModelSchema, Schema, schema_of
 from launcher.spec import JobSpec
 from launcher.suggest import listing
 from launcher.yamlscalars import resolve
@@ -35,7 +35,7 @@ def render(*, name: str, arch: str, backend: str, task: str, schema_file: str = 
         "# A job of ascend-launcher. To use a key, remove the # before it and before its section.",
         "# `launcher check FILE` says whether all is well.",
         "",
-        *_section(ModelSchema(JobSpec), (), values),
+        *_section(schema_of(JobSpec), (), values),
     ]
     return "\n".join(lines) + "\n"
 

@@ -13,7 +13,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from launcher import yamltree
-from launcher.problems import Place, Problem
+from launcher.problems import Place, Problem, mask
 from launcher.yamltree import Entry, Node
 
 ENV_PREFIX = "LAUNCHER_SET_"
@@ -89,7 +89,7 @@ def env_layers(env: Mapping[str, str], locate: Locate) -> list[Layer]:
 def _override(kind: Kind, prefix: str, words: str, separator: str, locate: Locate) -> Layer:
     """`PATH=VALUE` as a tree of one value."""
     name, equals, text = words.partition("=")
-    shown = f"{prefix}{words}".replace("\n", "⏎")
+    shown = mask(f"{prefix}{words}".replace("\n", "⏎"))
     label = f"{prefix}{name}" if kind is Kind.env else _cut(shown)
     if not equals or not all(part.strip() for part in name.split(separator)):
         place = Place(label, 1, len(prefix) + 1, shown, in_file=False)

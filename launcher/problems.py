@@ -10,12 +10,18 @@ All problems of a file are carried by one `JobFileError`, in the order of their 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launcher.errors import UsageError
 
+_USER_INFO = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
+_SECRET_VALUE = re.compile(
+    r"(?:SECRET|PASSWORD|PASSWD|TOKEN|ACCESS_KEY|PRIVATE_KEY|CREDENTIAL)\w*['\"]?\s*[:=]\s*(\"[^\"]*\"?|'[^']*'?|[^\s,}'\"]+)",
+    re.IGNORECASE,
+)
 _WINDOW = 100  # characters of a source line that are shown
 _TAB = "    "
 
@@ -72,15 +78,15 @@ class Problem:
     ) -> Problem:
         """A problem at a place."""
         return cls(
-            place.file,
+            mask(place.file),
             place.line,
             place.column,
             path,
-            message,
-            hint,
-            place.source_line,
+            mask(message),
+            mask(hint),
+            mask(place.source_line),
             place.in_file,
-            related,
+            related and replace(related, source_line=mask(related.source_line)),
             related_text,
         )
 
@@ -138,6 +144,12 @@ class JobFileError(UsageError):
 
     def to_json(self) -> dict[str, object]:
         return {"ok": False, "problems": [problem.to_json() for problem in self.problems]}
+
+
+def mask(text: str) -> str:
+    """The text with credentials starred out, as long as before: user info of URLs, values of secret-looking names."""
+    text = _USER_INFO.sub(lambda match: "*" * len(match[0]), text)
+    return _SECRET_VALUE.sub(lambda m: m[0][: m.start(1) - m.start()] + "*" * len(m[1]), text)
 
 
 def _order(problem: Problem) -> tuple[bool, str, int, int, str, str]:

@@ -18,6 +18,25 @@ from launcher.yamltree import Entry, Node
 from vitmodels import config as recipes
 from vitmodels.errors import VitError
 
+SYNONYMS = {
+    "learning_rate": "base_lr",
+    "lr": "base_lr",
+    "num_epochs": "epochs",
+    "max_epochs": "epochs",
+    "warmup_epochs": "warmup_length",
+    "scheduler": "lr_scheduler",
+    "opt": "optimizer",
+    "num_workers": "num_parallel_workers",
+    "workers": "num_parallel_workers",
+    "dropout": "drop_rate",
+    "clip_grad": "clip_global_norm_value",
+    "img_size": "image_size",
+    "model": "arch",
+    "aa": "auto_augment",
+    "drop_path_rate": "drop_path",
+    "eps": "epsilon",
+}  # what keys are called elsewhere
+
 CONFIGS = Path(recipes.__file__).parent / "configs"
 
 
@@ -96,7 +115,7 @@ def _read_file(path: Path, nothing: yamltree.Mapping) -> tuple[yamltree.Mapping,
         return nothing, [Problem.at(Place(str(path)), f"the recipe can't be read: {error.strerror}")]
     node, problems = yamltree.compose(data, str(path))
     if node is not None and not isinstance(node, yamltree.Mapping):
-        problems.append(Problem.at(node.place, "a recipe is a list of 'key: value' lines, and this is not"))
+        problems.append(Problem.at(node.place, "a recipe is made of 'key: value' lines, and this is not"))
     return (node, problems) if isinstance(node, yamltree.Mapping) else (nothing, problems)
 
 
@@ -119,7 +138,7 @@ def _translate(
         except VitError as error:
             own_names = {entry.key: f"{prefix}{entry.key}" for entry in source_tree.entries}
             problems.append(complaints.conflict(source_tree, error.what, voice(own_names)))
-            values, said = _as_dict(source_tree), []
+            values, said = _one_name_each(source_tree), []
         notes += said
         for key, value in values.items():
             source = _source(source_tree, key)
@@ -171,13 +190,31 @@ def _lay_arch(
     return True
 
 
+def _one_name_each(tree: yamltree.Mapping) -> dict[str, object]:
+    """Our names for the keys of a tree whose keys exclude each other: the first of several is taken."""
+    values: dict[str, object] = {}
+    special = keys() - set(recipes.Recipe.model_fields) - set(recipes.ALIASES)
+    for entry in tree.entries:
+        if entry.key not in special:
+            values.setdefault(recipes.ALIASES.get(entry.key, entry.key), yamltree.plain(entry.value))
+    return values
+
+
 def voice(names: Mapping[str, str]) -> complaints.Voice:
     """Recipe values go by the names that were used for them."""
 
     def name(path: complaints.Path, _place: Place) -> str:
         return complaints.dotted((names.get(str(path[0]), str(path[0])), *path[1:])) if path else ""
 
-    return complaints.Voice(name, text="a recipe")
+    return complaints.Voice(
+        name, known_elsewhere, text="a recipe", help="launcher schema --recipe explains all keys"
+    )
+
+
+def known_elsewhere(key: str) -> str:
+    """A hint for a recipe key as other frameworks call it."""
+    ours = SYNONYMS.get(key.lower())
+    return f"did you mean '{ours}'?" if ours else ""
 
 
 def _source(tree: yamltree.Mapping, key: str) -> Entry | None:

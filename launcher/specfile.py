@@ -81,10 +81,11 @@ class _Loading:
             *overrides.set_layers(self.sets, _spell),
         ]
         tree = self.merged(layers)
+        unread = tuple(self.problems)
         if tree is None:
             raise JobFileError(self.problems)
         spec, wrong = complaints.check(
-            JobSpec, tree, complaints.Voice(elsewhere=_elsewhere, text="a job file")
+            JobSpec, tree, complaints.Voice(elsewhere=_elsewhere, similar=_similar, text="a job file")
         )
         self.problems += wrong
         model = tree.get("model")
@@ -94,7 +95,7 @@ class _Loading:
         self.problems += merged.problems
         recipe = None if own_program else self.recipe(merged)
         if self.problems or spec is None:
-            raise JobFileError(self.problems)
+            raise JobFileError(_without_echoes(self.problems, unread))
         origins = {**self.spec_origins(spec, tree), **self.recipe_origins(recipe, merged.tree)}
         values: Any = recipe.json_dict() if recipe is not None else yamltree.plain(merged.tree)
         source = data.decode("utf-8-sig")
@@ -168,6 +169,12 @@ class _Loading:
         return origins
 
 
+def _without_echoes(problems: Sequence[Problem], unread: Sequence[Problem]) -> list[Problem]:
+    """Leave out what is said of a value only because its text could not be read."""
+    places = {(p.file, p.line, p.column) for p in unread}
+    return [p for p in problems if p in unread or (p.file, p.line, p.column) not in places]
+
+
 def _leaf_names(section: BaseModel, prefix: str = "") -> list[str]:
     """The dotted names of all values of a spec that are not sections."""
     names = []
@@ -223,14 +230,22 @@ def _spell_env(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _elsewhere(key: str) -> str:
-    """Where a key belongs that was found in a wrong section; '' when it is known nowhere."""
-    from launcher.jobschema import ModelSchema
+    """A hint on where a key belongs that was found in a wrong section; '' when it is known nowhere."""
+    from launcher.jobschema import schema_of
     from launcher.recipefile import keys
 
-    schema = ModelSchema(JobSpec)
+    schema = schema_of(JobSpec)
     sections = [name for name in schema.keys(()) if key in schema.keys((name,))]
     if sections:
-        return listing(f"'{name}:'" for name in sections)
+        return f"it belongs under {listing(sections)}"
     if key in JobSpec.model_fields:
-        return "the top level of the file"
-    return "'model:' 'set:', with the other recipe keys" if key in keys() else ""
+        return "it belongs to the top level of the file"
+    return "it belongs under model.set, with the other recipe keys" if key in keys() else ""
+
+
+def _similar(key: str) -> str:
+    """A hint on the recipe key that an unknown key of the top level resembles."""
+    from launcher.recipefile import SYNONYMS, keys
+
+    near = SYNONYMS.get(key) or nearest(key, keys())
+    return f"did you mean model.set.{near}?" if near else ""

@@ -23,6 +23,14 @@ class ScalarError(ValueError):
     """The scalar can't be a value of a job file; the message is for the user."""
 
 
+def joined(text: str) -> str:
+    """The text with pairs of surrogates as the one character they stand for, as JSON writes them (`\\ud83d\\ude00`)."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        return text  # half a pair: `resolve` refuses it
+
+
 def resolve(text: str, *, plain: bool = True, tag: str = "") -> Value:
     """The value of a scalar. `plain`: written without quotes. `tag`: '' or str, int, float, bool, null.
 

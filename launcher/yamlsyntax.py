@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from launcher.problems import Place, Problem
@@ -85,6 +86,13 @@ _SENTENCES: tuple[tuple[str, str, str, str, str], ...] = (
         "this bracket is never closed",
         "add '{0}'",
         "context",
+    ),
+    (
+        r"expected ',' or '(.)', but got ':'",
+        "flow",
+        "a ',' or the closing '{0}' is missing before this",
+        "separate the items by commas and close the bracket with '{0}'",
+        "both",
     ),
     (
         r"expected ',' or '(.)'",
@@ -176,6 +184,14 @@ _SENTENCES: tuple[tuple[str, str, str, str, str], ...] = (
 )
 
 
+_TOO_DEEP = "this key is indented deeper than the value above it, and so it is read as more of that value"
+
+
+def _first_word(place: Place) -> Place:
+    line = place.source_line
+    return replace(place, column=len(line) - len(line.lstrip()) + 1)
+
+
 def translate(error: yaml.YAMLError, point: Point) -> Problem:
     """The problem behind a YAMLError. `point` makes a place of PyYAML's line and column, which count from 0."""
     import yaml
@@ -185,6 +201,10 @@ def translate(error: yaml.YAMLError, point: Point) -> Problem:
     problem, context = error.problem or "", error.context or ""
     here = point(error.problem_mark.line, error.problem_mark.column)
     opened = point(error.context_mark.line, error.context_mark.column) if error.context_mark else None
+    if "mapping values" in problem and ": " not in here.source_line[: here.column - 1]:
+        return Problem.at(
+            _first_word(here), _TOO_DEEP, hint="give all keys of a section the same indentation"
+        )
     for wanted, within, sentence, hint, where in _SENTENCES:
         match = re.search(wanted, problem)
         if match is None or within not in context:
@@ -197,6 +217,6 @@ def translate(error: yaml.YAMLError, point: Point) -> Problem:
             sentence.format(*groups),
             hint=hint.format(*groups),
             related=related,
-            related_text="it started at" if related else "",
+            related_text="the bracket opens at" if "flow" in context else "the section begins at",
         )
     return Problem.at(here, f"this is not YAML: {problem}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from launcher.problems import JobFileError, Place, Problem
-from launcher.yamlscalars import ScalarError, Value, resolve
+from launcher.yamlscalars import ScalarError, Value, joined, resolve
 
 if TYPE_CHECKING:
     import yaml
@@ -156,9 +156,8 @@ class _Composer:
         if unfit:
             before = _LINE_BREAK.split(self.text[: unfit.start()])
             place = self.point(len(before) - 1, len(before[-1]))
-            return None, [
-                Problem.at(place, f"the text holds the unprintable character U+{ord(unfit[0]):04X}")
-            ]
+            what = f"the text holds the unprintable character U+{ord(unfit[0]):04X}"
+            return None, [Problem.at(place, what, hint="delete it")]
         loader = yaml.SafeLoader(self.text)
         self.events = iter(loader.get_event, None)
         try:
@@ -296,13 +295,15 @@ class _Composer:
         """The entries that `<<: value` brings; earlier mappings of a list win."""
         if isinstance(value, Mapping):
             return list(value.entries)
-        if isinstance(value, Sequence) and all(isinstance(item, Mapping) for item in value.items):
-            return [entry for item in value.items if isinstance(item, Mapping) for entry in item.entries]
+        items = value.items if isinstance(value, Sequence) else ()
+        found = [entry for item in items if isinstance(item, Mapping) for entry in item.entries]
+        if items and all(isinstance(item, Mapping) for item in items):
+            return found
         message = "'<<' merges a mapping or a list of mappings, and this is neither"
         self.problems.append(
             Problem.at(value.place, message, hint="write <<: *name, where &name marks a mapping")
         )
-        return []
+        return found
 
     def duplicate(self, key: str, place: Place, first: Place) -> None:
         self.problems.append(
@@ -319,13 +320,13 @@ class _Composer:
 
     def scalar(self, event: yaml.ScalarEvent, place: Place) -> Scalar:
         tag = self.check_tag(event.tag, ("str", "int", "float", "bool", "null"), place)
-        is_plain = event.style is None
+        is_plain, text = event.style is None, joined(event.value)
         try:
-            value = resolve(event.value, plain=is_plain, tag=tag)
+            value = resolve(text, plain=is_plain, tag=tag)
         except ScalarError as error:
             self.problems.append(Problem.at(place, str(error)))
-            value = None
-        return Scalar(place, value, event.value, quoted=not is_plain)
+            value, text = None, ""
+        return Scalar(place, value, text, quoted=not is_plain)
 
     def check_tag(self, tag: str | None, allowed: tuple[str, ...], place: Place) -> str:
         """The short name of a tag that is allowed here, '' for none; any other is a problem."""
