@@ -116,14 +116,17 @@ def parse_super_pod(text: str) -> tuple[str, str]:
 
 def parse_address(text: str) -> str:
     """`hccn_tool -i N -ip -g`: the address, as printed (a placeholder too); empty when there is none."""
-    match = re.search(r"^\s*ipaddr:\s*(\S+)", text, re.MULTILINE)
+    match = re.search(r"^[ \t]*ipaddr:[ \t]*(\S+)", text, re.MULTILINE)
     return match.group(1) if match else ""
 
 
 def parse_hccn_conf(text: str) -> dict[int, str]:
-    """`address_<physical id>=<address>` lines of hccn.conf."""
-    found = re.finditer(r"^\s*(?:IPv6)?address_([0-9]+)\s*=\s*(\S+)\s*$", text, re.MULTILINE)
-    return {int(match.group(1)): match.group(2) for match in found}
+    """`address_<physical id>=<address>` lines of hccn.conf; `IPv6address_` ones where there is no other."""
+    found: dict[int, str] = {}
+    for kind in ("IPv6address", "address"):
+        lines = re.finditer(rf"^[ \t]*{kind}_([0-9]+)[ \t]*=[ \t]*(\S+)[ \t]*$", text, re.MULTILINE)
+        found |= {int(match.group(1)): match.group(2) for match in lines}
+    return found
 
 
 def _cells(text: str) -> Iterator[list[str]]:

@@ -51,13 +51,14 @@ def load(path: Path) -> RankTable:
     Raises UsageError when there is no such file, when it is not JSON, or when it has none of
     `server_list`, `group_list` and `rank_list`.
     """
-    file = _file_in(path)
-    if file is None:
-        raise UsageError("no rank table here", where=str(path), hint=_expected_in(path))
+    file: Path | None = path
     try:
+        file = _file_in(path)
+        if file is None:
+            raise UsageError("no rank table here", where=str(path), hint=_expected_in(path))
         if file.stat().st_size > _MAX_BYTES:
             raise UsageError("a rank table may not be larger than 1 GiB", where=str(file))
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(file)) from None
     except OSError as error:
@@ -74,6 +75,11 @@ def parse(text: str, *, where: str = "") -> RankTable:
         place = f"{where}:{error.lineno}:{error.colno}" if where else f"line {error.lineno}"
         hint = "The file is empty: is its writer still at work?" if not text.strip() else ""
         raise UsageError(f"not JSON: {error.msg}", where=place, hint=hint) from None
+    except (
+        RecursionError,
+        ValueError,
+    ) as error:  # nested beyond reason, or a number with thousands of digits
+        raise UsageError(f"not a rank table: {error}", where=where) from None
     if isinstance(document, dict):
         for key, read in (("server_list", _read_v1), ("group_list", _read_groups), ("rank_list", _read_v2)):
             if isinstance(document.get(key), list):
@@ -221,7 +227,10 @@ def _instance(reader: Reader, values: Mapping[str, object], where: str) -> tuple
         _device_v1(reader, entry, f"{where}.devices[{k}]")
         for k, entry in enumerate(reader.objects(values, "devices", where))
     )
-    return reader.text(values, "pod_name", where), Server(reader.text(values, "server_id", where), devices)
+    pod = reader.text(values, "pod_name", where)
+    return pod, Server(
+        reader.text(values, "server_id", where), tuple(replace(device, pod=pod) for device in devices)
+    )
 
 
 def _trailing_number(name: str) -> tuple[int, int]:

@@ -120,7 +120,12 @@ def test_parsers_on_odd_text() -> None:
     assert parse_mapping("") == []
     assert parse_mapping("no such table\n1 2 3 4\n") == []
     assert parse_address("ipaddr:10.1.2.3\nnetmask:255.255.255.0\n") == "10.1.2.3"
+    assert parse_address("ipaddr:\nnetmask:\n") == ""
     assert parse_address("hccn_tool is busy, please try again") == ""
     assert parse_hccn_conf("# note\naddress_0=1.2.3.4\naddress_x=9\nnetmask_0=5.6.7.8\n") == {0: "1.2.3.4"}
+    assert parse_hccn_conf("address_0=1.2.3.4\nIPv6address_0=fe80::1\nIPv6address_1=fe80::2\n") == {
+        0: "1.2.3.4",
+        1: "fe80::2",
+    }
     boxed = "| Super Pod ID                 : 3          | Pod ID : 1          |\n| SDID : 17 |"
     assert parse_super_pod(boxed) == ("17", "3")

@@ -164,6 +164,8 @@ def test_pods_of_one_machine_become_one_server() -> None:
         ("10.0.0.2", 1),
     ]
     assert [device.rank_id for _, device in table.devices()] == [0, 1, 2]
+    assert [device.rank_id for device in table.of_pod("w-2")] == [1], "each pod still knows its ranks"
+    assert "pod" not in table.to_json()
 
 
 def test_what_the_model_has_no_field_for_survives() -> None:
@@ -228,6 +230,8 @@ def test_version_2_is_grouped_and_written_back() -> None:
         ("[]", "not a rank table"),
         ('{"server_list": {}}', "not a rank table"),
         ("null", "not a rank table"),
+        ("[" * 100_000, "not a rank table"),
+        ('{"server_list": [' + "9" * 5000 + "]}", "not a rank table"),
     ],
 )
 def test_what_is_no_table_is_refused(text: str, words: str) -> None:
@@ -245,6 +249,8 @@ def test_load_finds_the_file_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="not UTF-8"):
         load(tmp_path / "bad.json")
+    (tmp_path / "bom.json").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "other.json").read_bytes())
+    assert load(tmp_path / "bom.json").rank_count == 1
 
 
 def test_wait_sees_the_table_grow(tmp_path: Path) -> None:
@@ -355,7 +361,29 @@ def test_show_draws_devices_and_counts_the_rest() -> None:
     assert max(len(line) for line in narrow.splitlines()) <= 44
 
 
-KEYS = ["server_list", "device", "device_id", "rank_id", "server_id", "group_list", "instance_list", "devices", "rank_list", "level_list", "net_layer", "status", "version", "super_pod_list", "pod_name", "note", "server_count", "rank_addr_list", "ports", "device_ip", "device_port"]
+KEYS = [
+    "server_list",
+    "device",
+    "device_id",
+    "rank_id",
+    "server_id",
+    "group_list",
+    "instance_list",
+    "devices",
+    "rank_list",
+    "level_list",
+    "net_layer",
+    "status",
+    "version",
+    "super_pod_list",
+    "pod_name",
+    "note",
+    "server_count",
+    "rank_addr_list",
+    "ports",
+    "device_ip",
+    "device_port",
+]
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=8)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 70000) | texts,
