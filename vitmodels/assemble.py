@@ -54,7 +54,7 @@ def make_predict(model: Any, recipe: Recipe) -> Callable[[np.ndarray], np.ndarra
     predictor.set_train(False)
 
     def predict(images: np.ndarray) -> np.ndarray:
-        return predictor(ms.Tensor(images)).asnumpy()  # type: ignore[no-any-return]
+        return predictor(ms.Tensor(images)).asnumpy()
 
     return predict
 

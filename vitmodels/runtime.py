@@ -52,6 +52,7 @@ def read_rank(env: Mapping[str, str]) -> Rank:
 def quiet() -> None:
     """Limit MindSpore's own log to errors, unless the user asked for more. Call before importing it."""
     os.environ.setdefault("GLOG_v", "3")
+    os.environ.setdefault("MS_SUBMODULE_LOG_v", "{DISTRIBUTED:3}")  # which speaks at INFO otherwise
 
 
 def pick_device(option: str | None, recipe_target: str | None) -> str:

@@ -83,7 +83,7 @@ class Apply(nn.Cell):
         super().__init__()
         self.count = int(sum(param.size for param in params))
         self.ranks = ranks
-        self.reduce = ops.AllReduce(ops.ReduceOp.SUM) if ranks > 1 else None
+        self.reduce: Any = ops.AllReduce(ops.ReduceOp.SUM) if ranks > 1 else None
         self.update = Update(params, recipe)
         self.average = Average(params, recipe.ema) if recipe.ema else None
         self.clip = recipe.clip_global_norm_value
