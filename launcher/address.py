@@ -21,9 +21,9 @@ class StoreAddress(BaseModel):
     ca_bundle: str | None = None
     addressing: str = "auto"
 
-    def open(self) -> ObjectStore:
-        """Opens no connection yet. Raises StoreError for a URL that can't be a store."""
-        return open_store(self.url, **self.model_dump(exclude={"url"}))
+    def open(self, patience_s: float = 60.0) -> ObjectStore:
+        """Opens no connection yet; `patience_s` bounds the retries of each operation. Raises UsageError for a URL that names no store."""
+        return open_store(self.url, patience_s=patience_s, **self.model_dump(exclude={"url"}))
 
     def child(self, name: str) -> StoreAddress:
         return self.model_copy(update={"url": f"{self.url.rstrip('/')}/{name}"})

@@ -15,6 +15,9 @@ from launcher.plan import ASCEND_DEVICES, Plan
 from launcher.ranktable import check_devices_per_node, lint, placeholder_table
 from launcher.units import show_bytes
 
+PATIENCE_S = 6.0
+"""A person waits for the answer, so a store that fails is tried only this long."""
+
 _PLACEHOLDER_RULES = ("RT002", "RT012")  # not completed, made-up addresses: as a plan's table has to be
 
 
@@ -108,7 +111,7 @@ def _check_disk(plan: Plan) -> list[Finding]:
 
 def _check_data(address: StoreAddress) -> list[Finding]:
     try:
-        store = address.open()
+        store = address.open(PATIENCE_S)
         if next(iter(store.list("train/")), None) or next(iter(store.list("val/")), None):
             return []
         if next(iter(store.list()), None) is None:
@@ -128,7 +131,7 @@ def _check_data(address: StoreAddress) -> list[Finding]:
 
 def _check_store(address: StoreAddress, field: str, rule: str) -> list[Finding]:
     try:
-        address.open().head("plan.json")
+        address.open(PATIENCE_S).head("plan.json")
     except StoreError as error:
         return [_store_finding(error, field, rule)]
     return []

@@ -15,6 +15,7 @@ from launcher import paths
 from launcher.address import StoreAddress, absolute_url
 from launcher.errors import LauncherError, PlanError, StoreError
 from launcher.plan import Plan, make_plan
+from launcher.preflight import PATIENCE_S
 from launcher.runs import new_run_id
 from launcher.spec import DataSpec, OutputSpec, ResourceSpec, RetrySpec
 from launcher.specfile import LoadedJob
@@ -90,7 +91,7 @@ def _collect_images(source: StoreAddress | None, folder: Path, classes: int) -> 
 
 
 def _sample(source: StoreAddress, folder: Path) -> int:
-    store = source.open()
+    store = source.open(PATIENCE_S)
     taken = 0
     for part, count in (("train/", TRAIN_IMAGES), ("val/", VAL_IMAGES)):
         infos = [info for info in islice(store.list(part), 4 * count) if info.size > 0][:count]
@@ -126,7 +127,7 @@ def make_images(folder: Path, classes: int) -> None:
 def _output(output: OutputSpec, folder: Path, cwd: Path) -> tuple[OutputSpec, list[str]]:
     address = StoreAddress(**output.model_dump(include=set(StoreAddress.model_fields)))
     try:
-        address.model_copy(update={"url": absolute_url(address.url, cwd)}).open().head(paths.STATE)
+        address.model_copy(update={"url": absolute_url(address.url, cwd)}).open(PATIENCE_S).head(paths.STATE)
     except StoreError as error:
         local = OutputSpec(url=str(folder / "runs"))
         return local, [

@@ -17,6 +17,7 @@ from launcher.runs import Entry, Index
 from launcher.states import Attempt, NodeStatus, RunState, State
 from launcher.units import show_duration
 
+PATIENCE_S = 6.0
 SILENCE_S = 90.0
 """A node program writes at least every 10 s; one that was not heard of for longer than this may be gone."""
 
@@ -105,7 +106,7 @@ def _read(entry: Entry) -> tuple[RunState | None, tuple[NodeStatus, ...]]:
     here = entry.run_dir
     if (entry.handle is None or entry.handle.host == socket.gethostname()) and here.state.exists():
         return _parse_state(here.state.read_bytes()), _local_nodes(entry)
-    store = entry.store.open()
+    store = entry.store.open(PATIENCE_S)
     try:
         state = _parse_state(store.read(paths.STATE))
     except NotFound:
