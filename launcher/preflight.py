@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from launcher.address import StoreAddress
@@ -25,7 +26,7 @@ def check_plan(plan: Plan) -> list[Finding]:
     """What the plan alone shows to be wrong or worth knowing."""
     findings = []
     if found := check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes):
-        findings.append(found)
+        findings.append(replace(found, where="resources.devices_per_node"))
     findings += _check_batches(plan)
     return findings
 
@@ -138,11 +139,6 @@ def _check_store(address: StoreAddress, field: str, rule: str) -> list[Finding]:
 
 
 def _store_finding(error: StoreError, field: str, rule: str) -> Finding:
-    where = f"{field} ({error.where})" if error.where else field
-    return Finding(
-        rule=rule,
-        severity="error",
-        message=error.what,
-        where=where,
-        fix=error.hint or "check the address, the endpoint and the credentials",
-    )
+    message = f"{error.where}: {error.what}" if error.where else error.what
+    fix = error.hint or "check the address, the endpoint and the credentials"
+    return Finding(rule=rule, severity="error", message=message, where=field, fix=fix)

@@ -21,7 +21,7 @@ from launcher.findings import Finding, errors, worst_first
 from launcher.plan import Plan, make_plan
 from launcher.record import make_record
 from launcher.runs import Entry, Index, new_run_id
-from launcher.specfile import LoadedJob, load_job
+from launcher.specfile import LoadedJob, Origin, load_job
 from launcher.states import RunState, State
 
 _STORE_RULES = ("PF020", "PF021", "PF030")
@@ -76,7 +76,7 @@ def submit(job: Prepared, index: Index | None = None) -> Entry:
     """Start the run and return at once. Raises PlanError, StoreError or BackendError, and then nothing is left behind."""
     plan = job.plan
     backend = get_backend(plan.backend)
-    refuse_errors([*job.findings, *backend.check(plan), *preflight.check_world(plan)], str(job.job.path))
+    refuse_errors([*job.findings, *backend.check(plan), *preflight.check_world(plan)], job.job.origins)
     store = plan.store.open()
     record = make_record(
         job.job.source_text, {key: str(origin) for key, origin in job.job.origins.items()}, Path.cwd()
@@ -139,7 +139,7 @@ def resume(entry: Entry, index: Index) -> Entry:
     store = entry.store.open()
     plan = Plan.model_validate_json(store.read(paths.PLAN))
     backend = get_backend(plan.backend)
-    refuse_errors([*backend.check(plan), *preflight.check_world(plan)], entry.run_id)
+    refuse_errors([*backend.check(plan), *preflight.check_world(plan)])
     for name in (paths.PLAN, paths.STATE):
         if not (run_dir.root / name).exists():
             write_text(run_dir.root / name, store.read(name).decode())
@@ -179,15 +179,25 @@ def cancel(entry: Entry) -> None:
         get_backend(entry.backend).cancel(entry.handle)
 
 
-def refuse_errors(findings: Sequence[Finding], where: str) -> None:
-    """Raises the error of the right family when a finding forbids to start: stores 4, plans 2."""
+def refuse_errors(findings: Sequence[Finding], origins: Mapping[str, Origin] | None = None) -> None:
+    """Raises the error of the right family when a finding forbids to start: stores 4, plans 2.
+
+    `origins` gives the place in the job file of the field that a finding is about.
+    """
     bad = errors(findings)
     if not bad:
         return
-    text = "\n".join(str(finding) for finding in bad)
+    text = "\nerror: ".join(_sentence(finding, origins or {}) for finding in bad)
     if all(finding.rule in _STORE_RULES for finding in bad):
-        raise StoreError(text, where=where)
-    raise PlanError(text, where=where)
+        raise StoreError(text)
+    raise PlanError(text)
+
+
+def _sentence(finding: Finding, origins: Mapping[str, Origin]) -> str:
+    origin = origins.get(finding.where)
+    place = ": ".join(filter(None, [origin.detail if origin else "", finding.where]))
+    fix = f"\n  hint: {finding.fix}" if finding.fix else ""
+    return f"{place}: {finding.message} ({finding.rule}){fix}"
 
 
 def _catalogue(plan: Plan) -> StoreAddress:

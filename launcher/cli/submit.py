@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     for finding in job.findings:
         if finding.severity != "error":
             say(str(finding))
-    refuse_errors(job.findings, args.file)
+    refuse_errors(job.findings, job.job.origins)
     entry = submit(job)
     if args.json:
         out_json(
