@@ -50,6 +50,7 @@ class HeldDevices:
 
     ids: tuple[int, ...]
     _fds: dict[int, int] = field(repr=False)
+    _guard: int | None = field(default=None, repr=False)
 
     @property
     def fds(self) -> tuple[int, ...]:
@@ -63,6 +64,9 @@ class HeldDevices:
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, 0)
             os.close(fd)
+        if self._guard is not None:
+            os.close(self._guard)
+            self._guard = None
 
     def __enter__(self) -> HeldDevices:
         return self
@@ -162,9 +166,14 @@ class DeviceLocks:
     @contextlib.contextmanager
     def _turnstile(self) -> Iterator[None]:
         """Only one process looks at the queue at a time; held for microseconds."""
-        fd = _open(self.folder / "queue.lock", create=True)
+        path = self.folder / "queue.lock"
+        fd = _open(path, create=True)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
+            while not _current(fd, path):  # somebody tidied up between the two calls
+                os.close(fd)
+                fd = _open(path, create=True)
+                fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
             os.close(fd)
@@ -208,7 +217,7 @@ class DeviceLocks:
 
     def _take(self, ids: Sequence[int]) -> tuple[HeldDevices | None, str]:
         fds: dict[int, int] = {}
-        held = HeldDevices(tuple(ids), fds)
+        held = HeldDevices(tuple(ids), fds, _guarded(self.folder))
         try:
             for k in sorted(ids):
                 fd = fds[k] = _open(self.folder / f"device-{k}.lock", create=True)
@@ -253,6 +262,21 @@ def _open(path: Path, *, create: bool = False) -> int:
     fd = os.open(path, flags | os.O_CREAT, 0o666)
     with contextlib.suppress(PermissionError):
         os.fchmod(fd, 0o666)  # whatever the umask
+    return fd
+
+
+def _current(fd: int, path: Path) -> bool:
+    """Whether `path` still is the open file."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _guarded(folder: Path) -> int:
+    """A shared lock on the folder: systemd's cleaner of temporary files leaves locked folders alone."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _locked(fd, fcntl.LOCK_SH)
     return fd
 
 

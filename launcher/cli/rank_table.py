@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HELP = "make, check and draw HCCL rank tables"
 
 _CHIPS = ("ascend910", "ascend910b", "atlas-a3", "ascend950", "cpu")  # a test compares it with CHIPS
-_EPILOG = """exit codes: 0 fine, 2 wrong usage or lint errors
+_EPILOG = """exit codes: 0 fine, 2 wrong usage or lint errors, 5 a node of the Slurm allocation did not answer
 
 examples:
   launcher rank-table generate -o hccl_8p.json                      this machine, all its devices
@@ -289,7 +289,9 @@ def _summary(found: Sequence[Finding]) -> str:
         kind: sum(finding.severity == kind for finding in found) for kind in ("error", "warning", "info")
     }
     names = {"error": "error", "warning": "warning", "info": "note"}
-    return ", ".join(_counted(count, names[kind]) for kind, count in counts.items() if count) or "nothing found"
+    return (
+        ", ".join(_counted(count, names[kind]) for kind, count in counts.items() if count) or "nothing found"
+    )
 
 
 def _counted(count: int, noun: str) -> str:

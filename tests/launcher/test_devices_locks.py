@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -284,6 +285,20 @@ def test_users_share_the_queue() -> None:
             os.waitpid(child, 0)
         with locks.acquire([0, 1], wait=False):
             pass
+
+
+def test_cleaners_of_temporary_files_are_kept_off(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with DeviceLocks(tmp_path).acquire([0]), pytest.raises(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # what systemd-tmpfiles tries first
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(fd)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with DeviceLocks(tmp_path).acquire([0], wait=False):
+        pass
 
 
 def test_a_folder_that_can_not_be_made_is_reported(tmp_path: Path) -> None:
