@@ -213,10 +213,6 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         self._check_image_size()
-        if self.warmup_length >= self.epochs and self.epochs > 1:
-            raise ValueError(
-                f"warmup_length {self.warmup_length:g} must be shorter than epochs {self.epochs}"
-            )
         if self.lr_scheduler == "multistep_lr" and not self.lr_epochs:
             raise ValueError("lr_scheduler multistep_lr needs lr_epochs")
         if list(self.lr_epochs) != sorted(self.lr_epochs):

@@ -81,6 +81,8 @@ class Loop:
             )
         else:
             self.progress.phase("compiling")
+            if self.recipe.warmup_length >= self.recipe.epochs > 1:
+                self.reporter.note(f"the warm-up of {self.recipe.warmup_length:g} epochs is as long as the training")
         first = True
         while self.at.epoch < self.recipe.epochs:
             if not self._steps(first):

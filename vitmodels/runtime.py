@@ -52,7 +52,6 @@ def read_rank(env: Mapping[str, str]) -> Rank:
 def quiet() -> None:
     """Limit MindSpore's own log to errors, unless the user asked for more. Call before importing it."""
     os.environ.setdefault("GLOG_v", "3")
-    os.environ.setdefault("MS_SUBMODULE_LOG_v", "{DISTRIBUTED:3}")  # which speaks at INFO otherwise
 
 
 def pick_device(option: str | None, recipe_target: str | None) -> str:
@@ -67,6 +66,18 @@ def pick_device(option: str | None, recipe_target: str | None) -> str:
             "no Ascend device is usable here", hint="add --device cpu, or check CANN and npu-smi"
         )
     return wanted
+
+
+def silence_exit() -> None:
+    """Close stderr for what is left of this process, after everything of ours is written.
+
+    MindSpore's cluster threads print lines at INFO when the process ends, whatever the log level is.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
 
 
 class Group:

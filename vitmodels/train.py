@@ -16,7 +16,7 @@ from vitmodels.config import Recipe
 from vitmodels.errors import EXIT_RESUME
 from vitmodels.program import common_parser, data_dir_of, finish, read_recipe, run_dir_of
 from vitmodels.progress import Progress
-from vitmodels.runtime import Rank, StopSignal, quiet, read_rank
+from vitmodels.runtime import Rank, StopSignal, quiet, read_rank, silence_exit
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,7 +32,10 @@ def main(argv: list[str] | None = None) -> int:
         for progress in reporter:
             progress.event("error", kind=kind, text=text)
 
-    return finish(lambda: _run(args, stop, reporter), on_error)
+    code = finish(lambda: _run(args, stop, reporter), on_error)
+    if os.environ.get("RANK_SIZE", "1") != "1":
+        silence_exit()
+    return code
 
 
 def _run(args: argparse.Namespace, stop: StopSignal, reporter: list[Progress]) -> int:
