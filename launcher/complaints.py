@@ -288,7 +288,7 @@ def _nearest_place(tree: yamltree.Mapping, path: Path) -> Place:
 
 
 def _mentions(tree: yamltree.Mapping, section: Path, message: str) -> Iterator[Path]:
-    """Values that a sentence names: by a dotted name, by a name with `_`, or by a name followed by its value."""
+    """Values that a sentence names: by a name that is no everyday word (dotted, long, with `_`) or is followed by its value."""
     for match in re.finditer(r"[a-z_]+(?:\.[a-z_]+)*", message):
         word = match[0]
         for start in (section, ()):
@@ -298,6 +298,7 @@ def _mentions(tree: yamltree.Mapping, section: Path, message: str) -> Iterator[P
                 continue
             text = node.text if isinstance(node, yamltree.Scalar) else None
             followed = text and re.match(rf"\s+(?:is\s+)?['\"]?{re.escape(text)}\b", message[match.end() :])
-            if "." in word or "_" in word or followed:
+            long_enough = start == section and len(word) > 5  # no everyday word
+            if "." in word or "_" in word or followed or (long_enough and text):
                 yield path
                 break

@@ -65,7 +65,7 @@ def _bounds(schema: Any) -> Any:
         return [_bounds(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    number = schema.get("type") in ("integer", "number")
+    number = "integer" in schema.get("type", ()) or schema.get("type") == "number"
     return {_BOUNDS.get(key, key) if number else key: _bounds(value) for key, value in schema.items()}
 
 

@@ -7,7 +7,7 @@ with vitmodels. Without `model.config`, the installed recipe of `model.arch` is 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,7 +139,7 @@ def _translate(
             own_names = {entry.key: f"{prefix}{entry.key}" for entry in source_tree.entries}
             problems.append(complaints.conflict(source_tree, error.what, voice(own_names)))
             values, said = _one_name_each(source_tree), []
-        notes += said
+        notes += said if implied else [note for note in said if source_tree.get(note.split()[0])]
         for key, value in values.items():
             source = _source(source_tree, key)
             if source is None and not implied:
@@ -149,7 +149,16 @@ def _translate(
     if _lay_arch(model, over, entries, notes, problems):
         names["arch"] = "model.arch"
     tree = yamltree.Mapping(base.place, tuple(entries.values()))
-    return Merged(tree, names, tuple(notes), tuple(problems))
+    return Merged(tree, names, tuple(_fewer(notes)), tuple(problems))
+
+
+def _fewer(notes: Iterable[str]) -> Iterator[str]:
+    """The notes, with all translations of keys in one."""
+    read_as = [note.split(" is read as ") for note in dict.fromkeys(notes)]
+    pairs = [f"{words[0]} is {words[1]}" for words in read_as if len(words) == 2]
+    if pairs:
+        yield f"keys of the vit_base README: {', '.join(pairs)}"
+    yield from (words[0] for words in read_as if len(words) == 1)
 
 
 def _entry(key: str, value: object, source: Entry | None, tree: yamltree.Mapping) -> Entry:

@@ -331,8 +331,10 @@ class _Composer:
     def check_tag(self, tag: str | None, allowed: tuple[str, ...], place: Place) -> str:
         """The short name of a tag that is allowed here, '' for none; any other is a problem."""
         prefix = "tag:yaml.org,2002:"
-        if tag is None or tag == "!":
+        if tag is None:
             return ""
+        if tag == "!":  # "not resolved": text, or the kind of node it stands before
+            return "str" if "str" in allowed else ""
         short = tag.removeprefix(prefix)
         if tag.startswith(prefix) and short in allowed:
             return short

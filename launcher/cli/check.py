@@ -8,9 +8,11 @@ import typing
 if typing.TYPE_CHECKING:
     from launcher.findings import Finding
     from launcher.plan import Plan
+    from launcher.problems import JobFileError
     from launcher.specfile import LoadedJob
 
-HELP = "check job files: every mistake with its place, and the arithmetic of the run"
+HELP = """Check job files without starting anything: every mistake with its place (file:line:column), then the
+arithmetic of the run and what its devices allow. Exit code 0 when all is well, 2 when a file needs work."""
 
 SET_HELP = (
     "override one value, for example resources.nodes=2; VALUE is YAML. A recipe key that is no key of the job file "
@@ -22,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="job file")
     parser.add_argument(
         "--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE", help=SET_HELP
+    )
+    parser.add_argument(
+        "--origins",
+        action="store_true",
+        help="list every value with the file and line, option or default it is from",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document for tools")
 
@@ -35,13 +42,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(json.dumps({"files": [_as_json(r) for r in reports]}, indent=2) + "\n")
     else:
-        sys.stdout.write("\n".join(_as_text(report) for report in reports) + "\n")
+        sys.stdout.write("\n".join(_as_text(report, args.origins) for report in reports) + "\n")
     return 0 if all(report.ok for report in reports) else 2
 
 
 class _Report(typing.NamedTuple):
     file: str
-    error: typing.Any = None  # JobFileError
+    error: JobFileError | None = None
     job: LoadedJob | None = None
     plan: Plan | None = None
     findings: tuple[Finding, ...] = ()
@@ -55,6 +62,8 @@ def _check(file: str, overrides: typing.Sequence[str]) -> _Report:
     import os
     from pathlib import Path
 
+    from launcher import preflight
+    from launcher.findings import worst_first
     from launcher.plan import make_plan
     from launcher.problems import JobFileError
     from launcher.specfile import load_job
@@ -63,19 +72,13 @@ def _check(file: str, overrides: typing.Sequence[str]) -> _Report:
         job = load_job(file, overrides=overrides)
     except JobFileError as error:
         return _Report(file, error)
-    run_id = f"{job.spec.name}-00000000-000000-0000"
+    run_id = f"{job.spec.name}-00000000-000000-0000"  # of no run: nothing is submitted
     plan = make_plan(job.spec, job.recipe, run_id=run_id, env=os.environ, cwd=Path.cwd(), notes=job.notes)
-    return _Report(file, None, job, plan, tuple(_findings(plan)))
+    findings = worst_first([*preflight.check_plan(plan), *preflight.check_rank_table(plan)])
+    return _Report(file, None, job, plan, tuple(findings))
 
 
-def _findings(plan: Plan) -> list[Finding]:
-    from launcher.ranktable import check_devices_per_node
-
-    finding = check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes)
-    return [] if finding is None else [finding]
-
-
-def _as_text(report: _Report) -> str:
+def _as_text(report: _Report, with_origins: bool) -> str:
     if report.error is not None:
         return str(report.error)
     if report.plan is None:
@@ -83,6 +86,10 @@ def _as_text(report: _Report) -> str:
     lines = [f"{report.file}: {'ok' if report.ok else 'can not run'}", *_numbers(report.plan)]
     lines += [f"  note: {note}" for note in report.plan.notes]
     lines += [f"  {line}" for finding in report.findings for line in str(finding).splitlines()]
+    if with_origins and report.job is not None:
+        from launcher.origins import table
+
+        lines += [f"  {line}" for line in table(report.job).splitlines()]
     return "\n".join(lines)
 
 
@@ -118,20 +125,15 @@ def _steps(plan: Plan) -> str:
 
 
 def _as_json(report: _Report) -> dict[str, object]:
-    if report.error is not None:
-        return {
-            "file": report.file,
-            "findings": [],
-            "arithmetic": None,
-            "notes": [],
-            **report.error.to_json(),
-        }
-    plan = report.plan
+    from launcher.origins import rows
+
+    plan, job = report.plan, report.job
+    found = {"ok": report.ok, "problems": []} if report.error is None else report.error.to_json()
     return {
         "file": report.file,
-        "ok": report.ok,
-        "problems": [],
+        **found,
         "findings": [finding.to_dict() for finding in report.findings],
         "arithmetic": plan.arithmetic.model_dump(mode="json") if plan and plan.arithmetic else None,
         "notes": list(plan.notes) if plan else [],
+        "values": [row.to_json() for row in rows(job)] if job else [],
     }

@@ -1,0 +1,103 @@
+"""`launcher check` as it is typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher.cli import main
+
+JOB = "name: a\nmodel: {arch: tnt_digits}\ndata: {url: d, train_images: 1437}\n"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAUNCHER_HOME", str(tmp_path / "home"))
+    Path("good.yaml").write_text(JOB, encoding="utf-8")
+    Path("bad.yaml").write_text(f"{JOB}resources: {{nodes: two}}\n", encoding="utf-8")
+    Path("three.yaml").write_text(
+        f"{JOB}resources: {{device: ascend910, devices_per_node: 3}}\n", encoding="utf-8"
+    )
+
+
+def test_a_right_file_gets_its_arithmetic(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "good.yaml", "--set", "batch_size=30", "--set", "epochs=2"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("good.yaml: ok\n")
+    assert "2 epochs × 47 steps = 94 steps" in out
+    assert "254,378 parameters" in out
+
+
+def test_a_wrong_file_gets_its_problems_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "good.yaml", "bad.yaml"]) == 2
+    out = capsys.readouterr().out
+    assert "good.yaml: ok" in out
+    assert "bad.yaml:4:20: resources.nodes: expected a whole number from 1 to 1024, found 'two'" in out
+
+
+def test_what_devices_do_not_allow_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "three.yaml"]) == 2
+    out = capsys.readouterr().out
+    assert out.startswith("three.yaml: can not run")
+    assert "RT007" in out
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "good.yaml", "bad.yaml", "three.yaml", "--json"]) == 2
+    good, bad, three = json.loads(capsys.readouterr().out)["files"]
+    assert good["ok"] and good["arithmetic"]["global_batch"] == 32 and good["problems"] == []
+    assert not bad["ok"]
+    assert [(p["line"], p["column"], p["path"]) for p in bad["problems"]] == [(4, 20, "resources.nodes")]
+    assert not three["ok"] and [f["rule"] for f in three["findings"]] == ["RT007"]
+
+
+def test_every_value_can_be_traced(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUNCHER_SET_BATCH_SIZE", "16")
+    assert main(["check", "good.yaml", "--set", "epochs=2", "--origins"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert 'data.url = "d" ← good.yaml:3' in lines
+    assert "recipe.epochs = 2 ← --set epochs=2" in lines
+    assert "recipe.batch_size = 16 ← LAUNCHER_SET_BATCH_SIZE" in lines
+    assert "resources.nodes = 1 ← default" in lines
+    assert main(["check", "good.yaml", "--set", "epochs=2", "--json"]) == 0
+    values = {v["path"]: v for v in json.loads(capsys.readouterr().out)["files"][0]["values"]}
+    assert values["recipe.epochs"] == {
+        "path": "recipe.epochs",
+        "value": 2,
+        "origin": "set",
+        "detail": "--set epochs=2",
+    }
+    assert values["recipe.ema"]["origin"] == "default" and values["recipe.ema"]["detail"] is None
+
+
+def test_missing_file_is_a_problem_of_that_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "nowhere.yaml"]) == 2
+    assert capsys.readouterr().out.startswith("nowhere.yaml: there is no such file")
+
+
+def test_it_changes_nothing(tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    main(["check", "good.yaml", "bad.yaml"])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_it_is_quick_and_imports_no_framework() -> None:
+    code = (
+        "import sys; from launcher.cli import main; code = main(['check', 'good.yaml'])\n"
+        "assert not {'mindspore', 'numpy', 'boto3', 'rich'} & set(sys.modules), sorted(sys.modules)\n"
+        "sys.exit(code)"
+    )
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1.5  # 0.3 s on an idle machine

@@ -1,0 +1,99 @@
+"""`launcher init`: what it writes is right as it stands, and stays right when keys are uncommented."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from launcher import yamltree
+from launcher.cli import main
+from launcher.jobschema import job_schema
+from launcher.jobtemplate import render
+from launcher.specfile import load_job
+
+TASKS = ("train", "eval", "export", "infer")
+ARCHS = ("tnt_digits", "vit_digits", "tnt_s_patch16_224", "ViT-B_16", "vit_tiny")
+VALIDATOR = jsonschema.Draft202012Validator(job_schema())
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAUNCHER_HOME", str(tmp_path / "home"))
+
+
+@pytest.mark.parametrize(("task", "arch"), list(itertools.product(TASKS, ARCHS)))
+def test_the_file_is_right(task: str, arch: str) -> None:
+    text = render(name="a", arch=arch, backend="local", task=task)
+    Path("job.yaml").write_text(text, encoding="utf-8")
+    job = load_job("job.yaml", env={})
+    assert (job.spec.task, job.spec.resources.backend) == (task, "local")
+    assert job.recipe is not None
+    VALIDATOR.validate(yamltree.plain(yamltree.load(text, "job.yaml")))
+    assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_commented_key_is_right_when_it_is_uncommented(task: str) -> None:
+    text = render(name="a", arch="tnt_s_patch16_224", backend="local", task=task)
+    full = re.sub(r"^( *)#([a-z_]+:)", r"\1\2", text, flags=re.MULTILINE)
+    assert full.count("#") < text.count("#")
+    full = full.replace("program: [python, my_train.py]", "#")  # in place of vitmodels, not beside it
+    Path("job.yaml").write_text(full, encoding="utf-8")
+    load_job("job.yaml", env={})
+
+
+def test_every_key_of_a_job_file_is_in_it() -> None:
+    text = render(name="a", arch="tnt_digits", backend="local", task="train")
+    keys = set(re.findall(r"^ *#?([a-z_]+):", text, flags=re.MULTILINE))
+    schema = job_schema()
+    wanted = {key for section in (schema, *schema["$defs"].values()) for key in section.get("properties", {})}
+    assert wanted <= keys
+
+
+def test_the_command_writes_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init"]) == 0
+    assert main(["check", "job.yaml"]) == 0
+    before = Path("job.yaml").read_text(encoding="utf-8")
+    assert main(["init", "--arch", "vit_digits"]) == 2
+    assert "job.yaml: the file exists already" in capsys.readouterr().err
+    assert Path("job.yaml").read_text(encoding="utf-8") == before
+    assert main(["init", "--arch", "vit_digits", "--force"]) == 0
+    assert "vit_digits" in Path("job.yaml").read_text(encoding="utf-8")
+
+
+def test_dash_is_the_screen(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["init", "-", "--name", "my-run"]) == 0
+    assert "name: my-run\n" in capsys.readouterr().out
+    assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_schema_beside_it() -> None:
+    assert main(["init", "a/job.yaml"]) == 2  # no such folder
+    Path("a").mkdir()
+    assert main(["init", "a/job.yaml", "--schema"]) == 0
+    assert (
+        Path("a/job.yaml")
+        .read_text(encoding="utf-8")
+        .startswith("# yaml-language-server: $schema=job.schema.json\n")
+    )
+    assert '"$schema"' in Path("a/job.schema.json").read_text(encoding="utf-8")
+
+
+def test_unknown_names_are_answered_with_near_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--arch", "tnt_digit"]) == 2
+    assert "tnt_digits" in capsys.readouterr().err
+    assert main(["init", "--backend", "locl"]) == 2
+    assert "did you mean local?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arch", ["ViT-B/16", "vit base patch16 224"])
+def test_the_name_of_the_job_is_always_allowed(arch: str) -> None:
+    code = main(["init", "--arch", arch])
+    assert code == (0 if Path("job.yaml").exists() else 2)
+    if code == 0:
+        assert main(["check", "job.yaml"]) == 0

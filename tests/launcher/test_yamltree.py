@@ -1,0 +1,201 @@
+"""Places of keys and values, YAML's structure, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from launcher.problems import JobFileError
+from launcher.yamltree import MAX_DEPTH, Mapping, Node, Scalar, Sequence, compose, load, plain
+
+TEXT = """\
+# a comment
+name: a   # another
+model:
+  set: {epochs: 3, beta: [0.9,
+      0.999]}
+  "quoted key": |
+    two
+    lines
+"""
+
+
+def at(node: Node, *path: str | int) -> Node:
+    for part in path:
+        if isinstance(node, Mapping):
+            found = node.get(str(part))
+            assert found is not None
+            node = found
+        else:
+            assert isinstance(node, Sequence) and isinstance(part, int)
+            node = node.items[part]
+    return node
+
+
+def messages(text: str | bytes) -> list[str]:
+    return [f"{p.line}:{p.column} {p.message}" for p in compose(text, "x.yaml")[1]]
+
+
+def test_places_of_values() -> None:
+    tree = load(TEXT, "x.yaml")
+    places = {
+        ("name",): (2, 7),
+        ("model",): (4, 3),
+        ("model", "set"): (4, 8),
+        ("model", "set", "epochs"): (4, 17),
+        ("model", "set", "beta"): (4, 26),
+        ("model", "set", "beta", 0): (4, 27),
+        ("model", "set", "beta", 1): (5, 7),
+        ("model", "quoted key"): (6, 17),
+    }
+    found = {path: (at(tree, *path).place.line, at(tree, *path).place.column) for path in places}
+    assert found == places
+    assert str(at(tree, "model", "set", "epochs").place) == "x.yaml:4:17"
+
+
+def test_places_of_keys_are_where_the_source_line_says() -> None:
+    model = at(load(TEXT, "x.yaml"), "model")
+    assert isinstance(model, Mapping)
+    for entry in model.entries:
+        place = entry.key_place
+        assert place.source_line[place.column - 1 :].lstrip('"').startswith(entry.key)
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r", "\u2028"])
+def test_lines_are_counted_with_any_line_break(line_break: str) -> None:
+    tree = load(line_break.join(["a: 1", "b: 2", "c: x"]), "x.yaml")
+    place = at(tree, "c").place
+    assert (place.line, place.column, place.source_line) == (3, 4, "c: x")
+
+
+def test_byte_order_mark_is_no_part_of_the_first_key() -> None:
+    assert plain(load("\ufeffa: 1".encode(), "x")) == {"a": 1}
+    assert at(load("\ufeffa: 1", "x"), "a").place.column == 4
+
+
+def test_prefix_shifts_the_first_line_only() -> None:
+    node, problems = compose("[1,\n 2]", "--set", in_file=False, prefix="--set a=")
+    assert not problems and isinstance(node, Sequence)
+    assert [(i.place.line, i.place.column) for i in node.items] == [(1, 10), (2, 2)]
+    assert node.place.source_line == "--set a=[1,"
+    assert str(node.place) == "--set"
+
+
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs", "Cc"])),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs", "Cc"])), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(value=VALUES, indent=st.sampled_from([None, 2]), ascii_only=st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_json_is_read_as_json_means_it(value: Any, indent: int | None, ascii_only: bool) -> None:
+    text = json.dumps({"value": value}, indent=indent, ensure_ascii=ascii_only)
+    assert plain(load(text, "x.json")) == {"value": value}
+
+
+# -- keys, anchors, tags
+
+
+def test_every_duplicate_key_is_a_problem() -> None:
+    problems = compose("a: 1\nb: {c: 1, c: 2}\na: 2\na: 3\n", "x")[1]
+    assert [(p.line, p.column) for p in problems] == [(2, 11), (3, 1), (4, 1)]
+    assert [p.related and (p.related.line, p.related.column) for p in problems] == [(2, 5), (1, 1), (1, 1)]
+
+
+def test_keys_are_text_as_written() -> None:
+    assert plain(load("1: a\nno: b\n~: c\n1e3: d\n", "x")) == {
+        "1": "a",
+        "no": "b",
+        "~": "c",
+        "1e3": "d",
+    }
+
+
+def test_quoted_and_plain_key_of_the_same_text_are_the_same_key() -> None:
+    assert messages("1: a\n'1': b\n") == ["2:1 the key '1' appears twice in this section"]
+
+
+def test_aliases_keep_the_place_of_what_they_name() -> None:
+    tree = load("a: &x [1, 2]\nb: *x\n", "x")
+    assert plain(tree) == {"a": [1, 2], "b": [1, 2]}
+    assert at(tree, "b", 1).place.line == 1
+
+
+def test_merge_keys_fill_in_what_is_absent() -> None:
+    text = "base: &b {x: 1, y: 2}\nmore: &m {y: 3, z: 4}\none: {<<: *b, y: 9}\ntwo: {x: 0, <<: [*m, *b]}\n"
+    tree = plain(load(text, "x"))
+    assert isinstance(tree, dict)
+    assert tree["one"] == {"y": 9, "x": 1}
+    assert tree["two"] == {"x": 0, "y": 3, "z": 4}
+
+
+def test_quoted_merge_sign_is_an_ordinary_key() -> None:
+    assert plain(load('"<<": 1', "x")) == {"<<": 1}
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!!python/name:os.system",
+        "!!python/object/apply:os.system",
+        "!env",
+        "!!binary",
+        "!!set",
+        "!!timestamp",
+    ],
+)
+def test_foreign_tags_are_refused(tag: str) -> None:
+    assert [m for m in messages(f"a: {tag} x") if f"tag {tag} is not allowed" in m]
+
+
+def test_plain_tags_are_allowed() -> None:
+    assert plain(load("a: !!str 3\nb: !!map {c: !!seq [!!int '4']}\nd: ! 5", "x")) == {
+        "a": "3",
+        "b": {"c": [4]},
+        "d": "5",
+    }
+
+
+def test_problems_before_a_syntax_error_are_kept() -> None:
+    assert messages("a: !x 1\na: 2\nb: @\n") == [
+        "1:4 the tag !x is not allowed here",
+        "2:1 the key 'a' appears twice in this section",
+        "3:4 a value can't start with '@'",
+    ]
+
+
+def test_load_raises_all_problems_in_order() -> None:
+    with pytest.raises(JobFileError) as caught:
+        load("a: !x 1\na: 2\n", "x.yaml")
+    assert [p.line for p in caught.value.problems] == [1, 2]
+    assert caught.value.exit_code == 2
+
+
+# -- limits
+
+
+def test_depth_has_a_limit() -> None:
+    fits = "[" * MAX_DEPTH + "]" * MAX_DEPTH
+    assert not messages(fits)
+    assert messages(f"[{fits}]") == [f"1:{MAX_DEPTH + 1} nested more than {MAX_DEPTH} levels deep"]
+
+
+def test_aliases_count_as_what_they_expand_to() -> None:
+    text = "- &a [1,2,3,4,5,6,7,8,9,10]\n- &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
+    assert not messages(text)
+    assert (
+        "more than"
+        in messages(text + "- &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n- [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n")[0]
+    )
+
+
+def test_an_empty_text_is_nothing() -> None:
+    node, problems = compose("", "x")
+    assert isinstance(node, Scalar) and node.value is None and not problems
