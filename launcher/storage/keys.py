@@ -24,7 +24,7 @@ def key_problem(key: str) -> str | None:
         return "is not valid Unicode"
     if not 0 < size <= MAX_KEY_BYTES:
         return f"is longer than {MAX_KEY_BYTES} bytes" if size else "is empty"
-    if any(unicodedata.category(char) == "Cc" for char in key):
+    if not key.isprintable() and any(unicodedata.category(char) == "Cc" for char in key):
         return "contains a control character"
     for segment in key.split("/"):
         if not segment:
