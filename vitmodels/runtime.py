@@ -94,6 +94,7 @@ class Group:
         else:
             ms.set_device("CPU")
         ms.set_context(mode=ms.GRAPH_MODE)
+        ms.set_recursion_limit(20_000)  # the update is unrolled over the parameters; 1,000 is too few for TNT-S
         if rank.scheduler or rank.size > 1:
             from mindspore.communication import init
 
