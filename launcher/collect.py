@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launcher.collect_commit import part_key, reconcile, result_entries
 from launcher.collect_sets import (
     BEST,
     LATEST,
@@ -22,29 +23,18 @@ from launcher.collect_sets import (
     SetUploader,
     newest_attempt,
     read_latest,
-    remote_sets,
 )
 from launcher.collect_tree import LocalFile, Tree, scan
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused, StoreUnreachable
 from launcher.ledger import Ledger, Record
-from launcher.manifest import (
-    RUN_MANIFEST,
-    SET_MANIFEST,
-    Entry,
-    Manifest,
-    parse_manifest,
-    parse_set_manifest,
-)
+from launcher.manifest import RUN_MANIFEST, Entry, Manifest
 from launcher.restore import restore_latest
-from launcher.storage.base import ObjectInfo, ObjectStore
+from launcher.storage.base import ObjectStore
 from launcher.storage.localfs import digest_file, mapped
 
 SMALL_BYTES = 8 << 20
 GROWING_BYTES_PER_S = 1 << 20
 """A growing file is sent again no more often than this rate allows, so that a huge log does not eat the line."""
-
-_NOT_RESULTS = (RUN_MANIFEST, "state.json", "cancel.json")
-_NOT_RESULT_FOLDERS = ("status/", "manifests/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +173,8 @@ class Collector:
         self._latest = read_latest(self._store)
         if newest_attempt(self._store) > self.attempt:
             return True
+        if not self._greeted and self._ledger.objects:
+            reconcile(self._store, self._ledger)
         if withdraw and self.node == 0 and (self._committed or not self._greeted):
             self._store.delete(RUN_MANIFEST)
             self._committed = False
@@ -287,7 +279,7 @@ class Collector:
         """What this machine uploaded, with sha256, for the machine that commits."""
         entries = tuple(Entry(key, each.size, each.sha256) for key, each in self._ledger.objects.items())
         part = Manifest(entries, {"node": self.node, "attempt": self.attempt}, created_at=0.0)
-        self._store.put(f"manifests/node-{self.node}.json", part.to_json())
+        self._store.put(part_key(self.node), part.to_json())
 
     # -- commit --------------------------------------------------------------------------------------------
 
@@ -295,83 +287,26 @@ class Collector:
         """Write MANIFEST.json over everything the run's folder holds, last of all. `extra` goes in as facts.
 
         Call it after `sync(final=True)` on every machine. Raises IntegrityError when an object that was
-        uploaded is gone or different, StoreRefused when a later attempt has taken over.
+        uploaded is gone or different and can't be sent again, StoreRefused when a later attempt has taken over.
         """
         with self._lock:
             if newest_attempt(self._store) > self.attempt:
                 raise StoreRefused(
-                    "a later attempt of this run has taken over; its results count",
-                    where=self._store.url,
+                    "a later attempt of this run has taken over; its results count", where=self._store.url
                 )
-            entries = self._entries()
-            manifest = Manifest(entries, dict(extra))
+            if reconcile(self._store, self._ledger):
+                self.sync(final=True)
+                wrong = reconcile(self._store, self._ledger)
+                if wrong:
+                    raise IntegrityError(
+                        f"objects of this run change or vanish in the store: {', '.join(wrong[:5])}",
+                        where=self._store.url,
+                        hint="something else writes to this folder",
+                    )
+            manifest = Manifest(result_entries(self._store, self._ledger, self.node), dict(extra))
             self._store.put(RUN_MANIFEST, manifest.to_json())
             self._committed = True
             return manifest
-
-    def _entries(self) -> tuple[Entry, ...]:
-        held = {info.key: info for info in self._store.list()}
-        self._check_held(held)
-        known = self._known(held)
-        incomplete = {step for step, names in remote_sets(self._store).items() if SET_MANIFEST not in names}
-        entries = []
-        for key, info in sorted(held.items()):
-            if key in _NOT_RESULTS or key.startswith(_NOT_RESULT_FOLDERS) or key.endswith("/"):
-                continue
-            if any(key.startswith(f"checkpoints/step-{step}/") for step in incomplete):
-                continue
-            found = known.get(key)
-            if found is None or found.size != info.size:
-                found = self._hash(info)
-            entries.append(found)
-        return tuple(entries)
-
-    def _check_held(self, held: Mapping[str, ObjectInfo]) -> None:
-        wrong = []
-        for key, record in self._ledger.objects.items():
-            info = held.get(key)
-            if info is None or info.size != record.size or (record.etag and info.etag != record.etag):
-                wrong.append(key)
-        for key in wrong:
-            self._ledger.objects.pop(key)
-            if key.startswith("checkpoints/step-"):
-                self._ledger.sets.pop(int(key.split("/")[1].removeprefix("step-")), None)
-        if wrong:
-            self._ledger.save()
-            raise IntegrityError(
-                f"objects of this run changed or vanished in the store: {', '.join(wrong[:5])}",
-                where=self._store.url,
-                hint="upload again; if it happens again, something else writes to this folder",
-            )
-
-    def _known(self, held: Mapping[str, ObjectInfo]) -> dict[str, Entry]:
-        """Sizes and sha256 from the sets' manifests, the other machines' parts, and our ledger, which wins."""
-        known: dict[str, Entry] = {}
-        for key in held:
-            if key.startswith("checkpoints/step-") and key.endswith("/" + SET_MANIFEST):
-                prefix = key.removesuffix(SET_MANIFEST)
-                found = parse_set_manifest(self._store.read(key), self._store.join(key))
-                known |= {
-                    prefix + each.key: Entry(prefix + each.key, each.size, each.sha256)
-                    for each in found.files
-                }
-            elif key.startswith("manifests/") and key != f"manifests/node-{self.node}.json":
-                part = parse_manifest(self._store.read(key), self._store.join(key))
-                known |= {each.key: each for each in part.files}
-        for key, record in self._ledger.objects.items():
-            known[key] = Entry(key, record.size, record.sha256)
-        return known
-
-    def _hash(self, info: ObjectInfo) -> Entry:
-        """For what others put here: read it once."""
-        digest, start = hashlib.sha256(), 0
-        while start < info.size:
-            data = self._store.read(info.key, start, SMALL_BYTES)
-            if not data:
-                raise IntegrityError("the object shrank while it was read", where=self._store.join(info.key))
-            digest.update(data)
-            start += len(data)
-        return Entry(info.key, info.size, digest.hexdigest())
 
 
 def _set_size(files: tuple[Entry, ...]) -> int:
