@@ -24,7 +24,7 @@ _SENTENCES: tuple[tuple[str, str, str, str, str], ...] = (
         "problem",
     ),
     (
-        r"found character '([@`%])'",
+        r"found character '([@`%|>])'",
         "",
         "a value can't start with '{0}'",
         "put it in quotes",
@@ -67,7 +67,7 @@ _SENTENCES: tuple[tuple[str, str, str, str, str], ...] = (
         "context",
     ),
     (
-        r"found unknown escape character '(.*)'",
+        r"found unknown escape character ['\"](.*)['\"]",
         "",
         "'\\{0}' is not an escape sequence",
         "in double quotes a backslash has to be doubled; single quotes keep it as it is",
@@ -137,6 +137,13 @@ _SENTENCES: tuple[tuple[str, str, str, str, str], ...] = (
         "problem",
     ),
     (
+        r"expected the node content, but found '<",
+        "",
+        "a value is expected before this",
+        "",
+        "problem",
+    ),
+    (
         r"expected the node content, but found '(.*)'",
         "",
         "a value is expected here, and there is '{0}'",
@@ -158,7 +165,7 @@ _SENTENCES: tuple[tuple[str, str, str, str, str], ...] = (
         "context",
     ),
     (
-        r"expected (chomping or )?indentation indicator",
+        r"expected (chomping or )?indentation indicator|expected a comment or a line break",
         "",
         "nothing may follow '|' or '>' on this line except a number, '+' or '-'",
         "start the text on the next line; put text that starts with '|' or '>' in quotes",
@@ -178,6 +185,7 @@ _SENTENCES: tuple[tuple[str, str, str, str, str], ...] = (
         "remove the %YAML line",
         "problem",
     ),
+    (r"duplicate tag handle", "", "this '%' line is not understood", "remove it", "problem"),
     (r"directive", "", "this '%' line is not understood", "remove it", "problem"),
     (r"", "directive", "this '%' line is not understood", "remove it", "problem"),
     (r"", "tag", "this tag is not understood", "put text that starts with '!' in quotes", "problem"),

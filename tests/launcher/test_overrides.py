@@ -37,6 +37,15 @@ def test_a_wrong_override_is_a_problem_and_no_value() -> None:
         assert str(layer.problems[0]).startswith(f"--set {words}"), words
 
 
+def test_places_of_overrides_hold_no_credentials() -> None:
+    (layer,) = set_layers(["data.url=s3://key:secret@bucket"], same)
+    assert layer.tree is not None
+    node = layer.tree.entries[0].value
+    assert isinstance(node, Mapping)
+    assert node.entries[0].value.place.file == "--set data.url=s3://**********@bucket"
+    assert plain(layer.tree) == {"data": {"url": "s3://key:secret@bucket"}}
+
+
 def test_variables_use_two_underscores_for_a_dot() -> None:
     env = {
         "LAUNCHER_SET_MODEL__SET__BASE_LR": "1e-3",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -199,3 +200,17 @@ def test_aliases_count_as_what_they_expand_to() -> None:
 def test_an_empty_text_is_nothing() -> None:
     node, problems = compose("", "x")
     assert isinstance(node, Scalar) and node.value is None and not problems
+
+
+# -- syntax errors
+
+
+def test_every_syntax_error_has_a_sentence_of_ours() -> None:
+    """Random pieces of YAML; PyYAML's own words would show behind the colon."""
+    pieces = [*"-:?,[]{}#&*!|>'\"%@`~<\n\t \\", "name", ": ", "- ", "\n  ", "*a", "&a ", "!!str ", "!<", "---\n", "...\n", "%YAML 2.0\n",
+              "%TAG ! x\n", "|-\n", ">9\n", "|0", "x: y\n", "? ", "!e!a", "{a: 1}", "[1]", '"b"']  # fmt: skip
+    dice = random.Random(7)
+    for _ in range(4000):
+        text = "".join(dice.choice(pieces) for _ in range(dice.randint(1, 9)))
+        for message in messages(text):
+            assert "this is not YAML" not in message, text
