@@ -234,6 +234,33 @@ def test_http_spoken_to_a_tls_port(radosgw: S3Server) -> None:
         open_on(radosgw, endpoint=radosgw.tls_endpoint.replace("https", "http"), patience_s=0.5).read("x")
 
 
+# -- OBS ---------------------------------------------------------------------------------------------------
+
+
+def test_an_obs_address_names_the_bucket_in_the_host(
+    radosgw: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bucket.host is how OBS wants it; radosgw answers to s3.test, names are resolved here."""
+    real = socket.getaddrinfo
+    asked: list[str] = []
+
+    def resolve_test(host: Any, *arguments: Any, **named: Any) -> Any:
+        asked.append(str(host))
+        return real("127.0.0.1" if str(host).endswith("s3.test") else host, *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_test)
+    port = radosgw.endpoint.rpartition(":")[2]
+    env = {"HUAWEICLOUD_SDK_AK": radosgw.access_key, "HUAWEICLOUD_SDK_SK": radosgw.secret_key}
+    store = open_store(f"obs://{BUCKET}/by-host", endpoint=f"http://s3.test:{port}", env=env)
+    data = {"train/a b/é.jpg": b"1", "train/plus+%20.jpg": b"2", "x": os.urandom(100_000)}
+    for key, value in data.items():
+        store.put(key, value)
+    assert {info.key: store.read(info.key) for info in store.list()} == data
+    store.get_file("x", tmp_path / "x", store.head("x"))
+    assert (tmp_path / "x").read_bytes() == data["x"]
+    assert set(asked) == {f"{BUCKET}.s3.test"}
+
+
 # -- multipart ---------------------------------------------------------------------------------------------
 
 

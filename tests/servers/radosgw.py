@@ -45,6 +45,7 @@ log_file = {root}/log/$name.log
 mon_data = {root}/mon
 osd_data = {root}/osd
 keyring = {root}/keyring
+rgw_dns_name = s3.test
 rgw_frontends = beast endpoint=127.0.0.1:{port} ssl_endpoint=127.0.0.1:{tls_port} ssl_certificate={cert} ssl_private_key={key}
 """
 
