@@ -59,7 +59,9 @@ def check_rank_table(plan: Plan) -> list[Finding]:
 
 
 def _legal(plan: Plan) -> bool:
-    return check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes) is None
+    """A note or a warning is no reason to show no table."""
+    found = check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes)
+    return found is None or found.severity != "error"
 
 
 def _check_batches(plan: Plan) -> list[Finding]:
