@@ -61,6 +61,9 @@ class Update(nn.Cell):
         self.adam = recipe.optimizer != "momentum"
         self.first = self._moments("m.")
         self.second = self._moments("v.") if self.adam else ms.ParameterTuple(())
+        self.names = [
+            param.name for param in (*self.first, *self.second)
+        ]  # before a cell above adds its own name
         self.beta1 = ms.Tensor(recipe.beta[0], ms.float32)
         self.beta2 = ms.Tensor(recipe.beta[1], ms.float32)
         self.momentum = ms.Tensor(recipe.momentum, ms.float32)
@@ -76,7 +79,7 @@ class Update(nn.Cell):
 
     def state(self) -> dict[str, ms.Parameter]:
         """The moments by name, for checkpoints."""
-        return {param.name: param for param in (*self.first, *self.second)}
+        return dict(zip(self.names, (*self.first, *self.second), strict=True))
 
     def construct(self, flat: ms.Tensor, scalars: ms.Tensor) -> ms.Tensor:
         rate, eps, decay = scalars[0], scalars[1], scalars[2]
@@ -104,7 +107,12 @@ class Average(nn.Cell):
         self.averages = ms.ParameterTuple(
             [ms.Parameter(p.value().copy(), name="ema." + p.name) for p in params]
         )
+        self.names = [param.name for param in self.averages]
         self.decay = decay
+
+    def state(self) -> dict[str, ms.Parameter]:
+        """The averages by name, for checkpoints."""
+        return dict(zip(self.names, self.averages, strict=True))
 
     def construct(self, done: ms.Tensor) -> ms.Tensor:
         done = ops.depend(done, done)

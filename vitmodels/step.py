@@ -173,6 +173,7 @@ class Trainer:
         self.recipe = recipe
         self.model = model
         self.params = list(model.trainable_params())
+        self.names = [param.name for param in self.params]  # the cells below rename what they hold
         self.scale = LossScale.from_recipe(recipe)
         self.updates = 0
         checked = recipe.amp_level != "O0"
@@ -207,24 +208,26 @@ class Trainer:
 
     def weights(self) -> dict[str, np.ndarray]:
         """A copy of the weights by name."""
-        return {param.name: param.asnumpy().copy() for param in self.params}
+        return {name: param.asnumpy().copy() for name, param in zip(self.names, self.params, strict=True)}
 
     def state(self) -> dict[str, np.ndarray]:
         """A copy of everything else that training carries from step to step."""
         found = {name: param.asnumpy().copy() for name, param in self.applier.update.state().items()}
         if self.applier.average is not None:
-            found.update({param.name: param.asnumpy().copy() for param in self.applier.average.averages})
+            found.update(
+                {name: param.asnumpy().copy() for name, param in self.applier.average.state().items()}
+            )
         found["trainer"] = np.array([self.updates, self.scale.good], np.int64)
         found["loss_scale"] = np.array([self.scale.value], np.float64)
         return found
 
     def load(self, weights: dict[str, np.ndarray], state: dict[str, np.ndarray]) -> None:
         """Continue from what `weights` and `state` returned. Raises KeyError for a missing entry."""
-        for param in self.params:
-            param.set_data(ms.Tensor(weights[param.name]))
+        for name, param in zip(self.names, self.params, strict=True):
+            param.set_data(ms.Tensor(weights[name]))
         others = dict(self.applier.update.state())
         if self.applier.average is not None:
-            others.update({param.name: param for param in self.applier.average.averages})
+            others.update(self.applier.average.state())
         for name, param in others.items():
             param.set_data(ms.Tensor(state[name]))
         self.updates, self.scale.good = (int(value) for value in state["trainer"])
