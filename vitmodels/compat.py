@@ -13,7 +13,7 @@ def on_ascend() -> bool:
 def fused_operators() -> bool:
     """Whether the device has good fused kernels for GELU and LayerNorm.
 
-    The CPU kernels of MindSpore 2.10 for these are scalar loops, and its erf can't be written to ONNX; there
-    the layers compose them from fast operators instead.
+    The CPU kernels of MindSpore 2.10 for GELU and for the gradient of LayerNorm are scalar loops, and its erf
+    can't be written to ONNX; there the layers compose them from fast operators instead.
     """
     return on_ascend()

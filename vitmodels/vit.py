@@ -61,7 +61,7 @@ class ViT(Classifier):
         super().__init__(config, layout)
         dim = config.dim
         self.tokens = (-1, config.patches + 1, dim)
-        self.patch_embed = PatchEmbed(config.patch_size, dim)
+        self.patch_embed = PatchEmbed(config)
         self.cls_token = Parameter(Tensor(np.zeros((1, 1, dim), np.float32)), name="cls_token")
         positions = np.zeros((1, config.patches + 1, dim), np.float32)
         self.pos_embed = Parameter(Tensor(positions), name="pos_embed")

@@ -31,7 +31,7 @@ class PrependZeros(nn.Cell):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pad = ops.Pad(((0, 0), (1, 0), (0, 0)))
+        self.concat = ops.Concat(axis=1)
 
     def construct(self, x: Tensor) -> Tensor:
-        return self.pad(x)
+        return self.concat((ops.zeros_like(x[:, :1]), x))
