@@ -7,26 +7,22 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from vitmodels.compat import fused_operators
 
-
-# Elements from which the faster gradient pays for its greater number of operators.
-THIN_FROM = 100_000
+# Elements of a sample from which the faster gradient pays for its greater number of operators.
+THIN_FROM = 10_000
 
 
 class LayerNorm(nn.Cell):
-    """Normalises the last axis of (rows, dim)."""
+    """Normalises the last axis of (B * rows, dim)."""
 
-    def __init__(self, dim: int, eps: float) -> None:
+    def __init__(self, dim: int, eps: float, rows: int) -> None:
         super().__init__()
         self.weight = Parameter(Tensor(np.ones(dim, np.float32)), name="weight")
         self.bias = Parameter(Tensor(np.zeros(dim, np.float32)), name="bias")
-        self.dim = dim
-        self.native = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
-        self.thin = None if fused_operators() else ThinProductNorm(dim, eps)
+        thin = rows * dim >= THIN_FROM and not fused_operators()
+        self.norm = ThinProductNorm(dim, eps) if thin else ops.LayerNorm(-1, -1, eps)
 
     def construct(self, x: Tensor) -> Tensor:
-        if self.thin is not None and x.shape[0] * self.dim >= THIN_FROM:
-            return self.thin(x, self.weight, self.bias)[0]
-        return self.native(x, self.weight, self.bias)[0]
+        return self.norm(x, self.weight, self.bias)[0]
 
 
 class ThinProductNorm(nn.Cell):
@@ -39,7 +35,7 @@ class ThinProductNorm(nn.Cell):
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
         self.eps = eps
-        self.norm = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
+        self.norm = ops.LayerNorm(-1, -1, eps)
         self.average = Tensor(np.full((dim, 1), 1 / dim, np.float32))
         self.ones = Tensor(np.ones((1, dim), np.float32))
         self.matmul = ops.MatMul()
