@@ -83,7 +83,12 @@ def silence_exit() -> None:
 class Group:
     """All ranks of the run. With one rank, nothing is started and every reduction is the identity."""
 
-    def __init__(self, rank: Rank, device: str) -> None:
+    def __init__(self, rank: Rank, device: str, cpu_threads: int = 0) -> None:
+        """`cpu_threads` above 0 limits the threads of an operator.
+
+        MindSpore's CPU operators choose their number of threads by timing themselves, and sums and
+        vectorised functions differ in the last bit with it: only 1 makes runs repeatable.
+        """
         import mindspore as ms
 
         self.rank = rank
@@ -93,8 +98,12 @@ class Group:
             ms.set_device("Ascend", rank.device_id)
         else:
             ms.set_device("CPU")
+            if cpu_threads:
+                ms.set_context(runtime_num_threads=cpu_threads)
         ms.set_context(mode=ms.GRAPH_MODE)
-        ms.set_recursion_limit(20_000)  # the update is unrolled over the parameters; 1,000 is too few for TNT-S
+        ms.set_recursion_limit(
+            20_000
+        )  # the update is unrolled over the parameters; 1,000 is too few for TNT-S
         if rank.scheduler or rank.size > 1:
             from mindspore.communication import init
 

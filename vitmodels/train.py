@@ -67,7 +67,7 @@ def _train(
     """Everything that needs MindSpore; returns whether the target epoch was reached."""
     from vitmodels.runtime import Group, pick_device
 
-    group = Group(rank, pick_device(args.device, recipe.device_target))
+    group = Group(rank, pick_device(args.device, recipe.device_target), recipe.cpu_threads)
     stop.install()
     from vitmodels.assemble import assemble_loop
 
