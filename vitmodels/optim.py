@@ -101,13 +101,16 @@ class Update(nn.Cell):
 class Average(nn.Cell):
     """Exponential moving average of the weights: a = decay * a + (1 - decay) * p after every update."""
 
-    def __init__(self, params: Sequence[ms.Parameter], decay: float) -> None:
+    def __init__(self, params: Sequence[ms.Parameter], names: Sequence[str], decay: float) -> None:
         super().__init__()
         self.params = ms.ParameterTuple(params)
         self.averages = ms.ParameterTuple(
-            [ms.Parameter(p.value().copy(), name="ema." + p.name) for p in params]
+            [
+                ms.Parameter(p.value().copy(), name=f"ema.{name}")
+                for p, name in zip(params, names, strict=True)
+            ]
         )
-        self.names = [param.name for param in self.averages]
+        self.names = [f"ema.{name}" for name in names]
         self.decay = decay
 
     def state(self) -> dict[str, ms.Parameter]:

@@ -84,8 +84,11 @@ class Apply(nn.Cell):
         self.count = int(sum(param.size for param in params))
         self.ranks = ranks
         self.reduce: Any = ops.AllReduce(ops.ReduceOp.SUM) if ranks > 1 else None
+        names = [
+            param.name for param in params
+        ]  # as in the model: the next line makes a cell that renames them
         self.update = Update(params, recipe)
-        self.average = Average(params, recipe.ema) if recipe.ema else None
+        self.average = Average(params, names, recipe.ema) if recipe.ema else None
         self.clip = recipe.clip_global_norm_value
         self.checked = checked
 
