@@ -139,8 +139,7 @@ def _canonical(name: str) -> str:
 
 ALIASES: dict[str, str] = {}
 for _name in ARCHS:
-    for _spelling in _spellings(_name):
-        ALIASES[_spelling] = _name
+    ALIASES.update({spelling: _name for spelling in _spellings(_name) if spelling not in ARCHS})
 
 
 def resolve_arch(name: str) -> str:
