@@ -9,9 +9,9 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 
-from vitmodels.batches import Batches, Slicing
+from vitmodels.batches import Batches, Images, Slicing
 from vitmodels.config import Recipe
-from vitmodels.data import ImageFolder, MemoryImages, scan_folder, train_folder
+from vitmodels.data import ImageFolder, MemoryImages, fits_memory, is_simple, scan_folder, train_folder
 from vitmodels.errors import DataError
 from vitmodels.loop import Loop, swap_in
 from vitmodels.progress import Progress
@@ -33,6 +33,17 @@ def open_split(recipe: Recipe, data: Path, split: str) -> ImageFolder:
             f"{folder.root} has {len(folder.classes)} class folders, the recipe says num_classes {recipe.num_classes}"
         )
     return folder
+
+
+def open_images(
+    folder: ImageFolder, recipe: Recipe, *, train: bool, batch: int, note: Callable[[str], None]
+) -> Images:
+    """Pixels from memory when the split is small and needs no more than shifts and flips, else from files."""
+    if fits_memory(len(folder), recipe.side) and (is_simple(recipe) or not train):
+        return MemoryImages(folder, recipe, recipe.side, train=train)
+    from vitmodels.workers import FileImages
+
+    return FileImages(folder, recipe, recipe.side, batch, note)
 
 
 def build_model(recipe: Recipe) -> Any:
@@ -71,21 +82,9 @@ def assemble_loop(
     train, val = open_split(recipe, data, "train"), open_split(recipe, data, "val")
     if train.classes != val.classes:
         raise DataError(f"{train.root} and {val.root} have different class folders")
-    source = MemoryImages(train, recipe, recipe.side, train=True)
-    held_out = MemoryImages(val, recipe, recipe.side, train=False)
     model = build_model(recipe)
-    slicing = Slicing(len(source), recipe.batch_size, group.rank.id, group.size, recipe.accumulate)
+    slicing = Slicing(len(train), recipe.batch_size, group.rank.id, group.size, recipe.accumulate)
     shape = model.mask_shape(recipe.batch_size)
-    batches = Batches(source, recipe, slicing, recipe.side, shape[1] if shape else 0)
-    trainer = Trainer(model, recipe, group.size)
-    predict = make_predict(model, recipe)
-
-    def evaluate() -> Score:
-        put_back = swap_in(trainer)
-        found = score(predict, held_out, recipe.eval_batch_size or recipe.batch_size, group)
-        put_back()
-        return found
-
     reporter = Reporter(
         progress,
         epochs=recipe.epochs,
@@ -93,4 +92,19 @@ def assemble_loop(
         global_batch=recipe.batch_size * recipe.accumulate * group.size,
         speaks=group.rank.first,
     )
-    return Loop(recipe, run_dir, group, trainer, batches, evaluate, reporter, stop_wanted)
+    source = open_images(train, recipe, train=True, batch=recipe.batch_size, note=reporter.note)
+    eval_batch = recipe.eval_batch_size or recipe.batch_size
+    held_out = open_images(val, recipe, train=False, batch=eval_batch, note=reporter.note)
+    batches = Batches(source, recipe, slicing, recipe.side, shape[1] if shape else 0)
+    trainer = Trainer(model, recipe, group.size)
+    predict = make_predict(model, recipe)
+
+    def evaluate() -> Score:
+        put_back = swap_in(trainer)
+        found = score(predict, held_out, eval_batch, group)
+        put_back()
+        return found
+
+    loop = Loop(recipe, run_dir, group, trainer, batches, evaluate, reporter, stop_wanted)
+    loop.closers = (source.close, held_out.close)
+    return loop

@@ -7,27 +7,30 @@ what happens to an image depends on its position in the epoch, not on the rank t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from vitmodels.config import Recipe, steps_per_epoch
+from vitmodels.data import Request
 from vitmodels.errors import DataError
 from vitmodels.mixing import Mix, draw_mix, mix_targets, smooth_targets
 from vitmodels.rng import Stream, permutation, uniforms
 
 
-class TrainImages(Protocol):
-    """A source of training pixels."""
+class Images(Protocol):
+    """A source of pixels: `data.MemoryImages` or `workers.FileImages`."""
 
     labels: np.ndarray
 
     def __len__(self) -> int: ...
 
-    def augmented(self, indices: np.ndarray, recipe: Recipe, epoch: int, positions: np.ndarray) -> np.ndarray:
-        """uint8 (B, H, W, 3)."""
+    def stream(self, requests: Iterable[Request]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(uint8 (B, H, W, 3), indices used) of every request, in order; valid until the next one."""
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,7 @@ class Slicing:
 class Batches:
     """Batches of one rank, from any step on."""
 
-    def __init__(
-        self, source: TrainImages, recipe: Recipe, slicing: Slicing, side: int, mask_width: int
-    ) -> None:
+    def __init__(self, source: Images, recipe: Recipe, slicing: Slicing, side: int, mask_width: int) -> None:
         slicing.check()
         self.source = source
         self.recipe = recipe
@@ -85,17 +86,27 @@ class Batches:
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[list[Batch]]:
         """The micro-batches of every step of `epoch` (counted from 0), beginning at `first_step`."""
+        slicing = self.slicing
         order = permutation(self.recipe.seed, epoch, len(self.source))
-        for step in range(first_step, self.slicing.steps):
-            yield [
-                self._batch(epoch, step, order, self.slicing.positions(step, micro))
-                for micro in range(self.slicing.accumulate)
-            ]
+        places = [
+            (step, slicing.positions(step, micro))
+            for step in range(first_step, slicing.steps)
+            for micro in range(slicing.accumulate)
+        ]
+        stream = self.source.stream(Request(order[positions], positions, epoch) for _, positions in places)
+        micros: list[Batch] = []
+        for (step, positions), (images, indices) in zip(places, stream, strict=True):
+            # the source may reuse its memory before a step of several micro-batches is made
+            kept = images.copy() if slicing.accumulate > 1 else images
+            micros.append(self._batch(epoch, step, positions, kept, indices))
+            if len(micros) == slicing.accumulate:
+                yield micros
+                micros = []
 
-    def _batch(self, epoch: int, step: int, order: np.ndarray, positions: np.ndarray) -> Batch:
+    def _batch(
+        self, epoch: int, step: int, positions: np.ndarray, images: np.ndarray, indices: np.ndarray
+    ) -> Batch:
         recipe = self.recipe
-        indices = order[positions]
-        images = self.source.augmented(indices, recipe, epoch, positions)
         targets = smooth_targets(self.source.labels[indices], recipe.num_classes, recipe.label_smoothing)
         mix = None
         if recipe.mixes:
@@ -116,10 +127,11 @@ class EvalSlice:
     rank: int
     ranks: int
 
-    def batches(self) -> Iterator[tuple[np.ndarray, int]]:
-        """(indices, how many of them count); padding repeats the first image. Ranks differ by at most one image."""
+    def batches(self) -> Iterator[tuple[Request, int]]:
+        """(request, how many of its images count); padding repeats the first image. Ranks differ by at most one image."""
         begin = self.images * self.rank // self.ranks
         end = self.images * (self.rank + 1) // self.ranks
         for start in range(begin, end, self.batch):
             real = np.arange(start, min(start + self.batch, end))
-            yield np.concatenate([real, np.zeros(self.batch - len(real), np.int64)]), len(real)
+            padding = np.zeros(self.batch - len(real), np.int64)
+            yield Request(np.concatenate([real, padding]), np.zeros(self.batch, np.int64), None), len(real)

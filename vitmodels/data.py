@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,12 +119,22 @@ def is_simple(recipe: Recipe) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Request:
+    """One batch: which images, and at which positions of which epoch (None: evaluation)."""
+
+    indices: np.ndarray
+    positions: np.ndarray
+    epoch: int | None
+
+
 class MemoryImages:
     """A split decoded once; shifts and flips are made on whole batches."""
 
     def __init__(self, folder: ImageFolder, recipe: Recipe, side: int, *, train: bool) -> None:
         crop = 1.0 if train else recipe.crop_pct
         self.labels = folder.labels
+        self._recipe = recipe
         self.pixels = np.empty((len(folder), side, side, 3), np.uint8)
         for index in range(len(folder)):
             try:
@@ -136,13 +146,17 @@ class MemoryImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def plain(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Images as they are, for evaluation."""
-        return self.pixels[indices]
+    def stream(self, requests: Iterable[Request]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(uint8 images (B, H, W, 3), their indices) of every request, in order."""
+        for request in requests:
+            images = self.pixels[request.indices]
+            if request.epoch is not None:
+                images = self._augment(images, request.epoch, request.positions)
+            yield images, request.indices
 
-    def augmented(self, indices: np.ndarray, recipe: Recipe, epoch: int, positions: np.ndarray) -> np.ndarray:
+    def _augment(self, images: np.ndarray, epoch: int, positions: np.ndarray) -> np.ndarray:
         """Images shifted and flipped by the draws of (seed, epoch, position)."""
-        images = self.pixels[indices]
+        recipe = self._recipe
         draws = uniforms(recipe.seed, Stream.AUGMENT, epoch, positions, 4)
         if recipe.train_crop == "shift" and recipe.shift:
             images = shift_images(images, draws[:, :2], recipe.shift)
@@ -151,6 +165,9 @@ class MemoryImages:
                 chosen = draws[:, column] < probability
                 images[chosen] = np.flip(images[chosen], axis)
         return images
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
 
 def shift_images(images: np.ndarray, draws: np.ndarray, reach: int) -> np.ndarray:

@@ -64,8 +64,7 @@ def _evaluate(
     args: argparse.Namespace, recipe: Recipe, run_dir: Path, data: Path, group: Group
 ) -> dict[str, Any]:
     """Everything that needs MindSpore: the content of the result file."""
-    from vitmodels.assemble import open_split
-    from vitmodels.data import MemoryImages
+    from vitmodels.assemble import open_images, open_split
     from vitmodels.scoring import score
 
     predict, about = (
@@ -73,8 +72,10 @@ def _evaluate(
         if args.exported
         else _checkpoint(args.checkpoint, recipe, run_dir)
     )
-    images = MemoryImages(open_split(recipe, data, "val"), recipe, recipe.side, train=False)
-    found = score(predict, images, recipe.eval_batch_size or recipe.batch_size, group)
+    batch = recipe.eval_batch_size or recipe.batch_size
+    images = open_images(open_split(recipe, data, "val"), recipe, train=False, batch=batch, note=say)
+    found = score(predict, images, batch, group)
+    images.close()
     return {**found.as_dict(), **about}
 
 

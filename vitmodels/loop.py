@@ -70,9 +70,17 @@ class Loop:
         self.metrics = Metrics(run_dir)
         self.writes = group.rank.first
         self.lr = 0.0
+        self.closers: tuple[Callable[[], None], ...] = ()  # what else ends with the loop
 
     def run(self) -> bool:
         """Train up to the target epoch. False when a signal ended it early; a checkpoint is saved then."""
+        try:
+            return self._run()
+        finally:
+            for close in self.closers:
+                close()
+
+    def _run(self) -> bool:
         self.resume()
         self.reporter.total_steps = self.at.offset + self.recipe.epochs * self.at.per_epoch
         if self.at.epoch >= self.recipe.epochs:
@@ -82,7 +90,9 @@ class Loop:
         else:
             self.progress.phase("compiling")
             if self.recipe.warmup_length >= self.recipe.epochs > 1:
-                self.reporter.note(f"the warm-up of {self.recipe.warmup_length:g} epochs is as long as the training")
+                self.reporter.note(
+                    f"the warm-up of {self.recipe.warmup_length:g} epochs is as long as the training"
+                )
         first = True
         while self.at.epoch < self.recipe.epochs:
             if not self._steps(first):

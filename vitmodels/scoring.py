@@ -5,25 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from vitmodels.batches import EvalSlice
+from vitmodels.batches import EvalSlice, Images
 from vitmodels.runtime import Group
 
 Predict = Callable[[np.ndarray], np.ndarray]  # uint8 (B, H, W, 3) -> logits (B, classes)
-
-
-class EvalImages(Protocol):
-    """A source of validation pixels."""
-
-    labels: np.ndarray
-
-    def __len__(self) -> int: ...
-
-    def plain(self, indices: np.ndarray) -> np.ndarray:
-        """uint8 (B, H, W, 3)."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +35,16 @@ def hits(logits: np.ndarray, labels: np.ndarray, k: int) -> int:
     return int((np.isfinite(own[:, 0]) & (above <= k)).sum())
 
 
-def score(predict: Predict, source: EvalImages, batch: int, group: Group) -> Score:
+def score(predict: Predict, source: Images, batch: int, group: Group) -> Score:
     """Evaluate every image of `source`, spread over the ranks of `group`."""
     begin = time.monotonic()
     counts = np.zeros(3, np.int64)
-    for indices, real in EvalSlice(len(source), batch, group.rank.id, group.size).batches():
-        logits = predict(source.plain(indices))[:real]
-        labels = source.labels[indices[:real]]
+    plan = list(EvalSlice(len(source), batch, group.rank.id, group.size).batches())
+    stream = source.stream(request for request, _ in plan)
+    for (request, real), (pixels, used) in zip(plan, stream, strict=True):
+        logits = predict(pixels)[:real]
+        labels = source.labels[request.indices[:real]]
+        logits[used[:real] < 0] = np.nan  # an unreadable image is a miss
         counts += (hits(logits, labels, 1), hits(logits, labels, min(5, logits.shape[1])), real)
     first, five, images = (round(value) for value in group.sum(counts).tolist())
     seconds = round(time.monotonic() - begin, 3)
