@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -32,6 +32,12 @@ def program(name: str) -> str:
     return found
 
 
+def _dying_with_us(command: list[str]) -> list[str]:
+    """The command, so that the kernel ends it when a killed test session can't."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else command
+
+
 @contextmanager
 def running(
     command: list[str], log: Path, env: Mapping[str, str] | None = None
@@ -39,7 +45,11 @@ def running(
     """A background process whose output goes to `log`; it is gone when the block ends."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env
+            _dying_with_us(command),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=env,
         )
     try:
         yield process
@@ -68,6 +78,3 @@ def accepts(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
-
-
-__all__ = ["ExitStack", "Unavailable", "accepts", "free_port", "program", "running", "wait_until"]
