@@ -55,7 +55,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     unknown = [name for name in names if name not in SUFFIXES]
     if unknown or not names:
         raise UsageError(
-            f"unknown export format {', '.join(unknown) or text!r}, known: {', '.join(SUFFIXES)}"
+            f"unknown export format {', '.join(unknown) or repr(text)}, known: {', '.join(SUFFIXES)}"
         )
     return names
 

@@ -1,0 +1,129 @@
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden_nets import make_net
+from PIL import Image
+
+from vitmodels.engines import load_exported
+from vitmodels.errors import DataError, UsageError
+from vitmodels.export import export_model
+from vitmodels.infer import (
+    Images,
+    Preparation,
+    describe,
+    find_images,
+    infer,
+    main,
+    postprocess,
+    preparation_of,
+    preprocess,
+    summarise,
+)
+
+pytest.importorskip("mindspore")
+
+PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.5, 0.5, 0.25], "crop_pct": 1.0, "interpolation": "bicubic"}
+CLASSES = ("ant", "bee", "cat")
+
+
+def fill(root: Path, per_class: int = 3) -> None:
+    rng = np.random.default_rng(0)
+    for name in CLASSES:
+        (root / name).mkdir(parents=True)
+        for number in range(per_class):
+            pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    export_model(make_net("vit"), "vit", folder, ("MINDIR", "ONNX"), preprocess=PREPROCESS)
+    return folder / "vit.mindir"
+
+
+def run_program(model: Path, data: Path, out: Path) -> str:
+    """What a user sees; a process of its own, because MindSpore sets its device once."""
+    command = [sys.executable, "-m", "vitmodels.infer", "--model", str(model), "--data", str(data)]
+    command += ["--batch", "4", "--out", str(out)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_whole_program_with_both_engines(model: Path, tmp_path: Path) -> None:
+    fill(tmp_path / "data" / "val")
+    (tmp_path / "data" / "val" / "bee" / "broken.jpg").write_bytes(b"no image")
+    tables = []
+    for path in (model, model.with_suffix(".onnx")):
+        out = tmp_path / path.suffix
+        said = run_program(path, tmp_path / "data", out)
+        assert "Top1 acc: 0." in said and "images: 9" in said and "can't read bee/broken.jpg" in said
+        with (out / "predictions.csv").open() as file:
+            tables.append([row[:3] for row in csv.reader(file)])
+        summary = json.loads((out / "summary.json").read_text())
+        assert (summary["images"], summary["unreadable"]) == (9, 1)
+        right = sum(row[1] == row[2] for row in tables[-1][1:])
+        assert summary["top1"] == pytest.approx(right / 9)
+        assert 0 < summary["latency_p50_ms"] <= summary["latency_p99_ms"]
+    assert tables[0] == tables[1]
+    assert tables[0][1][:2] == ["ant/0.png", "ant"]
+
+
+def test_preprocess_formula(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    images = find_images(tmp_path)
+    assert images.labels == (-1,)
+    how = Preparation(8, (0.5, 0.4, 0.3), (0.5, 0.5, 0.25), 1.0)
+    [(indices, batch, bad)] = list(preprocess(images, how, 4))
+    assert (indices, bad, batch.dtype) == ([0], [], np.float32)
+    wanted = (pixels / 255 - [0.5, 0.4, 0.3]) / [0.5, 0.5, 0.25]
+    assert np.allclose(batch[0], wanted.transpose(2, 0, 1), atol=1e-6)
+
+
+def test_top_five_and_probabilities() -> None:
+    images = Images(Path(), ("a", "b"), (3, 0), tuple("abcdef"))
+    logits = np.array([[0, 1, 2, 3, 4, 5], [9, 0, 0, 0, 0, 0]], np.float32)
+    first, second = postprocess(images, [0, 1], logits)
+    assert first.classes == (5, 4, 3, 2, 1)
+    assert sum(first.probabilities) == pytest.approx(1 - 1 / np.exp(np.arange(6)).sum(), abs=1e-5)
+    summary = summarise("m", "e", [first, second], 0, [0.001, 0.003], 1.0)
+    assert (summary.top1, summary.top5) == (0.5, 1.0)
+    assert (summary.latency_mean_ms, summary.images_per_s) == (2.0, 500.0)
+    assert "Top1 acc: 0.50000" in describe(summary)
+
+
+def test_counts_must_agree_between_stages(tmp_path: Path) -> None:
+    fill(tmp_path, 1)
+    images, how = find_images(tmp_path), Preparation(8)
+    with pytest.raises(DataError, match="2 images went into the model and 1 answers came out"):
+        infer(lambda x: np.zeros((1, 3)), images, how, 2)
+    with pytest.raises(DataError, match="3 class folders, but the model knows 2 classes"):
+        infer(lambda x: np.zeros((len(x), 2)), images, how, 2)
+    with pytest.raises(DataError, match="not one image"):
+        summarise("m", "e", [], 3, [], 1.0)
+
+
+def test_images_without_labels_have_no_accuracy(model: Path, tmp_path: Path) -> None:
+    Image.new("L", (20, 30)).save(tmp_path / "grey.png")
+    how = preparation_of(model, None, None)
+    predictions, _, seconds = infer(load_exported(model.with_suffix(".onnx")), find_images(tmp_path), how, 1)
+    summary = summarise("m", "e", predictions, 0, seconds, 1.0)
+    assert summary.top1 is None and "acc" not in describe(summary)
+
+
+def test_preparation_from_index_or_recipe(model: Path, tmp_path: Path) -> None:
+    assert preparation_of(model, None, None) == Preparation(32, (0.5, 0.4, 0.3), (0.5, 0.5, 0.25), 1.0)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("arch: vit_digits\ncrop_pct: 0.9\ninterpolation: bilinear\n")
+    how = preparation_of(model, recipe, None)
+    assert (how.side, how.crop_pct, how.interpolation) == (32, 0.9, "bilinear")
+    with pytest.raises(UsageError, match="add --config"):
+        preparation_of(tmp_path / "other.mindir", None, None)
+    assert main(["--model", str(model), "--data", str(tmp_path / "none")]) == 1
