@@ -22,6 +22,7 @@ from launcher.stage_tree import (
     Folders,
     Listing,
     Marker,
+    OnListed,
     boot_id,
     check_space,
     folds_names,
@@ -79,13 +80,16 @@ def stage(
     `reserve_bytes` must stay free afterwards (checkpoints). Safe to repeat and to run from several processes.
     Raises NotFound for an empty source, NoSpace before the first byte or as soon as the disk is full,
     IntegrityError, StoreUnreachable (also when `timeout_s` is over) and StoreRefused. What arrived is kept.
+    `progress` is called about once a second by the calling thread; what it raises ends the staging.
     """
     started = time.monotonic()
     deadline = None if timeout_s is None else started + timeout_s
     datasets = cache_dir / "datasets"
     with mapped(datasets):
         datasets.mkdir(parents=True, exist_ok=True)
-    listing = take_listing(store, datasets, folds=folds_names(datasets))
+    listing = take_listing(
+        store, datasets, folds=folds_names(datasets), on_listed=_listing_reporter(progress, deadline, store)
+    )
     try:
         job = _Job(store, datasets / listing.digest, listing, deadline, progress)
         reused = job.run(reserve_bytes, workers)
@@ -94,6 +98,23 @@ def stage(
             listing.file.unlink()
     seconds = time.monotonic() - started
     return Staged(job.files, listing.files, listing.bytes, reused, listing.digest, seconds)
+
+
+def _listing_reporter(progress: OnProgress | None, deadline: float | None, store: ObjectStore) -> OnListed:
+    """Tell how much was listed; a store that lists for ever runs into the time limit."""
+    told = time.monotonic()
+
+    def report(files: int, size: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if deadline is not None and now > deadline:
+            hint = "allow more time, or stage fewer and larger objects"
+            raise StoreUnreachable(f"out of time after listing {files} objects", where=store.url, hint=hint)
+        if progress and now >= told + REPORT_S:
+            told = now
+            progress(StageProgress(0, files, 0, size, 0.0))
+
+    return report
 
 
 class _Job:
@@ -164,13 +185,15 @@ class _Job:
     def _fetch(self, files: int, size: int, workers: int, *, trust: bool) -> None:
         workers = max(1, min(workers, files))
         report = _Reporter(self._listing, files, size, self._status, self._progress)
-        bulk = Bulk(self._store, AdaptivePace(workers), report.add, self._deadline)
+        bulk = Bulk(self._store, AdaptivePace(workers), report.add, deadline=self._deadline)
+        bulk.on_tick = lambda: report.tick(bulk)
         folders = Folders(self.files)
         wishes = (
             Wish(info, folders.path(info.key)) for info in missing(self.files, self._listing, trust=trust)
         )
-        with report.watching(bulk):
-            bulk.run(wishes, files, workers)
+        report.report(bulk)
+        bulk.run(wishes, files, workers)
+        report.report(bulk)
 
     def _holder(self) -> str:
         try:
@@ -205,20 +228,22 @@ class _Reporter:
         self._tell = tell
         self._bytes = 0
         self._lock = threading.Lock()
-        self._started = time.monotonic()
+        self._started = self._told = time.monotonic()
 
     def add(self, count: int) -> None:
         """For the download threads."""
         with self._lock:
             self._bytes += count
 
-    def watching(self, bulk: Bulk) -> _Watch:
-        """Reports while the block runs, and once more at its end."""
-        return _Watch(self, bulk)
+    def tick(self, bulk: Bulk) -> None:
+        """Report when the last one is old enough."""
+        if time.monotonic() >= self._told + REPORT_S:
+            self.report(bulk)
 
     def report(self, bulk: Bulk) -> None:
         """Tell the present state."""
-        seconds = max(1e-3, time.monotonic() - self._started)
+        self._told = time.monotonic()
+        seconds = max(1e-3, self._told - self._started)
         state = StageProgress(
             self._files_before + bulk.done,
             self._listing.files,
@@ -233,26 +258,3 @@ class _Reporter:
             temporary.replace(self._status)
         if self._tell:
             self._tell(state)
-
-
-class _Watch:
-    """The thread behind `_Reporter.watching`."""
-
-    def __init__(self, reporter: _Reporter, bulk: Bulk) -> None:
-        self._reporter = reporter
-        self._bulk = bulk
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="stage-progress", daemon=True)
-
-    def _loop(self) -> None:
-        while not self._end.wait(REPORT_S):
-            self._reporter.report(self._bulk)
-
-    def __enter__(self) -> None:
-        self._reporter.report(self._bulk)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-        self._reporter.report(self._bulk)

@@ -15,7 +15,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,7 +50,13 @@ def read_listing(file: Path) -> Iterator[ObjectInfo]:
             yield ObjectInfo(key, int(size), etag)
 
 
-def take_listing(store: ObjectStore, folder: Path, *, folds: bool) -> Listing:
+OnListed = Callable[[int, int], None]
+"""Called with the number of objects and bytes listed so far, once per thousand."""
+
+
+def take_listing(
+    store: ObjectStore, folder: Path, *, folds: bool, on_listed: OnListed | None = None
+) -> Listing:
     """List the source into a file in `folder`, checking each key; memory does not grow with the count.
 
     Raises StoreError naming the first key that can't become a file, NotFound when there is nothing.
@@ -84,6 +90,8 @@ def take_listing(store: ObjectStore, folder: Path, *, folds: bool) -> Listing:
                 with mapped(file):
                     output.write(line)
                 files, size = files + 1, size + info.size
+                if on_listed and files % 1000 == 0:
+                    on_listed(files, size)
                 parent = info.key.rpartition("/")[0]
                 folders += parent != previous
                 previous = parent

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,11 +77,12 @@ class Wish:
 
 @dataclass
 class Bulk:
-    """A running download of many objects."""
+    """A running download of many objects. `on_tick` is called by the thread of `run`, and may raise to end it."""
 
     store: ObjectStore
     pace: AdaptivePace
     on_bytes: OnBytes | None = None
+    on_tick: Callable[[], None] | None = None
     deadline: float | None = None
     done: int = 0
     failed: list[tuple[str, LauncherError]] = field(default_factory=list)
@@ -110,7 +111,9 @@ class Bulk:
             raise self._verdict(total)
 
     def _drain(self, pending: set[Future[None]], total: int) -> set[Future[None]]:
-        finished, left = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+        finished, left = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
+        if self.on_tick:
+            self.on_tick()
         for future in finished:
             future.result()
         if len(self.failed) > max(MIN_FAILURES, FAILED_SHARE * total):

@@ -44,7 +44,7 @@ class Options:
     ca_bundle: str | None = None
     follow_symlinks: bool = False
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    env: Mapping[str, str] | None = None
+    env: Mapping[str, str] | None = field(default=None, repr=False)  # holds secrets
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,19 +275,43 @@ def test_the_time_limit(faulty: ObjectStore, faults: Faults, tmp_path: Path) -> 
     assert time.monotonic() - started < 6
 
 
-def test_a_caller_that_gives_up_in_progress(tmp_path: Path) -> None:
-    store = open_store(f"memory://{tmp_path.name}")
-    fill(store)
+class Enough(Exception):
+    """Raised by a progress callback."""
 
-    class Enough(Exception):
-        pass
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_a_caller_that_gives_up_in_progress(
+    faulty: ObjectStore, faults: Faults, tmp_path: Path, calls: int
+) -> None:
+    """At the first report, and while objects are on their way."""
+    fill(faulty, files=60)
+    faults.add(delay(0.1), path=".jpg")
+    seen: list[StageProgress] = []
 
     def stop(progress: StageProgress) -> None:
-        raise Enough
+        assert threading.current_thread() is threading.main_thread()
+        seen.append(progress)
+        if len(seen) > calls:
+            raise Enough
 
     with pytest.raises(Enough):
-        stage(store, tmp_path, progress=stop)
-    assert stage(store, tmp_path).files == 12
+        stage(faulty, tmp_path, progress=stop, workers=2)
+    assert seen[-1].files_done < 60
+    faults.clear()
+    assert stage(faulty, tmp_path).files == 60
+    assert (faults.count("GET", ".jpg") < 60) is bool(calls), "what had arrived is kept"
+
+
+def test_a_listing_reports_and_has_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(f"memory://{tmp_path.name}")
+    for n in range(2000):
+        store.put(f"{n:05}", b"")
+    monkeypatch.setattr("launcher.stage.REPORT_S", 0.0)
+    seen: list[StageProgress] = []
+    stage(store, tmp_path, progress=seen.append)
+    assert [each.files_total for each in seen[:2]] == [1000, 2000]
+    with pytest.raises(StoreUnreachable, match="listing"):
+        stage(store, tmp_path, timeout_s=0.0)
 
 
 def test_the_pace_halves_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -439,4 +463,4 @@ def test_the_status_file_helps_those_who_wait(tmp_path: Path) -> None:
     facts = json.loads((tmp_path / "datasets" / f"{staged.digest}.status.json").read_text())
     assert facts["pid"] == os.getpid()
     assert facts["files_done"] == 12
-    assert threading.active_count() < 10
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("get")]

@@ -84,10 +84,11 @@ def test_a_flipped_bit_in_an_upload_never_becomes_an_object(
         return real(self, request)
 
     monkeypatch.setattr(botocore.endpoint.Endpoint, "_send", send)
-    store = open_on(radosgw, patience_s=0.5)
-    with pytest.raises(StoreError):
-        store.put("x", b"good bytes")
-    assert store.head("x") is None
+    for address in ({}, {"endpoint": radosgw.tls_endpoint, "ca_bundle": radosgw.ca_bundle}):
+        store = open_on(radosgw, patience_s=0.5, **address)
+        with pytest.raises(StoreError):
+            store.put("x", b"good bytes")
+        assert store.head("x") is None
 
 
 def test_a_stalled_connection_times_out(
