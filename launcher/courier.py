@@ -1,5 +1,7 @@
 """Carries what a node has to the run's folder in the store, in the background, and brings back a request to cancel.
 
+A node program whose run a later attempt has taken over sends nothing any more: `superseded` is set, and it should end.
+
 A store that is down never stops training: the next round tries again, and the end of the run waits for it.
 """
 
@@ -7,15 +9,19 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from pathlib import Path
 
 from launcher import paths
 from launcher.collect import Collector, CollectReport
+from launcher.collect_sets import newest_attempt
 from launcher.errors import StoreError
 from launcher.heartbeat import Heartbeat
 from launcher.storage import ObjectStore
 
 log = logging.getLogger(__name__)
+
+FOLLOWERS_PATIENCE_S = 60.0
 
 
 class Courier:
@@ -31,6 +37,7 @@ class Courier:
         heartbeat: Heartbeat,
     ) -> None:
         self.cancelled = threading.Event()
+        self.superseded = threading.Event()
         self.last_report: CollectReport | None = None
         self._store = store
         self._collector = collector
@@ -42,6 +49,7 @@ class Courier:
         self._round = threading.Lock()
         self._sent: dict[str, bytes] = {}
         self._failing = False
+        self._behind_since = 0.0
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
     def start(self) -> None:
@@ -53,15 +61,29 @@ class Courier:
         self._thread.join()
 
     def send_status(self) -> None:
-        """Put the heartbeat and, from node 0, the state. Raises StoreError."""
+        """Put the heartbeat and, from node 0, the state, unless a later attempt has taken over. Raises StoreError."""
+        self._look_for_a_later_attempt()
+        if self.superseded.is_set():
+            return
         self._send(paths.node_status_key(self._node), self._run_dir.node_status(self._node))
         if self._node == 0:
             self._send(paths.STATE, self._run_dir.state)
 
+    def _look_for_a_later_attempt(self) -> None:
+        """Node 0 numbers the attempts; the others may hear of a new one a little later than the store does."""
+        if newest_attempt(self._store) <= self._collector.attempt:
+            self._behind_since = 0.0
+            return
+        self._behind_since = self._behind_since or time.monotonic()
+        patience_s = 0.0 if self._node == 0 else FOLLOWERS_PATIENCE_S
+        if time.monotonic() - self._behind_since >= patience_s and not self.superseded.is_set():
+            log.error("a later attempt of this run has taken over; nothing of this one counts any more")
+            self.superseded.set()
+
     def _send(self, key: str, path: Path) -> None:
         try:
             data = path.read_bytes()
-        except FileNotFoundError:
+        except OSError:
             return
         if self._sent.get(key) != data:
             self._store.put(key, data)

@@ -1,79 +1,162 @@
-"""From a rank's exit and log to one sentence: who failed first, how, and the first line that says why."""
+"""From the exits and logs of a gang to one cause: who failed first, how, and the first line that says why."""
 
 from __future__ import annotations
 
 import re
 import signal
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 
+from pydantic import BaseModel, ConfigDict
+
+from launcher.causes import UNKNOWN, Rule, built_in, first_fit, signal_of
 from launcher.run import TEMPORARY_FAILURE, Exit, Outcome
-from launcher.units import show_duration
 
-_HEAD_BYTES = 4 << 20
 _TRACEBACK = "Traceback (most recent call last):"
 _ERROR_LINE = re.compile(
     r"^(?:[\w.]*(?:Error|Exception|Interrupt)\b.*|(?:error|fatal|FATAL|ERROR)\b[: ].*|\S*python\S*: (?:No module|can't open).*|can't start .*)"
 )
 _GLOG_ERROR = re.compile(r"^\[(?:ERROR|CRITICAL)\]")
-_SIGNAL_HINTS = {
-    signal.SIGKILL: "killed by SIGKILL (out of memory, or by hand)",
-    signal.SIGSEGV: "crashed (SIGSEGV)",
-    signal.SIGABRT: "aborted (SIGABRT)",
-    signal.SIGBUS: "crashed (SIGBUS: is /dev/shm or the disk full?)",
-    signal.SIGTERM: "stopped by SIGTERM from outside",
+_ASCEND_CODE = re.compile(r"\bE[A-Z0-9]\d{4}\b")
+_MAX_LINES = 200
+_SIGNAL_WORDS = {
+    "SIGKILL": "killed by SIGKILL (out of memory, or by hand)",
+    "SIGSEGV": "crashed (SIGSEGV)",
+    "SIGABRT": "aborted (SIGABRT)",
+    "SIGBUS": "crashed (SIGBUS: is /dev/shm or the disk full?)",
+    "SIGTERM": "stopped by SIGTERM from outside",
 }
-_PERMANENT = re.compile(
-    r"\b(ModuleNotFoundError|ImportError|SyntaxError|IndentationError|NameError)\b|: No module named"
+_STOPPED_BY_US = (
+    TEMPORARY_FAILURE,
+    -signal.SIGTERM,
+    -signal.SIGKILL,
+    128 + signal.SIGTERM,
+    128 + signal.SIGKILL,
 )
+
+
+class Cause(BaseModel):
+    """Why a gang did not end well. `consequence`: it looks as if something else had failed before. `at` in unix seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    words: str
+    rule: str = "unknown"
+    restart: bool = True
+    consequence: bool = False
+    exclude_node: bool = False
+    at: float = 0.0
+    host: str = ""
 
 
 def how_it_ended(code: int) -> str:
     """An exit code in words; negative codes are signals, as subprocess has them, 128+n those of a shell."""
-    number = -code if code < 0 else code - 128 if 128 < code < 160 else 0
-    if number:
-        try:
-            name = signal.Signals(number)
-        except ValueError:
-            return f"killed by signal {number}"
-        return _SIGNAL_HINTS.get(name, f"killed by {name.name}")
+    if name := signal_of(code):
+        return _SIGNAL_WORDS.get(name, f"killed by {name}")
+    if code < 0:
+        return f"killed by signal {-code}"
     if code == TEMPORARY_FAILURE:
         return "stopped itself with a checkpoint (exit code 75)"
     return f"ended with exit code {code}"
 
 
-def first_error(log: Path, start: int = 0) -> str:
-    """The first line of a log, from byte `start`, that states an error: the end of the first traceback, else the first error line."""
-    try:
-        with log.open("rb") as file:
-            file.seek(start)
-            lines = file.read(_HEAD_BYTES).decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    for index, line in enumerate(lines):
+def error_lines(text: str) -> list[str]:
+    """Lines of a log that state an error, in order; of a traceback, the line that ends it."""
+    found = []
+    inside = False
+    for line in text.splitlines():
         if line.startswith(_TRACEBACK):
-            for later in lines[index + 1 :]:
-                if later and not later[0].isspace():
-                    return later.strip()
-    for line in lines:
-        if _ERROR_LINE.match(line) or _GLOG_ERROR.match(line):
-            return line.strip()
-    return ""
+            inside = True
+        elif inside and line and not line[0].isspace():
+            inside = False
+            found.append(line.strip())
+        elif not inside and (_ERROR_LINE.match(line) or _GLOG_ERROR.match(line) or _ASCEND_CODE.search(line)):
+            found.append(line.strip())
+        if len(found) >= _MAX_LINES:
+            break
+    return found
 
 
-def explain(outcome: Outcome, host: str) -> str:
-    """One sentence on why a gang did not end well."""
-    if outcome.hang_s is not None:
-        return f"no progress and no log line for {show_duration(outcome.hang_s)}: taken as a hang; the stacks of all ranks are in their logs"
-    if outcome.failure is None:
-        return outcome.stopped
-    process = outcome.failure.process
-    where = f"{process.name} on {host}"
-    cause = first_error(process.log)
-    return f"{where} {how_it_ended(outcome.failure.code)}" + (f": {cause}" if cause else "")
+def find_cause(outcome: Outcome, host: str, own: Sequence[Rule] = (), node: int = 0) -> Cause:
+    """The cause of a gang's end on machine `host`, which is `node` of the run; `own` are the rules of the job file."""
+    cause = _find(outcome, f"{host} (node {node})", own)
+    return cause.model_copy(update={"host": host})
 
 
-def worth_a_restart(failure: Exit) -> bool:
-    """False for what will fail the same way again: a wrong recipe (exit code 2), a program that can't start, a bug at import."""
-    if failure.code in (2, 126, 127):
-        return False
-    return not _PERMANENT.search(first_error(failure.process.log))
+def _find(outcome: Outcome, host: str, own: Sequence[Rule]) -> Cause:
+    if outcome.undying:
+        names = ", ".join(outcome.undying)
+        words = f"{names} on {host} did not end after SIGKILL: the machine's driver or disk does not answer"
+        return Cause(words=words, rule="undying", restart=False)
+    if outcome.verdict is not None:
+        return _of_verdict(outcome, host, own)
+    assert outcome.failure is not None, "asked only about gangs that failed"
+    by_themselves = [e for e in outcome.exits if e.code != 0 and not e.asked] or [outcome.failure]
+    causes = sorted(
+        (_of_exit(e, outcome, host, own) for e in by_themselves), key=lambda c: (c.consequence, c.at)
+    )
+    first = causes[0]
+    if first.consequence:  # a process that failed before may still have been at its end when it was stopped
+        hidden = [e for e in outcome.exits if e.asked and _had_failed(e, outcome)]
+        deeper = [_of_exit(e, outcome, host, own) for e in hidden]
+        first = next((cause for cause in deeper if not cause.consequence), first)
+    return first
+
+
+def _of_exit(exit_: Exit, outcome: Outcome, host: str, own: Sequence[Rule]) -> Cause:
+    text = outcome.logs.get(exit_.process.name, "")
+    lines = error_lines(text)
+    line, rule = _judge(exit_.code, lines)
+    words = f"{exit_.process.name} on {host} {how_it_ended(exit_.code)}" + (f": {line}" if line else "")
+    if rule.says:
+        words += f" ({rule.says})"
+    wished = first_fit(own, exit_.code, f"{text}\n{words}")
+    if wished is not None:
+        rule = replace(rule, id=wished.id, restart=wished.restart, exclude_node=wished.exclude_node)
+    return Cause(
+        words=words,
+        rule=rule.id,
+        restart=rule.restart,
+        consequence=rule.consequence,
+        exclude_node=rule.exclude_node,
+        at=exit_.at,
+    )
+
+
+def _judge(code: int, lines: Sequence[str]) -> tuple[str, Rule]:
+    """The line that states the cause, and the rule that fits. A line about something lost elsewhere yields to others."""
+    judged = [(line, first_fit(built_in(), code, line)) for line in lines]
+    for line, rule in judged:
+        if rule is None:
+            return line, UNKNOWN
+        if not rule.consequence:
+            return line, rule
+    if judged:
+        line, rule = judged[0]
+        return line, rule or UNKNOWN
+    return "", first_fit(built_in(), code, "") or UNKNOWN
+
+
+def _of_verdict(outcome: Outcome, host: str, own: Sequence[Rule]) -> Cause:
+    verdict = outcome.verdict
+    assert verdict is not None
+    words = verdict.reason if verdict.kind == "not-learning" else f"{verdict.reason} (on {host})"
+    at = max((e.at for e in outcome.exits), default=0.0)
+    wished = first_fit(own, 0, "\n".join([words, *outcome.logs.values()]))
+    restart = wished.restart if wished else verdict.kind != "not-learning"
+    return Cause(
+        words=words,
+        rule=wished.id if wished else verdict.kind,
+        restart=restart,
+        exclude_node=wished.exclude_node if wished else False,
+        at=at,
+    )
+
+
+def _had_failed(exit_: Exit, outcome: Outcome) -> bool:
+    text = outcome.logs.get(exit_.process.name, "")
+    return (
+        exit_.code != 0
+        and (exit_.code not in _STOPPED_BY_US or _TRACEBACK in text)
+        and bool(error_lines(text))
+    )

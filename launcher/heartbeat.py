@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -9,10 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from launcher.errors import StoreError
 from launcher.files import write_text
 from launcher.progress import ProgressReader
 from launcher.run import Gang
 from launcher.states import NodeStatus, RankStatus
+
+log = logging.getLogger("launcher.node")
 
 BEAT_S = 1.0
 SILENT_BEAT_S = 10.0
@@ -35,6 +39,7 @@ class Heartbeat:
             "attempt": attempt,
         }
         self._written: tuple[str, float] = ("", 0.0)
+        self._failing = False
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -93,9 +98,17 @@ class Heartbeat:
     def beat(self) -> None:
         status = self.snapshot()
         text = status.model_dump_json(exclude={"updated_at"})
-        if text != self._written[0] or time.time() - self._written[1] > SILENT_BEAT_S:
+        if text == self._written[0] and time.time() - self._written[1] <= SILENT_BEAT_S:
+            return
+        try:
             write_text(self._path, status.model_dump_json(indent=1) + "\n")
-            self._written = (text, time.time())
+        except (StoreError, OSError) as error:  # a full disk is no reason to stop beating
+            if not self._failing:
+                log.error("the status can't be written: %s", error)
+            self._failing = True
+            return
+        self._failing = False
+        self._written = (text, time.time())
 
     def _run(self) -> None:
         while not self._end.wait(BEAT_S):

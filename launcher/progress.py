@@ -48,13 +48,20 @@ class ProgressReader:
     def progress(self) -> Progress:
         return Progress(**self._latest)
 
+    def skip(self) -> None:
+        """Begin after what is in the file now."""
+        try:
+            self._offset = self.path.stat().st_size
+        except OSError:
+            self._offset = 0
+
     def update(self) -> list[dict[str, Any]]:
         """New events since the last call, oldest first."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read()
-        except FileNotFoundError:
+        except OSError:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)

@@ -1,7 +1,8 @@
 """One gang of processes: start them, watch them, stop them, and never leave one behind.
 
 Each process is the leader of its own session, dies with the node program (parent-death signal), and writes to a log
-file of its own. The first process that fails decides the outcome; what fails after it is a consequence.
+of its own through a pipe. What it started itself dies with it (see `orphans`). The first process that fails decides the
+outcome; what fails after it is a consequence.
 """
 
 from __future__ import annotations
@@ -12,16 +13,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from launcher.orphans import MARK, Keeper, sweep
+from launcher.ranklogs import LogPump
 
 POLL_S = 0.05
 FAILED_GANG_GRACE_S = 1.5
 """After a failure the others wait for a peer that is gone; they can't save, so they get little time."""
 SCHEDULER_GRACE_S = 15.0
+DUMP_S = 5.0
+KILL_PATIENCE_S = 60.0
+"""A process in an uninterruptible call (a dead disk, a driver) does not even hear SIGKILL; it is not waited for longer."""
 
 TEMPORARY_FAILURE = 75
 """Exit code of a rank that saved a checkpoint on SIGTERM and wants to be resumed (EX_TEMPFAIL)."""
+
+DEFAULT_LOG_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -41,26 +51,43 @@ class Process:
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended: `code` as in subprocess, negative for a signal."""
+    """How a process ended: `code` as in subprocess, negative for a signal. `asked` when it was told to stop before."""
 
     process: Process
     code: int
     at: float
+    asked: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a watcher says against a gang that has not failed by itself.
+
+    `how` is what to do with it: `stop` lets the ranks save, `dump` takes their stacks first, `kill` is for ranks
+    whose state must not be saved.
+    """
+
+    kind: str
+    reason: str
+    how: str = "stop"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a gang ended. `failure` is the first failing process, or None."""
+    """How a gang ended. `failure` is the first failing process, or None. `logs` are what each process wrote, shortened."""
 
     exits: tuple[Exit, ...]
     failure: Exit | None = None
-    hang_s: float | None = None
+    verdict: Verdict | None = None
     stopped: str = ""
     """The reason given by whoever asked for the stop."""
+    logs: Mapping[str, str] = field(default_factory=dict)
+    undying: tuple[str, ...] = ()
+    """Processes that did not end after SIGKILL."""
 
     @property
     def ok(self) -> bool:
-        return self.failure is None and self.hang_s is None and not self.stopped
+        return self.failure is None and self.verdict is None and not self.stopped
 
 
 @dataclass
@@ -68,22 +95,44 @@ class _Member:
     process: Process
     popen: subprocess.Popen[bytes]
     exit: Exit | None = None
+    asked: bool = False
 
 
 @dataclass
 class Gang:
-    """Processes that live and die together. Start and poll it from one thread: the thread whose end ends the ranks."""
+    """Processes that live and die together. Start and poll it from one thread: the thread whose end ends the ranks.
+
+    `mark` is unique on the machine; every process of the gang and all that they start carry it.
+    """
 
     processes: Sequence[Process]
+    mark: str = field(default_factory=lambda: f"gang:{os.getpid()}:{time.monotonic_ns()}")
+    log_limit_bytes: int = DEFAULT_LOG_LIMIT
     _members: list[_Member] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pump = LogPump(self.log_limit_bytes)
+        self.keeper = Keeper(self.mark)
 
     def start(self) -> None:
         try:
+            self.keeper.ensure()
             for process in self.processes:
-                self._members.append(_Member(process, _spawn(process)))
+                writing = self.pump.open(process.name, process.log)
+                try:
+                    self._members.append(_Member(process, _spawn(process, self.mark, writing)))
+                finally:
+                    os.close(writing)
         except BaseException:
             self.kill()
+            self.close()
             raise
+
+    def close(self) -> None:
+        """After the last process has ended: nothing that they started lives on. Blocks until that is so."""
+        sweep(self.mark)
+        self.keeper.dismiss()
+        self.pump.close()
 
     def poll(self) -> list[Exit]:
         """New exits, in the order in which they were seen. What a dead process left in its group is killed."""
@@ -91,7 +140,8 @@ class Gang:
         for member in self._members:
             if member.exit is None and _has_ended(member.popen.pid):
                 _signal_group(member.popen.pid, signal.SIGKILL)
-                member.exit = Exit(member.process, member.popen.wait(), time.time())
+                code = member.popen.wait()
+                member.exit = Exit(member.process, code, time.time(), member.asked)
                 new.append(member.exit)
         return new
 
@@ -109,6 +159,7 @@ class Gang:
     def signal(self, number: signal.Signals) -> None:
         for member in self._members:
             if member.exit is None:
+                member.asked = member.asked or number != signal.SIGCONT
                 _signal_group(member.popen.pid, number)
 
     def stop(self, grace_s: float) -> None:
@@ -128,7 +179,8 @@ class Gang:
         return not self.alive
 
     def kill(self) -> None:
-        while self.alive:
+        deadline = time.monotonic() + KILL_PATIENCE_S
+        while self.alive and time.monotonic() < deadline:
             self.signal(signal.SIGKILL)
             self.wait(1.0)
 
@@ -137,21 +189,43 @@ def supervise(
     gang: Gang,
     *,
     grace_s: float,
-    hang_after_s: float,
     stop_requested: Callable[[], str],
-    on_tick: Callable[[], None],
-    activity: Callable[[], float],
+    check: Callable[[], Verdict | None],
 ) -> Outcome:
     """Run a started gang to its end.
 
-    `stop_requested` returns a reason, or an empty text; `activity` the time of the last sign of life (unix seconds);
-    `on_tick` is called about once per second. Returns when no process of the gang is left.
+    `stop_requested` returns a reason, or an empty text; `check` is called about once a second and may find against
+    the gang. Returns when no process of the gang is left, nor anything that they started.
     """
-    next_tick = 0.0
+    try:
+        outcome = _watch(gang, grace_s, stop_requested, check)
+    except BaseException:
+        gang.kill()
+        raise
+    finally:
+        gang.close()
+    logs = {name: excerpt.text for name, excerpt in gang.pump.excerpts.items()}
+    return Outcome(
+        gang.exits,
+        outcome.failure,
+        outcome.verdict,
+        outcome.stopped,
+        logs,
+        tuple(process.name for process in gang.alive),
+    )
+
+
+def _watch(
+    gang: Gang,
+    grace_s: float,
+    stop_requested: Callable[[], str],
+    check: Callable[[], Verdict | None],
+) -> Outcome:
+    next_check = time.monotonic()
     while True:
         failure = next((e for e in gang.poll() if e.code != 0), None)
-        if failure:
-            gang.stop(FAILED_GANG_GRACE_S)
+        if failure:  # one that saved on its own account has peers that are saving, too
+            gang.stop(grace_s if failure.code == TEMPORARY_FAILURE else FAILED_GANG_GRACE_S)
             return Outcome(gang.exits, failure=failure)
         if not [p for p in gang.alive if p.rank is not None]:
             if not gang.wait(SCHEDULER_GRACE_S):
@@ -160,12 +234,12 @@ def supervise(
         if reason := stop_requested():
             gang.stop(grace_s)
             return _stopped(gang, reason)
-        if time.monotonic() >= next_tick:
-            on_tick()
-            next_tick = time.monotonic() + 1.0
-            silent_s = time.time() - activity()
-            if hang_after_s and silent_s > hang_after_s:
-                return _hang(gang, silent_s)
+        if time.monotonic() >= next_check:
+            next_check = time.monotonic() + 1.0
+            gang.keeper.ensure()
+            if verdict := check():
+                _end_by(verdict, gang, grace_s)
+                return Outcome(gang.exits, verdict=verdict)
         time.sleep(POLL_S)
 
 
@@ -176,48 +250,30 @@ def _stopped(gang: Gang, reason: str) -> Outcome:
     return Outcome(gang.exits, stopped=reason)
 
 
-def _hang(gang: Gang, silent_s: float) -> Outcome:
-    """Dump the stacks of every rank into its log (faulthandler prints them on SIGABRT), then stop."""
-    gang.signal(signal.SIGCONT)
-    gang.signal(signal.SIGABRT)
-    gang.wait(5.0)
+def _end_by(verdict: Verdict, gang: Gang, grace_s: float) -> None:
+    if verdict.how == "dump":  # faulthandler prints the stacks of all threads on SIGABRT
+        gang.signal(signal.SIGABRT)
+        gang.signal(signal.SIGCONT)
+        gang.wait(DUMP_S)
+    elif verdict.how == "stop":
+        gang.stop(grace_s)
     gang.kill()
-    return Outcome(gang.exits, hang_s=silent_s)
 
 
-def share_cores(cores: Sequence[int], ranks: int) -> list[tuple[int, ...]]:
-    """Equal, disjoint slices of `cores`, in order; no pinning (empty tuples) with one rank or fewer cores than ranks.
-
-    >>> share_cores([0, 1, 2, 3], 2)
-    [(0, 1), (2, 3)]
-    """
-    each = len(cores) // ranks
-    if ranks == 1 or each == 0:
-        return [()] * ranks
-    return [tuple(cores[i * each : (i + 1) * each]) for i in range(ranks)]
-
-
-def usable_cores() -> list[int]:
-    """Cores this process may use, which a container or a scheduler may have limited."""
-    return sorted(os.sched_getaffinity(0))
-
-
-def _spawn(process: Process) -> subprocess.Popen[bytes]:
-    process.log.parent.mkdir(parents=True, exist_ok=True)
+def _spawn(process: Process, mark: str, log: int) -> subprocess.Popen[bytes]:
     process.cwd.mkdir(parents=True, exist_ok=True)
     cores = ",".join(map(str, process.cores)) or "-"
     wrapper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("_exec.py")), str(os.getpid()), cores]
-    with process.log.open("ab", buffering=0) as log:
-        return subprocess.Popen(
-            [*wrapper, *process.argv],
-            env=dict(process.env),
-            cwd=process.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=process.fds,
-        )
+    return subprocess.Popen(
+        [*wrapper, *process.argv],
+        env={**process.env, MARK: mark},
+        cwd=process.cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=process.fds,
+    )
 
 
 def _has_ended(pid: int) -> bool:
@@ -226,9 +282,6 @@ def _has_ended(pid: int) -> bool:
 
 
 def _signal_group(leader: int, number: signal.Signals) -> None:
-    try:
+    # macOS and hardened kernels answer PermissionError for a group that has only zombies
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
-    except ProcessLookupError:
-        return
-    except PermissionError:  # macOS and hardened kernels say so of a group that has only zombies
-        return

@@ -59,6 +59,9 @@ class RunState(_Value):
     ended_at: float | None = None
     attempts: tuple[Attempt, ...] = ()
     results: dict[str, float] = Field(default_factory=dict, description="Top-1 per evaluation, by name.")
+    exclude_hosts: tuple[str, ...] = Field(
+        (), description="Machines that the next attempt should do without."
+    )
     safe_step: int | None = Field(
         None, description="Step of the newest checkpoint that is in the store, verified."
     )
@@ -87,4 +90,5 @@ class NodeStatus(_Value):
     pending_uploads: int = 0
     upload_error: str = ""
     last_error: str = ""
+    warning: str = ""
     updated_at: float

@@ -11,11 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROWS = [
-    "errors units suggest findings paths filelock _exec",
-    "yaml* problems spec jobschema hints recipefile overrides complaints specfile jobtemplate",
-    "progress states run diagnose record files devices* ranktable* storage storage.* address",
+    "errors units suggest findings paths filelock _exec orphans ranklogs cores guard nodelog",
+    "yaml* problems spec jobschema hints origins recipefile overrides complaints specfile jobtemplate",
+    "progress states run causes diagnose restarts watchdog peers record files devices* ranktable* storage storage.* address",
     "plan preflight",
-    "stage* ledger manifest collect* restore fetch courier heartbeat gangs",
+    "stage* ledger manifest collect* restore fetch courier heartbeat gangs preset runtable statefile stopping rendezvous",
+    "rounds",
     "node",
     "backends backends.*",
     "runs view logs submission rehearse dryrun",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.run import Gang, Outcome, Process, share_cores, supervise, usable_cores
+from launcher.cores import share_cores, usable_cores
+from launcher.run import Gang, Outcome, Process, Verdict, supervise
 
 GRACE_S = 3.0
 
@@ -25,16 +26,14 @@ def process(tmp_path: Path, rank: int, code: str, **env: str) -> Process:
     )
 
 
-def watch(gang: Gang, *, hang_after_s: float = 0.0, stop: str = "", activity: float | None = None) -> Outcome:
+def watch(gang: Gang, *, stop: str = "", verdict: Verdict | None = None) -> Outcome:
     start = time.time()
     gang.start()
     return supervise(
         gang,
         grace_s=GRACE_S,
-        hang_after_s=hang_after_s,
         stop_requested=lambda: stop if time.time() - start > 0.6 else "",
-        on_tick=lambda: None,
-        activity=lambda: start if activity is None else activity,
+        check=lambda: verdict if time.time() - start > 0.6 else None,
     )
 
 
@@ -95,11 +94,14 @@ def test_a_stopped_process_does_not_outlive_the_stop(tmp_path: Path) -> None:
     assert outcome.exits[0].code != 0 or outcome.ok  # SIGCONT lets it end by itself or by SIGTERM
 
 
-def test_a_silent_gang_is_a_hang_and_leaves_its_stacks(tmp_path: Path) -> None:
+def test_stacks_are_dumped_before_the_end_of_a_hang_even_of_a_stopped_rank(tmp_path: Path) -> None:
     code = "import time\ndef waiting_for_godot():\n    time.sleep(60)\nwaiting_for_godot()"
-    outcome = watch(Gang([process(tmp_path, 0, code, PYTHONFAULTHANDLER="1")]), hang_after_s=1.0)
-    assert outcome.hang_s is not None
+    frozen = code.replace("time.sleep(60)", "__import__('os').kill(0, 19)")
+    gang = Gang([process(tmp_path, r, c, PYTHONFAULTHANDLER="1") for r, c in enumerate((code, frozen))])
+    outcome = watch(gang, verdict=Verdict("hang", "it hangs", "dump"))
+    assert outcome.verdict is not None
     assert not outcome.ok
+    assert "waiting_for_godot" in (tmp_path / "rank-1.log").read_text()
     assert "waiting_for_godot" in (tmp_path / "rank-0.log").read_text()
 
 

@@ -1,0 +1,83 @@
+"""Is this training learning anything? A guard over the progress events of one rank. Pure: events in, a sentence out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+BAD_STEPS = 3
+"""So many reports of a step in a row must be bad; a single overflow is what a loss scaler is for."""
+STUCK_SHARE = 0.01
+CHANCE_TIMES = 3.0
+"""An evaluation this much better than guessing proves learning, whatever the loss says."""
+COLLAPSED_SCALE = 1.0
+HEALTHY_SCALE = 1024.0
+
+
+@dataclass
+class LearningGuard:
+    """Feed it every event; the first finding stays. `classes` 0 leaves out the rule on the loss of guessing."""
+
+    classes: int
+    epochs: int
+    finding: str = ""
+    poisoned: bool = False
+    """True when the parameters are worth nothing any more, so that saving them would replace a good checkpoint."""
+    _not_finite: int = 0
+    _stuck: int = 0
+    _learned: bool = False
+    _top_scale: float = field(default=0.0)
+    _collapsed: int = 0
+
+    def feed(self, event: Mapping[str, Any]) -> str:
+        """What is wrong, in words, once it is certain; else an empty text."""
+        if self.finding:
+            return self.finding
+        kind = event.get("event")
+        if kind == "step":
+            self.finding = self._step(event)
+        elif kind == "epoch":
+            self.finding = self._epoch(event)
+        elif kind == "eval" and self.classes:
+            top1 = _number(event.get("top1"))
+            self._learned = self._learned or (top1 is not None and top1 > CHANCE_TIMES / self.classes)
+        return self.finding
+
+    def _step(self, event: Mapping[str, Any]) -> str:
+        loss = _number(event.get("loss"))
+        if loss is not None:
+            self._not_finite = 0 if math.isfinite(loss) else self._not_finite + 1
+            if self._not_finite >= BAD_STEPS:
+                self.poisoned = True
+                return f"the loss is {loss} since about step {event.get('step')}; a lower learning rate or a longer warm-up may help"
+        scale = _number(event.get("loss_scale"))
+        if scale is not None:
+            self._top_scale = max(self._top_scale, scale)
+            low = scale <= COLLAPSED_SCALE and self._top_scale >= HEALTHY_SCALE
+            self._collapsed = self._collapsed + 1 if low else 0
+            if self._collapsed >= BAD_STEPS:
+                self.poisoned = True
+                return f"the loss scale fell from {self._top_scale:g} to {scale:g} by step {event.get('step')}: every update overflows"
+        return ""
+
+    def _epoch(self, event: Mapping[str, Any]) -> str:
+        loss = _number(event.get("loss"))
+        if loss is None or self.classes < 2 or not self.epochs:
+            return ""
+        guess = math.log(self.classes)
+        self._stuck = self._stuck + 1 if abs(loss - guess) <= STUCK_SHARE * guess else 0
+        if self._stuck < self.epochs or self._learned:
+            return ""
+        return (
+            f"the loss has stood at {loss:.4f} for {self._stuck} epochs, which is ln({self.classes}) = {guess:.4f}: "
+            "the model guesses; look at the learning rate, the labels and the images"
+        )
+
+
+def _number(value: Any) -> float | None:
+    """A number of an event; `nan` and `inf` may come as text, since JSON has none."""
+    if isinstance(value, str) and value.lower().lstrip("-") in ("nan", "inf", "infinity"):
+        return float(value)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,110 @@
+"""`state.json` of a run on the machine that writes it: what is known, saved whenever it changes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+
+from launcher.errors import StoreError
+from launcher.files import write_text
+from launcher.manifest import local_sets
+from launcher.paths import RunDir
+from launcher.plan import Plan
+from launcher.states import Attempt, RunState, State
+
+log = logging.getLogger("launcher.node")
+
+
+class StateFile:
+    """The state of one run. Only node 0 writes it, and never over that of a later attempt."""
+
+    def __init__(self, plan: Plan, run_dir: RunDir, node: int, attempt: int) -> None:
+        self._run_dir, self._node = run_dir, node
+        self.value = _first(plan, run_dir, attempt)
+
+    def save(self, state: State, reason: str = "") -> None:
+        """Write it down. A disk that takes nothing is logged: the run is more than this file."""
+        now = time.time()
+        self.value = self.value.model_copy(
+            update={
+                "state": state,
+                "reason": reason,
+                "updated_at": now,
+                "ended_at": now if state.terminal else None,
+                "results": read_results(self._run_dir.root / "eval"),
+            }
+        )
+        if self._node != 0 or self._taken_over():
+            return
+        try:
+            write_text(self._run_dir.state, self.value.model_dump_json(indent=1) + "\n")
+        except StoreError as error:
+            log.error("the state can't be written: %s", error)
+
+    def note_safe(self, step: int | None) -> None:
+        """The newest checkpoint that is in the store."""
+        self.value = self.value.model_copy(update={"safe_step": step})
+
+    def note_excluded(self, host: str) -> None:
+        """A machine that the next attempt should do without."""
+        hosts = (*self.value.exclude_hosts, *([host] if host not in self.value.exclude_hosts else []))
+        self.value = self.value.model_copy(update={"exclude_hosts": hosts})
+
+    def end_attempt(self, outcome: str) -> None:
+        """The attempt under way ended now."""
+        *earlier, last = self.value.attempts
+        ended = last.model_copy(update={"ended_at": time.time(), "outcome": outcome})
+        self.value = self.value.model_copy(update={"attempts": (*earlier, ended)})
+
+    def begin_attempt(self, attempt: int, resumed_step: int | None) -> None:
+        """A new attempt starts now."""
+        begun = Attempt(attempt=attempt, started_at=time.time(), resumed_step=resumed_step)
+        self.value = self.value.model_copy(
+            update={"attempt": attempt, "attempts": (*self.value.attempts, begun)}
+        )
+
+    def _taken_over(self) -> bool:
+        try:
+            held = RunState.model_validate_json(self._run_dir.state.read_text())
+        except (OSError, ValueError):
+            return False
+        return held.attempt > self.value.attempt
+
+
+def _first(plan: Plan, run_dir: RunDir, attempt: int) -> RunState:
+    now = time.time()
+    begun = Attempt(attempt=attempt, started_at=now, resumed_step=newest_step(run_dir.checkpoints))
+    try:
+        old = RunState.model_validate_json(run_dir.state.read_text())
+    except (OSError, ValueError):
+        return RunState(
+            run_id=plan.run_id,
+            name=plan.name,
+            backend=plan.backend,
+            state=State.QUEUED,
+            attempt=attempt,
+            submitted_at=now,
+            updated_at=now,
+            attempts=(begun,),
+            url=plan.store.url,
+        )
+    earlier = tuple(a for a in old.attempts if a.attempt < attempt)
+    return old.model_copy(update={"attempt": attempt, "attempts": (*earlier, begun), "ended_at": None})
+
+
+def newest_step(checkpoints: Path) -> int | None:
+    """Step of the newest complete set, by number."""
+    return max(local_sets(checkpoints), default=None)
+
+
+def read_results(folder: Path) -> dict[str, float]:
+    """Top-1 per evaluation file, by its name without `.json`."""
+    results = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            results[path.stem] = float(json.loads(path.read_text())["top1"])
+        except (OSError, ValueError, KeyError, TypeError):
+            log.warning("%s holds no top1", path)
+    return results
