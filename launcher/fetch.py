@@ -103,11 +103,15 @@ def fetch(
 
 def _wants(store: ObjectStore, only: str | None) -> tuple[list[_Want], bool]:
     try:
-        manifest = parse_manifest(store.read(RUN_MANIFEST), store.join(RUN_MANIFEST))
+        raw = store.read(RUN_MANIFEST)
     except NotFound:
         wants, committed = _uncommitted(store), False
     else:
+        manifest = parse_manifest(raw, store.join(RUN_MANIFEST))
         wants, committed = [_Want(each.key, each.size, each.sha256) for each in manifest.files], True
+        wants.append(
+            _Want(RUN_MANIFEST, len(raw), hashlib.sha256(raw).hexdigest())
+        )  # for `sha256sum`, and for later
     if only == "best":
         return _best(store, wants), committed
     prefix = _PARTS_TO_PREFIX.get(only or "", "")

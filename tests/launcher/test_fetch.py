@@ -50,7 +50,7 @@ def test_everything_is_fetched_and_verified(store: ObjectStore, tmp_path: Path) 
     got = tree(tmp_path / "out")
     mine = {key: data for key, data in tree(run.root).items() if key != "upload.json"}
     assert {key: got[key] for key in mine} == mine
-    assert set(got) - set(mine) == {"job.yaml", "checkpoints/LATEST"}
+    assert set(got) - set(mine) == {"job.yaml", "checkpoints/LATEST", "MANIFEST.json"}
     assert (report.files, report.bytes) == (len(got), sum(map(len, got.values())))
     assert (seen[0].files_done, seen[-1].files_done) == (0, len(got))
     again = fetch(store, tmp_path / "out")
