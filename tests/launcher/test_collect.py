@@ -200,6 +200,33 @@ def test_the_best_set_and_the_newest_stay(memory: ObjectStore, run: RunDir) -> N
     assert sorted(remote_sets(memory)) == [30]
 
 
+def test_what_readers_are_told_to_take_is_not_removed(memory: ObjectStore, run: RunDir) -> None:
+    """The program dropped the sets that best.json and LATEST name; what replaces them can't be uploaded."""
+    collector = Collector(run.root, memory, attempt=1)
+    for step in (10, 20):
+        run.checkpoint(step)
+    run.best(10)
+    collector.sync()
+    for step in (30, 40):
+        (run.checkpoint(step) / "part-0.bin").write_bytes(b"x" * 2000)
+    run.best(30)
+    run.drop(10)
+    run.drop(20)
+    report = collector.sync()
+    assert (report.latest_step, report.removed_steps) == (20, ())
+    assert json.loads(memory.read("checkpoints/best.json"))["step"] == 10
+    assert {each.key for each in report.pending} == {
+        "checkpoints/step-30",
+        "checkpoints/step-40",
+        "checkpoints/best.json",
+    }
+    check_sets(memory)
+    run.checkpoint(30)
+    run.checkpoint(40)
+    assert collector.sync().removed_steps == (10, 20)
+    check_sets(memory)
+
+
 def test_a_lost_disk_does_not_empty_the_store(memory: ObjectStore, run: RunDir) -> None:
     collector = Collector(run.root, memory, attempt=1)
     for step in (10, 20, 30):
@@ -245,6 +272,25 @@ def test_another_set_under_the_same_step_replaces_it(
     raw = (later.root / "checkpoints/step-20/manifest.json").read_bytes()
     assert memory.read("checkpoints/step-20/manifest.json") == raw
     assert json.loads(memory.read("checkpoints/LATEST"))["attempt"] == 2
+
+
+def test_a_set_is_no_set_while_it_is_replaced(
+    radosgw: S3Server, faults: Faults, run: RunDir, tmp_path: Path
+) -> None:
+    direct = open_on(radosgw)
+    run.checkpoint(10)
+    run.checkpoint(20)
+    Collector(run.root, direct, attempt=1).sync()
+    later = RunDir(tmp_path / "later")
+    later.checkpoint(20)
+    store = open_store(direct.url, endpoint=faults.endpoint, env=radosgw.env, patience_s=0.2)
+    faults.add(status(500, "InternalError"), method="PUT", path="part-1")
+    assert Collector(later.root, store, attempt=2).sync().error
+    check_sets(direct)
+    assert restore_latest(direct, tmp_path / "new") == 10
+    faults.clear()
+    assert Collector(later.root, store, attempt=2).sync().latest_step == 20
+    check_sets(direct)
 
 
 def test_links_and_strange_names_are_reported(memory: ObjectStore, run: RunDir) -> None:

@@ -69,6 +69,7 @@ def test_what_is_missing_or_short_is_repaired(store: ObjectStore, tmp_path: Path
     (staged.path / "train/c0/0.jpg").unlink()
     (staged.path / "train/c1/1.jpg").write_bytes(b"short")
     (staged.path / "train/c1/mine.txt").write_bytes(b"somebody's note")
+    (staged.path / "train/c1/.launcher-part-0123-77-ab").write_bytes(b"left by a process of ours")
     again = stage(store, tmp_path)
     assert not again.reused
     assert read_tree(again.path) == {**tree, "train/c1/mine.txt": b"somebody's note"}
@@ -184,6 +185,8 @@ def test_lack_of_inodes_is_known_before_the_first_byte(small_disk: Path, tmp_pat
 def test_space_that_vanishes_meanwhile(faulty: ObjectStore, faults: Faults, small_disk: Path) -> None:
     for n in range(4):
         faulty.put(f"{n}", os.urandom(300_000))
+    for n in range(30):
+        faulty.put(f"z{n:02}", b"x")
     hog = small_disk / "hog"
 
     def fill_the_disk(answer: Answer) -> None:
@@ -194,10 +197,12 @@ def test_space_that_vanishes_meanwhile(faulty: ObjectStore, faults: Faults, smal
         stage(faulty, small_disk, workers=1)
     digest = next(path for path in (small_disk / "datasets").iterdir() if path.is_dir())
     kept = read_tree(digest / "files")
-    assert set(kept) == {"0", "1"}, "what was verified stays, nothing half-fetched does"
+    assert {"0", "1"} <= set(kept), "what was verified stays"
+    assert "2" not in kept
+    assert faults.count("GET", "/z") < 15, "a full disk stops everything at once"
     hog.unlink()
     faults.clear()
-    assert stage(faulty, small_disk).files == 4
+    assert stage(faulty, small_disk).files == 34
     assert faults.count("GET", "/0") == 0, "what was there is not fetched again"
 
 
