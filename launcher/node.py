@@ -169,7 +169,7 @@ class NodeProgram:
     def _on_stage_progress(self, progress: StageProgress) -> None:
         self.site.stopper.check()
         if trouble := self.site.peers.trouble():
-            raise Stopped(trouble)
+            raise Stopped(trouble.reason)
         if progress.waiting_for:
             self.site.heartbeat.set(detail=f"waiting for {progress.waiting_for}")
         elif progress.bytes_total:

@@ -59,7 +59,15 @@ class Verdict(_Value):
     attempt: int = 0
     pause_s: float = 0.0
     cancelled: bool = False
+    orderly: bool = False
     exclude_host: str = ""
+
+
+class Trouble(_Value):
+    """Why a gang should stop for the sake of another machine. `saving`: all ranks are on their way to an orderly end."""
+
+    reason: str
+    saving: bool = False
 
 
 class Card(_Value):
@@ -106,8 +114,8 @@ class Peers(Protocol):
     def begin(self, program: int, step: int | None, make_go: MakeGo, check: Callable[[], None]) -> Go:
         """Block until all machines are ready for a program. Raises RunFailed when one of them never is."""
 
-    def trouble(self) -> str:
-        """Why this machine should stop its ranks: another one has failed, or was lost. Empty when all is well."""
+    def trouble(self) -> Trouble | None:
+        """Why this machine should stop its ranks: another one has failed, or was lost. None when all is well."""
 
     def end(self, program: int, report: Report, decide: Decide, check: Callable[[], None]) -> Verdict:
         """Tell how a program ended here; block until it is known what follows."""
@@ -137,8 +145,8 @@ class Alone:
     def begin(self, program: int, step: int | None, make_go: MakeGo, check: Callable[[], None]) -> Go:
         return make_go([self.machine])
 
-    def trouble(self) -> str:
-        return ""
+    def trouble(self) -> Trouble | None:
+        return None
 
     def end(self, program: int, report: Report, decide: Decide, check: Callable[[], None]) -> Verdict:
         return decide([report])

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from launcher.diagnose import Cause
 from launcher.errors import LauncherError, NotFound, RunFailed
-from launcher.peers import Board, Card, Decide, Go, Machine, MakeGo, Report, Verdict
+from launcher.peers import Board, Card, Decide, Go, Machine, MakeGo, Report, Trouble, Verdict
 from launcher.storage import ObjectStore
 from launcher.units import show_duration
 
@@ -107,19 +107,21 @@ class Rendezvous:
         self._store.put(key, go.rank_table.encode())
         return go.model_copy(update={"rank_table": key})
 
-    def trouble(self) -> str:
+    def trouble(self) -> Trouble | None:
         with self._changed:
             if self._node == 0:
                 for node, card in self._cards.items():
-                    failed = card.phase == "ended" and card.report is not None and not card.report.ok
-                    if node and card.program == self._board.program and failed:
-                        return f"node {node} ({card.machine.host}) has failed"
-                return self._gone() or self._lost()
-            if self._board.phase == "over":
-                return self._end_reason()
-            if self._board.phase == "decided" and self._board.program == self._card.program:
-                return "node 0 has stopped the gang"
-            return self._lost()
+                    report = card.report if card.phase == "ended" else None
+                    if node and card.program == self._board.program and report is not None and not report.ok:
+                        words = f"node {node} ({card.machine.host}) has ended"
+                        return Trouble(reason=words, saving=bool(report.stopped))
+            elif self._board.phase == "over":
+                return Trouble(reason=self._end_reason())
+            elif self._board.phase == "decided" and self._board.program == self._card.program:
+                orderly = self._board.verdict is not None and self._board.verdict.orderly
+                return Trouble(reason="node 0 has stopped the gang", saving=orderly)
+            words = self._gone() or self._lost()
+            return Trouble(reason=words) if words else None
 
     def end(self, program: int, report: Report, decide: Decide, check: Callable[[], None]) -> Verdict:
         self._say_card(phase="ended", program=program, report=report)

@@ -38,6 +38,9 @@ from launcher.watchdog import Watchdog
 
 log = logging.getLogger("launcher.node")
 
+PEER = "peer"
+"""Kind of the verdict against a gang whose other machines have failed."""
+
 
 @dataclass
 class Site:
@@ -168,7 +171,7 @@ class Rounds:
         outcome = supervise(
             gang,
             grace_s=self._plan.watch.grace,
-            stop_requested=lambda: site.stopper.reason or site.peers.trouble(),
+            stop_requested=lambda: site.stopper.reason,
             check=lambda: self._tick(watchdog, gang),
         )
         log.info("%s: %s", step.name, "done" if outcome.ok else "not done")
@@ -184,6 +187,8 @@ class Rounds:
         if report and report.latest_step != site.state.value.safe_step:
             site.state.note_safe(report.latest_step)
             site.state.save(State.RUNNING)
+        if verdict is None and (trouble := site.peers.trouble()):
+            return GangVerdict(PEER, trouble.reason, "stop" if trouble.saving else "abandon")
         return verdict
 
     # ---- after the ranks
@@ -193,7 +198,9 @@ class Rounds:
             return Report(ok=True)
         if reason := self._site.stopper.reason:
             return Report(ok=False, stopped=reason, cancelled=reason == CANCELLED)
-        if outcome.stopped:  # for the sake of another machine, which knows why
+        if (
+            outcome.verdict is not None and outcome.verdict.kind == PEER
+        ):  # for the sake of another machine, which knows why
             return Report(ok=False)
         cause = find_cause(outcome, socket.gethostname(), self._rules, self._site.node)
         log.error("%s: %s", step.name, cause.words)
@@ -205,7 +212,7 @@ class Rounds:
             return Verdict(do="next")
         stopped = next((report for report in reports if report.stopped), None)
         if stopped is not None:
-            return Verdict(do="end", reason=stopped.stopped, cancelled=stopped.cancelled)
+            return Verdict(do="end", reason=stopped.stopped, cancelled=stopped.cancelled, orderly=True)
         cause = first_cause(reports).cause
         if cause is None:
             return Verdict(do="end", reason="stopped for the sake of another machine, which did not say why")

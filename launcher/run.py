@@ -63,8 +63,8 @@ class Exit:
 class Verdict:
     """What a watcher says against a gang that has not failed by itself.
 
-    `how` is what to do with it: `stop` lets the ranks save, `dump` takes their stacks first, `kill` is for ranks
-    whose state must not be saved.
+    `how` is what to do with it: `stop` lets the ranks save, `abandon` gives them little time since they can't,
+    `dump` takes their stacks first, `kill` is for ranks whose state must not be saved.
     """
 
     kind: str
@@ -255,8 +255,8 @@ def _end_by(verdict: Verdict, gang: Gang, grace_s: float) -> None:
         gang.signal(signal.SIGABRT)
         gang.signal(signal.SIGCONT)
         gang.wait(DUMP_S)
-    elif verdict.how == "stop":
-        gang.stop(grace_s)
+    elif verdict.how in ("stop", "abandon"):
+        gang.stop(grace_s if verdict.how == "stop" else FAILED_GANG_GRACE_S)
     gang.kill()
 
 
