@@ -14,6 +14,7 @@ from vitmodels.config import Recipe
 from vitmodels.data import ImageFolder, MemoryImages, fits_memory, is_simple, scan_folder, train_folder
 from vitmodels.errors import DataError
 from vitmodels.loop import Loop, swap_in
+from vitmodels.precision import set_precision
 from vitmodels.progress import Progress
 from vitmodels.registry import create_model
 from vitmodels.report import Reporter
@@ -47,8 +48,8 @@ def open_images(
 
 
 def build_model(recipe: Recipe) -> Any:
-    """The recipe's net with fresh weights."""
-    return create_model(
+    """The recipe's net with fresh weights, at the recipe's precision."""
+    model = create_model(
         recipe.arch,
         num_classes=recipe.num_classes,
         image_size=recipe.side,
@@ -57,6 +58,8 @@ def build_model(recipe: Recipe) -> Any:
         attn_drop=recipe.attn_drop,
         seed=recipe.seed,
     )
+    set_precision(model, recipe.amp_level)
+    return model
 
 
 def make_predict(model: Any, recipe: Recipe) -> Callable[[np.ndarray], np.ndarray]:

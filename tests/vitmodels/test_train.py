@@ -1,0 +1,274 @@
+"""Whole training runs in real processes: ranks, resuming, stopping, what is on disk afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitmodels.checkpoint import CheckpointSet, list_sets, newest_set
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+arch: vit_digits
+num_classes: 2
+image_size: 16
+train_crop: shift
+optimizer: adamw
+base_lr: 2e-3
+lr_scale: none
+warmup_length: 1
+epochs: 4
+batch_size: 8
+drop_path: 0.2
+drop_rate: 0.1
+mix_up: 0.5
+cutmix: 1.0
+label_smoothing: 0.1
+clip_global_norm_value: 1.0
+save_every_steps: 3
+keep_checkpoint_max: 50
+seed: 7
+"""
+
+
+@dataclass
+class Run:
+    """The processes of one run: the scheduler, when there are several ranks, and the ranks."""
+
+    folder: Path
+    ranks: list[subprocess.Popen[str]]
+    others: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def wait(self) -> list[int]:
+        codes = [rank.wait(150) for rank in self.ranks]
+        for other in self.others:
+            other.wait(60)
+        return codes
+
+    def kill(self) -> None:
+        for process in (*self.ranks, *self.others):
+            process.kill()
+            process.wait()
+
+    def output(self, rank: int) -> str:
+        return (self.folder / f"rank-{rank}.txt").read_text()
+
+    def events(self, rank: int, kind: str) -> list[dict[str, object]]:
+        lines = (self.folder / "progress" / f"rank-{rank}.jsonl").read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+    def newest(self) -> CheckpointSet:
+        found, warnings = newest_set(self.folder / "checkpoints")
+        assert found is not None
+        assert warnings == []
+        return found
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def start(folder: Path, data: Path, ranks: int = 1, **overrides: object) -> Run:
+    """Start a run of `ranks` processes in `folder`."""
+    folder.mkdir(exist_ok=True)
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    command = [
+        sys.executable,
+        "-m",
+        "vitmodels.train",
+        "--config",
+        str(recipe),
+        "--data",
+        str(data),
+        "--device",
+        "cpu",
+    ]
+    for key, value in overrides.items():
+        command += ["--set", f"{key}={value}"]
+    base = {**os.environ, "PYTHONPATH": str(ROOT), "LAUNCHER_RUN_DIR": str(folder), "RANK_SIZE": str(ranks)}
+    cluster = {"MS_SCHED_HOST": "127.0.0.1", "MS_SCHED_PORT": str(free_port()), "MS_WORKER_NUM": str(ranks)}
+
+    def spawn(name: str, env: dict[str, str]) -> subprocess.Popen[str]:
+        with (folder / f"{name}.txt").open("w") as log:
+            return subprocess.Popen(
+                command, env=env, cwd=folder, stdout=log, stderr=subprocess.STDOUT, text=True
+            )
+
+    run = Run(folder, [])
+    if ranks > 1:
+        run.others.append(spawn("scheduler", {**base, **cluster, "MS_ROLE": "MS_SCHED", "RANK_ID": "0"}))
+    for rank in range(ranks):
+        env = {**base, "RANK_ID": str(rank), "DEVICE_ID": str(rank)}
+        if ranks > 1:
+            env |= {**cluster, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)}
+        run.ranks.append(spawn(f"rank-{rank}", env))
+    return run
+
+
+def wait_for_step(run: Run, step: int) -> None:
+    """Return when a checkpoint of at least `step` is on disk."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        sets, _ = list_sets(run.folder / "checkpoints")
+        if sets and sets[-1].step >= step:
+            return
+        assert all(rank.poll() is None for rank in run.ranks), run.output(0)
+        time.sleep(0.02)
+    pytest.fail(f"no checkpoint of step {step}: {run.output(0)}")
+
+
+def same_state(one: CheckpointSet, other: CheckpointSet) -> bool:
+    """Whether two sets hold the very same bits."""
+    return [entry["sha256"] for entry in one.manifest["files"]] == [
+        entry["sha256"] for entry in other.manifest["files"]
+    ]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of noisy 16x16 pictures, bright at the top or at the bottom: 64 to train on, 10 to test."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 32), ("val", 5)):
+        for label, half in (("bottom", slice(8, 16)), ("top", slice(0, 8))):
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 128, (16, 16, 3), np.uint8)
+                pixels[half] += 100
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """An uninterrupted run of one rank."""
+    run = start(tmp_path_factory.mktemp("whole"), data)
+    assert run.wait() == [0], run.output(0)
+    yield run
+
+
+@pytest.fixture(scope="module")
+def pair(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """An uninterrupted run of two ranks, with half the batch each."""
+    run = start(tmp_path_factory.mktemp("pair"), data, ranks=2, batch_size=4)
+    assert run.wait() == [0, 0], run.output(0) + run.output(1)
+    yield run
+
+
+def test_a_run_leaves_what_the_launcher_reads(whole: Run) -> None:
+    assert whole.newest().step == 32
+    assert whole.newest().epoch == 4
+    last = json.loads((whole.folder / "eval" / "last.json").read_text())
+    assert last["images"] == 10
+    assert last["source"] == "checkpoint"
+    assert last["file"] == "checkpoints/step-32"
+    rows = [json.loads(line) for line in (whole.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert [row["step"] for row in rows] == [8, 16, 24, 32]
+    assert rows[-1]["top1"] == last["top1"]
+    phases = [event["phase"] for event in whole.events(0, "phase")]
+    assert phases[:3] == ["starting", "compiling", "training"]
+    assert phases[-1] == "done"
+    assert whole.events(0, "step")[-1]["step"] == 32
+    best = json.loads((whole.folder / "checkpoints" / "best.json").read_text())
+    assert best["top1"] == max(row["top1"] for row in rows)
+
+
+def test_the_log_has_one_line_per_epoch_and_no_noise(whole: Run) -> None:
+    lines = whole.output(0).splitlines()
+    assert len(lines) == 4, lines
+    assert all(line.startswith(f"epoch {number}/4") for number, line in enumerate(lines, 1))
+
+
+def test_two_ranks_learn_what_one_rank_learns_at_twice_the_batch(whole: Run, pair: Run) -> None:
+    losses = [
+        [json.loads(line)["loss"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+        for run in (whole, pair)
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=2e-4)
+    one, two = whole.newest().weights(), pair.newest().weights()
+    worst = max(float(np.abs(one[name] - two[name]).max()) for name in one)
+    assert worst < 5e-3, worst  # float noise of 32 updates; another batch order gives 5e-2
+
+
+def test_clustered_ranks_are_silent_besides_rank_0(pair: Run) -> None:
+    assert len(pair.output(0).splitlines()) == 4
+    assert pair.output(1) == ""
+    assert (pair.folder / "scheduler.txt").read_text() == ""
+
+
+def test_a_killed_run_resumes_to_the_same_bits(whole: Run, data: Path, tmp_path: Path) -> None:
+    run = start(tmp_path / "killed", data)
+    wait_for_step(run, random.randint(3, 27))
+    run.kill()
+    assert not (run.folder / "eval" / "last.json").exists()
+    run = start(run.folder, data)
+    assert run.wait() == [0], run.output(0)
+    assert "resumed from step" in run.output(0)
+    assert same_state(run.newest(), whole.newest())
+    steps = [json.loads(line)["step"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [8, 16, 24, 32]
+
+
+def test_two_killed_ranks_resume_to_the_same_bits(pair: Run, data: Path, tmp_path: Path) -> None:
+    run = start(tmp_path / "killed", data, ranks=2, batch_size=4)
+    wait_for_step(run, random.randint(3, 27))
+    run.kill()
+    run = start(run.folder, data, ranks=2, batch_size=4)
+    assert run.wait() == [0, 0], run.output(0) + run.output(1)
+    assert same_state(run.newest(), pair.newest())
+
+
+def test_sigterm_saves_and_asks_to_be_resumed(data: Path, tmp_path: Path) -> None:
+    run = start(tmp_path / "stopped", data, epochs=400, eval_every=50, save_every=50, save_every_steps=0)
+    deadline = time.monotonic() + 100
+    while not (run.folder / "progress/rank-0.jsonl").exists() or not run.events(0, "step"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    run.ranks[0].send_signal(signal.SIGTERM)
+    assert run.wait() == [75], run.output(0)
+    step = run.newest().step
+    assert 0 < step < 3200
+    # with the epoch that was reached as the target, nothing is left to do
+    run = start(run.folder, data, epochs=max(1, run.newest().epoch), warmup_length=0)
+    assert run.wait() == [0], run.output(0)
+    assert "nothing left to do" in run.output(0) or run.newest().step == 8
+    assert run.newest().step == max(step, 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "epoch=3"], "unknown key epoch, did you mean epochs?"),
+        (["--set", "batch_size=big"], "batch_size"),
+        (["--data", "/does/not/exist"], "does not exist"),
+    ],
+)
+def test_wrong_usage_is_one_message_and_exit_code_2(
+    data: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    command = [sys.executable, "-m", "vitmodels.train", "--config", str(recipe), "--data", str(data)]
+    command += ["--run-dir", str(tmp_path / "run"), "--device", "cpu", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
