@@ -1,0 +1,155 @@
+"""Checkpoint sets: complete or absent, newest by number, damaged ones passed over."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitmodels import checkpoint as ck
+from vitmodels.errors import CheckpointError
+
+
+def snapshot(step: int, size: int = 8) -> ck.Snapshot:
+    weights = {"a.weight": np.full((size, 2), step, np.float32), "b": np.arange(3, dtype=np.float32)}
+    state = {
+        "m.b": np.ones(3, np.float32),
+        "trainer": np.array([step, 1]),
+        "ema.b": np.full(3, 5, np.float32),
+    }
+    return ck.Snapshot(step, step // 10, "vit_digits", weights, state, {"top1": 0.5}, {"index": 0})
+
+
+def test_a_set_comes_back_to_the_bit(tmp_path: Path) -> None:
+    path = ck.write_set(tmp_path, snapshot(12))
+    found = ck.read_set(path)
+    assert found is not None
+    found.verify()
+    assert (found.step, found.epoch, found.manifest["metrics"]) == (12, 1, {"top1": 0.5})
+    np.testing.assert_array_equal(found.weights(averaged=False)["a.weight"], np.full((8, 2), 12, np.float32))
+    np.testing.assert_array_equal(found.weights()["b"], np.full(3, 5, np.float32))
+    np.testing.assert_array_equal(found.state()["trainer"], [12, 1])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["step-12"]
+
+
+def test_the_newest_is_the_highest_number_not_the_last_name(tmp_path: Path) -> None:
+    for step in (9, 10, 100, 99):
+        ck.write_set(tmp_path, snapshot(step))
+    found, warnings = ck.newest_set(tmp_path)
+    assert found is not None
+    assert found.step == 100
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    "damage", ["manifest", "truncated", "missing", "flipped", "wrong step", "empty manifest"]
+)
+def test_a_damaged_set_is_passed_over_with_a_warning(tmp_path: Path, damage: str) -> None:
+    ck.write_set(tmp_path, snapshot(1))
+    path = ck.write_set(tmp_path, snapshot(2))
+    model = path / ck.MODEL_FILE
+    if damage == "manifest":
+        (path / ck.MANIFEST).unlink()
+    elif damage == "truncated":
+        model.write_bytes(model.read_bytes()[:-1])
+    elif damage == "missing":
+        (path / ck.STATE_FILE).unlink()
+    elif damage == "flipped":
+        data = bytearray(model.read_bytes())
+        data[-1] ^= 1
+        model.write_bytes(data)
+    elif damage == "wrong step":
+        path.rename(tmp_path / "step-3")
+    else:
+        (path / ck.MANIFEST).write_text("{}")
+    found, warnings = ck.newest_set(tmp_path)
+    assert found is not None
+    assert found.step == 1
+    assert len(warnings) == 1
+    assert "passed over" in warnings[0]
+
+
+def test_latest_best_and_paths(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    with pytest.raises(CheckpointError, match="no complete checkpoint"):
+        ck.find_set(tmp_path, "latest")
+    with pytest.raises(CheckpointError, match="names no checkpoint"):
+        ck.find_set(tmp_path, "best")
+    for step in (1, 2):
+        ck.write_set(folder, snapshot(step))
+    (folder / "best.json").write_text(json.dumps({"step": 1, "top1": 0.9}))
+    assert ck.find_set(tmp_path, "latest").step == 2
+    assert ck.find_set(tmp_path, "best").step == 1
+    assert ck.find_set(tmp_path, str(folder / "step-1")).step == 1
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
+        ck.find_set(tmp_path, str(folder / "step-7"))
+
+
+def test_old_sets_go_and_the_best_stays(tmp_path: Path) -> None:
+    saver = ck.Saver(tmp_path, keep=2)
+    saver.save(snapshot(1), {"step": 1, "top1": 0.9})
+    for step in (2, 3, 10):
+        saver.save(snapshot(step))
+    saver.join()
+    good, torn = ck.list_sets(tmp_path)
+    assert [one.step for one in good] == [1, 3, 10]
+    assert torn == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.json", "step-1", "step-10", "step-3"]
+
+
+def test_a_set_can_be_written_again(tmp_path: Path) -> None:
+    ck.write_set(tmp_path, snapshot(4))
+    ck.write_set(tmp_path, snapshot(4))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["step-4"]
+
+
+def test_saving_returns_before_the_set_is_there(tmp_path: Path) -> None:
+    saver = ck.Saver(tmp_path, keep=5)
+    begin = time.monotonic()
+    saver.save(snapshot(1, size=8_000_000))
+    returned = time.monotonic() - begin
+    saver.join()
+    assert returned < saver.last_seconds / 2
+    assert ck.newest_set(tmp_path)[0] is not None
+
+
+def test_a_failed_save_is_raised_at_the_next_call(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    saver = ck.Saver(tmp_path / "file", keep=5)
+    saver.save(snapshot(1))
+    with pytest.raises(CheckpointError, match="can't write a checkpoint"):
+        saver.join()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from vitmodels import checkpoint as ck
+weights = {"w": np.arange(2_000_000, dtype=np.float32)}
+for step in range(1, 100000):
+    ck.write_set(Path(sys.argv[1]), ck.Snapshot(step, 0, "vit_digits", weights, {"s": np.zeros(1)}))
+    ck.prune(Path(sys.argv[1]), 2)
+    print(step, flush=True)
+"""
+
+
+def test_a_writer_killed_anywhere_leaves_a_complete_set(tmp_path: Path) -> None:
+    for attempt in range(4):
+        folder = tmp_path / str(attempt)
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            for _ in range(3):
+                said = int(writer.stdout.readline())
+            time.sleep(0.01 * attempt)
+            writer.kill()
+        found, _ = ck.newest_set(folder)
+        assert found is not None
+        assert found.step >= said
+        ck.clean(folder)
+        assert [path for path in folder.iterdir() if path.name.startswith(".")] == []
