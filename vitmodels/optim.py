@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -48,34 +47,31 @@ def adam_scalars(recipe: Recipe, lr: float, update: int) -> tuple[float, float, 
 class Update(nn.Cell):
     """Applies one update to `params` from a flat gradient; owns the moments.
 
-    `scalars` is float32 (3,): lr', eps', decay' (see `adam_scalars`).
+    `scalars` is float32 (3,): lr', eps', decay' (see `adam_scalars`). `names` are the parameters' names in the
+    model: a cell adds a prefix of its own to those of what it holds.
     """
 
-    def __init__(self, params: Sequence[ms.Parameter], recipe: Recipe) -> None:
+    def __init__(self, params: Sequence[ms.Parameter], names: Sequence[str], recipe: Recipe) -> None:
         super().__init__()
         self.params = ms.ParameterTuple(params)
         shapes = [tuple(int(n) for n in param.shape) for param in params]
         ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
         self.places = tuple(zip([0, *ends[:-1]], ends, shapes, strict=True))
-        self.decayed = tuple(decays(param.name, shape) for param, shape in zip(params, shapes, strict=True))
+        self.decayed = tuple(decays(name, shape) for name, shape in zip(names, shapes, strict=True))
         self.adam = recipe.optimizer != "momentum"
-        self.first = self._moments("m.")
-        self.second = self._moments("v.") if self.adam else ms.ParameterTuple(())
-        self.names = [
-            param.name for param in (*self.first, *self.second)
-        ]  # before a cell above adds its own name
+        self.names = [f"{moment}.{name}" for moment in ("m", "v")[: 1 + self.adam] for name in names]
+        moments = [
+            ms.Parameter(ms.Tensor(np.zeros(shape, np.float32)), name=name)
+            for name, shape in zip(self.names, shapes * 2, strict=False)
+        ]
+        self.first = ms.ParameterTuple(moments[: len(params)])
+        self.second = ms.ParameterTuple(moments[len(params) :])
         self.beta1 = ms.Tensor(recipe.beta[0], ms.float32)
         self.beta2 = ms.Tensor(recipe.beta[1], ms.float32)
         self.momentum = ms.Tensor(recipe.momentum, ms.float32)
         self.zero = ms.Tensor(0.0, ms.float32)
         self.fused = ops.AdamWeightDecay()
         self.apply_momentum = ops.ApplyMomentum()
-
-    def _moments(self, prefix: str) -> Any:
-        zeros = [
-            ms.Parameter(ms.Tensor(np.zeros(p.shape, np.float32)), name=prefix + p.name) for p in self.params
-        ]
-        return ms.ParameterTuple(zeros)
 
     def state(self) -> dict[str, ms.Parameter]:
         """The moments by name, for checkpoints."""

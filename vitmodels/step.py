@@ -79,15 +79,14 @@ class Apply(nn.Cell):
     `control` is float32 (5,): lr', eps', decay' of the update, 1 / loss scale, 1 / micro-batches.
     """
 
-    def __init__(self, params: Sequence[ms.Parameter], recipe: Recipe, ranks: int, checked: bool) -> None:
+    def __init__(
+        self, params: Sequence[ms.Parameter], names: Sequence[str], recipe: Recipe, ranks: int, checked: bool
+    ) -> None:
         super().__init__()
         self.count = int(sum(param.size for param in params))
         self.ranks = ranks
         self.reduce: Any = ops.AllReduce(ops.ReduceOp.SUM) if ranks > 1 else None
-        names = [
-            param.name for param in params
-        ]  # as in the model: the next line makes a cell that renames them
-        self.update = Update(params, recipe)
+        self.update = Update(params, names, recipe)
         self.average = Average(params, names, recipe.ema) if recipe.ema else None
         self.clip = recipe.clip_global_norm_value
         self.checked = checked
@@ -181,7 +180,7 @@ class Trainer:
         self.updates = 0
         checked = recipe.amp_level != "O0"
         gradient = Gradient(Loss(model, recipe), self.params)
-        self.applier = Apply(self.params, recipe, ranks, checked)
+        self.applier = Apply(self.params, self.names, recipe, ranks, checked)
         self._gradient = gradient if recipe.accumulate > 1 else None
         self._whole = Whole(gradient, self.applier) if recipe.accumulate == 1 else None
         for cell in (self._gradient, self._whole, self.applier):
