@@ -80,6 +80,7 @@ def test_a_flipped_bit_in_an_upload_never_becomes_an_object(
 
     def send(self: object, request: object) -> object:
         if request.method == "PUT":
+            assert request.headers["Content-MD5"]
             request.body = b"evil" + request.body[4:]
         return real(self, request)
 

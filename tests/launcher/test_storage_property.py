@@ -75,7 +75,7 @@ def check(store: ObjectStore, model: dict[str, bytes], folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "examples"), [("memory", 150), ("file", 100), ("rclone", 12), ("radosgw", 12)]
+    ("kind", "examples"), [("memory", 150), ("file", 100), ("rclone", 12), ("radosgw", 6)]
 )
 def test_every_store_is_a_dictionary(request: pytest.FixtureRequest, kind: str, examples: int) -> None:
     server = request.getfixturevalue(kind) if kind in ("rclone", "radosgw") else None

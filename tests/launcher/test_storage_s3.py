@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -102,12 +101,15 @@ def test_without_credentials_the_error_names_the_variables(
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    started = time.monotonic()
+    metadata = socket.create_server(("127.0.0.1", 0))
+    metadata.setblocking(False)
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1:{metadata.getsockname()[1]}")
     for url, variable in [("s3://b", "AWS_ACCESS_KEY_ID"), ("obs://b", "HUAWEICLOUD_SDK_AK")]:
         with pytest.raises(StoreRefused) as caught:
             open_store(url, endpoint="http://127.0.0.1:1").put("x", b"")
         assert variable in caught.value.hint
-    assert time.monotonic() - started < 5, "an unreachable metadata service was asked"
+    with metadata, pytest.raises(BlockingIOError):
+        metadata.accept()  # nobody asked it: outside AWS that would only cost seconds
     with pytest.raises(StoreRefused, match="nobody"):
         open_store("s3://b", endpoint="http://127.0.0.1:1", profile="nobody").put("x", b"")
 
@@ -346,7 +348,7 @@ def test_another_writer_is_noticed(radosgw: S3Server, faults: Faults) -> None:
 
 @pytest.fixture(scope="module")
 def many(radosgw: S3Server) -> str:
-    """2,500 tiny objects, put by a plain client from several threads; returns their folder."""
+    """1,200 tiny objects, put by a plain client from several threads; returns their folder."""
     from concurrent.futures import ThreadPoolExecutor
 
     client = radosgw.client()
@@ -354,7 +356,7 @@ def many(radosgw: S3Server) -> str:
         list(
             pool.map(
                 lambda n: client.put_object(Bucket=BUCKET, Key=f"many/c{n % 7}/{n:05}.jpg", Body=b"x"),
-                range(2500),
+                range(1200),
             )
         )
     return "many"
@@ -363,9 +365,9 @@ def many(radosgw: S3Server) -> str:
 def test_listing_pages_the_first_way_and_completely(radosgw: S3Server, faults: Faults, many: str) -> None:
     store = open_store(f"s3://{BUCKET}/{many}", endpoint=faults.endpoint, env=radosgw.env)
     keys = [info.key for info in store.list()]
-    assert len(keys) == 2500
+    assert len(keys) == 1200
     assert keys == sorted(keys)
-    assert faults.count("GET") >= 3
+    assert faults.count("GET") >= 2
     assert faults.count("GET", "list-type") == 0, "the second version of the call loses keys on some stores"
 
 
@@ -399,7 +401,7 @@ def test_a_torn_page_is_fetched_again(radosgw: S3Server, faults: Faults, many: s
     store = open_store(f"s3://{BUCKET}/{many}", endpoint=faults.endpoint, env=radosgw.env)
     faults.add(cut, times=1)
     faults.add(reset, path="marker=many", times=1)
-    assert len(list(store.list())) == 2500
+    assert len(list(store.list())) == 1200
 
 
 def test_the_marker_of_the_root_folder_is_no_object(radosgw: S3Server) -> None:
