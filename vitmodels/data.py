@@ -81,11 +81,14 @@ def decode(path: Path, wanted: tuple[int, int] | None = None) -> Image.Image:
     """
     from PIL import Image
 
-    with Image.open(path) as image:
-        if wanted is not None:
-            image.draft("RGB", wanted)
-        image.load()
-        return image if image.mode == "RGB" else image.convert("RGB")
+    try:
+        with Image.open(path) as image:
+            if wanted is not None:
+                image.draft("RGB", wanted)
+            image.load()
+            return image if image.mode == "RGB" else image.convert("RGB")
+    except Image.DecompressionBombError as error:  # a class of its own, derived from Exception
+        raise ValueError(f"{error}") from error
 
 
 FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "random": 3}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -52,6 +53,7 @@ def _start(folder: ImageFolder, recipe: Recipe, side: int, parent: int) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no worker outlives its rank
     if os.getppid() != parent:
         os._exit(1)
+    warnings.filterwarnings("ignore", module="PIL")  # odd EXIF data is not worth a line for every image
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the rank decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _Worker.folder, _Worker.recipe, _Worker.side, _Worker.slots = folder, recipe, side, {}
