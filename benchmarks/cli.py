@@ -15,8 +15,9 @@ from pathlib import Path
 from launcher.address import StoreAddress
 from launcher.backends.base import Handle
 from launcher.cli import COMMANDS
+from launcher.progress import Progress
 from launcher.runs import Entry, Index, new_run_id
-from launcher.states import RunState, State
+from launcher.states import NodeStatus, RankStatus, RunState, State
 
 ROOT = Path(__file__).parents[1]
 REPEATS = 7
@@ -49,6 +50,17 @@ def fill(index: Index, count: int) -> None:
             results={"last": 0.9},
             url=url,
         )
+        node = NodeStatus(
+            node=0,
+            host="elsewhere",
+            pid=1,
+            attempt=1,
+            phase="done",
+            phase_since=now,
+            progress=Progress(epoch=25, epochs=25, step=575, steps=575, loss=0.6, top1=0.9),
+            ranks=(RankStatus(rank=0, phase="done", step=575),),
+            updated_at=now,
+        )
         entry = Entry(
             run_id=run_id,
             name="bench",
@@ -58,6 +70,7 @@ def fill(index: Index, count: int) -> None:
             work_dir=str(index.root.parent / "work"),
             handle=Handle(backend="local", host="elsewhere", data={"pid": 1, "started": ""}),
             final=state if number >= 10 else None,
+            final_nodes=(node,) if number >= 10 else None,
         )
         index.put(entry)
 

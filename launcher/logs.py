@@ -1,73 +1,108 @@
-"""Read a run's logs: from its directory on this machine, or from its folder in the store."""
+"""Read a run's logs, from its directory on this machine or from its folder in the store, while it runs and after."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from launcher.errors import NoSuchRun
+from launcher.errors import NoSuchRun, NotFound
+from launcher.loglines import LogLine, in_time_order, stamp_of
+from launcher.runfolder import RunFolder
 from launcher.runs import Entry
-from launcher.storage import ObjectStore
 
 _NAME = re.compile(
-    r"^logs/attempt-(?P<attempt>\d+)/(?P<name>node-\d+/(?:node|scheduler|rank-(?P<rank>\d+)))\.log$"
+    r"^logs/attempt-(?P<attempt>\d+)/node-(?P<node>\d+)/(?P<process>node|scheduler|rank-(?P<rank>\d+))(?:\.(?P<part>head|old))?\.log$"
 )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Source:
+    """One process in one attempt."""
+
+    attempt: int
+    node: int
+    process: str
+
+    def key(self, part: str | None) -> str:
+        return f"logs/attempt-{self.attempt}/node-{self.node}/{self.process}{'.' + part if part else ''}.log"
+
+
+@dataclass
+class _Position:
+    offset: int = 0
+    time: float = 0.0
+    begun: bool = False
 
 
 @dataclass
 class LogReader:
-    """Gives, call by call, the lines that are new since the last one. `attempt` None is all of them."""
+    """Gives, call by call, the lines that are new since the last one. None for `rank`, `node` or `attempt` is all of them."""
 
     entry: Entry
     rank: int | None = None
+    node: int | None = None
     attempt: int | None = None
-    _offsets: dict[str, int] = field(default_factory=dict)
+    _positions: dict[_Source, _Position] = field(default_factory=dict)
+    _folder: RunFolder | None = None
 
-    def read(self) -> dict[str, list[str]]:
-        """New whole lines per log, by `node-<k>/rank-<r>`. Raises NoSuchRun for a rank or attempt without a log, StoreError."""
-        root = self.entry.run_dir.root
-        if (root / "logs").is_dir():
-            found = {
-                path.relative_to(root).as_posix(): path.stat().st_size
-                for path in sorted((root / "logs").rglob("*.log"))
-            }
-            source: Path | ObjectStore = root
-        else:
-            source = self.entry.store.open()
-            found = {info.key: info.size for info in source.list("logs/")}
-        wanted = self._wanted(found)
-        if found and not wanted and not self._offsets:
-            known = ", ".join(sorted({match["name"] for match in map(_NAME.match, found) if match}))
+    def read(self) -> list[LogLine]:
+        """New whole lines of all logs in time order. Raises NoSuchRun for a rank, node or attempt without a log, StoreError."""
+        if self._folder is None:
+            self._folder = RunFolder.of(self.entry)
+        sizes = {key: size for key, size in self._folder.sizes("logs/").items() if _NAME.match(key)}
+        everything = sorted({_source(key) for key in sizes})
+        wanted = [source for source in everything if self._wants(source)]
+        if everything and not wanted and not self._positions:
+            known = ", ".join(dict.fromkeys(f"node-{s.node}/{s.process}" for s in everything))
             raise NoSuchRun(f"{self.entry.run_id} has no such log; there are {known}")
-        return {
-            name: lines for key, name in wanted.items() if (lines := self._new_lines(source, key, found[key]))
-        }
+        return list(in_time_order([self._new_lines(self._folder, source, sizes) for source in wanted]))
 
-    def _wanted(self, keys: Iterable[str]) -> dict[str, str]:
-        matches = [match for match in map(_NAME.match, keys) if match]
-        several = len({match["attempt"] for match in matches}) > 1
-        return {
-            match[0]: f"attempt-{match['attempt']}/{match['name']}" if several else match["name"]
-            for match in sorted(matches, key=lambda match: (int(match["attempt"]), match["name"]))
-            if self.attempt in (None, int(match["attempt"]))
-            and (self.rank is None or match["rank"] == str(self.rank))
-        }
+    def _wants(self, source: _Source) -> bool:
+        return (
+            self.attempt in (None, source.attempt)
+            and self.node in (None, source.node)
+            and (self.rank is None or source.process == f"rank-{self.rank}")
+        )
 
-    def _new_lines(self, source: Path | ObjectStore, key: str, size: int) -> list[str]:
-        start = self._offsets.get(key, 0)
-        if size <= start:
-            return []
-        data = _read(source, key, start)
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offsets[key] = start + len(whole)
-        return whole.decode("utf-8", "replace").splitlines()
+    def _new_lines(self, folder: RunFolder, source: _Source, sizes: dict[str, int]) -> list[LogLine]:
+        position = self._positions.setdefault(source, _Position())
+        data = b""
+        if not position.begun:
+            for part in ("head", "old"):  # of a log that reached its limit
+                if source.key(part) in sizes:
+                    data += _read(folder, source.key(part), 0)
+            position.begun = True
+        elif (
+            sizes.get(source.key(None), 0) < position.offset
+        ):  # what was the newest part has another name now
+            former = next(
+                (part for part in ("old", "head") if sizes.get(source.key(part), 0) >= position.offset), None
+            )
+            data += _read(folder, source.key(former), position.offset) if former else b""
+            position.offset = 0
+        if sizes.get(source.key(None), 0) > position.offset:
+            new = _read(folder, source.key(None), position.offset)
+            whole = new[: new.rfind(b"\n") + 1]
+            position.offset += len(whole)
+            data += whole
+        return self._lines(source, position, data)
+
+    def _lines(self, source: _Source, position: _Position, data: bytes) -> list[LogLine]:
+        lines = []
+        for text in data.decode("utf-8", "replace").splitlines():
+            position.time = stamp_of(text) or position.time
+            lines.append(LogLine(position.time, source.attempt, source.node, source.process, text))
+        return lines
 
 
-def _read(source: Path | ObjectStore, key: str, start: int) -> bytes:
-    if isinstance(source, Path):
-        with (source / key).open("rb") as file:
-            file.seek(start)
-            return file.read()
-    return source.read(key, start)
+def _source(key: str) -> _Source:
+    match = _NAME.match(key)
+    assert match is not None, "filtered before"
+    return _Source(int(match["attempt"]), int(match["node"]), match["process"])
+
+
+def _read(folder: RunFolder, key: str, start: int) -> bytes:
+    try:
+        return folder.read(key, start)
+    except NotFound:  # renamed between the listing and now; the next call sees it
+        return b""

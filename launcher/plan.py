@@ -117,10 +117,14 @@ def make_plan(
     run_id: str,
     env: Mapping[str, str],
     cwd: Path,
+    settings: Mapping[str, Any] | None = None,
     rehearsal: bool = False,
     notes: tuple[str, ...] = (),
 ) -> Plan:
-    """Pure: the same arguments give the same plan. `env` and `cwd` are those of the person who submits."""
+    """Pure: the same arguments give the same plan. `env` and `cwd` are those of the person who submits.
+
+    `settings` are the merged values of `model.config` and `model.set` for a program of one's own, which has no recipe.
+    """
     base = home(env)
     work_dir = _local(spec.output.work_dir, cwd) or base / "work"
     run_dir = RunDir(work_dir / run_id)
@@ -145,7 +149,7 @@ def make_plan(
         upload_every_s=spec.output.upload_every or (2 if output.url.startswith("file:") else 15),
         upload_patience_s=spec.output.upload_patience,
         time_limit_s=spec.resources.time_limit,
-        recipe=recipe.json_dict() if recipe else dict(spec.model.set),
+        recipe=recipe.json_dict() if recipe else dict(spec.model.set if settings is None else settings),
         arithmetic=arithmetic(spec, recipe) if recipe else None,
         env=common_env(spec, run_id, run_dir),
         ranks=tuple(

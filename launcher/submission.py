@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from launcher import paths, preflight
 from launcher.address import StoreAddress
@@ -56,6 +57,7 @@ def prepare(
         run_id=new_run_id(job.spec.name),
         env=env,
         cwd=cwd or Path.cwd(),
+        settings=job.recipe_values,
         notes=job.notes,
     )
     return prepared(job, plan)
@@ -72,15 +74,34 @@ def prepared(job: LoadedJob, plan: Plan) -> Prepared:
     )
 
 
-def submit(job: Prepared, index: Index | None = None) -> Entry:
-    """Start the run and return at once. Raises PlanError, StoreError or BackendError, and then nothing is left behind."""
-    plan = job.plan
-    backend = get_backend(plan.backend)
-    refuse_errors([*job.findings, *backend.check(plan), *preflight.check_world(plan)], job.job.origins)
-    store = plan.store.open()
-    record = make_record(
-        job.job.source_text, {key: str(origin) for key, origin in job.job.origins.items()}, Path.cwd()
+def submit(
+    job: Prepared, index: Index | None = None, *, group: str = "", labels: Mapping[str, str] | None = None
+) -> Entry:
+    """Start the run and return at once. Raises PlanError, StoreError or BackendError, and then nothing is left behind.
+
+    `group` is a name that several runs share, for `status --group`; `labels` are the values that tell them apart.
+    """
+    findings = [
+        *job.findings,
+        *get_backend(job.plan.backend).check(job.plan),
+        *preflight.check_world(job.plan),
+    ]
+    refuse_errors(findings, job.job.origins)
+    origins = {key: str(origin) for key, origin in job.job.origins.items()}
+    record = make_record(job.job.source_text, origins, Path.cwd())
+    return launch(
+        job.plan,
+        job.job.source_text,
+        {**record, "group": group, "labels": dict(labels or {})},
+        index or Index(),
     )
+
+
+def launch(plan: Plan, job_text: str, record: Mapping[str, Any], index: Index) -> Entry:
+    """Write the run's folder, start it and note it in the index. Raises StoreError or BackendError, with nothing left."""
+    backend = get_backend(plan.backend)
+    store = plan.store.open()
+    group, labels = str(record.get("group", "")), dict(record.get("labels", {}))
     now = time.time()
     state = RunState(
         run_id=plan.run_id,
@@ -92,7 +113,7 @@ def submit(job: Prepared, index: Index | None = None) -> Entry:
         url=plan.store.url,
     )
     files = {
-        paths.JOB: job.job.source_text,
+        paths.JOB: job_text,
         paths.PLAN: plan.model_dump_json(indent=1) + "\n",
         paths.RECORD: json.dumps(record, indent=1) + "\n",
         paths.STATE: state.model_dump_json(indent=1) + "\n",
@@ -102,7 +123,8 @@ def submit(job: Prepared, index: Index | None = None) -> Entry:
         for name, text in files.items():
             write_text(plan.run_dir.root / name, text)
             store.put(name, text.encode())
-        catalogue.open().put(plan.run_id, json.dumps({"submitted_at": now, "name": plan.name}).encode())
+        card = {"submitted_at": now, "name": plan.name, "group": group, "labels": labels}
+        catalogue.open().put(plan.run_id, json.dumps(card).encode())
         handle = backend.submit(plan, 1)
     except BaseException:
         _undo(plan, list(files), catalogue)
@@ -114,9 +136,11 @@ def submit(job: Prepared, index: Index | None = None) -> Entry:
         submitted_at=now,
         store=plan.store,
         work_dir=plan.work_dir,
+        group=group,
+        labels=labels,
         handle=handle,
     )
-    (index or Index()).put(entry)
+    index.put(entry)
     return entry
 
 
@@ -158,7 +182,9 @@ def resume(entry: Entry, index: Index) -> Entry:
     )
     write_text(run_dir.state, pending.model_dump_json(indent=1) + "\n")
     handle: Handle = backend.submit(plan, attempt)
-    resumed = entry.model_copy(update={"handle": handle, "final": None, "submitted_at": state.submitted_at})
+    resumed = entry.model_copy(
+        update={"handle": handle, "final": None, "final_nodes": None, "submitted_at": state.submitted_at}
+    )
     index.put(resumed)
     return resumed
 
@@ -215,4 +241,14 @@ def _undo(plan: Plan, names: Sequence[str], catalogue: StoreAddress) -> None:
         catalogue.open().delete(plan.run_id)
 
 
-__all__ = ["BackendError", "Prepared", "cancel", "prepare", "prepared", "refuse_errors", "resume", "submit"]
+__all__ = [
+    "BackendError",
+    "Prepared",
+    "cancel",
+    "launch",
+    "prepare",
+    "prepared",
+    "refuse_errors",
+    "resume",
+    "submit",
+]

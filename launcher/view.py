@@ -29,6 +29,8 @@ class RunView(BaseModel):
 
     run_id: str
     name: str
+    group: str = ""
+    labels: dict[str, str] = {}
     backend: str
     state: State
     phase: str
@@ -53,7 +55,7 @@ def view_of(entry: Entry, index: Index | None = None) -> RunView:
     A final state is written into `index`, so that the next call needs no store.
     """
     if entry.final is not None:
-        return _view(entry, entry.final, _local_nodes(entry))
+        return _view(entry, entry.final, entry.final_nodes or _local_nodes(entry))
     state, nodes = _read(entry)
     if state is None:
         state = _unheard(entry)
@@ -64,7 +66,7 @@ def view_of(entry: Entry, index: Index | None = None) -> RunView:
         if not state.state.terminal:
             state = _judge(entry, state, nodes, life)
     elif index is not None and entry.handle is not None:
-        index.put(entry.model_copy(update={"final": state}))
+        index.put(entry.model_copy(update={"final": state, "final_nodes": nodes}))
     return _view(entry, state, nodes)
 
 
@@ -158,6 +160,8 @@ def _view(entry: Entry, state: RunState, nodes: Sequence[NodeStatus]) -> RunView
     return RunView(
         run_id=state.run_id,
         name=state.name,
+        group=entry.group,
+        labels=entry.labels,
         backend=state.backend,
         state=state.state,
         phase=phase or ("queued" if state.state in (State.PENDING, State.QUEUED) else ""),

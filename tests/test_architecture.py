@@ -19,8 +19,9 @@ ROWS = [
     "rounds",
     "node",
     "backends backends.*",
-    "runs view logs submission rehearse dryrun",
-    "follow cli cli.* __main__",
+    "runs runfolder view loglines logs submission rehearse dryrun",
+    "retry explain runlist api sweeps",
+    "cli cli.* __main__",
 ]
 
 PURE_VITMODELS = {

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.follow import follow
-    from launcher.runs import Index
+    from launcher.api import find
+    from launcher.cli.follow import follow
 
-    return follow(Index().find(args.run))
+    return follow(find(args.run))

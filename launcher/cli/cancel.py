@@ -15,23 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import time
+    from launcher.api import find
 
-    from launcher.runs import Index
-    from launcher.submission import cancel
-    from launcher.view import view_of
-
-    index = Index()
-    entry = index.find(args.run)
-    view = view_of(entry, index)
-    if view.state.terminal:
-        say(f"{view.run_id} has ended already: {view.state}")
+    job = find(args.run)
+    if (state := job.state).terminal:
+        say(f"{job.id} has ended already: {state}")
         return 0
-    cancel(entry)
-    say(f"asked {view.run_id} to stop\n  see how it ends:  launcher status {view.run_id}")
-    while args.wait and not view.state.terminal:
-        time.sleep(0.3)
-        view = view_of(entry, index)
+    job.cancel()
+    say(f"asked {job.id} to stop\n  see how it ends:  launcher status {job.id}")
     if args.wait:
-        say(f"{view.run_id} {view.state}")
+        say(f"{job.id} {job.wait(poll_s=0.3).state}")
     return 0

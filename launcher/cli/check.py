@@ -73,7 +73,15 @@ def _check(file: str, overrides: typing.Sequence[str]) -> _Report:
     except JobFileError as error:
         return _Report(file, error)
     run_id = f"{job.spec.name}-00000000-000000-0000"  # of no run: nothing is submitted
-    plan = make_plan(job.spec, job.recipe, run_id=run_id, env=os.environ, cwd=Path.cwd(), notes=job.notes)
+    plan = make_plan(
+        job.spec,
+        job.recipe,
+        run_id=run_id,
+        env=os.environ,
+        cwd=Path.cwd(),
+        settings=job.recipe_values,
+        notes=job.notes,
+    )
     findings = worst_first([*preflight.check_plan(plan), *preflight.check_rank_table(plan)])
     return _Report(file, None, job, plan, tuple(findings))
 

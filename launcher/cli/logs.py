@@ -1,45 +1,155 @@
-"""`launcher logs`."""
+"""`launcher logs`: the logs of all ranks as one stream."""
 
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from launcher.cli.common import add_run, out
+from launcher.cli.common import add_run, out, say
 
-HELP = """Print a run's logs, each line with the name of its log in front: node-0/rank-1 | epoch 3 …
+if TYPE_CHECKING:
+    from launcher.loglines import LogLine
+    from launcher.logs import LogReader
+    from launcher.runs import Entry, Index
 
-Reads the run's directory on this machine while it runs here, else its folder in the store."""
+HELP = """Logs of all ranks and node programs in time order, each line with the node and rank it is from.
+
+Works while the run runs and after it, from any machine that can read the store. A line without a time of its own
+stays behind the line before it."""
+
+POLL_S = 0.5
+MIN_COLUMN = 13
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
+    parser.add_argument(
+        "-f",
+        "--follow",
+        action="store_true",
+        help="go on with new lines, across restarts, until the run has ended",
+    )
     parser.add_argument("--rank", type=int, metavar="R", help="only this rank")
+    parser.add_argument("--node", type=int, metavar="K", help="only this node")
     parser.add_argument("--attempt", type=int, metavar="A", help="only this attempt")
-    parser.add_argument("--tail", type=int, metavar="N", help="only the last N lines of each log")
+    parser.add_argument("--tail", type=int, metavar="N", help="begin with the last N lines")
+    parser.add_argument("--since", metavar="WHEN", help="10min (ago), 14:30, or '2026-11-21 14:30'")
+    parser.add_argument("--grep", metavar="REGEX", help="only lines in which the regular expression is found")
+    parser.add_argument(
+        "--errors", action="store_true", help="only lines that state an error, with tracebacks"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    import time
-
     from launcher.logs import LogReader
     from launcher.runs import Index
-    from launcher.view import view_of
 
+    keep = _filter(args)
     index = Index()
     entry = index.find(args.run)
-    reader = LogReader(entry, rank=args.rank, attempt=args.attempt)
-    _print(reader.read(), args.tail)
-    while args.follow:
-        ended = view_of(entry, index).state.terminal
-        _print(reader.read(), None)
-        if ended:
-            break
-        time.sleep(0.5)
+    reader = LogReader(entry, rank=args.rank, node=args.node, attempt=args.attempt)
+    lines = keep(reader.read())
+    printer = _Printer()
+    printer.show(lines[-args.tail :] if args.tail else [] if args.tail == 0 else lines)
+    if args.follow:
+        return _follow(entry, index, reader, keep, printer)
+    if not lines:
+        say("no lines" if (args.grep or args.errors or args.since) else "no logs yet")
     return 0
 
 
-def _print(logs: dict[str, list[str]], tail: int | None) -> None:
-    for name, lines in logs.items():
-        for line in lines[-tail:] if tail else lines:
-            out(f"{name} | {line}")
+def _follow(
+    entry: Entry,
+    index: Index,
+    reader: LogReader,
+    keep: Callable[[list[LogLine]], list[LogLine]],
+    printer: _Printer,
+) -> int:
+    """Until the run has ended and its last lines were read. A store that does not answer is asked again."""
+    from launcher.errors import StoreError
+    from launcher.view import view_of
+
+    ended = False
+    while True:
+        try:
+            printer.show(keep(reader.read()))
+            if ended:
+                return 0
+            ended = view_of(entry, index).state.terminal
+        except StoreError as error:
+            say(f"the store does not answer: {error.what}")
+            time.sleep(5)
+        if not ended:
+            time.sleep(POLL_S)
+
+
+def _filter(args: argparse.Namespace) -> Callable[[list[LogLine]], list[LogLine]]:
+    """What --since, --grep and --errors leave of some lines. Raises UsageError."""
+    import re
+
+    from launcher.errors import UsageError
+    from launcher.loglines import parse_since
+
+    try:
+        since = parse_since(args.since, time.time()) if args.since else None
+    except ValueError as error:
+        raise UsageError(str(error), where="--since") from error
+    try:
+        pattern = re.compile(args.grep) if args.grep else None
+    except re.error as error:
+        raise UsageError(f"not a regular expression: {error}", where="--grep") from error
+
+    def keep(lines: list[LogLine]) -> list[LogLine]:
+        if args.errors:
+            lines = _errors(lines)
+        if since is not None:
+            lines = [line for line in lines if line.time >= since]
+        if pattern is not None:
+            lines = [line for line in lines if pattern.search(line.text)]
+        return lines
+
+    return keep
+
+
+def _errors(lines: Sequence[LogLine]) -> list[LogLine]:
+    """Lines of errors, judged log by log, in the order they came."""
+    from launcher.loglines import error_texts
+
+    logs: dict[tuple[int, int, str], list[int]] = {}
+    for index, line in enumerate(lines):
+        logs.setdefault((line.attempt, line.node, line.process), []).append(index)
+    chosen = []
+    for positions in logs.values():
+        flags = error_texts([lines[index].text for index in positions])
+        chosen += [index for index, flag in zip(positions, flags, strict=True) if flag]
+    return [lines[index] for index in sorted(chosen)]
+
+
+class _Printer:
+    """Writes lines with `node/rank` before them, coloured by process; says when another attempt begins."""
+
+    COLOURS = ("cyan", "green", "yellow", "blue", "magenta")
+
+    def __init__(self) -> None:
+        from launcher.cli.style import coloured
+
+        self._colour = coloured()
+        self._attempt = 1
+        self._width = MIN_COLUMN
+
+    def show(self, lines: Sequence[LogLine]) -> None:
+        from launcher.cli.style import paint
+
+        texts = []
+        for line in lines:
+            if line.attempt != self._attempt:
+                self._attempt = line.attempt
+                texts.append(paint(f"── attempt {line.attempt} ──", "bold", self._colour))
+            name = f"node-{line.node}/{line.process}"
+            self._width = max(self._width, len(name))
+            style = "dim" if line.rank is None else self.COLOURS[line.rank % len(self.COLOURS)]
+            texts.append(f"{paint(name.ljust(self._width), style, self._colour)} | {line.text}")
+        if texts:
+            out("\n".join(texts))

@@ -1,144 +1,213 @@
-"""`launcher status`."""
+"""`launcher status` and `launcher list`."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from launcher.cli.common import add_run, out, out_json, progress_words, results_words, say
+from launcher.cli.common import add_run, out, say
 
 if TYPE_CHECKING:
+    from launcher.runlist import Filter
+    from launcher.runs import Index
     from launcher.view import RunView
 
-HELP = """State, progress and results of one run, or a table of all.
+HELP = """State, progress and results of one run in detail, or a table of the newest runs.
 
 With --json: one object for a RUN, a list of objects without one."""
+
+WATCH_S = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser, optional=True)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--limit", type=int, default=20, metavar="N", help="newest N runs of the table (0: all; default 20)"
+        "--watch",
+        nargs="?",
+        type=float,
+        const=WATCH_S,
+        metavar="S",
+        help="look again every S seconds (2), until the run has ended or Ctrl-C",
+    )
+    parser.add_argument(
+        "--exit-code",
+        action="store_true",
+        help="0 SUCCEEDED, 100 FAILED, 103 CANCELLED, 101 not ended; of a table the worst: 100, 101, 103, 0",
+    )
+    which = parser.add_argument_group("which runs the table shows")
+    which.add_argument(
+        "--state", action="append", default=[], metavar="S", help="failed, running…, or live, or ended"
+    )
+    which.add_argument("--since", metavar="WHEN", help="2h, 3d, 14:30 or '2026-11-21 14:30'")
+    which.add_argument(
+        "--name", default="", metavar="NAME", help="name of the job, or a pattern such as 'tnt-*'"
+    )
+    which.add_argument("--backend", default="", help="back end")
+    which.add_argument("--group", default="", help="runs of one sweep, with the values that differ")
+    which.add_argument(
+        "--limit",
+        type=int,
+        default=None,
+        metavar="N",
+        help="newest N runs (0: all; default 20, of a group all)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    from itertools import islice
-
     from launcher.runs import Index
-    from launcher.view import view_of, views
 
     index = Index()
-    if args.run:
-        view = view_of(index.find(args.run), index)
-        if args.json:
-            out_json(view.model_dump(mode="json"))
-        else:
-            out(_detail(view))
-        return 0
-    limit = args.limit or None
-    found = views(list(islice(index.entries(), limit)), index)
-    if args.json:
-        out_json([view.model_dump(mode="json") for view in found])
-        return 0
-    if not found:
-        say(f"no runs yet in {index.root}\n  start one:  launcher submit jobs/digits_tnt_1p.yaml")
-        return 0
-    out(_table(found))
-    total = len(index.ids())
-    if total > len(found):
-        say(f"{total - len(found)} older runs: --limit 0 shows all")
-    return 0
-
-
-def _table(found: Sequence[RunView]) -> str:
-    rows: list[tuple[str, ...]] = [
-        ("RUN", "STATE", "PHASE", "EPOCH", "STEP", "LOSS", "TOP-1", "IMG/S", "LEFT", "AGE")
-    ]
-    rows += [_row(view) for view in found]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-
-
-def _row(view: RunView) -> tuple[str, ...]:
-    from launcher.units import show_duration
-
-    progress = view.progress
-    top1 = view.results.get(
-        "checkpoint", progress.top1 if progress.top1 is not None else view.results.get("last")
-    )
-    running = not view.state.terminal
-    return (
-        view.run_id,
-        str(view.state),
-        view.phase or "-",
-        f"{progress.epoch}/{progress.epochs}" if progress.epoch is not None else "-",
-        str(progress.step) if progress.step is not None else "-",
-        f"{progress.loss:.3f}" if progress.loss is not None else "-",
-        f"{100 * top1:.2f} %" if top1 is not None else "-",
-        f"{progress.images_per_s:.0f}" if running and progress.images_per_s is not None else "-",
-        show_duration(progress.eta_s) if running and progress.eta_s is not None else "-",
-        show_duration(time.time() - view.submitted_at) if view.submitted_at else "-",
-    )
-
-
-def _detail(view: RunView) -> str:
-    from launcher.units import show_duration
-
-    lines = [
-        f"{view.run_id}  {view.state}"
-        + (f"  {_phase(view)}" if view.phase and not view.state.terminal else "")
-    ]
-
-    def add(label: str, text: str) -> None:
+    look = _one(args, index) if args.run else _many(args, index)
+    if args.watch is None:
+        text, code, _, _ = look()
         if text:
-            lines.append(f"  {label:<9} {text}")
-
-    add("reason", view.reason.replace("\n", "\n            "))
-    add("progress", progress_words(view))
-    add("results", results_words(view.results))
-    add(
-        "safe",
-        f"checkpoint step {view.safe_step} is in the store, verified"
-        if view.safe_step is not None
-        else "no checkpoint is in the store yet",
-    )
-    add("url", view.url)
-    if view.submitted_at and view.ended_at:
-        add("took", show_duration(view.ended_at - view.submitted_at))
-    for attempt in view.attempts if len(view.attempts) > 1 else ():
-        came = (
-            ""
-            if attempt.attempt == 1
-            else (
-                f" from step {attempt.resumed_step}"
-                if attempt.resumed_step is not None
-                else " from the beginning"
-            )
-        )
-        add("attempt", f"{attempt.attempt}{came}: {attempt.outcome or 'running'}")
-    for node in view.nodes:
-        ranks = ", ".join(
-            f"rank {r.rank} {r.phase or 'starting'}" + (f" step {r.step}" if r.step is not None else "")
-            for r in node.ranks
-        )
-        add("node", f"{node.node} on {node.host}" + (f": {ranks}" if ranks else ""))
-        if node.upload_error:
-            add("upload", f"{node.upload_error}; {node.pending_uploads} files are not in the store yet")
-    if view.state == "SUCCEEDED":
-        add("next", f"launcher fetch-results {view.run_id} --to DIR")
-    elif view.state in ("FAILED", "CANCELLED"):
-        add("next", f"launcher logs {view.run_id}; launcher resume {view.run_id}")
-    return "\n".join(lines)
+            out(text)
+        return code if args.exit_code else 0
+    code = _watch(look, max(0.2, args.watch))
+    return code if args.exit_code else 0
 
 
-def _phase(view: RunView) -> str:
-    from launcher.units import show_duration
+Look = Callable[[], tuple[str, int, bool, object]]
+"""One look: the text to show, the exit code it means, whether nothing will change any more, and what makes it another look."""
 
-    since = f" for {show_duration(time.time() - view.phase_since)}" if view.phase_since else ""
-    return f"{view.phase}{since}" + (f" ({view.detail})" if view.detail else "")
+
+def _one(args: argparse.Namespace, index: Index) -> Look:
+    from launcher.states import EXIT_CODES, NOT_FINISHED
+    from launcher.view import view_of
+
+    entry = index.find(args.run)
+
+    def look() -> tuple[str, int, bool, object]:
+        from launcher.cli.statusdetail import detail
+
+        view = view_of(index.get(entry.run_id) or entry, index)
+        text = _json(view.model_dump(mode="json")) if args.json else detail(view)
+        return text, EXIT_CODES.get(view.state, NOT_FINISHED), view.state.terminal, _key(view)
+
+    return look
+
+
+def _many(args: argparse.Namespace, index: Index) -> Look:
+    wanted = _filter(args)
+    limit = (None if args.group else 20) if args.limit is None else (args.limit or None)
+
+    def look() -> tuple[str, int, bool, object]:
+        from launcher.runlist import select
+
+        found = select(index, wanted, limit)
+        ended = bool(found) and all(view.state.terminal for view in found)
+        key = [_key(view) for view in found]
+        if args.json:
+            return _json_list(found), _worst(found), ended, key
+        if not found:
+            _say_none(index)
+            return "", 0, False, key
+        from launcher.cli.statustable import table_of
+
+        left = len(index.ids()) - len(found)
+        if limit is not None and len(found) == limit and left > 0 and not args.watch:
+            say(f"{left} more runs are not shown: --limit 0 shows all")
+        return table_of(found), _worst(found), ended, key
+
+    return look
+
+
+def _filter(args: argparse.Namespace) -> Filter:
+    """Raises UsageError."""
+    from launcher.errors import UsageError
+    from launcher.loglines import parse_since
+    from launcher.runlist import Filter, parse_states
+
+    try:
+        states = parse_states(args.state)
+    except ValueError as error:
+        raise UsageError(str(error), where="--state") from error
+    try:
+        since = parse_since(args.since, time.time()) if args.since else None
+    except ValueError as error:
+        raise UsageError(str(error), where="--since") from error
+    return Filter(states=states, since=since, name=args.name, backend=args.backend, group=args.group)
+
+
+def _worst(found: Sequence[RunView]) -> int:
+    from launcher.states import EXIT_CODES, NOT_FINISHED
+
+    codes = {EXIT_CODES.get(view.state, NOT_FINISHED) for view in found}
+    return next((code for code in (100, NOT_FINISHED, 103) if code in codes), 0)
+
+
+def _say_none(index: Index) -> None:
+    if index.ids():
+        say("no run fits")
+    else:
+        say(f"no runs yet in {index.root}\n  start one:  launcher submit jobs/digits_tnt_1p.yaml")
+
+
+def _json(value: object) -> str:
+    import json
+
+    return json.dumps(value, indent=2)
+
+
+def _json_list(found: Sequence[RunView]) -> str:
+    from pydantic import TypeAdapter
+
+    from launcher.view import RunView
+
+    return TypeAdapter(list[RunView]).dump_json(list(found), indent=2).decode()
+
+
+def _key(view: RunView) -> object:
+    return view.run_id, view.state, view.phase, view.attempt, view.progress.epoch
+
+
+def _watch(look: Look, every_s: float) -> int:
+    """Redraw in place on a terminal; elsewhere print anew whenever something has changed. Until the end, or Ctrl-C."""
+    if not sys.stdout.isatty():
+        return _watch_lines(look, every_s)
+    code = 101
+    text = ""
+    sys.stdout.write(
+        "\x1b[?1049h\x1b[?25l"
+    )  # another screen, no cursor: what stood there comes back afterwards
+    try:
+        while True:
+            text, code, ended, _ = look()
+            clock = time.strftime("%H:%M:%S")
+            body = "\x1b[K\n".join([*_screenful(text), "", f"{clock}, every {every_s:g} s; Ctrl-C ends"])
+            sys.stdout.write(f"\x1b[H{body}\x1b[J")
+            sys.stdout.flush()
+            if ended:
+                break
+            time.sleep(every_s)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.stdout.write("\x1b[?25h\x1b[?1049l")
+        sys.stdout.flush()
+    out(text)
+    return code
+
+
+def _screenful(text: str) -> list[str]:
+    import shutil
+
+    rows = shutil.get_terminal_size().lines - 3
+    lines = text.splitlines()
+    return lines if len(lines) <= rows else [*lines[: rows - 1], f"… {len(lines) - rows + 1} more lines"]
+
+
+def _watch_lines(look: Look, every_s: float) -> int:
+    shown: object = None
+    while True:
+        text, code, ended, key = look()
+        if key != shown:
+            out(text)
+            shown = key
+        if ended:
+            return code
+        time.sleep(every_s)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launcher.cli.common import out, out_json, say
 
 if TYPE_CHECKING:
+    from launcher.api import Run
     from launcher.submission import Prepared
 
 HELP = """Start the job of a job file and return at once; the run goes on when the terminal closes.
 
   --follow      stay and show progress; Ctrl-C detaches, the run goes on
   --dry-run     print plan, rank table, and per-rank environment and commands; touch nothing
-  --rehearse    run the job for real, on one CPU device, a few steps on a handful of images"""
+  --rehearse    run the job for real, on one CPU device, a few steps on a handful of images
+  --sweep       one run for each combination of values: --sweep base_lr=1e-4,5e-4 --sweep seed=0,1,2"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="override a value: resources.nodes=2; recipe keys need no prefix: epochs=3",
+    )
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="KEY=V1,V2…",
+        help="one run per value; may be repeated",
+    )
+    parser.add_argument(
+        "--group", default="", metavar="NAME", help="a name for several runs: status --group NAME"
     )
     parser.add_argument("--backend", help="in place of resources.backend")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -39,41 +51,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.submission import prepare, refuse_errors, submit
+    from launcher.submission import prepare
 
+    if args.sweep:
+        from launcher.cli.sweep import run_sweep
+
+        return run_sweep(args)
     job = prepare(args.file, overrides=args.set, backend=args.backend)
     if args.dry_run:
         return _dry_run(job, args.json)
     if args.rehearse:
         return _rehearse(job, args.json)
-    for note in job.plan.notes:
+    return _submit(job, args)
+
+
+def _submit(job: Prepared, args: argparse.Namespace) -> int:
+    from launcher.api import submit_prepared
+    from launcher.submission import refuse_errors
+
+    say_findings(job)
+    refuse_errors(job.findings, job.job.origins)
+    started = submit_prepared(job, group=args.group)
+    if args.json:
+        out_json(run_json(started))
+    else:
+        out(started.id)
+    if args.follow:
+        from launcher.cli.follow import follow
+
+        return follow(started, quiet=False)
+    if not args.json:
+        say(
+            f"submitted; results go to {started.url}\n  follow:  launcher attach {started.id}\n  cancel:  launcher cancel {started.id}"
+        )
+    return 0
+
+
+def say_findings(job: Prepared) -> None:
+    """Notes, warnings and remarks; errors are raised elsewhere."""
+    for note in dict.fromkeys(job.plan.notes):
         say(f"note: {note}")
     for finding in job.findings:
         if finding.severity != "error":
             say(str(finding))
-    refuse_errors(job.findings, job.job.origins)
-    entry = submit(job)
-    if args.json:
-        out_json(
-            {
-                "run_id": entry.run_id,
-                "name": entry.name,
-                "backend": entry.backend,
-                "url": entry.store.url,
-                "work_dir": str(entry.run_dir.root),
-            }
-        )
-    else:
-        out(entry.run_id)
-    if args.follow:
-        from launcher.follow import follow
 
-        return follow(entry)
-    if not args.json:
-        say(
-            f"submitted; results go to {entry.store.url}\n  follow:  launcher attach {entry.run_id}\n  cancel:  launcher cancel {entry.run_id}"
-        )
-    return 0
+
+def run_json(started: Run) -> dict[str, Any]:
+    """What `submit --json` prints of a run."""
+    entry = started.entry
+    return {
+        "run_id": entry.run_id,
+        "name": entry.name,
+        "backend": entry.backend,
+        "url": entry.store.url,
+        "work_dir": str(entry.run_dir.root),
+        "group": entry.group,
+        "labels": entry.labels,
+    }
 
 
 def _dry_run(job: Prepared, as_json: bool) -> int:
@@ -92,26 +126,26 @@ def _rehearse(job: Prepared, as_json: bool) -> int:
     from pathlib import Path
 
     from launcher import paths
-    from launcher.fetch import fetch
-    from launcher.follow import follow
+    from launcher.api import submit_prepared
+    from launcher.cli.follow import follow
     from launcher.rehearse import rehearsal_plan
-    from launcher.submission import prepared, submit
+    from launcher.submission import prepared
 
     for finding in job.findings:  # of the real job, on its own devices
         say(str(finding))
     rehearsal = prepared(job.job, rehearsal_plan(job.job, os.environ, Path.cwd()))
-    for note in rehearsal.plan.notes:
+    for note in dict.fromkeys(rehearsal.plan.notes):
         say(f"note: {note}")
-    entry = submit(rehearsal)
-    code = follow(entry, quiet=as_json)
-    target = paths.home() / "rehearsal" / entry.run_id / "results"
-    report = fetch(entry.store.open(), target)
+    started = submit_prepared(rehearsal)
+    code = follow(started, quiet=as_json)
+    target = paths.home() / "rehearsal" / started.id / "results"
+    report = started.fetch(target)
     if as_json:
         out_json(
             {
-                "run_id": entry.run_id,
-                "backend": entry.backend,
-                "url": entry.store.url,
+                "run_id": started.id,
+                "backend": started.entry.backend,
+                "url": started.url,
                 "results": str(target),
                 "files": report.files,
                 "exit_code": code,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 
 from launcher.cli.common import add_run, say
 
@@ -16,19 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.runs import Index
+    from launcher.api import find
     from launcher.states import EXIT_CODES, NOT_FINISHED
-    from launcher.view import view_of
 
-    index = Index()
-    entry = index.find(args.run)
-    deadline = None if args.timeout is None else time.monotonic() + args.timeout
-    while True:
-        view = view_of(entry, index)
-        if view.state.terminal:
-            say(f"{view.run_id} {view.state}" + (f": {view.reason}" if view.reason else ""))
-            return EXIT_CODES[view.state]
-        if deadline is not None and time.monotonic() >= deadline:
-            say(f"{view.run_id} {view.state}: not ended within {args.timeout:g} s")
-            return NOT_FINISHED
-        time.sleep(0.5)
+    try:
+        view = find(args.run).wait(args.timeout)
+    except TimeoutError as error:
+        say(str(error))
+        return NOT_FINISHED
+    say(f"{view.run_id} {view.state}" + (f": {view.reason}" if view.reason else ""))
+    return EXIT_CODES[view.state]

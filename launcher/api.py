@@ -1,0 +1,202 @@
+"""Runs from Python: `import launcher; run = launcher.submit("job.yaml"); run.wait()`. The command line is built on this.
+
+    run = launcher.submit("jobs/digits_tnt_1p.yaml", overrides={"epochs": 3})
+    view = run.wait()                     # blocks; view.state, view.reason, view.results
+    run.metrics()[-1].top1                # one row per epoch
+    run.fetch("results")                  # download, each file verified
+
+Errors are those of `launcher.errors`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from launcher import submission
+from launcher.plan import Plan
+from launcher.runfolder import RunFolder
+from launcher.runs import Entry, Index
+from launcher.states import State
+from launcher.view import RunView, view_of
+
+if TYPE_CHECKING:
+    from launcher.explain import Explanation
+    from launcher.fetch import FetchProgress, FetchReport
+    from launcher.loglines import LogLine
+    from launcher.submission import Prepared
+
+POLL_S = 0.5
+
+
+class EpochMetrics(BaseModel):
+    """One finished epoch: a line of metrics.jsonl. `top1` and `top5` are fractions; what a program adds is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    epoch: int
+    step: int
+    loss: float | None = None
+    lr: float | None = None
+    top1: float | None = None
+    top5: float | None = None
+    images_per_s: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One submitted run. Every method asks anew; nothing is cached. Methods raise StoreError when the store fails."""
+
+    entry: Entry
+    index: Index = field(default_factory=Index, repr=False)
+
+    @property
+    def id(self) -> str:
+        """The run id."""
+        return self.entry.run_id
+
+    @property
+    def url(self) -> str:
+        """The run's folder in the store."""
+        return self.entry.store.url
+
+    @property
+    def state(self) -> State:
+        """The state now."""
+        return self.view().state
+
+    def view(self) -> RunView:
+        """All that `launcher status RUN --json` prints."""
+        return view_of(self.entry, self.index)
+
+    def wait(
+        self,
+        timeout_s: float | None = None,
+        *,
+        poll_s: float = POLL_S,
+        on_view: Callable[[RunView], None] | None = None,
+    ) -> RunView:
+        """Block until the run has ended. Raises TimeoutError; the run goes on then. `on_view` sees every look."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            view = self.view()
+            if on_view:
+                on_view(view)
+            if view.state.terminal:
+                return view
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"{self.id} {view.state}: not ended within {timeout_s:g} s")
+            time.sleep(poll_s)
+
+    def metrics(self) -> list[EpochMetrics]:
+        """One row per finished epoch so far. Rows that lack epoch or step are left out."""
+        rows = RunFolder.of(self.entry).json_lines("metrics.jsonl")
+        return [
+            EpochMetrics(**{key: _number(value) for key, value in row.items()})
+            for row in rows
+            if isinstance(row.get("epoch"), int) and isinstance(row.get("step"), int)
+        ]
+
+    def plan(self) -> Plan:
+        """What was submitted, resolved."""
+        return RunFolder.of(self.entry).plan()
+
+    def record(self) -> dict[str, Any]:
+        """What ran: versions, git, the origin of every value. Empty when the run has none."""
+        return dict(RunFolder.of(self.entry).json("record.json") or {})
+
+    def logs(
+        self, *, rank: int | None = None, node: int | None = None, attempt: int | None = None
+    ) -> list[LogLine]:
+        """All lines so far, in time order. Raises NoSuchRun for a rank, node or attempt without a log."""
+        from launcher.logs import LogReader
+
+        return LogReader(self.entry, rank=rank, node=node, attempt=attempt).read()
+
+    def explain(self) -> Explanation:
+        """Why the run failed, with advice."""
+        from launcher.explain import explain_run
+
+        return explain_run(self.entry, self.view())
+
+    def cancel(self) -> None:
+        """Ask the run to stop with a checkpoint. Does not wait; does nothing to a run that has ended."""
+        if not self.state.terminal:
+            submission.cancel(self.entry)
+
+    def resume(self) -> Run:
+        """A new attempt from the newest complete checkpoint, under the same run id. Raises PlanError while it lives."""
+        return Run(submission.resume(self.entry, self.index), self.index)
+
+    def retry(self) -> Run:
+        """The same plan once more, from the beginning, as a run of its own."""
+        from launcher.retry import retry
+
+        return Run(retry(self.entry, self.index), self.index)
+
+    def fetch(
+        self,
+        to: str | Path,
+        *,
+        only: str | None = None,
+        progress: Callable[[FetchProgress], None] | None = None,
+    ) -> FetchReport:
+        """Download results into a folder and verify them; goes on where an earlier fetch stopped.
+
+        `only`: checkpoints, best, eval, export or logs. Raises UsageError when a file of somebody else is in the way.
+        """
+        from launcher.fetch import fetch
+
+        return fetch(self.entry.store.open(), Path(to), only=only, progress=progress)
+
+
+def submit(
+    job_file: str | Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    backend: str | None = None,
+    group: str = "",
+) -> Run:
+    """Start the job of a job file and return at once. Raises JobFileError, PlanError, StoreError or BackendError.
+
+    `overrides` are what `--set` takes: `{"resources.nodes": 2, "epochs": 3}`. `group` is a name that several runs share.
+    """
+    job = submission.prepare(job_file, overrides=as_sets(overrides or {}), backend=backend)
+    return submit_prepared(job, group=group)
+
+
+def submit_prepared(job: Prepared, *, group: str = "", labels: Mapping[str, str] | None = None) -> Run:
+    """Start what `launcher.submission.prepare` made."""
+    index = Index()
+    return Run(submission.submit(job, index, group=group, labels=labels or {}), index)
+
+
+def find(reference: str) -> Run:
+    """A run by id, unique prefix, `last`, or the URL of its folder. Raises NoSuchRun."""
+    index = Index()
+    return Run(index.find(reference), index)
+
+
+def list_runs() -> Iterator[Run]:
+    """The runs that this machine knows, newest first."""
+    index = Index()
+    return (Run(entry, index) for entry in index.entries())
+
+
+def as_sets(overrides: Mapping[str, Any]) -> Sequence[str]:
+    """`--set` texts of Python values; JSON is YAML."""
+    return [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+
+
+def _number(value: Any) -> Any:
+    """JSON lacks NaN and infinity; programs write them as text."""
+    if isinstance(value, str) and value.lower().lstrip("-") in ("nan", "inf", "infinity"):
+        return float(value)
+    return value

@@ -1,0 +1,93 @@
+"""`launcher explain`: why a run failed; or where each value of a job file is from."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from launcher.cli.common import out, out_json
+
+if TYPE_CHECKING:
+    from launcher.explain import Explanation
+
+HELP = """For a RUN: the first failing rank with its host and device, how it ended, the first error line, what that
+means and what to type next. For a job FILE: every value with the file and line, option or default it is from."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "subject",
+        metavar="RUN|FILE",
+        help="run id, unique prefix, 'last', URL of the run's folder; or a job file (*.yaml)",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="for a FILE: override a value"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.subject.endswith((".yaml", ".yml")):
+        return _file(args.subject, args.set, args.json)
+    from launcher.explain import explain_run
+    from launcher.runs import Index
+    from launcher.view import view_of
+
+    index = Index()
+    entry = index.find(args.subject)
+    explanation = explain_run(entry, view_of(entry, index))
+    if args.json:
+        out_json(explanation.to_json())
+    else:
+        out(explanation_text(explanation))
+    return 0
+
+
+def _file(path: str, overrides: list[str], as_json: bool) -> int:
+    from launcher.origins import rows, table
+    from launcher.specfile import load_job
+
+    job = load_job(path, overrides=overrides)
+    if as_json:
+        out_json([row.to_json() for row in rows(job)])
+    else:
+        out(table(job))
+    return 0
+
+
+def explanation_text(found: Explanation) -> str:
+    """A paragraph for each part that is known."""
+    from launcher.cli.style import STATE_STYLES, coloured, paint
+
+    colour = coloured()
+    head = f"{paint(found.run_id, 'bold', colour)}  {paint(found.state, STATE_STYLES.get(found.state, ''), colour)}"
+    lines = [head]
+
+    def add(label: str, text: str) -> None:
+        if text:
+            lines.append(f"  {label:<8} {text}")
+
+    if found.process:
+        place = f"{found.process} on {found.host}"
+        place += f" (node {found.node})" if found.node is not None else ""
+        place += f", device {found.device}" if found.device else ""
+        add("who", f"{place}, in attempt {found.attempt}" if found.attempts[1:] else place)
+        add("how", found.how)
+        add("error", paint(found.error_line, "red", colour))
+    else:
+        add("what", found.summary.replace("\n", "\n           "))
+    if len(found.excerpt) > 1:
+        lines += [f"           │ {paint(text, 'dim', colour)}" for text in found.excerpt]
+    if found.later:
+        more = f" (and {len(found.later) - 1} more)" if len(found.later) > 1 else ""
+        add("then", f"{found.later[0]}{more}; this followed from it")
+    add("means", found.means)
+    for number, text in enumerate(found.do, 1):
+        add("try" if number == 1 else "", f"{number}. {text}")
+    if found.attempts[1:]:
+        for text in found.attempts:
+            add("tried" if text is found.attempts[0] else "", text.splitlines()[0])
+    add("safe", found.safe)
+    for number, command in enumerate(found.next):
+        add("next" if number == 0 else "", paint(command, "cyan", colour))
+    return "\n".join(lines)

@@ -1,0 +1,182 @@
+"""Follow a run until it ends: a live view on a terminal, one line per phase and epoch everywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from launcher.cli.common import results_words, say
+from launcher.cli.words import PHASE_WORDS, first_line, trouble_words
+from launcher.errors import StoreError
+from launcher.states import EXIT_CODES, NOT_FINISHED, State
+from launcher.units import show_duration
+
+if TYPE_CHECKING:
+    from launcher.api import Run
+    from launcher.view import RunView
+
+POLL_S = 0.5
+_ALTERNATING = {"training", "evaluating"}
+
+
+class Screen(Protocol):
+    """Where a run is followed. `line` stays, `now` is replaced by the next one."""
+
+    def line(self, text: str, style: str = "") -> None:
+        """Something that happened."""
+
+    def now(self, view: RunView) -> None:
+        """How the run is at this moment."""
+
+    def trouble(self, text: str) -> None:
+        """The run can't be seen at this moment."""
+
+
+def follow(run: Run, *, quiet: bool = False) -> int:
+    """Blocks until the run ends; its exit code, or 101 when the user detaches with Ctrl-C."""
+    try:
+        with _screen(quiet) as screen:
+            view = _until_end(run, screen)
+    except KeyboardInterrupt:
+        say(
+            f"detached, the run goes on\n  come back:  launcher attach {run.id}\n  stop it:    launcher cancel {run.id}"
+        )
+        return NOT_FINISHED
+    return EXIT_CODES[view.state]
+
+
+def _until_end(run: Run, screen: Screen) -> RunView:
+    story = _Story(screen)
+    while True:
+        try:
+            view = run.view()
+            story.tell(run, view)
+        except StoreError as error:
+            screen.trouble(f"the store does not answer: {first_line(error.what)}")
+            time.sleep(5)
+            continue
+        if view.state.terminal:
+            story.end(view)
+            return view
+        screen.now(view)
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def _screen(quiet: bool) -> Iterator[Screen]:
+    if quiet:
+        yield Silent()
+    elif sys.stderr.isatty():
+        from launcher.cli.live import LiveScreen
+
+        with LiveScreen() as screen:
+            yield screen
+    else:
+        yield Plain()
+
+
+@dataclass
+class _Story:
+    """Turns looks at a run into events, each told once."""
+
+    screen: Screen
+    start: float = field(default_factory=time.time)
+    _phase: str = ""
+    _attempt: int = 0
+    _epochs: int = 0
+    _trouble: str = ""
+
+    def tell(self, run: Run, view: RunView) -> None:
+        if view.attempt != self._attempt:
+            self._new_attempt(view)
+        self._new_epochs(run, view)
+        if view.state.terminal:
+            return
+        phase = view.phase or "starting"
+        if phase not in (self._phase, "done") and {phase, self._phase} != _ALTERNATING:
+            self.screen.line(PHASE_WORDS.get(phase, phase))
+        self._phase = phase
+        trouble = trouble_words(view)
+        if trouble and not self._trouble:
+            self.screen.line(trouble, "yellow")
+        elif self._trouble and not trouble:
+            self.screen.line("that is over, all is well again", "green")
+        self._trouble = trouble
+
+    def _new_attempt(self, view: RunView) -> None:
+        before = [each for each in view.attempts if each.attempt < view.attempt]
+        if before:
+            last = view.attempts[-1]
+            came = f"from step {last.resumed_step}" if last.resumed_step is not None else "from the beginning"
+            self.screen.line(f"attempt {view.attempt} {came}: {before[-1].outcome}", "yellow")
+        self._attempt, self._phase = view.attempt, ""
+
+    def _new_epochs(self, run: Run, view: RunView) -> None:
+        rows = run.metrics() if view.phase in ("", "done", *_ALTERNATING) or view.state.terminal else []
+        self._epochs = min(self._epochs, len(rows)) if rows else self._epochs
+        for row in rows[self._epochs :]:
+            total = f"/{view.progress.epochs}" if view.progress.epochs else ""
+            loss = f"  loss {row.loss:.4f}" if row.loss is not None else ""
+            top1 = f"  top-1 {100 * row.top1:6.2f} %" if row.top1 is not None else ""
+            rate = f"  {row.images_per_s:.0f} images/s" if row.images_per_s is not None else ""
+            self.screen.line(f"epoch {row.epoch:>3}{total}{loss}{top1}{rate}")
+        self._epochs = max(self._epochs, len(rows))
+
+    def end(self, view: RunView) -> None:
+        took = show_duration(time.time() - self.start)
+        if view.state is State.SUCCEEDED:
+            self.screen.line(f"SUCCEEDED in {took}: {results_words(view.results) or 'done'}", "green")
+            self.screen.line(
+                f"results in {view.url}\n         fetch them:  launcher fetch-results {view.run_id} --to DIR"
+            )
+            return
+        style = "red" if view.state is State.FAILED else "yellow"
+        self.screen.line(f"{view.state} after {took}: {view.reason}", style)
+        self.screen.line(
+            f"why:     launcher explain {view.run_id}\n         logs:    launcher logs {view.run_id}\n"
+            f"         go on:   launcher resume {view.run_id}"
+        )
+
+
+class Silent:
+    """Tells nothing."""
+
+    def line(self, text: str, style: str = "") -> None:
+        """Nothing."""
+
+    def now(self, view: RunView) -> None:
+        """Nothing."""
+
+    def trouble(self, text: str) -> None:
+        """Nothing."""
+
+
+class Plain:
+    """Lines with the time since the beginning; what changes all the time is left out."""
+
+    def __init__(self, write: Callable[[str], Any] = say) -> None:
+        self._write = write
+        self._start = time.time()
+        self._trouble = False
+
+    def line(self, text: str, style: str = "") -> None:
+        self._trouble = False
+        self._write(f"{clock(time.time() - self._start)}   {text}")
+
+    def now(self, view: RunView) -> None:
+        self._trouble = False
+
+    def trouble(self, text: str) -> None:
+        if not self._trouble:
+            self.line(text)
+        self._trouble = True
+
+
+def clock(seconds: float) -> str:
+    """` 1:05`, `12:30`, `125:00`: minutes and seconds."""
+    whole = int(seconds)
+    return f"{whole // 60:3}:{whole % 60:02}"

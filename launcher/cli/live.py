@@ -1,0 +1,138 @@
+"""The live view of one run: what happened scrolls up, what is now stands below and changes in place."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from launcher.cli.follow import clock
+from launcher.cli.style import STATE_STYLES
+from launcher.cli.words import best_top1, laggards, now_words, trouble_words
+from launcher.units import show_duration
+
+if TYPE_CHECKING:
+    from launcher.view import RunView
+
+REFRESH_PER_S = 4
+MAX_BAR = 40
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?) %")
+
+
+class LiveScreen:
+    """Draws on stderr, so that stdout holds only results. A context: the last frame is removed at its end."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._start = time.time()
+        self._live = Live(
+            console=self._console,
+            refresh_per_second=REFRESH_PER_S,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> LiveScreen:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+        sys.stderr.flush()
+
+    def line(self, text: str, style: str = "") -> None:
+        stamp = clock(time.time() - self._start)
+        self._console.print(Text.assemble((stamp, "dim"), "   ", (text, style or "none")), soft_wrap=True)
+
+    def now(self, view: RunView) -> None:
+        self._live.update(frame(view, time.time(), self._console.width))
+
+    def trouble(self, text: str) -> None:
+        self._live.update(Text(f"  {text}; asking again", style="yellow", no_wrap=True, overflow="ellipsis"))
+
+
+def frame(view: RunView, now: float, width: int) -> RenderableType:
+    """What stands below the lines: who, how far, how fast, and what is not well."""
+    parts: list[RenderableType] = [Text(""), _head(view, now)]
+    bars = Table.grid(padding=(0, 2))
+    bars.add_column(no_wrap=True, min_width=8)
+    bars.add_column(width=max(10, min(MAX_BAR, width - 44)))
+    bars.add_column(no_wrap=True, overflow="ellipsis")
+    for label, done, total, words in _bars(view):
+        bars.add_row(Text(f"  {label}", style="dim"), ProgressBar(total=total, completed=done), Text(words))
+    if bars.row_count:
+        parts.append(bars)
+    else:
+        parts.append(_cut(f"  {now_words(view, now)}", ""))
+    if numbers := _numbers(view):
+        parts.append(_cut(f"  {numbers}", ""))
+    for text in (laggards(view), trouble_words(view)):
+        if text:
+            parts.append(_cut(f"  {text}", "yellow"))
+    parts.append(_cut("  Ctrl-C detaches; the run goes on", "dim"))
+    return Group(*parts)
+
+
+def _cut(text: str, style: str) -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _head(view: RunView, now: float) -> Text:
+    text = Text("  ", no_wrap=True, overflow="ellipsis")
+    text.append(view.run_id, "bold")
+    text.append("  ")
+    text.append(str(view.state), STATE_STYLES.get(view.state.value, ""))
+    if view.attempt > 1:
+        text.append(f"  attempt {view.attempt}", "yellow")
+    if view.submitted_at:
+        text.append(f"  {show_duration(now - view.submitted_at)}", "dim")
+    return text
+
+
+def _bars(view: RunView) -> list[tuple[str, float, float, str]]:
+    """Label, how much, of how much, in words."""
+    if view.phase == "staging":
+        percent = _PERCENT.search(view.detail)
+        return [("staging", float(percent[1]), 100.0, view.detail)] if percent else []
+    progress = view.progress
+    if view.phase not in ("training", "evaluating") or not progress.step or not progress.steps:
+        return []
+    left = f"{show_duration(progress.eta_s)} left" if progress.eta_s is not None else ""
+    percent_done = f"{100 * progress.step / progress.steps:.0f} %"
+    bars = [
+        ("total", float(progress.step), float(progress.steps), ", ".join(filter(None, [percent_done, left])))
+    ]
+    if progress.epoch and progress.epochs and progress.epochs > 1:
+        per_epoch = progress.steps / progress.epochs
+        inside = min(per_epoch, max(0.0, progress.step - (progress.epoch - 1) * per_epoch))
+        words = f"{progress.epoch}/{progress.epochs}, step {inside:.0f}/{per_epoch:.0f}"
+        words += ", evaluating" if view.phase == "evaluating" else ""
+        bars.insert(0, ("epoch", inside, per_epoch, words))
+    return bars
+
+
+def _numbers(view: RunView) -> str:
+    progress = view.progress
+    if view.phase not in ("training", "evaluating"):
+        return ""
+    top1 = best_top1(view)
+    parts = [
+        f"step {progress.step}" if progress.step is not None else "",
+        f"loss {progress.loss:.4f}" if progress.loss is not None else "",
+        f"top-1 {100 * top1:.2f} %" if top1 is not None else "",
+        f"{progress.images_per_s:.0f} images/s" if progress.images_per_s is not None else "",
+        f"lr {progress.lr:.3g}" if progress.lr is not None else "",
+        f"safe step {view.safe_step}" if view.safe_step is not None else "",
+    ]
+    return "   ".join(part for part in parts if part)

@@ -1,0 +1,33 @@
+"""`launcher retry`."""
+
+from __future__ import annotations
+
+import argparse
+
+from launcher.cli.common import add_run, out, out_json, say
+
+HELP = """Start the very plan of a run once more, from the beginning, as a new run. The job file as it is now does not
+matter. To go on from a checkpoint instead: launcher resume."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("--follow", action="store_true", help="show progress until it ends")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, as submit does")
+
+
+def run(args: argparse.Namespace) -> int:
+    from launcher.api import find
+    from launcher.cli.follow import follow
+    from launcher.cli.submit import run_json
+
+    again = find(args.run).retry()
+    if args.json:
+        out_json(run_json(again))
+    else:
+        out(again.id)
+    if args.follow:
+        return follow(again)
+    if not args.json:
+        say(f"submitted; results go to {again.url}\n  follow:  launcher attach {again.id}")
+    return 0

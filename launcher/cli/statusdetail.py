@@ -1,0 +1,114 @@
+"""One run in detail."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from launcher.cli.common import progress_words, results_words
+from launcher.cli.style import STATE_STYLES, coloured, paint
+from launcher.cli.words import laggards, now_words
+from launcher.states import Attempt, State
+from launcher.units import show_duration
+
+if TYPE_CHECKING:
+    from launcher.states import NodeStatus
+    from launcher.view import RunView
+
+MANY_RANKS = 8
+
+
+def detail(view: RunView, now: float | None = None) -> str:
+    """Lines with a label each; what is not known has no line."""
+    now = time.time() if now is None else now
+    colour = coloured()
+    state = paint(str(view.state), STATE_STYLES.get(view.state.value, ""), colour)
+    lines = [f"{paint(view.run_id, 'bold', colour)}  {state}"]
+
+    def add(label: str, text: str, style: str = "") -> None:
+        if text:
+            shown = paint(text, style, colour).replace("\n", "\n            ")
+            lines.append(f"  {label:<9} {shown}")
+
+    if not view.state.terminal:
+        add("now", now_words(view, now))
+    add("reason", view.reason, "red" if view.state is State.FAILED else "")
+    add("progress", progress_words(view))
+    add("behind", laggards(view), "yellow")
+    add("results", results_words(view.results), "green")
+    add("safe", _safe(view))
+    add("url", view.url)
+    add("times", _times(view, now))
+    add("group", _group(view))
+    for attempt in view.attempts if len(view.attempts) > 1 else ():
+        add("attempt", _attempt(attempt))
+    for node in view.nodes:
+        add("node", _node(node))
+        if node.upload_error:
+            add(
+                "upload",
+                f"{node.upload_error}; {node.pending_uploads} files are not in the store yet",
+                "yellow",
+            )
+        add("warning", str(getattr(node, "warning", "")), "yellow")
+    for number, command in enumerate(_next(view)):
+        add("next" if number == 0 else "", command, "cyan")
+    return "\n".join(lines)
+
+
+def _safe(view: RunView) -> str:
+    if view.state is State.SUCCEEDED:
+        return "every result is in the store, verified"
+    if view.safe_step is not None:
+        return f"checkpoint step {view.safe_step} is in the store, verified"
+    return "no checkpoint is in the store yet"
+
+
+def _times(view: RunView, now: float) -> str:
+    if not view.submitted_at:
+        return ""
+    submitted = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(view.submitted_at))
+    end = f"took {show_duration(view.ended_at - view.submitted_at)}" if view.ended_at else ""
+    running = "" if view.state.terminal else f"{show_duration(now - view.submitted_at)} ago"
+    return ", ".join(filter(None, [f"submitted {submitted}", running, end]))
+
+
+def _group(view: RunView) -> str:
+    values = ", ".join(f"{key}={value}" for key, value in view.labels.items())
+    return f"{view.group}: {values}" if values else view.group
+
+
+def _attempt(attempt: Attempt) -> str:
+    came = ""
+    if attempt.attempt > 1:
+        came = " from the beginning" if attempt.resumed_step is None else f" from step {attempt.resumed_step}"
+    took = f" after {show_duration(attempt.ended_at - attempt.started_at)}" if attempt.ended_at else ""
+    return f"{attempt.attempt}{came}{took}: {attempt.outcome or 'running'}"
+
+
+def _node(node: NodeStatus) -> str:
+    text = f"{node.node} on {node.host}, pid {node.pid}"
+    ranks = [
+        f"rank {r.rank} {r.phase or 'starting'}" + (f" step {r.step}" if r.step is not None else "")
+        for r in node.ranks
+    ]
+    if len(ranks) > MANY_RANKS:
+        steps = [r.step for r in node.ranks if r.step is not None]
+        phases = ", ".join(
+            f"{sum(r.phase == phase for r in node.ranks)} {phase or 'starting'}"
+            for phase in dict.fromkeys(r.phase for r in node.ranks)
+        )
+        ranks = [f"{len(ranks)} ranks: {phases}" + (f", steps {min(steps)} to {max(steps)}" if steps else "")]
+    return f"{text}: {', '.join(ranks)}" if ranks else text
+
+
+def _next(view: RunView) -> list[str]:
+    if view.state is State.SUCCEEDED:
+        return [f"launcher fetch-results {view.run_id} --to DIR"]
+    if view.state is State.FAILED:
+        return [f"launcher explain {view.run_id}", f"launcher resume {view.run_id}"]
+    if view.state is State.CANCELLED:
+        return [f"launcher resume {view.run_id}"]
+    if view.state is State.UNKNOWN:
+        return [f"launcher logs {view.run_id} --tail 20"]
+    return [f"launcher attach {view.run_id}"]

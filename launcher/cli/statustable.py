@@ -1,0 +1,68 @@
+"""The table of runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from launcher.cli.style import STATE_STYLES, Column, coloured, table, width_of
+from launcher.cli.words import best_top1, now_words
+from launcher.units import show_duration
+
+if TYPE_CHECKING:
+    from launcher.view import RunView
+
+COLUMNS = (
+    Column("RUN"),
+    Column("STATE"),
+    Column("ATT", rank=7, right=True),
+    Column("EPOCH", rank=1, right=True),
+    Column("STEP", rank=5, right=True),
+    Column("LOSS", rank=4, right=True),
+    Column("TOP-1", rank=2, right=True),
+    Column("IMG/S", rank=6, right=True),
+    Column("LEFT", rank=3, right=True),
+    Column("AGE", rank=5, right=True),
+    Column("NOW", rank=2, flexible=True, least=14),
+)
+
+
+def table_of(found: Sequence[RunView]) -> str:
+    """Fits the terminal: columns of less weight go first. Without a terminal every column is there. Swept values have one each."""
+    keys = list(dict.fromkeys(key for view in found for key in view.labels))
+    columns = [COLUMNS[0], COLUMNS[1], *(Column(key, rank=0) for key in keys), *COLUMNS[2:]]
+    colour = coloured()
+    now = time.time()
+    rows, styles = [], []
+    for view in found:
+        run_id, state, *rest = _row(view, now)
+        labels = [view.labels.get(key, "") for key in keys]
+        rows.append([run_id, state, *labels, *rest])
+        styles.append(["", STATE_STYLES.get(state, ""), *[""] * (len(columns) - 3), "dim"])
+    return table(columns, rows, width=width_of(), styles=styles, colour=colour)
+
+
+def _row(view: RunView, now: float) -> list[str]:
+    progress = view.progress
+    running = not view.state.terminal
+    top1 = best_top1(view)
+    return [
+        view.run_id,
+        str(view.state),
+        str(view.attempt) if view.attempt > 1 else "",
+        _of(progress.epoch, progress.epochs),
+        _of(progress.step, progress.steps),
+        f"{progress.loss:.3f}" if progress.loss is not None else "",
+        f"{100 * top1:.2f} %" if top1 is not None else "",
+        f"{progress.images_per_s:.0f}" if running and progress.images_per_s is not None else "",
+        show_duration(progress.eta_s) if running and progress.eta_s is not None else "",
+        show_duration(now - view.submitted_at) if view.submitted_at else "",
+        now_words(view, now),
+    ]
+
+
+def _of(count: int | None, total: int | None) -> str:
+    if count is None:
+        return ""
+    return f"{count}/{total}" if total else str(count)
