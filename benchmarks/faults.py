@@ -1,7 +1,7 @@
 """Fault campaign: runs with two ranks, each disturbed once at a moment that a seed chooses, and then examined.
 
-    python benchmarks/faults.py --count 100 --out faults.jsonl         continues a file that it began
-    python benchmarks/faults.py --report faults.jsonl                  the tables of docs/reliability.md
+    python -m benchmarks.faults --count 100 --out faults.jsonl         continues a file that it began
+    python -m benchmarks.faults --report faults.jsonl                  the tables of docs/reliability.md
 
 After each run: it ended SUCCEEDED (a run whose node program was ended is resumed first, as a user would), no process
 and no lock is left, every checkpoint that was ever reported as safe is in the store and is what its manifest says, and
@@ -21,15 +21,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 import yaml
 
@@ -42,6 +38,7 @@ from launcher.view import RunView, view_of
 from tests.servers.faults import Faults, delay, fault_proxy, reset, status
 from tests.servers.s3 import S3Server, rclone_server
 
+ROOT = Path(__file__).resolve().parents[1]
 COUNTER = ROOT / "tests" / "programs" / "counter.py"
 MOMENTS = (
     "start",
@@ -229,6 +226,8 @@ def digits_kind(data: Path) -> Kind:
 
 def make_images(folder: Path) -> Path:
     """192 training and 64 validation images of the digits."""
+    if (folder / "few").exists():
+        return folder / "few"
     whole = folder / "all"
     subprocess.run(
         [sys.executable, "-m", "vitmodels.digits", str(whole)],
@@ -275,7 +274,7 @@ class Bench:
         output: dict[str, Any] = {
             "url": str(self.folder / "runs"),
             "upload_every": "1s",
-            "upload_patience": "2min",
+            "upload_patience": "30s" if small_disk else "2min",
         }
         if proxy is not None:
             output |= {"url": f"s3://bucket/{self.folder.name}", "endpoint": proxy.endpoint}
@@ -357,7 +356,7 @@ def examine(bench: Bench, run: Run, view: RunView, safe: set[int]) -> list[str]:
 
 def _left_over(run: Run) -> dict[str, int]:
     """Any process that carries the run's mark, or runs its node program or keeper."""
-    found = {role: pid for role, pid in run.pids().items()}
+    found = run.pids()
     mark = f"{MARK}={run.entry.run_id}:".encode()
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -489,7 +488,7 @@ def small_disk(folder: Path, size_mb: int) -> Iterator[Path]:
 
 def undisturbed(bench: Bench) -> dict[str, str]:
     """The run that all others are compared with."""
-    run = bench.submit(-1, random.Random(0), small_disk=None, proxy=None)
+    run = bench.submit(0, random.Random(0), small_disk=None, proxy=None)
     view = until_the_end(run, set())
     assert view.state is State.SUCCEEDED, view.reason
     run.cli.wait()
@@ -547,13 +546,15 @@ def main() -> int:
         else set()
     )
     end = time.monotonic() + 60 * args.minutes
-    with tempfile.TemporaryDirectory(prefix="faults-") as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
-        (folder / "s3" / "bucket").mkdir(parents=True)
-        server = stack.enter_context(rclone_server(folder / "s3"))
+    folder = args.out.absolute().with_suffix(".work")
+    (folder / "s3" / "bucket").mkdir(parents=True, exist_ok=True)
+    with rclone_server(folder / "s3") as server:
         kind = counter_kind() if args.program == "counter" else digits_kind(make_images(folder / "images"))
         bench = Bench(kind, folder, server)
-        bench.reference = undisturbed(bench)
+        known = folder / "reference.json"
+        if not known.exists():
+            known.write_text(json.dumps(undisturbed(bench)))
+        bench.reference = json.loads(known.read_text())
         for number in range(args.count):
             if number in done or time.monotonic() > end:
                 continue
