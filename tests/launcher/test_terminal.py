@@ -1,0 +1,33 @@
+"""What happens to a run when the terminal it was started from goes away."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from launcher.states import State
+
+
+def test_a_run_survives_its_terminal(jobs, tmp_path: Path) -> None:
+    """A pseudo-terminal whose master side is closed hangs up: SIGHUP goes to everything that belongs to it."""
+    job = jobs.file(env={"STEPS": "30", "STEP_S": "0.1"})
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "launcher", "submit", str(job), "--follow"]
+    shell = subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, cwd=tmp_path
+    )
+    os.close(slave)
+    seen = b""
+    while b"training" not in seen:
+        seen += os.read(master, 4096)
+    os.close(master)
+    os.killpg(shell.pid, signal.SIGHUP)
+    assert shell.wait(timeout=20) != 0
+    entry = jobs.index.find("last")
+    jobs.entries.append(entry)
+    view = jobs.end(entry)
+    assert view.state is State.SUCCEEDED
+    assert view.attempt == 1
+    assert view.results == {"last": sum(range(31)) / 1000}
