@@ -7,9 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
-from launcher.cores import share_cores, usable_cores
+from launcher.cores import usable_cores
 from launcher.run import Gang, Outcome, Process, Verdict, supervise
 
 GRACE_S = 3.0
@@ -140,21 +138,6 @@ def test_a_program_that_does_not_exist_is_an_exit_with_words(tmp_path: Path) -> 
     assert outcome.failure is not None
     assert outcome.failure.code == 127
     assert "can't start no-such-program" in (tmp_path / "log").read_text()
-
-
-@pytest.mark.parametrize(
-    ("cores", "ranks", "expected"),
-    [
-        ([0, 1, 2, 3], 2, [(0, 1), (2, 3)]),
-        ([4, 5, 6], 2, [(4,), (5,)]),
-        ([0, 1], 4, [(), (), (), ()]),
-        ([0, 1], 1, [()]),
-    ],
-)
-def test_cores_are_shared_out_in_disjoint_slices(
-    cores: list[int], ranks: int, expected: list[tuple[int, ...]]
-) -> None:
-    assert share_cores(cores, ranks) == expected
 
 
 def test_ranks_are_pinned_to_their_cores(tmp_path: Path) -> None:

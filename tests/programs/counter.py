@@ -1,14 +1,20 @@
 """A training program without a framework that keeps launcher's contract, for tests of the supervision.
 
 It "trains" a number: step n adds n. What goes wrong, and when, is told by the environment:
-    FAIL_AT=step:rank:how   with how = exit CODE | raise | kill | hang | stop; only in attempt 1 unless FAIL_ALWAYS is set
+    FAIL_AT=step:rank:how   only in attempt 1 unless FAIL_ALWAYS is set; how is one of
+                            exit CODE | raise | kill | hang | stop, or
+                            chatter (hang, but print lines), flood (print much and go on), close (close the log and go on),
+                            worker (leave a process in a session of its own behind, and go on)
     STEPS, STEP_S           length of the training
+    LOSS, LOSS_SCALE        what every step reports, in place of 1/step and nothing
+    PER_EPOCH               an epoch ends after so many steps
 """
 
 import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +25,7 @@ RUN_DIR = Path(os.environ["LAUNCHER_RUN_DIR"])
 RANK = int(os.environ["RANK_ID"])
 STEPS = int(os.environ.get("STEPS", "6"))
 STEP_S = float(os.environ.get("STEP_S", "0.02"))
+PER_EPOCH = int(os.environ.get("PER_EPOCH", "1000"))
 stopping = False
 
 
@@ -59,6 +66,25 @@ def save(step: int, total: int) -> None:
     event(event="checkpoint", step=step, epoch=1, path=f"checkpoints/step-{step}")
 
 
+def flood() -> None:
+    for number in range(2000):
+        print(f"line {number} {'x' * 100}")
+    sys.stdout.flush()
+
+
+def close() -> None:
+    os.close(1)
+    os.close(2)
+
+
+def worker() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    print(f"worker {child.pid}", flush=True)
+
+
+GO_ON = {"flood": flood, "close": close, "worker": worker}
+
+
 def misbehave(step: int) -> None:
     if "FAIL_AT" not in os.environ or (
         os.environ["LAUNCHER_ATTEMPT"] != "1" and "FAIL_ALWAYS" not in os.environ
@@ -74,6 +100,13 @@ def misbehave(step: int) -> None:
         raise ValueError(f"no good at step {step}")
     if how == "hang":
         time.sleep(3600)
+    if how == "chatter":
+        while True:
+            print("Topology build timed out., retry(1/3600)", flush=True)
+            time.sleep(0.2)
+    if how in GO_ON:
+        GO_ON[how]()
+        return
     os.kill(os.getpid(), signal.SIGSTOP if how == "stop" else signal.SIGKILL)
 
 
@@ -92,17 +125,21 @@ def main() -> int:
         misbehave(step)
         total += step
         time.sleep(STEP_S)
+        loss = float(os.environ.get("LOSS", 1.0 / step))
         event(
             event="step",
             epoch=1,
             epochs=1,
             step=step,
             steps=STEPS,
-            loss=1.0 / step,
+            loss=loss,
             lr=0.1,
             images_per_s=10.0,
             eta_s=1.0,
+            **({"loss_scale": float(os.environ["LOSS_SCALE"])} if "LOSS_SCALE" in os.environ else {}),
         )
+        if step % PER_EPOCH == 0:
+            event(event="epoch", epoch=step // PER_EPOCH, epochs=STEPS, step=step, loss=loss, seconds=0.1)
         if stopping:
             save(step, total)
             return 75
