@@ -64,10 +64,9 @@ class Watchdog:
         gap = now - self._checked
         self._checked = now
         if gap > ASLEEP_S:
-            self._begun += gap
+            self._begun = now
             for seen in self._ranks.values():
-                seen.progressed = max(seen.progressed, self._begun)
-                seen.stopped_since += gap if seen.stopped_since else 0.0
+                seen.stopped_since = now if seen.stopped_since else 0.0
 
     def _read(self, now: float) -> None:
         pids = self.gang.pids()

@@ -1,0 +1,89 @@
+"""Real processes that would outlive their run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from launcher.orphans import MARK, Keeper, gang_mark, marked, node_mark, sweep
+
+SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def ignores(pid: int, number: int) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(int(line.split()[1], 16) for line in lines if line.startswith("SigIgn:"))
+    return bool(mask >> (number - 1) & 1)
+
+
+def start(mark: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(SLEEP, env={**os.environ, MARK: mark}, start_new_session=True)
+
+
+def test_marks_of_one_node_are_told_from_those_of_others() -> None:
+    mine, other = start(gang_mark("run-1", 1, 2)), start(gang_mark("run-1", 11, 2))
+    try:
+        assert wait_until(lambda: marked(node_mark("run-1", 1)) == [mine.pid])
+        assert sweep(node_mark("run-1", 1)) == [mine.pid]
+        assert mine.wait() == -signal.SIGKILL
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_sweep_of_nothing_is_quick() -> None:
+    begun = time.monotonic()
+    assert sweep("no-such-run:0:") == []
+    assert time.monotonic() - begun < 2.0
+
+
+def test_the_keeper_ends_what_a_killed_program_leaves_behind(tmp_path: Path) -> None:
+    """The program dies by SIGKILL; its rank's worker leads a session of its own and knows of nothing."""
+    script = (
+        "import os, subprocess, sys, time\nfrom launcher.orphans import MARK, Keeper\n"
+        "keeper = Keeper('run-2:0:1:9'); keeper.ensure()\n"
+        "code = \"import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], "
+        'start_new_session=True); print(p.pid, flush=True); time.sleep(60)"\n'
+        "subprocess.Popen([sys.executable, '-c', code], env={**os.environ, MARK: 'run-2:0:1:9'}, start_new_session=True)\n"
+        "print(keeper.pid, flush=True); time.sleep(60)"
+    )
+    program = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    with program.stdout:
+        program.stdout.readline(), program.stdout.readline()
+    assert len(marked("run-2:0:")) == 2
+    program.kill()
+    program.wait()
+    assert wait_until(lambda: not marked("run-2:0:"))
+
+
+def test_a_killed_keeper_is_replaced_and_goes_when_dismissed() -> None:
+    keeper = Keeper("run-3:0:1:9")
+    keeper.ensure()
+    first = keeper.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    assert os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+    keeper.ensure()
+    second = keeper.pid
+    assert second is not None
+    assert second != first
+    assert wait_until(lambda: ignores(second, signal.SIGTERM))
+    os.kill(second, signal.SIGTERM)  # meant for the run, which will end it
+    worker = start("run-3:0:1:9")
+    keeper.dismiss()
+    assert worker.wait(5) == -signal.SIGKILL
+    assert not Path(f"/proc/{second}").exists()

@@ -1,0 +1,88 @@
+"""Logs of ranks: limits, full disks, closed pipes."""
+
+import os
+import time
+from pathlib import Path
+
+from launcher.ranklogs import EXCERPT_BYTES, Excerpt, LimitedLog, LogPump
+
+
+def test_a_log_keeps_its_beginning_and_its_end_within_the_limit(tmp_path: Path) -> None:
+    log = LimitedLog(tmp_path / "rank-0.log", 30_000)
+    for number in range(10_000):
+        log.write(f"line {number:05}\n".encode())
+    log.close()
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes.keys() == {"rank-0.log", "rank-0.head.log", "rank-0.old.log"}
+    assert sum(sizes.values()) <= 30_000
+    assert (tmp_path / "rank-0.head.log").read_text().startswith("line 00000\n")
+    assert (tmp_path / "rank-0.log").read_text().endswith("line 09999\n")
+    end = (tmp_path / "rank-0.old.log").read_text() + (tmp_path / "rank-0.log").read_text()
+    numbers = [int(line.split()[1]) for line in end.splitlines()]
+    assert numbers == list(range(numbers[0], 10_000))  # nothing is missing in between
+
+
+def test_a_log_goes_on_after_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "rank-0.log").write_text("train\n")
+    log = LimitedLog(tmp_path / "rank-0.log", 30_000)
+    log.write(b"eval\n")
+    log.close()
+    assert (tmp_path / "rank-0.log").read_text() == "train\neval\n"
+
+
+def test_a_full_disk_costs_lines_which_are_counted(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    log = LimitedLog(small_disk / "rank-0.log", 1 << 30)
+    log.write(b"before\n")
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(b"\0" * 4096):
+                pass
+        except OSError:
+            pass
+    for _ in range(1000):
+        log.write(b"x" * 1000 + b"\n")
+    assert log.lost_bytes > 900_000
+    ballast.unlink()
+    deadline = time.monotonic() + 10
+    while log.lost_bytes and time.monotonic() < deadline:
+        log.write(b"after\n")
+        time.sleep(0.1)
+    log.close()
+    text = (small_disk / "rank-0.log").read_text()
+    assert text.startswith("before\n")
+    assert "bytes of this log are lost: the disk was full]\n" in text
+    assert text.endswith("after\n")
+
+
+def test_the_pump_carries_what_is_written_and_knows_when(tmp_path: Path) -> None:
+    pump = LogPump(1 << 20)
+    first, second = (
+        pump.open("rank 0", tmp_path / "a" / "rank-0.log"),
+        pump.open("rank 1", tmp_path / "rank-1.log"),
+    )
+    begun = time.monotonic()
+    os.write(first, b"hello\n")
+    deadline = begun + 5
+    while not pump.heard("rank 0") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert pump.heard("rank 0") >= begun
+    assert pump.heard("rank 1") == 0.0
+    os.close(first)  # closed its log
+    os.write(second, b"still here\n")  # and this one is open at the end, held by a child of a rank
+    pump.close()
+    os.close(second)
+    assert (tmp_path / "a" / "rank-0.log").read_text() == "hello\n"
+    assert (tmp_path / "rank-1.log").read_text() == "still here\n"
+    assert pump.excerpts["rank 1"].text == "still here\n"
+
+
+def test_an_excerpt_holds_both_ends() -> None:
+    excerpt = Excerpt()
+    excerpt.add(b"first\n")
+    for _ in range(40):
+        excerpt.add(b"." * 100_000)
+    excerpt.add(b"\nlast\n")
+    assert excerpt.text.startswith("first\n")
+    assert excerpt.text.endswith("\nlast\n")
+    assert len(excerpt.text) < 4 * EXCERPT_BYTES
