@@ -11,6 +11,7 @@ import numpy as np
 
 from vitmodels.batches import Batches, Images, Slicing
 from vitmodels.config import Recipe
+from vitmodels.convert import load_pretrained
 from vitmodels.data import ImageFolder, MemoryImages, fits_memory, is_simple, scan_folder, train_folder
 from vitmodels.errors import DataError
 from vitmodels.loop import Loop, swap_in
@@ -86,6 +87,7 @@ def assemble_loop(
     if train.classes != val.classes:
         raise DataError(f"{train.root} and {val.root} have different class folders")
     model = build_model(recipe)
+    notes = load_pretrained(model, recipe.pretrained) if recipe.pretrained else []
     slicing = Slicing(len(train), recipe.batch_size, group.rank.id, group.size, recipe.accumulate)
     shape = model.mask_shape(recipe.batch_size)
     reporter = Reporter(
@@ -95,6 +97,8 @@ def assemble_loop(
         global_batch=recipe.batch_size * recipe.accumulate * group.size,
         speaks=group.rank.first,
     )
+    for text in notes:
+        reporter.note(text)
     source = open_images(train, recipe, train=True, batch=recipe.batch_size, note=reporter.note)
     eval_batch = recipe.eval_batch_size or recipe.batch_size
     held_out = open_images(val, recipe, train=False, batch=eval_batch, note=reporter.note)

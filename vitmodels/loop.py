@@ -13,6 +13,7 @@ import numpy as np
 from vitmodels import checkpoint as ck
 from vitmodels.batches import Batches
 from vitmodels.config import Recipe
+from vitmodels.curves import write_csv, write_plot
 from vitmodels.errors import CheckpointError
 from vitmodels.progress import Metrics, write_json
 from vitmodels.report import Reporter
@@ -103,6 +104,8 @@ class Loop:
             self._end_epoch()
             first = False
         self.saver.join()
+        if self.writes:
+            self._write_curves()
         self.progress.phase("done")
         return True
 
@@ -188,6 +191,14 @@ class Loop:
     def _write_last(self, found: Score, number: int, step: int) -> None:
         place = {"source": "checkpoint", "file": f"checkpoints/step-{step}", "step": step, "epoch": number}
         write_json(self.run_dir / "eval" / "last.json", {**found.as_dict(), **place})
+
+    def _write_curves(self) -> None:
+        rows = self.metrics.rows()
+        write_csv(rows, self.run_dir / "metrics.csv")
+        try:
+            write_plot(rows, self.run_dir / "curves.png", f"{self.recipe.arch}, {self.recipe.set}")
+        except ImportError as error:
+            self.reporter.note(f"no plot: {error}")
 
     def _save(self, metrics: dict[str, float], best: dict[str, Any] | None = None) -> None:
         """Begin to write a set; returns before it is on disk."""

@@ -1,0 +1,192 @@
+"""The same recipe on the digits in MindSpore and in torch/timm: mean accuracy over seeds, side by side.
+
+    python benchmarks/learning.py --torch-python PYTHON [--seeds 0 1 2] [--arch vit_digits tnt_digits] [--epochs N]
+
+Both train on the same images with the recipe vitmodels/configs/<arch>.yaml. The torch side builds the net from timm's
+classes, initialises it from our first values for the seed (so that the comparison is of training, not of luck), and
+writes schedule, shift and loss with torch's own functions. The recipes were chosen on a part of the training images;
+the figures are on the 360 test images. Without --torch-python only our side is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+
+TORCH = """
+import json, math, re, sys, time
+import numpy as np, torch
+torch.set_num_threads(2)
+library = torch.library.Library("torchvision", "FRAGMENT")
+while True:
+    try:
+        import torchvision
+        break
+    except RuntimeError as error:  # a torchvision without its compiled operators
+        found = re.search(r"torchvision::(\\w+) does not exist", str(error))
+        library.define(found[1] + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        for name in [name for name in sys.modules if name.startswith("torchvision")]:
+            del sys.modules[name]
+import timm
+from timm.models.tnt import TNT
+from timm.models.vision_transformer import VisionTransformer
+folder, seed = sys.argv[1], int(sys.argv[2])
+about = json.load(open(folder + "/about.json"))
+recipe, net = about["recipe"], about["net"]
+data = np.load(folder + "/digits.npz")
+weights = {k: torch.from_numpy(v) for k, v in np.load(folder + f"/weights-{seed}.npz").items()}
+common = dict(img_size=net["image_size"], patch_size=net["patch_size"], num_classes=10, depth=net["depth"])
+if net["family"] == "tnt":
+    model = TNT(**common, embed_dim=net["dim"], inner_dim=net["inner_dim"], num_heads_outer=net["heads"],
+                num_heads_inner=net["inner_heads"], first_stride=net["pixel_stride"], qkv_bias=net["qkv_bias"])
+else:
+    model = VisionTransformer(**common, embed_dim=net["dim"], num_heads=net["heads"])
+missing = model.load_state_dict(weights, strict=True)
+plain = {"cls_token", "pos_embed", "patch_pos", "pixel_pos"}
+groups = [[], []]
+for name, p in model.named_parameters():
+    groups[p.ndim > 1 and name.rsplit(".")[-1] not in plain].append(p)
+opt = torch.optim.AdamW([{"params": groups[0], "weight_decay": 0.0}, {"params": groups[1], "weight_decay": recipe["weight_decay"]}],
+                        lr=1.0, betas=tuple(recipe["beta"]), eps=recipe["epsilon"])
+mean = torch.tensor(recipe["mean"]).view(1, 3, 1, 1) * 255
+std = torch.tensor(recipe["std"]).view(1, 3, 1, 1) * 255
+def load(part):
+    return (torch.from_numpy(data[part + "_x"]).permute(0, 3, 1, 2).float() - mean) / std, torch.from_numpy(data[part + "_y"])
+x, y = load("train"); vx, vy = load("val")
+batch, epochs, reach = recipe["batch_size"], recipe["epochs"], recipe["shift"]
+per, side = len(x) // batch, x.shape[-1]
+warm = round(recipe["warmup_length"] * per)
+rng = torch.Generator().manual_seed(seed)
+begin = time.time()
+step = 0
+for epoch in range(epochs):
+    order = torch.randperm(len(x), generator=rng)
+    model.train()
+    for at in range(per):
+        index = order[at * batch:(at + 1) * batch]
+        wide = torch.nn.functional.pad(x[index], [reach] * 4, mode="replicate")
+        moves = torch.randint(0, 2 * reach + 1, (batch, 2), generator=rng)
+        xb = torch.stack([w[:, r:r + side, c:c + side] for w, (r, c) in zip(wide, moves.tolist())])
+        if step < warm:
+            lr = recipe["warmup_lr"] + (recipe["base_lr"] - recipe["warmup_lr"]) * step / warm
+        else:
+            part = (step - warm) / (epochs * per - warm)
+            lr = recipe["min_lr"] + (recipe["base_lr"] - recipe["min_lr"]) * (1 + math.cos(math.pi * part)) / 2
+        for group in opt.param_groups:
+            group["lr"] = lr
+        loss = torch.nn.functional.cross_entropy(model(xb), y[index], label_smoothing=recipe["label_smoothing"])
+        opt.zero_grad()
+        loss.backward()
+        if recipe["clip_global_norm_value"]:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe["clip_global_norm_value"])
+        opt.step()
+        step += 1
+model.eval()
+with torch.no_grad():
+    top1 = (model(vx).argmax(1) == vy).float().mean().item()
+print(json.dumps({"top1": top1, "seconds": time.time() - begin}))
+"""
+
+
+def prepare(folder: Path, digits: Path, arch: str, seeds: list[int], epochs: int | None) -> None:
+    """What the torch side reads: pixels, first weights, recipe, sizes."""
+    from dataclasses import asdict
+
+    from vitmodels.archs import ARCHS, parameter_count
+    from vitmodels.config import load_recipe
+    from vitmodels.convert import expected_shapes
+    from vitmodels.data import MemoryImages, scan_folder
+    from vitmodels.initialise import initial_value
+
+    recipe = load_recipe(
+        ROOT / "vitmodels" / "configs" / f"{arch}.yaml", {"epochs": epochs} if epochs else {}
+    )
+    net = ARCHS[arch]
+    arrays = {}
+    for part in ("train", "val"):
+        images = MemoryImages(scan_folder(digits / part), recipe, recipe.side, train=False)
+        arrays[f"{part}_x"], arrays[f"{part}_y"] = images.pixels, images.labels
+    np.savez(folder / "digits.npz", **arrays)
+    (folder / "about.json").write_text(json.dumps({"recipe": recipe.json_dict(), "net": asdict(net)}))
+    for seed in seeds:
+        shapes = expected_shapes(net, 10)
+        values = {name: initial_value(name, shape, net, seed) for name, shape in shapes.items()}
+        assert sum(value.size for value in values.values()) == parameter_count(net, 10)
+        np.savez(folder / f"weights-{seed}.npz", **values)
+
+
+def train_ours(digits: Path, arch: str, seed: int, epochs: int | None) -> tuple[float, float]:
+    """Top-1 and seconds of one run of the training program, everything included."""
+    with tempfile.TemporaryDirectory() as run:
+        command = [
+            sys.executable,
+            "-m",
+            "vitmodels.train",
+            "--config",
+            f"{ROOT}/vitmodels/configs/{arch}.yaml",
+        ]
+        command += ["--data", str(digits), "--run-dir", run, "--device", "cpu", "--set", f"seed={seed}"]
+        command += ["--set", f"epochs={epochs}"] if epochs else []
+        begin = time.monotonic()
+        subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        found = json.loads((Path(run) / "eval" / "last.json").read_text())
+    return float(found["top1"]), time.monotonic() - begin
+
+
+def main() -> int:
+    """Print one line per run, then the means."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--torch-python", default="", help="interpreter with torch and timm")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arch", nargs="+", default=["vit_digits", "tnt_digits"])
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    args = parser.parse_args()
+    from vitmodels.digits import write_digits
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        digits = folder / "digits"
+        write_digits(digits)
+        for arch in args.arch:
+            prepare(folder, digits, arch, args.seeds, args.epochs)
+            sides: dict[str, list[tuple[float, float]]] = {"ours": []}
+            for seed in args.seeds:
+                sides["ours"].append(train_ours(digits, arch, seed, args.epochs))
+                print(
+                    f"{arch} seed {seed} ours  top1 {sides['ours'][-1][0]:.4f}  {sides['ours'][-1][1]:.0f} s",
+                    flush=True,
+                )
+                if not args.torch_python:
+                    continue
+                command = [args.torch_python, "-W", "ignore", "-c", TORCH, str(folder), str(seed)]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                found = json.loads(done.stdout.splitlines()[-1])
+                sides.setdefault("timm", []).append((found["top1"], found["seconds"]))
+                print(
+                    f"{arch} seed {seed} timm  top1 {found['top1']:.4f}  {found['seconds']:.0f} s", flush=True
+                )
+            for side, runs in sides.items():
+                tops = [top1 for top1, _ in runs]
+                print(
+                    f"{arch} {side:<5} mean top1 {statistics.mean(tops):.4f} (lowest {min(tops):.4f}), {len(tops)} seeds"
+                )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
