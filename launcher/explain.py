@@ -194,7 +194,7 @@ def _device(plan: Plan, rank: int | None) -> str:
     if rank is None or rank >= len(plan.ranks):
         return ""
     local = plan.ranks[rank].local_rank
-    return f"{plan.device} {local}" if plan.device in ASCEND_DEVICES else plan.device
+    return f"{plan.device} {local}" if plan.device in ASCEND_DEVICES else ""
 
 
 def _safe(view: RunView) -> str:

@@ -33,7 +33,7 @@ def check_plan(plan: Plan) -> list[Finding]:
 
 def check_world(plan: Plan) -> list[Finding]:
     """What the stores and this machine's disk say. Reads only. Raises nothing for a store that fails: that is a finding."""
-    findings = _check_disk(plan)
+    findings = check_folders(plan)
     if plan.data is not None:
         findings += _check_data(plan.data)
     findings += _check_store(plan.store, "output.url", "PF020")
@@ -79,7 +79,8 @@ def _check_batches(plan: Plan) -> list[Finding]:
     ]
 
 
-def _check_disk(plan: Plan) -> list[Finding]:
+def check_folders(plan: Plan) -> list[Finding]:
+    """What the disk of output.work_dir says: can it be written to, and is there room for the checkpoints?"""
     numbers = plan.arithmetic
     if numbers is None:
         return []

@@ -20,7 +20,7 @@ ROWS = [
     "node",
     "backends backends.*",
     "runs runfolder view loglines logs submission rehearse dryrun",
-    "retry explain runlist api sweeps",
+    "retry explain runlist report* doctor* prune completion api sweeps",
     "cli cli.* __main__",
 ]
 

@@ -28,12 +28,19 @@ COMMANDS = {
     "wait": ("launcher.cli.wait", "block until a run has ended"),
     "logs": ("launcher.cli.logs", "logs of all ranks"),
     "fetch-results": ("launcher.cli.fetch_results", "download a run's results and verify them"),
+    "report": ("launcher.cli.report", "one HTML page on a run, or on several to compare"),
     "cancel": ("launcher.cli.cancel", "stop a run; it saves a checkpoint first"),
     "resume": ("launcher.cli.resume", "go on with a run that failed or was cancelled"),
     "retry": ("launcher.cli.retry", "start a run's plan once more, as a new run"),
     "check": ("launcher.cli.check", "check job files without starting anything"),
     "schema": ("launcher.cli.schema", "JSON Schema of the job file, for editors"),
     "init": ("launcher.cli.init", "write a commented job file"),
+    "doctor": (
+        "launcher.cli.doctor",
+        "is this machine fit for it: Python, MindSpore, NPUs, disk, store, clock",
+    ),
+    "prune": ("launcher.cli.prune", "remove old runs and caches from this machine; asks first"),
+    "completion": ("launcher.cli.completion", "completion for bash, zsh or fish"),
     "rank-table": ("launcher.cli.rank_table", "generate, lint, merge, convert or show HCCL rank tables"),
 }
 
@@ -68,6 +75,11 @@ def _dispatch(argv: list[str]) -> int:
         from importlib.metadata import version
 
         print(f"launcher {version('ascend-launcher')}")
+        return 0
+    if argv[0] == "__complete":  # what the completion of a shell asks
+        from launcher.completion import candidates
+
+        print("\n".join(candidates(argv[1:], COMMANDS)))
         return 0
     if argv[0] not in COMMANDS:
         return _unknown(argv[0])

@@ -93,13 +93,12 @@ class _Story:
     def tell(self, run: Run, view: RunView) -> None:
         if view.attempt != self._attempt:
             self._new_attempt(view)
+        if not view.state.terminal:
+            phase = view.phase or "starting"
+            if phase not in (self._phase, "done") and {phase, self._phase} != _ALTERNATING:
+                self.screen.line(PHASE_WORDS.get(phase, phase))
+            self._phase = phase
         self._new_epochs(run, view)
-        if view.state.terminal:
-            return
-        phase = view.phase or "starting"
-        if phase not in (self._phase, "done") and {phase, self._phase} != _ALTERNATING:
-            self.screen.line(PHASE_WORDS.get(phase, phase))
-        self._phase = phase
         trouble = trouble_words(view)
         if trouble and not self._trouble:
             self.screen.line(trouble, "yellow")
@@ -113,7 +112,8 @@ class _Story:
             last = view.attempts[-1]
             came = f"from step {last.resumed_step}" if last.resumed_step is not None else "from the beginning"
             self.screen.line(f"attempt {view.attempt} {came}: {before[-1].outcome}", "yellow")
-        self._attempt, self._phase = view.attempt, ""
+            self._phase = "waiting"
+        self._attempt = view.attempt
 
     def _new_epochs(self, run: Run, view: RunView) -> None:
         rows = run.metrics() if view.phase in ("", "done", *_ALTERNATING) or view.state.terminal else []

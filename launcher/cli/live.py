@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 REFRESH_PER_S = 4
 MAX_BAR = 40
+INDENT = " " * 9
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?) %")
 
 
@@ -53,13 +55,28 @@ class LiveScreen:
 
     def line(self, text: str, style: str = "") -> None:
         stamp = clock(time.time() - self._start)
-        self._console.print(Text.assemble((stamp, "dim"), "   ", (text, style or "none")), soft_wrap=True)
+        words = wrapped(text, self._console.width)
+        self._console.print(Text.assemble((stamp, "dim"), "   ", (words, style or "none")), soft_wrap=True)
 
     def now(self, view: RunView) -> None:
         self._live.update(frame(view, time.time(), self._console.width))
 
     def trouble(self, text: str) -> None:
         self._live.update(Text(f"  {text}; asking again", style="yellow", no_wrap=True, overflow="ellipsis"))
+
+
+def wrapped(text: str, width: int) -> str:
+    """Long lines broken between words, below the time that stands before the first; a path or URL stays whole."""
+    room = max(20, width - len(INDENT))
+    lines = [
+        part
+        for line in text.splitlines()
+        for part in textwrap.wrap(
+            line.removeprefix(INDENT), room, break_long_words=False, break_on_hyphens=False
+        )
+        or [""]
+    ]
+    return f"\n{INDENT}".join(lines)
 
 
 def frame(view: RunView, now: float, width: int) -> RenderableType:
@@ -128,7 +145,7 @@ def _numbers(view: RunView) -> str:
         return ""
     top1 = best_top1(view)
     parts = [
-        f"step {progress.step}" if progress.step is not None else "",
+        f"step {progress.step}" if progress.step is not None and not progress.steps else "",
         f"loss {progress.loss:.4f}" if progress.loss is not None else "",
         f"top-1 {100 * top1:.2f} %" if top1 is not None else "",
         f"{progress.images_per_s:.0f} images/s" if progress.images_per_s is not None else "",

@@ -99,6 +99,8 @@ def _many(args: argparse.Namespace, index: Index) -> Look:
         from launcher.runlist import select
 
         found = select(index, wanted, limit)
+        if wanted.group:
+            found.sort(key=lambda view: view.submitted_at)
         ended = bool(found) and all(view.state.terminal for view in found)
         key = [_key(view) for view in found]
         if args.json:

@@ -29,8 +29,9 @@ COLUMNS = (
 
 
 def table_of(found: Sequence[RunView]) -> str:
-    """Fits the terminal: columns of less weight go first. Without a terminal every column is there. Swept values have one each."""
-    keys = list(dict.fromkeys(key for view in found for key in view.labels))
+    """Fits the terminal: columns of less weight go first. Without a terminal every column is there. In a table of one group the swept values have one each."""
+    one_group = len({view.group for view in found}) == 1
+    keys = list(dict.fromkeys(key for view in found for key in view.labels)) if one_group else []
     columns = [COLUMNS[0], COLUMNS[1], *(Column(key, rank=0) for key in keys), *COLUMNS[2:]]
     colour = coloured()
     now = time.time()

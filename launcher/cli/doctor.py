@@ -1,0 +1,88 @@
+"""`launcher doctor`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from launcher.cli.common import out, out_json, say
+
+if TYPE_CHECKING:
+    from launcher.doctor import Check
+
+HELP = """Look at this machine: Python, MindSpore, NPUs, CANN, disks, locks, Slurm, ModelArts; with --job or --url at
+the stores, too, and at the clock. Exit code 0 when nothing fails, 2 otherwise."""
+
+STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "none": "dim"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--job", metavar="FILE", help="also what this job needs: its stores, devices and folders"
+    )
+    parser.add_argument("--url", action="append", default=[], help="also this store; may be repeated")
+    parser.add_argument("--device", default="ascend910", help="kind of NPU to look for (ascend910)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from launcher.doctor import device_checks, machine_checks, worst
+
+    device = args.device
+    checks = machine_checks()
+    job_checks: list[Check] = []
+    if args.job:
+        device, job_checks = _job(args.job, device)
+    checks += device_checks(device if device != "cpu" else "ascend910")
+    checks += job_checks
+    for url in args.url:
+        checks += _store(url)
+    if args.json:
+        out_json([{"name": c.name, "status": c.status, "text": c.text, "fix": c.fix} for c in checks])
+    else:
+        out(_table(checks))
+        if worst(checks) == "ok":
+            say("all is well")
+    return 2 if worst(checks) == "fail" else 0
+
+
+def _job(file: str, device: str) -> tuple[str, list[Check]]:
+    """The device that a job asks for, and checks of its stores. Raises JobFileError."""
+    from launcher.doctor import Check
+    from launcher.doctor_store import store_checks
+    from launcher.preflight import check_folders
+    from launcher.submission import prepare
+
+    plan = prepare(file).plan
+    checks = [Check(f"job: {f.where}", "fail", f.message, f.fix) for f in check_folders(plan)]
+    if plan.data is not None:
+        checks += store_checks("data.url", plan.data, write=False)
+    parent = plan.store.model_copy(update={"url": plan.store.url.rpartition("/")[0]})
+    checks += store_checks("output.url", parent, write=True)
+    return plan.device, checks
+
+
+def _store(url: str) -> list[Check]:
+    from pathlib import Path
+
+    from launcher.address import StoreAddress, absolute_url
+    from launcher.doctor_store import store_checks
+
+    return store_checks("store", StoreAddress(url=absolute_url(url, Path.cwd())), write=True)
+
+
+def _table(checks: Sequence[Check]) -> str:
+    from launcher.cli.style import coloured, paint
+
+    colour = coloured()
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        mark = "-" if check.status == "none" else check.status
+        lines.append(
+            f"{paint(f'{mark:<4}', STYLES[check.status], colour)}  {check.name:<{width}}  {check.text}"
+        )
+        if check.fix and check.status in ("warn", "fail"):
+            lines.append(f"{'':4}  {'':{width}}  → {check.fix}")
+    return "\n".join(lines)

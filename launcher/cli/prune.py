@@ -1,0 +1,121 @@
+"""`launcher prune`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from launcher.cli.common import out, out_json, say
+from launcher.errors import UsageError
+
+if TYPE_CHECKING:
+    from launcher.prune import Item, Kind
+
+HELP = """Free disk space on this machine: work folders of runs that have ended and are safe in the store, what
+rehearsals left, and with --data staged data sets. Shows what would go and asks first. The store is never touched."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--older-than", default="7d", metavar="TIME", help="only what ended, or was used, longer ago (7d)"
+    )
+    parser.add_argument(
+        "--data", action="store_true", help="staged data sets, too; not while a run lives here"
+    )
+    parser.add_argument(
+        "--cache-dir", metavar="DIR", help="where the data sets are; default: $LAUNCHER_HOME/cache"
+    )
+    parser.add_argument(
+        "--index", action="store_true", help="forget the runs, too: status does not list them any more"
+    )
+    parser.add_argument(
+        "--unsafe",
+        action="store_true",
+        help="work folders of failed runs, too, that are not all in the store",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only show")
+    parser.add_argument("--yes", action="store_true", help="don't ask")
+    parser.add_argument("--json", action="store_true", help="print JSON; needs --yes or --dry-run")
+
+
+def run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from launcher.prune import find_items, remove
+    from launcher.runs import Index
+    from launcher.units import parse_duration, show_bytes
+
+    if args.json and not (args.yes or args.dry_run):
+        raise UsageError("--json can't ask", hint="add --yes or --dry-run")
+    try:
+        older_than_s = parse_duration(args.older_than) if args.older_than != "0" else 0
+    except ValueError as error:
+        raise UsageError(f"{error}, found '{args.older_than}'", where="--older-than") from error
+    items = find_items(
+        Index(),
+        older_than_s=older_than_s,
+        kinds=_kinds(args),
+        unsafe=args.unsafe,
+        cache_dir=Path(args.cache_dir) if args.cache_dir else None,
+    )
+    total = sum(item.bytes for item in items)
+    if not args.json:
+        out(_table(items) if items else f"nothing to remove that is older than {args.older_than}")
+    sure = bool(items) and not args.dry_run and (args.yes or _asked(f"remove these, {show_bytes(total)}?"))
+    left = [item for item in items if not remove(item)] if sure else []
+    for item in left:
+        say(f"{item.kind} {item.name} is still there: in use, or not ours to remove")
+    freed = total - sum(item.bytes for item in left) if sure else 0
+    if args.json:
+        out_json({"items": [_json(item, sure and item not in left) for item in items], "freed_bytes": freed})
+    elif sure:
+        out(f"freed {show_bytes(freed)}")
+    elif items:
+        say("nothing was removed")
+    return 1 if left else 0
+
+
+def _kinds(args: argparse.Namespace) -> list[Kind]:
+    kinds: list[Kind] = ["work folder", "rehearsal"]
+    if args.data:
+        kinds.append("data set")
+    if args.index:
+        kinds.append("index entry")
+    return kinds
+
+
+def _asked(question: str) -> bool:
+    """False without a terminal: nobody can say yes there."""
+    if not sys.stdin.isatty():
+        say("not a terminal, so nobody can be asked; --yes removes without asking")
+        return False
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _table(items: Sequence[Item]) -> str:
+    from launcher.cli.style import Column, coloured, table, width_of
+    from launcher.units import show_bytes
+
+    columns = (
+        Column("WHAT"),
+        Column("NAME"),
+        Column("SIZE", right=True),
+        Column("WHY", rank=1, flexible=True, least=20),
+    )
+    rows = [[item.kind, item.name, show_bytes(item.bytes) if item.bytes else "", item.why] for item in items]
+    return table(columns, rows, width=width_of(), colour=coloured())
+
+
+def _json(item: Item, removed: bool) -> dict[str, object]:
+    return {
+        "kind": item.kind,
+        "name": item.name,
+        "path": str(item.path),
+        "bytes": item.bytes,
+        "why": item.why,
+        "removed": removed,
+    }

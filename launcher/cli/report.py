@@ -1,0 +1,51 @@
+"""`launcher report`."""
+
+from __future__ import annotations
+
+import argparse
+
+from launcher.cli.common import out, say
+
+HELP = """Write one HTML page on a run: curves, results, time per phase, recipe with the origin of each value,
+environment, what went wrong. With several runs they are laid over each other. The page needs nothing from elsewhere."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="*", help="run id, unique prefix, 'last', or URL of the run's folder"
+    )
+    parser.add_argument("--group", default="", metavar="NAME", help="all runs of a sweep")
+    parser.add_argument(
+        "--out", metavar="FILE", help="file to write, - for stdout; default: report-<run id>.html"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    import sys
+    from pathlib import Path
+
+    from launcher.api import find, list_runs
+    from launcher.errors import NoSuchRun, UsageError
+    from launcher.files import write_text
+    from launcher.report import gather
+    from launcher.report_page import page
+
+    chosen = [find(reference) for reference in args.runs]
+    if args.group:
+        chosen += [each for each in reversed(list(list_runs())) if each.entry.group == args.group]
+        if not chosen:
+            raise NoSuchRun(f"no run of group '{args.group}' in the index of this machine")
+    if not chosen:
+        raise UsageError("name a run, or a --group", hint="launcher report last")
+    reports = [gather(each) for each in {each.id: each for each in chosen}.values()]
+    text = page(reports)
+    if args.out == "-":
+        sys.stdout.write(text)
+        return 0
+    path = Path(args.out or f"report-{args.group or reports[0].view.run_id}.html")
+    write_text(path, text)
+    out(str(path))
+    for report in reports:
+        if report.missing:
+            say(f"{report.view.run_id}: could not be read: {', '.join(report.missing)}")
+    return 0

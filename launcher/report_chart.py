@@ -1,0 +1,111 @@
+"""Charts as SVG text: lines over an axis, and bars made of parts. Nothing but text goes in and out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 520, 280
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 40
+DOTS_UP_TO = 60
+PALETTE = ("#2f6fde", "#d9822b", "#2a9d62", "#c2408f", "#7a58d1", "#0f9fb5", "#a3522b", "#6b7a1f")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line. Points are in the order of x."""
+
+    name: str
+    colour: str
+    points: Sequence[tuple[float, float]]
+
+
+def line_chart(series: Sequence[Series], x_title: str) -> str:
+    """All series over common axes, with a title on each point that a mouse can read."""
+    xs = [x for each in series for x, _ in each.points]
+    ys = [y for each in series for _, y in each.points]
+    low, high = _padded(min(ys), max(ys))
+    left, right = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 1, max(xs) + 1)
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (
+            LEFT + (x - left) / (right - left) * (WIDTH - LEFT - RIGHT),
+            HEIGHT - BOTTOM - (y - low) / (high - low) * (HEIGHT - TOP - BOTTOM),
+        )
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg">']
+    for y in ticks(low, high, 5):
+        height = at(left, y)[1]
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>'
+        )
+        parts.append(
+            f'<text class="tick" x="{LEFT - 8}" y="{height + 4:.1f}" text-anchor="end">{number(y)}</text>'
+        )
+    for x in ticks(left, right, 7, whole=True):
+        across = at(x, low)[0]
+        parts.append(
+            f'<text class="tick" x="{across:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{number(x)}</text>'
+        )
+    parts.append(
+        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
+    )
+    parts.append(
+        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_title)}</text>'
+    )
+    for each in series:
+        where = [at(x, y) for x, y in each.points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in where)
+        parts.append(f'<polyline class="line" stroke="{each.colour}" points="{path}"/>')
+        dots = range(len(where)) if len(where) <= DOTS_UP_TO else [len(where) - 1]
+        for index in dots:
+            x, y = each.points[index]
+            words = escape(f"{each.name}: {number(y)} at {x_title} {number(x)}")
+            parts.append(
+                f'<circle cx="{where[index][0]:.1f}" cy="{where[index][1]:.1f}" r="2.6" fill="{each.colour}"><title>{words}</title></circle>'
+            )
+    return "".join([*parts, "</svg>"])
+
+
+def part_bar(parts: Sequence[tuple[str, float, str]], total: float) -> str:
+    """A bar of (name, amount, colour), as long as its share of `total`."""
+    cells = [
+        f'<span style="width:{100 * amount / total:.3f}%;background:{colour}" title="{escape(name)}: {amount:.1f} s"></span>'
+        for name, amount, colour in parts
+        if amount > 0
+    ]
+    return f'<div class="bar">{"".join(cells)}</div>'
+
+
+def ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[float]:
+    """Round numbers from `low` to `high`, about `count` of them."""
+    rough = (high - low) / max(1, count)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(f * power for f in (1, 2, 2.5, 5, 10) if f * power >= rough * 0.999)
+    if whole:
+        step = max(1.0, round(step))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def number(value: float) -> str:
+    """Four digits that matter, without an exponent where one is not needed."""
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-3 or abs(value) >= 1e7:
+        mantissa, _, exponent = f"{value:.3g}".partition("e")
+        return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    if high == low:
+        pad = abs(high) * 0.1 or 1.0
+        return low - pad, high + pad
+    pad = (high - low) * 0.06
+    return (0.0 if low >= 0 and low - pad < 0 else low - pad), high + pad
