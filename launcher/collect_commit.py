@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from launcher.collect_sets import remote_sets
+from launcher.collect_sets import ATTEMPTS, remote_sets
 from launcher.errors import IntegrityError
 from launcher.ledger import Ledger
 from launcher.manifest import RUN_MANIFEST, SET_MANIFEST, Entry, parse_manifest, parse_set_manifest
@@ -15,7 +15,7 @@ PARTS = "manifests/"
 """One object per machine: what it uploaded, with sha256."""
 
 _NOT_RESULTS = (RUN_MANIFEST, "state.json", "cancel.json")
-_NOT_RESULT_FOLDERS = ("status/", "rendezvous/", PARTS)
+_NOT_RESULT_FOLDERS = ("status/", "rendezvous/", ATTEMPTS, PARTS)
 _READ_BYTES = 8 << 20
 
 

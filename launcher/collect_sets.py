@@ -20,6 +20,8 @@ from launcher.storage.localfs import digest_file, mapped
 LATEST = "checkpoints/LATEST"
 BEST = "checkpoints/best.json"
 STATE = "state.json"
+ATTEMPTS = "attempts/"
+"""One empty object per attempt, put once when it begins. Unlike state.json nobody can overwrite it by being late."""
 
 
 class DamagedSet(IntegrityError):
@@ -63,7 +65,9 @@ def newest_attempt(store: ObjectStore) -> int:
     """The highest attempt that the store knows of; 0 when nothing is there."""
     latest = read_latest(store)
     state = read_json(store, STATE).get("attempt")
-    return max(latest.attempt if latest else 0, state if isinstance(state, int) else 0)
+    marks = (info.key.removeprefix(ATTEMPTS) for info in store.list(ATTEMPTS))
+    announced = max((int(mark) for mark in marks if mark.isdecimal()), default=0)
+    return max(latest.attempt if latest else 0, state if isinstance(state, int) else 0, announced)
 
 
 def remote_sets(store: ObjectStore) -> dict[int, set[str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from launcher import paths
 from launcher.collect import Collector, CollectReport
-from launcher.collect_sets import newest_attempt
+from launcher.collect_sets import ATTEMPTS, newest_attempt, read_json
 from launcher.errors import StoreError
 from launcher.heartbeat import Heartbeat
 from launcher.storage import ObjectStore
@@ -50,6 +50,7 @@ class Courier:
         self._sent: dict[str, bytes] = {}
         self._failing = False
         self._behind_since = 0.0
+        self._announced = 0
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
     def start(self) -> None:
@@ -65,6 +66,7 @@ class Courier:
         self._look_for_a_later_attempt()
         if self.superseded.is_set():
             return
+        self._announce()
         self._send(paths.node_status_key(self._node), self._run_dir.node_status(self._node))
         if self._node == 0:
             self._send(paths.STATE, self._run_dir.state)
@@ -79,6 +81,17 @@ class Courier:
         if time.monotonic() - self._behind_since >= patience_s and not self.superseded.is_set():
             log.error("a later attempt of this run has taken over; nothing of this one counts any more")
             self.superseded.set()
+
+    def _announce(self) -> None:
+        """Mark the attempt as begun. A zombie may have been about to write its state: ours is then sent again."""
+        if self._node != 0:
+            return
+        attempt = self._collector.attempt
+        if self._announced != attempt:
+            self._store.put(f"{ATTEMPTS}{attempt}", b"")
+            self._announced = attempt
+        if read_json(self._store, paths.STATE).get("attempt") != attempt:
+            self._sent.pop(paths.STATE, None)
 
     def _send(self, key: str, path: Path) -> None:
         try:

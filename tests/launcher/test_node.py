@@ -155,3 +155,108 @@ def test_a_run_started_from_another_ones_checkpoint_goes_on(jobs) -> None:
     view = jobs.run(env={"STEPS": "10"}, model={"checkpoint": entry.store.url})
     assert view.state is State.SUCCEEDED
     assert view.results == {"last": 0.055}
+
+
+def lives(pid: str) -> bool:
+    """Not so for one that nobody has waited for yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_a_rank_that_leaves_in_the_middle_is_a_failure_at_once(jobs) -> None:
+    view = jobs.run(devices=2, env={"FAIL_AT": "3:1:exit 0", "STEPS": "300", "STEP_S": "0.1"})
+    assert view.state is State.FAILED
+    assert "rank 1 ended with exit code 0 in the middle of training" in view.reason
+
+
+def test_a_loss_that_is_no_number_ends_the_run_without_a_new_checkpoint(jobs) -> None:
+    view = jobs.run(
+        env={"LOSS": "nan", "STEPS": "300", "STEP_S": "0.3"}, retry={"max_restarts": 3, "backoff": "0s"}
+    )
+    assert (view.state, view.attempt) == (State.FAILED, 1)
+    assert "the loss is nan" in view.reason
+
+
+def test_a_guard_that_only_warns_lets_the_run_go_on(jobs) -> None:
+    view = jobs.run(env={"LOSS": "inf", "STEPS": "20", "STEP_S": "0.1"}, watch={"guard": "warn"})
+    assert view.state is State.SUCCEEDED
+    assert "the loss is inf" in view.nodes[0].warning
+
+
+def test_a_flood_of_log_lines_keeps_to_its_limit(jobs) -> None:
+    view = jobs.run(env={"FAIL_AT": "2:0:flood"}, watch={"log_limit": 60_000})
+    assert view.state is State.SUCCEEDED
+    logs = jobs.entries[0].run_dir.logs(1, 0)
+    sizes = [path.stat().st_size for path in logs.glob("rank-0*.log")]
+    assert len(sizes) == 3
+    assert sum(sizes) < 2 * 60_000
+    assert (logs / "rank-0.head.log").read_text().startswith("rank 0 of 1 starts")
+
+
+def test_a_rank_that_closed_its_log_goes_on(jobs) -> None:
+    view = jobs.run(env={"FAIL_AT": "2:0:close"})
+    assert (view.state, view.results) == (State.SUCCEEDED, {"last": 0.021})
+
+
+def test_nothing_that_a_rank_started_outlives_the_run(jobs) -> None:
+    view = jobs.run(env={"FAIL_AT": "2:0:worker"})
+    assert view.state is State.SUCCEEDED
+    log = (jobs.entries[0].run_dir.logs(1, 0) / "rank-0.log").read_text()
+    pid = next(line.split()[1] for line in log.splitlines() if line.startswith("worker"))
+    assert not lives(pid)
+
+
+def test_a_resumed_run_first_ends_what_the_one_before_left(jobs) -> None:
+    """Node program and keeper are killed at once: nobody is left to clean up but the next attempt."""
+    entry = jobs.submit(env={"FAIL_AT": "2:0:worker", "STEPS": "100", "STEP_S": "0.05"})
+    jobs.until(entry, lambda view: (view.progress.step or 0) >= 3)
+    keeper = next(
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if b"orphans.py" in path.read_bytes() and entry.run_id.encode() in path.read_bytes()
+    )
+    os.kill(keeper, signal.SIGKILL)
+    os.kill(entry.handle.data["pid"], signal.SIGKILL)
+    assert jobs.end(entry).state is State.FAILED
+    log = (entry.run_dir.logs(1, 0) / "rank-0.log").read_text()
+    pid = next(line.split()[1] for line in log.splitlines() if line.startswith("worker"))
+    assert lives(pid)
+    assert jobs.end(resume(jobs.index.find(entry.run_id), jobs.index)).state is State.SUCCEEDED
+    assert not lives(pid)
+    assert "ended 1 process(es)" in (entry.run_dir.logs(2, 0) / "node.log").read_text()
+
+
+def test_rules_of_the_job_decide_before_ours(jobs) -> None:
+    rules = [{"match": "exit 9", "do": "fail"}]
+    view = jobs.run(env={"FAIL_AT": "3:0:exit 9"}, retry={"max_restarts": 3, "backoff": "0s", "on": rules})
+    assert (view.state, view.attempt) == (State.FAILED, 1)
+    assert "retry.on[0]" in view.reason
+
+
+def test_every_attempt_has_its_own_log_of_the_node_program(jobs) -> None:
+    jobs.run(env={"FAIL_AT": "3:0:kill"}, retry={"max_restarts": 1, "backoff": "0s"})
+    first, second = (
+        (jobs.entries[0].run_dir.logs(attempt, 0) / "node.log").read_text() for attempt in (1, 2)
+    )
+    assert "killed by SIGKILL" in first
+    assert "attempt 2 starts from checkpoint step 2" in second
+    assert "all programs ended well" in second
+    assert "all programs ended well" not in first
+
+
+def test_a_zombie_program_changes_nothing_once_a_later_attempt_has_begun(jobs, tmp_path: Path) -> None:
+    """Attempt 1 goes on somewhere while attempt 2 is under way: it ends itself, and neither commits nor says how it ended."""
+    entry = jobs.submit(env={"STEPS": "600", "STEP_S": "0.1"})
+    view = jobs.until(entry, lambda view: view.safe_step is not None)
+    folder = tmp_path / "runs" / entry.run_id
+    (folder / "attempts" / "2").write_bytes(b"")
+    deadline = time.monotonic() + 20
+    while not os.waitpid(entry.handle.data["pid"], os.WNOHANG)[0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert json.loads((folder / "state.json").read_text())["state"] == "RUNNING"
+    assert not (folder / "MANIFEST.json").exists()
+    assert json.loads((folder / "checkpoints" / "LATEST").read_text())["attempt"] == 1
+    assert not [pid for pid in view.nodes[0].ranks if lives(str(pid.pid))]
