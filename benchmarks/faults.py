@@ -63,6 +63,8 @@ class Run:
     entry: Entry
     cli: subprocess.Popen[bytes]
     chance: random.Random
+    locks: Path
+    scale: float = 1.0
     small_disk: Path | None = None
     proxy: Faults | None = None
     hit: str = ""
@@ -129,7 +131,7 @@ def node_and_keeper(run: Run) -> None:
 def node_asleep(run: Run) -> None:
     """The node program does not run for a while, as in a suspended virtual machine."""
     run.kill("node", signal.SIGSTOP)
-    time.sleep(run.chance.uniform(1, 20))
+    time.sleep(run.scale * run.chance.uniform(1, 20))
     run.kill("node", signal.SIGCONT)
 
 
@@ -141,7 +143,7 @@ def store_fault(change: Callable[[Any], None], seconds: float) -> Callable[[Run]
         for method in ("GET", "PUT", "POST", "HEAD", "DELETE"):
             run.proxy.add(change, method=method)
         run.hit = "store"
-        time.sleep(seconds)
+        time.sleep(run.scale * seconds)
         with run.proxy.lock:
             run.proxy.active.clear()
 
@@ -160,7 +162,7 @@ def disk_full(*, for_ever: bool) -> Callable[[Run], None]:
                 file.flush()
         run.hit = "disk"
         if not for_ever:
-            time.sleep(run.chance.uniform(1, 8))
+            time.sleep(run.scale * run.chance.uniform(1, 8))
             ballast.unlink()
 
     return fault
@@ -202,7 +204,7 @@ class Kind:
 
 def counter_kind() -> Kind:
     """Quick: six seconds a run."""
-    env = {"STEPS": "20", "STEP_S": "0.1"}
+    env = {"STEPS": "20", "STEP_S": "0.1", "SCHEDULER": "stays"}
     job = {"program": [sys.executable, str(COUNTER)], "env": env}
     return Kind("counter", job, 2, ("start", "training", "saving", "uploading", "any"))
 
@@ -254,6 +256,8 @@ class Bench:
     kind: Kind
     folder: Path
     server: S3Server | None = None
+    hang_s: int = HANG_S
+    scale: float = 1.0
     reference: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -293,27 +297,32 @@ class Bench:
             "resources": {"device": "cpu", "devices_per_node": 2},
             "output": output,
             "retry": {"max_restarts": 3, "backoff": "1s"},
-            "watch": {"hang_after": f"{HANG_S}s", "grace": "20s"},
+            "watch": {"hang_after": f"{self.hang_s}s", "grace": "20s"},
             **self.kind.job,
         }
         if self.kind.name == "digits" and not whole:
             job["after"] = {"eval": False, "export": []}
+        before = set(Index().ids())
         path = self.folder / f"job-{number}.yaml"
         path.write_text(yaml.safe_dump(job))
-        before = set(Index().ids())
+        locks = self.folder / f"locks-{number}"
         command = [sys.executable, "-m", "launcher", "submit", str(path), "--follow"]
         with (self.folder / f"cli-{number}.log").open("wb") as console:
             cli = subprocess.Popen(
-                command, env=self.env, stdout=console, stderr=console, stdin=subprocess.DEVNULL
+                command,
+                env={**self.env, "LAUNCHER_LOCK_DIR": str(locks)},
+                stdout=console,
+                stderr=console,
+                stdin=subprocess.DEVNULL,
             )
         deadline = time.monotonic() + 60
-        while not (new := set(Index().ids()) - before):
+        while not (new := {each for each in Index().ids() if each.startswith(f"fault-{number}-")} - before):
             if cli.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError((self.folder / f"cli-{number}.log").read_text())
             time.sleep(0.02)
         entry = Index().get(new.pop())
         assert entry is not None
-        return Run(entry, cli, chance, small_disk, proxy)
+        return Run(entry, cli, chance, locks, self.scale, small_disk, proxy)
 
 
 def wait_for(run: Run, moment: str, spread_s: float) -> str:
@@ -359,7 +368,7 @@ def examine(bench: Bench, run: Run, view: RunView, safe: set[int]) -> list[str]:
         time.sleep(0.2)
     if left:
         wrong.append(f"orphans: {left}")
-    if owners := DeviceLocks().owners():
+    if owners := DeviceLocks(run.locks).owners():
         wrong.append(f"locks left: {owners}")
     return wrong + check_store(bench, run, view, safe)
 
@@ -445,7 +454,7 @@ def one(
         )
         whole = moment in ("eval", "exporting", "any")
         run = bench.submit(number, chance, whole=whole, small_disk=disk, proxy=proxy)
-        phase = wait_for(run, moment, 25.0 if moment == "any" else 1.5)
+        phase = wait_for(run, moment, bench.scale * (25.0 if moment == "any" else 1.5))
         FAULTS[fault](run)
         safe: set[int] = set()
         view = until_the_end(run, safe)

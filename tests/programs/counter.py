@@ -7,6 +7,7 @@ It "trains" a number: step n adds n. What goes wrong, and when, is told by the e
                             worker (leave a process in a session of its own behind, and go on)
     STEPS, STEP_S           length of the training
     LOSS, LOSS_SCALE        what every step reports, in place of 1/step and nothing
+    SCHEDULER=stays         the scheduler process lives until a rank is done
     PER_EPOCH               an epoch ends after so many steps
 """
 
@@ -20,6 +21,9 @@ import time
 from pathlib import Path
 
 if os.environ.get("MS_ROLE") == "MS_SCHED":  # this program needs no scheduler
+    mark = Path(os.environ["LAUNCHER_RUN_DIR"]) / f"done-{os.environ['LAUNCHER_ATTEMPT']}"
+    while os.environ.get("SCHEDULER") == "stays" and not mark.exists():
+        time.sleep(0.05)
     sys.exit(0)
 RUN_DIR = Path(os.environ["LAUNCHER_RUN_DIR"])
 RANK = int(os.environ["RANK_ID"])
@@ -149,6 +153,7 @@ def main() -> int:
         (RUN_DIR / "eval").mkdir(exist_ok=True)
         (RUN_DIR / "eval" / "last.json").write_text(json.dumps({"top1": total / 1000, "images": 1}))
     event(event="phase", phase="done")
+    (RUN_DIR / f"done-{os.environ['LAUNCHER_ATTEMPT']}").touch()
     return 0
 
 
