@@ -11,9 +11,9 @@ def on_ascend() -> bool:
 
 
 def fused_operators() -> bool:
-    """Whether the device has good fused kernels for GELU and LayerNorm.
+    """Whether the device has a good fused kernel for GELU.
 
-    The CPU kernels of MindSpore 2.10 for GELU and for the gradient of LayerNorm are scalar loops, and its erf
-    can't be written to ONNX; there the layers compose them from fast operators instead.
+    The CPU kernel of MindSpore 2.10 is slow, and its erf can't be written to ONNX; there GELU is composed from
+    fast operators instead.
     """
     return on_ascend()

@@ -24,7 +24,7 @@ class Block(nn.Cell):
     ) -> None:
         super().__init__()
         dim, tokens = config.dim, config.patches + 1
-        self.norm1 = LayerNorm(dim, config.norm_eps, tokens)
+        self.norm1 = LayerNorm(dim, config.norm_eps)
         self.attn = Attention(
             dim,
             config.heads,
@@ -36,7 +36,7 @@ class Block(nn.Cell):
             attn_drop=attn_drop,
         )
         self.drop_path1 = DropPath(drop_path, layout)
-        self.norm2 = LayerNorm(dim, config.norm_eps, tokens)
+        self.norm2 = LayerNorm(dim, config.norm_eps)
         self.mlp = Mlp(dim, config.mlp_ratio * dim, tokens, drop, layout)
         self.drop_path2 = DropPath(drop_path, layout)
 
@@ -70,7 +70,7 @@ class ViT(Classifier):
         rates = np.linspace(0, drop_path, config.depth)  # stochastic depth grows with depth
         blocks = [Block(config, layout, drop, attn_drop, float(rate)) for rate in rates]
         self.blocks = nn.CellList(blocks)
-        self.norm = LayerNorm(dim, config.norm_eps, 1)
+        self.norm = LayerNorm(dim, config.norm_eps)
         self.head = Linear(dim, num_classes)
 
     def construct(self, images: Tensor, masks: Tensor | None = None) -> Tensor:  # (B, 3, H, W)

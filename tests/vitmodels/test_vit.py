@@ -10,11 +10,7 @@ ms = pytest.importorskip("mindspore")
 
 
 @pytest.mark.parametrize("family", ["vit", "tnt"])
-@pytest.mark.parametrize("thin", [False, True], ids=["native norm", "thin norm"])
-def test_same_function_and_gradients_as_timm(
-    family: str, thin: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vitmodels.layers.norm.THIN_FROM", 0 if thin else 10**9)
+def test_same_function_and_gradients_as_timm(family: str) -> None:
     golden = read_golden(family)
     net = make_net(family)
     load_weights(net, golden.weights)
