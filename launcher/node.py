@@ -262,6 +262,7 @@ def make_peers(plan: Plan, node: int) -> Peers:
     timing = Timing(
         arrive_s=float(plan.watch.nodes_timeout),
         poll_s=max(1.0, plan.nodes / NODES_PER_POLL_S),
+        eager_s=max(0.25, plan.nodes / NODES_PER_POLL_S),
         leave_s=float(plan.upload_patience_s),
     )
     launch = os.environ.get("LAUNCHER_LAUNCH_ID", "")

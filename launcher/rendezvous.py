@@ -31,10 +31,12 @@ _NAMES = re.compile(r"(node-|beat-)(\d+)(?:\.json)?")
 @dataclass(frozen=True)
 class Timing:
     """Seconds. `arrive_s`: for a machine that never came; `lost_s`: for one that fell silent; `report_s`: how long
-    node 0 waits, after a failure, for the others to say what they saw; `leave_s`: for the others' last uploads."""
+    node 0 waits, after a failure, for the others to say what they saw; `leave_s`: for the others' last uploads.
+    `eager_s` takes the place of `poll_s` while somebody waits."""
 
     arrive_s: float = 1800.0
     poll_s: float = 1.0
+    eager_s: float = 0.25
     beat_s: float = 10.0
     lost_s: float = 120.0
     report_s: float = 5.0
@@ -61,6 +63,7 @@ class Rendezvous:
         self._silent_store = False
         self._io = threading.Lock()
         self._beaten = 0.0
+        self._waiting = False
         self._end = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rendezvous", daemon=True)
@@ -84,6 +87,7 @@ class Rendezvous:
 
     def begin(self, program: int, step: int | None, make_go: MakeGo, check: Callable[[], None]) -> Go:
         self._say_card(phase="ready", program=program, step=step, report=None)
+        self._waiting = True
         if self._node == 0:
             self._say_board(phase="waiting", program=program, go=None, verdict=None)
             self._wait(lambda: self._all("ready", program), check)
@@ -96,6 +100,7 @@ class Rendezvous:
             go = self._board.go
             if go.rank_table:
                 go = go.model_copy(update={"rank_table": self._store.read(go.rank_table).decode()})
+        self._waiting = False
         self._say_card(phase="running")
         return go
 
@@ -124,6 +129,7 @@ class Rendezvous:
             return Trouble(reason=words) if words else None
 
     def end(self, program: int, report: Report, decide: Decide, check: Callable[[], None]) -> Verdict:
+        self._waiting = True
         self._say_card(phase="ended", program=program, report=report)
         if self._node == 0:
             self._await_reports(program, report, check)
@@ -147,6 +153,7 @@ class Rendezvous:
         self._flush()
 
     def leave(self) -> None:
+        self._waiting = True
         self._say_card(phase="uploaded")
         self._flush()
         if self._node == 0:
@@ -282,7 +289,7 @@ class Rendezvous:
     def _run(self) -> None:
         while not self._end.is_set():
             self._exchange()
-            self._wake.wait(self._timing.poll_s)
+            self._wake.wait(self._timing.eager_s if self._waiting else self._timing.poll_s)
             self._wake.clear()
 
     def _exchange(self) -> None:
