@@ -17,7 +17,7 @@ from typing import Any
 from vitmodels.config import Recipe
 from vitmodels.program import common_parser, data_dir_of, finish, read_recipe, run_dir_of, say
 from vitmodels.progress import Progress, write_json
-from vitmodels.runtime import Group, pick_device, quiet, read_rank
+from vitmodels.runtime import Group, pick_device, quiet, read_rank, silence_exit
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,7 +33,10 @@ def main(argv: list[str] | None = None) -> int:
         help="an exported file, .mindir or .onnx, in place of a checkpoint",
     )
     args = parser.parse_args(argv)
-    return finish(lambda: _run(args))
+    code = finish(lambda: _run(args))
+    if os.environ.get("RANK_SIZE", "1") != "1":
+        silence_exit()
+    return code
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -1,0 +1,107 @@
+"""The evaluation program on a trained run: the same figures from a checkpoint as training saw, at one and two ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitmodels.checkpoint import Snapshot, write_set
+from vitmodels.config import load_recipe
+
+ROOT = Path(__file__).parents[2]
+RECIPE = (
+    "arch: vit_digits\nnum_classes: 3\nimage_size: 16\ntrain_crop: resize\ncrop_pct: 1.0\nbatch_size: 4\n"
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a recipe, 13 images, and a checkpoint whose net answers with the head's bias alone."""
+    from vitmodels.archs import ARCHS
+    from vitmodels.convert import expected_shapes
+
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    for split, counts in (("train", (1, 1, 1)), ("val", (6, 4, 3))):
+        for label, count in enumerate(counts):
+            (folder / "data" / split / f"c{label}").mkdir(parents=True)
+            for index in range(count):
+                Image.fromarray(np.full((16, 16, 3), 10 * index, np.uint8)).save(
+                    folder / "data" / split / f"c{label}" / f"{index}.png"
+                )
+    recipe = load_recipe(folder / "recipe.yaml")
+    shapes = expected_shapes(ARCHS[recipe.arch].resized(16), 3)
+    weights = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    weights["head.bias"] = np.array([0.0, 2.0, 1.0], np.float32)
+    averaged = {f"ema.{name}": value for name, value in weights.items()}
+    averaged["ema.head.bias"] = np.array([2.0, 0.0, 1.0], np.float32)
+    write_set(folder / "checkpoints", Snapshot(5, 1, recipe.arch, weights, {"trainer": np.zeros(2)}))
+    write_set(
+        folder / "checkpoints", Snapshot(7, 2, recipe.arch, weights, {"trainer": np.zeros(2), **averaged})
+    )
+    return folder
+
+
+def start(run: Path, env: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "vitmodels.evaluate",
+        "--config",
+        str(run / "recipe.yaml"),
+        "--data",
+        str(run / "data"),
+    ]
+    command += ["--run-dir", str(run), "--device", "cpu", *arguments]
+    full = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    return subprocess.Popen(
+        command, env=full, cwd=run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def result(run: Path) -> dict[str, object]:
+    return dict(json.loads((run / "eval" / "checkpoint.json").read_text()))
+
+
+def test_two_ranks_count_every_image_once(run: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    cluster = {"MS_SCHED_HOST": "127.0.0.1", "MS_SCHED_PORT": port, "MS_WORKER_NUM": "2", "RANK_SIZE": "2"}
+    ranks = [
+        start(run, {**cluster, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank), "RANK_ID": str(rank)})
+        for rank in (0, 1)
+    ]
+    scheduler = start(run, {**cluster, "MS_ROLE": "MS_SCHED", "RANK_ID": "0"})
+    outputs = [rank.communicate(timeout=120) for rank in (*ranks, scheduler)]
+    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    found = result(run)
+    assert (found["images"], found["step"], found["epoch"]) == (13, 7, 2)
+    assert found["top1"] == pytest.approx(6 / 13)  # the averaged weights answer class 0
+    assert found["top5"] == 1.0
+    assert outputs[0][1] == outputs[1][1] == outputs[1][0] == ""
+
+
+def test_an_older_checkpoint_can_be_named(run: Path) -> None:
+    process = start(run, {}, "--checkpoint", str(run / "checkpoints" / "step-5"))
+    output = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert result(run)["step"] == 5
+    assert result(run)["top1"] == pytest.approx(4 / 13)
+    assert result(run)["file"] == "checkpoints/step-5"
+
+
+def test_a_checkpoint_that_is_not_there_is_one_message(run: Path) -> None:
+    process = start(run, {}, "--checkpoint", "best")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "names no checkpoint" in errors
+    assert "Traceback" not in errors
