@@ -1,0 +1,198 @@
+"""The rendezvous without node programs: silence, outages, leftovers of another start, many machines."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from launcher.diagnose import Cause
+from launcher.errors import RunFailed, StoreUnreachable
+from launcher.peers import Card, Go, Machine, Report, Verdict
+from launcher.rendezvous import Rendezvous, Timing, first_cause
+from launcher.storage import ObjectStore, open_store
+
+QUICK = Timing(arrive_s=1.0, poll_s=0.05, eager_s=0.05, beat_s=0.1, lost_s=0.8, report_s=0.4, leave_s=2.0)
+
+
+def nothing() -> None:
+    """A check that never stops a wait."""
+
+
+def go(machines: Any) -> Go:
+    return Go(scheduler_host=machines[0].address, scheduler_port=7, step=4)
+
+
+class Flaky:
+    """A store that can be switched off."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.down = False
+
+    def __getattr__(self, name: str) -> Any:
+        if self.down and name in ("put", "read", "list", "head"):
+            raise StoreUnreachable("no answer")
+        return getattr(self._store, name)
+
+
+class Party:
+    """Several machines in one process."""
+
+    def __init__(self, nodes: int, timing: Timing = QUICK) -> None:
+        self.url = f"memory://{uuid.uuid4().hex}/run"
+        self.stores = [Flaky(open_store(self.url)) for _ in range(nodes)]
+        self.members = [
+            Rendezvous(store, k, nodes, Machine(host=f"host{k}", address=f"10.0.0.{k}"), timing)  # type: ignore[arg-type]
+            for k, store in enumerate(self.stores)
+        ]
+
+    def enter(self, *nodes: int, attempt: int = 1) -> None:
+        for k in nodes:
+            self.members[k].enter(attempt)
+
+    def all(self, call: Callable[[Rendezvous], Any], *nodes: int) -> list[Any]:
+        """The same call on all machines at once; what each returns or raises."""
+        found: dict[int, Any] = {}
+
+        def run(k: int) -> None:
+            try:
+                found[k] = call(self.members[k])
+            except RunFailed as error:
+                found[k] = error
+
+        threads = [threading.Thread(target=run, args=(k,)) for k in nodes or range(len(self.members))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        return [found.get(k, "never returned") for k in nodes or range(len(self.members))]
+
+    def begin(self, *nodes: int, program: int = 0) -> list[Any]:
+        return self.all(lambda member: member.begin(program, None, go, nothing), *nodes)
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Party]]:
+    made: list[Party] = []
+
+    def party(nodes: int, timing: Timing = QUICK) -> Party:
+        made.append(Party(nodes, timing))
+        return made[-1]
+
+    yield party
+    for each in made:
+        for member in each.members:
+            member.over()
+
+
+def test_all_get_the_word_of_node_0(make: Callable[..., Party]) -> None:
+    party = make(3)
+    party.enter(0, 1, 2)
+    assert party.begin() == [Go(scheduler_host="10.0.0.0", scheduler_port=7, step=4)] * 3
+    assert [member.trouble() for member in party.members] == [None] * 3
+    ended = party.all(lambda m: m.end(0, Report(ok=True), lambda reports: Verdict(do="next"), nothing))
+    assert [verdict.do for verdict in ended] == ["next"] * 3
+
+
+def test_node_0_hears_the_reports_of_all_and_decides_for_all(make: Callable[..., Party]) -> None:
+    party = make(3)
+    party.enter(0, 1, 2)
+    party.begin()
+    early = Cause(words="rank 2 broke", at=5.0)
+    late = Cause(words="rank 0 lost its peer", at=4.0, consequence=True)
+    reports = [Report(ok=False, cause=late), Report(ok=True), Report(ok=False, cause=early)]
+    heard: list[Report] = []
+
+    def decide(found: Any) -> Verdict:
+        heard.extend(found)
+        cause = first_cause(found).cause
+        return Verdict(do="restart", attempt=2, reason=cause.words if cause else "")
+
+    verdicts = party.all(lambda m: m.end(0, reports[party.members.index(m)], decide, nothing))
+    assert {verdict.reason for verdict in verdicts} == {"rank 2 broke"}
+    assert len(heard) == 3
+
+
+@pytest.mark.parametrize(("silent", "watcher"), [(1, 0), (0, 1)])
+def test_a_machine_that_falls_silent_is_named(make: Callable[..., Party], silent: int, watcher: int) -> None:
+    party = make(2)
+    party.enter(0, 1)
+    party.begin()
+    party.stores[silent].down = True  # as good as dead for everybody else
+    deadline = time.monotonic() + 5
+    while not (trouble := party.members[watcher].trouble()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert f"node {silent} (" in trouble.reason or f"node {silent} was" in trouble.reason
+    assert "was not heard of for" in trouble.reason
+    assert not trouble.saving
+
+
+def test_a_store_that_is_down_for_all_makes_nobody_guilty(make: Callable[..., Party]) -> None:
+    party = make(2)
+    party.enter(0, 1)
+    party.begin()
+    for store in party.stores:
+        store.down = True
+    time.sleep(2 * QUICK.lost_s)
+    assert [member.trouble() for member in party.members] == [None, None]
+    for store in party.stores:
+        store.down = False
+    time.sleep(0.5)
+    assert [member.trouble() for member in party.members] == [None, None]
+
+
+def test_a_machine_that_never_comes_is_named_once_the_time_is_over(make: Callable[..., Party]) -> None:
+    party = make(4)
+    party.enter(0, 2)
+
+    def begin(member: Rendezvous) -> Go:
+        try:
+            return member.begin(0, None, go, nothing)
+        except RunFailed as error:
+            member.fail(str(error))
+            raise
+
+    for error in party.all(begin, 0, 2):  # node 2 has it from node 0
+        assert "nodes 1, 3 of 4 did not come within" in str(error)
+    alone = make(2)
+    alone.enter(1)
+    assert "node 0 did not come within" in str(alone.begin(1)[0])
+
+
+def test_what_another_start_of_the_same_attempt_left_is_not_believed(make: Callable[..., Party]) -> None:
+    party = make(2)
+    left = Card(node=1, launch="job 7", phase="ready", program=0, machine=Machine(host="ghost"))
+    open_store(party.url).put("rendezvous/attempt-1/node-1.json", left.model_dump_json().encode())
+    party.enter(0)
+    assert "node 1 of 2 did not come" in str(party.begin(0)[0])
+
+
+def test_a_new_attempt_starts_from_nothing(make: Callable[..., Party]) -> None:
+    party = make(2)
+    party.enter(0, 1)
+    party.begin()
+    party.enter(0, attempt=2)
+    assert "node 1 of 2 did not come" in str(party.begin(0)[0])
+
+
+def test_the_rank_table_is_read_once_and_not_with_every_look_at_the_board(make: Callable[..., Party]) -> None:
+    party = make(2)
+    party.enter(0, 1)
+    table = '{"server_list": []}' * 1000
+    found = party.all(lambda m: m.begin(0, None, lambda machines: Go(rank_table=table), nothing))
+    assert [each.rank_table for each in found] == [table, table]
+    assert len(open_store(party.url).read("rendezvous/attempt-1/leader.json")) < 2000
+
+
+def test_two_hundred_machines_meet(make: Callable[..., Party]) -> None:
+    """All in this process, so that the time says something about the protocol and not about the machine."""
+    timing = Timing(arrive_s=60, poll_s=0.5, eager_s=0.5, beat_s=5, lost_s=60)
+    party = make(200, timing)
+    party.enter(*range(200))
+    begun = time.monotonic()
+    assert len({each.scheduler_port for each in party.begin()}) == 1
+    assert time.monotonic() - begun < 20
