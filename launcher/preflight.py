@@ -13,11 +13,15 @@ from launcher.address import StoreAddress
 from launcher.errors import NotFound, StoreError
 from launcher.findings import Finding
 from launcher.plan import ASCEND_DEVICES, Plan
+from launcher.plan_rules import check_rules
 from launcher.ranktable import check_devices_per_node, lint, placeholder_table
 from launcher.units import show_bytes
 
 PATIENCE_S = 6.0
 """A person waits for the answer, so a store that fails is tried only this long."""
+
+IMAGE_BYTES = 112_000
+"""What one JPEG of ImageNet takes on average."""
 
 _PLACEHOLDER_RULES = ("RT002", "RT012")  # not completed, made-up addresses: as a plan's table has to be
 
@@ -27,13 +31,13 @@ def check_plan(plan: Plan) -> list[Finding]:
     findings = []
     if found := check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes):
         findings.append(replace(found, where="resources.devices_per_node"))
-    findings += _check_batches(plan)
+    findings += check_rules(plan)
     return findings
 
 
 def check_world(plan: Plan) -> list[Finding]:
     """What the stores and this machine's disk say. Reads only. Raises nothing for a store that fails: that is a finding."""
-    findings = check_folders(plan)
+    findings = [*check_folders(plan), *_check_cache(plan)]
     if plan.data is not None:
         findings += _check_data(plan.data)
     findings += _check_store(plan.store, "output.url", "PF020")
@@ -64,30 +68,13 @@ def _legal(plan: Plan) -> bool:
     return found is None or found.severity != "error"
 
 
-def _check_batches(plan: Plan) -> list[Finding]:
-    numbers = plan.arithmetic
-    if numbers is None or numbers.train_images is None or numbers.steps_per_epoch:
-        return []
-    return [
-        Finding(
-            rule="PF001",
-            severity="error",
-            message=f"{numbers.train_images} training images don't fill one global batch of {numbers.global_batch}",
-            where="model.set.batch_size",
-            fix="use a smaller batch_size or fewer devices",
-        )
-    ]
-
-
 def check_folders(plan: Plan) -> list[Finding]:
     """What the disk of output.work_dir says: can it be written to, and is there room for the checkpoints?"""
     numbers = plan.arithmetic
     if numbers is None:
         return []
     needed = numbers.checkpoint_bytes * (numbers.keep_checkpoints + 2)
-    folder = Path(plan.work_dir)
-    while not folder.exists():
-        folder = folder.parent
+    folder = _existing(Path(plan.work_dir))
     if not os.access(folder, os.W_OK):
         return [
             Finding(
@@ -98,8 +85,7 @@ def check_folders(plan: Plan) -> list[Finding]:
                 fix="name another folder",
             )
         ]
-    disk = os.statvfs(folder)
-    free = disk.f_bavail * disk.f_frsize
+    free = _free(folder)
     if free >= needed:
         return []
     return [
@@ -111,6 +97,38 @@ def check_folders(plan: Plan) -> list[Finding]:
             fix="free some space, name another disk, or lower keep_checkpoint_max",
         )
     ]
+
+
+def _check_cache(plan: Plan) -> list[Finding]:
+    """Only a warning: the data may be staged already, and staging counts the real bytes before it begins."""
+    numbers = plan.arithmetic
+    if plan.data is None or numbers is None or not numbers.train_images:
+        return []
+    needed = numbers.train_images * IMAGE_BYTES
+    folder = _existing(Path(plan.cache_dir))
+    free = _free(folder)
+    if free >= needed or (Path(plan.cache_dir) / "datasets").exists():
+        return []
+    return [
+        Finding(
+            rule="PF012",
+            severity="warning",
+            message=f"{numbers.train_images:,} images of ImageNet's usual size are about {show_bytes(needed)}; {folder} has {show_bytes(free)} free",
+            where="data.cache_dir",
+            fix="name a larger disk",
+        )
+    ]
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _free(folder: Path) -> int:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
 
 
 def _check_data(address: StoreAddress) -> list[Finding]:

@@ -22,11 +22,11 @@ class Series:
     points: Sequence[tuple[float, float]]
 
 
-def line_chart(series: Sequence[Series], x_title: str) -> str:
-    """All series over common axes, with a title on each point that a mouse can read."""
+def line_chart(series: Sequence[Series], x_title: str, *, from_zero: bool = False) -> str:
+    """All series over common axes, with a title on each point that a mouse can read. `from_zero` for what has a zero that matters."""
     xs = [x for each in series for x, _ in each.points]
     ys = [y for each in series for _, y in each.points]
-    low, high = _padded(min(ys), max(ys))
+    low, high = _padded(min([0.0, *ys]) if from_zero else min(ys), max(ys))
     left, right = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 1, max(xs) + 1)
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -36,13 +36,13 @@ def line_chart(series: Sequence[Series], x_title: str) -> str:
         )
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg">']
-    for y in ticks(low, high, 5):
+    for y, label in labelled(ticks(low, high, 5)):
         height = at(left, y)[1]
         parts.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>'
         )
         parts.append(
-            f'<text class="tick" x="{LEFT - 8}" y="{height + 4:.1f}" text-anchor="end">{number(y)}</text>'
+            f'<text class="tick" x="{LEFT - 8}" y="{height + 4:.1f}" text-anchor="end">{label}</text>'
         )
     for x in ticks(left, right, 7, whole=True):
         across = at(x, low)[0]
@@ -91,13 +91,24 @@ def ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[f
     return [index * step for index in range(first, last + 1)]
 
 
+def labelled(values: Sequence[float]) -> list[tuple[float, str]]:
+    """Ticks with texts that differ where the ticks do."""
+    texts = [number(value) for value in values]
+    for digits in range(4, 9):
+        if len(set(texts)) == len(texts):
+            break
+        texts = [f"{value:,.{digits}g}" for value in values]
+    return list(zip(values, texts, strict=True))
+
+
 def number(value: float) -> str:
-    """Four digits that matter, without an exponent where one is not needed."""
+    """Three or four digits that matter; very small and very large ones as 9.5e-4."""
     if value == 0:
         return "0"
-    if abs(value) < 1e-3 or abs(value) >= 1e7:
-        mantissa, _, exponent = f"{value:.3g}".partition("e")
-        return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+    if abs(value) < 1e-2 or abs(value) >= 1e7:
+        mantissa, _, exponent = f"{value:.2e}".partition("e")
+        short = mantissa.rstrip("0").rstrip(".")
+        return f"{short}e{int(exponent)}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"

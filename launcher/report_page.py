@@ -99,12 +99,13 @@ def _name(reports: Sequence[RunReport], index: int) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """Cells are HTML. `numbers` are the columns set to the right."""
+    """Cells are HTML. `numbers` are the columns set to the right. Columns without any content are left out."""
+    rows = list(rows)
+    keep = [index for index in range(len(heads)) if index == 0 or any(cells[index] for cells in rows)]
 
     def row(cells: Sequence[str], tag: str, mark: str = "") -> str:
         inner = "".join(
-            f"<{tag}{' class=num' if index in numbers else ''}>{cell}</{tag}>"
-            for index, cell in enumerate(cells)
+            f"<{tag}{' class=num' if index in numbers else ''}>{cells[index]}</{tag}>" for index in keep
         )
         return f"<tr{mark}>{inner}</tr>"
 
@@ -149,7 +150,11 @@ def _curves(reports: Sequence[RunReport]) -> str:
             continue
         series = [Series(_label(reports[i]), _colour(i), curve.points) for i, curve in having]
         curve = having[0][1]
-        charts.append(_card(f"<h3>{escape(curve.title)}</h3>{line_chart(series, curve.x)}"))
+        charts.append(
+            _card(
+                f"<h3>{escape(curve.title)}</h3>{line_chart(series, curve.x, from_zero=key == 'images_per_s')}"
+            )
+        )
     if not charts:
         return _card("<span class='soft'>no metrics yet</span>")
     names = "".join(f"<span>{_name(reports, index)}</span>" for index in range(len(reports)))

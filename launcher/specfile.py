@@ -90,7 +90,8 @@ class _Loading:
         self.problems += wrong
         model = tree.get("model")
         model = model if isinstance(model, yamltree.Mapping) else yamltree.Mapping(tree.place, ())
-        own_program = tree.get("program") is not None
+        program = tree.get("program")
+        own_program = program is not None and yamltree.plain(program) is not None
         merged = recipefile.read(model, self.path.parent, own_program)
         self.problems += merged.problems
         recipe = None if own_program else self.recipe(merged)

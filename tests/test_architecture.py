@@ -14,7 +14,7 @@ ROWS = [
     "errors units suggest findings paths filelock _exec orphans ranklogs cores guard nodelog",
     "yaml* problems spec jobschema hints origins recipefile overrides complaints specfile jobtemplate",
     "progress states run causes diagnose restarts watchdog peers record files devices* ranktable* storage storage.* address",
-    "plan preflight",
+    "plan plan_rules preflight",
     "stage* ledger manifest collect* restore fetch courier heartbeat gangs preset runtable statefile stopping rendezvous",
     "rounds",
     "node",

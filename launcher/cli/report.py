@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
 
     chosen = [find(reference) for reference in args.runs]
     if args.group:
-        chosen += [each for each in reversed(list(list_runs())) if each.entry.group == args.group]
+        members = [each for each in list_runs() if each.entry.group == args.group]
+        chosen += sorted(members, key=lambda each: each.entry.submitted_at)
         if not chosen:
             raise NoSuchRun(f"no run of group '{args.group}' in the index of this machine")
     if not chosen:

@@ -2,12 +2,15 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from launcher.cli import COMMANDS
 
 COUNTER = Path(__file__).parents[1] / "programs" / "counter.py"
 
@@ -147,7 +150,9 @@ def test_no_room_for_checkpoints(shell: Shell) -> None:
     assert "free" in message
 
 
-@pytest.mark.parametrize("command", ["status", "logs", "cancel", "wait", "attach", "resume"])
+@pytest.mark.parametrize(
+    "command", ["status", "logs", "cancel", "wait", "attach", "resume", "retry", "explain", "report"]
+)
 def test_a_run_that_does_not_exist(shell: Shell, command: str) -> None:
     assert "no run 'trial-1'" in refused(shell, 3, command, "trial-1")
 
@@ -226,3 +231,45 @@ def test_a_failed_run_has_its_exit_code_and_the_next_command(shell: Shell) -> No
     assert "ValueError: no good at step 2" in done.stderr
     assert "launcher logs" in done.stderr
     assert shell("wait", "last").returncode == 100
+
+
+def test_help_of_every_command_costs_less_than_300_ms_of_cpu(shell: Shell) -> None:
+    """CPU time, which other work on the machine does not spoil."""
+    costs = {}
+    for command in COMMANDS:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert shell(command, "--help").returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        costs[command] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert {command: cost for command, cost in costs.items() if cost >= 0.3} == {}
+
+
+def test_logs_are_chosen_by_rank_text_and_error(shell: Shell) -> None:
+    job = shell.job(
+        program=[sys.executable, str(COUNTER)],
+        data={},
+        model={},
+        resources={"devices_per_node": 2},
+        env={"FAIL_AT": "2:1:raise"},
+    )
+    assert shell("submit", job, "--follow").returncode == 100
+    assert "rank 1 of 2" not in shell("logs", "last", "--rank", "0").stdout
+    errors = shell("logs", "last", "--errors").stdout
+    assert "node-0/rank-1 | ValueError: no good at step 2" in errors
+    assert "starts after step" not in errors
+    assert len(shell("logs", "last", "--tail", "2").stdout.splitlines()) == 2
+    grep = shell("logs", "last", "--grep", "starts after", "-f")
+    assert (grep.returncode, len(grep.stdout.splitlines())) == (0, 2)
+    assert "--grep: not a regular expression" in shell("logs", "last", "--grep", "(").stderr
+    assert "there are node-0/node, node-0/rank-0" in shell("logs", "last", "--rank", "7").stderr
+    explained = shell("explain", "last")
+    assert "who      rank 1 on" in explained.stdout
+    assert "how      ended with exit code 1" in explained.stdout
+    assert "launcher resume" in explained.stdout
+
+
+def test_explain_of_a_job_file_lists_origins(shell: Shell) -> None:
+    done = shell("explain", shell.job(), "--set", "epochs=3")
+    assert "recipe.epochs = 3" in done.stdout
+    assert "← --set epochs=3" in done.stdout
+    assert "← job.yaml:1" in done.stdout

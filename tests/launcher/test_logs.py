@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import NoSuchRun
+from launcher.logs import LogReader
+from tests.launcher.samples import Sample
+
+
+@pytest.fixture
+def sample(launcher_home: Path, tmp_path: Path) -> Sample:
+    return Sample(tmp_path)
+
+
+def texts(reader: LogReader) -> list[str]:
+    return [line.text for line in reader.read()]
+
+
+def test_all_processes_interleaved(sample: Sample) -> None:
+    sample.log("rank-0", "2026-11-21 10:00:01 a\nafter a\n2026-11-21 10:00:03 c\n")
+    sample.log("rank-1", "2026-11-21 10:00:02 b\n")
+    sample.log("node", "2026-11-21 10:00:00,500 INFO begin\n")
+    found = LogReader(sample.entry).read()
+    assert [line.text[-1] for line in found] == ["n", "a", "a", "b", "c"]
+    assert [(line.process, line.rank) for line in found[:2]] == [("node", None), ("rank-0", 0)]
+
+
+def test_only_new_whole_lines_come_the_next_time(sample: Sample) -> None:
+    path = sample.log("rank-0", "one\ntw")
+    reader = LogReader(sample.entry)
+    assert texts(reader) == ["one"]
+    assert texts(reader) == []
+    path.write_text("one\ntwo\nthree\n")
+    assert texts(reader) == ["two", "three"]
+
+
+def test_a_rotated_log_loses_no_line(sample: Sample) -> None:
+    path = sample.log("rank-0", "1\n2\n")
+    reader = LogReader(sample.entry)
+    assert texts(reader) == ["1", "2"]
+    path.with_name("rank-0.head.log").write_text("1\n2\n3\n4\n")
+    path.write_text("5\n")
+    assert texts(reader) == ["3", "4", "5"]
+    path.write_text("5\n6\n7\n")
+    assert texts(reader) == ["6", "7"]
+    path.with_name("rank-0.old.log").write_text("5\n6\n7\n8\n")
+    path.write_text("9\n")
+    assert texts(reader) == ["8", "9"]
+    assert texts(LogReader(sample.entry)) == ["1", "2", "3", "4", "5", "6", "7", "8", "9"]
+
+
+def test_rank_node_and_attempt_choose(sample: Sample) -> None:
+    sample.log("rank-0", "a\n")
+    sample.log("rank-1", "b\n")
+    sample.log("rank-8", "c\n", node=1)
+    sample.log("rank-0", "d\n", attempt=2)
+    assert texts(LogReader(sample.entry, rank=0)) == ["a", "d"]
+    assert texts(LogReader(sample.entry, node=1)) == ["c"]
+    assert texts(LogReader(sample.entry, rank=0, attempt=2)) == ["d"]
+    with pytest.raises(NoSuchRun, match="there are node-0/rank-0, node-0/rank-1, node-1/rank-8"):
+        LogReader(sample.entry, rank=5).read()
+
+
+def test_a_run_of_another_machine_is_read_from_the_store(sample: Sample, tmp_path: Path) -> None:
+    sample.log("rank-0", "a\nb\n")
+    store = sample.entry.store.open()
+    for path in sample.root.rglob("*"):
+        if path.is_file():
+            store.put(path.relative_to(sample.root).as_posix(), path.read_bytes())
+    elsewhere = sample.entry.model_copy(update={"work_dir": str(tmp_path / "not-here")})
+    assert texts(LogReader(elsewhere)) == ["a", "b"]

@@ -1,0 +1,100 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from launcher.progress import Progress
+from launcher.runlist import CACHE, Filter, parse_states, select
+from launcher.runs import Entry, Index
+from launcher.states import NodeStatus, RunState, State
+from tests.launcher.samples import NOW
+
+COUNT = 60
+
+
+@pytest.fixture
+def index(launcher_home: Path, tmp_path: Path) -> Index:
+    """Sixty ended runs, one a minute; every third failed; the newest ten belong to a group."""
+    index = Index()
+    for number in range(COUNT):
+        run_id = f"job{number % 2}-20261121-{10 + number // 60:02}{number % 60:02}00-{number:04x}"
+        values = {
+            "run_id": run_id,
+            "name": f"job{number % 2}",
+            "backend": "local",
+            "submitted_at": NOW + 60 * number,
+        }
+        state = RunState(
+            **values,
+            state=State.FAILED if number % 3 == 0 else State.SUCCEEDED,
+            updated_at=NOW,
+            url=f"{tmp_path.as_uri()}/{run_id}",
+        )
+        node = NodeStatus(
+            node=0,
+            host="h",
+            pid=1,
+            attempt=1,
+            phase="done",
+            phase_since=NOW,
+            progress=Progress(step=number),
+            updated_at=NOW,
+        )
+        index.put(
+            Entry(
+                **values,
+                store={"url": state.url},
+                work_dir=str(tmp_path / "work"),
+                group="last-ten" if number >= COUNT - 10 else "",
+                final=state,
+                final_nodes=(node,),
+            )
+        )
+    return index
+
+
+def steps(index: Index, wanted: Filter, limit: int | None = None) -> list[int | None]:
+    return [view.progress.step for view in select(index, wanted, limit)]
+
+
+def test_newest_first_and_no_more_than_asked_for(index: Index) -> None:
+    assert steps(index, Filter(), 3) == [59, 58, 57]
+    assert steps(index, Filter()) == list(range(59, -1, -1))
+
+
+def test_filters(index: Index) -> None:
+    assert steps(index, Filter(states={State.FAILED}), 2) == [57, 54]
+    assert steps(index, Filter(name="job1"), 2) == [59, 57]
+    assert steps(index, Filter(name="job*"), 1) == [59]
+    assert steps(index, Filter(since=NOW + 60 * 57)) == [59, 58, 57]
+    assert steps(index, Filter(group="last-ten", states={State.SUCCEEDED}), 2) == [59, 58]
+    assert steps(index, Filter(backend="slurm")) == []
+
+
+def test_the_cache_gives_the_same_and_notices_what_changed(index: Index) -> None:
+    before = select(index, Filter(), None)
+    assert (index.root / CACHE).exists()
+    assert select(index, Filter(), None) == before
+    changed = index.get(before[5].run_id)
+    assert changed is not None
+    assert changed.final is not None
+    index.put(changed.model_copy(update={"final": changed.final.model_copy(update={"reason": "new"})}))
+    os.utime(index.root / f"{changed.run_id}.json", (NOW, NOW))
+    again = select(index, Filter(), None)
+    assert again[5].reason == "new"
+    index.remove(changed.run_id)
+    assert len(select(index, Filter(), None)) == COUNT - 1
+
+
+def test_a_broken_cache_is_no_matter(index: Index) -> None:
+    before = select(index, Filter(), None)
+    (index.root / CACHE).write_text("{")
+    assert select(index, Filter(), None) == before
+
+
+def test_words_for_states() -> None:
+    assert parse_states(["failed,Cancelled"]) == {State.FAILED, State.CANCELLED}
+    assert State.RUNNING in parse_states(["live"])
+    assert parse_states(["ended"]) == {State.SUCCEEDED, State.FAILED, State.CANCELLED}
+    with pytest.raises(ValueError, match="expected ended, live or one of pending"):
+        parse_states(["dead"])
