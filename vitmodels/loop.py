@@ -12,6 +12,7 @@ import numpy as np
 
 from vitmodels import checkpoint as ck
 from vitmodels.batches import Batches
+from vitmodels.compilecache import separate_cache
 from vitmodels.config import Recipe
 from vitmodels.curves import write_csv, write_plot
 from vitmodels.errors import CheckpointError
@@ -89,6 +90,7 @@ class Loop:
                 f"nothing left to do: epoch {self.at.epoch} of {self.recipe.epochs} is reached"
             )
         else:
+            self._separate_cache()
             self.progress.phase("compiling")
             if self.recipe.warmup_length >= self.recipe.epochs > 1:
                 self.reporter.note(
@@ -108,6 +110,19 @@ class Loop:
             self._write_curves()
         self.progress.phase("done")
         return True
+
+    def _separate_cache(self) -> None:
+        """A compile cache folder of this rank; its graphs are numbered, so their order is part of the key."""
+        at = self.at
+        settings = {
+            **self.recipe.json_dict(),
+            "rank": self.group.rank.id,
+            "ranks": self.group.size,
+            "evaluates first": at.index == at.per_epoch,
+        }
+        for key in ("epochs", "seed", "data_url", "val_data_url", "pretrained"):  # no graph depends on these
+            del settings[key]
+        separate_cache("train", settings)
 
     def _steps(self, first: bool) -> bool:
         """The remaining updates of the current epoch. False when any rank was asked to stop."""

@@ -193,7 +193,7 @@ def test_a_run_leaves_what_the_launcher_reads(whole: Run) -> None:
     table = (whole.folder / "metrics.csv").read_text().splitlines()
     assert table[0].startswith("epoch,step,loss,lr,top1")
     assert len(table) == 5
-    assert Image.open(whole.folder / "curves.png").size[0] > 800
+    assert (whole.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_log_has_one_line_per_epoch_and_no_noise(whole: Run) -> None:
