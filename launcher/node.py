@@ -76,6 +76,7 @@ class NodeProgram:
         site = self.site
         site.stopper.install()
         site.state.save(State.QUEUED)
+        site.state.keep_reserve()
         site.heartbeat.start()
         site.courier.start()
         try:
@@ -208,6 +209,7 @@ class NodeProgram:
         log.info("%s%s", "all programs ended well" if final is State.SUCCEEDED else "ending: ", reason)
         if final is not State.SUCCEEDED:
             site.peers.fail(reason, cancelled=final is State.CANCELLED)
+        site.state.release_reserve()
         site.heartbeat.set(phase="uploading")
         site.courier.stop()
         site.state.end_attempt(reason or "done")

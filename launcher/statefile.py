@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from launcher.errors import StoreError
@@ -15,6 +16,8 @@ from launcher.plan import Plan
 from launcher.states import Attempt, RunState, State
 
 log = logging.getLogger("launcher.node")
+
+RESERVE_BYTES = 256 << 10
 
 
 class StateFile:
@@ -42,6 +45,20 @@ class StateFile:
             write_text(self._run_dir.state, self.value.model_dump_json(indent=1) + "\n")
         except StoreError as error:
             log.error("the state can't be written: %s", error)
+
+    def keep_reserve(self) -> None:
+        """Put some bytes aside, so that a run that filled its disk can still say how it ended."""
+        with suppress(OSError):
+            self._reserve.write_bytes(b"\0" * RESERVE_BYTES)
+
+    def release_reserve(self) -> None:
+        """The end has come: what follows, the records of the last uploads and the final state, may use these bytes."""
+        with suppress(OSError):
+            self._reserve.unlink()
+
+    @property
+    def _reserve(self) -> Path:
+        return self._run_dir.root / f".reserve-{self._node}"
 
     def note_safe(self, step: int | None) -> None:
         """The newest checkpoint that is in the store."""

@@ -1,5 +1,6 @@
 """Whole runs through the local back end, with a training program that needs no framework."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -260,3 +261,20 @@ def test_a_zombie_program_changes_nothing_once_a_later_attempt_has_begun(jobs, t
     assert not (folder / "MANIFEST.json").exists()
     assert json.loads((folder / "checkpoints" / "LATEST").read_text())["attempt"] == 1
     assert not [pid for pid in view.nodes[0].ranks if lives(str(pid.pid))]
+
+
+def test_a_run_that_filled_its_disk_says_so(jobs, small_disk: Path) -> None:
+    output = {
+        "url": str(jobs.folder / "runs"),
+        "work_dir": str(small_disk),
+        "upload_every": "1s",
+        "upload_patience": "2s",
+    }
+    entry = jobs.submit(env={"STEPS": "400", "STEP_S": "0.05"}, output=output)
+    jobs.until(entry, lambda view: (view.progress.step or 0) >= 3)
+    with (small_disk / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"\0" * 4096):
+            pass
+    view = jobs.end(entry)
+    assert view.state is State.FAILED
+    assert "No space left on device" in view.reason
