@@ -26,7 +26,9 @@ RECIPE = """
 arch: vit_digits
 num_classes: 2
 image_size: 16
-train_crop: shift
+auto_augment: rand-m9-mstd0.5-inc1
+re_prob: 0.25
+num_parallel_workers: 1
 optimizer: adamw
 base_lr: 2e-3
 lr_scale: none
