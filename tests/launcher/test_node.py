@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -234,6 +235,15 @@ def test_rules_of_the_job_decide_before_ours(jobs) -> None:
     view = jobs.run(env={"FAIL_AT": "3:0:exit 9"}, retry={"max_restarts": 3, "backoff": "0s", "on": rules})
     assert (view.state, view.attempt) == (State.FAILED, 1)
     assert "retry.on[0]" in view.reason
+
+
+def test_a_machine_that_a_rule_leaves_out_is_named_in_the_state(jobs) -> None:
+    rules = [{"signal": "SIGKILL", "do": "restart", "exclude_node": True}]
+    view = jobs.run(env={"FAIL_AT": "3:0:kill"}, retry={"max_restarts": 3, "backoff": "0s", "on": rules})
+    assert view.state is State.FAILED
+    assert "is to be left out, by retry.on[0]" in view.reason
+    state = json.loads(jobs.entries[0].run_dir.state.read_text())
+    assert state["exclude_hosts"] == [socket.gethostname()]
 
 
 def test_every_attempt_has_its_own_log_of_the_node_program(jobs) -> None:

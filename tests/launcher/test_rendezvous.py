@@ -19,6 +19,7 @@ from launcher.states import RunState
 from launcher.storage import ObjectStore
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET
+from vitmodels.digits import write_digits
 
 COUNTER = Path(__file__).parents[1] / "programs" / "counter.py"
 
@@ -35,7 +36,7 @@ class Machines:
     def plan(self, *, nodes: int = 2, env: dict[str, str] | None = None, **sections: object) -> None:
         job = {
             "name": "nodes",
-            "program": [sys.executable, str(COUNTER)],
+            **({} if "model" in sections else {"program": [sys.executable, str(COUNTER)]}),
             "resources": {"nodes": nodes, "devices_per_node": 1},
             "output": {"url": self.url, "upload_every": "1s", **self.options},
             "env": env or {},
@@ -47,7 +48,7 @@ class Machines:
         for node in range(nodes):
             work = self.folder / f"machine-{node}"
             loaded = load_job(path, overrides=[f"output.work_dir={work}"])
-            plan = make_plan(loaded.spec, None, run_id=self.run_id, env=os.environ, cwd=self.folder)
+            plan = make_plan(loaded.spec, loaded.recipe, run_id=self.run_id, env=os.environ, cwd=self.folder)
             self.plans[node] = plan
             plan.run_dir.root.mkdir(parents=True)
             plan.run_dir.plan.write_text(plan.model_dump_json())
@@ -140,6 +141,62 @@ def test_two_machines_meet_in_a_bucket(
         everything_ended_well(machines)
     finally:
         machines.end()
+
+
+def test_two_machines_train_the_digits_with_mindspore_and_survive_a_lost_rank(
+    machines: Machines, tmp_path: Path
+) -> None:
+    """Data parallel over two machines; rank 1, which writes nothing itself, is killed, and both go on from rank 0's checkpoint."""
+    recipe = Path(__file__).parents[2] / "vitmodels" / "configs" / "vit_digits.yaml"
+    changes = {"epochs": 150, "batch_size": 16, "eval_batch_size": 40, "eval_every": 150, "save_every": 10}
+    machines.plan(
+        model={"config": str(recipe), "set": changes},
+        data={"url": str(few_digits(tmp_path)), "cache_dir": str(tmp_path / "cache")},
+        after={"eval": False, "export": []},
+        retry={"max_restarts": 1, "backoff": "0s"},
+        watch={"nodes_timeout": "60s"},
+    )
+    machines.start(0, 1)
+    machines.until(1, 25, timeout_s=120)  # two steps an epoch
+    pid = next(
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/environ")
+        if {b"RANK_ID=1", f"LAUNCHER_RUN_ID={machines.run_id}".encode()} <= set(read(path).split(b"\0"))
+    )
+    os.kill(pid, signal.SIGKILL)
+    assert machines.codes(180) == [0, 0], machines.log(0) + machines.log(1)
+    first, second = machines.state.attempts
+    assert "rank 1" in first.outcome
+    assert "killed by SIGKILL" in first.outcome
+    assert second.resumed_step in range(20, 300, 20)
+    log = machines.plans[1].run_dir.rank_log(2, 1, 1).read_text()
+    assert (
+        f"resumed from step {second.resumed_step}"
+        in machines.plans[0].run_dir.rank_log(2, 0, 0).read_text() + log
+    )
+    rows = [json.loads(line) for line in machines.store.read("metrics.jsonl").splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, 151))
+    assert json.loads(machines.store.read("checkpoints/LATEST"))["step"] == 300
+
+
+def few_digits(folder: Path) -> Path:
+    """70 images to train on and 40 to evaluate."""
+    whole = folder / "digits"
+    write_digits(whole)
+    for part, count in (("train", 7), ("val", 4)):
+        for label in sorted((whole / part).iterdir()):
+            for path in sorted(label.iterdir())[:count]:
+                target = folder / "few" / part / label.name / path.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(target)
+    return folder / "few"
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def test_a_failure_on_one_machine_restarts_all_from_the_same_checkpoint(machines: Machines) -> None:
