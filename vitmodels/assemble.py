@@ -42,7 +42,7 @@ def open_images(
 ) -> Images:
     """Pixels from memory when the split is small and needs no more than shifts and flips, else from files."""
     if fits_memory(len(folder), recipe.side) and (is_simple(recipe) or not train):
-        return MemoryImages(folder, recipe, recipe.side, train=train)
+        return MemoryImages(folder, recipe, recipe.side, train=train, note=note)
     from vitmodels.workers import FileImages
 
     return FileImages(folder, recipe, recipe.side, batch, note)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,19 +132,44 @@ class Request:
 
 
 class MemoryImages:
-    """A split decoded once; shifts and flips are made on whole batches."""
+    """A split decoded once; shifts and flips are made on whole batches.
 
-    def __init__(self, folder: ImageFolder, recipe: Recipe, side: int, *, train: bool) -> None:
+    An unreadable training image gives way to the next readable one, an unreadable evaluation image is a miss.
+    """
+
+    def __init__(
+        self,
+        folder: ImageFolder,
+        recipe: Recipe,
+        side: int,
+        *,
+        train: bool,
+        note: Callable[[str], None] = lambda _text: None,
+    ) -> None:
         crop = 1.0 if train else recipe.crop_pct
         self.labels = folder.labels
         self._recipe = recipe
-        self.pixels = np.empty((len(folder), side, side, 3), np.uint8)
+        self.pixels = np.zeros((len(folder), side, side, 3), np.uint8)
+        bad = []
         for index in range(len(folder)):
             try:
                 image = decode(folder.path(index))
             except (OSError, ValueError, SyntaxError) as error:
-                raise DataError(f"can't read {folder.path(index)}: {error}") from error
+                bad.append(index)
+                note(f"unreadable image {len(bad)}: {folder.path(index)}: {error}")
+                continue
             self.pixels[index] = eval_transform(image, side, crop, recipe.interpolation)
+        if len(bad) > recipe.max_corrupt or len(bad) == len(folder):
+            raise DataError(
+                f"{len(bad)} unreadable images in {folder.root}, the recipe allows {recipe.max_corrupt}",
+                hint="repair the data set, or raise max_corrupt",
+            )
+        self._used = np.arange(len(folder))
+        for index in reversed(bad):
+            self._used[index] = self._used[(index + 1) % len(folder)] if train else -1
+        if train and bad and bad[-1] == len(folder) - 1:  # the first image was not settled yet
+            for index in reversed(bad):
+                self._used[index] = self._used[(index + 1) % len(folder)]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -152,10 +177,11 @@ class MemoryImages:
     def stream(self, requests: Iterable[Request]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(uint8 images (B, H, W, 3), their indices) of every request, in order."""
         for request in requests:
-            images = self.pixels[request.indices]
+            used = self._used[request.indices]
+            images = self.pixels[used]
             if request.epoch is not None:
                 images = self._augment(images, request.epoch, request.positions)
-            yield images, request.indices
+            yield images, used
 
     def _augment(self, images: np.ndarray, epoch: int, positions: np.ndarray) -> np.ndarray:
         """Images shifted and flipped by the draws of (seed, epoch, position)."""

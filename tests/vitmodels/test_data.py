@@ -247,6 +247,23 @@ def test_unreadable_images_are_replaced_counted_and_named(broken: Path, notes: l
         images.close()
 
 
+def test_memory_treats_unreadable_images_alike(broken: Path, notes: list[str]) -> None:
+    recipe = recipe_of(max_corrupt=3, train_crop="resize", hflip=0.0)
+    images = MemoryImages(scan_folder(broken), recipe, SIDE, train=True, note=notes.append)
+    _, used = read(images, [Request(np.arange(8), np.arange(8), 0)])
+    np.testing.assert_array_equal(used, [0, 3, 3, 3, 4, 5, 6, 0])
+    assert len(notes) == 3
+    images = MemoryImages(scan_folder(broken), recipe, SIDE, train=False)
+    _, used = read(images, [Request(np.arange(8), np.arange(8), None)])
+    np.testing.assert_array_equal(used, [0, -1, -1, 3, 4, 5, 6, -1])
+    with pytest.raises(DataError, match="3 unreadable images"):
+        MemoryImages(scan_folder(broken), recipe_of(max_corrupt=2), SIDE, train=True)
+    (broken / "only" / "0.jpg").write_bytes(b"")  # first and last: the replacement goes round
+    wrapped = MemoryImages(scan_folder(broken), recipe_of(max_corrupt=4), SIDE, train=True)
+    _, used = read(wrapped, [Request(np.arange(8), np.arange(8), 0)])
+    np.testing.assert_array_equal(used, [3, 3, 3, 3, 4, 5, 6, 3])
+
+
 def test_too_many_unreadable_images_end_training(broken: Path, notes: list[str]) -> None:
     images = FileImages(scan_folder(broken), recipe_of(max_corrupt=2), SIDE, 8, notes.append)
     try:
