@@ -6,6 +6,7 @@ between fork and exec in a process that has threads. CORES is a comma list, or `
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -17,6 +18,8 @@ def main() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # the parent died before the line above: nobody would end us
         os._exit(1)
+    # The stacks of a hang are taken with SIGABRT; a core dump of every rank would fill the disk. Programs may raise it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if cores != "-":
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     try:

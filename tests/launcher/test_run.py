@@ -153,3 +153,25 @@ def test_ranks_are_pinned_to_their_cores(tmp_path: Path) -> None:
     )
     assert watch(Gang([pinned])).ok
     assert (tmp_path / "log").read_text() == f"[{core}]\n"
+
+
+def test_ranks_leave_no_core_dumps(tmp_path: Path) -> None:
+    code = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+    assert watch(Gang([process(tmp_path, 0, code)])).ok
+    assert (tmp_path / "rank-0.log").read_text() == "0\n"
+
+
+def test_a_keeper_that_was_killed_is_replaced_while_the_gang_runs(tmp_path: Path) -> None:
+    gang = Gang([process(tmp_path, 0, "import time; time.sleep(2.5)")])
+    pids: set[int] = set()
+
+    def check() -> None:
+        assert gang.keeper.pid is not None
+        pids.add(gang.keeper.pid)
+        if len(pids) == 1:
+            os.kill(gang.keeper.pid, signal.SIGKILL)
+
+    gang.start()
+    assert supervise(gang, grace_s=GRACE_S, stop_requested=lambda: "", check=check).ok
+    assert len(pids) == 2
+    assert not any(alive(pid) for pid in pids)
