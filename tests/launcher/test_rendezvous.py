@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from launcher.plan import Plan, make_plan
+from launcher.plan import Plan, Step, make_plan
 from launcher.runs import new_run_id
 from launcher.specfile import load_job
 from launcher.states import RunState
@@ -127,6 +127,19 @@ def test_two_machines_meet_in_a_folder_and_finish_together(machines: Machines) -
     time.sleep(1.0)
     machines.start(1)
     everything_ended_well(machines)
+
+
+def test_a_program_for_rank_0_alone_runs_on_node_0_while_the_others_wait(machines: Machines) -> None:
+    machines.plan()
+    code = "import os; print(os.environ['RANK_SIZE'], os.environ.get('MS_ROLE'), flush=True)"
+    export = Step(name="export", argv=(sys.executable, "-c", code), ranks="first")
+    for node, plan in machines.plans.items():
+        machines.plans[node] = plan.model_copy(update={"steps": (*plan.steps, export)})
+        plan.run_dir.plan.write_text(machines.plans[node].model_dump_json())
+    machines.start(0, 1)
+    everything_ended_well(machines)
+    assert machines.plans[0].run_dir.rank_log(1, 0, 0).read_text().endswith("1 None\n")
+    assert "export" not in machines.log(1)
 
 
 def test_two_machines_meet_in_a_bucket(
