@@ -78,7 +78,7 @@ def _fresh(index: Index, ids: list[str]) -> Iterator[RunView]:
 
 def _cached(index: Index, ids: list[str]) -> list[RunView]:
     mtimes = _mtimes(index)
-    with _no_gc():
+    with no_gc():
         old = _read(index)
     known = {
         view.run_id: view
@@ -93,7 +93,7 @@ def _cached(index: Index, ids: list[str]) -> list[RunView]:
 
 
 @contextlib.contextmanager
-def _no_gc() -> Iterator[None]:
+def no_gc() -> Iterator[None]:
     """Thousands of values that all stay: looking for garbage among them doubles the time."""
     on = gc.isenabled()
     gc.disable()
@@ -132,7 +132,7 @@ def _write(index: Index, views_by_id: dict[str, RunView]) -> None:
         views=tuple(ended),
     )
     with contextlib.suppress(StoreError, OSError):
-        write_text(index.root / CACHE, cache.model_dump_json())
+        write_text(index.root / CACHE, cache.model_dump_json(exclude_defaults=True))
 
 
 def parse_states(words: Collection[str]) -> frozenset[State]:

@@ -20,7 +20,6 @@ from launcher.address import StoreAddress, absolute_url
 from launcher.backends.base import Handle
 from launcher.errors import NoSuchRun, NotFound
 from launcher.files import write_text
-from launcher.plan import Plan
 from launcher.states import NodeStatus, RunState
 
 _RUN_ID = re.compile(r"^(?P<name>[A-Za-z0-9_-]{1,64})-(?P<day>\d{8})-(?P<time>\d{6})-(?P<tail>[0-9a-f]{4})$")
@@ -119,6 +118,8 @@ class Index:
 def entry_of_url(url: str) -> Entry:
     """The entry of a run submitted elsewhere, from its folder in the store. Raises NoSuchRun, StoreError."""
     url = absolute_url(url, Path.cwd()).rstrip("/")
+    from launcher.plan import Plan  # the only one here that needs it, and the slowest import of a status
+
     address = StoreAddress(url=url)
     try:
         plan = Plan.model_validate_json(address.open().read(paths.PLAN))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from launcher.findings import Finding
-from launcher.plan import Plan
+if TYPE_CHECKING:
+    from launcher.findings import Finding
+    from launcher.plan import Plan
 
 
 class Frozen(BaseModel):

@@ -57,15 +57,15 @@ def _file(path: str, overrides: list[str], as_json: bool) -> int:
 
 def explanation_text(found: Explanation) -> str:
     """A paragraph for each part that is known."""
-    from launcher.cli.style import STATE_STYLES, coloured, paint
+    from launcher.cli.style import STATE_STYLES, coloured, cut, paint, width_of, wrap
 
-    colour = coloured()
+    colour, width = coloured(), width_of()
     head = f"{paint(found.run_id, 'bold', colour)}  {paint(found.state, STATE_STYLES.get(found.state, ''), colour)}"
     lines = [head]
 
-    def add(label: str, text: str) -> None:
+    def add(label: str, text: str, style: str = "") -> None:
         if text:
-            lines.append(f"  {label:<8} {text}")
+            lines.append(f"  {label:<8} {paint(wrap(text, 11, width), style, colour)}")
 
     if found.process:
         place = f"{found.process} on {found.host}"
@@ -73,11 +73,12 @@ def explanation_text(found: Explanation) -> str:
         place += f", device {found.device}" if found.device else ""
         add("who", f"{place}, in attempt {found.attempt}" if found.attempts[1:] else place)
         add("how", found.how)
-        add("error", paint(found.error_line, "red", colour))
+        add("error", found.error_line, "red")
     else:
-        add("what", found.summary.replace("\n", "\n           "))
+        add("what", found.summary)
     if len(found.excerpt) > 1:
-        lines += [f"           │ {paint(text, 'dim', colour)}" for text in found.excerpt]
+        room = 10_000 if width is None else width - 13
+        lines += [f"           │ {paint(cut(text, room), 'dim', colour)}" for text in found.excerpt]
     if found.later:
         more = f" (and {len(found.later) - 1} more)" if len(found.later) > 1 else ""
         add("then", f"{found.later[0]}{more}; this followed from it")
@@ -89,5 +90,5 @@ def explanation_text(found: Explanation) -> str:
             add("tried" if text is found.attempts[0] else "", text.splitlines()[0])
     add("safe", found.safe)
     for number, command in enumerate(found.next):
-        add("next" if number == 0 else "", paint(command, "cyan", colour))
+        add("next" if number == 0 else "", command, "cyan")
     return "\n".join(lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import textwrap
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launcher.cli.follow import clock
-from launcher.cli.style import STATE_STYLES
+from launcher.cli.style import STATE_STYLES, wrap
 from launcher.cli.words import best_top1, laggards, now_words, trouble_words
 from launcher.units import show_duration
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 REFRESH_PER_S = 4
 MAX_BAR = 40
-INDENT = " " * 9
+INDENT = 9
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?) %")
 
 
@@ -55,7 +54,8 @@ class LiveScreen:
 
     def line(self, text: str, style: str = "") -> None:
         stamp = clock(time.time() - self._start)
-        words = wrapped(text, self._console.width)
+        told = "\n".join(line.removeprefix(" " * INDENT) for line in text.splitlines())
+        words = wrap(told, INDENT, self._console.width)
         self._console.print(Text.assemble((stamp, "dim"), "   ", (words, style or "none")), soft_wrap=True)
 
     def now(self, view: RunView) -> None:
@@ -63,20 +63,6 @@ class LiveScreen:
 
     def trouble(self, text: str) -> None:
         self._live.update(Text(f"  {text}; asking again", style="yellow", no_wrap=True, overflow="ellipsis"))
-
-
-def wrapped(text: str, width: int) -> str:
-    """Long lines broken between words, below the time that stands before the first; a path or URL stays whole."""
-    room = max(20, width - len(INDENT))
-    lines = [
-        part
-        for line in text.splitlines()
-        for part in textwrap.wrap(
-            line.removeprefix(INDENT), room, break_long_words=False, break_on_hyphens=False
-        )
-        or [""]
-    ]
-    return f"\n{INDENT}".join(lines)
 
 
 def frame(view: RunView, now: float, width: int) -> RenderableType:

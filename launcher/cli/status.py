@@ -58,14 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from launcher.runlist import no_gc
     from launcher.runs import Index
 
     index = Index()
     look = _one(args, index) if args.run else _many(args, index)
     if args.watch is None:
-        text, code, _, _ = look()
-        if text:
-            out(text)
+        with no_gc():
+            text, code, _, _ = look()
+            if text:
+                out(text)
         return code if args.exit_code else 0
     code = _watch(look, max(0.2, args.watch))
     return code if args.exit_code else 0

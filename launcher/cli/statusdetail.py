@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from launcher.cli.common import progress_words, results_words
-from launcher.cli.style import STATE_STYLES, coloured, paint
-from launcher.cli.words import laggards, now_words
+from launcher.cli.style import STATE_STYLES, coloured, paint, width_of, wrap
+from launcher.cli.words import first_line, laggards, now_words
 from launcher.states import Attempt, State
 from launcher.units import show_duration
 
@@ -21,14 +21,13 @@ MANY_RANKS = 8
 def detail(view: RunView, now: float | None = None) -> str:
     """Lines with a label each; what is not known has no line."""
     now = time.time() if now is None else now
-    colour = coloured()
+    colour, width = coloured(), width_of()
     state = paint(str(view.state), STATE_STYLES.get(view.state.value, ""), colour)
     lines = [f"{paint(view.run_id, 'bold', colour)}  {state}"]
 
     def add(label: str, text: str, style: str = "") -> None:
         if text:
-            shown = paint(text, style, colour).replace("\n", "\n            ")
-            lines.append(f"  {label:<9} {shown}")
+            lines.append(f"  {label:<9} {paint(wrap(text, 12, width), style, colour)}")
 
     if not view.state.terminal:
         add("now", now_words(view, now))
@@ -50,7 +49,9 @@ def detail(view: RunView, now: float | None = None) -> str:
                 f"{node.upload_error}; {node.pending_uploads} files are not in the store yet",
                 "yellow",
             )
-        add("warning", str(getattr(node, "warning", "")), "yellow")
+        if node.last_error and not view.state.terminal:
+            add("error", first_line(node.last_error), "yellow")
+        add("warning", node.warning, "yellow")
     for number, command in enumerate(_next(view)):
         add("next" if number == 0 else "", command, "cyan")
     return "\n".join(lines)

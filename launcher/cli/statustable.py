@@ -24,7 +24,7 @@ COLUMNS = (
     Column("IMG/S", rank=6, right=True),
     Column("LEFT", rank=3, right=True),
     Column("AGE", rank=5, right=True),
-    Column("NOW", rank=2, flexible=True, least=14),
+    Column("NOW", rank=2, flexible=True, least=26),
 )
 
 

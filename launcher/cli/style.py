@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
@@ -55,6 +56,18 @@ def width_of(stream: TextIO | None = None, default: int | None = None) -> int | 
 def cut(text: str, width: int) -> str:
     """At most `width` characters, with … for what was left out."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def wrap(text: str, indent: int, width: int | None) -> str:
+    """Long lines broken between words for a text that begins at column `indent`; a path or URL stays whole."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if width is None or len(line) + indent <= width:
+            lines.append(line)
+        else:
+            room = max(20, width - indent)
+            lines += textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False)
+    return f"\n{' ' * indent}".join(lines)
 
 
 @dataclass(frozen=True)

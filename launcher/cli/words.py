@@ -40,8 +40,8 @@ def trouble_words(view: RunView) -> str:
     for node in view.nodes:
         if node.upload_error:
             return f"{node.pending_uploads} files not uploaded yet: {first_line(node.upload_error)}"
-        if warning := getattr(node, "warning", ""):
-            return first_line(str(warning))
+        if node.warning:
+            return first_line(node.warning)
     return ""
 
 

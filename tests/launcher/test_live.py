@@ -15,7 +15,8 @@ import pytest
 from rich.console import Console
 
 from launcher.cli.follow import Plain, _Story
-from launcher.cli.live import frame, wrapped
+from launcher.cli.live import frame
+from launcher.cli.style import wrap
 from launcher.states import Attempt, State
 from tests.launcher.samples import NOW, Sample, make_view
 
@@ -65,7 +66,7 @@ def test_compiling_tells_how_long() -> None:
 
 
 def test_long_lines_break_between_words() -> None:
-    text = wrapped("FAILED: " + "word " * 20 + "file:///a/very/long/path/that/stays/whole/for/copying", 50)
+    text = wrap("FAILED: " + "word " * 20 + "file:///a/very/long/path/that/stays/whole/for/copying", 9, 50)
     assert "file:///a/very/long/path/that/stays/whole/for/copying" in text
     assert all(line.startswith("         ") for line in text.splitlines()[1:])
 
