@@ -5,19 +5,22 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from launcher import paths
 from launcher.backends import get_backend
 from launcher.backends.base import Life
-from launcher.errors import NotFound, StoreError
+from launcher.errors import BackendError, NotFound, StoreError
 from launcher.progress import Progress
 from launcher.runs import Entry, Index
 from launcher.states import Attempt, NodeStatus, RunState, State
 from launcher.units import show_duration
 
 PATIENCE_S = 6.0
+READERS = 8
 SILENCE_S = 90.0
 """A node program writes at least every 10 s; one that was not heard of for longer than this may be gone."""
 
@@ -55,30 +58,80 @@ def view_of(entry: Entry, index: Index | None = None) -> RunView:
     A final state is written into `index`, so that the next call needs no store.
     """
     if entry.final is not None:
-        return _view(entry, entry.final, entry.final_nodes or _local_nodes(entry))
-    state, nodes = _read(entry)
-    if state is None:
-        state = _unheard(entry)
-    if not state.state.terminal:
-        life = get_backend(entry.backend).poll([entry.handle])[0] if entry.handle else Life(alive=None)
-        if life.alive is False:
-            state = _read(entry)[0] or state  # it may have ended between the two looks
-        if not state.state.terminal:
-            state = _judge(entry, state, nodes, life)
-    elif index is not None and entry.handle is not None:
-        index.put(entry.model_copy(update={"final": state, "final_nodes": nodes}))
-    return _view(entry, state, nodes)
+        return _known(entry, entry.final)
+    state, nodes = _look(entry)
+    life = Life(alive=None)
+    if entry.handle and not state.state.terminal:
+        life = get_backend(entry.backend).poll([entry.handle])[0]
+    return _settle(entry, state, nodes, life, index)
 
 
 def views(entries: Sequence[Entry], index: Index) -> list[RunView]:
-    """One view per entry; a store that does not answer makes that run UNKNOWN instead of failing the list."""
-    found = []
-    for entry in entries:
+    """One view per entry, with one call to each platform for all its runs, and several stores asked at once.
+
+    A store or a platform that does not answer makes its runs UNKNOWN instead of failing the list.
+    """
+    asked = [entry for entry in entries if entry.final is None]
+    with ThreadPoolExecutor(max(1, min(READERS, len(asked)))) as pool:
+        looks = dict(zip((entry.run_id for entry in asked), pool.map(_try_look, asked), strict=True))
+    lives = _poll([entry for entry in asked if not looks[entry.run_id][0].state.terminal])
+    return [
+        _known(entry, entry.final)
+        if entry.final is not None
+        else _settle(entry, *looks[entry.run_id], lives.get(entry.run_id, Life(alive=None)), index)
+        for entry in entries
+    ]
+
+
+def _poll(entries: Sequence[Entry]) -> dict[str, Life]:
+    """What the platforms say of runs that have not ended, by run id."""
+    lives: dict[str, Life] = {}
+    for backend in dict.fromkeys(entry.backend for entry in entries):
+        asked = [
+            (entry.run_id, entry.handle) for entry in entries if entry.backend == backend and entry.handle
+        ]
+        if not asked:
+            continue
         try:
-            found.append(view_of(entry, index))
-        except StoreError as error:
-            found.append(_view(entry, _unheard(entry).model_copy(update={"reason": str(error)}), ()))
-    return found
+            answers = get_backend(backend).poll([handle for _, handle in asked])
+        except BackendError as error:
+            answers = [Life(alive=None, detail=error.what)] * len(asked)
+        lives |= {run_id: life for (run_id, _), life in zip(asked, answers, strict=True)}
+    return lives
+
+
+def _look(entry: Entry) -> tuple[RunState, tuple[NodeStatus, ...]]:
+    state, nodes = _read(entry)
+    return state or _unheard(entry), nodes
+
+
+def _try_look(entry: Entry) -> tuple[RunState, tuple[NodeStatus, ...]]:
+    try:
+        return _look(entry)
+    except StoreError as error:
+        return _unheard(entry).model_copy(update={"reason": str(error)}), ()
+
+
+def _known(entry: Entry, final: RunState) -> RunView:
+    return _view(entry, final, entry.final_nodes or _local_nodes(entry))
+
+
+def _settle(
+    entry: Entry, state: RunState, nodes: tuple[NodeStatus, ...], life: Life, index: Index | None
+) -> RunView:
+    """Put the run's own word and the platform's together."""
+    if not state.state.terminal and life.alive is False:
+        with suppress(StoreError):  # it may have ended between the two looks
+            state = _read(entry)[0] or state
+    if not state.state.terminal:
+        state = (
+            state
+            if state.state is State.UNKNOWN and life.alive is None
+            else _judge(entry, state, nodes, life)
+        )
+    elif index is not None and entry.handle is not None:
+        index.put(entry.model_copy(update={"final": state, "final_nodes": nodes}))
+    return _view(entry, state, nodes)
 
 
 def _judge(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Life) -> RunState:
