@@ -258,7 +258,7 @@ def test_logs_are_chosen_by_rank_text_and_error(shell: Shell) -> None:
     assert shell("submit", job, "--follow").returncode == 100
     assert "rank 1 of 2" not in shell("logs", "last", "--rank", "0").stdout
     errors = shell("logs", "last", "--errors").stdout
-    assert "node-0/rank-1 | ValueError: no good at step 1" in errors
+    assert "node-0/rank-1 | ValueError: no good at step 2" in errors
     assert "starts after step" not in errors
     assert len(shell("logs", "last", "--tail", "2").stdout.splitlines()) == 2
     grep = shell("logs", "last", "--grep", "starts after", "-f")
