@@ -88,6 +88,10 @@ class NodeProgram:
             reason = "cancelled on request" if final is State.CANCELLED else stop.what
         except LauncherError as error:
             final, reason = State.FAILED, str(error)
+        except OSError as error:  # a full or broken disk, a limit of this machine
+            log.error("%s", traceback.format_exc())
+            where = f" ({error.filename})" if error.filename else ""
+            final, reason = State.FAILED, f"{socket.gethostname()}: {error.strerror or error}{where}"
         except Exception as error:  # a defect of ours must not leave a run without an end
             log.error("%s", traceback.format_exc())
             final, reason = State.FAILED, f"defect in launcher: {type(error).__name__}: {error}"

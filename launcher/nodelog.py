@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+class _Patient(logging.FileHandler):
+    """Opens its file with the first line, and loses lines that the disk does not take."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - a method of logging
+        """Nothing: the default prints a traceback, to a file on the same disk."""
 
 
 def log_into(path: Path) -> None:
@@ -14,11 +26,9 @@ def log_into(path: Path) -> None:
     for old in [each for each in root.handlers if isinstance(each, logging.FileHandler)]:
         root.removeHandler(old)
         old.close()
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8", delay=True)
-    except OSError:
-        return
+    handler = _Patient(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter(_FORMAT))
     root.addHandler(handler)
     root.setLevel(logging.INFO)

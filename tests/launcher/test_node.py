@@ -273,14 +273,16 @@ def test_a_zombie_program_changes_nothing_once_a_later_attempt_has_begun(jobs, t
     assert not [pid for pid in view.nodes[0].ranks if lives(str(pid.pid))]
 
 
-def test_a_run_that_filled_its_disk_says_so(jobs, small_disk: Path) -> None:
+@pytest.mark.parametrize("restarts", [0, 3])
+def test_a_run_that_filled_its_disk_says_so(jobs, small_disk: Path, restarts: int) -> None:
     output = {
         "url": str(jobs.folder / "runs"),
         "work_dir": str(small_disk),
         "upload_every": "1s",
         "upload_patience": "2s",
     }
-    entry = jobs.submit(env={"STEPS": "400", "STEP_S": "0.05"}, output=output)
+    retry = {"max_restarts": restarts, "backoff": "0s"}
+    entry = jobs.submit(env={"STEPS": "400", "STEP_S": "0.05"}, output=output, retry=retry)
     jobs.until(entry, lambda view: (view.progress.step or 0) >= 3)
     with (small_disk / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(b"\0" * 4096):
