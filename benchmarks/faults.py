@@ -497,6 +497,8 @@ def one(
             wrong.append("the command line did not end")
             run.cli.wait()
         attempts = [attempt.outcome for attempt in view.attempts[:-1]]
+        if any("defect" in reason for reason in reasons + attempts):
+            wrong.append("failed for a defect of ours")
         result = {
             "number": number,
             "fault": fault,
@@ -548,7 +550,7 @@ def report(rows: list[dict[str, Any]]) -> str:
         words = [" ".join(row["wrong"]) for row in found]
         counts = [
             sum(key in text for text in words)
-            for key in ("lost:", "torn:", "orphans:", "hung", "different from", "rounding")
+            for key in ("lost:", "torn:", "orphans:", "failed", "different from", "rounding")
         ]
         restarts = sum(row["attempts"] - 1 - row["resumes"] for row in found)
         resumes = sum(row["resumes"] for row in found)
