@@ -120,6 +120,7 @@ class LogPump:
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         self._logs[name] = LimitedLog(path, self._limit_bytes)
+        self._logs[name].write(b"")  # a rank that says nothing has an empty log
         self.excerpts[name] = Excerpt()
         self._selector.register(reading, selectors.EVENT_READ, name)
         if not self._thread.is_alive() and not self._end.is_set():

@@ -161,7 +161,7 @@ def test_two_machines_train_the_digits_with_mindspore_and_survive_a_lost_rank(
 ) -> None:
     """Data parallel over two machines; rank 1, which writes nothing itself, is killed, and both go on from rank 0's checkpoint."""
     recipe = Path(__file__).parents[2] / "vitmodels" / "configs" / "vit_digits.yaml"
-    changes = {"epochs": 150, "batch_size": 16, "eval_batch_size": 40, "eval_every": 150, "save_every": 10}
+    changes = {"epochs": 40, "batch_size": 16, "eval_batch_size": 40, "eval_every": 40, "save_every": 5}
     machines.plan(
         model={"config": str(recipe), "set": changes},
         data={"url": str(few_digits(tmp_path)), "cache_dir": str(tmp_path / "cache")},
@@ -170,7 +170,11 @@ def test_two_machines_train_the_digits_with_mindspore_and_survive_a_lost_rank(
         watch={"nodes_timeout": "60s"},
     )
     machines.start(0, 1)
-    machines.until(1, 25, timeout_s=120)  # two steps an epoch
+    checkpoints = machines.plans[0].run_dir.checkpoints
+    deadline = time.monotonic() + 120
+    while not (checkpoints / "step-10").exists():  # two steps an epoch
+        assert time.monotonic() < deadline, machines.log(0)
+        time.sleep(0.02)
     pid = next(
         int(path.parent.name)
         for path in Path("/proc").glob("[0-9]*/environ")
@@ -181,15 +185,13 @@ def test_two_machines_train_the_digits_with_mindspore_and_survive_a_lost_rank(
     first, second = machines.state.attempts
     assert "rank 1" in first.outcome
     assert "killed by SIGKILL" in first.outcome
-    assert second.resumed_step in range(20, 300, 20)
-    log = machines.plans[1].run_dir.rank_log(2, 1, 1).read_text()
-    assert (
-        f"resumed from step {second.resumed_step}"
-        in machines.plans[0].run_dir.rank_log(2, 0, 0).read_text() + log
-    )
+    assert second.resumed_step in range(10, 80, 10)
+    log = machines.plans[0].run_dir.rank_log(2, 0, 0).read_text()
+    assert f"resumed from step {second.resumed_step}" in log
+    assert (machines.plans[1].run_dir.checkpoints / f"step-{second.resumed_step}").exists()
     rows = [json.loads(line) for line in machines.store.read("metrics.jsonl").splitlines()]
-    assert [row["epoch"] for row in rows] == list(range(1, 151))
-    assert json.loads(machines.store.read("checkpoints/LATEST"))["step"] == 300
+    assert [row["epoch"] for row in rows] == list(range(1, 41))
+    assert json.loads(machines.store.read("checkpoints/LATEST"))["step"] == 80
 
 
 def few_digits(folder: Path) -> Path:
