@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,12 +73,15 @@ def phase_seconds(
 ) -> dict[str, float]:
     """Seconds per phase over all attempts, in the order the phases came.
 
-    The marks between them are in the node program's log and, where it is still at hand, in rank 0's progress file.
+    The marks between them are in the node program's log and, where it is still at hand, in rank 0's progress file;
+    without that, the whole of a program counts as one phase.
     """
     marks: list[tuple[float, str]] = [(view.submitted_at, "queued")] if view.submitted_at else []
     for line in lines:
         if line.process == "node" and line.node == 0 and line.time:
             marks += [(line.time, phase) for words, phase in _NODE_MARKS if words in line.text]
+            if program := _STARTS.search(line.text):
+                marks.append((line.time, "starting" if events else _PROGRAMS.get(program[1], "training")))
     for event in events:
         if event.get("event") == "phase" and isinstance(event.get("t"), int | float):
             phase = str(event.get("phase", ""))
@@ -91,9 +95,10 @@ def phase_seconds(
     return {phase: time for phase, time in seconds.items() if time >= 0.005}
 
 
+_STARTS = re.compile(r" INFO (\S+?)(?:-\w+)?: starting ")
+_PROGRAMS = {"train": "training", "eval": "evaluating", "infer": "evaluating", "export": "exporting"}
 _NODE_MARKS = (
     (": device(s) ", "staging"),
-    (": starting ", "starting"),
     (": not done", "waiting"),
     (" INFO all programs ended well", "uploading"),
     (" INFO ending: ", "uploading"),

@@ -156,7 +156,7 @@ def _curves(reports: Sequence[RunReport]) -> str:
             )
         )
     if not charts:
-        return _card("<span class='soft'>no metrics yet</span>")
+        return _card("<span class='soft'>no curve to draw: fewer than two points</span>")
     names = "".join(f"<span>{_name(reports, index)}</span>" for index in range(len(reports)))
     legend = f"<p class='legend'>{names}</p>" if len(reports) > 1 else ""
     return f"{legend}<div class='grid2'>{''.join(charts)}</div>"

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import main
+from launcher.loglines import LogLine
 from launcher.report import gather, phase_seconds
 from launcher.report_chart import Series, line_chart, number, ticks
 from launcher.report_page import page
@@ -117,7 +118,7 @@ def test_a_run_of_which_hardly_anything_is_left(launcher_home: Path, tmp_path: P
     (sample.root / "record.json").write_text("{")
     report = gather(sample.run)
     assert report.missing == ("record",)
-    assert "no metrics yet" in checked(page([report]))
+    assert "no curve to draw" in checked(page([report]))
 
 
 def test_time_per_phase() -> None:
@@ -127,6 +128,18 @@ def test_time_per_phase() -> None:
     ]
     found = phase_seconds(make_view(submitted_at=NOW, ended_at=NOW + 90, state=State.SUCCEEDED), events, [])
     assert found == {"queued": 20, "compiling": 30, "training": 30, "evaluating": 10}
+
+
+def test_time_per_phase_from_the_node_program_alone() -> None:
+    def line(seconds: int, text: str) -> LogLine:
+        return LogLine(NOW + seconds, 1, 0, "node", f"2026-11-21 10:00:00,000 INFO {text}")
+
+    lines = [line(1, "run: device(s) 0"), line(5, "train: starting 2 process(es)"), line(25, "train: done")]
+    lines += [line(26, "eval-mindir: starting 1 process(es)"), line(30, "all programs ended well")]
+    view = make_view(submitted_at=NOW, ended_at=NOW + 33, state=State.SUCCEEDED)
+    assert phase_seconds(view, [], lines) == {
+        "queued": 1, "staging": 4, "training": 21, "evaluating": 4, "uploading": 3
+    }  # fmt: skip
 
 
 def test_ticks_are_round_and_inside() -> None:
