@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from launcher.cli import main
 from launcher.doctor import Check, device_checks, machine_checks, worst
 from launcher.doctor_store import _clock, store_checks
 from tests.launcher.samples import write_job
+
+FAKES = Path(__file__).parents[1] / "fakes"
 
 
 def test_this_machine(launcher_home: Path) -> None:
@@ -52,6 +55,16 @@ def test_cann_without_its_environment(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_no_npu_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert [check.status for check in device_checks("ascend910")] == ["none"]
+
+
+def test_the_npus_of_a_machine_with_their_health_and_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_ASCEND", str(FAKES / "machines" / "ascend910"))
+    found = device_checks("ascend910")
+    assert found[0].status == "ok"
+    assert found[0].text.startswith("8 × ")
+    assert found[-1].name == "HCCN"
+    assert all(check.fix for check in found if check.status in ("warn", "fail"))
 
 
 def test_a_store_that_works(tmp_path: Path) -> None:
