@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -117,11 +118,16 @@ def newest_step(checkpoints: Path) -> int | None:
 
 
 def read_results(folder: Path) -> dict[str, float]:
-    """Top-1 per evaluation file, by its name without `.json`."""
+    """Top-1 per evaluation file, by its name without `.json`. What is no finite number is left out: JSON has no NaN."""
     results = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            results[path.stem] = float(json.loads(path.read_text())["top1"])
-        except (OSError, ValueError, KeyError, TypeError):
+            top1 = float(json.loads(path.read_text())["top1"])
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             log.warning("%s holds no top1", path)
+            continue
+        if math.isfinite(top1):
+            results[path.stem] = top1
+        else:
+            log.warning("%s: top1 is %s, which is left out of the results", path, top1)
     return results
