@@ -25,7 +25,8 @@ def log_into(path: Path) -> None:
     root = logging.getLogger()
     for old in [each for each in root.handlers if isinstance(each, logging.FileHandler)]:
         root.removeHandler(old)
-        old.close()
+        with suppress(OSError):  # lines that a full disk has not taken yet
+            old.close()
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
     handler = _Patient(path, encoding="utf-8", delay=True)

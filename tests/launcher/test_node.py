@@ -289,4 +289,5 @@ def test_a_run_that_filled_its_disk_says_so(jobs, small_disk: Path, restarts: in
             pass
     view = jobs.end(entry)
     assert view.state is State.FAILED
+    assert "rank 0" in view.reason
     assert "No space left on device" in view.reason
