@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,7 @@ class Rounds:
         self._devices, self._data_dir, self._logical = devices, data_dir, logical
         self._policy = RestartPolicy(site.plan.retry)
         self._rules = own_rules(site.plan.retry.on)
+        self._finished: Callable[[], bool] = lambda: True
 
     def run(self, index: int, step: Step) -> None:
         """Blocks until the program has ended well on all machines. Raises RunFailed or Stopped."""
@@ -165,6 +166,7 @@ class Rounds:
         files = {p.rank: self._run_dir.progress_of(p.rank) for p in processes if p.rank is not None}
         classes = self._plan.recipe.get("num_classes", 0) if step.name == "train" else 0
         watchdog = Watchdog(gang, files, self._plan.watch, classes)
+        self._finished = watchdog.finished
         gang.start()
         site.heartbeat.set(phase="running")
         site.heartbeat.watch(files, gang)
@@ -173,6 +175,7 @@ class Rounds:
             grace_s=self._plan.watch.grace,
             stop_requested=lambda: site.stopper.reason,
             check=lambda: self._tick(watchdog, gang),
+            finished=watchdog.finished,
         )
         log.info("%s: %s", step.name, "done" if outcome.ok else "not done")
         return outcome
@@ -194,9 +197,10 @@ class Rounds:
     # ---- after the ranks
 
     def _report(self, step: Step, outcome: Outcome) -> Report:
-        if outcome.ok:
+        reason = self._site.stopper.reason
+        if outcome.ok and (not reason or self._finished()):
             return Report(ok=True)
-        if reason := self._site.stopper.reason:
+        if reason:
             return Report(ok=False, stopped=reason, cancelled=reason == CANCELLED)
         if (
             outcome.verdict is not None and outcome.verdict.kind == PEER

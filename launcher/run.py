@@ -191,14 +191,16 @@ def supervise(
     grace_s: float,
     stop_requested: Callable[[], str],
     check: Callable[[], Verdict | None],
+    finished: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Run a started gang to its end.
 
     `stop_requested` returns a reason, or an empty text; `check` is called about once a second and may find against
-    the gang. Returns when no process of the gang is left, nor anything that they started.
+    the gang; `finished` is asked at a request to stop, and tells whether all ranks have already said that they are done.
+    Returns when no process of the gang is left, nor anything that they started.
     """
     try:
-        outcome = _watch(gang, grace_s, stop_requested, check)
+        outcome = _watch(gang, grace_s, stop_requested, check, finished)
     except BaseException:
         gang.kill()
         raise
@@ -220,6 +222,7 @@ def _watch(
     grace_s: float,
     stop_requested: Callable[[], str],
     check: Callable[[], Verdict | None],
+    finished: Callable[[], bool],
 ) -> Outcome:
     next_check = time.monotonic()
     while True:
@@ -232,8 +235,9 @@ def _watch(
                 gang.kill()
             return Outcome(gang.exits)
         if reason := stop_requested():
+            done = finished()  # a program that ends with 0 on SIGTERM has not finished for that
             gang.stop(grace_s)
-            return _stopped(gang, reason)
+            return _stopped(gang, "" if done else reason)
         if time.monotonic() >= next_check:
             next_check = time.monotonic() + 1.0
             gang.keeper.ensure()
@@ -244,10 +248,9 @@ def _watch(
 
 
 def _stopped(gang: Gang, reason: str) -> Outcome:
-    ranks = [e for e in gang.exits if e.process.rank is not None]
-    if all(e.code == 0 for e in ranks):  # they finished at the very moment of the request
-        return Outcome(gang.exits)
-    return Outcome(gang.exits, stopped=reason)
+    """An empty `reason`: the ranks had said that they are done at the moment of the request."""
+    failure = next((e for e in gang.exits if e.process.rank is not None and e.code != 0), None)
+    return Outcome(gang.exits, stopped=reason, failure=None if reason else failure)
 
 
 def _end_by(verdict: Verdict, gang: Gang, grace_s: float) -> None:

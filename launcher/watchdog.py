@@ -60,6 +60,11 @@ class Watchdog:
         self._read(now)
         return self._left_early() or self._not_learning() or self._hang(now)
 
+    def finished(self) -> bool:
+        """Whether every rank has said that it is done."""
+        self._read(time.monotonic())
+        return all(seen.reader.phase == "done" for seen in self._ranks.values())
+
     def _forgive_sleep(self, now: float) -> None:
         gap = now - self._checked
         self._checked = now

@@ -8,6 +8,8 @@ It "trains" a number: step n adds n. What goes wrong, and when, is told by the e
     STEPS, STEP_S           length of the training
     LOSS, LOSS_SCALE        what every step reports, in place of 1/step and nothing
     SCHEDULER=stays         the scheduler process lives until a rank is done
+    ON_TERM=0               SIGTERM ends the program at once, with 0 and nothing saved
+    AT_END                  wait for so long after the phase "done"
     PER_EPOCH               an epoch ends after so many steps
 """
 
@@ -116,6 +118,8 @@ def misbehave(step: int) -> None:
 
 def on_term(number: int, frame: object) -> None:
     global stopping
+    if "ON_TERM" in os.environ:
+        os._exit(int(os.environ["ON_TERM"]))
     stopping = True
 
 
@@ -154,6 +158,7 @@ def main() -> int:
         (RUN_DIR / "eval" / "last.json").write_text(json.dumps({"top1": total / 1000, "images": 1}))
     event(event="phase", phase="done")
     (RUN_DIR / f"done-{os.environ['LAUNCHER_ATTEMPT']}").touch()
+    time.sleep(float(os.environ.get("AT_END", "0")))
     return 0
 
 
