@@ -131,9 +131,10 @@ class Run:
         if not self.state.terminal:
             submission.cancel(self.entry)
 
-    def resume(self) -> Run:
-        """A new attempt from the newest complete checkpoint, under the same run id. Raises PlanError while it lives."""
-        return Run(submission.resume(self.entry, self.index), self.index)
+    def resume(self, *, force: bool = False) -> Run:
+        """A new attempt from the newest complete checkpoint, under the same run id. Raises PlanError while it lives;
+        `force` takes over one that was not heard of for a while."""
+        return Run(submission.resume(self.entry, self.index, force=force), self.index)
 
     def retry(self) -> Run:
         """The same plan once more, from the beginning, as a run of its own."""

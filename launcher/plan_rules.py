@@ -50,6 +50,18 @@ def _one_batch(plan: Plan) -> Iterator[Finding]:
         )
 
 
+def _two_folders(plan: Plan) -> Iterator[Finding]:
+    """The store and the work folder must not be one: there would be no second copy, and `prune` would remove it."""
+    if plan.store.url == plan.run_dir.root.as_uri():
+        yield Finding(
+            "PF013",
+            "error",
+            f"output.url and output.work_dir are the same folder, {plan.work_dir}: there would be no second copy of anything",
+            "output.url",
+            "name two folders",
+        )
+
+
 def _left_out(plan: Plan) -> Iterator[Finding]:
     """Batches are the same on all ranks, so what does not fill the last one is left out."""
     numbers = plan.arithmetic
@@ -170,6 +182,7 @@ def _restarts(plan: Plan) -> Iterator[Finding]:
 
 RULES: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _one_batch,
+    _two_folders,
     _left_out,
     _learning_rate,
     _own_variables,

@@ -71,9 +71,6 @@ def _legal(plan: Plan) -> bool:
 def check_folders(plan: Plan) -> list[Finding]:
     """What the disk of output.work_dir says: can it be written to, and is there room for the checkpoints?"""
     numbers = plan.arithmetic
-    if numbers is None:
-        return []
-    needed = numbers.checkpoint_bytes * (numbers.keep_checkpoints + 2)
     folder = _existing(Path(plan.work_dir))
     if not os.access(folder, os.W_OK):
         return [
@@ -85,6 +82,9 @@ def check_folders(plan: Plan) -> list[Finding]:
                 fix="name another folder",
             )
         ]
+    if numbers is None:
+        return []
+    needed = numbers.checkpoint_bytes * (numbers.keep_checkpoints + 2)
     free = _free(folder)
     if free >= needed:
         return []

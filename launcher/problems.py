@@ -15,11 +15,12 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from launcher import secretnames
 from launcher.errors import UsageError
 
 _USER_INFO = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
 _SECRET_VALUE = re.compile(
-    r"(?:SECRET|PASSWORD|PASSWD|TOKEN|ACCESS_KEY|PRIVATE_KEY|CREDENTIAL)\w*['\"]?\s*[:=]\s*(\"[^\"]*\"?|'[^']*'?|[^\s,}'\"]+)",
+    rf"{secretnames.PATTERN}\w*['\"]?\s*[:=]\s*(\"[^\"]*\"?|'[^']*'?|[^\s,}}'\"]+)",
     re.IGNORECASE,
 )
 _WINDOW = 100  # characters of a source line that are shown

@@ -68,7 +68,7 @@ class Index:
         """Newest first, by the time in the id."""
         try:
             names = [name[:-5] for name in os.listdir(self.root) if name.endswith(".json")]  # noqa: PTH208 - 10,000 of them
-        except FileNotFoundError:
+        except OSError:  # not there yet, or not a folder: `put` says so
             return []
         matches = [match for name in names if (match := _RUN_ID.match(name))]
         return [m[0] for m in sorted(matches, key=lambda m: (m["day"], m["time"], m["tail"]), reverse=True)]

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from launcher.secretnames import looks_secret
 from launcher.units import Duration, Size
 
 Task = Literal["train", "eval", "export", "infer"]
@@ -19,10 +20,7 @@ Device = Literal["cpu", "ascend910", "ascend910b", "atlas-a3"]
 Backend = Literal["local"]
 ExportFormat = Literal["MINDIR", "ONNX", "AIR"]
 
-URL_SCHEMES = ("file", "s3", "obs", "memory")
-_SECRET_WORDS = re.compile(
-    r"SECRET|PASSWORD|PASSWD|TOKEN|ACCESS_KEY|PRIVATE_KEY|CREDENTIAL|(^|_)(AK|SK)$", re.IGNORECASE
-)
+URL_SCHEMES = ("file", "s3", "obs")  # memory:// ends with its process, so no job can use it
 
 
 def _check_url(url: str) -> str:
@@ -33,12 +31,27 @@ def _check_url(url: str) -> str:
         raise ValueError(
             f"expected a path or a URL of one of {', '.join(s + '://' for s in URL_SCHEMES)}, found '{parts.scheme}://'"
         )
-    if parts.username or parts.password:
+    if re.match(r"(s3|obs|file):", url) and "://" not in url:
+        raise ValueError(f"a URL has two slashes after the colon: {parts.scheme}://…")
+    return _no_credentials(url)
+
+
+def _no_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    signed = parts.query and "://" in url
+    if parts.username or parts.password or signed:
         raise ValueError("credentials don't belong into a URL; set them in the environment or in a profile")
     return url
 
 
+def _check_endpoint(url: str) -> str:
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError("expected an address that begins with http:// or https://")
+    return _no_credentials(url)
+
+
 StoreUrl = Annotated[str, AfterValidator(_check_url)]
+Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 
 
 class Section(BaseModel):
@@ -50,7 +63,7 @@ class Section(BaseModel):
 class StoreOptions(Section):
     """How to reach an object store. Credentials come from the environment or from `profile`, never from here."""
 
-    endpoint: str | None = Field(
+    endpoint: Endpoint | None = Field(
         None,
         description="Address of the S3 service; default: AWS_ENDPOINT_URL, else the provider's own.",
         examples=["https://obs.cn-north-4.myhuaweicloud.com"],
@@ -306,7 +319,7 @@ class JobSpec(Section):
         for key in env:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
                 raise ValueError(f"'{key}' is not the name of an environment variable")
-            if _SECRET_WORDS.search(key):
+            if looks_secret(key):
                 raise ValueError(
                     f"'{key}' looks like a secret; export it in the shell or use a profile, it is inherited from there"
                 )

@@ -17,6 +17,7 @@ from launcher.address import StoreAddress
 from launcher.backends import get_backend
 from launcher.backends.base import Handle
 from launcher.errors import BackendError, LauncherError, PlanError, StoreError
+from launcher.filelock import LockTimeout, locked
 from launcher.files import write_text
 from launcher.findings import Finding, errors, worst_first
 from launcher.plan import Plan, make_plan
@@ -144,8 +145,22 @@ def launch(plan: Plan, job_text: str, record: Mapping[str, Any], index: Index) -
     return entry
 
 
-def resume(entry: Entry, index: Index) -> Entry:
-    """A new attempt of a run that has ended, from its newest complete checkpoint. Raises LauncherError when it still lives."""
+def resume(entry: Entry, index: Index, *, force: bool = False) -> Entry:
+    """A new attempt of a run that has ended, from its newest complete checkpoint. Raises LauncherError when it still lives.
+
+    `force` takes over a run that was not heard of for a while (UNKNOWN); should its old node program still live, it is
+    fenced off by the attempt's number.
+    """
+    lock = index.root / f".{entry.run_id}.lock"
+    index.root.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(lock, timeout_s=0):
+            return _resume(index.get(entry.run_id) or entry, index, force=force)
+    except LockTimeout as error:
+        raise PlanError(f"{entry.run_id} is being resumed by another command right now") from error
+
+
+def _resume(entry: Entry, index: Index, *, force: bool) -> Entry:
     from launcher.view import view_of
 
     view = view_of(entry)
@@ -154,22 +169,29 @@ def resume(entry: Entry, index: Index) -> Entry:
             f"{entry.run_id} has SUCCEEDED; there is nothing left to do",
             hint="to train longer, submit the job with more epochs and model.checkpoint set to this run's URL",
         )
-    if not view.state.terminal:
+    if not view.state.terminal and not (force and view.state is State.UNKNOWN):
+        way_out = "resume --force" if view.state is State.UNKNOWN else "cancel"
         raise PlanError(
             f"{entry.run_id} is {view.state}; only a run that has ended can be resumed",
-            hint=f"launcher cancel {entry.run_id}",
+            hint=f"launcher {way_out} {entry.run_id}",
         )
     run_dir = entry.run_dir
     store = entry.store.open()
     plan = Plan.model_validate_json(store.read(paths.PLAN))
     backend = get_backend(plan.backend)
     refuse_errors([*backend.check(plan), *preflight.check_world(plan)])
-    for name in (paths.PLAN, paths.STATE):
-        if not (run_dir.root / name).exists():
-            write_text(run_dir.root / name, store.read(name).decode())
+    text = store.read(paths.STATE).decode()
+    stored = RunState.model_validate_json(text)
+    if not run_dir.plan.exists():
+        write_text(run_dir.plan, store.read(paths.PLAN).decode())
+    if (
+        not run_dir.state.exists()
+        or stored.attempt > RunState.model_validate_json(run_dir.state.read_text()).attempt
+    ):
+        write_text(run_dir.state, text)
     run_dir.cancel.unlink(missing_ok=True)
     store.delete(paths.CANCEL)
-    attempt = max([view.attempt, *(a.attempt for a in view.attempts)]) + 1
+    attempt = max(view.attempt, stored.attempt, *(a.attempt for a in (*view.attempts, *stored.attempts))) + 1
     state = RunState.model_validate_json(run_dir.state.read_text())
     pending = state.model_copy(
         update={
@@ -197,12 +219,16 @@ def cancel(entry: Entry) -> None:
         entry.store.open().put(paths.CANCEL, request.encode())
     except StoreError as error:
         stored = error
+    local: StoreError | None = None
     if entry.run_dir.root.is_dir():
-        write_text(entry.run_dir.cancel, request)
-    elif stored:
-        raise stored
+        try:
+            write_text(entry.run_dir.cancel, request)
+        except StoreError as error:  # a full disk must not keep the signal from being sent
+            local = error
     if entry.handle:
         get_backend(entry.backend).cancel(entry.handle)
+    if stored and (local or not entry.run_dir.root.is_dir()):
+        raise stored
 
 
 def refuse_errors(findings: Sequence[Finding], origins: Mapping[str, Origin] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,8 @@ from launcher.states import Attempt, NodeStatus, RunState, State
 from launcher.units import show_duration
 
 PATIENCE_S = 6.0
+GLANCE_S = 2.0
+"""For a question whose answer is most likely known."""
 READERS = 8
 SILENCE_S = 90.0
 """A node program writes at least every 10 s; one that was not heard of for longer than this may be gone."""
@@ -57,13 +60,24 @@ def view_of(entry: Entry, index: Index | None = None) -> RunView:
 
     A final state is written into `index`, so that the next call needs no store.
     """
+    state, nodes = (entry.final, ()) if entry.final is not None else _look(entry)
+    if state.state.terminal and (entry.handle or entry.final) and _resumed_elsewhere(entry, state):
+        return view_of(entry.model_copy(update={"final": None, "handle": None, "work_dir": os.devnull}))
     if entry.final is not None:
         return _known(entry, entry.final)
-    state, nodes = _look(entry)
     life = Life(alive=None)
     if entry.handle and not state.state.terminal:
         life = get_backend(entry.backend).poll([entry.handle])[0]
     return _settle(entry, state, nodes, life, index)
+
+
+def _resumed_elsewhere(entry: Entry, known: RunState) -> bool:
+    """Whether the store has a later attempt than this machine knows of: somebody resumed the run from another one."""
+    try:
+        state = _parse_state(entry.store.open(GLANCE_S).read(paths.STATE))
+    except StoreError:
+        return False
+    return state is not None and state.attempt > known.attempt
 
 
 def views(entries: Sequence[Entry], index: Index) -> list[RunView]:
@@ -123,6 +137,8 @@ def _settle(
     if not state.state.terminal and life.alive is False:
         with suppress(StoreError):  # it may have ended between the two looks
             state = _read(entry)[0] or state
+    if not state.state.terminal and life.alive is False:
+        state = _stored_end(entry, state)
     if not state.state.terminal:
         state = (
             state
@@ -132,6 +148,25 @@ def _settle(
     elif index is not None and entry.handle is not None:
         index.put(entry.model_copy(update={"final": state, "final_nodes": nodes}))
     return _view(entry, state, nodes)
+
+
+def _stored_end(entry: Entry, state: RunState) -> RunState:
+    """A node program whose disk was full could say how it ended only in the store."""
+    try:
+        stored = _parse_state(entry.store.open(GLANCE_S).read(paths.STATE))
+    except StoreError:
+        return state
+    ended = stored is not None and stored.state.terminal and stored.attempt >= state.attempt
+    return stored if stored is not None and ended else state
+
+
+def _cancel_requested(entry: Entry) -> bool:
+    if entry.run_dir.cancel.exists():
+        return True
+    try:
+        return entry.store.open(GLANCE_S).head(paths.CANCEL) is not None
+    except StoreError:
+        return False
 
 
 def _judge(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Life) -> RunState:
@@ -144,6 +179,9 @@ def _judge(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Lif
             if state.safe_step is not None
             else "no checkpoint was in the store yet"
         )
+        if _cancel_requested(entry):
+            reason = f"cancelled on request; its node program is gone; {safe}"
+            return state.model_copy(update={"state": State.CANCELLED, "reason": reason})
         reason = f"its node program is gone without a word (killed, or the machine was restarted); {safe}; `launcher resume {entry.run_id}` goes on"
         return state.model_copy(update={"state": State.FAILED, "reason": reason})
     heard = max([state.updated_at, *(node.updated_at for node in nodes)])
@@ -152,7 +190,16 @@ def _judge(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Lif
     return state.model_copy(
         update={
             "state": State.UNKNOWN,
-            "reason": f"last heard of {show_duration(age)} ago; {life.detail}".rstrip("; "),
+            "reason": "; ".join(
+                filter(
+                    None,
+                    [
+                        f"last heard of {show_duration(age)} ago",
+                        life.detail,
+                        "if it is gone, `launcher resume --force` takes over",
+                    ],
+                )
+            ),
         }
     )
 

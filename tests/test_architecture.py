@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROWS = [
-    "errors units suggest findings paths filelock _exec orphans ranklogs cores guard nodelog",
+    "errors units suggest secretnames findings paths filelock _exec orphans ranklogs cores guard nodelog",
     "yaml* problems spec jobschema hints origins recipefile overrides complaints specfile jobtemplate",
     "progress states run causes diagnose restarts watchdog peers record files devices* ranktable* storage storage.* address",
     "plan plan_rules preflight",

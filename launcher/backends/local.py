@@ -59,7 +59,14 @@ class LocalBackend:
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]
         try:
-            pid = os.posix_spawn(command[0], command, os.environ, file_actions=files, setsid=True)
+            pid = os.posix_spawn(  # a signal that comes too early waits until the node program can take it
+                command[0],
+                command,
+                os.environ,
+                file_actions=files,
+                setsid=True,
+                setsigmask=(signal.SIGTERM, signal.SIGINT),
+            )
         except OSError as error:
             raise BackendError(f"can't start the node program: {error}", where=str(console)) from error
         return Handle(
@@ -112,8 +119,12 @@ def _alive(handle: Handle) -> bool:
 
 def _check_npus(plan: Plan) -> list[Finding]:
     from launcher.devices import list_devices
+    from launcher.errors import LauncherError
 
-    found = len(list_devices(plan.device))
+    try:
+        found = len(list_devices(plan.device, addresses=False))
+    except LauncherError:  # no npu-smi, or no driver behind it
+        found = 0
     if found >= plan.devices_per_node:
         return []
     return [

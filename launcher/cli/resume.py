@@ -12,13 +12,18 @@ HELP = "Go on with a run that failed or was cancelled, from its newest complete 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("--follow", action="store_true", help="show progress until it ends")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="take over a run that is UNKNOWN: not heard of, on a machine that can't be asked",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from launcher.api import find
     from launcher.cli.follow import follow
 
-    resumed = find(args.run).resume()
+    resumed = find(args.run).resume(force=args.force)
     out(resumed.id)
     if args.follow:
         return follow(resumed)

@@ -273,3 +273,44 @@ def test_explain_of_a_job_file_lists_origins(shell: Shell) -> None:
     assert "recipe.epochs = 3" in done.stdout
     assert "← --set epochs=3" in done.stdout
     assert "← job.yaml:1" in done.stdout
+
+
+def test_an_endpoint_with_credentials(shell: Shell) -> None:
+    job = shell.job(output={"url": "s3://bucket/runs", "endpoint": "https://AK:topsecret@obs.example.com"})
+    message = refused(shell, 2, "submit", job)
+    assert "output.endpoint" in message
+    assert "topsecret" not in message
+
+
+@pytest.mark.parametrize("name", ["WANDB_API_KEY", "MYSQL_PWD", "HF_AUTH", "HUAWEICLOUD_SDK_SK"])
+def test_more_names_of_secrets(shell: Shell, name: str) -> None:
+    message = refused(shell, 2, "submit", shell.job(env={name: "topsecret"}))
+    assert "looks like a secret" in message
+    assert "topsecret" not in message
+
+
+@pytest.mark.parametrize(
+    "url", ["s3:/bucket/x", "obs:bucket/x", "memory://x", "s3://bucket/x?Signature=topsecret"]
+)
+def test_urls_that_no_job_can_use(shell: Shell, url: str) -> None:
+    assert "topsecret" not in refused(shell, 2, "submit", shell.job(output={"url": url}))
+
+
+def test_store_and_work_folder_in_one(shell: Shell) -> None:
+    assert "PF013" in refused(shell, 2, "submit", shell.job(output={"url": "work", "work_dir": "work"}))
+
+
+def test_npus_that_are_not_here(shell: Shell) -> None:
+    message = refused(shell, 2, "submit", shell.job(resources={"device": "ascend910"}))
+    assert "this machine has 0" in message
+    assert "--rehearse" in message
+
+
+def test_a_home_that_is_a_file(shell: Shell) -> None:
+    (shell.cwd / "file").write_text("")
+    done = shell(
+        "submit", shell.job(program=[sys.executable, str(COUNTER)], data={}, model={}), LAUNCHER_HOME="file"
+    )
+    assert done.returncode in (2, 4)
+    assert "defect" not in done.stderr
+    assert shell("status", LAUNCHER_HOME="file").returncode == 0
