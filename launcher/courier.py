@@ -61,15 +61,23 @@ class Courier:
         self._end.set()
         self._thread.join()
 
-    def send_status(self) -> None:
-        """Put the heartbeat and, from node 0, the state, unless a later attempt has taken over. Raises StoreError."""
+    def send_status(self, unwritten_state: str = "") -> None:
+        """Put the heartbeat and, from node 0, the state, unless a later attempt has taken over. Raises StoreError.
+
+        What the local disk did not take goes up from memory: the heartbeat, and `unwritten_state`.
+        """
         self._look_for_a_later_attempt()
         if self.superseded.is_set():
             return
         self._announce()
-        self._send(paths.node_status_key(self._node), self._run_dir.node_status(self._node))
+        self._send(
+            paths.node_status_key(self._node),
+            self._heartbeat.unwritten or _bytes(self._run_dir.node_status(self._node)),
+        )
         if self._node == 0:
-            self._send(paths.STATE, self._run_dir.state)
+            self._send(
+                paths.STATE, (unwritten_state and unwritten_state.encode()) or _bytes(self._run_dir.state)
+            )
 
     def _look_for_a_later_attempt(self) -> None:
         """Node 0 numbers the attempts; the others may hear of a new one a little later than the store does."""
@@ -93,12 +101,8 @@ class Courier:
         if read_json(self._store, paths.STATE).get("attempt") != attempt:
             self._sent.pop(paths.STATE, None)
 
-    def _send(self, key: str, path: Path) -> None:
-        try:
-            data = path.read_bytes()
-        except OSError:
-            return
-        if self._sent.get(key) != data:
+    def _send(self, key: str, data: bytes) -> None:
+        if data and self._sent.get(key) != data:
             self._store.put(key, data)
             self._sent[key] = data
 
@@ -128,3 +132,11 @@ class Courier:
             self._failing = bool(error)
             pending = len(self.last_report.pending) if self.last_report else 0
             self._heartbeat.set(upload_error=error, pending_uploads=pending)
+
+
+def _bytes(path: Path) -> bytes:
+    """What is in a file; nothing when it is not there."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

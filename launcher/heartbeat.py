@@ -40,6 +40,8 @@ class Heartbeat:
         }
         self._written: tuple[str, float] = ("", 0.0)
         self._failing = False
+        self.unwritten = b""
+        """The status as it should be, while the disk does not take it."""
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -106,8 +108,10 @@ class Heartbeat:
             if not self._failing:
                 log.error("the status can't be written: %s", error)
             self._failing = True
+            said = {"upload_error": status.upload_error or f"the local disk takes nothing: {error}"}
+            self.unwritten = status.model_copy(update=said).model_dump_json(indent=1).encode() + b"\n"
             return
-        self._failing = False
+        self._failing, self.unwritten = False, b""
         self._written = (text, time.time())
 
     def _run(self) -> None:

@@ -6,11 +6,15 @@ The ledger only saves work and tells what is safe; losing it costs uploads, neve
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.errors import StoreError
 from launcher.storage.localfs import write_atomic
+
+log = logging.getLogger("launcher.node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Ledger:
         self._path = path
         self._url = url
         self._saved = b""
+        self._failing = False
         self.objects: dict[str, Record] = {}
         self.sets: dict[int, str] = {}
         try:
@@ -41,7 +46,7 @@ class Ledger:
             self.objects, self.sets = {}, {}
 
     def save(self) -> None:
-        """Write it durably when it changed. Raises NoSpace and the like."""
+        """Write it durably when it changed. A disk that does not take it is logged: what is in the store is there."""
         value: dict[str, Any] = {
             "format": 1,
             "store": self._url,
@@ -50,8 +55,14 @@ class Ledger:
         }
         data = (json.dumps(value, indent=1) + "\n").encode()
         if data != self._saved:
-            write_atomic(self._path, data)
-            self._saved = data
+            try:
+                write_atomic(self._path, data)
+            except StoreError as error:
+                if not self._failing:
+                    log.error("the list of uploads can't be written: %s", error)
+                self._failing = True
+                return
+            self._failing, self._saved = False, data
 
     def forget_set(self, step: int) -> None:
         """Drop a set and its objects."""

@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -22,8 +23,9 @@ from pathlib import Path
 from launcher.collect import Collector, restore_latest
 from launcher.courier import Courier
 from launcher.devices import DeviceInfo, DeviceLocks, HeldDevices, check_devices, list_devices
-from launcher.errors import IntegrityError, LauncherError, PlanError, StoreError, UsageError
+from launcher.errors import LauncherError, PlanError, StoreError, UsageError
 from launcher.files import write_text
+from launcher.finalupload import LAST_WORD_S, FinalUpload, send_last_word
 from launcher.findings import errors
 from launcher.gangs import device_choices, visible_devices
 from launcher.heartbeat import Heartbeat
@@ -39,7 +41,7 @@ from launcher.runtable import describe_machine
 from launcher.stage import StageProgress, stage
 from launcher.statefile import StateFile, newest_step
 from launcher.states import EXIT_CODES, State
-from launcher.stopping import CANCELLED, SUPERSEDED, Stopped, Stopper
+from launcher.stopping import CANCELLED, SIGNALS, SUPERSEDED, Stopped, Stopper
 from launcher.storage import ObjectStore
 from launcher.units import show_bytes, show_duration
 
@@ -105,6 +107,8 @@ class NodeProgram:
             log.info("%s: device(s) %s", self.plan.run_id, ", ".join(map(str, devices.ids)))
             data_dir = self._stage()
             self._prepare()
+            self.site.state.note_resumed(newest_step(self.run_dir.checkpoints))
+            self.site.state.save(State.RUNNING)
             self.site.peers.introduce(describe_machine(self.plan, devices.ids))
             rounds = Rounds(self.site, self.first_attempt, devices, data_dir, self._logical)
             for index, step in enumerate(self.plan.steps):
@@ -193,12 +197,22 @@ class NodeProgram:
         if self.node != 0:
             return  # node 0 decides which checkpoint everybody starts from
         with one_at_a_time(self.run_dir.root / ".restore.lock"):
-            if newest_step(self.run_dir.checkpoints) is None:
-                step = restore_latest(self.site.store, self.run_dir.root)
-                if step is None and self.plan.checkpoint is not None:
-                    step = _start_from(self.plan.checkpoint.open(), self.run_dir.root)
-                if step is not None:
-                    log.info("restored checkpoint step %d from the store", step)
+            here = newest_step(self.run_dir.checkpoints)
+            step = self._restore(here)
+            if step is None and self.plan.checkpoint is not None:
+                step = _start_from(self.plan.checkpoint.open(), self.run_dir.root)
+            if step != here:
+                log.info("restored checkpoint step %d from the store", step)
+
+    def _restore(self, here: int | None) -> int | None:
+        """The newest step of disk and store, now on the disk. A store that does not answer stops nobody who has one."""
+        try:
+            return restore_latest(self.site.store, self.run_dir.root)
+        except StoreError as error:
+            if here is None:
+                raise
+            log.warning("starting from checkpoint step %d of this machine: %s", here, error)
+            return newest_step(self.run_dir.checkpoints)
 
     # ---- after the ranks
 
@@ -217,47 +231,33 @@ class NodeProgram:
         site.heartbeat.set(phase="uploading")
         site.courier.stop()
         site.state.end_attempt(reason or "done")
+        site.stopper.settle()
+        upload = FinalUpload(site, final, reason)
         try:
-            self._upload_all(final, reason)
-        except StoreError as error:
-            final = State.FAILED
-            unsafe = f"results are on {socket.gethostname()} in {self.run_dir.root}, but not all in the store: {error}"
-            reason = f"{reason}; {unsafe}" if reason else unsafe
-            log.error("%s", unsafe)
+            asked = upload.wait()
+        except (StoreError, OSError) as error:
+            asked, final = "", State.FAILED
+            reason = self._unsafe(reason, str(error))
+        if asked:
+            if final is not State.FAILED:
+                final = State.CANCELLED if asked == CANCELLED else State.FAILED
+            what = "cancelled on request" if asked == CANCELLED else asked
+            reason = self._unsafe(reason, f"{what} while they were uploaded")
         site.heartbeat.set(phase="done", last_error=reason)
         site.heartbeat.stop()
         site.state.save(final, reason)
-        try:
-            site.courier.send_status()
-        except StoreError as error:
-            log.error("the final state is only on this machine: %s", error)
+        send_last_word(site, LAST_WORD_S if asked else None)
         site.peers.over()
         stopped = final is State.FAILED and site.stopper.reason
         return TEMPORARY_FAILURE if stopped else EXIT_CODES[final]
 
-    def _upload_all(self, final: State, reason: str) -> None:
-        """Everything into the store, verified; MANIFEST.json last. Waits for a store that is down. Raises StoreError."""
-        site = self.site
-        deadline = time.monotonic() + self.plan.upload_patience_s
-        pause = 1.0
-        while True:
-            try:
-                report = site.collector.sync(final=True)
-                site.state.note_safe(report.latest_step)
-                site.peers.leave()
-                if self.node == 0:
-                    facts = {"run_id": self.plan.run_id, "state": final.value, "reason": reason}
-                    site.collector.commit({**facts, "attempt": site.collector.attempt})
-                return
-            except StoreError as error:
-                if time.monotonic() + pause > deadline or isinstance(error, IntegrityError):
-                    raise
-                log.warning(
-                    "upload: %s; trying again for %s", error, show_duration(deadline - time.monotonic())
-                )
-                site.heartbeat.set(upload_error=str(error))
-                time.sleep(pause)
-                pause = min(30.0, pause * 2)
+    def _unsafe(self, reason: str, why: str) -> str:
+        """The reason of the run's end, with the word that its results are on this machine."""
+        unsafe = (
+            f"results are on {socket.gethostname()} in {self.run_dir.root}, but not all in the store: {why}"
+        )
+        log.error("%s", unsafe)
+        return f"{reason}; {unsafe}" if reason else unsafe
 
 
 def make_peers(plan: Plan, node: int) -> Peers:
@@ -293,6 +293,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--node", type=int, default=0)
     parser.add_argument("--attempt", type=int, default=1)
     args = parser.parse_args(argv)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the stopper takes them
     plan, node = Plan.model_validate_json(args.plan.read_text()), args.node
     try:
         rank = preset_rank(plan, os.environ)

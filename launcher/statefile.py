@@ -27,6 +27,8 @@ class StateFile:
     def __init__(self, plan: Plan, run_dir: RunDir, node: int, attempt: int) -> None:
         self._run_dir, self._node = run_dir, node
         self.value = _first(plan, run_dir, attempt)
+        self.unwritten = ""
+        """The state as it should be, when the disk did not take it."""
 
     def save(self, state: State, reason: str = "") -> None:
         """Write it down. A disk that takes nothing is logged: the run is more than this file."""
@@ -42,10 +44,14 @@ class StateFile:
         )
         if self._node != 0 or self._taken_over():
             return
+        text = self.value.model_dump_json(indent=1) + "\n"
         try:
-            write_text(self._run_dir.state, self.value.model_dump_json(indent=1) + "\n")
-        except StoreError as error:
+            write_text(self._run_dir.state, text)
+        except (StoreError, OSError) as error:
             log.error("the state can't be written: %s", error)
+            self.unwritten = text
+            return
+        self.unwritten = ""
 
     def keep_reserve(self) -> None:
         """Put some bytes aside, so that a run that filled its disk can still say how it ended."""
@@ -75,6 +81,12 @@ class StateFile:
         *earlier, last = self.value.attempts
         ended = last.model_copy(update={"ended_at": time.time(), "outcome": outcome})
         self.value = self.value.model_copy(update={"attempts": (*earlier, ended)})
+
+    def note_resumed(self, step: int | None) -> None:
+        """The checkpoint that the attempt under way starts from, once it is known."""
+        *earlier, last = self.value.attempts
+        begun = last.model_copy(update={"resumed_step": step})
+        self.value = self.value.model_copy(update={"attempts": (*earlier, begun)})
 
     def begin_attempt(self, attempt: int, resumed_step: int | None) -> None:
         """A new attempt starts now."""
