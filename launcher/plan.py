@@ -1,6 +1,6 @@
 """From a job and its recipe to the plan: ranks, environment, programs, paths and arithmetic, before anything happens.
 
-Making a plan is pure. The same plan is printed by `--dry-run`, stored with the run, and executed by `launcher.node`.
+Making a plan changes nothing. The same plan is printed by `--dry-run`, stored with the run, and executed by `launcher.node`.
 What only the machine of a run can know stands as a placeholder in braces: `{data}` (staged data set),
 `{sched_port}` (a free port), `{threads}` (cores per rank).
 """
@@ -121,7 +121,7 @@ def make_plan(
     rehearsal: bool = False,
     notes: tuple[str, ...] = (),
 ) -> Plan:
-    """Pure: the same arguments give the same plan. `env` and `cwd` are those of the person who submits.
+    """Pure, but for a look at which words of `program` name files in `cwd`. `env` and `cwd` are those of the person who submits.
 
     `settings` are the merged values of `model.config` and `model.set` for a program of one's own, which has no recipe.
     """
@@ -161,7 +161,7 @@ def make_plan(
             )
             for r in range(spec.resources.nodes * spec.resources.devices_per_node)
         ),
-        steps=program_steps(spec, recipe, python, run_dir),
+        steps=program_steps(spec, recipe, python, run_dir, cwd),
         retry=spec.retry,
         watch=spec.watch,
         rehearsal=rehearsal,
@@ -212,10 +212,12 @@ def rank_env(spec: JobSpec, rank: int, run_dir: RunDir) -> dict[str, str]:
     return env
 
 
-def program_steps(spec: JobSpec, recipe: Recipe | None, python: str, run_dir: RunDir) -> tuple[Step, ...]:
+def program_steps(
+    spec: JobSpec, recipe: Recipe | None, python: str, run_dir: RunDir, cwd: Path
+) -> tuple[Step, ...]:
     """The programs of the task, in order."""
     if spec.program is not None:
-        return (Step(name=spec.task, argv=spec.program),)
+        return (Step(name=spec.task, argv=_from_anywhere(spec.program, cwd)),)
     assert recipe is not None, "specfile gives a recipe to every job without a program"
 
     def program(name: str, *extra: str) -> tuple[str, ...]:
@@ -284,6 +286,26 @@ def arithmetic(spec: JobSpec, recipe: Recipe) -> Arithmetic:
         steps_per_epoch=per_epoch,
         steps=per_epoch * recipe.epochs if per_epoch else None,
     )
+
+
+def _from_anywhere(program: tuple[str, ...], cwd: Path) -> tuple[str, ...]:
+    """Ranks run in a folder of their own: a word that names a file where the job was submitted becomes absolute.
+
+    The first word without a slash is looked for in PATH, as in a shell.
+    """
+    return tuple(
+        str((cwd / word).absolute())
+        if ("/" in word or place > 0) and word and not word.startswith(("-", "/")) and _is_file(cwd / word)
+        else word
+        for place, word in enumerate(program)
+    )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a word too long to be a name, or with a NUL
+        return False
 
 
 def _address(options: StoreOptions, url: str, cwd: Path) -> StoreAddress:

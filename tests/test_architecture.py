@@ -17,7 +17,7 @@ ROWS = [
     "plan plan_rules preflight",
     "stage* ledger manifest collect* restore fetch courier heartbeat gangs preset runtable statefile stopping rendezvous",
     "rounds",
-    "node",
+    "node finalupload",
     "backends backends.*",
     "runs runfolder view loglines logs submission rehearse dryrun",
     "retry explain runlist report* doctor* prune completion api sweeps",
