@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from launcher.problems import mask
+
 _PACKAGES = ("ascend-launcher", "mindspore", "numpy", "pillow", "boto3", "pydantic")
 
 
@@ -27,7 +29,7 @@ def make_record(job_text: str, origins: Mapping[str, str], cwd: Path) -> dict[st
         "git": git_state(cwd),
         "job_sha256": hashlib.sha256(job_text.encode()).hexdigest(),
         "origins": dict(origins),
-        "command": ["launcher", *sys.argv[1:]],
+        "command": ["launcher", *map(mask, sys.argv[1:])],
     }
 
 

@@ -55,6 +55,7 @@ exit codes:
   100  the run FAILED
   101  the run has not ended
   103  the run was CANCELLED
+  130  interrupted with Ctrl-C; runs go on
 
 RUN is a run id, a unique prefix of one, 'last', or the URL of a run's folder.
 $LAUNCHER_HOME holds the index of runs, caches and work folders (default: ascend-launcher in the user's data folder).

@@ -24,6 +24,13 @@ def out_json(value: Any) -> None:
     out(json.dumps(value, indent=2))
 
 
+def count(text: str) -> int:
+    """A whole number from 0 on, for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number ≥ 0, found '{text}'")
+    return int(text)
+
+
 def add_run(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     text = "run id, unique prefix, 'last', or the URL of the run's folder"
     parser.add_argument("run", metavar="RUN", nargs="?" if optional else None, help=text)

@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
         )
         return 0
     new = f", {report.files - report.reused} of them new" if report.reused else ""
-    say(f"{report.files} files{new}, {show_bytes(report.bytes)}, each verified, in {target}")
+    how = "each verified" if report.committed else "checkpoints verified, the rest as it is now"
+    say(f"{report.files} files{new}, {show_bytes(report.bytes)}, {how}, in {target}")
     if not report.committed:
         say("the run has not committed its results yet: these are the complete ones so far")
     return 0

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from launcher.cli.common import add_run, out, say
+from launcher.cli.common import add_run, count, out, say
 
 if TYPE_CHECKING:
     from launcher.runlist import Filter
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--group", default="", help="runs of one sweep, with the values that differ")
     which.add_argument(
         "--limit",
-        type=int,
+        type=count,
         default=None,
         metavar="N",
         help="newest N runs (0: all; default 20, of a group all)",
