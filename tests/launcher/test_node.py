@@ -134,7 +134,7 @@ def test_a_time_limit_ends_a_run_with_a_checkpoint(jobs) -> None:
 
 def test_runs_on_the_same_devices_wait_in_order(jobs) -> None:
     cores = os.cpu_count() or 1
-    first = jobs.submit(devices=cores, env={"STEPS": "20", "STEP_S": "0.1"})
+    first = jobs.submit(devices=cores, env={"STEPS": "50", "STEP_S": "0.1"})
     jobs.until(first, lambda view: view.state is State.RUNNING)
     second = jobs.submit(devices=cores)
     view = jobs.until(second, lambda view: view.phase == "queued" and bool(view.detail))
