@@ -39,7 +39,6 @@ class Linear(nn.Cell):
 
 @pytest.fixture(autouse=True, scope="module")
 def graph_mode() -> Any:
-    ms.set_device("CPU")
     ms.set_context(mode=ms.GRAPH_MODE)
     yield
     ms.set_context(mode=ms.PYNATIVE_MODE)
