@@ -214,14 +214,20 @@ def test_clustered_ranks_are_silent_besides_rank_0(pair: Run) -> None:
     assert (pair.folder / "scheduler.txt").read_text() == ""
 
 
-def same_training(one: CheckpointSet, other: CheckpointSet) -> None:
-    """The same step and the same weights but for rounding: MindSpore's CPU operators time themselves to choose how they
-    split their work, so the last bits differ now and then between any two processes."""
-    assert one.step == other.step
-    weights, expected = one.weights(), other.weights()
+def same_training(one: Run, other: Run) -> None:
+    """The same steps, losses and weights but for rounding: MindSpore's CPU operators time themselves to choose how they
+    split their work, so the last bits differ now and then between any two processes. Adam scales up the rounding of the
+    key biases, whose true gradient is zero; hence the tolerance of the weights."""
+    rows = [
+        [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+        for run in (one, other)
+    ]
+    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
+    np.testing.assert_allclose([row["loss"] for row in rows[0]], [row["loss"] for row in rows[1]], rtol=1e-3)
+    weights, expected = one.newest().weights(), other.newest().weights()
     assert weights.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_allclose(weights[name], value, rtol=0, atol=2e-4, err_msg=name)
+        np.testing.assert_allclose(weights[name], value, rtol=0, atol=1e-2, err_msg=name)
 
 
 def test_a_killed_run_resumes_the_same_training(whole: Run, data: Path, tmp_path: Path) -> None:
@@ -232,7 +238,7 @@ def test_a_killed_run_resumes_the_same_training(whole: Run, data: Path, tmp_path
     run = start(run.folder, data)
     assert run.wait() == [0], run.output(0)
     assert "resumed from step" in run.output(0)
-    same_training(run.newest(), whole.newest())
+    same_training(run, whole)
     steps = [json.loads(line)["step"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == [8, 16, 24, 32]
 
@@ -243,7 +249,7 @@ def test_two_killed_ranks_resume_the_same_training(pair: Run, data: Path, tmp_pa
     run.kill()
     run = start(run.folder, data, ranks=2, batch_size=4)
     assert run.wait() == [0, 0], run.output(0) + run.output(1)
-    same_training(run.newest(), pair.newest())
+    same_training(run, pair)
 
 
 def test_sigterm_saves_and_asks_to_be_resumed(data: Path, tmp_path: Path) -> None:
