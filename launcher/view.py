@@ -73,11 +73,16 @@ def view_of(entry: Entry, index: Index | None = None) -> RunView:
 
 def _resumed_elsewhere(entry: Entry, known: RunState) -> bool:
     """Whether the store has a later attempt than this machine knows of: somebody resumed the run from another one."""
-    try:
-        state = _parse_state(entry.store.open(GLANCE_S).read(paths.STATE))
-    except StoreError:
-        return False
+    state = _stored_state(entry)
     return state is not None and state.attempt > known.attempt
+
+
+def _stored_state(entry: Entry) -> RunState | None:
+    """The state in the store; None when there is none, or no quick answer."""
+    try:
+        return _parse_state(entry.store.open(GLANCE_S).read(paths.STATE))
+    except StoreError:
+        return None
 
 
 def views(entries: Sequence[Entry], index: Index) -> list[RunView]:
@@ -152,12 +157,10 @@ def _settle(
 
 def _stored_end(entry: Entry, state: RunState) -> RunState:
     """A node program whose disk was full could say how it ended only in the store."""
-    try:
-        stored = _parse_state(entry.store.open(GLANCE_S).read(paths.STATE))
-    except StoreError:
+    stored = _stored_state(entry)
+    if stored is None or not stored.state.terminal or stored.attempt < state.attempt:
         return state
-    ended = stored is not None and stored.state.terminal and stored.attempt >= state.attempt
-    return stored if stored is not None and ended else state
+    return stored
 
 
 def _cancel_requested(entry: Entry) -> bool:
