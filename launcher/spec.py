@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from launcher.secretnames import looks_secret
+from launcher.spec_slurm import SlurmOptions
 from launcher.units import Duration, Size
 
 Task = Literal["train", "eval", "export", "infer"]
 Device = Literal["cpu", "ascend910", "ascend910b", "atlas-a3"]
-Backend = Literal["local"]
+Backend = Literal["local", "slurm"]
 ExportFormat = Literal["MINDIR", "ONNX", "AIR"]
 
 URL_SCHEMES = ("file", "s3", "obs")  # memory:// ends with its process, so no job can use it
@@ -307,6 +308,7 @@ class JobSpec(Section):
         examples=[{"HCCL_BUFFSIZE": "200"}],
     )
     local: LocalOptions = Field(default_factory=LocalOptions, description="Options of the back end `local`.")
+    slurm: SlurmOptions = Field(default_factory=SlurmOptions, description="Options of the back end `slurm`.")
 
     @field_validator("program", mode="before")
     @classmethod

@@ -1,0 +1,158 @@
+"""The section `slurm:` of a job file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from launcher.units import Duration, Size
+
+
+def _one_word(text: str) -> str:
+    if not text or any(letter.isspace() or letter in "'\"`$;#" for letter in text):
+        raise ValueError("expected one word without quotes or blanks")
+    return text
+
+
+Word = Annotated[str, AfterValidator(_one_word)]
+
+OURS = {
+    "--job-name": "name",
+    "--comment": "",
+    "--nodes": "resources.nodes",
+    "--ntasks": "resources.nodes",
+    "--ntasks-per-node": "",
+    "--gres": "slurm.gres",
+    "--partition": "slurm.partition",
+    "--account": "slurm.account",
+    "--qos": "slurm.qos",
+    "--time": "slurm.time",
+    "--cpus-per-task": "slurm.cpus",
+    "--mem": "slurm.memory",
+    "--exclusive": "slurm.exclusive",
+    "--constraint": "slurm.constraint",
+    "--nodelist": "slurm.nodelist",
+    "--exclude": "slurm.exclude",
+    "--dependency": "slurm.after",
+    "--kill-on-invalid-dep": "slurm.after",
+    "--array": "slurm.max_parallel",
+    "--requeue": "slurm.requeue",
+    "--no-requeue": "slurm.requeue",
+    "--signal": "slurm.stop_before",
+    "--output": "slurm.log",
+    "--error": "slurm.log",
+    "--open-mode": "",
+    "--export": "",
+    "--chdir": "",
+    "--wrap": "",
+    "--parsable": "",
+    "--wait": "",
+}
+"""Flags of sbatch that launcher sets, and the field that stands for each."""
+
+_SHORT = {
+    "J": "--job-name",
+    "N": "--nodes",
+    "n": "--ntasks",
+    "p": "--partition",
+    "A": "--account",
+    "q": "--qos",
+    "t": "--time",
+    "c": "--cpus-per-task",
+    "C": "--constraint",
+    "w": "--nodelist",
+    "x": "--exclude",
+    "d": "--dependency",
+    "a": "--array",
+    "o": "--output",
+    "e": "--error",
+    "D": "--chdir",
+    "W": "--wait",
+}
+
+
+class SlurmOptions(BaseModel):
+    """Options of the back end `slurm`. What is not given is left to the cluster's own defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    partition: Word | None = Field(None, description="Partition.", examples=["npu"])
+    account: Word | None = Field(None, description="Account that is charged.")
+    qos: Word | None = Field(None, description="Quality of service.")
+    time: Duration | None = Field(
+        None,
+        description="Time limit of one allocation. Before it ends the run saves a checkpoint and is queued again.",
+        examples=["72:00:00"],
+    )
+    stop_before: Duration = Field(
+        300, description="So long before the time limit the run is stopped, with a checkpoint."
+    )
+    requeue: bool = Field(
+        True,
+        description="Go on by itself after the time limit, a lost node or a preemption: the same job is queued again.",
+    )
+    max_requeues: int = Field(
+        20, ge=0, le=1000, description="So often at most; what an administrator does is not counted."
+    )
+    gres: str = Field(
+        "npu",
+        pattern=r"^[A-Za-z0-9_.:-]*$",
+        description="Name of the NPUs as a generic resource, with a type where the cluster has one; empty: don't ask for any, use whole nodes.",
+        examples=["npu:910b"],
+    )
+    cpus: int | None = Field(None, ge=1, le=4096, description="CPUs per node.")
+    memory: Size | None = Field(None, ge=1 << 20, description="Memory per node.", examples=["200GB"])
+    exclusive: bool = Field(False, description="Whole nodes, with all their CPUs.")
+    constraint: Word | None = Field(None, description="Features a node must have.")
+    nodelist: Word | None = Field(None, description="Nodes that must be among those of the run.")
+    exclude: Word | None = Field(None, description="Nodes that must not be.", examples=["node[3-4]"])
+    after: tuple[str, ...] = Field(
+        (), description="Runs of this back end that must have SUCCEEDED before this one starts."
+    )
+    max_parallel: int | None = Field(
+        None, ge=1, description="So many runs of a sweep at a time; a sweep is one job array."
+    )
+    extra: tuple[str, ...] = Field(
+        (),
+        description="Further flags of sbatch, passed on as they are.",
+        examples=[["--reservation=maintenance", "--mail-type=END"]],
+    )
+    setup: tuple[str, ...] = Field(
+        (),
+        description="Shell lines for the first node, before anything starts; what they export reaches all nodes.",
+        examples=[["module load cann", "source /usr/local/Ascend/ascend-toolkit/set_env.sh"]],
+    )
+    python: str | None = Field(
+        None,
+        description="Python on the nodes, with everything that the run needs; default: the one that runs launcher.",
+    )
+    log: str | None = Field(
+        None,
+        description="File on the first node for what Slurm itself says; its folder must exist there; default: in /tmp.",
+    )
+
+    @field_validator("after", "extra", "setup", mode="before")
+    @classmethod
+    def _sequence(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("extra")
+    @classmethod
+    def _not_ours(cls, flags: tuple[str, ...]) -> tuple[str, ...]:
+        for flag in flags:
+            if not flag.startswith("-") or "\n" in flag:
+                raise ValueError(f"expected flags of sbatch, such as --reservation=NAME, found '{flag}'")
+            name = long_name(flag)
+            if name in OURS:
+                field = OURS[name]
+                way_out = f"use {field}" if field else "it can't be changed"
+                raise ValueError(f"'{flag}' contradicts what launcher sets itself; {way_out}")
+        return flags
+
+
+def long_name(flag: str) -> str:
+    """The long name of a flag of sbatch: `-pnpu`, `-p npu`, `--partition=npu` are all `--partition`."""
+    if flag.startswith("--"):
+        return flag.partition("=")[0].partition(" ")[0]
+    return _SHORT.get(flag[1:2], flag)
