@@ -80,7 +80,7 @@ def _section(schema: ModelSchema, path: tuple[str, ...], values: Values) -> Iter
             yield ""
         yield from _comment(field, indent)
         if schema.keys(here):
-            yield f"{mark}{key}:"
+            yield f"{indent}{mark}{key}:"
             yield from _section(schema, here, values)
             continue
         yield f"{indent}{mark}{key}: {_flow(values[here] if here in values else _sample(field))}"

@@ -2,7 +2,7 @@
 
 Making a plan changes nothing. The same plan is printed by `--dry-run`, stored with the run, and executed by `launcher.node`.
 What only the machine of a run can know stands as a placeholder in braces: `{data}` (staged data set),
-`{sched_port}` (a free port), `{threads}` (cores per rank).
+`{sched_port}` (a free port), `{threads}` (cores per rank), `{code}` (the job's own code in a container).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from launcher.address import StoreAddress, absolute_url
 from launcher.paths import RunDir, home
 from launcher.spec import JobSpec, RetrySpec, StoreOptions, WatchSpec
+from launcher.spec_modelarts import ModelArtsOptions
 from vitmodels import archs
 from vitmodels import config as recipes
 from vitmodels.config import Recipe
@@ -25,6 +26,10 @@ ASCEND_DEVICES = ("ascend910", "ascend910b", "atlas-a3")
 HCCL_CONNECT_TIMEOUT_S = (
     1800  # ranks start apart: staging, compile. HCCL's own 120 s is the most frequent failure.
 )
+CONTAINER_HOME = "/cache/ascend-launcher"
+"""The local disk of a container; where there is none, its entry takes another folder."""
+OUTSIDE = "{outside}/"
+"""Before a word of a program that names a file which does not travel to the container."""
 TOPOLOGY_TIMEOUT_S = 600
 COLLECTIVE_TIMEOUT_S = 1800
 
@@ -95,6 +100,10 @@ class Plan(Frozen):
     steps: tuple[Step, ...]
     retry: RetrySpec
     watch: WatchSpec
+    modelarts: ModelArtsOptions | None = Field(
+        None,
+        description="Set for that back end: then folders are those of containers, not of the submitter's machine.",
+    )
     rehearsal: bool = False
     notes: tuple[str, ...] = Field((), description="What was changed on the way to this plan, in words.")
 
@@ -125,10 +134,11 @@ def make_plan(
 
     `settings` are the merged values of `model.config` and `model.set` for a program of one's own, which has no recipe.
     """
-    base = home(env)
-    work_dir = _local(spec.output.work_dir, cwd) or base / "work"
+    modelarts = in_containers(spec, cwd)
+    base = Path(CONTAINER_HOME) if modelarts else home(env)
+    work_dir = _local(spec.output.work_dir, Path("/") if modelarts else cwd) or base / "work"
     run_dir = RunDir(work_dir / run_id)
-    python = spec.local.python or sys.executable
+    python = modelarts.python if modelarts else spec.local.python or sys.executable
     output = _address(spec.output, spec.output.url, cwd)
     return Plan(
         run_id=run_id,
@@ -142,7 +152,7 @@ def make_plan(
         store=output.child(run_id),
         data=_address(spec.data, spec.data.url, cwd) if spec.data.url else None,
         checkpoint=_address(spec.output, spec.model.checkpoint, cwd) if spec.model.checkpoint else None,
-        cache_dir=str(_local(spec.data.cache_dir, cwd) or base / "cache"),
+        cache_dir=str(_local(spec.data.cache_dir, Path("/") if modelarts else cwd) or base / "cache"),
         work_dir=str(work_dir),
         stage_workers=spec.data.workers,
         stage_timeout_s=spec.data.timeout,
@@ -164,9 +174,18 @@ def make_plan(
         steps=program_steps(spec, recipe, python, run_dir, cwd),
         retry=spec.retry,
         watch=spec.watch,
+        modelarts=modelarts,
         rehearsal=rehearsal,
         notes=notes,
     )
+
+
+def in_containers(spec: JobSpec, cwd: Path) -> ModelArtsOptions | None:
+    """The options of ModelArts, with whole paths, when the job goes there."""
+    if spec.resources.backend != "modelarts":
+        return None
+    code = tuple(str((cwd / Path(folder).expanduser()).resolve()) for folder in spec.modelarts.code)
+    return spec.modelarts.model_copy(update={"code": code})
 
 
 def common_env(spec: JobSpec, run_id: str, run_dir: RunDir) -> dict[str, str]:
@@ -217,7 +236,13 @@ def program_steps(
 ) -> tuple[Step, ...]:
     """The programs of the task, in order."""
     if spec.program is not None:
-        return (Step(name=spec.task, argv=_from_anywhere(spec.program, cwd)),)
+        modelarts = in_containers(spec, cwd)
+        words = (
+            _in_snapshot(spec.program, cwd, modelarts.code)
+            if modelarts
+            else _from_anywhere(spec.program, cwd)
+        )
+        return (Step(name=spec.task, argv=words),)
     assert recipe is not None, "specfile gives a recipe to every job without a program"
 
     def program(name: str, *extra: str) -> tuple[str, ...]:
@@ -298,6 +323,24 @@ def _from_anywhere(program: tuple[str, ...], cwd: Path) -> tuple[str, ...]:
         if ("/" in word or place > 0) and word and not word.startswith(("-", "/")) and _is_file(cwd / word)
         else word
         for place, word in enumerate(program)
+    )
+
+
+def _in_snapshot(program: tuple[str, ...], cwd: Path, folders: tuple[str, ...]) -> tuple[str, ...]:
+    """A word that names a file here is found in the container's copy of its folder; one in no such folder is marked."""
+
+    def place(word: str) -> str:
+        path = (cwd / word).resolve()
+        for folder in map(Path, folders):
+            if path.is_relative_to(folder):
+                return f"{{code}}/{folder.name}/{path.relative_to(folder).as_posix()}"
+        return f"{OUTSIDE}{word}"
+
+    return tuple(
+        place(word)
+        if ("/" in word or index > 0) and word and not word.startswith("-") and _is_file(cwd / word)
+        else word
+        for index, word in enumerate(program)
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from launcher.address import StoreAddress
 from launcher.errors import NotFound, StoreError
 from launcher.findings import Finding
+from launcher.modelarts_rules import check_modelarts
 from launcher.plan import ASCEND_DEVICES, Plan
 from launcher.plan_rules import check_rules
 from launcher.ranktable import check_devices_per_node, lint, placeholder_table
@@ -32,13 +33,15 @@ def check_plan(plan: Plan) -> list[Finding]:
     if found := check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes):
         findings.append(replace(found, where="resources.devices_per_node"))
     findings += check_rules(plan)
+    findings += check_modelarts(plan)
     return findings
 
 
 def check_world(plan: Plan) -> list[Finding]:
     """What the stores and this machine's disk say. Reads only. Raises nothing for a store that fails: that is a finding."""
-    findings = [*check_folders(plan), *_check_cache(plan)]
-    if plan.data is not None:
+    here = plan.modelarts is None  # else the disks are those of containers
+    findings = [*check_folders(plan), *_check_cache(plan)] if here else []
+    if plan.data is not None and (here or not plan.data.url.startswith("file:")):
         findings += _check_data(plan.data)
     findings += _check_store(plan.store, "output.url", "PF020")
     if plan.checkpoint is not None:

@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from launcher.secretnames import looks_secret
+from launcher.spec_modelarts import ModelArtsOptions
 from launcher.spec_slurm import SlurmOptions
 from launcher.units import Duration, Size
 
 Task = Literal["train", "eval", "export", "infer"]
 Device = Literal["cpu", "ascend910", "ascend910b", "atlas-a3"]
-Backend = Literal["local", "slurm"]
+Backend = Literal["local", "slurm", "modelarts"]
 ExportFormat = Literal["MINDIR", "ONNX", "AIR"]
 
 URL_SCHEMES = ("file", "s3", "obs")  # memory:// ends with its process, so no job can use it
@@ -308,6 +309,9 @@ class JobSpec(Section):
         examples=[{"HCCL_BUFFSIZE": "200"}],
     )
     local: LocalOptions = Field(default_factory=LocalOptions, description="Options of the back end `local`.")
+    modelarts: ModelArtsOptions = Field(
+        default_factory=ModelArtsOptions, description="Options of the back end `modelarts`."
+    )
     slurm: SlurmOptions = Field(default_factory=SlurmOptions, description="Options of the back end `slurm`.")
 
     @field_validator("program", mode="before")

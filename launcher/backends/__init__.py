@@ -7,7 +7,10 @@ import importlib
 from launcher.backends.base import Backend
 from launcher.errors import BackendError
 
-BACKENDS = {"local": "launcher.backends.local:LocalBackend"}
+BACKENDS = {
+    "local": "launcher.backends.local:LocalBackend",
+    "modelarts": "launcher.backends.modelarts:ModelArtsBackend",
+}
 
 
 def get_backend(name: str) -> Backend:

@@ -1,0 +1,167 @@
+"""The section `modelarts` of a job file: what a training job on ModelArts needs beyond the sections that all back ends share."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+NotifyEvent = Literal[
+    "JobStarted",
+    "JobCompleted",
+    "JobFailed",
+    "JobTerminated",
+    "JobRestarted",
+    "JobHanged",
+    "JobPreempted",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ModelArtsVolume(_Section):
+    """A file system that the platform mounts into every container. Exactly one of `sfs` and `pfs`."""
+
+    sfs: str | None = Field(
+        None, description="Path of SFS Turbo or another NFS server.", examples=["192.0.2.10:/data"]
+    )
+    pfs: str | None = Field(
+        None, description="Path in a parallel file system of OBS.", examples=["/pfs-bucket/data"]
+    )
+    mount: str = Field(description="Where it appears in the container.", examples=["/mnt/data"])
+    read_only: bool | None = Field(None, description="Mount without the right to write; SFS only.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelArtsVolume:
+        if (self.sfs is None) == (self.pfs is None):
+            raise ValueError("expected exactly one of sfs and pfs")
+        if self.pfs is not None and self.read_only is not None:
+            raise ValueError("read_only exists for sfs only")
+        return self
+
+
+class ModelArtsRestarts(_Section):
+    """What the platform itself repeats, below and besides `retry`, which the run does by itself."""
+
+    jobs: int = Field(
+        0,
+        description="Times that the platform starts the whole job again after a fault of a machine, 1 to 128 (some regions: 3). 0: never.",
+    )
+    pods: int = Field(0, description="Times that it starts one container again on another machine. 0: never.")
+    unconditional: bool = Field(False, description="Start again after any exit code but 0.")
+    on_hang: bool = Field(False, description="Start again when I/O and NPUs stand still.")
+    hccl_operators: bool = Field(False, description="Repeat single HCCL operators that failed.")
+
+
+class ModelArtsOptions(_Section):
+    """Options of the back end `modelarts`. Credentials come from the environment, the SDK's profile or the machine's agency."""
+
+    region: str | None = Field(
+        None, description="Region of pool and buckets.", examples=["cn-north-4"], pattern=r"^[a-z0-9-]+$"
+    )
+    endpoint: str | None = Field(
+        None,
+        description="Address of the ModelArts service; default: that of the region.",
+        examples=["https://modelarts.cn-north-4.myhuaweicloud.com"],
+    )
+    project_id: str | None = Field(
+        None,
+        description="Id of the project; default: HUAWEICLOUD_SDK_PROJECT_ID.",
+        pattern=r"^[0-9a-zA-Z_-]+$",
+    )
+    workspace: str = Field("0", description="Id of the workspace; 0 is the default one.")
+    image: str | None = Field(
+        None,
+        description="Custom image in SWR; the node program is started once per machine.",
+        examples=["my-org/ascend-launcher:0.1"],
+    )
+    image_repo_id: str | None = Field(None, description="Id of an SWR enterprise repository with the image.")
+    engine: str | None = Field(
+        None,
+        description="Preset engine, in place of an image: name and version as `engine_name:engine_version`; started once per card.",
+        examples=["Ascend-Powered-Engine:mindspore_2.3-cann_8.0"],
+    )
+    install_moxing: bool | None = Field(
+        None, description="Let the platform install its moxing into the container."
+    )
+    pool_id: str | None = Field(None, description="Dedicated resource pool; default: the public one.")
+    flavor: str | None = Field(
+        None,
+        description="Kind of machine; default in a dedicated pool: the one with devices_per_node cards.",
+        examples=["modelarts.pool.visual.8xlarge"],
+    )
+    volumes: tuple[ModelArtsVolume, ...] = Field(
+        (),
+        description="File systems to mount.",
+        examples=[[{"sfs": "192.0.2.10:/data", "mount": "/mnt/data"}]],
+    )
+    inputs: dict[str, str] = Field(
+        default_factory=dict,
+        description="Input channels for a program of your own: name and OBS folder; the platform downloads each and tells its place in a variable of that name.",
+        examples=[{"pretrained": "obs://bucket/weights"}],
+    )
+    outputs: dict[str, str] = Field(
+        default_factory=dict,
+        description="Output channels likewise: what is written there the platform uploads. Results of vitmodels need none.",
+        examples=[{"extra": "obs://bucket/extra"}],
+    )
+    export_logs: bool = Field(
+        True,
+        description="Let the platform keep the containers' output in the run's folder, under platform-logs/.",
+    )
+    restarts: ModelArtsRestarts = Field(
+        default_factory=ModelArtsRestarts, description="What the platform itself repeats."
+    )
+    priority: int | None = Field(
+        None, ge=1, le=3, description="Order in the queue of a dedicated pool; 3 is first."
+    )
+    preemptible: bool | None = Field(None, description="Whether jobs of higher priority may push it out.")
+    affinity: Literal["cabinet", "hyperinstance", "networkTopology"] | None = Field(
+        None, description="Which machines must stand together.", examples=["cabinet"]
+    )
+    affinity_group_size: int | None = Field(
+        None, ge=1, description="How many machines stand together; needed but for cabinet."
+    )
+    notify_topic: str | None = Field(None, description="URN of the topic of the notification service.")
+    notify_events: tuple[NotifyEvent, ...] = Field(
+        ("JobFailed", "JobHanged"), description="What it tells the topic."
+    )
+    annotations: dict[str, str] = Field(
+        default_factory=dict,
+        description="Further annotations of the job, as they are.",
+        examples=[{"tensorboard/enable": "true"}],
+    )
+    code: tuple[str, ...] = Field(
+        (),
+        description="Folders with your own program; they travel with launcher and vitmodels.",
+        examples=[["src"]],
+    )
+    requirements: tuple[str, ...] = Field(
+        (),
+        description="Packages that the container installs with pip before it starts. Empty: nothing is installed.",
+        examples=[["boto3==1.44.5"]],
+    )
+    python: str = Field("python", description="Python in the image.")
+    description: str = Field("", max_length=128, description="Words that the platform shows with the job.")
+
+    @field_validator("volumes", "notify_events", "code", "requirements", mode="before")
+    @classmethod
+    def _sequence(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("endpoint")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/@?#]+/?", value):
+            raise ValueError("expected an address such as https://modelarts.cn-north-4.myhuaweicloud.com")
+        return value.rstrip("/") if value else value
+
+    @field_validator("engine")
+    @classmethod
+    def _name_and_version(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[^:\s]+:[^:\s]+", value):
+            raise ValueError("expected name and version with a colon between them")
+        return value

@@ -1,0 +1,133 @@
+"""Requests to ModelArts: literally what a person expects, and legal by the SDK's own classes."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.backends import get_backend
+from launcher.backends.modelarts_request import job_request
+from launcher.dryrun import dry_run_json
+from launcher.submission import prepare
+from tests.launcher.modelarts_jobs import IMAGE, make, round_trip, write_job
+
+EVERYTHING: dict[str, Any] = {
+    **IMAGE,
+    "image_repo_id": "repo-1",
+    "install_moxing": True,
+    "workspace": "ws-1",
+    "volumes": [
+        {"sfs": "192.0.2.10:/data", "mount": "/mnt/data", "read_only": True},
+        {"pfs": "/pfs-bucket/data", "mount": "/mnt/pfs"},
+    ],
+    "inputs": {"weights": "obs://bucket/weights"},
+    "outputs": {"extra": "obs://bucket/extra"},
+    "restarts": {"jobs": 3, "pods": 2, "unconditional": True, "on_hang": True, "hccl_operators": True},
+    "priority": 2,
+    "preemptible": False,
+    "affinity": "hyperinstance",
+    "affinity_group_size": 2,
+    "notify_topic": "urn:smn:cn-north-4:p:t",
+    "annotations": {"tensorboard/enable": "true"},
+    "description": "a try",
+}
+PRESET = {"region": "cn-north-4", "engine": "Ascend:mindspore_2.3", "pool_id": "pool-x"}
+
+
+def test_the_body_of_a_job_of_two_machines(tmp_path: Path) -> None:
+    plan = make(tmp_path, env={"HCCL_BUFFSIZE": "200"})
+    body = job_request(plan, 2, digest="d" * 64, plan_digest="p" * 64).body()
+    run = plan.run_id
+    assert body == {
+        "kind": "job",
+        "metadata": {"name": f"{run}-a2", "workspace_id": "0", "description": f"obs://bucket/runs/{run}"},
+        "algorithm": {
+            "engine": {"image_url": "org/launcher:1"},
+            "code_dir": f"/bucket/runs/.code/{'d' * 32}/",
+            "command": f"python ${{MA_JOB_DIR}}/{'d' * 32}/boot.py --run=obs://bucket/runs/{run} --attempt=2 --code={'d' * 64} --plan={'p' * 64}",
+            "environments": {
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONFAULTHANDLER": "1",
+                "GLOG_v": "3",
+                "HCCL_CONNECT_TIMEOUT": "1800",
+                "HCCL_BUFFSIZE": "200",
+            },
+        },
+        "spec": {
+            "resource": {"pool_id": "pool-x", "flavor_id": "modelarts.pool.visual.8xlarge", "node_count": 2},
+            "log_export_path": {"obs_url": f"/bucket/runs/{run}/platform-logs/"},
+            "auto_stop": {"time_unit": "HOURS", "duration": 24},
+        },
+    }
+
+
+def test_a_preset_engine_has_a_boot_file_and_parameters_in_place_of_a_command(tmp_path: Path) -> None:
+    algorithm = job_request(make(tmp_path, modelarts=PRESET), 1, digest="d" * 64).body()["algorithm"]
+    assert algorithm["engine"] == {"engine_name": "Ascend", "engine_version": "mindspore_2.3"}
+    assert algorithm["boot_file"] == f"/bucket/runs/.code/{'d' * 32}/boot.py"
+    assert {each["name"] for each in algorithm["parameters"]} == {"run", "attempt", "code"}
+    assert "command" not in algorithm
+
+
+def test_fault_tolerance_is_asked_for_by_annotations(tmp_path: Path) -> None:
+    annotations = job_request(make(tmp_path, modelarts=EVERYTHING), 1).body()["metadata"]["annotations"]
+    assert annotations == {
+        "tensorboard/enable": "true",
+        "fault-tolerance/job-retry-num": "3",
+        "fault-tolerance/pod-retry-num": "2",
+        "fault-tolerance/job-unconditional-retry": "true",
+        "fault-tolerance/hang-retry": "true",
+        "fault-tolerance/hccl_op_retry": "true",
+    }
+
+
+@pytest.mark.parametrize("left_out", [None, *EVERYTHING.keys() - {"region", "image"}])
+@pytest.mark.parametrize("start", ["image", "engine"])
+def test_every_body_is_one_of_the_sdk_with_no_unknown_and_no_dropped_field(
+    tmp_path: Path, start: str, left_out: str | None
+) -> None:
+    options = {key: value for key, value in EVERYTHING.items() if key != left_out}
+    if start == "engine":
+        options = {key: value for key, value in options.items() if not key.startswith("image")}
+        options["engine"] = PRESET["engine"]
+    body = job_request(make(tmp_path, modelarts=options), 1).body()
+    assert round_trip("Job", body) == body
+
+
+def test_the_sdk_check_of_these_tests_finds_what_is_wrong() -> None:
+    with pytest.raises(AssertionError, match="has no"):
+        round_trip("Job", {"kind": "job", "metadata": {"names": "x"}})
+    with pytest.raises(AssertionError, match="int"):
+        round_trip("Job", {"spec": {"resource": {"node_count": "2"}}})
+
+
+def test_a_dry_run_prints_the_literal_request(tmp_path: Path) -> None:
+    prepared = prepare(write_job(tmp_path), cwd=tmp_path)
+    request = json.loads(dry_run_json(prepared)["request"])
+    assert request == job_request(prepared.plan, 1).body()
+    assert json.loads(get_backend("modelarts").render(prepared.plan, 1)) == request
+
+
+def test_what_tells_a_rank_who_it_is_never_reaches_the_container_itself(tmp_path: Path) -> None:
+    keys = job_request(make(tmp_path), 1).body()["algorithm"]["environments"].keys()
+    assert not keys & {
+        "RANK_TABLE_FILE",
+        "RANK_SIZE",
+        "RANK_ID",
+        "JOB_ID",
+        "LAUNCHER_RUN_DIR",
+        "OMP_NUM_THREADS",
+    }
+
+
+def test_a_program_and_its_files_are_found_in_the_snapshot(tmp_path: Path) -> None:
+    source = tmp_path / "src"
+    source.mkdir()
+    (source / "train.py").write_text("")
+    plan = make(
+        tmp_path, program=["python", "src/train.py", "--lr", "1"], modelarts={**IMAGE, "code": ["src"]}
+    )
+    assert plan.steps[0].argv == ("python", "{code}/src/train.py", "--lr", "1")
+    assert list(itertools.chain(plan.modelarts.code)) == [str(source)]  # type: ignore[union-attr]
