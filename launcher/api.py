@@ -179,6 +179,12 @@ def submit_prepared(job: Prepared, *, group: str = "", labels: Mapping[str, str]
     return Run(submission.submit(job, index, group=group, labels=labels or {}), index)
 
 
+def submit_together(jobs: Sequence[tuple[Prepared, Mapping[str, str]]], group: str) -> list[Run]:
+    """Start several jobs of one back end, with one request to it where that can be. All or nothing."""
+    index = Index()
+    return [Run(entry, index) for entry in submission.submit_all(jobs, index, group=group)]
+
+
 def find(reference: str) -> Run:
     """A run by id, unique prefix, `last`, or the URL of its folder. Raises NoSuchRun."""
     index = Index()

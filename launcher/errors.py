@@ -13,6 +13,7 @@
         NoSpace                   4   not enough bytes or inodes on the local disk
       BackendError                5   the back end refused the job or can't be reached
       RunFailed                 100   the run ended FAILED
+        NodeTrouble             100   another start of the run, on other machines, may go on
 
 Every error says what happened, where, and what to do next; the command line prints these three
 and exits with `exit_code`. Only errors outside this tree are defects, and only they show a traceback.
@@ -89,3 +90,7 @@ class RunFailed(LauncherError):
     """The run ended FAILED."""
 
     exit_code = 100
+
+
+class NodeTrouble(RunFailed):
+    """A machine of the run was lost, or is to be left out: another start of the run by its platform may go on."""

@@ -18,12 +18,15 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from launcher.collect import Collector, restore_latest
 from launcher.courier import Courier
 from launcher.devices import DeviceInfo, DeviceLocks, HeldDevices, check_devices, list_devices
-from launcher.errors import LauncherError, PlanError, StoreError, UsageError
+from launcher.environment import check_environment
+from launcher.errors import LauncherError, NodeTrouble, PlanError, StoreError, UsageError
 from launcher.files import write_text
 from launcher.finalupload import LAST_WORD_S, FinalUpload, send_last_word
 from launcher.findings import errors
@@ -52,6 +55,8 @@ DEVICE_FREE_S = 20.0
 NODES_PER_POLL_S = 128
 """With many machines each asks the store less often, so that all together ask it this often per second."""
 RENDEZVOUS_PATIENCE_S = 10.0
+AGAIN = "LAUNCHER_AGAIN"
+"""Names a file. A platform that sets it starts the run again when node 0 has written that file."""
 
 
 class NodeProgram:
@@ -86,8 +91,12 @@ class NodeProgram:
             self._work()
             final, reason = State.SUCCEEDED, ""
         except Stopped as stop:
-            final = State.CANCELLED if stop.what == CANCELLED else State.FAILED
+            final = (
+                State.CANCELLED if stop.what == CANCELLED else self._unless_again(site.stopper.by_platform)
+            )
             reason = "cancelled on request" if final is State.CANCELLED else stop.what
+        except NodeTrouble as error:
+            final, reason = self._unless_again(True), str(error)
         except LauncherError as error:
             final, reason = State.FAILED, str(error)
         except OSError as error:  # a full or broken disk, a limit of this machine
@@ -102,6 +111,7 @@ class NodeProgram:
     def _work(self) -> None:
         if left := sweep(node_mark(self.plan.run_id, self.node)):
             log.warning("ended %d process(es) that an earlier attempt had left here", len(left))
+        check_environment(self.plan)
         with self._take_devices() as devices:
             self.site.state.save(State.RUNNING)
             log.info("%s: device(s) %s", self.plan.run_id, ", ".join(map(str, devices.ids)))
@@ -223,7 +233,7 @@ class NodeProgram:
             site.courier.stop()
             site.heartbeat.stop()
             site.peers.over()
-            return EXIT_CODES[State.FAILED]
+            return self._exit_code(State.FAILED)
         log.info("%s%s", "all programs ended well" if final is State.SUCCEEDED else "ending: ", reason)
         if final is not State.SUCCEEDED:
             site.peers.fail(reason, cancelled=final is State.CANCELLED)
@@ -236,20 +246,34 @@ class NodeProgram:
         try:
             asked = upload.wait()
         except (StoreError, OSError) as error:
-            asked, final = "", State.FAILED
+            asked, final = "", State.FAILED if final.terminal else final
             reason = self._unsafe(reason, str(error))
         if asked:
-            if final is not State.FAILED:
-                final = State.CANCELLED if asked == CANCELLED else State.FAILED
+            if asked == CANCELLED and final is not State.FAILED:
+                final = State.CANCELLED
+            elif final.terminal:
+                final = State.FAILED
             what = "cancelled on request" if asked == CANCELLED else asked
             reason = self._unsafe(reason, f"{what} while they were uploaded")
-        site.heartbeat.set(phase="done", last_error=reason)
+        site.heartbeat.set(phase="done" if final.terminal else "queued", last_error=reason)
         site.heartbeat.stop()
         site.state.save(final, reason)
         send_last_word(site, LAST_WORD_S if asked else None)
         site.peers.over()
-        stopped = final is State.FAILED and site.stopper.reason
-        return TEMPORARY_FAILURE if stopped else EXIT_CODES[final]
+        if not final.terminal and self.node == 0:
+            ask_for_another_start(site.state.value.exclude_hosts)
+        return self._exit_code(final)
+
+    def _unless_again(self, helps: bool) -> State:
+        """How a run ends that another start by its platform could go on with: not at all where that is going to happen."""
+        return State.QUEUED if helps and os.environ.get(AGAIN) else State.FAILED
+
+    def _exit_code(self, final: State) -> int:
+        """Where a platform takes a failure of any machine as a reason to kill the others, only node 0 tells of one."""
+        if self.node != 0 and os.environ.get("LAUNCHER_EXIT") == "leader":
+            return 0
+        stopped = final is State.FAILED and self.site.stopper.reason
+        return TEMPORARY_FAILURE if stopped or not final.terminal else EXIT_CODES[final]
 
     def _unsafe(self, reason: str, why: str) -> str:
         """The reason of the run's end, with the word that its results are on this machine."""
@@ -258,6 +282,12 @@ class NodeProgram:
         )
         log.error("%s", unsafe)
         return f"{reason}; {unsafe}" if reason else unsafe
+
+
+def ask_for_another_start(exclude: Sequence[str]) -> None:
+    """To whoever started this node program: which hosts the next start should do without."""
+    with suppress(OSError):
+        Path(os.environ[AGAIN]).write_text(",".join(exclude))
 
 
 def make_peers(plan: Plan, node: int) -> Peers:

@@ -72,6 +72,11 @@ class RunDir:
     def cancel(self) -> Path:
         return self.root / CANCEL
 
+    @property
+    def stop(self) -> Path:
+        """Written by a platform that is about to end its part; the text says why."""
+        return self.root / "stop"
+
     def node_status(self, node: int) -> Path:
         return self.root / node_status_key(node)
 

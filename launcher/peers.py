@@ -60,6 +60,7 @@ class Verdict(_Value):
     pause_s: float = 0.0
     cancelled: bool = False
     orderly: bool = False
+    again: bool = False
     exclude_host: str = ""
 
 

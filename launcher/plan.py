@@ -16,8 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from launcher.address import StoreAddress, absolute_url
 from launcher.paths import RunDir, home
+from launcher.snapshot import code_digest, file_digest
 from launcher.spec import JobSpec, RetrySpec, StoreOptions, WatchSpec
 from launcher.spec_modelarts import ModelArtsOptions
+from launcher.spec_slurm import SlurmOptions
 from vitmodels import archs
 from vitmodels import config as recipes
 from vitmodels.config import Recipe
@@ -31,6 +33,7 @@ CONTAINER_HOME = "/cache/ascend-launcher"
 OUTSIDE = "{outside}/"
 """Before a word of a program that names a file which does not travel to the container."""
 TOPOLOGY_TIMEOUT_S = 600
+_REQUIRED = ("mindspore", "numpy", "PIL", "safetensors")
 COLLECTIVE_TIMEOUT_S = 1800
 
 
@@ -104,6 +107,14 @@ class Plan(Frozen):
         None,
         description="Set for that back end: then folders are those of containers, not of the submitter's machine.",
     )
+    slurm: SlurmOptions | None = Field(None, description="Set for that back end.")
+    after_jobs: tuple[str, ...] = Field((), description="Jobs of the platform that must end well before.")
+    code: str = Field("", description="SHA-256 of the code that other machines take from the run's folder.")
+    requires: tuple[str, ...] = Field((), description="Packages that every machine needs.")
+    sources: dict[str, str] = Field(
+        default_factory=dict,
+        description="Files of a program of one's own, with their SHA-256, to be on every machine.",
+    )
     rehearsal: bool = False
     notes: tuple[str, ...] = Field((), description="What was changed on the way to this plan, in words.")
 
@@ -138,7 +149,9 @@ def make_plan(
     base = Path(CONTAINER_HOME) if modelarts else home(env)
     work_dir = _local(spec.output.work_dir, Path("/") if modelarts else cwd) or base / "work"
     run_dir = RunDir(work_dir / run_id)
-    python = modelarts.python if modelarts else spec.local.python or sys.executable
+    slurm = spec.slurm if spec.resources.backend == "slurm" else None
+    python = _python(spec, cwd)
+    steps = program_steps(spec, recipe, python, run_dir, cwd)
     output = _address(spec.output, spec.output.url, cwd)
     return Plan(
         run_id=run_id,
@@ -171,13 +184,24 @@ def make_plan(
             )
             for r in range(spec.resources.nodes * spec.resources.devices_per_node)
         ),
-        steps=program_steps(spec, recipe, python, run_dir, cwd),
+        steps=steps,
         retry=spec.retry,
         watch=spec.watch,
+        slurm=slurm,
+        code=code_digest() if slurm else "",
+        requires=_REQUIRED if slurm and recipe else (),
+        sources=_sources(steps) if slurm and not recipe else {},
         modelarts=modelarts,
         rehearsal=rehearsal,
         notes=notes,
     )
+
+
+def _python(spec: JobSpec, cwd: Path) -> str:
+    if modelarts := in_containers(spec, cwd):
+        return modelarts.python
+    own = spec.slurm.python if spec.resources.backend == "slurm" else spec.local.python
+    return own or sys.executable
 
 
 def in_containers(spec: JobSpec, cwd: Path) -> ModelArtsOptions | None:
@@ -342,6 +366,14 @@ def _in_snapshot(program: tuple[str, ...], cwd: Path, folders: tuple[str, ...]) 
         else word
         for index, word in enumerate(program)
     )
+
+
+def _sources(steps: tuple[Step, ...]) -> dict[str, str]:
+    """The files that stand in a program's words, but for what is executed: a Python may differ between machines."""
+    words = {
+        word for step in steps for word in step.argv[1:] if word.startswith("/") and _is_file(Path(word))
+    }
+    return {word: file_digest(Path(word)) for word in sorted(words)}
 
 
 def _is_file(path: Path) -> bool:

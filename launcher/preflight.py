@@ -40,7 +40,8 @@ def check_plan(plan: Plan) -> list[Finding]:
 def check_world(plan: Plan) -> list[Finding]:
     """What the stores and this machine's disk say. Reads only. Raises nothing for a store that fails: that is a finding."""
     here = plan.modelarts is None  # else the disks are those of containers
-    findings = [*check_folders(plan), *_check_cache(plan)] if here else []
+    own_disks = here and plan.slurm is None
+    findings = [*check_folders(plan), *_check_cache(plan)] if own_disks else []
     if plan.data is not None and (here or not plan.data.url.startswith("file:")):
         findings += _check_data(plan.data)
     findings += _check_store(plan.store, "output.url", "PF020")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 
 from launcher.diagnose import Cause
-from launcher.errors import LauncherError, NotFound, RunFailed
+from launcher.errors import LauncherError, NodeTrouble, NotFound, RunFailed
 from launcher.peers import Board, Card, Decide, Go, Machine, MakeGo, Report, Trouble, Verdict
 from launcher.storage import ObjectStore
 from launcher.units import show_duration
@@ -212,9 +212,10 @@ class Rendezvous:
             with self._changed:
                 if condition():
                     return
-                trouble = self._gone() or self._lost() or self._absent()
-                if trouble:
+                if trouble := self._gone():
                     raise RunFailed(trouble)
+                if trouble := self._lost() or self._absent():
+                    raise NodeTrouble(trouble)
                 self._changed.wait(0.2)
             check()
 

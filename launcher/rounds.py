@@ -16,7 +16,7 @@ from launcher.collect import Collector, restore_latest
 from launcher.courier import Courier
 from launcher.devices_locks import HeldDevices
 from launcher.diagnose import find_cause
-from launcher.errors import RunFailed
+from launcher.errors import NodeTrouble, RunFailed
 from launcher.files import write_text
 from launcher.gangs import free_port, gang_processes
 from launcher.heartbeat import Heartbeat
@@ -88,7 +88,7 @@ class Rounds:
                 if verdict.cancelled:
                     raise Stopped(CANCELLED)
                 self._site.stopper.check()
-                raise RunFailed(verdict.reason, hint=verdict.hint)
+                raise (NodeTrouble if verdict.again else RunFailed)(verdict.reason, hint=verdict.hint)
             self._pause(verdict.pause_s)
             self._next_attempt(verdict)
 
@@ -229,7 +229,13 @@ class Rounds:
         hint = (
             f"{decision.hint}; `launcher logs {self._plan.run_id}` has the whole log" if decision.hint else ""
         )
-        return Verdict(do="end", reason=decision.reason, hint=hint, exclude_host=decision.exclude_host)
+        return Verdict(
+            do="end",
+            reason=decision.reason,
+            hint=hint,
+            exclude_host=decision.exclude_host,
+            again=bool(decision.exclude_host) or cause.rule == "node-lost",
+        )
 
     def _next_attempt(self, verdict: Verdict) -> None:
         site = self._site

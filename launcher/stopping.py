@@ -32,6 +32,8 @@ class Stopper:
         self._signals: list[float] = []
         self._settled, self._had_reason = float("inf"), False
         self._cancel_file: int | None = None
+        self.by_platform = False
+        """The platform said that it is about to end its part of the run."""
 
     def install(self) -> None:
         """Take over SIGTERM and SIGINT, and one that came before: the node program starts with both held back."""
@@ -46,10 +48,18 @@ class Stopper:
             self._reason = SUPERSEDED
         elif self._plan.run_dir.cancel.exists() or self._courier.cancelled.is_set():
             self._reason = CANCELLED
+        elif not self._reason and (words := self._told()):
+            self._reason, self.by_platform = words, True
         limit = self._plan.time_limit_s
         if not self._reason and limit and time.time() - self._started > limit:
             self._reason = f"the time limit of {show_duration(limit)} is over"
         return self._reason
+
+    def _told(self) -> str:
+        try:
+            return self._plan.run_dir.stop.read_text().strip()
+        except OSError:
+            return ""
 
     def check(self) -> None:
         """Raises Stopped when there is a reason."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from launcher import paths, preflight
 from launcher.address import StoreAddress
-from launcher.backends import get_backend
+from launcher.backends import get_backend, start_all
 from launcher.backends.base import Handle
 from launcher.errors import BackendError, LauncherError, PlanError, StoreError
 from launcher.filelock import LockTimeout, locked
@@ -23,9 +23,12 @@ from launcher.findings import Finding, errors, worst_first
 from launcher.plan import Plan, make_plan
 from launcher.record import make_record
 from launcher.runs import Entry, Index, new_run_id
+from launcher.snapshot import CODE, code_digest, code_zip
 from launcher.specfile import LoadedJob, Origin, load_job
 from launcher.states import RunState, State
 
+ELSEWHERE = frozenset({"slurm"})
+"""Back ends whose runs are on other machines: this one keeps no copy of their folders."""
 _STORE_RULES = ("PF020", "PF021", "PF030")
 
 
@@ -61,7 +64,30 @@ def prepare(
         settings=job.recipe_values,
         notes=job.notes,
     )
-    return prepared(job, plan)
+    return prepared(job, _after(plan))
+
+
+def _after(plan: Plan) -> Plan:
+    """The runs of `slurm.after` as the jobs they are. One that has SUCCEEDED is no condition any more. Raises LauncherError."""
+    if plan.slurm is None or not plan.slurm.after:
+        return plan
+    from launcher.view import view_of
+
+    index, jobs = Index(), []
+    for reference in plan.slurm.after:
+        entry = index.find(reference)
+        view = view_of(entry, index)
+        if view.state is State.SUCCEEDED:
+            continue
+        job = entry.handle.data.get("job") if entry.handle else None
+        if view.state.terminal or entry.backend != plan.backend or not job:
+            raise PlanError(
+                f"{entry.run_id} is a run of the back end '{entry.backend}' that is {view.state}: nothing can follow it",
+                where="slurm.after",
+                hint="name runs of the back end 'slurm' that have not failed",
+            )
+        jobs.append(str(job))
+    return plan.model_copy(update={"after_jobs": tuple(jobs)})
 
 
 def prepared(job: LoadedJob, plan: Plan) -> Prepared:
@@ -82,28 +108,73 @@ def submit(
 
     `group` is a name that several runs share, for `status --group`; `labels` are the values that tell them apart.
     """
-    findings = [
-        *job.findings,
-        *get_backend(job.plan.backend).check(job.plan),
-        *preflight.check_world(job.plan),
-    ]
-    refuse_errors(findings, job.job.origins)
-    origins = {key: str(origin) for key, origin in job.job.origins.items()}
-    record = make_record(job.job.source_text, origins, Path.cwd())
-    return launch(
-        job.plan,
-        job.job.source_text,
-        {**record, "group": group, "labels": dict(labels or {})},
-        index or Index(),
-    )
+    return submit_all([(job, labels or {})], index, group=group)[0]
+
+
+def submit_all(
+    jobs: Sequence[tuple[Prepared, Mapping[str, str]]], index: Index | None = None, *, group: str = ""
+) -> list[Entry]:
+    """Start several runs of one back end, with one request where that can be. All or nothing, as `submit`."""
+    ready = []
+    for job, labels in jobs:
+        findings = [
+            *job.findings,
+            *get_backend(job.plan.backend).check(job.plan),
+            *preflight.check_world(job.plan),
+        ]
+        refuse_errors(findings, job.job.origins)
+        origins = {key: str(origin) for key, origin in job.job.origins.items()}
+        record = make_record(job.job.source_text, origins, Path.cwd())
+        ready.append(
+            (job.plan, job.job.source_text, {**record, "group": group, "labels": dict(labels)}),
+        )
+    return launch_all(ready, index or Index())
 
 
 def launch(plan: Plan, job_text: str, record: Mapping[str, Any], index: Index) -> Entry:
     """Write the run's folder, start it and note it in the index. Raises StoreError or BackendError, with nothing left."""
-    backend = get_backend(plan.backend)
+    return launch_all([(plan, job_text, record)], index)[0]
+
+
+def launch_all(ready: Sequence[tuple[Plan, str, Mapping[str, Any]]], index: Index) -> list[Entry]:
+    """As `launch`, for runs of one back end."""
+    begun: list[tuple[Plan, Mapping[str, Any], float]] = []
+    try:
+        for plan, job_text, record in ready:
+            if plan.code:
+                plan = plan.model_copy(update={"code": code_digest()})  # noqa: PLW2901 - what is sent is what is here
+            begun.append((plan, record, time.time()))
+            _write_folder(plan, job_text, record, begun[-1][2])
+        handles = start_all(get_backend(begun[0][0].backend), [plan for plan, _, _ in begun])
+    except BaseException:
+        for plan, _, _ in begun:
+            _undo(plan)
+        raise
+    entries = [
+        Entry(
+            run_id=plan.run_id,
+            name=plan.name,
+            backend=plan.backend,
+            submitted_at=now,
+            store=plan.store,
+            work_dir=plan.work_dir,
+            group=str(record.get("group", "")),
+            labels=dict(record.get("labels", {})),
+            handle=handle,
+        )
+        for (plan, record, now), handle in zip(begun, handles, strict=True)
+    ]
+    for entry in entries:
+        index.put(entry)
+    return entries
+
+
+_FOLDER = (paths.JOB, paths.PLAN, paths.RECORD, paths.STATE)
+
+
+def _write_folder(plan: Plan, job_text: str, record: Mapping[str, Any], now: float) -> None:
+    """The run's folder in the store, and its copy on this machine where the run is to be here. Raises StoreError."""
     store = plan.store.open()
-    group, labels = str(record.get("group", "")), dict(record.get("labels", {}))
-    now = time.time()
     state = RunState(
         run_id=plan.run_id,
         name=plan.name,
@@ -113,36 +184,25 @@ def launch(plan: Plan, job_text: str, record: Mapping[str, Any], index: Index) -
         updated_at=now,
         url=plan.store.url,
     )
-    files = {
-        paths.JOB: job_text,
-        paths.PLAN: plan.model_dump_json(indent=1) + "\n",
-        paths.RECORD: json.dumps(record, indent=1) + "\n",
-        paths.STATE: state.model_dump_json(indent=1) + "\n",
-    }
-    catalogue = _catalogue(plan)
-    try:
-        for name, text in files.items():
-            write_text(plan.run_dir.root / name, text)
-            store.put(name, text.encode())
-        card = {"submitted_at": now, "name": plan.name, "group": group, "labels": labels}
-        catalogue.open().put(plan.run_id, json.dumps(card).encode())
-        handle = backend.submit(plan, 1)
-    except BaseException:
-        _undo(plan, list(files), catalogue)
-        raise
-    entry = Entry(
-        run_id=plan.run_id,
-        name=plan.name,
-        backend=plan.backend,
-        submitted_at=now,
-        store=plan.store,
-        work_dir=plan.work_dir,
-        group=group,
-        labels=labels,
-        handle=handle,
+    texts = (
+        job_text,
+        plan.model_dump_json(indent=1) + "\n",
+        json.dumps(record, indent=1) + "\n",
+        state.model_dump_json(indent=1) + "\n",
     )
-    index.put(entry)
-    return entry
+    for name, text in zip(_FOLDER, texts, strict=True):
+        if plan.backend not in ELSEWHERE:
+            write_text(plan.run_dir.root / name, text)
+        store.put(name, text.encode())
+    if plan.code:
+        store.put(CODE, code_zip())
+    card = {
+        "submitted_at": now,
+        "name": plan.name,
+        "group": str(record.get("group", "")),
+        "labels": dict(record.get("labels", {})),
+    }
+    _catalogue(plan).open().put(plan.run_id, json.dumps(card).encode())
 
 
 def resume(entry: Entry, index: Index, *, force: bool = False) -> Entry:
@@ -182,17 +242,19 @@ def _resume(entry: Entry, index: Index, *, force: bool) -> Entry:
     refuse_errors([*backend.check(plan), *preflight.check_world(plan)])
     text = store.read(paths.STATE).decode()
     stored = RunState.model_validate_json(text)
-    if not run_dir.plan.exists():
-        write_text(run_dir.plan, store.read(paths.PLAN).decode())
-    if (
-        not run_dir.state.exists()
-        or stored.attempt > RunState.model_validate_json(run_dir.state.read_text()).attempt
-    ):
-        write_text(run_dir.state, text)
+    here = plan.backend not in ELSEWHERE
+    if here:
+        if not run_dir.plan.exists():
+            write_text(run_dir.plan, store.read(paths.PLAN).decode())
+        if (
+            not run_dir.state.exists()
+            or stored.attempt > RunState.model_validate_json(run_dir.state.read_text()).attempt
+        ):
+            write_text(run_dir.state, text)
     run_dir.cancel.unlink(missing_ok=True)
     store.delete(paths.CANCEL)
     attempt = max(view.attempt, stored.attempt, *(a.attempt for a in (*view.attempts, *stored.attempts))) + 1
-    state = RunState.model_validate_json(run_dir.state.read_text())
+    state = RunState.model_validate_json(run_dir.state.read_text()) if here else stored
     pending = state.model_copy(
         update={
             "state": State.PENDING,
@@ -202,7 +264,8 @@ def _resume(entry: Entry, index: Index, *, force: bool) -> Entry:
             "updated_at": time.time(),
         }
     )
-    write_text(run_dir.state, pending.model_dump_json(indent=1) + "\n")
+    if here:
+        write_text(run_dir.state, pending.model_dump_json(indent=1) + "\n")
     handle: Handle = backend.submit(plan, attempt)
     resumed = entry.model_copy(
         update={"handle": handle, "final": None, "final_nodes": None, "submitted_at": state.submitted_at}
@@ -257,14 +320,15 @@ def _catalogue(plan: Plan) -> StoreAddress:
     return plan.store.model_copy(update={"url": f"{parent}/{paths.CATALOGUE}"})
 
 
-def _undo(plan: Plan, names: Sequence[str], catalogue: StoreAddress) -> None:
-    shutil.rmtree(plan.run_dir.root, ignore_errors=True)
+def _undo(plan: Plan) -> None:
+    if plan.backend not in ELSEWHERE:
+        shutil.rmtree(plan.run_dir.root, ignore_errors=True)
     store = plan.store.open()
-    for name in names:
+    for name in (*_FOLDER, *([CODE] if plan.code else [])):
         with contextlib.suppress(LauncherError):
             store.delete(name)
     with contextlib.suppress(LauncherError):
-        catalogue.open().delete(plan.run_id)
+        _catalogue(plan).open().delete(plan.run_id)
 
 
 __all__ = [

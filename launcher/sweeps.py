@@ -80,9 +80,17 @@ def group_name(job_name: str, now: float | None = None) -> str:
 
 
 def submit_points(points: Sequence[Point], group: str) -> list[Run]:
-    """Start the runs of a sweep one after the other. When one is refused, the error names those that were started."""
-    from launcher.api import submit_prepared
+    """Start the runs of a sweep: with one request where the back end can, else one after the other.
 
+    When one is refused then, the error names those that were started.
+    """
+    from launcher.api import submit_prepared, submit_together
+    from launcher.backends import get_backend
+    from launcher.backends.base import ManyAtOnce
+
+    backends = {point.job.plan.backend for point in points}
+    if len(backends) == 1 and isinstance(get_backend(backends.pop()), ManyAtOnce):
+        return submit_together([(point.job, point.labels) for point in points], group)
     started: list[Run] = []
     for point in points:
         try:

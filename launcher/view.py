@@ -12,7 +12,7 @@ from contextlib import suppress
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from launcher import paths
-from launcher.backends import get_backend
+from launcher.backends import STARTS_AGAIN, get_backend
 from launcher.backends.base import Life
 from launcher.errors import BackendError, NotFound, StoreError
 from launcher.progress import Progress
@@ -66,9 +66,15 @@ def view_of(entry: Entry, index: Index | None = None) -> RunView:
     if entry.final is not None:
         return _known(entry, entry.final)
     life = Life(alive=None)
-    if entry.handle and not state.state.terminal:
+    if entry.handle and not _is_final(entry, state):
         life = get_backend(entry.backend).poll([entry.handle])[0]
     return _settle(entry, state, nodes, life, index)
+
+
+def _is_final(entry: Entry, state: RunState) -> bool:
+    """Whether the run's own word is enough. A platform may start again what has failed, and says so itself."""
+    again = entry.backend in STARTS_AGAIN and entry.handle is not None and entry.final is None
+    return state.state is State.SUCCEEDED or (state.state.terminal and not again)
 
 
 def _resumed_elsewhere(entry: Entry, known: RunState) -> bool:
@@ -93,7 +99,7 @@ def views(entries: Sequence[Entry], index: Index) -> list[RunView]:
     asked = [entry for entry in entries if entry.final is None]
     with ThreadPoolExecutor(max(1, min(READERS, len(asked)))) as pool:
         looks = dict(zip((entry.run_id for entry in asked), pool.map(_try_look, asked), strict=True))
-    lives = _poll([entry for entry in asked if not looks[entry.run_id][0].state.terminal])
+    lives = _poll([entry for entry in asked if not _is_final(entry, looks[entry.run_id][0])])
     return [
         _known(entry, entry.final)
         if entry.final is not None
@@ -139,6 +145,19 @@ def _settle(
     entry: Entry, state: RunState, nodes: tuple[NodeStatus, ...], life: Life, index: Index | None
 ) -> RunView:
     """Put the run's own word and the platform's together."""
+    if life.alive and life.waiting:
+        return _view(entry, _waiting(state, life), ()).model_copy(update={"detail": life.detail})
+    if life.alive and not _is_final(entry, state):
+        if state.state.terminal:  # the platform is about to end it, or to start it again
+            state = state.model_copy(update={"state": State.RUNNING, "ended_at": None, "reason": ""})
+        return _view(entry, state, nodes)
+    if life.alive is None and state.state.terminal and not _is_final(entry, state):
+        reason = (
+            f"it said {state.state}: {state.reason}; whether it is started again is not known: {life.detail}"
+        )
+        return _view(entry, state.model_copy(update={"state": State.UNKNOWN, "reason": reason}), nodes)
+    if state.state is State.FAILED and life.alive is False:
+        state = _with_platform(state, life)
     if not state.state.terminal and life.alive is False:
         with suppress(StoreError):  # it may have ended between the two looks
             state = _read(entry)[0] or state
@@ -153,6 +172,21 @@ def _settle(
     elif index is not None and entry.handle is not None:
         index.put(entry.model_copy(update={"final": state, "final_nodes": nodes}))
     return _view(entry, state, nodes)
+
+
+def _waiting(state: RunState, life: Life) -> RunState:
+    """No machine has it, or none any more: what was said of the last one is history."""
+    changes = {"state": State.PENDING, "phase": "queued", "reason": "", "ended_at": None}
+    return state.model_copy(update={**changes, "updated_at": time.time()})
+
+
+def _with_platform(state: RunState, life: Life) -> RunState:
+    """What the platform knows of an end: a failure before the node programs began, or that somebody cancelled it."""
+    if life.cause:
+        return state.model_copy(update={"reason": f"{life.cause}; {state.reason}"})
+    if life.cancelled and state.reason.startswith("stopped by"):
+        return state.model_copy(update={"state": State.CANCELLED, "reason": f"cancelled; {life.detail}"})
+    return state
 
 
 def _stored_end(entry: Entry, state: RunState) -> RunState:
@@ -182,10 +216,13 @@ def _judge(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Lif
             if state.safe_step is not None
             else "no checkpoint was in the store yet"
         )
-        if _cancel_requested(entry):
-            reason = f"cancelled on request; its node program is gone; {safe}"
+        why = life.detail or "its node program is gone without a word (killed, or the machine was restarted)"
+        if _cancel_requested(entry) or life.cancelled:
+            who = "cancelled on request" if not life.cancelled else "cancelled"
+            gone = life.detail or "its node program is gone"
+            reason = f"{who}; {gone}; {safe}"
             return state.model_copy(update={"state": State.CANCELLED, "reason": reason})
-        reason = f"its node program is gone without a word (killed, or the machine was restarted); {safe}; `launcher resume {entry.run_id}` goes on"
+        reason = f"{why}; {safe}; `launcher resume {entry.run_id}` goes on"
         return state.model_copy(update={"state": State.FAILED, "reason": reason})
     heard = max([state.updated_at, *(node.updated_at for node in nodes)])
     if (age := time.time() - heard) < SILENCE_S:

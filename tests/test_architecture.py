@@ -11,11 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROWS = [
-    "errors units suggest secretnames findings paths filelock _exec orphans ranklogs cores guard nodelog",
+    "errors units snapshot suggest secretnames findings paths filelock _exec orphans ranklogs cores guard nodelog",
     "yaml* problems spec_slurm spec_modelarts spec jobschema hints origins recipefile overrides complaints specfile jobtemplate",
     "progress states run causes diagnose restarts watchdog peers record files devices* ranktable* storage storage.* address",
     "plan plan_rules modelarts_rules preflight",
-    "stage* ledger manifest collect* restore fetch courier heartbeat gangs preset runtable statefile stopping rendezvous",
+    "stage* ledger manifest collect* restore fetch courier heartbeat gangs preset runtable statefile stopping rendezvous environment",
     "rounds",
     "node finalupload",
     "backends backends.*",

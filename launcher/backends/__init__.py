@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from launcher.backends.base import Backend
+from launcher.backends.base import Backend, Handle, ManyAtOnce
 from launcher.errors import BackendError
+
+if TYPE_CHECKING:
+    from launcher.plan import Plan
 
 BACKENDS = {
     "local": "launcher.backends.local:LocalBackend",
     "modelarts": "launcher.backends.modelarts:ModelArtsBackend",
+    "slurm": "launcher.backends.slurm:SlurmBackend",
 }
+STARTS_AGAIN = frozenset({"slurm"})
+"""Platforms that start a run again by themselves: a run has failed only when the platform says that it is over, too."""
 
 
 def get_backend(name: str) -> Backend:
@@ -22,3 +31,19 @@ def get_backend(name: str) -> Backend:
     module, _, attribute = BACKENDS[name].partition(":")
     backend: Backend = getattr(importlib.import_module(module), attribute)()
     return backend
+
+
+def start_all(backend: Backend, plans: Sequence[Plan]) -> list[Handle]:
+    """First attempts of several runs, in one request where the platform can. Raises BackendError, with none left."""
+    if isinstance(backend, ManyAtOnce) and len(plans) > 1:
+        return list(backend.submit_all(plans))
+    handles: list[Handle] = []
+    try:
+        for plan in plans:
+            handles.append(backend.submit(plan, 1))
+    except BaseException:
+        for handle in handles:
+            with contextlib.suppress(BackendError):
+                backend.cancel(handle)
+        raise
+    return handles

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,10 +25,17 @@ class Handle(Frozen):
 
 
 class Life(Frozen):
-    """What a back end knows of a run: `alive` is None when it can't tell from here."""
+    """What a back end knows of a run: `alive` is None when it can't tell from here.
+
+    `waiting`: it is alive but has no machine yet, or none any more. `cancelled`: somebody ended it, past us.
+    `cause`: what the platform was told to be the first failure.
+    """
 
     alive: bool | None
     detail: str = ""
+    waiting: bool = False
+    cancelled: bool = False
+    cause: str = ""
 
 
 class Backend(Protocol):
@@ -48,3 +55,11 @@ class Backend(Protocol):
 
     def cancel(self, handle: Handle) -> None:
         """Ask the node programs to stop, with a checkpoint. Does not wait. Safe to repeat."""
+
+
+@runtime_checkable
+class ManyAtOnce(Protocol):
+    """A back end that can start the runs of a sweep with one request."""
+
+    def submit_all(self, plans: Sequence[Plan]) -> Sequence[Handle]:
+        """One handle per plan, in order. Raises BackendError, with none of them started."""

@@ -1,0 +1,103 @@
+"""The back end `slurm`: one batch job a run, whose single `srun` starts a node program on every node."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from launcher.backends.base import Handle, Life
+from launcher.backends.slurm_check import check_cluster
+from launcher.backends.slurm_query import RUNNING, Job, call, look_up, partition_nodes, waiting_words
+from launcher.backends.slurm_script import COMMENT, render
+from launcher.errors import BackendError
+from launcher.findings import Finding
+from launcher.plan import Plan
+
+
+class SlurmBackend:
+    """Every method but `render` calls the commands of Slurm, which must be installed here."""
+
+    def check(self, plan: Plan) -> Sequence[Finding]:
+        return check_cluster(plan)
+
+    def render(self, plan: Plan, attempt: int) -> str:
+        return render([plan], attempt)
+
+    def render_all(self, plans: Sequence[Plan]) -> str:
+        """A sweep: one array."""
+        return render(plans, 1)
+
+    def submit(self, plan: Plan, attempt: int) -> Handle:
+        return self._handle(plan, self._send(self.render(plan, attempt)), COMMENT + plan.run_id)
+
+    def submit_all(self, plans: Sequence[Plan]) -> list[Handle]:
+        """One array for plans that differ in nothing that Slurm has to know, else one job each. All or nothing."""
+        if len({_request_of(plan) for plan in plans}) == 1:
+            job = self._send(self.render_all(plans))
+            comment = COMMENT + plans[0].run_id
+            return [self._handle(plan, f"{job}_{k}", comment) for k, plan in enumerate(plans)]
+        handles: list[Handle] = []
+        try:
+            for plan in plans:
+                handles.append(self.submit(plan, 1))
+        except BackendError:
+            for handle in handles:
+                with contextlib.suppress(BackendError):
+                    call("scancel", handle.data["job"])
+            raise
+        return handles
+
+    def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
+        try:
+            jobs = look_up([handle.data["job"] for handle in handles])
+        except BackendError as error:
+            return [Life(alive=None, detail=f"Slurm does not answer: {error.what}")] * len(handles)
+        puzzled = {job.partition for job in jobs.values() if job.reason == "PartitionConfig"}
+        nodes_of = partition_nodes(sorted(puzzled)) if puzzled else {}
+        return [life_of(handle, jobs.get(handle.data["job"]), nodes_of) for handle in handles]
+
+    def cancel(self, handle: Handle) -> None:
+        """A job that waits is removed; the batch script of one that runs tells its node programs."""
+        job = look_up([handle.data["job"]]).get(handle.data["job"])
+        if job is None or job.ended or not job.comment.startswith(handle.data["comment"]):
+            return
+        call("scancel", "--state=PENDING", handle.data["job"])
+        call("scancel", "--state=RUNNING", "--signal=USR2", "--batch", handle.data["job"])
+
+    @staticmethod
+    def _send(script: str) -> str:
+        return call("sbatch", "--parsable", stdin=script).strip().partition(";")[0]
+
+    @staticmethod
+    def _handle(plan: Plan, job: str, comment: str) -> Handle:
+        return Handle(backend="slurm", data={"job": job, "comment": comment})
+
+
+def _request_of(plan: Plan) -> str:
+    """The script of a plan without its name: equal for those that can share an array."""
+    return render([plan], 1).replace(plan.run_id, "")
+
+
+def life_of(handle: Handle, job: Job | None, nodes_of: dict[str, int]) -> Life:
+    """What a job tells of its run. `job` is None for one that Slurm does not know."""
+    number, comment = handle.data["job"], handle.data["comment"]
+    if job is not None and job.comment and not job.comment.startswith(comment):
+        job = None  # its id was given to somebody else
+    if job is None:
+        return Life(alive=False, detail=f"Slurm does not know job {number} any more")
+    told = job.told(comment)
+    if job.waiting:
+        words = f"Slurm job {number} {waiting_words(job, nodes_of)}"
+        return Life(alive=True, waiting=True, detail=f"{words}; last time: {told}" if told else words)
+    if job.ended:
+        why = f" ({job.reason})" if job.reason not in ("", "None") else ""
+        words = f"Slurm job {number} has ended {job.state}{why}"
+        return Life(
+            alive=False,
+            cause=told,
+            cancelled=job.state == "CANCELLED" and not told and "Dependency" not in job.reason,
+            detail=f"{told}; {words}" if told else words,
+        )
+    if job.state == "RUNNING":
+        return Life(alive=True, detail=f"Slurm job {number} on {job.nodes}")
+    return Life(alive=True if job.state in RUNNING else None, detail=f"Slurm job {number} is {job.state}")

@@ -1,0 +1,122 @@
+"""What Slurm knows and the node program must: which attempt this is, which machine, which devices.
+
+    python -m launcher.backends.slurm_node attempt RUN_DIR    once per start, on the first node: the attempt's number
+    python -m launcher.backends.slurm_node node RUN_DIR       on every node, by srun: becomes the node program
+
+Every start of the job by Slurm makes a new attempt. Its number leaves room for the restarts that a node program which is
+cut off may have made by itself meanwhile, so that it can't take the number of the one that follows it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from launcher import paths
+from launcher.collect_sets import newest_attempt, read_json
+from launcher.errors import BackendError, LauncherError, NotFound, StoreError
+from launcher.files import write_text
+from launcher.plan import ASCEND_DEVICES, Plan
+
+STORE_PAUSE_S = 10.0
+
+
+def next_attempt(plan: Plan, env: Mapping[str, str] = os.environ) -> int:
+    """The number of the attempt that begins now. Waits for a store that is down. Raises StoreError when patience ends."""
+    base = int(env.get("LAUNCHER_FIRST_ATTEMPT", "1"))
+    if not int(env.get("SLURM_RESTART_COUNT") or 0):
+        return base
+    deadline = time.monotonic() + plan.upload_patience_s
+    while True:
+        try:
+            return max(base, newest_attempt(plan.store.open())) + 1 + plan.retry.max_restarts
+        except StoreError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(STORE_PAUSE_S)
+
+
+def devices_of(job: str, host: str, hosts_of: Mapping[str, Sequence[str]]) -> tuple[int, ...]:
+    """Logical ids of the NPUs that Slurm gave to this job on a node, from `scontrol -o -d show job`; empty when it only counts.
+
+    `hosts_of` expands the lists of hosts that stand in it.
+    """
+    for nodes, gres in re.findall(r" Nodes=(\S+) CPU_IDs=\S* Mem=\S* GRES=(\S*)", " " + job):
+        if host in hosts_of.get(nodes, [nodes]):
+            return tuple(number for text in re.findall(r"IDX:([0-9,-]+)", gres) for number in _ids(text))
+    return ()
+
+
+def _ids(text: str) -> list[int]:
+    found: list[int] = []
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def expand(lists: str) -> list[str]:
+    """`node[1-2]` as the names it stands for. Raises BackendError."""
+    try:
+        done = subprocess.run(
+            ["scontrol", "show", "hostnames", lists], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BackendError(f"can't expand {lists}: {error}", where="scontrol") from error
+    return done.stdout.split()
+
+
+def _visible_devices(plan: Plan) -> None:
+    """No variable exists for NPUs, so what Slurm gave is told to the node program in the one it knows."""
+    job = os.environ.get("LAUNCHER_JOB", "")
+    if plan.device not in ASCEND_DEVICES or "IDX:" not in job:
+        return
+    lists = re.findall(r" Nodes=(\S+) CPU_IDs=", job)
+    ids = devices_of(job, os.environ["SLURMD_NODENAME"], {each: expand(each) for each in lists})
+    if ids:
+        os.environ["ASCEND_RT_VISIBLE_DEVICES"] = ",".join(map(str, ids))
+
+
+def _bring_state(plan: Plan) -> None:
+    """On a machine that has not seen the run yet: what is known of its earlier attempts."""
+    here = plan.run_dir.state
+    try:
+        text = plan.store.open(10.0).read(paths.STATE)
+        stored = read_json(plan.store.open(10.0), paths.STATE).get("attempt", 0)
+    except (NotFound, StoreError):
+        return
+    held = 0
+    if here.exists():
+        match = re.search(r'"attempt":\s*(\d+)', here.read_text())
+        held = int(match[1]) if match else 0
+    if stored >= held:
+        write_text(here, text.decode())
+
+
+def main(arguments: Sequence[str]) -> int:
+    what, run_dir = arguments[0], Path(arguments[1])
+    try:
+        plan = Plan.model_validate_json((run_dir / paths.PLAN).read_text())
+        if what == "attempt":
+            sys.stdout.write(f"{next_attempt(plan)}\n")
+            return 0
+        node, attempt = os.environ["SLURM_NODEID"], os.environ["LAUNCHER_SLURM_ATTEMPT"]
+        _visible_devices(plan)
+        if node == "0":
+            _bring_state(plan)
+    except (LauncherError, OSError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return getattr(error, "exit_code", 1)
+    os.chdir("/")
+    program = [sys.executable, "-P", "-m", "launcher.node", str(run_dir / paths.PLAN)]
+    os.execv(sys.executable, [*program, "--node", node, "--attempt", attempt])  # noqa: S606
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

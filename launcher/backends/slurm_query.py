@@ -1,0 +1,181 @@
+"""What Slurm says of jobs: one call for all of them, and its words put into ours.
+
+The stable text formats of `squeue` and `sacct` are read; their JSON differs from version to version. A controller that
+does not answer says nothing about a job: that is an error here, never the end of a job.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from launcher.errors import BackendError
+
+TIMEOUT_S = 30.0
+WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
+RUNNING = (
+    "RUNNING",
+    "COMPLETING",
+    "CONFIGURING",
+    "RESIZING",
+    "SIGNALING",
+    "STAGE_OUT",
+    "STOPPED",
+    "SUSPENDED",
+)
+ENDED = (
+    "COMPLETED",
+    "FAILED",
+    "CANCELLED",
+    "TIMEOUT",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "BOOT_FAIL",
+    "DEADLINE",
+    "REVOKED",
+)
+
+_FORMAT = "%i|%T|%r|%N|%D|%P|%S|%k"
+_SACCT = "JobID,State,ExitCode,NodeList,Comment"
+
+REASONS = {
+    "Priority": "other jobs go first",
+    "Resources": "waits for free nodes",
+    "Dependency": "waits for the run that it follows",
+    "DependencyNeverSatisfied": "will never start: the run that it was to follow did not succeed",
+    "JobArrayTaskLimit": "waits for another run of its sweep to end (slurm.max_parallel)",
+    "BeginTime": "is started again in a moment",
+    "JobHeldUser": "is held; `scontrol release` lets it go",
+    "JobHeldAdmin": "is held by an administrator",
+    "PartitionDown": "the partition is down",
+    "PartitionInactive": "the partition is inactive",
+    "PartitionTimeLimit": "will never start: its time is above the partition's limit",
+    "PartitionNodeLimit": "will never start: it asks for more nodes than the partition allows",
+    "BadConstraints": "will never start: no node fits what it asks for",
+    "InvalidAccount": "will never start: the account is not valid",
+    "InvalidQOS": "will never start: the quality of service is not valid",
+    "Reservation": "waits for its reservation",
+    "ReqNodeNotAvail": "waits for a node that is not available",
+    "launch failed requeued held": "could not be launched and is held; `scontrol release` tries again",
+    "Licenses": "waits for a licence",
+    "NodeDown": "a node went down",
+}
+"""Why a job waits. What is not here is shown as Slurm says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job, or a task of an array, as Slurm sees it. `told` is what was added to our comment: an error before the run began."""
+
+    id: str
+    state: str
+    reason: str
+    nodes: str
+    count: int
+    partition: str
+    comment: str
+
+    @property
+    def waiting(self) -> bool:
+        return self.state in WAITING
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    def told(self, comment: str) -> str:
+        return self.comment.removeprefix(comment).strip()
+
+
+def call(*command: str, stdin: str | None = None) -> str:
+    """What a command of Slurm prints. Raises BackendError with its own words."""
+    try:
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except FileNotFoundError:
+        raise BackendError(
+            f"{command[0]} is not installed here", hint="submit from a machine of the Slurm cluster"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise BackendError(f"no answer within {TIMEOUT_S:g} s", where=command[0]) from None
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        words = "; ".join(dict.fromkeys(line.partition("error: ")[2] or line for line in lines))
+        raise BackendError(words or f"exit code {done.returncode}", where=command[0])
+    return done.stdout
+
+
+def look_up(ids: Sequence[str]) -> dict[str, Job]:
+    """The jobs that Slurm still knows, by id. Raises BackendError when it does not answer."""
+    if not ids:
+        return {}
+    try:
+        text = call("squeue", "-h", "-r", "-t", "all", "-j", ",".join(ids), "-o", _FORMAT)
+    except BackendError as error:
+        if "Invalid job id" not in error.what:
+            raise
+        text = ""
+    found = {job.id: job for job in map(parse_job, text.splitlines()) if job}
+    missing = [each for each in ids if each not in found]
+    return {**(_accounted(missing) if missing else {}), **found}
+
+
+def parse_job(line: str) -> Job | None:
+    """A line of `squeue`; None for anything else."""
+    fields = line.split("|", 7)
+    if len(fields) != 8:
+        return None
+    number, state, reason, nodes, count, partition, _, comment = fields
+    count = count if count.isdecimal() else "0"
+    return Job(number, state, reason, nodes, int(count), partition, "" if comment == "(null)" else comment)
+
+
+def parse_accounted(line: str) -> Job | None:
+    """A line of `sacct -P`: the state may be followed by who cancelled it."""
+    fields = line.split("|", 4)
+    if len(fields) != 5 or not fields[1]:
+        return None
+    number, state, code, nodes, comment = fields
+    return Job(number, state.split()[0], f"exit code {code}", nodes, 0, "", comment)
+
+
+def _accounted(ids: Sequence[str]) -> dict[str, Job]:
+    """Jobs that the controller has forgotten, where the cluster keeps accounts."""
+    try:
+        text = call("sacct", "-X", "-n", "-P", "-j", ",".join(ids), "-o", _SACCT)
+    except BackendError:
+        return {}
+    return {job.id: job for job in map(parse_accounted, text.splitlines()) if job}
+
+
+def waiting_words(job: Job, nodes_of: Mapping[str, int]) -> str:
+    """Why a job waits. `nodes_of` has the number of nodes of partitions."""
+    if job.reason == "PartitionConfig":
+        have = nodes_of.get(job.partition)
+        if have is not None and job.count > have:
+            return f"will never start: asks for {job.count} of {have} nodes of partition {job.partition}"
+        return f"will never start as it is: partition {job.partition} does not allow it"
+    head = re.split(r"[,(]", job.reason)[0].strip()
+    words = REASONS.get(job.reason) or REASONS.get(head)
+    if words and "UnavailableNodes" in job.reason:
+        return f"{words}: {job.reason.partition('UnavailableNodes:')[2]}"
+    if job.reason in ("", "None"):
+        return "waits to be looked at by the scheduler"
+    return words or job.reason
+
+
+def partition_nodes(names: Sequence[str]) -> dict[str, int]:
+    """How many nodes partitions have. Empty when nobody answers: the words are then less exact."""
+    try:
+        text = call("sinfo", "-h", "-o", "%R|%D", "-p", ",".join(names))
+    except BackendError:
+        return {}
+    found: dict[str, int] = {}
+    for line in text.splitlines():
+        name, _, count = line.partition("|")
+        found[name] = found.get(name, 0) + (int(count) if count.isdecimal() else 0)
+    return found

@@ -1,0 +1,61 @@
+#!/bin/bash
+#SBATCH --job-name=digits-20261122-010203-0000
+#SBATCH --comment=launcher:digits-20261122-010203-0000
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --dependency=afterok:17
+#SBATCH --kill-on-invalid-dep=yes
+#SBATCH --output=/tmp/launcher-%j.log
+#SBATCH --open-mode=append
+#SBATCH --chdir=/
+#SBATCH --export=ALL
+#SBATCH --requeue
+#SBATCH --array=0-2%2
+
+runs=(
+    digits-20261122-010203-0000
+    digits-20261122-010203-0001
+    digits-20261122-010203-0002
+)
+run=${runs[$SLURM_ARRAY_TASK_ID]}
+run_dir=/home/me/ascend/work/$run
+python=/opt/python
+interrupted= ; ended=
+trap 'interrupted=1; echo "the time limit of the allocation is near" > "$run_dir/stop"' USR1
+trap 'interrupted=1; echo "{}" > "$run_dir/cancel.json"' USR2
+trap 'interrupted=1; ended=1' TERM
+
+restarts=${SLURM_RESTART_COUNT:-0}
+export LAUNCHER_COMMENT=launcher:digits-20261122-010203-0000
+export LAUNCHER_RUN=$run LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT=1
+export LAUNCHER_EXIT=leader LAUNCHER_AGAIN=
+[ "$restarts" -ge 20 ] || LAUNCHER_AGAIN=$run_dir/again
+export LAUNCHER_BOOT='{"store": {"url": "file:///work/demo/runs", "endpoint": null, "region": null, "profile": null, "ca_bundle": null, "addressing": "auto"}, "work_dir": "/home/me/ascend/work", "code": "0000000000000000000000000000000000000000000000000000000000000000", "packages": ["pydantic", "yaml"]}'
+read -r -d '' boot <<'BOOT'
+(the text of slurm_boot.py)
+BOOT
+mkdir -p "$run_dir" && rm -f "$run_dir/stop" "$run_dir/cancel.json" "$run_dir/again"
+LAUNCHER_JOB=$(scontrol -o -d show job "$SLURM_JOB_ID")
+LAUNCHER_SLURM_ATTEMPT=$("$python" -c "$boot" attempt) || exit
+export LAUNCHER_JOB LAUNCHER_SLURM_ATTEMPT
+
+srun --nodes=1 --ntasks=1 --ntasks-per-node=1 --kill-on-bad-exit=1 --wait=0 --cpu-bind=none --mpi=none --export=ALL "$python" -c "$boot" node &
+gang=$!
+while :; do
+    interrupted= ; wait "$gang"; code=$?
+    [ -n "$interrupted" ] || break
+done
+
+# Once more? Not when somebody ended the job, nor for a job that Slurm has started again elsewhere meanwhile.
+[ "$code" -lt 128 ] || [ -n "$ended" ] || [ "$restarts" -ge 3 ] || : >> "$run_dir/again"
+if [ -z "$ended" ] && [ -e "$run_dir/again" ] &&
+    scontrol -o show job "$SLURM_JOB_ID" | grep -q " Restarts=$restarts "; then
+    trap '' TERM
+    scontrol requeue "$SLURM_JOB_ID" || exit "$code"
+    for pause in 0 1 1 1; do
+        sleep $pause
+        [ ! -s "$run_dir/again" ] || scontrol update JobId="$SLURM_JOB_ID" ExcNodeList="$(cat "$run_dir/again")" || continue
+        break
+    done
+fi
+exit "$code"
