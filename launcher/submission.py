@@ -27,7 +27,7 @@ from launcher.snapshot import CODE, code_digest, code_zip
 from launcher.specfile import LoadedJob, Origin, load_job
 from launcher.states import RunState, State
 
-ELSEWHERE = frozenset({"slurm"})
+ELSEWHERE = frozenset({"modelarts", "slurm"})
 """Back ends whose runs are on other machines: this one keeps no copy of their folders."""
 _STORE_RULES = ("PF020", "PF021", "PF030")
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from launcher import paths
 from launcher.backends import STARTS_AGAIN, get_backend
 from launcher.backends.base import Life
-from launcher.errors import BackendError, NotFound, StoreError
+from launcher.errors import LauncherError, NotFound, StoreError
 from launcher.progress import Progress
 from launcher.runs import Entry, Index
 from launcher.states import Attempt, NodeStatus, RunState, State
@@ -42,6 +42,7 @@ class RunView(BaseModel):
     phase: str
     phase_since: float | None = None
     detail: str = ""
+    platform: str = ""
     attempt: int
     reason: str
     progress: Progress
@@ -67,7 +68,7 @@ def view_of(entry: Entry, index: Index | None = None) -> RunView:
         return _known(entry, entry.final)
     life = Life(alive=None)
     if entry.handle and not _is_final(entry, state):
-        life = get_backend(entry.backend).poll([entry.handle])[0]
+        life = _poll([entry]).get(entry.run_id, life)
     return _settle(entry, state, nodes, life, index)
 
 
@@ -119,7 +120,7 @@ def _poll(entries: Sequence[Entry]) -> dict[str, Life]:
             continue
         try:
             answers = get_backend(backend).poll([handle for _, handle in asked])
-        except BackendError as error:
+        except LauncherError as error:  # also credentials that this machine does not have
             answers = [Life(alive=None, detail=error.what)] * len(asked)
         lives |= {run_id: life for (run_id, _), life in zip(asked, answers, strict=True)}
     return lives
@@ -146,16 +147,18 @@ def _settle(
 ) -> RunView:
     """Put the run's own word and the platform's together."""
     if life.alive and life.waiting:
-        return _view(entry, _waiting(state, life), ()).model_copy(update={"detail": life.detail})
+        return _view(entry, _waiting(state, life), (), life).model_copy(update={"detail": life.detail})
     if life.alive and not _is_final(entry, state):
         if state.state.terminal:  # the platform is about to end it, or to start it again
             state = state.model_copy(update={"state": State.RUNNING, "ended_at": None, "reason": ""})
-        return _view(entry, state, nodes)
+        return _view(entry, state, nodes, life)
     if life.alive is None and state.state.terminal and not _is_final(entry, state):
         reason = (
             f"it said {state.state}: {state.reason}; whether it is started again is not known: {life.detail}"
         )
-        return _view(entry, state.model_copy(update={"state": State.UNKNOWN, "reason": reason}), nodes)
+        return _view(
+            entry, state.model_copy(update={"state": State.UNKNOWN, "reason": reason}), nodes, life.detail
+        )
     if state.state is State.FAILED and life.alive is False:
         state = _with_platform(state, life)
     if not state.state.terminal and life.alive is False:
@@ -171,7 +174,7 @@ def _settle(
         )
     elif index is not None and entry.handle is not None:
         index.put(entry.model_copy(update={"final": state, "final_nodes": nodes}))
-    return _view(entry, state, nodes)
+    return _view(entry, state, nodes, life)
 
 
 def _waiting(state: RunState, life: Life) -> RunState:
@@ -293,10 +296,12 @@ def _unheard(entry: Entry) -> RunState:
     )
 
 
-def _view(entry: Entry, state: RunState, nodes: Sequence[NodeStatus]) -> RunView:
+def _view(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Life | None = None) -> RunView:
     first = nodes[0] if nodes else None
     live = first if first and not state.state.terminal else None
     phase = live.phase if live else ("done" if state.state is State.SUCCEEDED else state.phase)
+    if not phase and life and not state.state.terminal:
+        phase = life.phase
     return RunView(
         run_id=state.run_id,
         name=state.name,
@@ -307,6 +312,7 @@ def _view(entry: Entry, state: RunState, nodes: Sequence[NodeStatus]) -> RunView
         phase=phase or ("queued" if state.state in (State.PENDING, State.QUEUED) else ""),
         phase_since=live.phase_since if live else None,
         detail=live.detail if live else "",
+        platform=life.detail if life and not state.state.terminal else "",
         attempt=state.attempt,
         reason=state.reason,
         progress=first.progress if first else Progress(),

@@ -18,7 +18,7 @@ BACKENDS = {
     "modelarts": "launcher.backends.modelarts:ModelArtsBackend",
     "slurm": "launcher.backends.slurm:SlurmBackend",
 }
-STARTS_AGAIN = frozenset({"slurm"})
+STARTS_AGAIN = frozenset({"modelarts", "slurm"})
 """Platforms that start a run again by themselves: a run has failed only when the platform says that it is over, too."""
 
 

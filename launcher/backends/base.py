@@ -28,7 +28,7 @@ class Life(Frozen):
     """What a back end knows of a run: `alive` is None when it can't tell from here.
 
     `waiting`: it is alive but has no machine yet, or none any more. `cancelled`: somebody ended it, past us.
-    `cause`: what the platform was told to be the first failure.
+    `cause`: what the platform was told to be the first failure. `phase`: what the platform does, before the run itself speaks.
     """
 
     alive: bool | None
@@ -36,6 +36,14 @@ class Life(Frozen):
     waiting: bool = False
     cancelled: bool = False
     cause: str = ""
+    phase: str = ""
+
+
+class Console(Frozen):
+    """Lines that one container printed, and where to go on."""
+
+    lines: tuple[str, ...]
+    after: str
 
 
 class Backend(Protocol):
@@ -63,3 +71,20 @@ class ManyAtOnce(Protocol):
 
     def submit_all(self, plans: Sequence[Plan]) -> Sequence[Handle]:
         """One handle per plan, in order. Raises BackendError, with none of them started."""
+
+
+@runtime_checkable
+class Platform(Protocol):
+    """What a back end has besides, when its platform keeps jobs, logs and a history of its own."""
+
+    def console(self, handle: Handle, node: int, after: str) -> Console:
+        """New lines of what the program on one machine printed, from where the last call ended; `after` is empty at first."""
+
+    def story(self, handle: Handle) -> tuple[str, ...]:
+        """What the platform did to the job, in sentences."""
+
+    def terminate(self, handle: Handle) -> None:
+        """End the job from outside, without a checkpoint. Does not wait. Safe to repeat."""
+
+    def delete(self, handle: Handle) -> None:
+        """Remove the platform's record of a job that has ended. Raises BackendError while it lives. Safe to repeat."""

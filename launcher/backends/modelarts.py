@@ -2,30 +2,209 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
-from launcher.backends.base import Handle, Life
-from launcher.backends.modelarts_request import job_request
-from launcher.errors import BackendError
+from launcher import paths
+from launcher.backends.base import Console, Handle, Life
+from launcher.backends.modelarts_check import check_service
+from launcher.backends.modelarts_client import Service, Site, UnclearCreation
+from launcher.backends.modelarts_code import make_snapshot, upload_snapshot
+from launcher.backends.modelarts_errors import ServiceError
+from launcher.backends.modelarts_jobs import OUR_PHASES, WAITING, SeenJob, metrics_words, stage_words
+from launcher.backends.modelarts_poll import Doubts, judge, lookup
+from launcher.backends.modelarts_request import job_description, job_name, job_request
+from launcher.container_start import mark_job, unmark_job
+from launcher.errors import BackendError, LauncherError
 from launcher.findings import Finding
 from launcher.plan import Plan
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S, GLANCE_S = 60.0, 20.0
+"""How long a submission, and how long a look, waits for a service in trouble."""
 
 
 class ModelArtsBackend:
     """Renders, sends and asks; what a job does stands in the run's folder, as with every back end."""
 
     def check(self, plan: Plan) -> Sequence[Finding]:
-        return []
+        return check_service(plan, service_of(plan, patience_s=8.0))
 
     def render(self, plan: Plan, attempt: int) -> str:
         return json.dumps(job_request(plan, attempt).body(), indent=2, ensure_ascii=False) + "\n"
 
     def submit(self, plan: Plan, attempt: int) -> Handle:
-        raise BackendError("not able to send jobs to ModelArts yet")
+        """Safe to repeat for the same attempt: a job of its name that is ours is taken, not made again."""
+        service, store = service_of(plan), plan.store.open()
+        if attempt > 1:
+            self._end_earlier(service, plan, attempt)
+        with tempfile.TemporaryDirectory(prefix="launcher-code-") as folder:
+            snapshot = make_snapshot(plan, Path(folder))
+            upload_snapshot(plan, snapshot)
+        mark_job(store, attempt)
+        plan_digest = hashlib.sha256(store.read(paths.PLAN)).hexdigest()
+        body = job_request(plan, attempt, snapshot.digest, plan_digest).body()
+        begun = False
+        try:
+            if (job := service.find(body["metadata"]["name"])) is None:
+                begun = True
+                job = service.create(body)
+        except UnclearCreation as error:
+            log.warning("%s", error)
+            return _handle(plan, service, attempt, None)
+        except BaseException:
+            if begun:
+                _take_back(service, body["metadata"]["name"])
+            with suppress(LauncherError):
+                unmark_job(store, attempt)
+            raise
+        if job.description and job.description != job_description(plan):
+            raise BackendError(f"another job has the name {job.name}: {job.id}, {job.description}")
+        return _handle(plan, service, attempt, job)
 
     def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
-        return [Life(alive=None) for _ in handles]
+        """One search for all jobs of a project. For a single job that lives, also its stage and its use of NPUs."""
+        found = lookup(handles, service_at)
+        doubts = Doubts()
+        lives = [judge(handle, found.get(index), doubts) for index, handle in enumerate(handles)]
+        if len(handles) == 1 and lives[0].alive and (job := found.get(0)) is not None:
+            return [_closer(service_at(handles[0]), job, lives[0])]
+        return lives
 
     def cancel(self, handle: Handle) -> None:
-        raise BackendError("not able to cancel jobs on ModelArts yet")
+        """A job that still waits is ended at once; one that runs reads the request in the run's folder, and saves first."""
+        service = service_at(handle)
+        job = find_job(service, handle)
+        if job is not None and job.phase in WAITING:
+            service.stop(job.id)
+
+    # ---- what only a platform has
+
+    def terminate(self, handle: Handle) -> None:
+        """End the job from outside, without a checkpoint. Safe to repeat."""
+        service = service_at(handle)
+        if (job := find_job(service, handle)) is not None and not job.ending:
+            service.stop(job.id)
+
+    def delete(self, handle: Handle) -> None:
+        """Remove the platform's record of a job that has ended; the run's folder stays. Raises BackendError while it lives."""
+        service = service_at(handle)
+        job = find_job(service, handle)
+        if job is None:
+            return
+        if not job.ended:
+            raise BackendError(f"{job.name} is {job.phase}; only a job that has ended can be deleted")
+        service.delete(job.id)
+
+    def console(self, handle: Handle, node: int, after: str) -> Console:
+        """New lines of what one container printed."""
+        service = service_at(handle)
+        if not handle.data.get("id"):
+            return Console(lines=(), after=after)
+        lines: list[str] = []
+        while True:
+            page = service.log_page(handle.data["id"], f"worker-{node}", after)
+            lines += page.text.splitlines()
+            if page.end_line == after or page.lines < 500:
+                return Console(lines=tuple(lines), after=page.end_line)
+            after = page.end_line
+
+    def story(self, handle: Handle) -> tuple[str, ...]:
+        """What the platform did to the job: its end, faults, recoveries, and its warnings."""
+        service = service_at(handle)
+        job = find_job(service, handle)
+        if job is None:
+            return (f"the platform knows no job {handle.data.get('name', '')} any more",)
+        job = service.details(job.id)
+        lines = [f"{job.name} ({job.id}): {job.words()}", *filter(None, [job.end_words()]), *job.story()]
+        try:
+            lines += [
+                f"{event.get('level', '')}: {event.get('message', '')}"
+                for event in service.events(job.id)
+                if event.get("level") in ("Warning", "Error")
+            ]
+        except BackendError as error:
+            lines.append(f"its events can't be read: {error.what}")
+        return tuple(dict.fromkeys(lines))
+
+    @staticmethod
+    def _end_earlier(service: Service, plan: Plan, attempt: int) -> None:
+        """Jobs of earlier attempts must not go on beside the new one. Raises BackendError."""
+        for number in range(1, attempt):
+            job = service.find(job_name(plan.run_id, number))
+            if job is not None and not job.ending:
+                log.warning("ending %s, the job of an earlier attempt", job.name)
+                service.stop(job.id)
+
+
+def service_of(plan: Plan, patience_s: float | None = None) -> Service:
+    """The service of a plan's project."""
+    options = plan.modelarts
+    assert options is not None, "made for plans of this back end"
+    site = Site(options.region, options.endpoint, options.project_id)
+    return Service(site, patience_s=PATIENCE_S if patience_s is None else patience_s)
+
+
+def service_at(handle: Handle) -> Service:
+    """The service that a handle's job was sent to."""
+    data = handle.data
+    site = Site(data.get("region"), data.get("endpoint"), data.get("project_id"))
+    return Service(site, patience_s=min(PATIENCE_S, GLANCE_S))
+
+
+def find_job(service: Service, handle: Handle) -> SeenJob | None:
+    """The job of a handle, by id or else by name."""
+    if not handle.data.get("id"):
+        return service.find(str(handle.data.get("name", "")))
+    try:
+        return service.details(str(handle.data["id"]))
+    except ServiceError as error:
+        if error.absent:
+            return None
+        raise
+
+
+def _handle(plan: Plan, service: Service, attempt: int, job: SeenJob | None) -> Handle:
+    return Handle(
+        backend="modelarts",
+        data={
+            "name": job_name(plan.run_id, attempt),
+            "id": job.id if job else "",
+            "created_ms": job.created_ms if job else 0,
+            "submitted_at": time.time(),
+            "nodes": plan.nodes,
+            "region": service.site.region,
+            "endpoint": service.site.endpoint,
+            "project_id": service.project_id,
+        },
+    )
+
+
+def _take_back(service: Service, name: str) -> None:
+    """After an error or Ctrl-C in the middle of a submission: nothing may run that nobody knows of."""
+    try:
+        if (job := service.find(name, patience_s=10.0)) is not None:
+            service.stop(job.id)
+    except LauncherError as error:
+        log.warning("a job %s may exist on the platform: %s", name, error)
+
+
+def _closer(service: Service, job: SeenJob, life: Life) -> Life:
+    """With the stage, and so the reason to wait, and the use of NPUs. As it was when the service has no word."""
+    try:
+        stages = service.stages(job.id)
+        stage = str(stages[-1].get("name") or "") if stages else ""
+        running = job.phase == "Running" and stage not in OUR_PHASES
+        metrics = service.metrics(job.id, job.tasks[0] if job.tasks else "worker-0") if running else {}
+    except BackendError:
+        return life
+    words = metrics_words(metrics) if running else stage_words(stages)
+    detail = "; ".join(filter(None, [life.detail, words]))
+    return life.model_copy(update={"detail": detail, "phase": OUR_PHASES.get(stage, "")})

@@ -31,6 +31,7 @@ def detail(view: RunView, now: float | None = None) -> str:
 
     if not view.state.terminal:
         add("now", now_words(view, now))
+        add("platform", view.platform if view.platform != view.detail else "")
     add("reason", view.reason, "red" if view.state is State.FAILED else "")
     add("progress", progress_words(view))
     add("behind", laggards(view), "yellow")

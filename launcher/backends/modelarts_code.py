@@ -1,0 +1,121 @@
+"""The code of a job: launcher, vitmodels and the user's folders in one zip with a digest, uploaded once per content.
+
+<output.url>/.code/<digest>/boot.py      verifies and unpacks code.zip, then starts launcher.container
+<output.url>/.code/<digest>/code.zip     written first, so that a folder with a boot file is complete
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import launcher
+from launcher.backends.modelarts_request import BOOT, code_url
+from launcher.errors import PlanError
+from launcher.plan import Plan
+from launcher.storage import ObjectStore
+
+CODE = "code.zip"
+REQUIREMENTS = "requirements.txt"
+MOST_BYTES = 5 << 30
+MANY_BYTES = 50 << 20
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_LEFT_OUT = {"__pycache__", "node_modules", "venv"}
+_HERE = Path(launcher.__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A zip on this machine. The same files give the same bytes, and so the same digest, whatever their times."""
+
+    path: Path
+    digest: str
+    bytes: int
+    files: int
+
+
+def packages() -> tuple[Path, ...]:
+    """The folders of launcher and vitmodels. Raises PlanError where vitmodels is not beside launcher."""
+    vitmodels = _HERE.parent / "vitmodels"
+    if not vitmodels.is_dir():
+        raise PlanError(f"no package vitmodels beside {_HERE}", hint="install ascend-launcher as a whole")
+    return _HERE, vitmodels
+
+
+def code_files(folders: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """Names in the zip and the files behind them. Files and folders with a dot in front stay here: they may hold secrets.
+
+    Raises PlanError for a folder that is not there, or two of one name.
+    """
+    for package in packages():
+        yield from _tree(package, package.name)
+    names: set[str] = set()
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise PlanError(
+                f"{folder} is no folder", where="modelarts.code", hint="name folders with your own code"
+            )
+        if folder.name in names:
+            raise PlanError(
+                f"two folders of modelarts.code have the name '{folder.name}'", hint="rename one of them"
+            )
+        names.add(folder.name)
+        yield from _tree(folder, f"code/{folder.name}")
+
+
+def _tree(root: Path, name: str) -> Iterator[tuple[str, Path]]:
+    for where, folders, files in os.walk(root):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _LEFT_OUT)
+        for file in sorted(files):
+            path = Path(where) / file
+            if not file.startswith(".") and not file.endswith(".pyc") and path.is_file():
+                yield f"{name}/{path.relative_to(root).as_posix()}", path
+
+
+def code_bytes(folders: Sequence[str]) -> int:
+    """Bytes of all files, before they are packed. Raises PlanError."""
+    return sum(path.stat().st_size for _, path in code_files(folders))
+
+
+def make_snapshot(plan: Plan, folder: Path) -> Snapshot:
+    """Write code.zip into `folder`. Raises PlanError."""
+    assert plan.modelarts is not None, "made for plans of this back end"
+    path = folder / CODE
+    count = 0
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, source in code_files(plan.modelarts.code):
+            _add(archive, name, source.read_bytes())
+            count += 1
+        if plan.modelarts.requirements:
+            _add(archive, REQUIREMENTS, ("\n".join(plan.modelarts.requirements) + "\n").encode())
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return Snapshot(path, digest.hexdigest(), path.stat().st_size, count)
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+    archive.writestr(info, data)
+
+
+def upload_snapshot(plan: Plan, snapshot: Snapshot) -> bool:
+    """Bring it to the store unless it is there. True when something was sent. Raises StoreError. Safe to repeat."""
+    store = plan.store.model_copy(update={"url": code_url(plan, snapshot.digest)}).open()
+    boot = (_HERE / "backends" / "modelarts_boot.py").read_bytes()
+    if _is_there(store, CODE, snapshot.bytes) and _is_there(store, BOOT, len(boot)):
+        return False
+    store.put_file(CODE, snapshot.path)
+    store.put(BOOT, boot)
+    return True
+
+
+def _is_there(store: ObjectStore, key: str, size: int) -> bool:
+    info = store.head(key)
+    return info is not None and info.size == size
