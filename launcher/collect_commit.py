@@ -15,7 +15,7 @@ PARTS = "manifests/"
 """One object per machine: what it uploaded, with sha256."""
 
 _NOT_RESULTS = (RUN_MANIFEST, "state.json", "cancel.json")
-_NOT_RESULT_FOLDERS = ("status/", "rendezvous/", ATTEMPTS, PARTS)
+_NOT_RESULT_FOLDERS = ("status/", "rendezvous/", "launches/", "platform-logs/", ATTEMPTS, PARTS)
 _READ_BYTES = 8 << 20
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from pathlib import Path
 
+CONSOLE = "LAUNCHER_CONSOLE"
+"""Set by platforms that keep a container's output: the node program's log goes there, too."""
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -32,5 +35,18 @@ def log_into(path: Path) -> None:
     handler = _Patient(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter(_FORMAT))
     root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    if os.environ.get(CONSOLE):
+        log_to_stderr()
+
+
+def log_to_stderr() -> None:
+    """Log lines go to stderr, too: a platform keeps what its containers print."""
+    root = logging.getLogger()
+    if not any(type(each) is logging.StreamHandler for each in root.handlers):
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter(_FORMAT))
+        root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.getLogger("botocore").setLevel(logging.WARNING)

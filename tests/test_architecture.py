@@ -17,7 +17,7 @@ ROWS = [
     "plan plan_rules modelarts_rules preflight",
     "stage* ledger manifest collect* restore fetch courier heartbeat gangs preset runtable statefile stopping rendezvous environment",
     "rounds",
-    "node finalupload",
+    "node finalupload container container_env container_start",
     "backends backends.*",
     "runs runfolder view loglines logs submission rehearse dryrun",
     "retry explain runlist report* doctor* prune completion api sweeps",

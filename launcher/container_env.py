@@ -1,0 +1,113 @@
+"""What ModelArts tells a container by its environment, as a value, and which moxing the image has."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from launcher.errors import PlanError
+
+Moxing = Literal["none", "platform", "foreign"]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """`node` counts machines; `rank` is set where the platform starts one process per card. `starts` grows with
+    every start that the platform makes of this container's program."""
+
+    node: int
+    nodes: int
+    hosts: tuple[str, ...]
+    pod: str
+    task: str
+    mount: Path | None
+    rank_table: Path | None
+    schedule_count: int
+    process_count: int
+    rank: int | None
+
+    @property
+    def starts(self) -> int:
+        return self.schedule_count + self.process_count - 1
+
+    @classmethod
+    def of(cls, env: Mapping[str, str] = os.environ) -> Container:
+        """Raises PlanError for a number that is none."""
+        hosts = tuple(filter(None, (host.strip() for host in env.get("VC_WORKER_HOSTS", "").split(","))))
+        nodes = _number(env, "MA_NUM_HOSTS", "VC_WORKER_NUM", default=max(1, len(hosts)))
+        preset = "RANK_ID" in env and "ASCEND_DEVICE_ID" in env
+        mount, table = env.get("MA_MOUNT_PATH"), env.get("RANK_TABLE_FILE")
+        return cls(
+            node=_number(env, "VC_TASK_INDEX", default=0),
+            nodes=nodes,
+            hosts=hosts,
+            pod=env.get("MA_CURRENT_INSTANCE_NAME", ""),
+            task=env.get("MA_TASK_NAME", "worker"),
+            mount=Path(mount) if mount else None,
+            rank_table=Path(table) if table else None,
+            schedule_count=_number(env, "MA_SCHEDULE_CNT", default=1),
+            process_count=_number(env, "MA_PROC_START_CNT", default=1),
+            rank=_number(env, "RANK_ID", default=0) if preset else None,
+        )
+
+    def check(self, nodes: int) -> None:
+        """Raises PlanError when the platform's job is not the plan's."""
+        if self.nodes != nodes or self.node >= self.nodes:
+            raise PlanError(
+                f"the platform started machine {self.node} of {self.nodes}, the job has {nodes} machine(s)",
+                hint="submit it again; nobody may change the number of machines of a job",
+            )
+
+
+def _number(env: Mapping[str, str], *names: str, default: int) -> int:
+    for name in names:
+        text = env.get(name, "").strip()
+        if text and not text.isdecimal():
+            raise PlanError(f"the platform set {name}={text!r}, which is no number")
+        if text:
+            return int(text)
+    return default
+
+
+def which_moxing() -> Moxing:
+    """Looks at what is installed without importing it: the platform's own takes seconds to load.
+
+    PyPI has a package of the same name that has nothing to do with Huawei's.
+    """
+    try:
+        spec = importlib.util.find_spec("moxing")
+    except (ImportError, ValueError):
+        return "none"
+    if spec is None:
+        return "none"
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    if any((folder / "file").is_dir() or (folder / "file.py").exists() for folder in folders):
+        return "platform"
+    return "foreign"
+
+
+def moxing_words() -> str:
+    """A sentence for the log."""
+    kind = which_moxing()
+    if kind == "platform":
+        return f"moxing {_version('moxing-framework') or _version('moxing')} of the platform is here".replace(
+            "  ", " "
+        )
+    if kind == "foreign":
+        return (
+            f"the package moxing {_version('moxing')} of this image is not Huawei's: it comes from PyPI, has no "
+            "moxing.file, and is not used; remove it from the image"
+        )
+    return "no moxing in this image"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
