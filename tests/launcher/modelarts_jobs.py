@@ -1,8 +1,7 @@
-"""Jobs for ModelArts as tests need them: plans without a service, and the SDK's own idea of a request."""
+"""Jobs for ModelArts as tests need them: plans without a service."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -40,33 +39,3 @@ def write_job(folder: Path, *, modelarts: dict[str, Any] | None = None, **sectio
 
 def make(folder: Path, **sections: Any) -> Plan:
     return prepare(write_job(folder, **sections), cwd=folder).plan
-
-
-def as_sdk(type_name: str, value: Any) -> Any:
-    """`value` as the SDK's own class, field by field. Fails for a field or a type that the class does not have."""
-    import huaweicloudsdkmodelarts.v1 as sdk
-
-    if match := re.fullmatch(r"list\[(.*)\]", type_name):
-        assert isinstance(value, list), f"{type_name}: {value!r}"
-        return [as_sdk(match[1], item) for item in value]
-    if match := re.fullmatch(r"dict\(str, (.*)\)", type_name):
-        assert isinstance(value, dict), f"{type_name}: {value!r}"
-        return {key: as_sdk(match[1], item) for key, item in value.items()}
-    plain = {"str": str, "int": int, "bool": bool, "float": float}.get(type_name)
-    if plain is not None:
-        assert type(value) is plain, f"{type_name}: {value!r}"
-        return value
-    model = getattr(sdk, type_name)
-    names = {json_name: name for name, json_name in model.attribute_map.items()}
-    unknown = set(value) - set(names)
-    assert not unknown, f"{type_name} has no {sorted(unknown)}"
-    fields = {names[key]: as_sdk(model.openapi_types[names[key]], item) for key, item in value.items()}
-    return model(**fields)
-
-
-def round_trip(type_name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """What the SDK itself would send for the body, through its own classes."""
-    from huaweicloudsdkcore.utils.http_utils import sanitize_for_serialization
-
-    sent: dict[str, Any] = sanitize_for_serialization(as_sdk(type_name, body))
-    return sent

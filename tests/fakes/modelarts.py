@@ -1,0 +1,327 @@
+"""A strict fake of ModelArts' training service on loopback: documented routes, signatures, limits and errors, and it runs the jobs.
+
+    python -m tests.fakes.modelarts [FOLDER]
+
+starts it together with an S3 server for a person to try, and prints what to export. Tests use `fake_modelarts`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.fakes.modelarts_cloud import Cloud, Job, Times
+from tests.fakes.modelarts_wire import Account, Refused, as_sdk, bad, verify
+from tests.servers.s3 import S3Server, rclone_server
+
+Answer = tuple[int, Any]
+
+
+class Faults:
+    """What goes wrong at the next requests of a route, in order.
+
+    Words: `429`, `500`, `503` (refused before anything happens), `html` (a gateway's page), `drop` (the connection ends
+    before anything happens), `lost` (carried out, and the answer lost), `broken` (carried out, then 500),
+    `late SECONDS` (500 now, carried out later), `slow SECONDS`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._queue: dict[str, list[str]] = {}
+        self.log: list[tuple[str, str]] = []
+
+    def add(self, route: str, *words: str) -> None:
+        with self._lock:
+            self._queue.setdefault(route, []).extend(words)
+
+    def next(self, route: str) -> str:
+        with self._lock:
+            for name in (route, "any"):
+                if self._queue.get(name):
+                    word = self._queue[name].pop(0)
+                    self.log.append((route, word))
+                    return word
+        return ""
+
+
+class Service:
+    """Routes of one project, each a method: the request's values in, status and body out."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud, self.faults = cloud, Faults()
+        self.requests: list[tuple[str, Any]] = []
+        base = r"/v2/(?P<project>[^/]+)/training-jobs"
+        job = rf"{base}/(?P<job>[^/]+)"
+        self.routes: list[tuple[str, str, str, Callable[..., Answer]]] = [
+            ("create", "POST", base, self._create),
+            ("search", "POST", r"/v2/(?P<project>[^/]+)/training-job-searches", self._search),
+            ("show", "GET", job, self._show),
+            ("stop", "POST", f"{job}/actions", self._stop),
+            ("delete", "DELETE", job, self._delete),
+            ("events", "GET", f"{job}/events", self._events),
+            ("stages", "GET", f"{job}/stages", self._stages),
+            ("tasks", "GET", f"{job}/tasks", self._tasks),
+            ("logs", "GET", rf"{job}/logs/(?P<task>worker-\d+)", self._logs),
+            ("metrics", "GET", rf"{job}/metrics/(?P<task>worker-\d+)", self._metrics),
+        ]
+
+    def route(self, method: str, path: str) -> tuple[str, Callable[..., Answer], dict[str, str]]:
+        for name, wanted, pattern, handler in self.routes:
+            match = re.fullmatch(pattern, path)
+            if match and wanted == method:
+                return name, handler, match.groupdict()
+        raise Refused(404, "APIGW.0101", "The API does not exist or has not been published")
+
+    def _create(self, body: Any, query: dict[str, str], **_: str) -> Answer:
+        return 201, self.cloud.create(body).answer()
+
+    def _search(self, body: Any, query: dict[str, str], **_: str) -> Answer:
+        try:
+            as_sdk("JobSearches", body)
+        except ValueError as error:
+            raise bad("2788", f"invalid parameter: {error}") from None
+        return 200, self.cloud.search(body)
+
+    def _show(self, body: Any, query: dict[str, str], job: str, **_: str) -> Answer:
+        return 200, self.cloud.get(job).answer()
+
+    def _stop(self, body: Any, query: dict[str, str], job: str, **_: str) -> Answer:
+        if body != {"action_type": "terminate"}:
+            raise bad("2788", "invalid parameter: action_type")
+        return 202, self.cloud.terminate(job).answer()
+
+    def _delete(self, body: Any, query: dict[str, str], job: str, **_: str) -> Answer:
+        self.cloud.delete(job)
+        return 202, None
+
+    def _events(self, body: Any, query: dict[str, str], job: str, **_: str) -> Answer:
+        limit, page = int(query.get("limit", "50")), int(query.get("offset", "0"))
+        events = self.cloud.get(job).events
+        ordered = list(reversed(events)) if query.get("order") == "desc" else list(events)
+        shown = ordered[page * limit : (page + 1) * limit]
+        return 200, {"total": len(events), "limit": limit, "offset": page, "events": shown}
+
+    def _stages(self, body: Any, query: dict[str, str], job: str, **_: str) -> Answer:
+        stages = self.cloud.get(job).stages
+        return 200, {"total_count": 1, "running_records": [{"record_order": 1, "stages": stages}]}
+
+    def _tasks(self, body: Any, query: dict[str, str], job: str, **_: str) -> Answer:
+        machines = self.cloud.get(job).machines
+        return 200, [
+            {"task": f"worker-{m.index}", "ip": "127.0.0.1", "host_ip": "127.0.0.1"} for m in machines
+        ]
+
+    def _logs(self, body: Any, query: dict[str, str], job: str, task: str, **_: str) -> Answer:
+        """Lines are numbered from 1; `base_line` is the last one that the caller has."""
+        found, index = self.cloud.get(job), int(task.partition("-")[2])
+        if index >= len(found.machines) or not found.machines[index].log.exists():
+            raise Refused(404, "ModelArts.2776", "the log is not ready")
+        count = int(query.get("lines", "50"))
+        if not 1 <= count <= 500:
+            raise bad("2788", "invalid parameter: lines")
+        text = found.machines[index].log.read_text(errors="replace")
+        lines = text[: text.rfind("\n") + 1].splitlines()
+        base = int(query.get("base_line") or 0)
+        shown = lines[base : base + count] if query.get("order", "desc") == "asc" else lines[-count:]
+        return 200, {
+            "start_line": str(base + 1 if shown else base),
+            "end_line": str(base + len(shown)),
+            "lines": len(shown),
+            "content": "\n".join(shown),
+        }
+
+    def _metrics(self, body: Any, query: dict[str, str], job: str, task: str, **_: str) -> Answer:
+        if self.cloud.get(job).phase != "Running":
+            raise Refused(404, "ModelArts.2777", "the metrics are not ready")
+        return 200, {
+            "metrics": [
+                {"metric": "npuUtil", "value": [-1.0, 91.0, 93.0]},
+                {"metric": "npuMemUsage", "value": [71.0, -1.0]},
+            ]
+        }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _handle(self) -> None:
+        service = self.server.service
+        length = int(self.headers.get("Content-Length") or 0)
+        data = self.rfile.read(length)
+        parts = urlsplit(self.path)
+        word = ""
+        try:
+            verify(service.cloud.account, self.command, self.path, dict(self.headers.items()), data)
+            name, handler, values = service.route(self.command, parts.path)
+            if values["project"] != service.cloud.account.project_id:
+                raise Refused(403, "ModelArts.0102", f"no project {values['project']}")
+            if self.headers.get("X-Project-Id") != values["project"]:
+                raise Refused(403, "ModelArts.0102", "X-Project-Id is not the project of the address")
+            body = self._json(data)
+            service.requests.append((name, body))
+            word = service.faults.next(name)
+            if self._before(word):
+                return
+            query = {key: value[0] for key, value in parse_qs(parts.query).items()}
+            if word.startswith("late"):
+                threading.Timer(float(word.split()[1]), lambda: handler(body, query, **values)).start()
+                raise Refused(500, "ModelArts.0010", "internal error")
+            status, answer = handler(body, query, **values)
+            if word == "lost":
+                self._cut()
+                return
+            if word == "broken":
+                raise Refused(500, "ModelArts.0010", "internal error")
+        except Refused as refused:
+            status, answer = refused.status, refused.body()
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        self._send(status, answer)
+
+    @staticmethod
+    def _json(data: bytes) -> Any:
+        try:
+            return json.loads(data) if data else None
+        except ValueError:
+            raise bad("2787", "the body is no JSON") from None
+
+    def _before(self, word: str) -> bool:
+        """What goes wrong before anything is done. True when the answer was given."""
+        if word.startswith("slow"):
+            time.sleep(float(word.split()[1]))
+        elif word == "drop":
+            self._cut()
+            return True
+        elif word == "html":
+            self._send(502, "<html><h1>502 Bad Gateway</h1></html>", "text/html")
+            return True
+        elif word.isdecimal():
+            code = "APIGW.0308" if word == "429" else "ModelArts.0010"
+            raise Refused(int(word), code, "too many requests" if word == "429" else "internal error")
+        return False
+
+    def _cut(self) -> None:
+        import socket
+
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _send(self, status: int, answer: Any, kind: str = "application/json") -> None:
+        text = answer if isinstance(answer, str) else "" if answer is None else json.dumps(answer)
+        data = text.encode()
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("X-Request-Id", f"fake-{time.time_ns():x}")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    do_GET = do_POST = do_PUT = do_DELETE = _handle
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    service: Service
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
+
+
+class FakeModelArts:
+    """A running service."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        self.service = server.service
+        self.cloud = server.service.cloud
+        self.faults = server.service.faults
+        self.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+
+    def named(self, name: str) -> list[Job]:
+        """Jobs of exactly this name, deleted ones included."""
+        return [job for job in [*self.cloud.jobs.values(), *self.cloud.deleted] if job.name == name]
+
+
+@contextmanager
+def fake_modelarts(
+    account: Account, root: Path, *, times: Times | None = None, run: bool = True, port: int = 0
+) -> Iterator[FakeModelArts]:
+    """A service on a free port; its processes are gone when the block ends."""
+    server = _Server(("127.0.0.1", port), _Handler)
+    server.service = Service(Cloud(account, root, times=times, run=run))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="fake-modelarts", daemon=True)
+    thread.start()
+    try:
+        yield FakeModelArts(server)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        server.service.cloud.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serves until Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="tests.fakes.modelarts", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("folder", nargs="?", type=Path, help="for bucket and containers; default: a new one")
+    parser.add_argument("--port", type=int, default=0)
+    args = parser.parse_args(argv)
+    folder = args.folder or Path(tempfile.mkdtemp(prefix="fake-modelarts-"))
+    (folder / "s3" / "bucket").mkdir(parents=True, exist_ok=True)
+    with rclone_server(folder / "s3") as s3:
+        account = account_of(s3)
+        times = Times(creating=1.0, pending=3.0)
+        with fake_modelarts(account, folder / "containers", times=times, port=args.port) as fake:
+            print(f"# the bucket is {folder}/s3/bucket, containers are in {folder}/containers")
+            for key, value in exports(fake, account).items():
+                print(f"export {key}={value}")
+            print("# Ctrl-C ends it", flush=True)
+            try:
+                threading.Event().wait()
+            except KeyboardInterrupt:
+                return 0
+    return 0
+
+
+def account_of(s3: S3Server, token: str = "") -> Account:
+    """As in the cloud, one pair of keys opens the service and the buckets."""
+    return Account(
+        s3.access_key, s3.secret_key, "demo-project", token, s3.endpoint, s3.access_key, s3.secret_key
+    )
+
+
+def exports(fake: FakeModelArts, account: Account) -> dict[str, str]:
+    """What a person, or a test, has in the environment."""
+    return {
+        "HUAWEICLOUD_SDK_REGION_MODELARTS_CN_NORTH_4": fake.endpoint,
+        "HUAWEICLOUD_SDK_AK": account.ak,
+        "HUAWEICLOUD_SDK_SK": account.sk,
+        "HUAWEICLOUD_SDK_PROJECT_ID": account.project_id,
+        **({"HUAWEICLOUD_SDK_SECURITY_TOKEN": account.token} if account.token else {}),
+        "AWS_ENDPOINT_URL_S3": account.s3_endpoint,
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
