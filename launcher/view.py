@@ -156,9 +156,7 @@ def _settle(
         reason = (
             f"it said {state.state}: {state.reason}; whether it is started again is not known: {life.detail}"
         )
-        return _view(
-            entry, state.model_copy(update={"state": State.UNKNOWN, "reason": reason}), nodes, life.detail
-        )
+        return _view(entry, state.model_copy(update={"state": State.UNKNOWN, "reason": reason}), nodes, life)
     if state.state is State.FAILED and life.alive is False:
         state = _with_platform(state, life)
     if not state.state.terminal and life.alive is False:
