@@ -41,7 +41,9 @@ from launcher.rendezvous import Rendezvous, Timing
 from launcher.rounds import Rounds, Site, one_at_a_time
 from launcher.run import TEMPORARY_FAILURE
 from launcher.runtable import describe_machine
-from launcher.stage import StageProgress, stage
+from launcher.stage import StageProgress
+from launcher.stage_data import stage_data
+from launcher.stage_packed import Part
 from launcher.statefile import StateFile, newest_step
 from launcher.states import EXIT_CODES, State
 from launcher.stopping import CANCELLED, SIGNALS, SUPERSEDED, Stopped, Stopper
@@ -173,9 +175,11 @@ class NodeProgram:
         if self.plan.data is None:
             return Path()
         self.site.heartbeat.set(phase="staging")
-        staged = stage(
+        staged = stage_data(
             self.plan.data.open(),
             Path(self.plan.cache_dir),
+            unpacked=self.plan.unpack,
+            part=Part(self.node, self.plan.nodes) if self.plan.placement == "shard" else None,
             reserve_bytes=self._reserve_bytes(),
             workers=self.plan.stage_workers,
             timeout_s=self.plan.stage_timeout_s,

@@ -89,6 +89,8 @@ class Plan(Frozen):
     store: StoreAddress
     data: StoreAddress | None
     checkpoint: StoreAddress | None
+    unpack: bool = True
+    placement: Literal["full", "shard"] = "full"
     cache_dir: str
     work_dir: str
     stage_workers: int
@@ -165,6 +167,8 @@ def make_plan(
         store=output.child(run_id),
         data=_address(spec.data, spec.data.url, cwd) if spec.data.url else None,
         checkpoint=_address(spec.output, spec.model.checkpoint, cwd) if spec.model.checkpoint else None,
+        unpack=spec.data.placement == "full" if spec.data.unpack is None else spec.data.unpack,
+        placement=spec.data.placement,
         cache_dir=str(_local(spec.data.cache_dir, Path("/") if modelarts else cwd) or base / "cache"),
         work_dir=str(work_dir),
         stage_workers=spec.data.workers,

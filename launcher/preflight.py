@@ -16,6 +16,7 @@ from launcher.modelarts_rules import check_modelarts
 from launcher.plan import ASCEND_DEVICES, Plan
 from launcher.plan_rules import check_rules
 from launcher.ranktable import check_devices_per_node, lint, placeholder_table
+from launcher.shards import Packed, read_packed
 from launcher.units import show_bytes
 
 PATIENCE_S = 6.0
@@ -140,6 +141,8 @@ def _check_data(address: StoreAddress) -> list[Finding]:
         store = address.open(PATIENCE_S)
         if next(iter(store.list("train/")), None) or next(iter(store.list("val/")), None):
             return []
+        if packed := read_packed(store):
+            return _check_packed(packed, store.url)
         if next(iter(store.list()), None) is None:
             raise NotFound("nothing there", where=store.url)
     except StoreError as error:
@@ -151,6 +154,20 @@ def _check_data(address: StoreAddress) -> list[Finding]:
             message=f"{store.url} has neither train/ nor val/",
             where="data.url",
             fix="name the folder that holds train/<class>/ and val/<class>/",
+        )
+    ]
+
+
+def _check_packed(packed: Packed, where: str) -> list[Finding]:
+    if {"train", "val"} & packed.classes.keys():
+        return []
+    return [
+        Finding(
+            rule="PF031",
+            severity="error",
+            message=f"{where} has packed neither train/ nor val/",
+            where="data.url",
+            fix="pack the folder that holds train/<class>/ and val/<class>/",
         )
     ]
 

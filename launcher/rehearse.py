@@ -80,7 +80,7 @@ def _collect_images(source: StoreAddress | None, folder: Path, classes: int) -> 
             count = _sample(source, folder)
             if count:
                 return f"rehearsal with {count} images of {source.url}"
-            reason = "it has no train/ and val/"
+            reason = "it has no train/ and val/ class folders"
         except (StoreError, OSError) as error:
             reason = error.what if isinstance(error, LauncherError) else str(error)
         reason = f" because {source.url} can't be read ({reason})"

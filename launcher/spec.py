@@ -106,13 +106,21 @@ class DataSpec(StoreOptions):
 
     url: StoreUrl | None = Field(
         None,
-        description="Folder with train/<class>/ and val/<class>/; a path is relative to the current directory.",
+        description="Folder with train/<class>/ and val/<class>/, or what `launcher pack` made of one; a path is relative to the current directory.",
         examples=["obs://bucket/imagenet", "data/imagenet"],
     )
     cache_dir: str | None = Field(
         None,
         description="Local disk for the staged copy, shared by all runs of the machine; default: $LAUNCHER_HOME/cache.",
         examples=["/cache"],
+    )
+    unpack: bool | None = Field(
+        None,
+        description="Unpack a packed data set to class folders while it is staged; false: leave it packed, ranks read the shards. Default: true, but false with placement: shard. Class folders are not touched by it.",
+    )
+    placement: Literal["full", "shard"] = Field(
+        "full",
+        description="full: each machine gets all of it. shard: each machine gets its part of the training shards of a packed data set, and images are shuffled within the part only.",
     )
     train_images: int | None = Field(
         None,
@@ -124,6 +132,12 @@ class DataSpec(StoreOptions):
     timeout: Duration = Field(
         6 * 3600, description="Staging that takes longer fails, with its progress kept for the next try."
     )
+
+    @model_validator(mode="after")
+    def _parts_stay_packed(self) -> DataSpec:
+        if self.placement == "shard" and self.unpack:
+            raise ValueError("unpack: a data set that is placed by shards stays packed; leave unpack out")
+        return self
 
 
 class ResourceSpec(Section):

@@ -91,7 +91,7 @@ def stage(
         store, datasets, folds=folds_names(datasets), on_listed=_listing_reporter(progress, deadline, store)
     )
     try:
-        job = _Job(store, datasets / listing.digest, listing, deadline, progress)
+        job = StageJob(store, datasets / listing.digest, listing, deadline, progress)
         reused = job.run(reserve_bytes, workers)
     finally:
         with suppress(OSError):
@@ -117,8 +117,8 @@ def _listing_reporter(progress: OnProgress | None, deadline: float | None, store
     return report
 
 
-class _Job:
-    """One call of `stage`, after the listing."""
+class StageJob:
+    """One staging, after the listing. Another way of fetching is a subclass with its own `fetch`."""
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ class _Job:
         self._listing = replace(self._listing, file=self._home / "listing.tsv")
         write_atomic(self._home / "boot_id", boot_id().encode())
         if files:
-            self._fetch(files, size, workers, trust=trust)
+            self.fetch(files, size, workers, trust=trust)
         with mapped(self._home):
             if began_before:
                 remove_parts(self.files)
@@ -182,18 +182,23 @@ class _Job:
             return (self._home / "boot_id").read_text(encoding="ascii") == boot_id()
         return True  # nothing was begun yet
 
-    def _fetch(self, files: int, size: int, workers: int, *, trust: bool) -> None:
+    def reporter(self, files: int, size: int) -> Reporter:
+        """For `fetch`: tells the caller and those who wait how much of what is missing has come."""
+        return Reporter(self._listing, files, size, self._status, self._progress)
+
+    def fetch(self, files: int, size: int, workers: int, *, trust: bool) -> None:
+        """Bring what is missing, `files` files of `size` bytes, each complete or absent."""
         workers = max(1, min(workers, files))
-        report = _Reporter(self._listing, files, size, self._status, self._progress)
+        report = self.reporter(files, size)
         bulk = Bulk(self._store, AdaptivePace(workers), report.add, deadline=self._deadline)
-        bulk.on_tick = lambda: report.tick(bulk)
+        bulk.on_tick = lambda: report.tick(bulk.done)
         folders = Folders(self.files)
         wishes = (
             Wish(info, folders.path(info.key)) for info in missing(self.files, self._listing, trust=trust)
         )
-        report.report(bulk)
+        report.report(bulk.done)
         bulk.run(wishes, files, workers)
-        report.report(bulk)
+        report.report(bulk.done)
 
     def _holder(self) -> str:
         try:
@@ -215,7 +220,7 @@ class _Job:
         self._progress(StageProgress(numbers[0], listing.files, numbers[1], listing.bytes, numbers[2], who))
 
 
-class _Reporter:
+class Reporter:
     """Counts bytes from all threads and, once a second, tells the caller and those who wait."""
 
     def __init__(
@@ -235,17 +240,17 @@ class _Reporter:
         with self._lock:
             self._bytes += count
 
-    def tick(self, bulk: Bulk) -> None:
-        """Report when the last one is old enough."""
+    def tick(self, done: int) -> None:
+        """Report when the last one is old enough; `done` files have come."""
         if time.monotonic() >= self._told + REPORT_S:
-            self.report(bulk)
+            self.report(done)
 
-    def report(self, bulk: Bulk) -> None:
+    def report(self, done: int) -> None:
         """Tell the present state."""
         self._told = time.monotonic()
         seconds = max(1e-3, self._told - self._started)
         state = StageProgress(
-            self._files_before + bulk.done,
+            self._files_before + done,
             self._listing.files,
             self._bytes_before + self._bytes,
             self._listing.bytes,

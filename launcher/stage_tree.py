@@ -146,7 +146,7 @@ def boot_id() -> str:
 
 def missing(root: Path, listing: Listing, *, trust: bool) -> Iterator[ObjectInfo]:
     """Entries without a good file. With `trust` the size decides, since names are given only after verification;
-    without it (the machine crashed meanwhile) the content is read where an MD5 is known, else fetched again."""
+    without it (the machine crashed meanwhile) the content is read where a digest is known, else fetched again."""
     for info in listing.entries():
         path = root / info.key
         try:
@@ -156,9 +156,17 @@ def missing(root: Path, listing: Listing, *, trust: bool) -> Iterator[ObjectInfo
             continue
         good = stat.S_ISREG(status.st_mode) and status.st_size == info.size
         if good and not trust:
-            good = info.md5 is not None and digest_file(path).md5 == info.md5
+            good = _content_is(path, info)
         if not good:
             yield info
+
+
+def _content_is(path: Path, info: ObjectInfo) -> bool:
+    """Read a file against its MD5, or against the sha256 that an entry of a packed data set ends with."""
+    sha256 = info.etag.rpartition(":")[2]
+    if info.md5 is None and len(sha256) != 64:
+        return False
+    return digest_file(path).md5 == info.md5 if info.md5 else digest_file(path).sha256 == sha256
 
 
 def check_space(root: Path, infos: Iterator[ObjectInfo], folders: int, reserve_bytes: int) -> tuple[int, int]:

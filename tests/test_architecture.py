@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 ROWS = [
     "errors units snapshot suggest secretnames findings paths filelock _exec orphans ranklogs cores guard nodelog",
     "yaml* problems spec_slurm spec_modelarts spec jobschema hints origins recipefile overrides complaints specfile jobtemplate",
-    "progress states run causes diagnose restarts watchdog peers record files devices* ranktable* storage storage.* address",
+    "progress states run causes diagnose restarts watchdog peers record files devices* ranktable* storage storage.* address shards*",
     "plan plan_rules modelarts_rules preflight",
     "stage* ledger manifest collect* restore fetch courier heartbeat gangs preset runtable statefile stopping rendezvous environment",
     "rounds",
@@ -29,6 +29,7 @@ PURE_VITMODELS = {
     "vitmodels.archs",
     "vitmodels.config",
     "vitmodels.errors",
+    "vitmodels.imagenames",
     "vitmodels.yamlfile",
 }
 

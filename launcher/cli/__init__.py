@@ -39,6 +39,7 @@ COMMANDS = {
         "launcher.cli.doctor",
         "is this machine fit for it: Python, MindSpore, NPUs, disk, store, clock",
     ),
+    "pack": ("launcher.cli.pack", "pack class folders into tar shards, or verify them"),
     "prune": ("launcher.cli.prune", "remove old runs and caches from this machine; asks first"),
     "completion": ("launcher.cli.completion", "completion for bash, zsh or fish"),
     "rank-table": ("launcher.cli.rank_table", "generate, lint, merge, convert or show HCCL rank tables"),
