@@ -15,6 +15,7 @@ from vitmodels.convert import load_pretrained
 from vitmodels.data import ImageFolder, MemoryImages, fits_memory, is_simple, scan_folder, train_folder
 from vitmodels.errors import DataError
 from vitmodels.loop import Loop, swap_in
+from vitmodels.packed import open_packed, packed_splits
 from vitmodels.precision import set_precision
 from vitmodels.progress import Progress
 from vitmodels.registry import create_model
@@ -25,9 +26,13 @@ from vitmodels.step import Predictor, Trainer
 
 
 def open_split(recipe: Recipe, data: Path, split: str) -> ImageFolder:
-    """The folder of `train` or `val`. Raises DataError when its classes don't fit the recipe."""
-    if split == "val" and recipe.val_data_url and not (data / "val").is_dir():
+    """The images of `train` or `val`, in folders or packed. Raises DataError when their classes don't fit the recipe."""
+    packed = packed_splits(data)
+    there = (data / "val").is_dir() if packed is None else "val" in packed
+    if split == "val" and recipe.val_data_url and not there:
         folder = scan_folder(Path(recipe.val_data_url))
+    elif packed is not None:
+        folder = open_packed(data, "" if split == "train" and "train" not in packed else split)
     else:
         folder = scan_folder(train_folder(data) if split == "train" else data / "val")
     if len(folder.classes) > recipe.num_classes:
@@ -35,6 +40,18 @@ def open_split(recipe: Recipe, data: Path, split: str) -> ImageFolder:
             f"{folder.root} has {len(folder.classes)} class folders, the recipe says num_classes {recipe.num_classes}"
         )
     return folder
+
+
+def divide(train: ImageFolder, recipe: Recipe, rank: int, ranks: int) -> Slicing:
+    """How the ranks share the training images. Raises DataError when the part here is not that of this rank."""
+    parts = train.parts or (len(train),)
+    slicing = Slicing(min(parts), recipe.batch_size, rank, ranks, recipe.accumulate, len(parts))
+    if ranks % len(parts) or slicing.part != train.part:
+        raise DataError(
+            f"{train.root} holds part {train.part} of {len(parts)}, which is not that of rank {rank} of {ranks}",
+            hint="stage the data set again for this number of machines, or with data.placement: full",
+        )
+    return slicing
 
 
 def open_images(
@@ -88,7 +105,7 @@ def assemble_loop(
         raise DataError(f"{train.root} and {val.root} have different class folders")
     model = build_model(recipe)
     notes = load_pretrained(model, recipe.pretrained) if recipe.pretrained else []
-    slicing = Slicing(len(train), recipe.batch_size, group.rank.id, group.size, recipe.accumulate)
+    slicing = divide(train, recipe, group.rank.id, group.size)
     shape = model.mask_shape(recipe.batch_size)
     reporter = Reporter(
         progress,

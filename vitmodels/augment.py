@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
 from vitmodels.config import Recipe
-from vitmodels.data import FILTERS, decode, eval_transform
+from vitmodels.data import FILTERS, Source, decode, eval_transform
 from vitmodels.policy import Policy, parse_policy
 from vitmodels.randaugment import rand_augment
 from vitmodels.rng import Stream, generator
@@ -122,13 +121,13 @@ def shift(image: Image.Image, reach: int, rng: np.random.Generator) -> Image.Ima
     return Image.fromarray(np.asarray(image)[rows][:, columns])
 
 
-def load_train(path: Path, recipe: Recipe, side: int, epoch: int, position: int) -> np.ndarray:
+def load_train(source: Source, recipe: Recipe, side: int, epoch: int, position: int) -> np.ndarray:
     """One training image from its file. Raises OSError, ValueError or SyntaxError when it can't be read."""
     return train_transform(
-        decode(path), recipe, side, generator(recipe.seed, Stream.AUGMENT, epoch, position)
+        decode(source), recipe, side, generator(recipe.seed, Stream.AUGMENT, epoch, position)
     )
 
 
-def load_eval(path: Path, recipe: Recipe, side: int) -> np.ndarray:
+def load_eval(source: Source, recipe: Recipe, side: int) -> np.ndarray:
     """One evaluation image from its file. Raises like `load_train`."""
-    return eval_transform(decode(path), side, recipe.crop_pct, recipe.interpolation)
+    return eval_transform(decode(source), side, recipe.crop_pct, recipe.interpolation)

@@ -45,23 +45,32 @@ class Batch:
 
 @dataclass(frozen=True)
 class Slicing:
-    """The arithmetic of positions: how a global batch is divided."""
+    """The arithmetic of positions: how a global batch is divided.
+
+    With several `parts`, equal groups of ranks have images of their own, and `images` counts those of the smallest part.
+    """
 
     images: int
     batch: int
     rank: int
     ranks: int
     accumulate: int = 1
+    parts: int = 1
+
+    @property
+    def part(self) -> int:
+        """The part of this rank: groups of ranks follow each other, as machines do."""
+        return self.rank * self.parts // self.ranks
 
     @property
     def steps(self) -> int:
         """Updates per epoch."""
-        return steps_per_epoch(self.images, self.batch * self.accumulate, self.ranks)
+        return steps_per_epoch(self.images, self.batch * self.accumulate, self.ranks // self.parts)
 
     def check(self) -> None:
         """Raises DataError when there are fewer images than one global batch."""
         if self.steps < 1:
-            total = self.batch * self.accumulate * self.ranks
+            total = self.batch * self.accumulate * self.ranks // self.parts
             raise DataError(
                 f"{self.images} training images do not fill one global batch of {total}",
                 hint="lower batch_size",
@@ -69,7 +78,15 @@ class Slicing:
 
     def positions(self, step: int, micro: int) -> np.ndarray:
         """Positions in the epoch that this rank reads at (step, micro), int64 (batch,)."""
-        begin = ((step * self.accumulate + micro) * self.ranks + self.rank) * self.batch
+        return self._slice(step, micro, self.rank, self.ranks)
+
+    def places(self, step: int, micro: int) -> np.ndarray:
+        """The same images as places in the order of this rank's part; without parts they are the positions."""
+        group = self.ranks // self.parts
+        return self._slice(step, micro, self.rank % group, group)
+
+    def _slice(self, step: int, micro: int, rank: int, ranks: int) -> np.ndarray:
+        begin = ((step * self.accumulate + micro) * ranks + rank) * self.batch
         return np.arange(begin, begin + self.batch)
 
 
@@ -87,15 +104,16 @@ class Batches:
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[list[Batch]]:
         """The micro-batches of every step of `epoch` (counted from 0), beginning at `first_step`."""
         slicing = self.slicing
-        order = permutation(self.recipe.seed, epoch, len(self.source))
-        places = [
-            (step, slicing.positions(step, micro))
-            for step in range(first_step, slicing.steps)
-            for micro in range(slicing.accumulate)
+        order = permutation(self.recipe.seed, epoch, len(self.source), slicing.part)
+        micro_steps = [
+            (step, micro) for step in range(first_step, slicing.steps) for micro in range(slicing.accumulate)
         ]
-        stream = self.source.stream(Request(order[positions], positions, epoch) for _, positions in places)
+        stream = self.source.stream(
+            Request(order[slicing.places(*each)], slicing.positions(*each), epoch) for each in micro_steps
+        )
         micros: list[Batch] = []
-        for (step, positions), (images, indices) in zip(places, stream, strict=True):
+        for (step, micro), (images, indices) in zip(micro_steps, stream, strict=True):
+            positions = slicing.positions(step, micro)
             # the source may reuse its memory before a step of several micro-batches is made
             kept = images.copy() if slicing.accumulate > 1 else images
             micros.append(self._batch(epoch, step, positions, kept, indices))

@@ -13,35 +13,45 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from vitmodels.config import Recipe
 from vitmodels.errors import DataError
+from vitmodels.imagenames import is_image
 from vitmodels.rng import Stream, uniforms
 
 if TYPE_CHECKING:
     from PIL import Image
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
+Source = Path | BinaryIO
 MEMORY_LIMIT = 256 << 20  # bytes of decoded pixels that may be kept
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """One split: files and labels in a fixed order."""
+    """One split: files and labels in a fixed order.
+
+    Where each machine has only a part of the split, `parts` holds the images of every part, and `part` says which is here.
+    """
 
     root: Path
     classes: tuple[str, ...]
     files: tuple[str, ...]  # relative to root
     labels: np.ndarray  # int64 (N,)
+    part: int = 0
+    parts: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
 
     def path(self, index: int) -> Path:
         return self.root / self.files[index]
+
+    def source(self, index: int) -> Source:
+        """What `decode` reads."""
+        return self.path(index)
 
 
 def scan_folder(root: Path) -> ImageFolder:
@@ -56,11 +66,7 @@ def scan_folder(root: Path) -> ImageFolder:
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(
-            entry.name
-            for entry in os.scandir(root / name)
-            if not entry.name.startswith(".") and os.path.splitext(entry.name)[1].lower() in EXTENSIONS  # noqa: PTH122
-        )
+        found = sorted(entry.name for entry in os.scandir(root / name) if is_image(entry.name))
         files.extend(f"{name}/{file}" for file in found)
         labels.extend([label] * len(found))
     if not files:
@@ -73,7 +79,7 @@ def train_folder(data: Path) -> Path:
     return data / "train" if (data / "train").is_dir() else data
 
 
-def decode(path: Path, wanted: tuple[int, int] | None = None) -> Image.Image:
+def decode(source: Source, wanted: tuple[int, int] | None = None) -> Image.Image:
     """The image as RGB; `wanted` (width, height) lets a JPEG be decoded at a smaller scale not below it.
 
     Grey, palette, CMYK and alpha images are converted; the content decides, not the file's name.
@@ -82,7 +88,7 @@ def decode(path: Path, wanted: tuple[int, int] | None = None) -> Image.Image:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             if wanted is not None:
                 image.draft("RGB", wanted)
             image.load()
@@ -153,7 +159,7 @@ class MemoryImages:
         bad = []
         for index in range(len(folder)):
             try:
-                image = decode(folder.path(index))
+                image = decode(folder.source(index))
             except (OSError, ValueError, SyntaxError) as error:
                 bad.append(index)
                 note(f"unreadable image {len(bad)}: {folder.path(index)}: {error}")

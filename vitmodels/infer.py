@@ -77,7 +77,8 @@ class Summary:
 
 def find_images(data: Path) -> Images:
     """Class folders under `data` or `data/val`, else the images in `data` itself. Raises DataError."""
-    from vitmodels.data import EXTENSIONS, scan_folder
+    from vitmodels.data import scan_folder
+    from vitmodels.imagenames import EXTENSIONS
 
     if not data.is_dir():
         raise DataError(f"{data} is not a folder")

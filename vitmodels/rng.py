@@ -66,6 +66,6 @@ def generator(seed: int, stream: Stream, step: int, position: int = 0) -> np.ran
     return np.random.Generator(np.random.PCG64(key_of(seed, stream, step, position)))
 
 
-def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of `count` images in one epoch."""
-    return generator(seed, Stream.ORDER, epoch).permutation(count)
+def permutation(seed: int, epoch: int, count: int, part: int = 0) -> np.ndarray:
+    """The order of `count` images in one epoch, another one for each part of a divided data set."""
+    return generator(seed, Stream.ORDER, epoch, part).permutation(count)

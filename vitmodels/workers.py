@@ -84,7 +84,7 @@ def _fill(row: np.ndarray, index: int, position: int, epoch: int | None) -> tupl
     why = ""
     if epoch is None:
         try:
-            row[:] = load_eval(folder.path(index), recipe, side)
+            row[:] = load_eval(folder.source(index), recipe, side)
         except UNREADABLE as error:
             row[:] = 0
             return -1, f"{error}"
@@ -92,7 +92,7 @@ def _fill(row: np.ndarray, index: int, position: int, epoch: int | None) -> tupl
     for step in range(min(len(folder), recipe.max_corrupt + 1)):
         used = (index + step) % len(folder)
         try:
-            row[:] = load_train(folder.path(used), recipe, side, epoch, position)
+            row[:] = load_train(folder.source(used), recipe, side, epoch, position)
         except UNREADABLE as error:
             why = why or f"{error}"
             continue
