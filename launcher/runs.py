@@ -30,6 +30,11 @@ def new_run_id(name: str, now: float | None = None) -> str:
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}"
 
 
+def _when(run_id: str) -> str:
+    """What of a run id tells its age: yyyymmdd-hhmmss-abcd."""
+    return run_id[-20:]
+
+
 class Entry(BaseModel):
     """What this machine remembers of a run. `final` and `final_nodes` are those of a run that has ended: they are asked for only once."""
 
@@ -70,8 +75,7 @@ class Index:
             names = [name[:-5] for name in os.listdir(self.root) if name.endswith(".json")]  # noqa: PTH208 - 10,000 of them
         except OSError:  # not there yet, or not a folder: `put` says so
             return []
-        matches = [match for name in names if (match := _RUN_ID.match(name))]
-        return [m[0] for m in sorted(matches, key=lambda m: (m["day"], m["time"], m["tail"]), reverse=True)]
+        return sorted(filter(_RUN_ID.match, names), key=_when, reverse=True)
 
     def get(self, run_id: str) -> Entry | None:
         """None for a run that is not here, or whose file can't be read."""

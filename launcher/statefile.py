@@ -19,6 +19,7 @@ from launcher.states import Attempt, RunState, State
 log = logging.getLogger("launcher.node")
 
 RESERVE_BYTES = 256 << 10
+GONE = "its node program was gone without a word"
 
 
 class StateFile:
@@ -120,8 +121,15 @@ def _first(plan: Plan, run_dir: RunDir, attempt: int) -> RunState:
             attempts=(begun,),
             url=plan.store.url,
         )
-    earlier = tuple(a for a in old.attempts if a.attempt < attempt)
+    earlier = tuple(_closed(a, old.updated_at) for a in old.attempts if a.attempt < attempt)
     return old.model_copy(update={"attempt": attempt, "attempts": (*earlier, begun), "ended_at": None})
+
+
+def _closed(attempt: Attempt, heard_at: float) -> Attempt:
+    """An attempt that could not say itself how it ended; `heard_at` is its last word."""
+    if attempt.ended_at is not None or attempt.outcome:
+        return attempt
+    return attempt.model_copy(update={"ended_at": max(heard_at, attempt.started_at), "outcome": GONE})
 
 
 def newest_step(checkpoints: Path) -> int | None:

@@ -11,17 +11,22 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launcher.backends.base import Handle, Life
 from launcher.errors import BackendError
 from launcher.findings import Finding
-from launcher.plan import ASCEND_DEVICES, Plan
+
+if TYPE_CHECKING:  # half of the time that a status takes
+    from launcher.plan import Plan
 
 
 class LocalBackend:
     """Starts `python -m launcher.node PLAN` in a session of its own, so that it outlives the terminal."""
 
     def check(self, plan: Plan) -> Sequence[Finding]:
+        from launcher.plan import ASCEND_DEVICES
+
         findings = []
         if plan.nodes != 1:
             findings.append(

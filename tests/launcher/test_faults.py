@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults import FAULTS, Bench, counter_kind, one, undisturbed
+from benchmarks.faults.bench import Bench, counter_program, one, undisturbed
+from benchmarks.faults.injections import FAULTS
 from tests.servers.s3 import S3Server
 
 AT_ONCE = 4
@@ -23,7 +24,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, rclone: S3Server) -> Iterato
     with pytest.MonkeyPatch.context() as patch:
         for name in ("LAUNCHER_HOME", "LAUNCHER_LOCK_DIR", *rclone.env):
             patch.setenv(name, "")  # the bench sets them; put back afterwards
-        bench = Bench(counter_kind(), tmp_path_factory.mktemp("faults"), rclone, hang_s=4, scale=0.3)
+        bench = Bench(counter_program(), tmp_path_factory.mktemp("faults"), rclone, hang_s=4, scale=0.3)
         bench.reference = undisturbed(bench)
         yield bench
 

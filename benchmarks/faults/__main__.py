@@ -1,0 +1,81 @@
+"""Command line of the fault campaign."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks import faults
+from benchmarks.faults.bench import Bench, counter_program, digits_program, one, undisturbed
+from benchmarks.faults.injections import FAULTS, MOMENTS
+from benchmarks.faults.table import table
+from tests.servers.s3 import rclone_server
+
+
+def main() -> int:
+    args = _arguments()
+    if args.report:
+        print(table(_rows(args.report)))
+        return 0
+    done = {row["number"] for row in _rows(args.out)}
+    end = time.monotonic() + 60 * args.minutes
+    folder = args.out.absolute().with_suffix(".work")
+    bucket = folder / "s3" / "bucket"
+    bucket.mkdir(parents=True, exist_ok=True)
+    with rclone_server(folder / "s3") as server, ThreadPoolExecutor(args.at_once) as pool:
+        program = (
+            counter_program() if args.program == "counter" else digits_program(bucket, folder / "graphs")
+        )
+        bench = Bench(program, folder, server)
+        known = folder / "reference.json"
+        if not known.exists():
+            known.write_text(json.dumps(undisturbed(bench)))
+        bench.reference = json.loads(known.read_text())
+
+        def case(number: int) -> None:
+            if time.monotonic() < end:
+                _note(args.out, one(bench, number, args.seed, args.fault, args.moment))
+
+        wanted = [number for number in range(args.first, args.first + args.count) if number not in done]
+        for _ in pool.map(case, wanted):
+            pass
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(faults.__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="number of the first injection")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fault", choices=sorted(FAULTS))
+    parser.add_argument("--moment", choices=MOMENTS)
+    parser.add_argument("--program", choices=("digits", "counter"), default="digits")
+    parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
+    parser.add_argument("--out", type=Path, default=Path("faults.jsonl"))
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run after so long")
+    parser.add_argument("--report", type=Path, help="print the tables of this file")
+    return parser.parse_args()
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _note(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a") as out:
+        out.write(json.dumps(row) + "\n")
+    words = "; ".join(row["wrong"]) or "ok"
+    print(
+        f"{row['number']:>3} {row['fault']:<24} {row['moment']:>10} at {row['phase']:<11} {row['state']:<9} "
+        f"{row['seconds']:>6.1f} s  {words}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,300 @@
+"""What is trained, where, and one disturbed run from its submission to its row."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.faults.examine import examine, fingerprint
+from benchmarks.faults.injections import (
+    FAULTS,
+    MOMENTS,
+    POLL_S,
+    THROUGH_PROXY,
+    TOO_LONG_S,
+    Run,
+    wait_for,
+)
+from launcher.runs import Index
+from launcher.states import State
+from launcher.submission import resume
+from launcher.view import RunView
+from tests.servers.faults import Faults, delay, fault_proxy
+from tests.servers.s3 import S3Server
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNTER = ROOT / "tests" / "programs" / "counter.py"
+HANG_S = 45
+SPREAD_S = 1.5
+EVALUATION_S = 10.0
+"""From the last evaluation of the training, through its end, into the evaluation of the checkpoint read back."""
+IMAGES = (("train", 192), ("val", 64))
+WHOLE = ("evaluating", "exporting")
+"""Moments that need the programs after the training, which start MindSpore three times more."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is trained: the counter program of the tests, or the digits for real. `data` is a folder in the bucket."""
+
+    name: str
+    job: dict[str, Any]
+    disk_mb: int
+    moments: tuple[str, ...] = MOMENTS
+    data: str = ""
+
+
+def counter_program() -> Program:
+    """Quick: six seconds a run."""
+    env = {"STEPS": "20", "STEP_S": "0.1", "SCHEDULER": "stays"}
+    job = {"program": [sys.executable, str(COUNTER)], "env": env}
+    return Program("counter", job, 2, ("start", "training", "saving", "uploading"))
+
+
+def digits_program(bucket: Path, cache: Path) -> Program:
+    """A small ViT on 192 images: 4 epochs of 3 steps, saved every second step.
+
+    The graphs are compiled once for all runs, into `cache`: half of the time of a run.
+    """
+    changes = {
+        "epochs": 4,
+        "batch_size": 32,
+        "eval_batch_size": 64,
+        "save_every_steps": 2,
+        "keep_checkpoint_max": 20,
+    }
+    job = {
+        "model": {"config": str(ROOT / "vitmodels" / "configs" / "vit_digits.yaml"), "set": changes},
+        "data": {"url": str(make_images(bucket / "digits"))},
+        "env": {"MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(cache)},
+    }
+    return Program("digits", job, 200, data="digits")
+
+
+def make_images(folder: Path) -> Path:
+    """Some images of the digits, as many of each class, in `folder`."""
+    if folder.exists():
+        return folder
+    whole, half = folder.with_name("all"), folder.with_name("half")
+    subprocess.run(
+        [sys.executable, "-m", "vitmodels.digits", str(whole)],
+        check=True,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    )
+    for part, count in IMAGES:
+        by_class = [sorted(each.iterdir()) for each in sorted((whole / part).iterdir())]
+        ordered = [path for row in zip(*by_class, strict=False) for path in row][:count]
+        for path in ordered:
+            target = half / part / path.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    shutil.rmtree(whole)
+    return half.rename(folder)
+
+
+@dataclass
+class Bench:
+    """Where runs happen: a home, a lock folder for each, and an S3 server behind a proxy where one is needed."""
+
+    program: Program
+    folder: Path
+    server: S3Server
+    hang_s: int = HANG_S
+    scale: float = 1.0
+    reference: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        home = {"LAUNCHER_HOME": str(self.folder / "home"), "LAUNCHER_LOCK_DIR": str(self.folder / "locks")}
+        self.env = {**os.environ, **home, **self.server.env, "PYTHONPATH": str(ROOT)}
+        os.environ.update({**home, **self.server.env})
+
+    def submit(
+        self,
+        number: int,
+        chance: random.Random,
+        *,
+        whole: bool = True,
+        small_disk: Path | None = None,
+        proxy: Faults | None = None,
+    ) -> Run:
+        """`launcher submit --follow` in a process of its own, as a user does it."""
+        job = self._job(number, whole=whole, small_disk=small_disk, proxy=proxy)
+        before = set(Index().ids())
+        path = self.folder / f"job-{number}.yaml"
+        path.write_text(yaml.safe_dump(job))
+        locks = self.folder / f"locks-{number}"
+        console = self.folder / f"cli-{number}.log"
+        with console.open("wb") as file:
+            cli = subprocess.Popen(
+                [sys.executable, "-m", "launcher", "submit", str(path), "--follow"],
+                env={**self.env, "LAUNCHER_LOCK_DIR": str(locks)},
+                stdout=file,
+                stderr=file,
+                stdin=subprocess.DEVNULL,
+            )
+        deadline = time.monotonic() + TOO_LONG_S
+        while not (new := {each for each in Index().ids() if each.startswith(f"fault-{number}-")} - before):
+            if cli.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(console.read_text())
+            time.sleep(POLL_S)
+        entry = Index().get(new.pop())
+        assert entry is not None
+        return Run(entry, cli, chance, locks, self.scale, small_disk, proxy)
+
+    def _job(
+        self, number: int, *, whole: bool, small_disk: Path | None, proxy: Faults | None
+    ) -> dict[str, Any]:
+        output: dict[str, Any] = {
+            "url": str(self.folder / "runs"),
+            "upload_every": "1s",
+            "upload_patience": "30s" if small_disk else "2min",
+        }
+        if proxy is not None:
+            output |= {"url": f"s3://bucket/{self.folder.name}", "endpoint": proxy.endpoint}
+        if small_disk is not None:
+            output["work_dir"] = str(small_disk)
+        job: dict[str, Any] = {
+            "name": f"fault-{number}",
+            "resources": {"device": "cpu", "devices_per_node": 2},
+            "output": output,
+            "retry": {"max_restarts": 3, "backoff": "1s"},
+            "watch": {"hang_after": f"{self.hang_s}s", "grace": "20s"},
+            **self.program.job,
+        }
+        if self.program.data:
+            job["after"] = {"eval": whole, "export": ["MINDIR"] if whole else []}
+            if proxy is not None:
+                cache = str(self.folder / f"cache-{number}")
+                url = f"s3://bucket/{self.program.data}"
+                job["data"] = {"url": url, "endpoint": proxy.endpoint, "cache_dir": cache}
+        return job
+
+
+def choose(bench: Bench, number: int, seed: int) -> tuple[str, str]:
+    """Fault and moment of an injection: every fault in turn, and for each one its moments in an order that the seed chooses."""
+    names = sorted(FAULTS)
+    fault = names[number % len(names)]
+    moments = [each for each in FAULTS[fault].moments if each in bench.program.moments] or ["start"]
+    random.Random(f"{seed}-{fault}").shuffle(moments)
+    return fault, moments[number // len(names) % len(moments)]
+
+
+def one(
+    bench: Bench, number: int, seed: int, fault: str | None = None, moment: str | None = None
+) -> dict[str, Any]:
+    """One disturbed run and its examination."""
+    chosen = choose(bench, number, seed)
+    fault, moment = fault or chosen[0], moment or chosen[1]
+    chance = random.Random(f"{seed}-{number}")
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        proxy = disk = None
+        if fault.startswith("store") or (bench.program.data and moment in THROUGH_PROXY):
+            proxy = stack.enter_context(fault_proxy(bench.server.endpoint))
+            _slow_down(proxy, moment)
+        if fault.startswith("disk"):
+            disk = stack.enter_context(small_disk(bench.folder / f"disk-{number}", bench.program.disk_mb))
+        whole = moment in WHOLE or fault == "none"
+        run = bench.submit(number, chance, whole=whole, small_disk=disk, proxy=proxy)
+        wait_for(run, moment, bench.scale * (EVALUATION_S if moment == "evaluating" else SPREAD_S))
+        FAULTS[fault].do(run)
+        safe: set[int] = set()
+        view, reasons, resumes = _to_the_end(run, safe)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.cli.wait(30)
+        reasons += [each.outcome for each in view.attempts[:-1] if each.outcome not in reasons]
+        wrong = examine(run, view, safe, bench.reference, fault, reasons)
+        if run.cli.poll() is None:
+            run.cli.kill()
+            wrong.append("hung or failed: the command line did not end")
+            run.cli.wait()
+        if not wrong:
+            shutil.rmtree(run.folder, ignore_errors=True)
+            shutil.rmtree(bench.folder / f"cache-{number}", ignore_errors=True)
+    return {
+        "number": number,
+        "fault": fault,
+        "moment": moment,
+        "phase": run.phase or "ended",
+        "hit": run.hit,
+        "run": run.entry.run_id,
+        "state": view.state.value,
+        "attempts": view.attempt,
+        "resumes": resumes,
+        "reasons": reasons,
+        "seconds": round(time.monotonic() - begun, 1),
+        "wrong": wrong,
+    }
+
+
+def _slow_down(proxy: Faults, moment: str) -> None:
+    """Make a moment long enough to be met."""
+    if moment == "staging":
+        proxy.add(delay(0.2), method="GET", path="/digits/")
+    elif moment == "uploading":
+        proxy.add(delay(0.3), method="PUT")
+    elif moment == "commit":
+        proxy.add(delay(1.0), method="PUT", path="/MANIFEST.json")
+
+
+def _to_the_end(run: Run, safe: set[int]) -> tuple[RunView, list[str], int]:
+    """The last view; the reasons of failures; and how often it was resumed, which is what a user does who reads them."""
+    view = until_the_end(run, safe)
+    reasons = [view.reason] if view.state is State.FAILED else []
+    resumes = 0
+    while view.state is State.FAILED and resumes < 2:
+        if run.small_disk is not None:
+            (run.small_disk / "ballast").unlink(missing_ok=True)
+        resumes += 1
+        run.entry = resume(Index().find(run.entry.run_id), Index())
+        view = until_the_end(run, safe)
+        reasons += [view.reason] if view.state is State.FAILED else []
+    return view, reasons, resumes
+
+
+def until_the_end(run: Run, safe: set[int]) -> RunView:
+    """Block until the run has ended, noting every checkpoint that it reports as safe."""
+    deadline = time.monotonic() + TOO_LONG_S
+    last: RunView | None = None
+    while True:
+        view = run.view()
+        if view is not None:
+            last = view
+            if view.safe_step is not None:
+                safe.add(view.safe_step)
+        if last is not None and (last.state.terminal or time.monotonic() > deadline):
+            return last
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size_mb: int) -> Iterator[Path]:
+    """A file system that can be filled up. Needs root."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def undisturbed(bench: Bench) -> dict[str, str]:
+    """The run that all others are compared with."""
+    run = bench.submit(0, random.Random(0))
+    view = until_the_end(run, set())
+    if view.state is not State.SUCCEEDED:
+        raise RuntimeError(f"the undisturbed run: {view.reason}")
+    run.cli.wait()
+    return fingerprint(run)
