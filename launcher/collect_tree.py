@@ -16,7 +16,7 @@ from launcher.manifest import SET_MANIFEST, SetManifest, best_step, local_sets
 from launcher.storage.keys import key_problem
 
 RESULT_FOLDERS = ("eval", "export")
-GROWING_FILES = ("metrics.jsonl",)
+GROWING_FILES = ("metrics.jsonl", "progress/rank-0.jsonl")
 BEST = "checkpoints/best.json"
 
 

@@ -16,6 +16,7 @@ _TRACEBACK = "Traceback (most recent call last):"
 _ERROR_LINE = re.compile(
     r"^(?:[\w.]*(?:Error|Exception|Interrupt)\b.*|(?:error|fatal|FATAL|ERROR)\b[: ].*|\S*python\S*: (?:No module|can't open).*|can't start .*)"
 )
+_SYSTEM_ERROR = re.compile(r"\[Errno \d+\]|No space left on device|Cannot allocate memory")
 _GLOG_ERROR = re.compile(r"^\[(?:ERROR|CRITICAL)\]")
 _ASCEND_CODE = re.compile(r"\bE[A-Z0-9]\d{4}\b")
 _MAX_LINES = 200
@@ -105,7 +106,7 @@ def _find(outcome: Outcome, host: str, own: Sequence[Rule]) -> Cause:
 
 def _of_exit(exit_: Exit, outcome: Outcome, host: str, own: Sequence[Rule]) -> Cause:
     text = outcome.logs.get(exit_.process.name, "")
-    lines = error_lines(text)
+    lines = error_lines(text) or [line.strip() for line in text.splitlines() if _SYSTEM_ERROR.search(line)]
     line, rule = _judge(exit_.code, lines)
     words = f"{exit_.process.name} on {host} {how_it_ended(exit_.code)}" + (f": {line}" if line else "")
     if rule.says:

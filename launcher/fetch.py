@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.collect_sets import BEST, remote_sets
-from launcher.errors import IntegrityError, NotFound, UsageError
+from launcher.errors import IntegrityError, NoSpace, NotFound, StoreError, UsageError
 from launcher.filelock import LockTimeout, locked
 from launcher.manifest import RUN_MANIFEST, SET_MANIFEST, best_step, parse_manifest, parse_set_manifest
 from launcher.stage_tree import Folders
@@ -90,14 +90,28 @@ def fetch(
         raise NotFound(
             f"{what} yet", where=store_run.url, hint="see `launcher status` for how far the run is"
         )
-    with mapped(to):
-        to.mkdir(parents=True, exist_ok=True)
+    _make_folder(to)
     try:
         with mapped(to), locked(to / LOCK, timeout_s=0):
             return _Fetch(store_run, to, progress).run(wants, committed)
     except LockTimeout as error:
         raise UsageError(
             "another fetch is writing there", where=str(to), hint="wait for it to end"
+        ) from error
+
+
+def _make_folder(to: Path) -> None:
+    """Raises UsageError for a folder that can't be one, NoSpace."""
+    try:
+        with mapped(to):
+            to.mkdir(parents=True, exist_ok=True)
+    except NoSpace:
+        raise
+    except StoreError as error:
+        raise UsageError(
+            f"can't be a folder to write to: {error.what}",
+            where=str(to),
+            hint="name a folder, or one that can be made",
         ) from error
 
 

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.logtimes import TimesFile
+
 EXCERPT_BYTES = 512 << 10
 PARTS = 3
 """A log has a beginning that is kept for ever, an older part and the newest part, each a third of the limit."""
@@ -42,7 +44,10 @@ class Excerpt:
 
 
 class LimitedLog:
-    """Appends to `path`. Beyond its share of the limit the file becomes `<stem>.head.log`, later ones `<stem>.old.log`."""
+    """Appends to `path`. Beyond its share of the limit the file becomes `<stem>.head.log`, later ones `<stem>.old.log`.
+
+    Beside each lies a file that says when its lines came, see `launcher.logtimes`.
+    """
 
     def __init__(self, path: Path, limit_bytes: int) -> None:
         self._path = path
@@ -51,6 +56,7 @@ class LimitedLog:
         self._size = 0
         self._lost = 0
         self._not_before = 0.0
+        self._times = TimesFile(path)
 
     @property
     def lost_bytes(self) -> int:
@@ -71,6 +77,8 @@ class LimitedLog:
                     f"[launcher: {self._lost} bytes of this log are lost: the disk was full]\n".encode()
                 )
                 self._lost = 0
+            if data:
+                self._times.mark(self._size)
             self._write_all(data)
         except OSError:
             self._lost += len(data)
@@ -92,7 +100,9 @@ class LimitedLog:
     def _rotate(self) -> None:
         self.close()
         head = self._path.with_name(f"{self._path.stem}.head.log")
-        self._path.replace(self._path.with_name(f"{self._path.stem}.old.log") if head.exists() else head)
+        new = self._path.with_name(f"{self._path.stem}.old.log") if head.exists() else head
+        self._path.replace(new)
+        self._times.rename(new)
         self._open()
 
     def _write_all(self, data: bytes) -> None:

@@ -73,8 +73,8 @@ def phase_seconds(
 ) -> dict[str, float]:
     """Seconds per phase over all attempts, in the order the phases came.
 
-    The marks between them are in the node program's log and, where it is still at hand, in rank 0's progress file;
-    without that, the whole of a program counts as one phase.
+    The marks between them are in the node program's log and in rank 0's progress file; without that, the whole of a
+    program counts as one phase.
     """
     marks: list[tuple[float, str]] = [(view.submitted_at, "queued")] if view.submitted_at else []
     for line in lines:

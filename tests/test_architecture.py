@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROWS = [
-    "errors units snapshot suggest secretnames findings paths filelock _exec orphans ranklogs cores guard nodelog",
+    "errors units snapshot suggest secretnames findings paths filelock _exec orphans ranklogs logtimes cores guard nodelog",
     "yaml* problems spec_slurm spec_modelarts spec jobschema hints origins recipefile overrides complaints specfile jobtemplate",
     "progress states run causes diagnose restarts watchdog peers record files devices* ranktable* storage storage.* address shards*",
     "plan plan_rules modelarts_rules preflight",

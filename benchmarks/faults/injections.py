@@ -121,8 +121,18 @@ def _is_now(run: Run, moment: str) -> bool:
         return (run.folder / "eval" / "last.json").exists()
     if moment == "commit" and run.proxy is not None:
         return run.proxy.count("PUT", "/MANIFEST.json") > 0
+    if moment in WITH_RANKS:
+        return _has_reported(run, moment)
     view = run.view()
     return view is not None and view.phase == ("uploading" if moment == "commit" else moment)
+
+
+def _has_reported(run: Run, phase: str) -> bool:
+    """Whether rank 0 has said that this phase began; the heartbeat would say it up to a second later."""
+    try:
+        return f'"phase": "{phase}"' in (run.folder / "progress" / "rank-0.jsonl").read_text()
+    except OSError:
+        return False
 
 
 # ---- the faults

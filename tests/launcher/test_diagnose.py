@@ -43,6 +43,13 @@ def test_the_first_failing_rank_is_named_with_the_line_that_says_why() -> None:
     assert (found.restart, found.consequence) == (True, False)
 
 
+def test_a_line_that_only_the_system_would_write_is_better_than_none() -> None:
+    log = "epoch 1\ncan't write a checkpoint: [Errno 28] No space left on device\n"
+    found = cause_of(("rank 0", 1, log, False))
+    assert "can't write a checkpoint: [Errno 28] No space left on device" in found.words
+    assert found.rule == "disk-full"
+
+
 @pytest.mark.parametrize(
     "complaint",
     [

@@ -93,6 +93,16 @@ def test_bad_requests(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_target_that_is_a_file_is_a_mistake_of_usage(tmp_path: Path) -> None:
+    store = open_store((tmp_path / "store").as_uri())
+    finished(store, tmp_path / "run")
+    (tmp_path / "file").write_text("mine")
+    for target in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError, match="can't be a folder to write to"):
+            fetch(store, target)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_run_without_commit_gives_its_complete_sets(tmp_path: Path) -> None:
     store = open_store(f"memory://{tmp_path.name}")
     run = finished(store, tmp_path / "run", commit=False)

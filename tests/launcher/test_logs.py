@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,31 @@ def test_a_run_of_another_machine_is_read_from_the_store(sample: Sample, tmp_pat
             store.put(path.relative_to(sample.root).as_posix(), path.read_bytes())
     elsewhere = sample.entry.model_copy(update={"work_dir": str(tmp_path / "not-here")})
     assert texts(LogReader(elsewhere)) == ["a", "b"]
+
+
+def test_lines_without_a_time_are_placed_by_when_they_came(sample: Sample) -> None:
+    """`rank-0.times` says when: MindSpore's ranks print lines without one."""
+    at = 1_763_719_200.0
+    stamps = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at + second)) for second in (1, 3)]
+    sample.log("node", f"{stamps[0]},000 INFO b\n{stamps[1]},000 INFO d\n")
+    path = sample.log("rank-0", "a\nc\ne\n")
+    path.with_name("rank-0.times").write_text(f"0 {at}\n2 {at + 2}\n4 {at + 4}\nhal")
+    found = LogReader(sample.entry).read()
+    assert [line.text[-1] for line in found] == ["a", "b", "c", "d", "e"]
+    assert found[0].time == at
+
+
+def test_a_line_that_was_cut_by_the_rotation_is_whole(sample: Sample) -> None:
+    path = sample.log("rank-0", "rth\nfifth\n")
+    path.with_name("rank-0.head.log").write_text("first\nsec")
+    path.with_name("rank-0.old.log").write_text("ond\nthird\nfou")
+    assert texts(LogReader(sample.entry)) == ["first", "second", "third", "fourth", "fifth"]
+
+
+def test_attempts_that_only_the_store_has_are_shown_too(sample: Sample) -> None:
+    """The run's directory was deleted after attempt 1, and the run resumed here."""
+    sample.entry.store.open().put("logs/attempt-1/node-0/rank-0.log", b"a\nb\n")
+    sample.log("rank-0", "c\n", attempt=2)
+    assert texts(LogReader(sample.entry)) == ["a", "b", "c"]
+    assert texts(LogReader(sample.entry, attempt=1)) == ["a", "b"]
+    assert texts(LogReader(sample.entry, attempt=2)) == ["c"]

@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+from launcher.logtimes import Times
 from launcher.ranklogs import EXCERPT_BYTES, Excerpt, LimitedLog, LogPump
 
 
@@ -12,7 +13,7 @@ def test_a_log_keeps_its_beginning_and_its_end_within_the_limit(tmp_path: Path) 
     for number in range(10_000):
         log.write(f"line {number:05}\n".encode())
     log.close()
-    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    sizes = {path.name: path.stat().st_size for path in tmp_path.glob("*.log")}
     assert sizes.keys() == {"rank-0.log", "rank-0.head.log", "rank-0.old.log"}
     assert sum(sizes.values()) <= 30_000
     assert (tmp_path / "rank-0.head.log").read_text().startswith("line 00000\n")
@@ -86,3 +87,17 @@ def test_an_excerpt_holds_both_ends() -> None:
     assert excerpt.text.startswith("first\n")
     assert excerpt.text.endswith("\nlast\n")
     assert len(excerpt.text) < 4 * EXCERPT_BYTES
+
+
+def test_beside_a_log_stands_when_its_lines_came(tmp_path: Path) -> None:
+    log = LimitedLog(tmp_path / "rank-0.log", 60)
+    before = time.time()
+    log.write(b"0123456789")
+    log.write(b"within the same moment")
+    log.write(b"in a new file")
+    log.close()
+    old = Times.parse((tmp_path / "rank-0.head.times").read_bytes())
+    new = Times.parse((tmp_path / "rank-0.times").read_bytes())
+    assert (old.offsets, new.offsets) == ([0], [0])
+    assert old.at(15) == old.seconds[0] >= before - 0.001
+    assert Times().at(3) is None
