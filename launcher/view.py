@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterable, Sequence
@@ -63,7 +62,7 @@ def view_of(entry: Entry, index: Index | None = None) -> RunView:
     """
     state, nodes = (entry.final, ()) if entry.final is not None else _look(entry)
     if state.state.terminal and (entry.handle or entry.final) and _resumed_elsewhere(entry, state):
-        return view_of(entry.model_copy(update={"final": None, "handle": None, "work_dir": os.devnull}))
+        return _view_of_the_other(entry.model_copy(update={"final": None, "handle": None}))
     if entry.final is not None:
         return _known(entry, entry.final)
     life = Life(alive=None)
@@ -76,6 +75,12 @@ def _is_final(entry: Entry, state: RunState) -> bool:
     """Whether the run's own word is enough. A platform may start again what has failed, and says so itself."""
     again = entry.backend in STARTS_AGAIN and entry.handle is not None and entry.final is None
     return state.state is State.SUCCEEDED or (state.state.terminal and not again)
+
+
+def _view_of_the_other(entry: Entry) -> RunView:
+    """What the store says of a run that another machine resumed: what lies here is of an attempt before that."""
+    state, nodes = _look(entry, here=False)
+    return _settle(entry, state, nodes, Life(alive=None), None)
 
 
 def _resumed_elsewhere(entry: Entry, known: RunState) -> bool:
@@ -126,8 +131,8 @@ def _poll(entries: Sequence[Entry]) -> dict[str, Life]:
     return lives
 
 
-def _look(entry: Entry) -> tuple[RunState, tuple[NodeStatus, ...]]:
-    state, nodes = _read(entry)
+def _look(entry: Entry, *, here: bool = True) -> tuple[RunState, tuple[NodeStatus, ...]]:
+    state, nodes = _read(entry, here=here)
     return state or _unheard(entry), nodes
 
 
@@ -245,10 +250,11 @@ def _judge(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Lif
     )
 
 
-def _read(entry: Entry) -> tuple[RunState | None, tuple[NodeStatus, ...]]:
-    here = entry.run_dir
-    if (entry.handle is None or entry.handle.host == socket.gethostname()) and here.state.exists():
-        return _parse_state(here.state.read_bytes()), _local_nodes(entry)
+def _read(entry: Entry, *, here: bool = True) -> tuple[RunState | None, tuple[NodeStatus, ...]]:
+    """From this machine when the run lives on it and `here` is true, else from the store."""
+    path = entry.run_dir.state
+    if here and (entry.handle is None or entry.handle.host == socket.gethostname()) and path.exists():
+        return _parse_state(path.read_bytes()), _local_nodes(entry)
     store = entry.store.open(PATIENCE_S)
     try:
         state = _parse_state(store.read(paths.STATE))
