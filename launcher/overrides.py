@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -99,9 +99,11 @@ def _override(kind: Kind, prefix: str, words: str, separator: str, locate: Locat
     node, problems = yamltree.compose(text, label, in_file=False, prefix=shown[:offset])
     if node is None:
         return Layer(kind, None, tuple(problems))
-    typed = tuple(part.strip() for part in name.split(separator))
+    keys = locate(tuple(part.strip() for part in name.split(separator)))
+    if keys[0] == "env" and isinstance(node, yamltree.Scalar) and node.value is not None:
+        node = replace(node, value=node.text)  # a shell has taken the quotes away: env.N=2 is the text 2
     place = Place(label, 1, len(prefix) + 1, shown, in_file=False)
-    for key in reversed(locate(typed)):
+    for key in reversed(keys):
         node = yamltree.Mapping(place, (Entry(key, place, node),), node.size + 2)
     assert isinstance(node, yamltree.Mapping)
     return Layer(kind, node, tuple(problems))

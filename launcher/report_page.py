@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -33,11 +34,12 @@ main{max-width:1180px;margin:0 auto;padding:24px 20px 60px}
 h1{font-size:1.5rem;margin:0 0 2px}h2{font-size:1.1rem;margin:34px 0 10px}h3{font-size:.95rem;margin:0 0 6px}
 .soft{color:var(--soft)}.mono,code,pre{font-family:ui-monospace,"DejaVu Sans Mono",Menlo,monospace;font-size:.86em}
 .card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 16px;overflow-x:auto}
+.card+.card{margin-top:12px}.grid2 .card+.card{margin-top:0}
 .grid2{display:grid;gap:16px;grid-template-columns:repeat(auto-fit,minmax(min(440px,100%),1fr))}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:5px 14px 5px 0;border-bottom:1px solid var(--line);vertical-align:top}
 tr:last-child td{border-bottom:0}th{font-weight:600;color:var(--soft);font-size:.86em}
-td.num,th.num{text-align:right;font-variant-numeric:tabular-nums}
+td.num,th.num{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 tr.differs td{background:var(--mark)}
 .state{border-radius:99px;padding:1px 10px;color:#fff;font-size:.8em;font-weight:600;background:#6b7280;white-space:nowrap}
 .SUCCEEDED{background:#1f8a53}.FAILED{background:#c8372d}.CANCELLED{background:#a8730b}.RUNNING{background:#2366c9}
@@ -295,17 +297,22 @@ def _failures(reports: Sequence[RunReport]) -> str:
         found = report.explanation
         if found is None:
             continue
-        lines = "".join(f"<li>{escape(text)}</li>" for text in found.do)
+        lines = "".join(f"<li>{_with_code(text)}</li>" for text in found.do)
         tried = "".join(f"<li>{escape(text)}</li>" for text in found.attempts) if found.attempts[1:] else ""
         excerpt = f"<pre>{escape(chr(10).join(found.excerpt))}</pre>" if found.excerpt else ""
         cards.append(
             _card(
                 f"<h3>{_name(reports, index)}</h3><div>{escape(found.summary)}</div>{excerpt}"
-                f"<p>{escape(found.means)}</p>{f'<ul>{lines}</ul>' if lines else ''}"
+                f"<p>{_with_code(found.means)}</p>{f'<ul>{lines}</ul>' if lines else ''}"
                 f"{f'<div class=soft>attempts</div><ul>{tried}</ul>' if tried else ''}"
             )
         )
     return "".join(cards)
+
+
+def _with_code(text: str) -> str:
+    """Words between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _again(reports: Sequence[RunReport]) -> str:

@@ -252,7 +252,7 @@ class Rounds:
         site.peers.enter(self.attempt)
 
     def _pause(self, seconds: float) -> None:
-        self._site.heartbeat.set(phase="waiting", detail=f"restarting in {show_duration(seconds)}")
+        self._site.heartbeat.set(phase="waiting", detail=f"a pause of {show_duration(seconds)}")
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self._site.stopper.check()

@@ -123,12 +123,20 @@ def submit_all(
             *preflight.check_world(job.plan),
         ]
         refuse_errors(findings, job.job.origins)
-        origins = {key: str(origin) for key, origin in job.job.origins.items()}
+        origins = {key: str(origin) for key, origin in job.job.origins.items()} | _rehearsed(job)
         record = make_record(job.job.source_text, origins, Path.cwd())
         ready.append(
             (job.plan, job.job.source_text, {**record, "group": group, "labels": dict(labels)}),
         )
     return launch_all(ready, index or Index())
+
+
+def _rehearsed(job: Prepared) -> dict[str, str]:
+    """The recipe's values that a rehearsal changed, whatever the job file says."""
+    if not job.plan.rehearsal or job.job.recipe is None:
+        return {}
+    asked = job.job.recipe.json_dict()
+    return {f"recipe.{key}": "rehearsal" for key, value in job.plan.recipe.items() if asked.get(key) != value}
 
 
 def launch(plan: Plan, job_text: str, record: Mapping[str, Any], index: Index) -> Entry:

@@ -91,6 +91,8 @@ class _Story:
     _trouble: str = ""
 
     def tell(self, run: Run, view: RunView) -> None:
+        if not self._attempt:  # of a run that is under way, what came before
+            self._new_epochs(run, view)
         if view.attempt != self._attempt:
             self._new_attempt(view)
         if not view.state.terminal:
@@ -127,7 +129,8 @@ class _Story:
         self._epochs = max(self._epochs, len(rows))
 
     def end(self, view: RunView) -> None:
-        took = show_duration(time.time() - self.start)
+        began = view.submitted_at or self.start
+        took = show_duration((view.ended_at or time.time()) - began)
         if view.state is State.SUCCEEDED:
             self.screen.line(f"SUCCEEDED in {took}: {results_words(view.results) or 'done'}", "green")
             self.screen.line(

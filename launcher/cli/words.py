@@ -31,6 +31,8 @@ def now_words(view: RunView, now: float | None = None) -> str:
         return f"staging {view.detail}"
     if phase == "training":
         return f"training; {trouble}" if trouble else "training"
+    if phase == "waiting":  # its detail is a time already
+        return f"{words}, {view.detail}" if view.detail else words
     since = show_duration(now - view.phase_since) if view.phase_since else ""
     return ", ".join(filter(None, [words, view.detail, since, trouble]))
 
@@ -60,6 +62,8 @@ def best_top1(view: RunView) -> float | None:
 
 def laggards(view: RunView) -> str:
     """`rank 3 is at step 60 of 75` when ranks are more than one step apart; else empty."""
+    if view.phase not in ("training", "evaluating"):
+        return ""
     steps = {rank.rank: rank.step for node in view.nodes for rank in node.ranks if rank.step is not None}
     if len(steps) < 2 or max(steps.values()) - min(steps.values()) < 2:
         return ""

@@ -29,6 +29,13 @@ def test_values_are_yaml() -> None:
     ]  # fmt: skip
 
 
+def test_a_variable_of_the_program_is_text() -> None:
+    """The shell takes quotes away, so nobody could say that a number is meant as text."""
+    assert values("env.N=2", "env.ON=true", "env.X='a'") == [
+        {"env": {"N": "2"}}, {"env": {"ON": "true"}}, {"env": {"X": "a"}},
+    ]  # fmt: skip
+
+
 def test_a_wrong_override_is_a_problem_and_no_value() -> None:
     for words in ("a", "=3", "a..b=3", ".a=3", "a.=3", "", "a=[1", "a=@", "a={b: 1, b: 2"):
         (layer,) = set_layers([words], same)

@@ -1,0 +1,23 @@
+"""What a rehearsal changes, and that its record says so."""
+
+import os
+from pathlib import Path
+
+from launcher.rehearse import rehearsal_plan
+from launcher.specfile import load_job
+from launcher.submission import _rehearsed, prepared
+
+CONFIGS = Path(__file__).parents[2] / "vitmodels" / "configs"
+
+
+def test_values_that_the_rehearsal_changed_do_not_claim_to_be_from_the_job_file(
+    launcher_home: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        f"name: short\nmodel: {{config: {CONFIGS}/vit_digits.yaml, set: {{epochs: 7}}}}\noutput: {{url: {tmp_path}/runs}}\n"
+    )
+    job = load_job(path)
+    changed = _rehearsed(prepared(job, rehearsal_plan(job, os.environ, tmp_path)))
+    assert changed["recipe.epochs"] == "rehearsal"
+    assert "recipe.arch" not in changed
