@@ -15,7 +15,8 @@ def test_values_that_the_rehearsal_changed_do_not_claim_to_be_from_the_job_file(
 ) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(
-        f"name: short\nmodel: {{config: {CONFIGS}/vit_digits.yaml, set: {{epochs: 7}}}}\noutput: {{url: {tmp_path}/runs}}\n"
+        f"name: short\nmodel: {{config: {CONFIGS}/vit_digits.yaml, set: {{epochs: 7}}}}\ndata: {{url: {tmp_path}/none}}\n"
+        f"output: {{url: {tmp_path}/runs}}\n"
     )
     job = load_job(path)
     changed = _rehearsed(prepared(job, rehearsal_plan(job, os.environ, tmp_path)))
