@@ -118,6 +118,7 @@ class LogPump:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
+        self._read_bytes = min(_READ_BYTES, max(1, limit_bytes // PARTS))
         self._selector = selectors.DefaultSelector()
         self._logs: dict[str, LimitedLog] = {}
         self._heard: dict[str, float] = {}
@@ -174,7 +175,7 @@ class LogPump:
 
     def _take(self, fd: int, name: str) -> None:
         try:
-            data = os.read(fd, _READ_BYTES)
+            data = os.read(fd, self._read_bytes)
         except BlockingIOError:
             return
         except OSError:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from launcher.backends import get_backend
 from launcher.runs import Entry, Index
 from launcher.submission import cancel, prepare, submit
 from launcher.view import RunView, view_of
@@ -61,7 +62,13 @@ class Jobs:
         return view
 
     def end(self, entry: Entry) -> RunView:
-        return self.until(entry, lambda view: view.state.terminal)
+        """The view of the ended run; its node program has then sent its last word to the store, too."""
+        view = self.until(entry, lambda view: view.state.terminal)
+        handle = self.index.find(entry.run_id).handle
+        deadline = time.monotonic() + 10
+        while handle and get_backend(entry.backend).poll([handle])[0].alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return view
 
     def run(self, **arguments: object) -> RunView:
         return self.end(self.submit(**arguments))
