@@ -52,6 +52,21 @@ def share_cores(
     return _slices([core for node in nodes for core in node], ranks)
 
 
+def nearest(slices: Sequence[tuple[int, ...]], near: Sequence[int]) -> list[tuple[int, ...]]:
+    """The slices of `share_cores` in another order: ranks get them by the NUMA node that their device is connected to.
+
+    `near` has the kernel's number of that node for each rank; as long as one is not known (-1), nothing changes.
+
+    >>> nearest([(0,), (1,), (2,), (3,)], [1, 1, 0, 0])
+    [(2,), (3,), (0,), (1,)]
+    """
+    if len(near) != len(slices) or any(node < 0 for node in near):
+        return list(slices)
+    order = sorted(range(len(slices)), key=lambda rank: (near[rank], rank))
+    place = {rank: index for index, rank in enumerate(order)}
+    return [slices[place[rank]] for rank in range(len(slices))]
+
+
 def parse_cpulist(text: str) -> list[int]:
     """`0-3,8,10-11` as the kernel writes it.
 

@@ -55,7 +55,10 @@ class DeviceProcess:
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """One device. `npu_id` and `chip_id` are how npu-smi calls it; -1 for a CPU slot."""
+    """One device. `npu_id` and `chip_id` are how npu-smi calls it; -1 for a CPU slot.
+
+    `numa_node` is the kernel's number of the node that its bus is connected to, -1 where nobody tells.
+    """
 
     device_id: int
     logical_id: int
@@ -66,6 +69,7 @@ class DeviceInfo:
     chip_id: int = -1
     super_device_id: str = ""
     super_pod_id: str = ""
+    numa_node: int = -1
     processes: tuple[DeviceProcess, ...] = ()
 
 
@@ -78,6 +82,7 @@ class Probe:
     hccn_conf: Path = Path("/etc/hccn.conf")
     dev_dir: Path = Path("/dev")
     proc_dir: Path = Path("/proc")
+    pci_dir: Path = Path("/sys/bus/pci/devices")
     timeout_s: float = 20.0
     search: tuple[str, ...] = field(
         default=("/usr/local/sbin", "/usr/local/bin", "/usr/local/Ascend/driver/tools"), repr=False
@@ -146,6 +151,7 @@ def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = Non
                 chip_id=row.chip_id,
                 super_device_id=sdid,
                 super_pod_id=pod,
+                numa_node=_numa_node(known.bus_id, probe) if known else -1,
                 processes=processes.get(device_id, ()),
             )
         )
@@ -223,6 +229,13 @@ def _address(device_id: int, probe: Probe) -> str:
         return parse_hccn_conf(probe.hccn_conf.read_text(encoding="utf-8")).get(device_id, "")
     except OSError:
         return ""
+
+
+def _numa_node(bus_id: str, probe: Probe) -> int:
+    try:
+        return int((probe.pci_dir / bus_id / "numa_node").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return -1
 
 
 def _super_pod(row: ChipRow, probe: Probe) -> tuple[str, str]:

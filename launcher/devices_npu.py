@@ -27,6 +27,7 @@ class HealthRow:
     name: str
     health: str
     physical_id: int | None
+    bus_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,9 @@ def parse_health(text: str) -> list[HealthRow]:
         if head is not None and re.match(r"[0-9A-Fa-f]{4}:[0-9A-Fa-f]{2}:", cells[1]):
             npu = head[0].split()
             physical = int(first[1]) if len(first) > 1 and first[1].isdecimal() else None
-            rows.append(HealthRow(int(npu[0]), int(first[0]), " ".join(npu[1:]), head[1], physical))
+            rows.append(
+                HealthRow(int(npu[0]), int(first[0]), " ".join(npu[1:]), head[1], physical, cells[1].lower())
+            )
             head = None
         else:
             head = cells

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launcher.cores import numa_nodes, share_cores, usable_cores
+from launcher.cores import nearest, numa_nodes, share_cores, usable_cores
 from launcher.devices import DeviceInfo
 from launcher.devices_locks import HeldDevices
 from launcher.errors import PlanError
@@ -75,15 +75,17 @@ def gang_processes(
     *,
     go: Go,
     logical: Mapping[int, int] | None = None,
+    near: Mapping[int, int] | None = None,
 ) -> list[Process]:
     """The processes of one step on one machine. The scheduler of MindSpore's dynamic cluster comes first, on node 0 only.
 
     `logical` maps the physical ids of the devices, which locks and rank tables use, to the logical ids that
     ASCEND_RT_VISIBLE_DEVICES takes. DEVICE_ID counts what that variable leaves visible, from 0. None: the platform
-    has set all of that.
+    has set all of that. `near` maps physical ids to the NUMA nodes that the devices are connected to.
     """
     ranks = plan.ranks_of(node) if step.ranks == "all" else plan.ranks[:1] if node == 0 else ()
     slices = share_cores(usable_cores(), max(1, len(ranks)), numa_nodes())
+    slices = nearest(slices, [(near or {}).get(device, -1) for device in devices.ids])
     threads = len(slices[0]) or max(1, len(usable_cores()) // max(1, len(ranks)))
     fill = {"{data}": str(data_dir), "{sched_port}": str(go.scheduler_port), "{threads}": str(threads)}
     shown = [str(logical.get(k, k)) for k in devices.ids] if logical is not None else []

@@ -122,7 +122,7 @@ class NodeProgram:
             self.site.state.note_resumed(newest_step(self.run_dir.checkpoints))
             self.site.state.save(State.RUNNING)
             self.site.peers.introduce(describe_machine(self.plan, devices.ids))
-            rounds = Rounds(self.site, self.first_attempt, devices, data_dir, self._logical)
+            rounds = Rounds(self.site, self.first_attempt, devices, data_dir, self._logical, self._near)
             for index, step in enumerate(self.plan.steps):
                 rounds.run(index, step)
 
@@ -132,6 +132,7 @@ class NodeProgram:
         devices = list_devices(plan.device, addresses=False)
         usable = devices if plan.device == "cpu" else visible_devices(devices)
         self._logical = None if self.preset else {each.device_id: each.logical_id for each in usable}
+        self._near = {each.device_id: each.numa_node for each in usable}
         choices = self._choices(usable)
         if not choices:
             raise PlanError(f"{plan.devices_per_node} {plan.device} devices asked for, {len(usable)} here")

@@ -67,10 +67,12 @@ class Rounds:
         devices: HeldDevices,
         data_dir: Path,
         logical: Mapping[int, int] | None,
+        near: Mapping[int, int] | None = None,
     ) -> None:
         self._site, self.attempt = site, attempt
         self._plan, self._run_dir = site.plan, site.plan.run_dir
         self._devices, self._data_dir, self._logical = devices, data_dir, logical
+        self._near = near
         self._policy = RestartPolicy(site.plan.retry)
         self._rules = own_rules(site.plan.retry.on)
         self._finished: Callable[[], bool] = lambda: True
@@ -157,6 +159,7 @@ class Rounds:
             self._devices,
             go=go,
             logical=self._logical,
+            near=self._near,
         )
         if not processes:
             return Outcome(())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.cores import numa_nodes, parse_cpulist, share_cores
+from launcher.cores import nearest, numa_nodes, parse_cpulist, share_cores
 
 
 def machine(folder: Path, nodes: dict[int, str], siblings: dict[int, str] | None = None) -> Path:
@@ -48,6 +48,16 @@ def test_fewer_ranks_than_nodes_and_odd_numbers_get_equal_slices(tmp_path: Path)
     slices = share_cores(range(16), 3, numa)
     assert [len(each) for each in slices] == [5, 5, 5]
     assert len({core for each in slices for core in each}) == 15
+
+
+def test_ranks_get_the_cores_next_to_their_devices(tmp_path: Path) -> None:
+    """Cards 0-3 on the second socket, as on many servers."""
+    numa = numa_nodes(machine(tmp_path, {0: "0-7", 1: "8-15"}))
+    slices = share_cores(range(16), 8, numa)
+    near = nearest(slices, [1, 1, 1, 1, 0, 0, 0, 0])
+    assert near == [(8, 9), (10, 11), (12, 13), (14, 15), (0, 1), (2, 3), (4, 5), (6, 7)]
+    assert nearest(slices, [1, 1, 1, -1, 0, 0, 0, 0]) == slices
+    assert nearest([()], [0]) == [()]
 
 
 def test_memory_only_nodes_and_unknown_cores_do_no_harm(tmp_path: Path) -> None:

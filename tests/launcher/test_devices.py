@@ -24,7 +24,13 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
     def become(name: str, **options: object) -> Probe:
         monkeypatch.setenv("PATH", f"{FAKES}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.setenv("FAKE_ASCEND", str(MACHINES / name))
-        values = {"hccn_conf": MACHINES / name / "hccn.conf", "dev_dir": tmp_path, "search": (), **options}
+        values = {
+            "hccn_conf": MACHINES / name / "hccn.conf",
+            "dev_dir": tmp_path,
+            "search": (),
+            "pci_dir": tmp_path,
+            **options,
+        }
         return Probe(**values)  # type: ignore[arg-type]
 
     return become
@@ -34,6 +40,14 @@ def test_a_910_server(machine) -> None:  # type: ignore[no-untyped-def]
     devices = list_devices("ascend910", probe=machine("ascend910"))
     assert [device.device_id for device in devices] == list(range(8))
     assert devices[5] == DeviceInfo(5, 5, "Ascend 910A", "OK", "192.168.101.102", npu_id=5, chip_id=0)
+
+
+def test_the_numa_node_of_a_card_is_that_of_its_bus(machine, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for number, bus in enumerate(("0000:c1:00.0", "0000:c2:00.0")):
+        (tmp_path / bus).mkdir()
+        (tmp_path / bus / "numa_node").write_text(f"{1 - number}\n")
+    devices = list_devices("ascend910b", probe=machine("ascend910b", pci_dir=tmp_path))
+    assert [device.numa_node for device in devices[:3]] == [1, 0, -1]
 
 
 def test_a_910b_server_with_a_user_and_a_sick_card(machine) -> None:  # type: ignore[no-untyped-def]
