@@ -128,7 +128,7 @@ class DataSpec(StoreOptions):
         description="Number of training images, for the arithmetic before staging; checked against what was staged.",
         examples=[1281167],
     )
-    workers: int = Field(16, ge=1, le=256, description="Connections to the store while staging.")
+    workers: int = Field(64, ge=1, le=256, description="Connections to the store while staging.")
     timeout: Duration = Field(
         6 * 3600, description="Staging that takes longer fails, with its progress kept for the next try."
     )

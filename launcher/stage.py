@@ -37,6 +37,8 @@ from launcher.storage.bulk import AdaptivePace, Bulk, Wish
 from launcher.storage.localfs import mapped, write_atomic
 
 REPORT_S = 1.0
+WORKERS = 64
+"""Connections of a machine: files per second are at most this many by the seconds that a request takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def stage(
     cache_dir: Path,
     *,
     reserve_bytes: int = 0,
-    workers: int = 16,
+    workers: int = WORKERS,
     timeout_s: float | None = None,
     progress: OnProgress | None = None,
 ) -> Staged:

@@ -148,15 +148,15 @@ def missing(root: Path, listing: Listing, *, trust: bool) -> Iterator[ObjectInfo
     """Entries without a good file. With `trust` the size decides, since names are given only after verification;
     without it (the machine crashed meanwhile) the content is read where a digest is known, else fetched again."""
     for info in listing.entries():
-        path = root / info.key
+        path = f"{root}/{info.key}"
         try:
-            status = path.lstat()
+            status = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             yield info
             continue
         good = stat.S_ISREG(status.st_mode) and status.st_size == info.size
         if good and not trust:
-            good = _content_is(path, info)
+            good = _content_is(Path(path), info)
         if not good:
             yield info
 

@@ -1,14 +1,13 @@
-"""Many objects into a folder: a bounded pool of threads, one verdict at the end.
+"""Many objects into a folder: a bounded number of threads, one verdict at the end.
 
-This is the seam for a faster engine: anything that fills `Wish`es and reports like `download_many` will do.
+How one object comes is the store's matter; `s3.py` has a quick and a careful way.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from launcher.storage.localfs import mapped
 MIN_FAILURES = 8
 FAILED_SHARE = 0.01
 WINDOW_S = 2.0
+TICK_S = 0.25
 
 
 class AdaptivePace(Pace):
@@ -87,50 +87,72 @@ class Bulk:
     done: int = 0
     failed: list[tuple[str, LauncherError]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _fatal: BaseException | None = None
+    _budget: float = float("inf")
 
     def run(self, wishes: Iterable[Wish], total: int, workers: int) -> None:
         """Fetch all. One object's failure does not end the others, but raises at the end, with the names.
 
         Lack of space, a refusal, the deadline, or failures beyond the budget (1 %) end everything at once.
+        `wishes` is asked by the workers, one at a time, so memory does not grow with their number.
         """
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="get")
-        pending: set[Future[None]] = set()
+        source = iter(wishes)
+        self._budget = max(MIN_FAILURES, FAILED_SHARE * total)
+        threads = [
+            threading.Thread(target=self._work, args=(source,), name=f"get-{n}", daemon=True)
+            for n in range(workers)
+        ]
         try:
-            for wish in wishes:
-                pending.add(pool.submit(self._one, wish))
-                if len(pending) >= 4 * workers:
-                    pending = self._drain(pending, total)
-            while pending:
-                pending = self._drain(pending, total)
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(TICK_S)
+                    self._look(total)
         except BaseException:
             self.pace.stop.set()
             raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+        self._look(total)
         if self.failed:
             raise self._verdict(total)
 
-    def _drain(self, pending: set[Future[None]], total: int) -> set[Future[None]]:
-        finished, left = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
+    def _look(self, total: int) -> None:
+        """Raises what ends everything."""
+        if self._fatal is not None:
+            raise self._fatal
         if self.on_tick:
             self.on_tick()
-        for future in finished:
-            future.result()
-        if len(self.failed) > max(MIN_FAILURES, FAILED_SHARE * total):
+        if len(self.failed) > self._budget:
             raise self._verdict(total)
-        if self.deadline is not None and time.monotonic() > self.deadline:
+        if self.deadline is not None and time.monotonic() > self.deadline and self.done < total:
             raise StoreUnreachable(
                 f"out of time with {self.done} of {total} objects done",
                 where=self.store.url,
                 hint="run again to continue, or allow more time; what arrived is kept",
             )
-        return left
+
+    def _work(self, source: Iterator[Wish]) -> None:
+        try:
+            while not self.pace.stop.is_set():
+                with self._lock:
+                    wish = next(source, None)
+                if wish is None:
+                    return
+                self._one(wish)
+        except BaseException as error:  # raised again by the thread of `run`
+            with self._lock:
+                self._fatal = self._fatal or error
+            self.pace.stop.set()
 
     def _one(self, wish: Wish) -> None:
-        if self.pace.stop.is_set():
-            return
         self.pace.enter()
         try:
+            if self.pace.stop.is_set():
+                return
             with mapped(wish.path):
                 self.store.get_file(
                     wish.info.key, wish.path, wish.info, fsync=False, on_bytes=self.on_bytes, pace=self.pace
@@ -140,6 +162,8 @@ class Bulk:
         except LauncherError as error:
             with self._lock:
                 self.failed.append((wish.info.key, error))
+                if len(self.failed) > self._budget:
+                    self.pace.stop.set()
         else:
             with self._lock:
                 self.done += 1

@@ -25,11 +25,15 @@ RESUME_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An open download: facts about the whole object, its bytes from the asked start, and its MD5 if known."""
+    """An open download: facts about the whole object, its bytes from the asked start, and its MD5 if known.
+
+    `ranged` tells that the store sent only what was asked for.
+    """
 
     info: ObjectInfo
     chunks: Iterator[bytes]
     md5: str | None = None
+    ranged: bool = False
 
 
 OpenBody = Callable[[int], AbstractContextManager[Body]]

@@ -8,9 +8,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,10 +24,12 @@ from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key
 from launcher.storage.localfs import CHUNK_BYTES, md5_of
+from launcher.storage.ranges import LARGE_BYTES, STRETCH_BYTES, Lanes, ahead
 from launcher.storage.registry import Location, Options
 from launcher.storage.retry import call
 from launcher.storage.s3_client import ClientHolder, resolve
 from launcher.storage.s3_errors import OutOfRange, map_error
+from launcher.storage.s3_fast import FastGets, wanted_engine
 
 T = TypeVar("T")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
@@ -32,17 +38,31 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 def open_s3(location: Location, options: Options) -> ObjectStore:
     """For the registry. Contacts nobody."""
     target = resolve(location, options)
-    return S3Store(location, options, ClientHolder(target, options), target.edge)
+    holder = ClientHolder(target, options)
+    fast = None
+    if wanted_engine(os.environ) == "obstore":
+        fast = FastGets(holder, location.bucket, options.retry)
+    return S3Store(location, options, holder, target.edge, fast)
 
 
 class S3Store:
     """A bucket, or a folder of one."""
 
-    def __init__(self, location: Location, options: Options, holder: ClientHolder, edge: Any) -> None:
+    def __init__(
+        self,
+        location: Location,
+        options: Options,
+        holder: ClientHolder,
+        edge: Any,
+        fast: FastGets | None = None,
+        lanes: Lanes | None = None,
+    ) -> None:
         self._location = location
         self._options = options
         self._holder = holder
         self._edge = edge
+        self._fast = fast
+        self._lanes = lanes or Lanes()
         self._base = f"{location.path}/" if location.path else ""
 
     def __repr__(self) -> str:
@@ -61,7 +81,7 @@ class S3Store:
         """See ObjectStore."""
         path = check_key(self._base + prefix.strip("/"), self.url)
         location = Location(self._location.scheme, self._location.bucket, path)
-        return S3Store(location, self._options, self._holder, self._edge)
+        return S3Store(location, self._options, self._holder, self._edge, self._fast, self._lanes)
 
     # -- requests ------------------------------------------------------------------------------------------
 
@@ -145,9 +165,41 @@ class S3Store:
             info = self._info(key, total, answer)
             encrypted = "kms" in str(answer.get("ServerSideEncryption", "")).lower()
             encrypted |= bool(answer.get("SSECustomerAlgorithm"))
-            yield Body(info, self._chunks(key, stream, start - begin), None if encrypted else info.md5)
+            chunks = self._chunks(key, stream, start - begin)
+            yield Body(info, chunks, None if encrypted else info.md5, ranged=found is not None)
         finally:
             stream.close()
+
+    @contextmanager
+    def _get_wide(self, key: str, start: int, expect: ObjectInfo | None) -> Iterator[Body]:
+        """The same, over several connections when much is to come and `expect` says which version."""
+        large = expect is not None and bool(expect.etag) and expect.size - start >= LARGE_BYTES
+        lanes = self._lanes.take() if large else 0
+        if not lanes:
+            with self._get(key, start) as body:
+                yield body
+            return
+
+        try:
+            with self._get(key, start, STRETCH_BYTES) as first:
+                if not first.ranged:  # a store that knows no ranges sends the whole object
+                    yield first
+                    return
+                stretch = partial(self._stretch, key, first.info)
+                begin = min(start + STRETCH_BYTES, first.info.size)
+                with closing(ahead(stretch, begin, first.info.size, lanes)) as rest:
+                    yield Body(first.info, chain(first.chunks, rest), first.md5, ranged=True)
+        finally:
+            self._lanes.give(lanes)
+
+    def _stretch(self, key: str, info: ObjectInfo, start: int, length: int, stop: threading.Event) -> bytes:
+        with self._get(key, start, length) as body:
+            if body.info.etag != info.etag or not body.ranged:
+                raise IntegrityError("the object changed during the download", where=self.join(key))
+            data = b"".join(takewhile(lambda _: not stop.is_set(), body.chunks))
+        if len(data) != length:
+            raise s3_upload.broken(self.join(key), len(data), length)
+        return data
 
     def _chunks(self, key: str, stream: Any, skip: int) -> Iterator[bytes]:
         while True:
@@ -195,16 +247,28 @@ class S3Store:
         on_bytes: OnBytes | None = None,
         pace: Pace | None = None,
     ) -> ObjectInfo:
-        """See ObjectStore."""
-        return download(
-            lambda start: self._get(key, start),
+        """See ObjectStore. Small objects of known size go through the fast engine first."""
+        wanted = Wanted(self.join(key), expect, sha256)
+        refused = False
+        if self._fast is not None and expect is not None and self._fast.usable(expect.size):
+            tried = self._fast.fetch(self._base + key, path, wanted, fsync=fsync, pace=pace)
+            if isinstance(tried, ObjectInfo):
+                if on_bytes:
+                    on_bytes(tried.size)
+                return tried
+            refused = tried.digest
+        info = download(
+            lambda start: self._get_wide(key, start, expect),
             path,
-            Wanted(self.join(key), expect, sha256),
+            wanted,
             policy=self._options.retry,
             fsync=fsync,
             on_bytes=on_bytes,
             pace=pace,
         )
+        if self._fast is not None and refused:
+            self._fast.was_right()
+        return info
 
     # -- writing -------------------------------------------------------------------------------------------
 

@@ -182,6 +182,7 @@ def test_lack_of_inodes_is_known_before_the_first_byte(small_disk: Path, tmp_pat
         stage(store, small_disk)
 
 
+@pytest.mark.usefixtures("engine")
 def test_space_that_vanishes_meanwhile(faulty: ObjectStore, faults: Faults, small_disk: Path) -> None:
     for n in range(4):
         faulty.put(f"big-{n}", os.urandom(300_000))
@@ -216,6 +217,7 @@ def test_space_is_counted_in_blocks(tmp_path: Path) -> None:
 # -- faults ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("engine")
 def test_many_small_faults(faulty: ObjectStore, faults: Faults, tmp_path: Path) -> None:
     tree = fill(faulty, files=30)
     for fault, path in [
@@ -228,6 +230,7 @@ def test_many_small_faults(faulty: ObjectStore, faults: Faults, tmp_path: Path) 
     assert read_tree(stage(faulty, tmp_path, workers=8).path) == tree
 
 
+@pytest.mark.usefixtures("engine")
 def test_one_bad_object_does_not_stop_the_others_but_fails_the_whole(
     radosgw: S3Server, faults: Faults, tmp_path: Path
 ) -> None:
@@ -245,6 +248,7 @@ def test_one_bad_object_does_not_stop_the_others_but_fails_the_whole(
     assert faults.count("GET", ".jpg") == 1
 
 
+@pytest.mark.usefixtures("engine")
 def test_an_outage_ends_early(radosgw: S3Server, faults: Faults, tmp_path: Path) -> None:
     store = open_on(radosgw, endpoint=faults.endpoint, patience_s=0.3)
     fill(store, files=60)
@@ -258,6 +262,7 @@ def test_an_outage_ends_early(radosgw: S3Server, faults: Faults, tmp_path: Path)
     assert faults.count("GET", ".jpg") < 60 * 3
 
 
+@pytest.mark.usefixtures("engine")
 def test_an_object_that_changes_after_the_listing(radosgw: S3Server, faults: Faults, tmp_path: Path) -> None:
     store = open_on(radosgw, endpoint=faults.endpoint)
     fill(store, files=5)
@@ -271,6 +276,7 @@ def test_an_object_that_changes_after_the_listing(radosgw: S3Server, faults: Fau
         stage(store, tmp_path)
 
 
+@pytest.mark.usefixtures("engine")
 def test_the_time_limit(faulty: ObjectStore, faults: Faults, tmp_path: Path) -> None:
     fill(faulty, files=40)
     faults.add(delay(0.3), path=".jpg")
@@ -379,6 +385,7 @@ def test_one_fetches_and_the_others_wait(radosgw: S3Server, faults: Faults, tmp_
         assert "process" in (seen[0].waiting_for or "")
 
 
+@pytest.mark.usefixtures("engine")
 def test_killed_at_random_moments_the_next_one_finishes(
     radosgw: S3Server, faults: Faults, tmp_path: Path
 ) -> None:

@@ -41,11 +41,12 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The proxy's controls: faults in force, and every request seen as (method, path)."""
+    """The controls: faults in force, every request seen as (method, path), how many came as to an HTTP proxy."""
 
     endpoint: str
     active: list[Fault] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
+    proxied: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, change: Callable[[Answer], None], **where: Any) -> None:
@@ -123,6 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
     upstream: tuple[str, int]
 
     def _pass(self) -> None:
+        if "://" in self.path:  # asked as a proxy
+            self.faults.proxied += 1
+            self.path = "/" + self.path.split("/", 3)[3]
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         connection = http.client.HTTPConnection(*self.upstream, timeout=60)

@@ -1,0 +1,201 @@
+"""The quick way for small objects: it goes where boto3 goes, and leaves everything doubtful to the careful way."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import IntegrityError, StoreRefused, StoreUnreachable, UsageError
+from launcher.storage import ObjectStore, open_store, s3_fast
+from launcher.storage.s3 import S3Store
+from launcher.storage.s3_fast import FastGets, wanted_engine
+from tests.servers.faults import Answer, Faults, cut, delay, flip_bit, reset, status
+from tests.servers.s3 import S3Server
+from tests.servers.stores import BUCKET, open_on
+
+pytest.importorskip("obstore", reason="NOT TESTED: obstore is not installed")
+DATA = os.urandom(30_000)
+
+
+def fast_of(store: ObjectStore) -> FastGets:
+    assert isinstance(store, S3Store)
+    assert store._fast is not None
+    return store._fast
+
+
+def fetch(store: ObjectStore, key: str, folder: Path) -> bytes:
+    store.get_file(key, folder / "got", store.head(key))
+    assert [path.name for path in folder.iterdir()] == ["got"]
+    return (folder / "got").read_bytes()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "down").mkdir()
+    return tmp_path / "down"
+
+
+@pytest.mark.parametrize("where", ["rclone", "radosgw", "radosgw with TLS"])
+def test_small_objects_come_the_quick_way(request: pytest.FixtureRequest, where: str, folder: Path) -> None:
+    server: S3Server = request.getfixturevalue(where.split(maxsplit=1)[0])
+    tls = {"endpoint": server.tls_endpoint, "ca_bundle": server.ca_bundle} if "TLS" in where else {}
+    store = open_on(server, **tls)
+    names = ["plain", "a b/é中文😀.jpg", "+%20&=?;'", "[x]{y}~^`#", 'quo"te', "back\\slash"]
+    for number, name in enumerate([name for name in names if server.tls_endpoint or "\\" not in name]):
+        store.put(name, DATA + bytes([number]))
+        assert fetch(store, name, folder) == DATA + bytes([number])
+        assert fast_of(store).fetched == number + 1
+    below = store.substore("a b")
+    assert fetch(below, "é中文😀.jpg", folder) == DATA + b"\1"
+    assert fast_of(below) is fast_of(store), "connections are shared"
+
+
+def test_bucket_in_the_host_and_through_a_proxy(
+    radosgw: S3Server, faults: Faults, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OBS wants it; nobody resolves s3.test here, so only a proxy can know it."""
+    monkeypatch.setenv("HTTP_PROXY", faults.endpoint)
+    monkeypatch.setenv("http_proxy", faults.endpoint)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    env = {"HUAWEICLOUD_SDK_AK": radosgw.access_key, "HUAWEICLOUD_SDK_SK": radosgw.secret_key}
+    store = open_store(f"obs://{BUCKET}/by-proxy", endpoint="http://s3.test", env=env)
+    store.put("x y", DATA)
+    before = faults.proxied
+    assert fetch(store, "x y", folder) == DATA
+    assert (faults.proxied - before, fast_of(store).fetched) == (2, 1)
+
+
+def test_the_choice_of_the_engine(radosgw: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUNCHER_S3_ENGINE", "boto3")
+    store = open_on(radosgw)
+    assert isinstance(store, S3Store)
+    assert store._fast is None
+    assert wanted_engine({}) == "obstore"
+    with pytest.raises(UsageError, match="LAUNCHER_S3_ENGINE=quick"):
+        wanted_engine({"LAUNCHER_S3_ENGINE": "quick"})
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    monkeypatch.setattr(s3_fast.importlib.util, "find_spec", lambda name: None)
+    assert wanted_engine({}) == "boto3"
+    with pytest.raises(UsageError, match="not installed"):
+        wanted_engine({"LAUNCHER_S3_ENGINE": "obstore"})
+
+
+@pytest.mark.parametrize(
+    ("fault", "times"),
+    [(cut, 2), (reset, 2), (flip_bit, 2), (status(503, "SlowDown"), 2), (status(500, "InternalError"), 2)],
+    ids=["cut", "reset", "flipped", "503", "500"],
+)
+def test_passing_faults(
+    faulty: ObjectStore, faults: Faults, folder: Path, fault: Callable[[Answer], None], times: int
+) -> None:
+    faulty.put("x", DATA)
+    faults.add(fault, times=times)
+    assert fetch(faulty, "x", folder) == DATA
+    assert fast_of(faulty).fetched == 0
+    assert faults.count("GET") == times + 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [(cut, StoreUnreachable), (flip_bit, IntegrityError), (status(403, "AccessDenied"), StoreRefused)],
+    ids=["cut", "flipped", "refused"],
+)
+def test_lasting_faults(
+    radosgw: S3Server, faults: Faults, folder: Path, fault: Callable[[Answer], None], kind: type[Exception]
+) -> None:
+    store = open_on(radosgw, endpoint=faults.endpoint, patience_s=0.5)
+    info = store.put("x", DATA)
+    faults.add(fault)
+    with pytest.raises(kind):
+        store.get_file("x", folder / "x", info)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_stall_ends(
+    radosgw: S3Server, faults: Faults, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launcher.storage.s3_client.READ_TIMEOUT_S", 0.4)
+    store = open_on(radosgw, endpoint=faults.endpoint)
+    store.put("x", DATA)
+    faults.add(delay(1.5), times=1)
+    assert fetch(store, "x", folder) == DATA
+
+
+def test_a_busy_store_is_asked_the_careful_way_for_a_while(
+    faulty: ObjectStore, faults: Faults, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only there can Retry-After be read."""
+    monkeypatch.setattr(s3_fast, "CAREFUL_S", 2.0)
+    faulty.put("x", DATA)
+    faults.add(status(503, "SlowDown", Retry_After="1"), times=2)
+    started = time.monotonic()
+    assert fetch(faulty, "x", folder) == DATA
+    assert time.monotonic() - started >= 1.0
+    assert not fast_of(faulty).usable(1)
+    time.sleep(max(0.0, started + 3.0 - time.monotonic()))
+    assert fetch(faulty, "x", folder) == DATA
+    assert fast_of(faulty).fetched == 1
+
+
+def test_an_encrypted_bucket_turns_the_quick_way_off(
+    faulty: ObjectStore, faults: Faults, folder: Path
+) -> None:
+    """There no ETag is the MD5 of what was stored, and the careful way reads that from a header."""
+
+    def encrypted(answer: Answer) -> None:
+        answer.headers = [(name, value) for name, value in answer.headers if name.lower() != "etag"]
+        answer.headers += [("ETag", '"' + "0" * 32 + '"'), ("x-amz-server-side-encryption", "aws:kms")]
+
+    faulty.put("x", DATA)
+    faults.add(encrypted)
+    faults.add(encrypted, method="HEAD")
+    for number in range(4):
+        assert fast_of(faulty).usable(1) is (number < 3)
+        assert fetch(faulty, "x", folder) == DATA
+    assert faults.count("GET") == 3 * 2 + 1
+
+
+def test_an_object_that_changed_and_one_that_is_gone(faulty: ObjectStore, folder: Path) -> None:
+    info = faulty.put("x", DATA)
+    faulty.put("x", DATA[::-1])
+    with pytest.raises(IntegrityError, match="changed"):
+        faulty.get_file("x", folder / "x", info)
+    faulty.delete("x")
+    with pytest.raises(Exception, match="no such object"):
+        faulty.get_file("x", folder / "x", info)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_part_left_by_a_killed_process_is_no_obstacle(faulty: ObjectStore, folder: Path) -> None:
+    from launcher.storage.localfs import part_path
+
+    faulty.put("x", DATA)
+    part_path(folder / "got").write_bytes(b"torn")
+    assert fetch(faulty, "x", folder) == DATA
+
+
+def test_a_forked_child_goes_the_careful_way(radosgw: S3Server, folder: Path) -> None:
+    store = open_on(radosgw)
+    store.put("x", DATA)
+    assert fetch(store, "x", folder) == DATA
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if fetch(store, "x", folder) == DATA else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_no_secret_shows(radosgw: S3Server, folder: Path) -> None:
+    store = open_on(radosgw)
+    store.put("x", DATA)
+    fetch(store, "x", folder)
+    fast = fast_of(store)
+    assert radosgw.secret_key not in repr(fast) + repr(vars(fast)) + repr(store)

@@ -1,0 +1,96 @@
+"""One large object over several connections."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import StoreUnreachable
+from launcher.storage import ObjectStore, open_store, ranges, s3
+from launcher.storage.ranges import Lanes, ahead
+from tests.servers.faults import Answer, Faults, cut, reset
+from tests.servers.s3 import S3Server
+from tests.servers.stores import open_on
+
+
+def test_stretches_arrive_in_order_and_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "STRETCH_BYTES", 10)
+    data = os.urandom(95)
+    running, most, lock = 0, 0, threading.Lock()
+
+    def fetch(start: int, length: int, stop: threading.Event) -> bytes:
+        nonlocal running, most
+        with lock:
+            running, most = running + 1, max(most, running + 1)
+        stop.wait(0.01)
+        with lock:
+            running -= 1
+        return data[start : start + length]
+
+    assert b"".join(ahead(fetch, 5, 95, 3)) == data[5:]
+    assert 2 <= most <= 3
+    with pytest.raises(StoreUnreachable):
+        list(ahead(lambda start, length, stop: _fail_at(start, 25, data), 5, 95, 3))
+
+
+def _fail_at(start: int, bad: int, data: bytes) -> bytes:
+    if start == bad:
+        raise StoreUnreachable("gone")
+    return data[start : start + 10]
+
+
+def test_lanes_are_limited_for_the_whole_store() -> None:
+    lanes = Lanes(7)
+    assert [lanes.take(), lanes.take(), lanes.take()] == [4, 3, 0]
+    lanes.give(3)
+    assert lanes.take() == 3
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "LARGE_BYTES", 3 << 20)
+    monkeypatch.setattr(s3, "STRETCH_BYTES", 1 << 20)
+    monkeypatch.setattr(ranges, "STRETCH_BYTES", 1 << 20)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("kind", ["rclone", "radosgw"])
+def test_a_large_object(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
+    store = open_on(request.getfixturevalue(kind))
+    data = os.urandom((7 << 20) + 12345)
+    info = store.put("x", data)
+    store.get_file("x", tmp_path / "x", info)
+    assert (tmp_path / "x").read_bytes() == data
+
+
+@pytest.mark.usefixtures("small")
+def test_faults_on_the_way(faulty: ObjectStore, faults: Faults, tmp_path: Path) -> None:
+    data = os.urandom(9 << 20)
+    info = faulty.put("x", data)
+    faults.clear()
+    faults.add(reset, path="/x", times=1)
+    faults.add(cut, path="/x", times=3)
+    counts: list[int] = []
+    faulty.get_file("x", tmp_path / "x", info, on_bytes=counts.append)
+    assert (tmp_path / "x").read_bytes() == data
+    assert sum(counts) == len(data)
+    assert faults.count("GET", "/x") > 9
+
+
+@pytest.mark.usefixtures("small")
+def test_the_object_changes_between_stretches(radosgw: S3Server, faults: Faults, tmp_path: Path) -> None:
+    store = open_on(radosgw, endpoint=faults.endpoint)
+    direct = open_store(store.url, endpoint=radosgw.endpoint, env=radosgw.env)
+    old, new = os.urandom(8 << 20), os.urandom(8 << 20)
+    info = direct.put("x", old)
+
+    def replace(answer: Answer) -> None:
+        direct.put("x", new)
+
+    faults.add(replace, path="/x", times=1)
+    with pytest.raises(Exception, match="changed"):
+        store.get_file("x", tmp_path / "x", info)
+    assert list(tmp_path.iterdir()) == []
