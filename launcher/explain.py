@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from launcher.backends import get_backend
+from launcher.backends.base import Platform
 from launcher.errors import LauncherError, NoSuchRun
 from launcher.loglines import LogLine, error_texts
 from launcher.logs import LogReader
@@ -60,6 +62,7 @@ class Explanation:
     do: tuple[str, ...] = ()
     safe: str = ""
     next: tuple[str, ...] = ()
+    platform: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -107,6 +110,7 @@ def explain_run(entry: Entry, view: RunView) -> Explanation:
         do=tuple(_fill(text, view, rank) for text in advice.do) if advice else (),
         safe=_safe(view),
         next=_commands(view, advice),
+        platform=_platform(entry),
     )
 
 
@@ -148,6 +152,17 @@ def _log(entry: Entry, attempt: int) -> list[LogLine]:
         return LogReader(entry, attempt=attempt).read()
     except (NoSuchRun, LauncherError):
         return []
+
+
+def _platform(entry: Entry) -> tuple[str, ...]:
+    """What the platform of the run says of it; what it does not tell is no reason to tell nothing."""
+    backend = get_backend(entry.backend)
+    if entry.handle is None or not isinstance(backend, Platform):
+        return ()
+    try:
+        return backend.story(entry.handle)
+    except LauncherError as error:
+        return (f"the platform does not answer: {error.what}",)
 
 
 def _error_of(lines: Sequence[LogLine], reason: str) -> tuple[str, tuple[str, ...]]:

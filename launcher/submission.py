@@ -15,7 +15,7 @@ from typing import Any
 from launcher import paths, preflight
 from launcher.address import StoreAddress
 from launcher.backends import get_backend, start_all
-from launcher.backends.base import Handle
+from launcher.backends.base import Handle, Platform
 from launcher.errors import BackendError, LauncherError, PlanError, StoreError
 from launcher.filelock import LockTimeout, locked
 from launcher.files import write_text
@@ -27,6 +27,9 @@ from launcher.snapshot import CODE, code_digest, code_zip
 from launcher.specfile import LoadedJob, Origin, load_job
 from launcher.states import RunState, State
 
+AGAIN_S = 60.0
+"""A platform's job that was asked to stop longer ago than this, and is asked again, is ended from outside."""
+GLANCE_S = 2.0
 ELSEWHERE = frozenset({"modelarts", "slurm"})
 """Back ends whose runs are on other machines: this one keeps no copy of their folders."""
 _STORE_RULES = ("PF020", "PF021", "PF030")
@@ -284,7 +287,8 @@ def _resume(entry: Entry, index: Index, *, force: bool) -> Entry:
 
 def cancel(entry: Entry) -> None:
     """Ask a run to stop with a checkpoint. Works from any machine that can write to the run's folder. Does not wait."""
-    request = json.dumps({"requested_at": time.time()})
+    again = _asked_before(entry)
+    request = json.dumps({"requested_at": time.time(), "first_at": again or time.time()})
     stored: StoreError | None = None
     try:
         entry.store.open().put(paths.CANCEL, request.encode())
@@ -297,9 +301,22 @@ def cancel(entry: Entry) -> None:
         except StoreError as error:  # a full disk must not keep the signal from being sent
             local = error
     if entry.handle:
-        get_backend(entry.backend).cancel(entry.handle)
+        backend = get_backend(entry.backend)
+        if isinstance(backend, Platform) and again and time.time() - again > AGAIN_S:
+            backend.terminate(entry.handle)
+        else:
+            backend.cancel(entry.handle)
     if stored and (local or not entry.run_dir.root.is_dir()):
         raise stored
+
+
+def _asked_before(entry: Entry) -> float:
+    """When this run was asked to stop for the first time; 0 for never, or no quick answer."""
+    try:
+        value = json.loads(entry.store.open(GLANCE_S).read(paths.CANCEL))
+        return float(value.get("first_at") or value["requested_at"])
+    except (StoreError, ValueError, KeyError, TypeError, AttributeError):
+        return 0.0
 
 
 def refuse_errors(findings: Sequence[Finding], origins: Mapping[str, Origin] | None = None) -> None:

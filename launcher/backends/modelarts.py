@@ -180,6 +180,7 @@ def _handle(plan: Plan, service: Service, attempt: int, job: SeenJob | None) -> 
             "created_ms": job.created_ms if job else 0,
             "submitted_at": time.time(),
             "nodes": plan.nodes,
+            "attempt": attempt,
             "region": service.site.region,
             "endpoint": service.site.endpoint,
             "project_id": service.project_id,

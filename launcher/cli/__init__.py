@@ -32,6 +32,7 @@ COMMANDS = {
     "cancel": ("launcher.cli.cancel", "stop a run; it saves a checkpoint first"),
     "resume": ("launcher.cli.resume", "go on with a run that failed or was cancelled"),
     "retry": ("launcher.cli.retry", "start a run's plan once more, as a new run"),
+    "delete": ("launcher.cli.delete", "remove a platform's record of a run that has ended; results stay"),
     "check": ("launcher.cli.check", "check job files without starting anything"),
     "schema": ("launcher.cli.schema", "JSON Schema of the job file, for editors"),
     "init": ("launcher.cli.init", "write a commented job file"),

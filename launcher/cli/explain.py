@@ -88,6 +88,8 @@ def explanation_text(found: Explanation) -> str:
     if found.attempts[1:]:
         for text in found.attempts:
             add("tried" if text is found.attempts[0] else "", text.splitlines()[0])
+    for number, text in enumerate(found.platform):
+        add("platform" if number == 0 else "", text)
     add("safe", found.safe)
     for number, command in enumerate(found.next):
         add("next" if number == 0 else "", command, "cyan")

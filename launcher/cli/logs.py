@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from launcher.cli.common import add_run, out, say
 
 if TYPE_CHECKING:
     from launcher.loglines import LogLine
-    from launcher.logs import LogReader
     from launcher.runs import Entry, Index
+
+
+class Reader(Protocol):
+    """Gives the lines that are new since the last call."""
+
+    def read(self) -> list[LogLine]: ...
+
 
 HELP = """Logs of all ranks and node programs in time order, each line with the node and rank it is from.
 
@@ -34,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rank", type=int, metavar="R", help="only this rank")
     parser.add_argument("--node", type=int, metavar="K", help="only this node")
     parser.add_argument("--attempt", type=int, metavar="A", help="only this attempt")
+    parser.add_argument(
+        "--console",
+        action="store_true",
+        help="what the containers themselves printed, as their platform keeps it: also why a run never began",
+    )
     parser.add_argument("--tail", type=int, metavar="N", help="begin with the last N lines")
     parser.add_argument("--since", metavar="WHEN", help="10min (ago), 14:30, or '2026-11-21 14:30'")
     parser.add_argument("--grep", metavar="REGEX", help="only lines in which the regular expression is found")
@@ -49,7 +60,11 @@ def run(args: argparse.Namespace) -> int:
     keep = _filter(args)
     index = Index()
     entry = index.find(args.run)
-    reader = LogReader(entry, rank=args.rank, node=args.node, attempt=args.attempt)
+    reader: Reader = LogReader(entry, rank=args.rank, node=args.node, attempt=args.attempt)
+    if args.console:
+        from launcher.consoles import ConsoleReader
+
+        reader = ConsoleReader(entry, node=args.node)
     lines = keep(reader.read())
     printer = _Printer()
     printer.show(lines[-args.tail :] if args.tail else [] if args.tail == 0 else lines)
@@ -63,12 +78,12 @@ def run(args: argparse.Namespace) -> int:
 def _follow(
     entry: Entry,
     index: Index,
-    reader: LogReader,
+    reader: Reader,
     keep: Callable[[list[LogLine]], list[LogLine]],
     printer: _Printer,
 ) -> int:
     """Until the run has ended and its last lines were read. A store that does not answer is asked again."""
-    from launcher.errors import StoreError
+    from launcher.errors import BackendError, StoreError
     from launcher.view import view_of
 
     ended = False
@@ -78,8 +93,9 @@ def _follow(
             if ended:
                 return 0
             ended = view_of(entry, index).state.terminal
-        except StoreError as error:
-            say(f"the store does not answer: {error.what}")
+        except (StoreError, BackendError) as error:
+            who = "store" if isinstance(error, StoreError) else "platform"
+            say(f"the {who} does not answer: {error.what}")
             time.sleep(5)
         if not ended:
             time.sleep(POLL_S)
