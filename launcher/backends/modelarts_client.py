@@ -313,7 +313,7 @@ class Service:
                 request_id=str(error.request_id or ""),
                 where=where,
             ) from None
-        except (failures.ConnectionException, failures.RequestTimeoutException) as error:
+        except (failures.ConnectionException, failures.RequestTimeoutException, OSError) as error:
             words = self._clean(str(getattr(error, "err_message", None) or error))
             raise ServiceError(f"no answer: {words.splitlines()[0][:300]}", where=where) from None
         except failures.SdkException as error:

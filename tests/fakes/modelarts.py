@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             query = {key: value[0] for key, value in parse_qs(parts.query).items()}
             if word.startswith("late"):
-                threading.Timer(float(word.split()[1]), lambda: handler(body, query, **values)).start()
+                threading.Timer(float(word.split()[1]), _later, (handler, body, query, values)).start()
                 raise Refused(500, "ModelArts.0010", "internal error")
             status, answer = handler(body, query, **values)
             if word == "lost":
@@ -235,6 +235,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_POST = do_PUT = do_DELETE = _handle
+
+
+def _later(handler: Callable[..., Answer], body: Any, query: dict[str, str], values: dict[str, str]) -> None:
+    """Carried out after the answer; a request like it may have come in between."""
+    with suppress(Refused):
+        handler(body, query, **values)
 
 
 class _Server(ThreadingHTTPServer):
