@@ -6,9 +6,11 @@ import logging
 import threading
 import time
 
-from launcher.errors import IntegrityError, NoSpace, StoreError
+from launcher import paths
+from launcher.errors import IntegrityError, NoSpace, NotFound, StoreError
 from launcher.rounds import Site
 from launcher.states import State
+from launcher.stopping import CANCELLED
 from launcher.units import show_duration
 
 log = logging.getLogger("launcher.node")
@@ -17,6 +19,8 @@ TRY_S = 60.0
 NO_SPACE_PATIENCE_S = 30.0
 """A full disk is not emptied by waiting, as a store that is down comes back by waiting."""
 POLL_S = 0.1
+CANCEL_POLL_S = 3.0
+"""How often the store is asked for a request to cancel that was made on another machine."""
 HAND_OVER_S = 2.0
 LAST_WORD_S = 5.0
 """So long the final state may take to reach a store, once somebody asked for an end."""
@@ -27,17 +31,18 @@ class FinalUpload:
 
     def __init__(self, site: Site, final: State, reason: str) -> None:
         self._site, self._final, self._reason = site, final, reason
-        self._given_up = threading.Event()
+        self._given_up, self._asked = threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="final upload", daemon=True)
 
     def wait(self) -> str:
         """Block until all is safe, and return an empty text; else why somebody asked again to stop. Raises StoreError."""
         self._thread.start()
+        threading.Thread(target=self._watch_store, name="cancel requests", daemon=True).start()
         asked = ""
         while self._thread.is_alive() and not asked:
             self._thread.join(POLL_S)
-            asked = self._site.stopper.asked_again()
+            asked = self._site.stopper.asked_again() or (CANCELLED if self._asked.is_set() else "")
         if asked:
             self._given_up.set()
             self._thread.join(HAND_OVER_S)
@@ -52,6 +57,23 @@ class FinalUpload:
             self._upload_all()
         except BaseException as error:  # raised again where the end is waited for
             self._error = error
+
+    def _watch_store(self) -> None:
+        """Until the upload has ended: a request that is there when the run ends for it already is none."""
+        known = b"" if self._final is not State.CANCELLED else None
+        while self._thread.is_alive():
+            try:
+                request = self._site.store.read(paths.CANCEL)
+            except NotFound:
+                request = b""
+            except StoreError:
+                request = None
+            if request is not None:
+                known = request if known is None else known
+                if request not in (b"", known):
+                    self._asked.set()
+                    return
+            self._thread.join(CANCEL_POLL_S)
 
     def _upload_all(self) -> None:
         """Everything, verified; MANIFEST.json last. Raises StoreError when patience ends."""

@@ -89,6 +89,20 @@ def test_a_request_ends_the_wait_for_a_store_that_refuses(jobs, how: str) -> Non
     assert str(entry.run_dir.root) in view.reason
 
 
+def test_a_request_that_only_the_store_has_ends_the_wait_too(jobs) -> None:
+    """Somebody at another machine has had enough of an upload that can't go on."""
+    output = {"url": str(jobs.folder / "runs"), "upload_every": "1s", "upload_patience": "10m"}
+    entry = jobs.submit(env={"AT_END": "1.5"}, output=output)
+    store = jobs.folder / "runs" / entry.run_id
+    jobs.until(entry, lambda view: view.phase == "done")
+    shutil.rmtree(store / "eval", ignore_errors=True)
+    (store / "eval").write_text("in the way of the results")
+    jobs.until(entry, lambda view: view.phase == "uploading")
+    (store / "cancel.json").write_text('{"requested_at": 1}')
+    view = jobs.end(entry)
+    assert (view.state, "but not all in the store" in view.reason) == (State.CANCELLED, True)
+
+
 def test_the_patience_with_a_store_is_as_long_as_the_job_says(jobs) -> None:
     begun = time.monotonic()
     view = jobs.end(uploading(jobs, "3s"))
