@@ -39,6 +39,23 @@ def restore_latest(store: ObjectStore, run_dir: Path) -> int | None:
     return newest
 
 
+def drop_earlier(run_dir: Path, node: int, step: int) -> None:
+    """Note that `step` was brought to this machine, and delete what earlier calls had noted.
+
+    For machines whose ranks save nothing, and so delete nothing either. The best set stays.
+    """
+    note, checkpoints = run_dir / f".restored-{node}", run_dir / "checkpoints"
+    best = None
+    earlier: set[int] = set()
+    with suppress(OSError, ValueError):
+        earlier = {int(word) for word in note.read_text(encoding="ascii").split()}
+    with suppress(OSError):
+        best = best_step((checkpoints / "best.json").read_bytes())
+    for old in earlier - {step, best}:
+        shutil.rmtree(checkpoints / f"step-{old}", ignore_errors=True)
+    write_atomic(note, " ".join(map(str, sorted({step} | (earlier & {best})))).encode())
+
+
 def _newest_good(store: ObjectStore, checkpoints: Path, steps: list[int], here: int | None) -> int:
     damage: IntegrityError | None = None
     for step in steps:

@@ -26,6 +26,7 @@ from launcher.peers import Go, Machine, Peers, Report, Verdict
 from launcher.plan import Plan, Step
 from launcher.rendezvous import first_cause
 from launcher.restarts import RestartPolicy
+from launcher.restore import drop_earlier
 from launcher.run import Gang, Outcome, supervise
 from launcher.run import Verdict as GangVerdict
 from launcher.runtable import common_table
@@ -140,6 +141,8 @@ class Rounds:
             return
         with one_at_a_time(self._run_dir.root / ".restore.lock"):
             here = restore_latest(self._site.store, self._run_dir.root)
+            if here == go.step:
+                drop_earlier(self._run_dir.root, self._site.node, here)
         if here != go.step:
             raise RunFailed(
                 f"node {self._site.node} has checkpoint step {here}, node 0 has step {go.step}",

@@ -19,6 +19,7 @@ from launcher.collect import Collector, restore_latest
 from launcher.collect_sets import read_latest, remote_sets
 from launcher.errors import IntegrityError, StoreError, StoreRefused, StoreUnreachable
 from launcher.manifest import parse_manifest, parse_set_manifest
+from launcher.restore import drop_earlier
 from launcher.storage import ObjectStore, open_store
 from tests.servers.faults import Faults, flip_bit, reset, status
 from tests.servers.rundir import RunDir, tree
@@ -519,3 +520,21 @@ def test_restore_keeps_what_is_newer_here(memory: ObjectStore, run: RunDir) -> N
     run.drop(20)
     assert restore_latest(memory, run.root) == 10
     assert (run.root / "checkpoints/step-10").stat().st_mtime_ns == before
+
+
+def test_a_machine_that_saves_nothing_keeps_only_the_newest_set_that_it_was_brought(
+    memory: ObjectStore, run: RunDir, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    run.checkpoint(5)
+    Collector(run.root, memory, attempt=1).sync()
+    assert restore_latest(memory, new) == 5  # by an earlier launcher, which made no note of it
+    for step in (10, 20, 30):
+        run.checkpoint(step)
+        if step == 10:
+            run.best(10)
+        Collector(run.root, memory, attempt=1).sync(final=True)
+        assert restore_latest(memory, new) == step
+        drop_earlier(new, 1, step)
+    left = {path.name for path in (new / "checkpoints").glob("step-*")}
+    assert left == {"step-5", "step-10", "step-30"}  # 10 is the best one
