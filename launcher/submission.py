@@ -15,7 +15,7 @@ from typing import Any
 from launcher import paths, preflight
 from launcher.address import StoreAddress
 from launcher.backends import get_backend, start_all
-from launcher.backends.base import Handle, Platform
+from launcher.backends.base import Ends, Handle
 from launcher.errors import BackendError, LauncherError, PlanError, StoreError
 from launcher.filelock import LockTimeout, locked
 from launcher.files import write_text
@@ -302,10 +302,14 @@ def cancel(entry: Entry) -> None:
             local = error
     if entry.handle:
         backend = get_backend(entry.backend)
-        if isinstance(backend, Platform) and again and time.time() - again > AGAIN_S:
-            backend.terminate(entry.handle)
-        else:
-            backend.cancel(entry.handle)
+        try:
+            if isinstance(backend, Ends) and again and time.time() - again > AGAIN_S:
+                backend.terminate(entry.handle)
+            else:
+                backend.cancel(entry.handle)
+        except BackendError:
+            if stored:
+                raise  # else the run finds the request in its folder
     if stored and (local or not entry.run_dir.root.is_dir()):
         raise stored
 

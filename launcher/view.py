@@ -162,11 +162,10 @@ def _settle(
             f"it said {state.state}: {state.reason}; whether it is started again is not known: {life.detail}"
         )
         return _view(entry, state.model_copy(update={"state": State.UNKNOWN, "reason": reason}), nodes, life)
-    if state.state is State.FAILED and life.alive is False:
-        state = _with_platform(state, life)
-    if not state.state.terminal and life.alive is False:
+    if life.alive is False:
         with suppress(StoreError):  # it may have ended between the two looks
             state = _read(entry)[0] or state
+        state = _with_platform(state, life)
     if not state.state.terminal and life.alive is False:
         state = _stored_end(entry, state)
     if not state.state.terminal:
@@ -188,9 +187,9 @@ def _waiting(state: RunState, life: Life) -> RunState:
 
 def _with_platform(state: RunState, life: Life) -> RunState:
     """What the platform knows of an end: a failure before the node programs began, or that somebody cancelled it."""
-    if life.cause:
+    if life.cause and state.state is State.FAILED:
         return state.model_copy(update={"reason": f"{life.cause}; {state.reason}"})
-    if life.cancelled and state.reason.startswith("stopped by"):
+    if life.cancelled and state.state is State.FAILED and state.reason.startswith("stopped by"):
         return state.model_copy(update={"state": State.CANCELLED, "reason": f"cancelled; {life.detail}"})
     return state
 

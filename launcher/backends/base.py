@@ -74,6 +74,14 @@ class ManyAtOnce(Protocol):
 
 
 @runtime_checkable
+class Ends(Protocol):
+    """A back end that can end a run without its help, when somebody asks for its end a second time."""
+
+    def terminate(self, handle: Handle) -> None:
+        """End the job from outside, without a checkpoint. Does not wait. Safe to repeat."""
+
+
+@runtime_checkable
 class Platform(Protocol):
     """What a back end has besides, when its platform keeps jobs, logs and a history of its own."""
 

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 
 from launcher.backends.base import Handle, Life
 from launcher.backends.slurm_check import check_cluster
-from launcher.backends.slurm_query import RUNNING, Job, call, look_up, partition_nodes, waiting_words
+from launcher.backends.slurm_query import (
+    RUNNING,
+    TOO_LARGE,
+    Job,
+    call,
+    look_up,
+    partition_nodes,
+    waiting_words,
+)
 from launcher.backends.slurm_script import COMMENT, render
 from launcher.errors import BackendError
 from launcher.findings import Finding
@@ -52,7 +60,7 @@ class SlurmBackend:
             jobs = look_up([handle.data["job"] for handle in handles])
         except BackendError as error:
             return [Life(alive=None, detail=f"Slurm does not answer: {error.what}")] * len(handles)
-        puzzled = {job.partition for job in jobs.values() if job.reason == "PartitionConfig"}
+        puzzled = {job.partition for job in jobs.values() if job.reason in TOO_LARGE}
         nodes_of = partition_nodes(sorted(puzzled)) if puzzled else {}
         return [life_of(handle, jobs.get(handle.data["job"]), nodes_of) for handle in handles]
 
@@ -61,8 +69,17 @@ class SlurmBackend:
         job = look_up([handle.data["job"]]).get(handle.data["job"])
         if job is None or job.ended or not job.comment.startswith(handle.data["comment"]):
             return
-        call("scancel", "--state=PENDING", handle.data["job"])
-        call("scancel", "--state=RUNNING", "--signal=USR2", "--batch", handle.data["job"])
+        for how in (["--state=PENDING"], ["--state=RUNNING", "--signal=USR2", "--batch"]):
+            try:
+                call("scancel", *how, handle.data["job"])
+            except BackendError as error:
+                if "Invalid job id" not in error.what:  # it has ended meanwhile
+                    raise
+
+    def terminate(self, handle: Handle) -> None:
+        job = look_up([handle.data["job"]]).get(handle.data["job"])
+        if job is not None and not job.ended and job.comment.startswith(handle.data["comment"]):
+            call("scancel", handle.data["job"])
 
     @staticmethod
     def _send(script: str) -> str:

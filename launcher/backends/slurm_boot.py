@@ -66,7 +66,9 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     facts, run = json.loads(os.environ["LAUNCHER_BOOT"]), os.environ["LAUNCHER_RUN"]
     store = {**facts["store"], "url": facts["store"]["url"] + "/" + run}
-    missing = [name for name in facts["packages"] if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in facts["packages"] if not getattr(importlib.util.find_spec(name), "origin", None)
+    ]
     if missing:
         give_up(f"{', '.join(missing)} not installed in {sys.executable}")
     run_dir = Path(facts["work_dir"], run)

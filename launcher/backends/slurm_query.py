@@ -41,6 +41,7 @@ ENDED = (
 _FORMAT = "%i|%T|%r|%N|%D|%P|%S|%k"
 _SACCT = "JobID,State,ExitCode,NodeList,Comment"
 
+TOO_LARGE = ("PartitionConfig", "PartitionNodeLimit")
 REASONS = {
     "Priority": "other jobs go first",
     "Resources": "waits for free nodes",
@@ -53,7 +54,6 @@ REASONS = {
     "PartitionDown": "the partition is down",
     "PartitionInactive": "the partition is inactive",
     "PartitionTimeLimit": "will never start: its time is above the partition's limit",
-    "PartitionNodeLimit": "will never start: it asks for more nodes than the partition allows",
     "BadConstraints": "will never start: no node fits what it asks for",
     "InvalidAccount": "will never start: the account is not valid",
     "InvalidQOS": "will never start: the quality of service is not valid",
@@ -154,7 +154,7 @@ def _accounted(ids: Sequence[str]) -> dict[str, Job]:
 
 def waiting_words(job: Job, nodes_of: Mapping[str, int]) -> str:
     """Why a job waits. `nodes_of` has the number of nodes of partitions."""
-    if job.reason == "PartitionConfig":
+    if job.reason in TOO_LARGE:
         have = nodes_of.get(job.partition)
         if have is not None and job.count > have:
             return f"will never start: asks for {job.count} of {have} nodes of partition {job.partition}"

@@ -178,12 +178,12 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def fault_proxy(endpoint: str) -> Iterator[Faults]:
-    """A proxy in front of `endpoint` (http)."""
+def fault_proxy(endpoint: str, host: str = "127.0.0.1") -> Iterator[Faults]:
+    """A proxy in front of `endpoint` (http), which listens on `host`."""
     parts = urlsplit(endpoint)
     handler = type("Handler", (_Handler,), {"upstream": (parts.hostname, parts.port)})
-    server = _Server(("127.0.0.1", 0), handler)
-    faults = Faults(f"http://127.0.0.1:{server.server_address[1]}")
+    server = _Server((host, 0), handler)
+    faults = Faults(f"http://{host}:{server.server_address[1]}")
     handler.faults = faults  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

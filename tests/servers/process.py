@@ -73,8 +73,8 @@ def wait_until(ready: Callable[[], bool], what: str, log: Path, timeout_s: float
     raise Unavailable(f"{what} did not start within {timeout_s:.0f} s: {tail}")
 
 
-def accepts(port: int) -> bool:
+def accepts(port: int, host: str = "127.0.0.1") -> bool:
     """True when something listens on the port."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+    with suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
     return False

@@ -57,20 +57,22 @@ class S3Server:
 
 
 @contextmanager
-def rclone_server(folder: Path, *, etag_hash: str = "auto") -> Iterator[S3Server]:
+def rclone_server(
+    folder: Path, *, etag_hash: str = "auto", host: str = "127.0.0.1", port: int = 0
+) -> Iterator[S3Server]:
     """Serve a folder by S3: each sub-folder of `folder` is a bucket, at once and without an upload."""
-    port = free_port()
+    port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="rclone-") as work:
         log = Path(work) / "log"
-        command = [program("rclone"), "serve", "s3", "--config", "/dev/null", "--addr", f"127.0.0.1:{port}"]
+        command = [program("rclone"), "serve", "s3", "--config", "/dev/null", "--addr", f"{host}:{port}"]
         command += ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--vfs-cache-mode", "off", "--no-checksum"]
         command += ["--dir-cache-time", "1s"]  # with 0s the server spins: 2 s of CPU per request
         if etag_hash != "auto":
             command += ["--etag-hash", etag_hash]
         with running([*command, str(folder)], log) as process:
-            wait_until(lambda: process.poll() is not None or accepts(port), "rclone serve s3", log)
+            wait_until(lambda: process.poll() is not None or accepts(port, host), "rclone serve s3", log)
             wait_until(lambda: process.poll() is None, "rclone serve s3", log, timeout_s=0.1)
-            yield S3Server(f"http://127.0.0.1:{port}", ACCESS_KEY, SECRET_KEY)
+            yield S3Server(f"http://{host}:{port}", ACCESS_KEY, SECRET_KEY)
 
 
 def __getattr__(name: str) -> Any:

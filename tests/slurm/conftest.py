@@ -1,0 +1,67 @@
+"""One cluster and one S3 server, which its nodes reach, for all tests of this folder; and jobs on them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from launcher.submission import cancel
+from tests.servers.process import Unavailable
+from tests.servers.s3 import S3Server, rclone_server
+from tests.servers.stores import BUCKET
+from tests.slurm.cluster import Cluster, running_cluster
+from tests.slurm.jobs import SlurmJobs
+
+NODES = 16
+
+
+def _missing(reason: str) -> None:
+    """Skip, loudly; where Slurm is expected (LAUNCHER_TEST_SLURM=required) fail instead."""
+    if os.environ.get("LAUNCHER_TEST_SLURM") == "required":
+        pytest.fail(f"Slurm should run on this machine: {reason}")
+    pytest.skip(f"NOT TESTED, no Slurm: {reason}")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    folder = Path(tempfile.mkdtemp(prefix="svt-"))
+    settings = {"NODES": str(NODES), "DOWN_AFTER": "6", "REQUEUE_DELAY": "5"}
+    before = dict(os.environ)
+    try:
+        with running_cluster(folder, **settings) as cluster:
+            os.environ.update(cluster.env)
+            os.environ["LAUNCHER_HOME"] = str(folder / "home")
+            os.environ["LAUNCHER_LOCK_DIR"] = str(cluster.disk / "locks")
+            yield cluster
+    except Unavailable as error:
+        _missing(str(error))
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def s3(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that the nodes reach; its variables are set for the whole session of these tests."""
+    folder = tmp_path_factory.mktemp("rclone")
+    (folder / BUCKET).mkdir()
+    with rclone_server(folder, host=cluster.address) as server:
+        os.environ.update(server.env)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def jobs(cluster: Cluster, s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmJobs]:
+    jobs = SlurmJobs(cluster, tmp_path_factory.mktemp("jobs"), s3.endpoint)
+    yield jobs
+    for entry in jobs.entries:
+        if not jobs.view(entry).state.terminal:
+            cancel(entry)
+            cluster.call("scancel", jobs.number(entry), check=False)

@@ -1,0 +1,108 @@
+"""Jobs of the counter program, or of a model, on the cluster."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from launcher.runs import Entry, Index
+from launcher.storage import ObjectStore
+from launcher.submission import prepare, submit
+from launcher.view import RunView, view_of
+from tests.servers.stores import BUCKET
+from tests.slurm.cluster import Cluster, processes_of
+
+POLL_S = 0.5
+COUNTER = Path(__file__).parents[1] / "programs" / "counter.py"
+
+
+class SlurmJobs:
+    """Submits jobs of the counter program and waits for them. Its methods may be called from several threads."""
+
+    def __init__(self, cluster: Cluster, folder: Path, endpoint: str) -> None:
+        self.cluster, self.folder, self.endpoint, self.index = cluster, folder, endpoint, Index()
+        self.entries: list[Entry] = []
+
+    def file(self, name: str, *, env: dict[str, str] | None = None, nodes: int = 2, **sections: Any) -> Path:
+        job = {
+            "name": name,
+            **({} if "model" in sections else {"program": [sys.executable, str(COUNTER)]}),
+            "env": env or {},
+            **sections,
+            "resources": {"backend": "slurm", "nodes": nodes, **sections.get("resources", {})},
+            "output": {
+                "url": f"s3://{BUCKET}/runs",
+                "upload_every": "1s",
+                "work_dir": str(self.cluster.disk / "work"),
+                **sections.get("output", {}),
+            },
+            "watch": {"grace": "5s", "nodes_timeout": "60s"},
+            "slurm": {
+                "exclusive": True,
+                "log": str(self.cluster.folder / "log" / "job-%j.log"),
+                **sections.get("slurm", {}),
+            },
+        }
+        path = self.folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(job))
+        return path
+
+    def submit(self, name: str, **arguments: Any) -> Entry:
+        entry = submit(prepare(self.file(name, **arguments)), self.index)
+        self.entries.append(entry)
+        return entry
+
+    def view(self, entry: Entry) -> RunView:
+        return view_of(self.index.find(entry.run_id), self.index)
+
+    def until(
+        self, entry: Entry, condition: Callable[[RunView], Any], what: str, timeout_s: float = 120.0
+    ) -> RunView:
+        deadline = time.monotonic() + timeout_s
+        while not condition(view := self.view(entry)):
+            words = f"{what}: {view.state} {view.phase} {view.detail} {view.reason}\n{self.log(entry)}"
+            assert time.monotonic() < deadline, words
+            assert not view.state.terminal, words
+            time.sleep(POLL_S)
+        return view
+
+    def training(self, entry: Entry, step: int = 1, attempt: int = 1) -> RunView:
+        return self.until(
+            entry, lambda view: view.attempt >= attempt and (view.progress.step or 0) >= step, f"step {step}"
+        )
+
+    def safe(self, entry: Entry, step: int) -> RunView:
+        return self.until(entry, lambda view: (view.safe_step or 0) >= step, f"step {step} in the store")
+
+    def end(self, entry: Entry, timeout_s: float = 150.0) -> RunView:
+        deadline = time.monotonic() + timeout_s
+        while not (view := self.view(entry)).state.terminal:
+            words = f"{view.state} {view.phase} {view.detail} {view.reason}\n{self.log(entry)}"
+            assert time.monotonic() < deadline, words
+            time.sleep(POLL_S)
+        return view
+
+    def number(self, entry: Entry) -> str:
+        assert entry.handle is not None
+        return str(entry.handle.data["job"])
+
+    def store(self, entry: Entry) -> ObjectStore:
+        return entry.store.open()
+
+    def names(self, entry: Entry) -> set[str]:
+        """What MANIFEST.json names."""
+        return {file["name"] for file in json.loads(self.store(entry).read("MANIFEST.json"))["files"]}
+
+    def log(self, entry: Entry) -> str:
+        """The end of what Slurm and the node programs said."""
+        path = self.cluster.folder / "log" / f"job-{self.number(entry)}.log"
+        return path.read_text()[-3000:] if path.exists() else "no log"
+
+    def nothing_is_left(self, entry: Entry) -> None:
+        Cluster.until(lambda: not processes_of(entry.run_id), f"{entry.run_id} left processes", 15.0)

@@ -1,0 +1,140 @@
+"""What happens to nodes and jobs of a cluster, and that a run goes on from its checkpoint, with nothing lost.
+
+Most of the time of these stories is waiting, for Slurm to find out or to start again; so they happen all at once, each
+on nodes of its own, and every test looks at how one of them ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from launcher.runs import Entry
+from launcher.view import RunView
+from tests.servers.faults import delay, fault_proxy
+from tests.slurm.cluster import Cluster, processes_of
+from tests.slurm.jobs import SlurmJobs
+
+Story = Callable[[SlurmJobs], RunView]
+
+
+def total(steps: int) -> float:
+    """The result of the counter program when every step was counted once."""
+    return steps * (steps + 1) / 2 / 1000
+
+
+def begun(jobs: SlurmJobs, name: str, *, steps: int = 40, nodes: int = 2, **more: object) -> Entry:
+    """A run that has a checkpoint in the store."""
+    env = {"STEPS": str(steps), "STEP_S": "0.5"}
+    entry = jobs.submit(name, env=env, nodes=nodes, **more)
+    jobs.safe(entry, 4)
+    return entry
+
+
+def a_node_fails(jobs: SlurmJobs) -> RunView:
+    entry = begun(jobs, "node-fails")
+    host = jobs.cluster.hosts(jobs.number(entry))[0]
+    jobs.cluster.node("fail", host)
+    view = jobs.end(entry)
+    assert host not in [node.host for node in view.nodes]
+    return view
+
+
+def a_node_fails_while_results_go_up(jobs: SlurmJobs) -> RunView:
+    with fault_proxy(jobs.endpoint, jobs.cluster.address) as faults:
+        faults.add(delay(30.0), method="PUT", path="eval/last.json", times=1)
+        entry = begun(jobs, "node-fails-late", steps=16, nodes=1, output={"endpoint": faults.endpoint})
+        Cluster.until(lambda: faults.count("PUT", "eval/last.json"), "it uploads")
+        jobs.cluster.node("fail", jobs.cluster.hosts(jobs.number(entry))[0])
+        view = jobs.end(entry)
+        assert "eval/last.json" in jobs.names(entry)
+    return view
+
+
+def a_node_is_cut_off_and_comes_back(jobs: SlurmJobs) -> RunView:
+    entry = begun(jobs, "node-is-cut", steps=60)
+    host = jobs.cluster.hosts(jobs.number(entry))[0]
+    jobs.cluster.node("cut", host)
+    jobs.training(entry, 5, attempt=2)
+    zombies = [
+        pid for pid in map(int, jobs.cluster.node("pids", host).split()) if pid in processes_of(entry.run_id)
+    ]
+    assert zombies, "the old attempt lives on where nobody can reach it"
+    jobs.cluster.node("heal", host)
+    view = jobs.end(entry)
+    Cluster.until(
+        lambda: not [pid for pid in zombies if Path(f"/proc/{pid}").exists()], "the zombies are gone", 40.0
+    )
+    assert json.loads(jobs.store(entry).read("state.json"))["state"] == "SUCCEEDED"
+    return view
+
+
+def an_administrator_requeues_it(jobs: SlurmJobs) -> RunView:
+    entry = begun(jobs, "requeued")
+    jobs.cluster.call("scontrol", "requeue", jobs.number(entry))
+    seen = jobs.until(entry, lambda view: view.state == "PENDING", "it waits again")
+    assert "is started again in a moment" in seen.detail
+    return jobs.end(entry)
+
+
+def a_node_program_is_killed(jobs: SlurmJobs) -> RunView:
+    entry = begun(jobs, "killed")
+    victim = next(node for node in jobs.view(entry).nodes if node.node == 1)
+    inside = jobs.cluster.node("pids", victim.host).split()
+    programs = [pid for pid in inside if b"launcher.node\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(programs) == 1
+    os.kill(int(programs[0]), signal.SIGKILL)
+    return jobs.end(entry)
+
+
+def the_time_limit_is_near(jobs: SlurmJobs) -> RunView:
+    slurm = {"time": "2min", "stop_before": "108s"}
+    return jobs.end(begun(jobs, "time-limit", nodes=1, slurm=slurm))
+
+
+def a_bad_node_is_left_out(jobs: SlurmJobs) -> RunView:
+    env = {"STEPS": "20", "STEP_S": "0.3", "FAIL_AT": "9:1:exit 9"}
+    retry = {"max_restarts": 1, "on": [{"exit_code": 9, "do": "restart", "exclude_node": True}]}
+    entry = jobs.submit("bad-node", env=env, retry=retry)
+    jobs.training(entry)
+    bad = jobs.cluster.hosts(jobs.number(entry))[1]
+    view = jobs.end(entry)
+    assert jobs.cluster.job(jobs.number(entry))["ExcNodeList"] == bad
+    return view
+
+
+STORIES: dict[Story, int] = {
+    a_node_fails: 40,
+    a_node_fails_while_results_go_up: 16,
+    a_node_is_cut_off_and_comes_back: 60,
+    an_administrator_requeues_it: 40,
+    a_node_program_is_killed: 40,
+    the_time_limit_is_near: 40,
+    a_bad_node_is_left_out: 20,
+}
+
+
+@pytest.fixture(scope="module")
+def told(jobs: SlurmJobs) -> Iterator[dict[Story, Future[RunView]]]:
+    """All stories under way. Nodes that were harmed take jobs again at the end."""
+    with ThreadPoolExecutor(len(STORIES)) as pool:
+        yield {story: pool.submit(story, jobs) for story in STORIES}
+    for k in range(1, int(jobs.cluster.settings["nodes"]) + 1):
+        jobs.cluster.bring_back(f"node{k}")
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+def test_a_run_goes_on_after(story: Story, told: dict[Story, Future[RunView]], jobs: SlurmJobs) -> None:
+    view = told[story].result(300)
+    assert (view.state, view.reason) == ("SUCCEEDED", "")
+    assert view.attempt >= 2
+    assert view.results == {"last": pytest.approx(total(STORIES[story]))}
+    resumed = [attempt.resumed_step for attempt in view.attempts]
+    assert len(resumed) == len([step for step in resumed[1:] if step]) + 1, f"from the beginning: {resumed}"
+    Cluster.until(lambda: not processes_of(view.run_id), f"{view.run_id} left processes", 30.0)

@@ -1,0 +1,307 @@
+"""Runs on the cluster as a user sees them: submitted, followed, cancelled, refused."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.api import Run
+from launcher.errors import PlanError
+from launcher.runs import Entry
+from launcher.submission import cancel, launch, prepare, resume, submit
+from launcher.sweeps import Axis, prepare_points, submit_points
+from launcher.view import RunView
+from tests.servers.faults import delay, fault_proxy
+from tests.servers.s3 import S3Server, rclone_server
+from tests.servers.stores import BUCKET
+from tests.slurm.cluster import Cluster
+from tests.slurm.jobs import SlurmJobs
+
+ROOT = Path(__file__).parents[2]
+FAKES = ROOT / "tests" / "fakes"
+LONG = {"STEPS": "1000", "STEP_S": "0.2"}
+
+
+def launcher(*words: str) -> str:
+    """What a command prints."""
+    command = [sys.executable, "-m", "launcher", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_run_on_two_nodes_that_share_nothing_and_what_the_commands_say(
+    jobs: SlurmJobs, tmp_path: Path
+) -> None:
+    entry = jobs.submit("plain", env={"STEPS": "30", "STEP_S": "0.1"})
+    followed = launcher("logs", entry.run_id, "-f")
+    view = jobs.end(entry)
+    assert (view.state, view.reason, view.attempt) == ("SUCCEEDED", "", 1)
+    hosts = [node.host for node in view.nodes]
+    assert len(set(hosts)) == 2
+    assert "rank 0 of 2 starts after step 0" in followed
+    assert "rank 1 of 2 starts after step 0" in followed
+    shown = json.loads(launcher("status", entry.run_id, "--json"))
+    assert (shown["state"], shown["backend"]) == ("SUCCEEDED", "slurm")
+    assert "nothing failed" in launcher("explain", entry.run_id)
+    launcher("fetch-results", entry.run_id, "--to", str(tmp_path / "results"))
+    assert (tmp_path / "results" / "eval" / "last.json").exists()
+    assert {"logs/attempt-1/node-0/rank-0.log", "logs/attempt-1/node-1/rank-1.log"} <= jobs.names(entry)
+    work = [jobs.cluster.local_disk(host) / "work" / entry.run_id for host in hosts]
+    assert all(list(folder.glob(".code-*/launcher/node.py")) for folder in work), (
+        "the code of the submission runs"
+    )
+    assert not jobs.cluster.disk.joinpath("work").exists(), "the nodes' disks are their own"
+    jobs.nothing_is_left(entry)
+
+
+def test_a_failure_is_the_programs_and_is_explained(jobs: SlurmJobs) -> None:
+    entry = jobs.submit("fails", env={"STEPS": "20", "STEP_S": "0.1", "FAIL_AT": "4:1:raise"})
+    view = jobs.end(entry)
+    assert view.state == "FAILED"
+    assert "rank 1 on node" in view.reason
+    assert "ValueError: no good at step 4" in launcher("explain", entry.run_id)
+    assert jobs.cluster.job(jobs.number(entry))["ExitCode"] == "100:0"
+    jobs.nothing_is_left(entry)
+
+
+def test_a_run_that_was_stopped_is_resumed_on_any_nodes(jobs: SlurmJobs) -> None:
+    entry = jobs.submit("resumed", env={"STEPS": "40", "STEP_S": "0.2"}, nodes=1)
+    jobs.safe(entry, 4)
+    jobs.cluster.call("scancel", jobs.number(entry))
+    view = jobs.end(entry)
+    assert view.state == "CANCELLED"
+    again = resume(jobs.index.find(entry.run_id), jobs.index)
+    jobs.entries.append(again)
+    view = jobs.end(again)
+    assert (view.state, view.attempt) == ("SUCCEEDED", 2)
+    assert view.results == {"last": pytest.approx(0.82)}
+    assert (view.attempts[-1].resumed_step or 0) >= 4
+
+
+# ---- cancel, in each phase
+
+
+def waiting(jobs: SlurmJobs) -> Entry:
+    entry = jobs.submit("cancel-waiting", slurm={"extra": ["--hold"]})
+    seen = jobs.until(entry, lambda view: view.detail, "it is held")
+    assert "is held" in seen.detail
+    cancel(entry)
+    return entry
+
+
+def training(jobs: SlurmJobs) -> Entry:
+    entry = jobs.submit("cancel-training", env=LONG)
+    jobs.safe(entry, 4)
+    cancel(entry)
+    return entry
+
+
+def staging(jobs: SlurmJobs) -> Entry:
+    folder = jobs.folder / "images"
+    for k in range(1500):
+        path = folder / "train" / f"{k % 10}" / f"{k}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(100))
+    with rclone_server(jobs.folder, host=jobs.cluster.address) as server:
+        data = {"url": "s3://images", "endpoint": server.endpoint, "workers": 1}
+        entry = jobs.submit("cancel-staging", data=data, env=LONG)
+        jobs.until(entry, lambda view: view.phase == "staging", "it stages")
+        cancel(entry)
+        jobs.end(entry)
+    return entry
+
+
+def uploading(jobs: SlurmJobs) -> Entry:
+    """The store takes its time over the last object."""
+    with fault_proxy(jobs.endpoint, jobs.cluster.address) as faults:
+        faults.add(delay(20.0), method="PUT", path="MANIFEST.json")
+        entry = jobs.submit("cancel-uploading", nodes=1, output={"endpoint": faults.endpoint})
+        Cluster.until(lambda: faults.count("PUT", "MANIFEST.json"), "it uploads")
+        cancel(entry)
+        jobs.end(entry, 18.0)
+    return entry
+
+
+def test_cancel_in_each_phase_leaves_nothing_on_any_node(jobs: SlurmJobs) -> None:
+    phases: list[Callable[[SlurmJobs], Entry]] = [waiting, staging, training, uploading]
+    with ThreadPoolExecutor(len(phases)) as pool:
+        ended = list(pool.map(lambda phase: phase(jobs), phases))
+    views = [jobs.end(entry) for entry in ended]
+    assert [view.state for view in views] == ["CANCELLED"] * 4, [view.reason for view in views]
+    assert (views[2].safe_step or 0) >= 4
+    for entry in ended:
+        jobs.nothing_is_left(entry)
+
+
+# ---- what can't be
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "nodes": ({"nodes": 99}, r"99 nodes, partition main has 16: it would wait for ever \(SL005\)"),
+    "partition": ({"slurm": {"partition": "nowhere"}}, r"no partition 'nowhere' \(SL003\)"),
+    "npus": (
+        {"resources": {"device": "ascend910", "devices_per_node": 8}, "slurm": {"gres": "npu:310"}},
+        "SL008",
+    ),
+    "memory": ({"slurm": {"memory": "1TB"}}, r"1.0 TB per node .* \(SL009\)"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_can_never_start_is_refused_before_it_is_submitted(name: str, jobs: SlurmJobs) -> None:
+    arguments, words = REFUSED[name]
+    before = jobs.cluster.call("squeue", "-h", "-t", "all", "-o", "%i")
+    with pytest.raises(PlanError, match=words):
+        jobs.submit(f"refused-{name}", **arguments)
+    assert jobs.cluster.call("squeue", "-h", "-t", "all", "-o", "%i") == before
+
+
+def test_a_job_that_will_never_start_says_so(jobs: SlurmJobs) -> None:
+    """As of a partition that has shrunk since: nobody asked the cluster before the submit."""
+    job = prepare(jobs.file("never", nodes=99))
+    entry = launch(job.plan, job.job.source_text, {}, jobs.index)
+    jobs.entries.append(entry)
+    view = jobs.until(entry, lambda view: "will never start" in view.detail, "it says why")
+    assert view.state == "PENDING"
+    assert "asks for 99 of 16 nodes of partition main" in view.detail
+    cancel(entry)
+    assert jobs.end(entry).state == "CANCELLED"
+
+
+def without(jobs: SlurmJobs, node: str, package: str) -> contextlib.AbstractContextManager[None]:
+    """A node whose Python lacks a package."""
+
+    @contextlib.contextmanager
+    def hidden() -> Iterator[None]:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None and spec.origin is not None
+        place = str(Path(spec.origin).parent)
+        jobs.cluster.inside(node, "mount", "-t", "tmpfs", "none", place)
+        try:
+            yield
+        finally:
+            jobs.cluster.inside(node, "umount", place)
+
+    return hidden()
+
+
+@pytest.mark.parametrize("package", ["mindspore", "pydantic"])
+def test_a_package_that_one_node_lacks_is_named_before_anything_starts(
+    package: str, jobs: SlurmJobs, s3: S3Server
+) -> None:
+    s3.client().put_object(Bucket=BUCKET, Key="tiny/train/0/1.jpg", Body=b"not looked at")
+    with without(jobs, "node16", package):
+        entry = jobs.submit(
+            f"lacks-{package}",
+            model={"config": str(ROOT / "vitmodels" / "configs" / "tnt_digits.yaml")},
+            data={"url": f"s3://{BUCKET}/tiny"},
+            slurm={"nodelist": "node[15-16]"},
+        )
+        view = jobs.end(entry)
+    assert view.state == "FAILED"
+    assert f"node16: {package}" in view.reason
+    assert "not installed" in view.reason
+    jobs.nothing_is_left(entry)
+
+
+def test_a_program_that_was_changed_after_the_submit_does_not_run(jobs: SlurmJobs, tmp_path: Path) -> None:
+    program = tmp_path / "mine.py"
+    program.write_text("print('first')")
+    entry = jobs.submit(
+        "changed", nodes=1, program=[sys.executable, str(program)], slurm={"extra": ["--hold"]}
+    )
+    program.write_text("print('second')")
+    jobs.cluster.call("scontrol", "release", jobs.number(entry))
+    view = jobs.end(entry)
+    assert view.state == "FAILED"
+    assert "mine.py has changed since the run was submitted" in view.reason
+
+
+# ---- several runs
+
+
+def test_a_sweep_is_one_array_with_so_many_runs_at_a_time(jobs: SlurmJobs) -> None:
+    file = jobs.file("sweep", nodes=1, env={"STEP_S": "0.3"}, slurm={"max_parallel": 2, "exclusive": False})
+    runs = submit_points(prepare_points(file, [Axis("env.STEPS", ("'4'", "'6'", "'8'"))]), "study")
+    entries = [run.entry for run in runs]
+    jobs.entries += entries
+    numbers = [jobs.number(entry) for entry in entries]
+    assert [number.partition("_")[2] for number in numbers] == ["0", "1", "2"]
+    assert len({number.partition("_")[0] for number in numbers}) == 1
+    last = jobs.until(entries[2], lambda view: view.detail, "it waits")
+    assert "waits for another run of its sweep" in last.detail
+    views = [jobs.end(entry) for entry in entries]
+    assert [view.state for view in views] == ["SUCCEEDED"] * 3
+    assert [view.results["last"] for view in views] == [pytest.approx(x) for x in (0.01, 0.021, 0.036)]
+
+
+def test_a_run_that_follows_another_one(jobs: SlurmJobs) -> None:
+    first = jobs.submit("first", nodes=1, env=LONG, slurm={"extra": ["--hold"]})
+    second = jobs.submit("second", nodes=1, slurm={"after": [first.run_id]})
+    seen = jobs.until(second, lambda view: "waits for the run" in view.detail, "it waits")
+    assert seen.state == "PENDING"
+    cancel(first)
+    assert jobs.end(first).state == "CANCELLED"
+    view = jobs.end(second)
+    assert (view.state, "DependencyNeverSatisfied" in view.reason) == ("FAILED", True)
+    with pytest.raises(PlanError, match="nothing can follow it"):
+        submit(prepare(jobs.file("third", slurm={"after": [first.run_id]})), jobs.index)
+
+
+# ---- devices and the controller
+
+
+def test_ranks_get_the_npus_that_slurm_gave(jobs: SlurmJobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{FAKES}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_ASCEND", str(FAKES / "machines" / "ascend910"))
+    code = (
+        "import os, time; print('sees', os.environ['ASCEND_RT_VISIBLE_DEVICES'], flush=True); time.sleep(4)"
+    )
+    entries = [
+        jobs.submit(
+            f"npus-{k}",
+            nodes=1,
+            program=[sys.executable, "-c", code],
+            resources={"device": "ascend910", "devices_per_node": 4},
+            slurm={"exclusive": False, "nodelist": "node9"},
+        )
+        for k in range(2)
+    ]
+    seen = []
+    for entry in entries:
+        view = jobs.end(entry)
+        assert view.state == "SUCCEEDED", view.reason
+        lines = [line.text for line in Run(entry, jobs.index).logs(rank=0)]
+        seen += [line.partition("sees ")[2] for line in lines if "sees " in line]
+    assert sorted(seen) == ["0,1,2,3", "4,5,6,7"]
+
+
+def test_a_controller_that_is_away_loses_nobody(jobs: SlurmJobs) -> None:
+    running = jobs.submit("controller", env={"STEPS": "20", "STEP_S": "0.3"}, nodes=1)
+    held = jobs.submit("controller-held", slurm={"extra": ["--hold"]})
+    jobs.safe(running, 2)
+    pid = int((jobs.cluster.folder / "run" / "slurmctld.pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+    Cluster.until(lambda: not Path(f"/proc/{pid}").exists(), "the controller has ended")
+    try:
+        view: RunView = jobs.view(running)
+        assert view.state == "RUNNING", "no answer is no end"
+        assert jobs.end(running).state == "SUCCEEDED"
+    finally:
+        jobs.cluster.call("slurmctld")
+    jobs.until(held, lambda view: "is held" in view.detail, "the controller answers again")
+    cancel(held)
+    assert jobs.end(held).state == "CANCELLED"
+    jobs.nothing_is_left(running)
