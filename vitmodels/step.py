@@ -22,6 +22,7 @@ from vitmodels.loss import mix_images, soft_cross_entropy
 from vitmodels.optim import Average, Update, adam_scalars
 
 EXTRA = 2  # numbers behind the gradients: loss, stop
+SUM_ROW = 4096  # so that even ViT-H has fewer rows than would be summed in parts
 OVERFLOW_EPS = 1e-6  # added to the norm before dividing, as in torch's clip_grad_norm_
 
 
@@ -73,6 +74,28 @@ class Gradient(nn.Cell):
         return ops.concat((*parts, ops.reshape(loss, (1,)), stop))
 
 
+class Sum(nn.Cell):
+    """The sum of a long vector, in an order that does not depend on threads.
+
+    MindSpore's CPU operator adds up a vector of 200,000 elements or more in as many parts as were fastest when
+    it timed itself, and these in the order in which they are done; so the last bit is luck, and training
+    carries it on. The sum of a row is always made by one thread, and that of a shorter vector, too.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.whole = count // SUM_ROW * SUM_ROW
+        self.rest = count - self.whole
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:  # (count,)
+        if self.whole == 0:
+            return ops.reduce_sum(x)
+        rows = ops.reduce_sum(x[: self.whole].reshape(-1, SUM_ROW), 1)  # (count // SUM_ROW,)
+        if self.rest > 0:
+            rows = ops.concat((rows, x[self.whole :]))
+        return ops.reduce_sum(rows)
+
+
 class Apply(nn.Cell):
     """Reduce, unscale, clip, update. Returns float32 (4,): loss, wish to stop, finite, gradient norm.
 
@@ -84,6 +107,7 @@ class Apply(nn.Cell):
     ) -> None:
         super().__init__()
         self.count = int(sum(param.size for param in params))
+        self.sum = Sum(self.count)
         self.ranks = ranks
         self.reduce: Any = ops.AllReduce(ops.ReduceOp.SUM) if ranks > 1 else None
         self.update = Update(params, names, recipe)
@@ -98,7 +122,7 @@ class Apply(nn.Cell):
             share = share / self.ranks
         grads = flat[: self.count] * (share * control[3])
         loss, stop = flat[self.count] * share, flat[self.count + 1]
-        norm = ops.sqrt(ops.reduce_sum(grads * grads))
+        norm = ops.sqrt(self.sum(grads * grads))
         finite = ops.isfinite(norm)
         if self.clip > 0:
             grads = grads * ops.minimum(self.clip / (norm + OVERFLOW_EPS), ops.ones_like(norm))
