@@ -173,10 +173,7 @@ class Recipe(BaseModel):
     )
     eval_batch_size: Int = Field(0, ge=0, description="images per evaluation step; 0: batch_size")
     cpu_threads: Int = Field(
-        1,
-        ge=0,
-        le=256,
-        description="threads of one operator on CPU; 0: all, and results then vary in the last bits",
+        0, ge=0, le=256, description="threads of one operator on CPU; 0: as many as the process has cores"
     )
     device_target: Literal["Ascend", "CPU"] | None = Field(
         None, description="device when --device is not given"

@@ -5,6 +5,7 @@ MindSpore is imported here only after its log level is set, so that a user's log
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -80,15 +81,19 @@ def silence_exit() -> None:
     os.close(null)
 
 
+def _limit_threads(count: int) -> None:
+    """The context's `runtime_num_threads` would not do: with 1, operators still run in two parts."""
+    import mindspore as ms
+
+    with contextlib.suppress(RuntimeError):  # MindSpore takes this once per process
+        ms.device_context.cpu.op_tuning.threads_num(count)
+
+
 class Group:
     """All ranks of the run. With one rank, nothing is started and every reduction is the identity."""
 
     def __init__(self, rank: Rank, device: str, cpu_threads: int = 0) -> None:
-        """`cpu_threads` above 0 limits the threads of an operator.
-
-        MindSpore's CPU operators choose their number of threads by timing themselves, and sums and
-        vectorised functions differ in the last bit with it: only 1 makes runs repeatable.
-        """
+        """`cpu_threads` is how many threads an operator may use on CPU; 0: as many as this process has cores."""
         import mindspore as ms
 
         self.rank = rank
@@ -98,8 +103,7 @@ class Group:
             ms.set_device("Ascend", rank.device_id)
         else:
             ms.set_device("CPU")
-            if cpu_threads:
-                ms.set_context(runtime_num_threads=cpu_threads)
+            _limit_threads(cpu_threads or len(os.sched_getaffinity(0)))
         ms.set_context(mode=ms.GRAPH_MODE)
         ms.set_recursion_limit(
             20_000
