@@ -240,7 +240,16 @@ def _version_in(folder: Path) -> str:
 
 def _slurm() -> Check:
     text = program_output("sbatch", "--version")
-    return Check("Slurm", "ok", text) if text else Check("Slurm", "none", "no sbatch here")
+    if not text:
+        return Check("Slurm", "none", "no sbatch here")
+    from launcher.backends.slurm_check import describe_cluster
+    from launcher.errors import BackendError
+
+    try:
+        return Check("Slurm", "ok", f"{text}; {describe_cluster()}")
+    except BackendError as error:
+        fix = "`scontrol ping` tells who is down; SLURM_CONF names the cluster's configuration"
+        return Check("Slurm", "warn", f"{text}, but the controller does not answer: {error.what}", fix)
 
 
 def _modelarts() -> Check:

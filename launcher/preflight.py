@@ -17,6 +17,7 @@ from launcher.plan import ASCEND_DEVICES, Plan
 from launcher.plan_rules import check_rules
 from launcher.ranktable import check_devices_per_node, lint, placeholder_table
 from launcher.shards import Packed, read_packed
+from launcher.slurm_rules import check_slurm
 from launcher.units import show_bytes
 
 PATIENCE_S = 6.0
@@ -35,6 +36,7 @@ def check_plan(plan: Plan) -> list[Finding]:
         findings.append(replace(found, where="resources.devices_per_node"))
     findings += check_rules(plan)
     findings += check_modelarts(plan)
+    findings += check_slurm(plan)
     return findings
 
 
