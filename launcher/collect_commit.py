@@ -24,6 +24,11 @@ def part_key(node: int) -> str:
     return f"{PARTS}node-{node}.json"
 
 
+def is_result(key: str) -> bool:
+    """Whether MANIFEST.json should name it."""
+    return key not in _NOT_RESULTS and not key.startswith(_NOT_RESULT_FOLDERS) and not key.endswith("/")
+
+
 def reconcile(store: ObjectStore, ledger: Ledger) -> list[str]:
     """Forget what the ledger believes to be in the store and is not, or not as it was sent. Returns those keys."""
     held = {info.key: info for info in store.list()}
@@ -57,7 +62,7 @@ def result_entries(store: ObjectStore, ledger: Ledger, node: int) -> tuple[Entry
     incomplete = {step for step, names in remote_sets(store).items() if SET_MANIFEST not in names}
     entries = []
     for key, info in sorted(held.items()):
-        if key in _NOT_RESULTS or key.startswith(_NOT_RESULT_FOLDERS) or key.endswith("/"):
+        if not is_result(key):
             continue
         if any(key.startswith(f"checkpoints/step-{step}/") for step in incomplete):
             continue

@@ -59,7 +59,7 @@ class FetchReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Want:
+class Want:
     """One file to have; without `sha256` only size and ETag can be checked."""
 
     key: str
@@ -84,7 +84,7 @@ def fetch(
     """
     if only is not None and only not in PARTS:
         raise UsageError(f"no such part of the results: {only!r}", hint=f"one of {', '.join(PARTS)}")
-    wants, committed = _wants(store_run, only)
+    wants, committed = wants_of(store_run, only)
     if not wants:
         what = f"no {only} results" if only else "no results"
         raise NotFound(
@@ -115,16 +115,17 @@ def _make_folder(to: Path) -> None:
         ) from error
 
 
-def _wants(store: ObjectStore, only: str | None) -> tuple[list[_Want], bool]:
+def wants_of(store: ObjectStore, only: str | None = None) -> tuple[list[Want], bool]:
+    """What a run's folder should hold, and whether the run has committed it."""
     try:
         raw = store.read(RUN_MANIFEST)
     except NotFound:
         wants, committed = _uncommitted(store), False
     else:
         manifest = parse_manifest(raw, store.join(RUN_MANIFEST))
-        wants, committed = [_Want(each.key, each.size, each.sha256) for each in manifest.files], True
+        wants, committed = [Want(each.key, each.size, each.sha256) for each in manifest.files], True
         wants.append(
-            _Want(RUN_MANIFEST, len(raw), hashlib.sha256(raw).hexdigest())
+            Want(RUN_MANIFEST, len(raw), hashlib.sha256(raw).hexdigest())
         )  # for `sha256sum`, and for later
     if only == "best":
         return _best(store, wants), committed
@@ -132,23 +133,23 @@ def _wants(store: ObjectStore, only: str | None) -> tuple[list[_Want], bool]:
     return [want for want in wants if want.key.startswith(prefix)], committed
 
 
-def _uncommitted(store: ObjectStore) -> list[_Want]:
+def _uncommitted(store: ObjectStore) -> list[Want]:
     """Complete checkpoint sets by their manifests, and what else exists, as it is now."""
-    wants: list[_Want] = []
+    wants: list[Want] = []
     for step, names in sorted(remote_sets(store).items()):
         if SET_MANIFEST in names:
             prefix = f"checkpoints/step-{step}/"
             raw = store.read(prefix + SET_MANIFEST)
             found = parse_set_manifest(raw, store.join(prefix + SET_MANIFEST))
-            wants += [_Want(prefix + each.key, each.size, each.sha256) for each in found.files]
-            wants.append(_Want(prefix + SET_MANIFEST, len(raw), hashlib.sha256(raw).hexdigest()))
+            wants += [Want(prefix + each.key, each.size, each.sha256) for each in found.files]
+            wants.append(Want(prefix + SET_MANIFEST, len(raw), hashlib.sha256(raw).hexdigest()))
     for info in store.list():
         if info.key.startswith(_LOOSE) and not info.key.endswith("/"):
-            wants.append(_Want(info.key, info.size, None))
+            wants.append(Want(info.key, info.size, None))
     return wants
 
 
-def _best(store: ObjectStore, wants: list[_Want]) -> list[_Want]:
+def _best(store: ObjectStore, wants: list[Want]) -> list[Want]:
     try:
         step = best_step(store.read(BEST))
     except NotFound:
@@ -191,7 +192,7 @@ class _Fetch:
         value = {"format": 1, "source": self._store.url, "files": dict(sorted(self._ours.items()))}
         write_atomic(self._to / LEDGER, (json.dumps(value, indent=1) + "\n").encode())
 
-    def run(self, wants: list[_Want], committed: bool) -> FetchReport:
+    def run(self, wants: list[Want], committed: bool) -> FetchReport:
         total = sum(want.size for want in wants)
         missing = [want for want in wants if not self._have(want)]
         folders = Folders(self._to)
@@ -219,7 +220,7 @@ class _Fetch:
         if self._progress:
             self._progress(FetchProgress(files, files_total, size, total))
 
-    def _have(self, want: _Want) -> bool:
+    def _have(self, want: Want) -> bool:
         """True when the right content is there. Raises UsageError for a file that is not ours and differs."""
         path = self._to / want.key
         with mapped(path):
@@ -248,7 +249,7 @@ class _Fetch:
             )
         return False
 
-    def _one(self, want: _Want, path: Path) -> list[Any]:
+    def _one(self, want: Want, path: Path) -> list[Any]:
         try:
             self._store.get_file(want.key, path, sha256=want.sha256)
         except IntegrityError:
@@ -263,7 +264,7 @@ class _Fetch:
             )
         return [status.st_size, status.st_mtime_ns, want.sha256]
 
-    def _log_prefix(self, want: _Want, path: Path) -> None:
+    def _log_prefix(self, want: Want, path: Path) -> None:
         """A log may have grown after the commit; what was committed is its beginning."""
         data = self._store.read(want.key, 0, want.size)
         if hashlib.sha256(data).hexdigest() != want.sha256:

@@ -15,7 +15,7 @@ ROWS = [
     "yaml* problems spec_slurm spec_modelarts spec jobschema hints origins recipefile overrides complaints specfile jobtemplate",
     "progress states run causes diagnose restarts watchdog peers record files devices* ranktable* storage storage.* address shards*",
     "plan plan_rules modelarts_rules slurm_rules preflight",
-    "stage* ledger manifest collect* restore fetch courier heartbeat gangs preset runtable statefile stopping rendezvous environment",
+    "stage* ledger manifest collect* restore fetch transfer verify courier heartbeat gangs preset runtable statefile stopping rendezvous environment",
     "rounds",
     "node finalupload container container_env container_start",
     "backends backends.*",

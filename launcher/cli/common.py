@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from launcher.address import StoreAddress
     from launcher.view import RunView
 
 
@@ -34,6 +35,46 @@ def count(text: str) -> int:
 def add_run(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     text = "run id, unique prefix, 'last', or the URL of the run's folder"
     parser.add_argument("run", metavar="RUN", nargs="?" if optional else None, help=text)
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Where a store is, as far as the environment does not say."""
+    parser.add_argument(
+        "--endpoint", metavar="URL", help="address of the service; default: AWS_ENDPOINT_URL_S3"
+    )
+    parser.add_argument("--region", help="default: AWS_REGION")
+    parser.add_argument("--profile", help="profile of the AWS configuration files")
+    parser.add_argument("--ca-bundle", metavar="FILE", help="certificates to trust instead of the system's")
+
+
+def address_of(args: argparse.Namespace, text: str) -> StoreAddress:
+    """The store that a path or URL names, with the options of `add_store`."""
+    from pathlib import Path
+
+    from launcher.address import StoreAddress, absolute_url
+
+    return StoreAddress(
+        url=absolute_url(text, Path.cwd()),
+        endpoint=args.endpoint,
+        region=args.region,
+        profile=args.profile,
+        ca_bundle=args.ca_bundle,
+    )
+
+
+class Line:
+    """One line on a terminal that changes in place."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+
+    def show(self, text: str) -> None:
+        if self._shown:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        self.show("")
 
 
 def progress_words(view: RunView) -> str:

@@ -1,0 +1,109 @@
+"""`launcher cp`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from launcher.cli.common import Line, add_store, address_of, out_json, say
+from launcher.errors import UsageError
+
+if TYPE_CHECKING:
+    from launcher.storage import ObjectStore
+    from launcher.transfer import CopyReport
+
+HELP = """Copy a file or a folder between this machine and a store, verified on the way.
+
+SRC and DST are paths, s3:// or obs:// addresses; one of them is on this machine. A folder's contents go into DST. What is
+there with the right content is kept, so a copy that was interrupted goes on when the command is given again; anything
+else of the same name stops it, unless --force."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SRC", help="file, folder, object, or prefix of a bucket")
+    parser.add_argument(
+        "dest", metavar="DST", help="a name, or with a trailing '/' the folder to put a file into"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite what is there and differs")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_store(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from launcher.units import show_bytes
+
+    line = Line(shown=sys.stderr.isatty() and not args.json)
+    try:
+        report = _copy(args, line)
+    finally:
+        line.clear()
+    if args.json:
+        out_json({"files": report.files, "bytes": report.bytes, "reused": report.reused})
+    else:
+        kept = f", {report.reused} of them there already" if report.reused else ""
+        say(f"{report.files} files{kept}, {show_bytes(report.bytes)}, each verified, in {args.dest}")
+    return 0
+
+
+def _copy(args: argparse.Namespace, line: Line) -> CopyReport:
+    from launcher.transfer import fetch_tree, send_one, send_tree
+
+    def tell(files: int, size: int) -> None:
+        from launcher.units import show_bytes
+
+        line.show(f"{files} files, {show_bytes(size)}")
+
+    here, there = _local(args.source), _local(args.dest)
+    if here is None and there is None:
+        raise UsageError(
+            "both are in a store",
+            where=f"{args.source} {args.dest}",
+            hint="copy to this machine first, then to DST",
+        )
+    if there is not None:
+        parent, name = _parent(args)
+        if parent is not None and parent.head(name) is not None:
+            return _one(parent, name, there, args)
+        return fetch_tree(address_of(args, args.source).open(), there, force=args.force, on_copied=tell)
+    assert here is not None
+    if here.is_file():
+        base, key = _split(args.dest)
+        return send_one(here, address_of(args, base).open(), key or here.name, force=args.force)
+    if not here.is_dir():
+        raise UsageError("no such file or folder", where=args.source)
+    source = address_of(args, str(here)).open()
+    return send_tree(source, here, address_of(args, args.dest).open(), force=args.force, on_copied=tell)
+
+
+def _one(store: ObjectStore, name: str, to: Path, args: argparse.Namespace) -> CopyReport:
+    from launcher.transfer import fetch_one
+
+    target = to / name if args.dest.endswith("/") or to.is_dir() else to
+    return fetch_one(store, name, target, force=args.force)
+
+
+def _parent(args: argparse.Namespace) -> tuple[ObjectStore | None, str]:
+    """The store of SRC's folder and the last word of its name; nothing when SRC is a bucket or ends in '/'."""
+    base, name = _split(args.source)
+    return (address_of(args, base).open(), name) if name else (None, "")
+
+
+def _split(text: str) -> tuple[str, str]:
+    """A path or URL as folder and name; the name is empty for a bucket and for what ends in '/'."""
+    scheme, mark, rest = text.rpartition("://")
+    rest = rest if mark else str(Path(rest).expanduser().absolute()) + "/" * rest.endswith("/")
+    base, slash, name = rest.rpartition("/")
+    if not slash or not name:
+        return text.rstrip("/") or "/", ""
+    return f"{scheme}{mark}{base}" or "/", unquote(name) if scheme == "file" else name
+
+
+def _local(text: str) -> Path | None:
+    """The path, for what is on this machine."""
+    from launcher.storage.registry import parse_url
+
+    location = parse_url(text)
+    return Path(location.path) if location.scheme == "file" else None

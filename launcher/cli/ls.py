@@ -1,0 +1,56 @@
+"""`launcher ls`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from launcher.cli.common import add_store, address_of, out, out_json, say
+
+HELP = """List a folder of a store, or of this machine: each name with its files and bytes, folders summed up.
+
+Sums need a listing of everything below: one request per thousand objects."""
+
+
+@dataclass
+class _Entry:
+    """A name in the folder. A folder's name ends in '/'."""
+
+    name: str
+    files: int = 0
+    bytes: int = 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("url", metavar="URL", help="path, s3:// or obs:// address")
+    parser.add_argument("-r", "--recursive", action="store_true", help="every object, as the listing comes")
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    add_store(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from launcher.errors import NotFound
+    from launcher.units import show_bytes
+
+    store = address_of(args, args.url).open()
+    entries: dict[str, _Entry] = {}
+    files = size = 0
+    for info in store.list():
+        files, size = files + 1, size + info.size
+        if args.recursive and not args.json:
+            out(f"{info.size:>15,}  {info.key}")
+            continue
+        head, slash, _ = info.key.partition("/")
+        name = info.key if args.recursive else head + slash
+        entry = entries.setdefault(name, _Entry(name))
+        entry.files, entry.bytes = entry.files + 1, entry.bytes + info.size
+    if not files:
+        raise NotFound("nothing is there", where=store.url, hint="check the address and the prefix")
+    if args.json:
+        out_json([{"name": each.name, "files": each.files, "bytes": each.bytes} for each in entries.values()])
+        return 0
+    for each in entries.values():
+        count = f"{each.files:,} files" if each.name.endswith("/") else ""
+        out(f"{show_bytes(each.bytes):>10}  {count:>15}  {each.name}")
+    say(f"{files:,} files, {show_bytes(size)}")
+    return 0

@@ -1,0 +1,92 @@
+"""`launcher verify`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher.cli.common import Line, add_store, address_of, out_json, say
+
+if TYPE_CHECKING:
+    from launcher.verify import Verdict
+
+HELP = """Read every file and compare it with its manifest: the results of a run, a packed data set, or a data set that was
+staged on this machine (the folder with COMPLETE.json). Exit code 4 when something is missing or damaged.
+
+Results that no manifest names are reported as stray; they make nothing wrong."""
+
+SHOWN = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", metavar="RUN|URL", help="run id, unique prefix, 'last', or an address or folder"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_store(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    line = Line(shown=sys.stderr.isatty() and not args.json)
+    try:
+        verdict = _verdict(args, line)
+    finally:
+        line.clear()
+    if args.json:
+        out_json(
+            {
+                "good": verdict.good,
+                "committed": verdict.committed,
+                "files": verdict.files,
+                "bytes": verdict.bytes,
+                "unproven": verdict.unproven,
+                "flaws": [{"key": flaw.key, "why": flaw.why} for flaw in verdict.flaws],
+                "stray": list(verdict.stray),
+            }
+        )
+    else:
+        _tell(verdict)
+    return 0 if verdict.good else 4
+
+
+def _verdict(args: argparse.Namespace, line: Line) -> Verdict:
+    from launcher.shards import read_packed
+    from launcher.verify import Verdict, is_staged, verify_run, verify_staged
+
+    def tell(done: int, total: int) -> None:
+        line.show(f"{done} of {total} files")
+
+    if "://" not in args.what and is_staged(Path(args.what)):
+        return verify_staged(Path(args.what), tell)
+    if "://" in args.what or "/" in args.what:
+        store = address_of(args, args.what).open()
+        if read_packed(store) is not None:
+            from launcher.shards_verify import verify_packed
+
+            packed = verify_packed(store, jobs=4)  # raises IntegrityError at the first damage
+            return Verdict(packed.files, packed.payload, (), 0, (), committed=True)
+    else:
+        from launcher.api import find
+
+        store = find(args.what).entry.store.open()
+    return verify_run(store, tell)
+
+
+def _tell(verdict: Verdict) -> None:
+    from launcher.units import show_bytes
+
+    for flaw in verdict.flaws[:SHOWN]:
+        say(f"{flaw.key} {flaw.why}")
+    if len(verdict.flaws) > SHOWN:
+        say(f"and {len(verdict.flaws) - SHOWN} more")
+    for key in verdict.stray[:SHOWN]:
+        say(f"stray: {key} is in no manifest")
+    if not verdict.committed:
+        say(
+            "the run has not committed its results: these are its complete checkpoints and what else is there"
+        )
+    unproven = f", {verdict.unproven} of them by size only" if verdict.unproven else ""
+    what = "every file is right" if verdict.good else f"{len(verdict.flaws)} are damaged or missing"
+    say(f"{verdict.files} files{unproven}, {show_bytes(verdict.bytes)}: {what}")

@@ -1,0 +1,76 @@
+"""Verification of what is there: the results of a run, and staged data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from launcher.collect import Collector
+from launcher.errors import NotFound
+from launcher.stage import stage
+from launcher.storage import ObjectStore, open_store
+from launcher.verify import is_staged, verify_run, verify_staged
+from tests.servers.rundir import RunDir
+
+
+def committed(tmp_path: Path, store: ObjectStore) -> None:
+    run = RunDir(tmp_path / "run")
+    run.checkpoint(10)
+    (tmp_path / "run/eval").mkdir()
+    (tmp_path / "run/eval/last.json").write_text('{"top1": 0.5}')
+    collector = Collector(tmp_path / "run", store, attempt=1)
+    collector.sync(final=True)
+    collector.commit({"run_id": "x"})
+
+
+def test_results_of_a_run(store: ObjectStore, tmp_path: Path) -> None:
+    committed(tmp_path, store)
+    seen: list[tuple[int, int]] = []
+    verdict = verify_run(store, lambda *now: seen.append(now))
+    assert (verdict.good, verdict.committed, verdict.stray, verdict.unproven) == (True, True, (), 0)
+    assert seen[-1] == (verdict.files, verdict.files)
+    store.put("eval/notes.txt", b"by hand")
+    store.put("status/node-0.json", b"{}")
+    assert verify_run(store).stray == ("eval/notes.txt",)
+    part = store.read("checkpoints/step-10/part-0.bin")
+    store.put("checkpoints/step-10/part-0.bin", part[:-1] + bytes([part[-1] ^ 1]))
+    store.put("eval/last.json", b"short")
+    store.delete("checkpoints/step-10/part-1.bin")
+    assert {(flaw.key, flaw.why) for flaw in verify_run(store).flaws} == {
+        ("checkpoints/step-10/part-0.bin", "does not match its sha256"),
+        ("checkpoints/step-10/part-1.bin", "is missing"),
+        ("eval/last.json", "has 5 bytes instead of 13"),
+    }
+
+
+def test_a_run_that_has_not_ended(tmp_path: Path) -> None:
+    store = open_store(f"memory://{tmp_path.name}-verify")
+    with pytest.raises(NotFound):
+        verify_run(store)
+    RunDir(tmp_path / "run").checkpoint(10)
+    (tmp_path / "run/metrics.jsonl").write_text("{}\n")
+    Collector(tmp_path / "run", store, attempt=1).sync()
+    verdict = verify_run(store)
+    assert (verdict.good, verdict.committed) == (True, False)
+    assert verdict.unproven >= 1, "what no manifest names yet"
+
+
+def test_a_staged_data_set(tmp_path: Path) -> None:
+    store = open_store(f"memory://{tmp_path.name}-staged")
+    for n in range(5):
+        store.put(f"train/{n}.jpg", b"abc%d" % n)
+    staged = stage(store, tmp_path)
+    home = staged.path.parent
+    assert is_staged(home)
+    assert verify_staged(home).good
+    (staged.path / "train/0.jpg").write_bytes(b"xbc0")
+    (staged.path / "train/1.jpg").write_bytes(b"")
+    (staged.path / "train/2.jpg").unlink()
+    (staged.path / "train/mine.txt").write_bytes(b"")
+    verdict = verify_staged(home)
+    assert [flaw.why.split()[0] for flaw in verdict.flaws] == ["does", "has", "is"]
+    assert verdict.stray == ("train/mine.txt",)
+    assert not is_staged(tmp_path)
+    with pytest.raises(NotFound):
+        verify_staged(tmp_path)
