@@ -78,12 +78,12 @@ class Run:
                 time.sleep(POLL_S)
         if pid:
             with contextlib.suppress(ProcessLookupError):
+                self.note_phase()
                 os.kill(pid, number)
-                self.note(f"{role} {number.name}")
+                self.hit = f"{role} {number.name}"
 
-    def note(self, hit: str) -> None:
-        """Remember what was disturbed, and in which phase."""
-        self.hit = hit
+    def note_phase(self) -> None:
+        """Remember the phase that is about to be disturbed."""
         view = self.view()
         self.phase = (view.phase if view else "") or "queued"
 
@@ -152,10 +152,11 @@ def signalling(role: str, number: signal.Signals) -> Fault:
 def node_and_keeper(run: Run) -> None:
     """Both at once, so that nobody is left to clean up but the next attempt."""
     pids = run.pids()
+    run.note_phase()
     for role in ("keeper", "node"):
         if role in pids:
             os.kill(pids[role], signal.SIGKILL)
-            run.note("node and keeper SIGKILL")
+            run.hit = "node and keeper SIGKILL"
 
 
 def node_asleep(run: Run) -> None:
@@ -172,7 +173,7 @@ def store_fault(change: Callable[[Any], None], seconds: float) -> Fault:
 
     def fault(run: Run) -> None:
         assert run.proxy is not None
-        run.note("")
+        run.note_phase()
         before = len(run.proxy.seen)
         for method in ("GET", "PUT", "POST", "HEAD", "DELETE"):
             run.proxy.add(change, method=method)
@@ -190,7 +191,8 @@ def disk_full(*, for_ever: bool) -> Fault:
     def fault(run: Run) -> None:
         assert run.small_disk is not None
         ballast = run.small_disk / "ballast"
-        run.note("disk")
+        run.note_phase()
+        run.hit = "disk"
         with contextlib.suppress(OSError), ballast.open("wb") as file:
             while True:
                 file.write(b"\0" * (1 << 16))
