@@ -31,7 +31,10 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Filter:
-    """What a list leaves in. Empty fields leave in everything. `since` in unix seconds; `name` is a name or a pattern with *."""
+    """What a list leaves in. Empty fields leave in everything. `since` in unix seconds.
+
+    `name` is a name or a pattern with *; `group` also the beginning of a name, up to a hyphen.
+    """
 
     states: Collection[State] = ()
     since: float | None = None
@@ -44,12 +47,16 @@ class Filter:
         name = run_id[: -len("-yyyymmdd-hhmmss-abcd")]
         return not self.name or name == self.name or fnmatchcase(name, self.name)
 
+    def _fits_group(self, group: str) -> bool:
+        wanted = self.group
+        return not wanted or group.startswith(f"{wanted}-") or fnmatchcase(group, wanted)
+
     def fits(self, view: RunView) -> bool:
         return (
             (not self.states or view.state in self.states)
             and (self.since is None or view.submitted_at >= self.since)
             and self.backend in ("", view.backend)
-            and self.group in ("", view.group)
+            and self._fits_group(view.group)
         )
 
 

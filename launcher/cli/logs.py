@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from launcher.cli.common import add_run, out, say
+from launcher.cli.common import add_run, count, out, say
 
 if TYPE_CHECKING:
     from launcher.loglines import LogLine
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="what the containers themselves printed, as their platform keeps it: also why a run never began",
     )
-    parser.add_argument("--tail", type=int, metavar="N", help="begin with the last N lines")
+    parser.add_argument("--tail", type=count, metavar="N", help="begin with the last N lines")
     parser.add_argument("--since", metavar="WHEN", help="10min (ago), 14:30, or '2026-11-21 14:30'")
     parser.add_argument("--grep", metavar="REGEX", help="only lines in which the regular expression is found")
     parser.add_argument(

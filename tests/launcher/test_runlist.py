@@ -68,6 +68,8 @@ def test_filters(index: Index) -> None:
     assert steps(index, Filter(name="job*"), 1) == [59]
     assert steps(index, Filter(since=NOW + 60 * 57)) == [59, 58, 57]
     assert steps(index, Filter(group="last-ten", states={State.SUCCEEDED}), 2) == [59, 58]
+    assert steps(index, Filter(group="last"), 2) == [59, 58]
+    assert steps(index, Filter(group="las"), 2) == []
     assert steps(index, Filter(backend="slurm")) == []
 
 
