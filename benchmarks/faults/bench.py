@@ -71,7 +71,6 @@ def digits_program(bucket: Path, cache: Path) -> Program:
         "epochs": 4,
         "batch_size": 32,
         "eval_batch_size": 64,
-        "cpu_threads": 1,  # else the last bits depend on how busy the machine is
         "save_every_steps": 2,
         "keep_checkpoint_max": 20,
     }
