@@ -20,7 +20,7 @@ from tests.servers.s3 import rclone_server
 def main() -> int:
     args = _arguments()
     if args.report:
-        print(table(_rows(args.report)))
+        print(table([row for path in args.report for row in _rows(path)]))
         return 0
     done = {row["number"] for row in _rows(args.out)}
     end = time.monotonic() + 60 * args.minutes
@@ -58,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
     parser.add_argument("--out", type=Path, default=Path("faults.jsonl"))
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run after so long")
-    parser.add_argument("--report", type=Path, help="print the tables of this file")
+    parser.add_argument("--report", type=Path, nargs="+", help="print the tables of these files")
     return parser.parse_args()
 
 

@@ -23,7 +23,7 @@ class Reader(Protocol):
 HELP = """Logs of all ranks and node programs in time order, each line with the node and rank it is from.
 
 Works while the run runs and after it, from any machine that can read the store. A line without a time of its own
-stays behind the line before it."""
+is placed by when it came."""
 
 POLL_S = 0.5
 MIN_COLUMN = 13
