@@ -91,13 +91,21 @@ class Index:
             if entry := self.get(run_id):
                 yield entry
 
+    def _last(self, ids: list[str]) -> list[str]:
+        """The newest run; of those that were submitted within a second, as a sweep does, the one that came last."""
+        same = [run_id for run_id in ids if _when(run_id)[:15] == _when(ids[0])[:15]]
+        if len(same) < 2:
+            return same
+        entries = [entry for run_id in same if (entry := self.get(run_id))]
+        return [max(entries, key=lambda entry: entry.submitted_at).run_id] if entries else same[:1]
+
     def find(self, reference: str) -> Entry:
         """A run by id, unique prefix, `last`, or the URL or path of its folder. Raises NoSuchRun, StoreError for a URL."""
         if "/" in reference:
             return entry_of_url(reference)
         ids = self.ids()
         if reference == "last":
-            candidates = ids[:1]
+            candidates = self._last(ids)
         else:
             candidates = [reference] if reference in ids else [i for i in ids if i.startswith(reference)]
         if len(candidates) > 1:

@@ -100,3 +100,11 @@ def test_words_for_states() -> None:
     assert parse_states(["ended"]) == {State.SUCCEEDED, State.FAILED, State.CANCELLED}
     with pytest.raises(ValueError, match="expected ended, live or one of pending"):
         parse_states(["dead"])
+
+
+def test_the_last_one_of_a_sweep_is_the_one_that_was_submitted_last(index: Index) -> None:
+    """The four digits at the end of a run id have no order."""
+    some = next(index.entries())
+    for tail, at in (("ffff", NOW), ("0000", NOW + 0.5), ("8888", NOW + 0.2)):
+        index.put(some.model_copy(update={"run_id": f"job0-20261121-235900-{tail}", "submitted_at": at}))
+    assert index.find("last").run_id == "job0-20261121-235900-0000"
