@@ -68,7 +68,8 @@ class Heartbeat:
                 rank: self._readers.get(rank) or ProgressReader(path) for rank, path in progress_files.items()
             }
             for reader in self._readers.values():
-                reader.phase = ""
+                reader.update()  # what stands there is of an earlier program, or attempt
+                reader.phase = reader.last_error = ""
             self._pids = gang.pids() if gang else {}
 
     def snapshot(self) -> NodeStatus:

@@ -38,6 +38,7 @@ from launcher.peers import Alone, Machine, Peers
 from launcher.plan import ASCEND_DEVICES, Plan
 from launcher.preset import as_one_rank, preset_rank
 from launcher.rendezvous import Rendezvous, Timing
+from launcher.restore import restore_file
 from launcher.rounds import Rounds, Site, one_at_a_time
 from launcher.run import TEMPORARY_FAILURE
 from launcher.runtable import describe_machine
@@ -56,6 +57,7 @@ DEVICE_FREE_S = 20.0
 """A process that has just been killed still shows up on its device for some seconds."""
 NODES_PER_POLL_S = 128
 """With many machines each asks the store less often, so that all together ask it this often per second."""
+PROGRESS = "progress/rank-0.jsonl"
 RENDEZVOUS_PATIENCE_S = 10.0
 AGAIN = "LAUNCHER_AGAIN"
 """Names a file. A platform that sets it starts the run again when node 0 has written that file."""
@@ -222,7 +224,9 @@ class NodeProgram:
     def _restore(self, here: int | None) -> int | None:
         """The newest step of disk and store, now on the disk. A store that does not answer stops nobody who has one."""
         try:
-            return restore_latest(self.site.store, self.run_dir.root)
+            step = restore_latest(self.site.store, self.run_dir.root)
+            restore_file(self.site.store, self.run_dir.root, PROGRESS)
+            return step
         except StoreError as error:
             if here is None:
                 raise

@@ -35,7 +35,7 @@ def restore_latest(store: ObjectStore, run_dir: Path) -> int | None:
     if steps and (newest is None or newest < steps[0]):
         newest = _newest_good(store, checkpoints, steps, newest)
     _restore_best(store, checkpoints)
-    _restore_metrics(store, run_dir)
+    restore_file(store, run_dir, METRICS)
     return newest
 
 
@@ -118,8 +118,12 @@ def _restore_best(store: ObjectStore, checkpoints: Path) -> None:
     write_atomic(checkpoints / "best.json", data)
 
 
-def _restore_metrics(store: ObjectStore, run_dir: Path) -> None:
-    if (run_dir / METRICS).exists():
+def restore_file(store: ObjectStore, run_dir: Path, name: str) -> None:
+    """One file that grows over the attempts of a run, where the disk lacks it and the store has it."""
+    if (run_dir / name).exists():
         return
     with suppress(NotFound):
-        write_atomic(run_dir / METRICS, store.read(METRICS))
+        data = store.read(name)
+        with mapped(run_dir / name):
+            (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(run_dir / name, data)

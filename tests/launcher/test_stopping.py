@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from launcher.ledger import Ledger, Record
+from launcher.logs import LogReader
+from launcher.runfolder import RunFolder
 from launcher.states import State
 from launcher.submission import cancel, resume
 from tests.conftest import COUNTER
@@ -185,3 +187,13 @@ def test_a_run_whose_disk_takes_nothing_at_all_says_so_in_the_store(jobs, small_
     assert "No space left on device" in view.reason
     heartbeat = (jobs.folder / "runs" / entry.run_id / "status" / "node-0.json").read_text()
     assert "the local disk takes nothing" in heartbeat
+
+
+def test_a_resume_without_the_old_run_directory_keeps_the_whole_story(jobs) -> None:
+    entry = jobs.submit(env={"FAIL_AT": "4:0:exit 2", "STEPS": "6"})
+    assert jobs.end(entry).state is State.FAILED
+    shutil.rmtree(entry.run_dir.root)
+    assert jobs.end(resume(jobs.index.find(entry.run_id), jobs.index)).state is State.SUCCEEDED
+    events = RunFolder(entry.store.open()).json_lines("progress/rank-0.jsonl")
+    assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3, *range(3, 7)]
+    assert {line.attempt for line in LogReader(jobs.index.find(entry.run_id)).read()} == {1, 2}
