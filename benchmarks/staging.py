@@ -186,6 +186,11 @@ def large_commands(tools: Path | None) -> dict[str, Command]:
     return commands
 
 
+def chosen(commands: dict[str, Command], only: list[str] | None) -> dict[str, Command]:
+    """Those asked for; ours always."""
+    return {name: each for name, each in commands.items() if not only or name in ("launcher", *only)}
+
+
 def interleaved(commands: dict[str, Command], server: S3Server, folder: Path, rounds: int) -> dict[str, Cost]:
     """Medians; in each round every client runs once, so that a busy minute hits all of them."""
     found: dict[str, list[Cost]] = {name: [] for name in commands}
@@ -248,7 +253,7 @@ def small(args: argparse.Namespace, folder: Path) -> None:
         commands["cp -r"] = lambda _, to: ["cp", "-r", str(bucket / "set"), str(to)]
         show(
             f"{args.files} files of 110 KB",
-            interleaved(commands, server, folder, args.rounds),
+            interleaved(chosen(commands, args.only), server, folder, args.rounds),
             args.files,
             size,
         )
@@ -259,11 +264,9 @@ def latency(args: argparse.Namespace, folder: Path) -> None:
         size = make_tree(bucket / "set", args.files, 110_000)
         commands = small_commands(args.tools, "set", 64)
         slow = S3Server(endpoint, server.access_key, server.secret_key)
-        chosen = {
-            name: each for name, each in commands.items() if name in ("launcher", "s5cmd", "rclone copy")
-        }
+        quick = chosen(commands, args.only or ["s5cmd", "rclone copy"])
         title = f"{args.files} files of 110 KB, 30 ms added to every request, 64 connections"
-        show(title, interleaved(chosen, slow, folder, args.rounds), args.files, size)
+        show(title, interleaved(quick, slow, folder, args.rounds), args.files, size)
 
 
 def large(args: argparse.Namespace, folder: Path) -> None:
@@ -275,7 +278,12 @@ def large(args: argparse.Namespace, folder: Path) -> None:
                 file.write(block)
         commands = large_commands(args.tools)
         commands["cp"] = lambda _, to: ["cp", str(bucket / "large/big"), str(to)]
-        show("one object of 1 GiB", interleaved(commands, server, folder, args.rounds), 1, 1 << 30)
+        show(
+            "one object of 1 GiB",
+            interleaved(chosen(commands, args.only), server, folder, args.rounds),
+            1,
+            1 << 30,
+        )
 
 
 def keys(args: argparse.Namespace, folder: Path) -> None:
@@ -316,6 +324,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=32)
+    parser.add_argument("--only", nargs="+", help="these clients, beside ours", metavar="NAME")
     parser.add_argument("--tools", type=Path, help="a folder with s5cmd, rclone, aws")
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
     args = parser.parse_args()

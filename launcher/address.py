@@ -21,9 +21,10 @@ class StoreAddress(BaseModel):
     ca_bundle: str | None = None
     addressing: str = "auto"
 
-    def open(self, patience_s: float = 60.0) -> ObjectStore:
+    def open(self, patience_s: float = 60.0, *, upload_bytes_per_s: int | None = None) -> ObjectStore:
         """Opens no connection yet; `patience_s` bounds the retries of each operation. Raises UsageError for a URL that names no store."""
-        return open_store(self.url, patience_s=patience_s, **self.model_dump(exclude={"url"}))
+        facts = self.model_dump(exclude={"url"})
+        return open_store(self.url, patience_s=patience_s, upload_bytes_per_s=upload_bytes_per_s, **facts)
 
     def child(self, name: str) -> StoreAddress:
         return self.model_copy(update={"url": f"{self.url.rstrip('/')}/{name}"})

@@ -70,7 +70,7 @@ class NodeProgram:
         self.plan, self.node, self.preset = plan, node, preset
         self.first_attempt = attempt
         self.run_dir = plan.run_dir
-        store = plan.store.open()
+        store = plan.store.open(upload_bytes_per_s=plan.upload_bytes_per_s)
         heartbeat = Heartbeat(self.run_dir.node_status(node), node, attempt)
         collector = Collector(self.run_dir.root, store, attempt=attempt, node=node)
         courier = Courier(store, collector, self.run_dir, node, plan.upload_every_s, heartbeat)

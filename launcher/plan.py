@@ -96,6 +96,7 @@ class Plan(Frozen):
     stage_workers: int
     stage_timeout_s: int
     upload_every_s: int
+    upload_bytes_per_s: int | None = None
     upload_patience_s: int
     time_limit_s: int | None
     recipe: dict[str, Any]
@@ -175,6 +176,7 @@ def make_plan(
         stage_timeout_s=spec.data.timeout,
         upload_every_s=spec.output.upload_every or (2 if output.url.startswith("file:") else 15),
         upload_patience_s=spec.output.upload_patience,
+        upload_bytes_per_s=spec.output.upload_limit,
         time_limit_s=spec.resources.time_limit,
         recipe=recipe.json_dict() if recipe else dict(spec.model.set if settings is None else settings),
         arithmetic=arithmetic(spec, recipe) if recipe else None,

@@ -171,6 +171,12 @@ class OutputSpec(StoreOptions):
         None,
         description="Pause between two uploads of what is new; default: 2 s to files, 15 s to a network store.",
     )
+    upload_limit: Size | None = Field(
+        None,
+        ge=1 << 16,
+        description="Bytes per second that a machine sends at most; checkpoints then share the line politely.",
+        examples=["200MB"],
+    )
     upload_patience: Duration = Field(
         3600,
         description="How long the end of a run waits for a store that does not answer before it gives up.",

@@ -30,7 +30,8 @@ class AdaptivePace(Pace):
         self._limit = float(limit)
         self._running = 0
         self._changed = 0.0
-        self._condition = threading.Condition()
+        self._condition = threading.Condition(threading.Lock())
+        self._waiting = 0
 
     @property
     def limit(self) -> int:
@@ -49,7 +50,9 @@ class AdaptivePace(Pace):
         """Wait for a place. Returns at once after `stop`."""
         with self._condition:
             while self._running >= self.limit and not self.stop.is_set():
+                self._waiting += 1
                 self._condition.wait(0.2)
+                self._waiting -= 1
                 self._relax()
             self._running += 1
 
@@ -57,8 +60,10 @@ class AdaptivePace(Pace):
         """Give the place back."""
         with self._condition:
             self._running -= 1
-            self._relax()
-            self._condition.notify()
+            if self._limit < self._most:
+                self._relax()
+            if self._waiting:
+                self._condition.notify()
 
     def _relax(self) -> None:
         now = time.monotonic()

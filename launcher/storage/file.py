@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
+from launcher.storage.brake import Brake
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key, key_problem, local_path
 from launcher.storage.localfs import CHUNK_BYTES, fsync_folder, is_temporary, mapped, replacing, write_all
@@ -26,9 +27,10 @@ def open_file(location: Location, options: Options) -> ObjectStore:
 class FileStore:
     """Objects are files. The ETag is made from size and time of change, so it tells versions apart."""
 
-    def __init__(self, root: Path, options: Options) -> None:
+    def __init__(self, root: Path, options: Options, brake: Brake | None = None) -> None:
         self._root = root
         self._options = options
+        self._brake = brake or Brake(options.upload_bytes_per_s)
 
     def __repr__(self) -> str:
         return f"FileStore({self.url!r})"
@@ -44,7 +46,7 @@ class FileStore:
 
     def substore(self, prefix: str) -> ObjectStore:
         """See ObjectStore."""
-        return FileStore(local_path(self._root, prefix.strip("/")), self._options)
+        return FileStore(local_path(self._root, prefix.strip("/")), self._options, self._brake)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See ObjectStore. A symbolic link is an error unless the store was opened to follow them."""
@@ -165,6 +167,7 @@ class FileStore:
             with self._replacing(key) as handle:
                 left = size
                 while left and (chunk := source.read(min(CHUNK_BYTES, left))):
+                    self._brake.take(len(chunk))
                     write_all(handle, chunk)
                     left -= len(chunk)
                     if on_bytes:

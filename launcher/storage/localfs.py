@@ -102,7 +102,12 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def part_path(path: Path) -> Path:
     """The fixed name under which `path` is downloaded; its length does not depend on the name's."""
-    return path.with_name(PART_PREFIX + hashlib.sha256(path.name.encode()).hexdigest()[:24])
+    return path.with_name(part_name(path.name))
+
+
+def part_name(name: str) -> str:
+    """The last word of `part_path`."""
+    return PART_PREFIX + hashlib.sha256(name.encode()).hexdigest()[:24]
 
 
 def open_part(path: Path) -> tuple[int, Path]:

@@ -33,6 +33,7 @@ class Options:
         addressing: "path" (host/bucket/key), "virtual" (bucket.host/key) or "auto"
         ca_bundle: file with the certificates to trust instead of the system's
         follow_symlinks: let a listing of `file://` follow symbolic links
+        upload_bytes_per_s: no more than this goes out per second, from this store and its folders
         retry: how long a request is tried again
         env: the environment to look into; None is this process's
     """
@@ -43,6 +44,7 @@ class Options:
     addressing: str = "auto"
     ca_bundle: str | None = None
     follow_symlinks: bool = False
+    upload_bytes_per_s: int | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     env: Mapping[str, str] | None = field(default=None, repr=False)  # holds secrets
 
@@ -103,6 +105,7 @@ def open_store(
     addressing: str = "auto",
     ca_bundle: str | None = None,
     follow_symlinks: bool = False,
+    upload_bytes_per_s: int | None = None,
     patience_s: float = 60.0,
     env: Mapping[str, str] | None = None,
 ) -> ObjectStore:
@@ -119,6 +122,7 @@ def open_store(
         addressing=addressing,
         ca_bundle=ca_bundle,
         follow_symlinks=follow_symlinks,
+        upload_bytes_per_s=upload_bytes_per_s,
         retry=RetryPolicy(patience_s=patience_s),
         env=env,
     )

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from launcher.errors import IntegrityError, NotFound, StoreError
 from launcher.storage import s3_upload
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
+from launcher.storage.brake import Brake
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key
 from launcher.storage.localfs import CHUNK_BYTES, md5_of
@@ -56,6 +57,7 @@ class S3Store:
         edge: Any,
         fast: FastGets | None = None,
         lanes: Lanes | None = None,
+        brake: Brake | None = None,
     ) -> None:
         self._location = location
         self._options = options
@@ -63,6 +65,7 @@ class S3Store:
         self._edge = edge
         self._fast = fast
         self._lanes = lanes or Lanes()
+        self.brake = brake or Brake(options.upload_bytes_per_s)
         self._base = f"{location.path}/" if location.path else ""
 
     def __repr__(self) -> str:
@@ -81,7 +84,7 @@ class S3Store:
         """See ObjectStore."""
         path = check_key(self._base + prefix.strip("/"), self.url)
         location = Location(self._location.scheme, self._location.bucket, path)
-        return S3Store(location, self._options, self._holder, self._edge, self._fast, self._lanes)
+        return S3Store(location, self._options, self._holder, self._edge, self._fast, self._lanes, self.brake)
 
     # -- requests ------------------------------------------------------------------------------------------
 

@@ -104,7 +104,6 @@ def _has_domain(endpoint: str) -> bool:
 
 def make_client(target: Target, options: Options) -> Any:
     """Build a client. It retries nothing itself, and sends no checksums that OBS does not know."""
-    import boto3
     import botocore.config
     import botocore.exceptions
     import botocore.session
@@ -115,9 +114,7 @@ def make_client(target: Target, options: Options) -> Any:
         core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
         if target.endpoint:  # only AWS machines have a metadata service; elsewhere asking it costs seconds
             core.get_component("credential_provider").remove("iam-role")
-        session: Any = boto3.Session(
-            botocore_session=core, region_name=target.region or core.get_config_variable("region")
-        )
+        region = target.region or core.get_config_variable("region")
     except botocore.exceptions.ProfileNotFound as error:
         raise StoreRefused(f"profile {options.profile!r} does not exist", hint="see ~/.aws/config") from error
     addressing: Any = {"addressing_style": target.addressing}
@@ -132,10 +129,10 @@ def make_client(target: Target, options: Options) -> Any:
         s3=addressing,
         user_agent_extra="ascend-launcher",
     )
-    client = session.client(
+    client: Any = core.create_client(  # boto3's session does the same and loads more
         "s3",
         endpoint_url=target.endpoint,
-        region_name=session.region_name or "us-east-1",
+        region_name=region or "us-east-1",
         verify=options.ca_bundle,
         config=config,
         **_credentials(target.scheme, options),
@@ -160,7 +157,7 @@ def _timestamp(text: Any) -> Any:
         return parse_timestamp(text)
 
 
-def _credentials(scheme: str, options: Options) -> dict[str, str]:
+def _credentials(scheme: str, options: Options) -> dict[str, Any]:
     """Explicit keys, or nothing: then the standard AWS chain looks for them."""
     env = _environment(options)
     names = _OBS_CREDENTIALS if scheme == "obs" and not options.profile else ()

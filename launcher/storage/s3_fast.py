@@ -24,7 +24,7 @@ from launcher.errors import StoreUnreachable, UsageError
 from launcher.storage import s3_client
 from launcher.storage.base import ObjectInfo, Pace
 from launcher.storage.download import Wanted
-from launcher.storage.localfs import fsync_folder, mapped, part_path, write_all
+from launcher.storage.localfs import fsync_folder, mapped, part_name, write_all
 from launcher.storage.retry import Retrying, RetryPolicy, StoreBusy
 
 ENGINES = ("auto", "obstore", "boto3")
@@ -163,7 +163,8 @@ def _flaw(info: ObjectInfo, data: Any, wanted: Wanted) -> Bad | None:
 
 def _write(path: Path, data: Any, *, fsync: bool) -> bool:
     """Under the part name, then renamed. False when that name is taken: by another process, or left by one."""
-    part = part_path(path)
+    folder, name = os.path.split(path)
+    part = os.path.join(folder, part_name(name))  # noqa: PTH118  # pathlib costs more than the system call
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with mapped(path):
         try:
@@ -180,7 +181,7 @@ def _write(path: Path, data: Any, *, fsync: bool) -> bool:
             os.rename(part, path)  # noqa: PTH104  # a third of the time of the method, a million times
         except BaseException:
             with suppress(OSError):
-                part.unlink()
+                os.unlink(part)  # noqa: PTH108
             raise
         if fsync:
             fsync_folder(path.parent)

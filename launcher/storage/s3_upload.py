@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from launcher.errors import IntegrityError, StoreError, StoreUnreachable
+from launcher.storage import brake
 from launcher.storage.base import ObjectInfo, OnBytes, Pace
+from launcher.storage.brake import Brake
 from launcher.storage.localfs import mapped, md5_of
 
 MULTIPART_BYTES = 64 << 20
@@ -30,6 +32,8 @@ T = TypeVar("T")
 
 class Bucket(Protocol):
     """What an upload needs of its store."""
+
+    brake: Brake
 
     def retried(self, key: str, request: Callable[[Any, dict[str, Any]], T], pace: Pace | None = None) -> T:
         """One request with its retries."""
@@ -56,6 +60,7 @@ def put_bytes(bucket: Bucket, key: str, data: bytes) -> ObjectInfo:
     digest = md5_of(data)
 
     def request(client: Any, names: dict[str, Any]) -> None:
+        bucket.brake.take(len(data))
         client.put_object(**names, Body=data, ContentMD5=content_md5(digest))
 
     bucket.retried(key, request)
@@ -76,7 +81,7 @@ def put_file(
             if after.st_size < size or (length is None and moved):
                 raise IntegrityError("the file changed during the upload", where=str(path))
 
-        if size <= MULTIPART_BYTES:
+        if size <= (min(MULTIPART_BYTES, brake.PART_BYTES) if bucket.brake.limited else MULTIPART_BYTES):
             data = file.read(size)
             unchanged()
             info = put_bytes(bucket, key, data)
@@ -131,7 +136,8 @@ class _Multipart:
 
     def _send(self, file: BinaryIO, upload: str) -> str:
         """Send all parts; returns the MD5 of the whole, which some stores use as ETag."""
-        part_bytes = max(PART_BYTES, -(-self.size // MAX_PARTS))
+        usual = min(PART_BYTES, brake.PART_BYTES) if self.bucket.brake.limited else PART_BYTES
+        part_bytes = max(usual, -(-self.size // MAX_PARTS))
         whole = hashlib.md5(usedforsecurity=False)
         with ThreadPoolExecutor(PART_THREADS, thread_name_prefix="upload") as pool:
             pending: set[Future[None]] = set()
@@ -157,6 +163,7 @@ class _Multipart:
         digest = md5_of(data)
 
         def request(client: Any, names: dict[str, Any]) -> str:
+            self.bucket.brake.take(len(data))
             answer = client.upload_part(
                 **names, UploadId=upload, PartNumber=number, Body=data, ContentMD5=content_md5(digest)
             )
