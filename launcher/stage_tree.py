@@ -206,19 +206,20 @@ class Folders:
     """Creates the folders of keys, once each, and never goes through a symbolic link below the root."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self._known: set[str] = {""}
 
     def path(self, key: str) -> Path:
         """Where the object goes; its folder exists afterwards."""
-        self._make(key.rpartition("/")[0])
-        return self._root / key
+        self.make(key.rpartition("/")[0])
+        return self.root / key
 
-    def _make(self, folder: str) -> None:
+    def make(self, folder: str) -> None:
+        """The folder and those above it exist afterwards, and none of them is a link."""
         if folder in self._known:
             return
-        self._make(folder.rpartition("/")[0])
-        path = self._root / folder
+        self.make(folder.rpartition("/")[0])
+        path = self.root / folder
         with mapped(path):
             with suppress(FileExistsError):
                 path.mkdir()
