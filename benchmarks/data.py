@@ -76,7 +76,7 @@ def make_images(folder: Path, count: int) -> int:
             ImageFilter.GaussianBlur(0.8)
         )
         out = io.BytesIO()
-        Image.blend(coarse, noise, 0.62).save(out, "JPEG", quality=90)
+        Image.blend(coarse, noise, 0.85).save(out, "JPEG", quality=92)
         (folder / "a" / f"{index:05d}.jpg").write_bytes(out.getvalue())
         sizes.append(len(out.getvalue()))
     return sum(sizes) // count
@@ -88,7 +88,9 @@ def ours(folder: Path) -> Callable[[], float]:
     from vitmodels.config import load_recipe
     from vitmodels.data import scan_folder
     from vitmodels.mixing import draw_mix, mix_targets, smooth_targets
+    from vitmodels.pixels import keep_memory
 
+    keep_memory()
     recipe = load_recipe(Path(__file__).parents[1] / "vitmodels" / "configs" / "tnt_s_patch16_224.yaml")
     files = scan_folder(folder)
     rows = np.empty((BATCH, SIDE, SIDE, 3), np.uint8)

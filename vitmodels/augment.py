@@ -13,6 +13,7 @@ from PIL import Image, ImageEnhance
 
 from vitmodels.config import Recipe
 from vitmodels.data import FILTERS, Source, decode, eval_transform
+from vitmodels.pixels import crop_resize, read_rgb
 from vitmodels.policy import Policy, parse_policy
 from vitmodels.randaugment import rand_augment
 from vitmodels.rng import Stream, generator
@@ -83,48 +84,59 @@ def _policy(text: str) -> Policy:
     return parse_policy(text)
 
 
-def train_transform(image: Image.Image, recipe: Recipe, side: int, rng: np.random.Generator) -> np.ndarray:
-    """An RGB image to uint8 (side, side, 3) by the recipe."""
+def train_transform(pixels: np.ndarray, recipe: Recipe, side: int, rng: np.random.Generator) -> np.ndarray:
+    """uint8 (H, W, 3) to uint8 (side, side, 3) by the recipe."""
     kernel = FILTERS[recipe.interpolation]
     if recipe.interpolation == "random":
         kernel = int(rng.integers(2, 4))
     if recipe.train_crop == "random_resized":
-        box = crop_box(*image.size, recipe.rrc_scale, recipe.rrc_ratio, rng)
-        image = image.resize((side, side), Image.Resampling(kernel), box=box)
-    else:
-        image = Image.fromarray(eval_transform(image, side, 1.0, recipe.interpolation))
-        if recipe.train_crop == "shift" and recipe.shift:
-            image = shift(image, recipe.shift, rng)
-    if recipe.hflip and rng.random() < recipe.hflip:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if recipe.vflip and rng.random() < recipe.vflip:
-        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-    if recipe.color_jitter:
-        image = jitter_colour(image, recipe.color_jitter, rng)
-    if recipe.auto_augment:
-        red, green, blue = (min(255, round(255 * value)) for value in recipe.mean)
-        image = rand_augment(
-            image, _policy(recipe.auto_augment), rng, (red, green, blue), recipe.interpolation
+        height, width = pixels.shape[:2]
+        pixels = crop_resize(
+            pixels, crop_box(width, height, recipe.rrc_scale, recipe.rrc_ratio, rng), side, kernel
         )
-    pixels = np.array(image)
+    else:
+        pixels = eval_transform(Image.fromarray(pixels), side, 1.0, recipe.interpolation)
+        if recipe.train_crop == "shift" and recipe.shift:
+            pixels = shift(pixels, recipe.shift, rng)
+    if recipe.hflip and rng.random() < recipe.hflip:
+        pixels = pixels[:, ::-1]
+    if recipe.vflip and rng.random() < recipe.vflip:
+        pixels = pixels[::-1]
+    if recipe.color_jitter or recipe.auto_augment:
+        pixels = _change_colours(pixels, recipe, rng)
     if recipe.re_prob:
+        pixels = np.array(pixels)
         erase(pixels, recipe, rng)
     return pixels
 
 
-def shift(image: Image.Image, reach: int, rng: np.random.Generator) -> Image.Image:
-    """The image moved by up to `reach` pixels each way; edges are repeated."""
+def _change_colours(pixels: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    """Colour jitter and RandAugment, which Pillow does."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    changed = image
+    if recipe.color_jitter:
+        changed = jitter_colour(changed, recipe.color_jitter, rng)
+    if recipe.auto_augment:
+        red, green, blue = (min(255, round(255 * value)) for value in recipe.mean)
+        changed = rand_augment(
+            changed, _policy(recipe.auto_augment), rng, (red, green, blue), recipe.interpolation
+        )
+    return pixels if changed is image else np.asarray(changed)
+
+
+def shift(pixels: np.ndarray, reach: int, rng: np.random.Generator) -> np.ndarray:
+    """uint8 (H, W, 3) moved by up to `reach` pixels each way; edges are repeated."""
     down, right = (int(value) for value in rng.integers(-reach, reach + 1, 2))
-    width, height = image.size
+    height, width = pixels.shape[:2]
     rows = np.clip(np.arange(height) + down, 0, height - 1)
     columns = np.clip(np.arange(width) + right, 0, width - 1)
-    return Image.fromarray(np.asarray(image)[rows][:, columns])
+    return pixels[rows][:, columns]
 
 
 def load_train(source: Source, recipe: Recipe, side: int, epoch: int, position: int) -> np.ndarray:
     """One training image from its file. Raises OSError, ValueError or SyntaxError when it can't be read."""
     return train_transform(
-        decode(source), recipe, side, generator(recipe.seed, Stream.AUGMENT, epoch, position)
+        read_rgb(source), recipe, side, generator(recipe.seed, Stream.AUGMENT, epoch, position)
     )
 
 

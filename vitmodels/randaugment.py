@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from vitmodels.policy import Policy
+from vitmodels.slide import slide_columns, slide_rows
 
 LEVELS = 10.0
 TRANSLATE = 0.45  # largest shift as a share of the side
@@ -23,12 +24,20 @@ Fill = tuple[int, int, int]
 Operation = Callable[[Image.Image, float, Any, Fill], Image.Image]
 
 
-def _affine(matrix: Callable[[float, Image.Image], tuple[float, ...]]) -> Operation:
-    def run(image: Image.Image, level: float, resample: Any, fill: Fill) -> Image.Image:
-        data = matrix(level, image)
-        return image.transform(image.size, Image.Transform.AFFINE, data, resample=resample, fillcolor=fill)
+def _shear_rows(image: Image.Image, level: float, resample: Any, fill: Fill) -> Image.Image:
+    return slide_rows(image, level * (np.arange(image.height) + 0.5), resample, fill)
 
-    return run
+
+def _shear_columns(image: Image.Image, level: float, resample: Any, fill: Fill) -> Image.Image:
+    return slide_columns(image, level * (np.arange(image.width) + 0.5), resample, fill)
+
+
+def _shift_rows(image: Image.Image, level: float, resample: Any, fill: Fill) -> Image.Image:
+    return slide_rows(image, np.full(image.height, level * image.width), resample, fill)
+
+
+def _shift_columns(image: Image.Image, level: float, resample: Any, fill: Fill) -> Image.Image:
+    return slide_columns(image, np.full(image.width, level * image.height), resample, fill)
 
 
 def _enhance(kind: Callable[[Image.Image], Any]) -> Operation:
@@ -72,10 +81,10 @@ OPERATIONS: dict[str, Operation] = {
     "Contrast": _enhance(ImageEnhance.Contrast),
     "Brightness": _enhance(ImageEnhance.Brightness),
     "Sharpness": _enhance(ImageEnhance.Sharpness),
-    "ShearX": _affine(lambda level, _image: (1, level, 0, 0, 1, 0)),
-    "ShearY": _affine(lambda level, _image: (1, 0, 0, level, 1, 0)),
-    "TranslateXRel": _affine(lambda level, image: (1, 0, level * image.size[0], 0, 1, 0)),
-    "TranslateYRel": _affine(lambda level, image: (1, 0, 0, 0, 1, level * image.size[1])),
+    "ShearX": _shear_rows,
+    "ShearY": _shear_columns,
+    "TranslateXRel": _shift_rows,
+    "TranslateYRel": _shift_columns,
 }
 NAMES = tuple(OPERATIONS)
 _SIGNED = {

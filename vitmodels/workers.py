@@ -53,9 +53,12 @@ def _start(folder: ImageFolder, recipe: Recipe, side: int, parent: int) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no worker outlives its rank
     if os.getppid() != parent:
         os._exit(1)
+    from vitmodels.pixels import keep_memory
+
     warnings.filterwarnings("ignore", module="PIL")  # odd EXIF data is not worth a line for every image
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the rank decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    keep_memory()
     _Worker.folder, _Worker.recipe, _Worker.side, _Worker.slots = folder, recipe, side, {}
 
 

@@ -29,6 +29,7 @@ from vitmodels.data import (
 )
 from vitmodels.digits import stratified_val, write_digits
 from vitmodels.errors import DataError, UsageError
+from vitmodels.pixels import crop_resize, read_rgb
 from vitmodels.workers import FileImages
 
 SIDE = 32
@@ -87,6 +88,38 @@ def test_every_kind_of_image_becomes_rgb(tmp_path: Path, mode: str, kind: str) -
     path.write_bytes(jpeg(mode, kind=kind))
     image = decode(path)
     assert (image.mode, image.size) == ("RGB", (50, 40))
+
+
+@pytest.mark.parametrize("name", ["resizer", "simplejpeg", None])
+def test_fast_ways_give_pillows_pixels(monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
+    import vitmodels.pixels
+
+    if name:  # without the library it is Pillow itself
+        monkeypatch.setattr(vitmodels.pixels, name, None)
+        vitmodels.pixels._resizer.cache_clear()
+    data = jpeg("RGB", (130, 90))
+    pixels = read_rgb(io.BytesIO(data))
+    for mode, kind in (("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG")):
+        other = jpeg(mode, (130, 90), kind)
+        apart = read_rgb(io.BytesIO(other)).astype(int) - np.asarray(decode(io.BytesIO(other)))
+        assert np.abs(apart).max() <= 2
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(
+        rng.integers(50, 200, (9, 13, 3), np.uint8)
+    )  # sharp noise would be cut off at 0 and 255
+    pixels = np.asarray(coarse.resize((130, 90), Image.Resampling.BICUBIC))
+    for kernel in (1, 2, 3):
+        for _ in range(20):
+            box = crop_box(130, 90, (0.01, 1.0), (0.5, 2.0), rng)
+            wanted = Image.fromarray(pixels).crop(box).resize((SIDE, SIDE), Image.Resampling(kernel))
+            apart = np.abs(
+                crop_resize(pixels, box, SIDE, kernel).astype(int) - np.asarray(wanted).astype(int)
+            )
+            assert apart.max() <= 2
+            assert (apart > 1).mean() < 0.001
+    for broken in (data[:400], data[:20], b"\xff\xd8 no image"):
+        with pytest.raises((OSError, ValueError, SyntaxError)):
+            read_rgb(io.BytesIO(broken))
 
 
 def test_evaluation_keeps_the_centre() -> None:
@@ -164,7 +197,7 @@ def test_flips_happen_as_often_as_asked(folder: Path) -> None:
 
 def test_the_whole_recipe_on_one_image() -> None:
     recipe = recipe_of(auto_augment="rand-m9-mstd0.5-inc1", re_prob=0.25, interpolation="random")
-    image = decode(io.BytesIO(jpeg("RGB", (120, 90))))  # type: ignore[arg-type]
+    image = read_rgb(io.BytesIO(jpeg("RGB", (120, 90))))
     results = [train_transform(image, recipe, SIDE, np.random.default_rng(seed)) for seed in (0, 0, 1)]
     assert results[0].shape == (SIDE, SIDE, 3)
     np.testing.assert_array_equal(results[0], results[1])

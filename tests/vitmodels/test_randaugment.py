@@ -114,8 +114,29 @@ def test_moves_take_the_fill_colour_from_outside() -> None:
     np.testing.assert_array_equal(moved[11:], x[1:30])
     turned = np.asarray(OPERATIONS["Rotate"](image, 90.0, Image.Resampling.NEAREST, FILL)).astype(int)
     np.testing.assert_array_equal(turned, np.rot90(x))
-    sheared = np.asarray(OPERATIONS["ShearX"](image, 1.0, Image.Resampling.NEAREST, FILL)).astype(int)
-    np.testing.assert_array_equal(sheared[10, :29], x[10, 11:40])  # measured at the middle of a row
+    sheared = np.asarray(OPERATIONS["ShearX"](image, 1.5, Image.Resampling.BILINEAR, FILL)).astype(int)
+    between = (0.25 * x[10, 15:39] + 0.75 * x[10, 16:40]).astype(int)  # 15.75: from the middle of a row
+    np.testing.assert_array_equal(sheared[10, :24], between)
+
+
+@pytest.mark.parametrize("resample", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
+@pytest.mark.parametrize("level", [-0.27, -0.1, 0.0, 0.05, 0.3])
+def test_shear_and_shift_are_pillows_affine_transform(resample: Image.Resampling, level: float) -> None:
+    image = picture(side=12).resize((70, 50), Image.Resampling.BICUBIC)
+    matrices = {
+        "ShearX": (1, level, 0, 0, 1, 0),
+        "ShearY": (1, 0, 0, level, 1, 0),
+        "TranslateXRel": (1, 0, level * 70, 0, 1, 0),
+        "TranslateYRel": (1, 0, 0, 0, 1, level * 50),
+    }
+    for name, matrix in matrices.items():
+        wanted = image.transform(
+            image.size, Image.Transform.AFFINE, matrix, resample=resample, fillcolor=FILL
+        )
+        found = np.asarray(OPERATIONS[name](image, level, resample, FILL)).astype(int)
+        apart = np.abs(found - np.asarray(wanted).astype(int))
+        assert apart.max() <= 1, name
+        assert (apart > 0).mean() < 0.1, name  # where the sum is a whole number, or nearly
 
 
 def test_magnitudes_are_drawn_as_the_policy_says() -> None:
