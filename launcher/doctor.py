@@ -259,9 +259,12 @@ def _modelarts() -> Check:
             "ModelArts", "none", "no SDK: pip install 'ascend-launcher[modelarts]' for that back end"
         )
     missing = [name for name in ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK") if not os.environ.get(name)]
-    if missing:
-        return Check("ModelArts", "none", f"SDK {version}, but no {' and '.join(missing)} in the environment")
-    return Check("ModelArts", "ok", f"SDK {version}, credentials in the environment")
+    profile = Path(os.environ.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE") or "~/.huaweicloud/credentials")
+    if not missing:
+        return Check("ModelArts", "ok", f"SDK {version}, credentials in the environment")
+    if profile.expanduser().is_file():
+        return Check("ModelArts", "ok", f"SDK {version}, credentials in {profile}")
+    return Check("ModelArts", "none", f"SDK {version}, but no {' and '.join(missing)} in the environment")
 
 
 def _git() -> Check:

@@ -55,9 +55,14 @@ def _job(file: str, device: str) -> tuple[str, list[Check]]:
     from launcher.submission import prepare
 
     plan = prepare(file).plan
-    checks = [Check(f"job: {f.where}", "fail", f.message, f.fix) for f in check_folders(plan)]
+    folders = check_folders(plan) if plan.modelarts is None else []
+    checks = [Check(f"job: {f.where}", "fail", f.message, f.fix) for f in folders]
     if plan.data is not None:
         checks += store_checks("data.url", plan.data, write=False)
+    if plan.modelarts is not None:
+        from launcher.doctor_modelarts import service_checks
+
+        checks += service_checks(plan)
     parent = plan.store.model_copy(update={"url": plan.store.url.rpartition("/")[0]})
     checks += store_checks("output.url", parent, write=True)
     return plan.device, checks

@@ -67,14 +67,14 @@ class Site:
     def view(self, entry: Entry) -> RunView:
         return view_of(self.index.find(entry.run_id), self.index)
 
-    def until(self, entry: Entry, condition: Callable[[RunView], bool], timeout_s: float = 60.0) -> RunView:
+    def until(self, entry: Entry, condition: Callable[[RunView], bool], timeout_s: float = 150.0) -> RunView:
         deadline = time.monotonic() + timeout_s
         while not condition(view := self.view(entry)):
             assert time.monotonic() < deadline, f"still {view.state} {view.platform}: {self.console(entry)}"
             time.sleep(0.2)
         return view
 
-    def end(self, entry: Entry, timeout_s: float = 60.0) -> RunView:
+    def end(self, entry: Entry, timeout_s: float = 150.0) -> RunView:
         return self.until(entry, lambda view: view.state.terminal, timeout_s)
 
     def jobs(self, entry: Entry, attempt: int = 1) -> list[Job]:

@@ -1,21 +1,240 @@
-"""A run on ModelArts as a whole: submitted, run by containers on two machines that meet in the bucket, fetched."""
+"""Runs on ModelArts as a whole: submitted, run by containers on two machines that meet in the bucket, fetched.
 
+`LAUNCHER_SEEDS` sets how many seeded cases run the whole way with faults; a few by default.
+"""
+
+import json
+import os
+import random
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.launcher.modelarts_site import Site, modelarts_site
+from launcher.cli import main
+from launcher.errors import BackendError, PlanError
+from launcher.explain import explain_run
+from launcher.submission import cancel, resume
+from tests.launcher.modelarts_site import Site, site_on
+from tests.servers.process import Unavailable
+from tests.servers.s3 import S3Server, rclone_server
+from vitmodels.digits import write_digits
+
+ROOT = Path(__file__).parents[2]
+SEEDS = int(os.environ.get("LAUNCHER_SEEDS", "2"))
+ONE = {"nodes": 1}
+TOTAL = 0.021  # 1 + 2 + ... + 6 steps, as the counter program writes it
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S3Server, Path]]:
+    bucket = tmp_path_factory.mktemp("s3") / "bucket"
+    bucket.mkdir()
+    try:
+        with rclone_server(bucket.parent) as server:
+            yield server, bucket
+    except Unavailable as error:
+        pytest.skip(f"NOT TESTED, no S3 server: {error}")
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    with modelarts_site(tmp_path, monkeypatch) as site:
+def site(s3: tuple[S3Server, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with site_on(*s3, tmp_path, monkeypatch) as site:
         yield site
 
 
-def test_two_machines_count_together(site: Site) -> None:
-    entry = site.submit()
+def well(site: Site, entry: Any) -> None:
+    """The run went well: the count is whole, every result is there and the platform has one job that ended."""
     view = site.end(entry)
     assert view.state == "SUCCEEDED", f"{view.reason}\n{site.console(entry)}"
-    assert site.result(entry) == 0.021
+    assert site.result(entry) == TOTAL
+    listed = json.loads((site.run_dir(entry) / "MANIFEST.json").read_text())["files"]
+    assert {"eval/last.json", "checkpoints/step-6/manifest.json"} <= {file["name"] for file in listed}
+    assert not [file["name"] for file in listed if file["name"].startswith(("launches/", "platform-logs/"))]
+
+
+def test_two_machines_count_together_and_the_results_come_back(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = site.submit(env={"STEP_S": "0.05"})
+    well(site, entry)
+    assert main(["fetch-results", entry.run_id, "--to", str(tmp_path / "results")]) == 0
+    assert (tmp_path / "results" / "eval" / "last.json").exists()
+    assert main(["logs", entry.run_id, "--console"]) == 0
+    shown = capsys.readouterr().out
+    assert "node-0/console" in shown
+    assert "machine 1 of 2, start 1" in shown
+    site.until(entry, lambda view: site.job(entry).phase == "Completed")
+    assert main(["delete", entry.run_id]) == 0
+    assert site.fake.cloud.jobs == {}
+    assert main(["status", entry.run_id]) == 0
+    exported = list((site.run_dir(entry) / "platform-logs").iterdir())
+    assert len(exported) == 2
+
+
+def test_a_machine_is_lost_and_the_platform_starts_the_job_again(site: Site) -> None:
+    """From the newest checkpoint, as attempt 2, although one container is new and the other restarts in place."""
+    restarts = {"restarts": {"jobs": 2}}
+    entry = site.submit(modelarts=restarts, env={"STEP_S": "0.5"})
+    site.until(entry, lambda view: view.safe_step is not None)
+    site.fake.cloud.lose(site.job(entry), 1)
+    well(site, entry)
+    view = site.view(entry)
+    assert view.attempt == 2
+    assert [m.schedule_count for m in site.job(entry).machines] == [1, 2]
+    assert "starts after step 0" not in (site.run_dir(entry) / "logs/attempt-2/node-0/rank-0.log").read_text()
+    story = "\n".join(explain_run(entry, view).platform)
+    assert not story or "a machine failed" in story
+
+
+def test_a_job_in_the_queue_is_cancelled_at_once(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.fake.cloud.times.pending = 60.0
+    entry = site.submit(resources=ONE)
+    view = site.until(entry, lambda view: "queue" in view.platform)
+    assert (view.state, view.phase) == ("PENDING", "queued")
+    assert main(["status", entry.run_id]) == 0
+    assert "the job is number 1 in the queue" in capsys.readouterr().out
+    cancel(entry)
+    assert site.end(entry).state == "CANCELLED"
+    assert site.job(entry).starts == 0
+
+
+def test_a_running_job_saves_a_checkpoint_when_it_is_cancelled_and_goes_on_after_a_resume(site: Site) -> None:
+    entry = site.submit(resources=ONE, env={"STEP_S": "1.5"})
+    site.until(entry, lambda view: view.progress.step is not None and view.progress.step >= 1)
+    cancel(entry)
+    view = site.end(entry)
+    assert (view.state, view.reason) == ("CANCELLED", "cancelled on request")
+    assert view.safe_step is not None
+    site.fake.cloud.times.pending = 0.0
+    resumed = resume(site.index.find(entry.run_id), site.index)
+    well(site, resumed)
+    assert site.view(resumed).attempt == 2
+    assert len(site.jobs(entry, 1)) == len(site.jobs(entry, 2)) == 1
+
+
+def test_a_job_that_fails_before_anything_of_ours_runs_is_explained_by_the_platform(site: Site) -> None:
+    entry = site.submit(resources=ONE, modelarts={"python": "no-such-python"})
+    view = site.end(entry)
+    assert view.state == "FAILED"
+    assert "worker-0 ended with 127" in view.reason
+    found = explain_run(entry, view)
+    assert any("The job failed: job_failed of worker-0" in line for line in found.platform)
+
+
+def test_nothing_is_left_behind_by_a_submission_that_is_refused(site: Site) -> None:
+    site.fake.cloud.capacity = 0
+    before = {path for path in (site.bucket / "runs").rglob("*") if path.is_file()}
+    with pytest.raises(BackendError, match=r"quota .*ModelArts\.0116"):
+        site.submit()
+    left = {path for path in (site.bucket / "runs").rglob("*") if path.is_file()} - before
+    assert [path for path in left if ".code" not in path.parts] == []
+    assert list(site.index.entries()) == []
+
+
+def test_an_output_channel_that_a_live_job_writes_to_is_refused(site: Site) -> None:
+    site.fake.cloud.times.pending = 60.0
+    channel = {"outputs": {"extra": "obs://bucket/extra"}}
+    site.submit(resources=ONE, modelarts=channel)
+    with pytest.raises(PlanError, match="MA054"):
+        site.submit(resources=ONE, modelarts=channel)
+
+
+def test_channels_arrive_as_variables_and_what_is_written_there_is_uploaded(site: Site) -> None:
+    (site.bucket / "weights").mkdir(exist_ok=True)
+    (site.bucket / "weights" / "w.txt").write_text("41")
+    code = "import os, pathlib as p; e = os.environ; n = int(p.Path(e['weights'], 'w.txt').read_text()); p.Path(e['extra'], 'n').write_text(str(n + 1))"
+    channels = {
+        "inputs": {"weights": "obs://bucket/weights"},
+        "outputs": {"extra": "obs://bucket/extra-of-test"},
+    }
+    entry = site.submit(program=["python", "-c", code], resources=ONE, modelarts=channels)
+    assert site.end(entry).state == "SUCCEEDED", site.console(entry)
+    site.until(entry, lambda view: (site.bucket / "extra-of-test" / "n").exists())
+    assert (site.bucket / "extra-of-test" / "n").read_text() == "42"
+
+
+def test_no_secret_is_in_anything_that_a_run_leaves_behind(
+    s3: tuple[S3Server, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Bucket, containers, index, requests, what was printed, and the arguments of every process meanwhile."""
+    with site_on(*s3, tmp_path, monkeypatch, token="token-of-this-test-0123") as site:
+        account = site.fake.cloud.account
+        secrets = [text.encode() for text in (account.sk, account.ak, account.token)]
+        entry = site.submit(resources=ONE, env={"STEP_S": "0.2"})
+        seen = b""
+        while not site.view(entry).state.terminal:
+            seen += subprocess.run(["ps", "-eo", "args"], capture_output=True, check=False).stdout
+            main(["status", entry.run_id])
+            time.sleep(0.2)
+        main(["explain", entry.run_id])
+        well(site, entry)
+        bodies = json.dumps(site.fake.service.requests).encode()
+        printed = str(capfd.readouterr()).encode()
+        ours = b"\n".join(line for line in seen.splitlines() if b"rclone" not in line)
+        files = {
+            path: path.read_bytes()
+            for folder in (site.run_dir(entry), site.bucket / "runs" / ".code", tmp_path)
+            for path in folder.rglob("*")
+            if path.is_file() and path.stat().st_size < 5_000_000
+        }
+    assert len(files) > 50
+    for secret in secrets:
+        assert [str(path) for path, data in files.items() if secret in data] == []
+        assert secret not in bodies
+        assert secret not in printed
+        assert secret not in ours
+
+
+WORDS = ("429", "500", "503", "drop", "html")
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_faults_of_service_and_machines_lose_nothing_and_make_nothing_twice(site: Site, seed: int) -> None:
+    dice = random.Random(1000 + seed)
+    faults = site.fake.faults
+    faults.add(
+        "create", *[dice.choice((*WORDS, "lost", "broken", "late 0.3")) for _ in range(dice.randint(0, 3))]
+    )
+    for route in ("search", "show", "stages", "metrics"):
+        faults.add(route, *[dice.choice(WORDS) for _ in range(dice.randint(0, 3))])
+    nodes = dice.choice((1, 1, 2))
+    entry = site.submit(
+        resources={"nodes": nodes},
+        modelarts={"restarts": {"jobs": 3}},
+        env={"STEP_S": "0.4"},
+    )
+    for _ in range(dice.randint(0, 2)):
+        time.sleep(dice.uniform(0.5, 6.0))
+        faults.add("any", *[dice.choice(WORDS) for _ in range(dice.randint(0, 4))])
+        if site.job(entry).phase == "Running":
+            hurt = dice.choice((site.fake.cloud.lose, site.fake.cloud.crash))
+            hurt(site.job(entry), dice.randrange(nodes))
+    site.end(entry)
+    well(site, entry)
+    assert len(site.jobs(entry)) == 1
+
+
+def test_mindspore_trains_on_two_machines_from_a_bucket_into_a_bucket(
+    site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Submit, stage, train data-parallel, evaluate, upload, fetch: with the job file of the documentation."""
+    write_digits(site.bucket / "digits")
+    job = str(ROOT / "jobs" / "digits_tnt_modelarts.yaml")
+    code = main(["submit", job, "--follow", "--set", "epochs=1", "--set", "warmup_length=0"])
+    entry = next(site.index.entries())
+    assert code == 0, f"{capsys.readouterr().err}\n{site.console(entry)}"
+    view = site.view(entry)
+    assert set(view.results) == {"last", "checkpoint"}
+    assert view.results["last"] == view.results["checkpoint"] > 0.15  # one epoch; chance is 0.1
+    assert main(["fetch-results", entry.run_id, "--to", str(tmp_path / "results")]) == 0
+    assert list((tmp_path / "results" / "checkpoints").glob("step-*/model.safetensors"))
+    logs = [p.read_text() for p in site.run_dir(entry).glob("logs/attempt-1/node-*/node.log")]
+    assert all("staged" in text for text in logs)
+    assert len(logs) == 2

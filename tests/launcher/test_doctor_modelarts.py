@@ -1,0 +1,51 @@
+"""What doctor says of ModelArts: without a job, and with one whose service answers or refuses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launcher.doctor import machine_checks
+from launcher.doctor_modelarts import service_checks
+from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
+from tests.fakes.modelarts_wire import Account
+from tests.launcher.modelarts_jobs import IMAGE, make
+
+ACCOUNT = Account("ak-of-tests", "sk-of-tests", "project-1")
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelArts]:
+    with fake_modelarts(ACCOUNT, tmp_path / "containers", run=False) as fake:
+        for key, value in {**exports(fake, ACCOUNT), "LAUNCHER_NO_AGENCY": "1"}.items():
+            monkeypatch.setenv(key, value)
+        yield fake
+
+
+def test_a_job_whose_service_answers(fake: FakeModelArts, tmp_path: Path) -> None:
+    assert {(check.name, check.status) for check in service_checks(make(tmp_path))} == {
+        ("ModelArts: rules", "ok"),
+        ("ModelArts: service", "ok"),
+    }
+
+
+def test_keys_that_are_refused_and_a_rule_that_is_broken(
+    fake: FakeModelArts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "another")
+    plan = make(tmp_path, modelarts={**IMAGE, "restarts": {"jobs": 200}})
+    found = {check.name: check for check in service_checks(plan)}
+    assert {check.status for check in found.values()} == {"fail"}
+    assert "clock" in found["MA051: modelarts"].fix
+    assert found["MA012: modelarts.restarts.jobs"].fix
+
+
+def test_a_machine_with_credentials_in_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said() -> str:
+        return next(check.text for check in machine_checks(home=tmp_path) if check.name == "ModelArts")
+
+    monkeypatch.delenv("HUAWEICLOUD_SDK_AK", raising=False)
+    monkeypatch.setenv("HUAWEICLOUD_SDK_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    assert "no HUAWEICLOUD_SDK_AK" in said()
+    (tmp_path / "credentials").write_text("[basic]\n")
+    assert str(tmp_path / "credentials") in said()
