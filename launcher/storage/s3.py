@@ -25,6 +25,7 @@ from launcher.storage.brake import Brake
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key
 from launcher.storage.localfs import CHUNK_BYTES, md5_of
+from launcher.storage.moxing import CLIENT_VARIABLE, moxing_wanted, open_moxing
 from launcher.storage.ranges import LARGE_BYTES, STRETCH_BYTES, Lanes, ahead
 from launcher.storage.registry import Location, Options
 from launcher.storage.retry import call
@@ -37,7 +38,9 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 def open_s3(location: Location, options: Options) -> ObjectStore:
-    """For the registry. Contacts nobody."""
+    """For the registry. Contacts nobody. obs:// may be asked to go through moxing instead."""
+    if location.scheme == "obs" and moxing_wanted(os.environ.get(CLIENT_VARIABLE, "")):
+        return open_moxing(location, options)
     target = resolve(location, options)
     holder = ClientHolder(target, options)
     fast = None
