@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_JOB ?= jobs/digits_tnt_1p.yaml
+PARITY := .venv-parity
 
-.PHONY: demo test lint format clean install install-test
+.PHONY: demo test test-parity lint format clean install install-test
 
 demo: install
 	@$(BIN)/python -m vitmodels.digits demo/digits
@@ -15,6 +16,10 @@ demo: install
 
 test: install-test lint
 	$(BIN)/python -m pytest
+
+# Our nets against timm's, at full size. PyTorch is large, so it gets a folder of its own on top of $(VENV).
+test-parity: $(PARITY)/.installed
+	$(PARITY)/bin/python -m pytest tests/vitmodels/test_parity_timm.py
 
 lint: install-test
 	$(BIN)/ruff check .
@@ -37,9 +42,16 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,digits,test]'
 	@touch $@
 
+$(PARITY)/.installed: $(VENV)/.installed-test
+	$(BIN)/python -m venv --clear $(PARITY)
+	@$(BIN)/python -c 'import sys; print(*(p for p in sys.path if p.endswith("site-packages")), sep="\n")' \
+	    > $$($(PARITY)/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth
+	$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[parity]'
+	@touch $@
+
 format:
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(PARITY) demo

@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 from golden_nets import logits_and_grads, worst_relative
+from timm_peer import import_timm
 
 from vitmodels.convert import convert, load_weights, model_weights, write_weights
 from vitmodels.registry import create_model
 
 pytest.importorskip("mindspore")
 torch = pytest.importorskip("torch")
-timm = pytest.importorskip("timm", exc_type=ImportError)
+timm = import_timm()
 
 ARCHS = ["vit_tiny_patch16_224", "vit_small_patch32_224", "vit_base_patch16_224", "tnt_s_patch16_224"]
 
