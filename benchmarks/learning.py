@@ -1,6 +1,7 @@
 """The same recipe on the digits in MindSpore and in torch/timm: mean accuracy over seeds, side by side.
 
-    python benchmarks/learning.py --torch-python PYTHON [--seeds 0 1 2] [--arch vit_digits tnt_digits] [--epochs N]
+    python benchmarks/learning.py --torch-python .venv-parity/bin/python     # that `make test-parity` makes
+    python benchmarks/learning.py --sides ours --seeds 0 --out runs.jsonl    # a part; the means are over all parts
 
 Both train on the same images with the recipe vitmodels/configs/<arch>.yaml. The torch side builds the net from timm's
 classes, initialises it from our first values for the seed (so that the comparison is of training, not of luck), and
@@ -11,6 +12,7 @@ the figures are on the 360 test images. Without --torch-python only our side is 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -19,10 +21,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
+SIDES = ("ours", "timm")
 
 TORCH = """
 import json, math, re, sys, time
@@ -146,6 +150,30 @@ def train_ours(digits: Path, arch: str, seed: int, epochs: int | None) -> tuple[
     return float(found["top1"]), time.monotonic() - begin
 
 
+def train_timm(python: str, folder: Path, seed: int) -> tuple[float, float]:
+    """Top-1 and seconds of the same run in torch."""
+    command = [python, "-W", "ignore", "-c", TORCH, str(folder), str(seed)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    return float(found["top1"]), float(found["seconds"])
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """Mean accuracy of each side, and how far apart they are."""
+    for arch in dict.fromkeys(row["arch"] for row in rows):
+        means = {}
+        for side in SIDES:
+            tops = [row["top1"] for row in rows if (row["arch"], row["side"]) == (arch, side)]
+            if tops:
+                means[side] = statistics.mean(tops)
+                listing = " ".join(f"{100 * top1:.2f}" for top1 in tops)
+                print(
+                    f"{arch} {side:<5} mean top-1 {100 * means[side]:.2f} %  ({listing}), {len(tops)} seeds"
+                )
+        if len(means) == 2:
+            print(f"{arch} ours - timm {100 * (means['ours'] - means['timm']):+.2f} points")
+
+
 def main() -> int:
     """Print one line per run, then the means."""
     parser = argparse.ArgumentParser(
@@ -155,36 +183,34 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arch", nargs="+", default=["vit_digits", "tnt_digits"])
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument(
+        "--out", type=Path, help="append one JSON line per run; the means are over all of its lines"
+    )
     args = parser.parse_args()
+    sides = [side for side in args.sides if side == "ours" or args.torch_python]
     from vitmodels.digits import write_digits
 
+    rows = []
+    if args.out and args.out.exists():
+        rows = [json.loads(line) for line in args.out.read_text().splitlines()]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         digits = folder / "digits"
         write_digits(digits)
         for arch in args.arch:
             prepare(folder, digits, arch, args.seeds, args.epochs)
-            sides: dict[str, list[tuple[float, float]]] = {"ours": []}
-            for seed in args.seeds:
-                sides["ours"].append(train_ours(digits, arch, seed, args.epochs))
-                print(
-                    f"{arch} seed {seed} ours  top1 {sides['ours'][-1][0]:.4f}  {sides['ours'][-1][1]:.0f} s",
-                    flush=True,
-                )
-                if not args.torch_python:
-                    continue
-                command = [args.torch_python, "-W", "ignore", "-c", TORCH, str(folder), str(seed)]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                found = json.loads(done.stdout.splitlines()[-1])
-                sides.setdefault("timm", []).append((found["top1"], found["seconds"]))
-                print(
-                    f"{arch} seed {seed} timm  top1 {found['top1']:.4f}  {found['seconds']:.0f} s", flush=True
-                )
-            for side, runs in sides.items():
-                tops = [top1 for top1, _ in runs]
-                print(
-                    f"{arch} {side:<5} mean top1 {statistics.mean(tops):.4f} (lowest {min(tops):.4f}), {len(tops)} seeds"
-                )
+            for seed, side in itertools.product(args.seeds, sides):
+                if side == "ours":
+                    top1, seconds = train_ours(digits, arch, seed, args.epochs)
+                else:
+                    top1, seconds = train_timm(args.torch_python, folder, seed)
+                print(f"{arch} seed {seed} {side}  top-1 {100 * top1:.2f} %  {seconds:.0f} s", flush=True)
+                rows.append({"arch": arch, "seed": seed, "side": side, "top1": top1, "seconds": seconds})
+                if args.out:
+                    with args.out.open("a") as out:
+                        out.write(json.dumps(rows[-1]) + "\n")
+    report(rows)
     return 0
 
 
