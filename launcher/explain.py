@@ -78,6 +78,7 @@ def explain_run(entry: Entry, view: RunView) -> Explanation:
             attempt=view.attempt,
             safe=_safe(view),
             next=_commands(view, None),
+            platform=_platform(entry),
         )
     reason, attempt = (view.reason, view.attempt) if view.reason else _failed_before(view)[-1]
     reason = _without_hint(reason)
@@ -90,6 +91,8 @@ def explain_run(entry: Entry, view: RunView) -> Explanation:
     error_line, excerpt = _error_of(own, reason)
     how, _, rest = (match["how"] if match else reason).partition(": ")
     advice = advice_for(f"{reason}\n{error_line}")
+    platform = _platform(entry)
+    commands = _commands(view, advice)
     return Explanation(
         run_id=view.run_id,
         state=str(view.state),
@@ -109,8 +112,8 @@ def explain_run(entry: Entry, view: RunView) -> Explanation:
         means=advice.means if advice else "",
         do=tuple(_fill(text, view, rank) for text in advice.do) if advice else (),
         safe=_safe(view),
-        next=_commands(view, advice),
-        platform=_platform(entry),
+        next=(f"launcher logs {view.run_id} --console", *commands) if platform and not lines else commands,
+        platform=platform,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
 import ipaddress
 import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -167,7 +169,25 @@ def _credentials(scheme: str, options: Options) -> dict[str, Any]:
         if env.get(key) and env.get(secret):
             found = {"aws_access_key_id": env[key], "aws_secret_access_key": env[secret]}
             return {**found, "aws_session_token": env[token]} if env.get(token) else found
-    return {}
+    standard = env.get("AWS_ACCESS_KEY_ID") or env.get("AWS_PROFILE")
+    return {} if scheme != "obs" or options.profile or standard else _profile_of_the_sdk(env)
+
+
+def _profile_of_the_sdk(env: Mapping[str, str]) -> dict[str, str]:
+    """Keys from the file of Huawei's SDK, for a machine that has nothing else; one pair opens service and buckets."""
+    named = env.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE")
+    path = Path(named or env.get("HOME", "~")).expanduser()
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(path if named else path / ".huaweicloud" / "credentials", encoding="utf-8")
+        section = dict(parser["basic"])
+    except (configparser.Error, KeyError, OSError, UnicodeDecodeError):
+        return {}
+    if not (section.get("ak") and section.get("sk")):
+        return {}
+    found = {"aws_access_key_id": section["ak"], "aws_secret_access_key": section["sk"]}
+    token = section.get("security_token")
+    return {**found, "aws_session_token": token} if token else found
 
 
 class ClientHolder:

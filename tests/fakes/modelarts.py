@@ -292,7 +292,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=Path, help="for bucket and containers; default: a new one")
     parser.add_argument("--port", type=int, default=0)
     args = parser.parse_args(argv)
-    folder = args.folder or Path(tempfile.mkdtemp(prefix="fake-modelarts-"))
+    folder = (args.folder or Path(tempfile.mkdtemp(prefix="fake-modelarts-"))).resolve()
     (folder / "s3" / "bucket").mkdir(parents=True, exist_ok=True)
     with rclone_server(folder / "s3") as s3:
         account = account_of(s3)

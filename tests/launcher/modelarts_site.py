@@ -36,7 +36,8 @@ class Site:
     index: Index
     entries: list[Entry] = field(default_factory=list)
 
-    def file(self, **sections: Any) -> Path:
+    def file(self, modelarts_only: dict[str, Any] | None = None, **sections: Any) -> Path:
+        """`modelarts_only` takes the place of the whole section; other sections are merged."""
         job: dict[str, Any] = {
             "name": "counter",
             "program": ["python", str(PROGRAMS / "counter.py")],
@@ -55,6 +56,8 @@ class Site:
             job[key] = {**job[key], **value} if merged else value
             if value is None:
                 del job[key]
+        if modelarts_only is not None:
+            job["modelarts"] = modelarts_only
         path = self.folder / "job.yaml"
         path.write_text(yaml.safe_dump(job))
         return path
