@@ -14,10 +14,11 @@ from pathlib import Path
 from launcher import paths
 from launcher.backends.base import Console, Handle, Life
 from launcher.backends.modelarts_check import check_service
-from launcher.backends.modelarts_client import Service, Site, UnclearCreation
-from launcher.backends.modelarts_code import make_snapshot, upload_snapshot
+from launcher.backends.modelarts_client import Service, UnclearCreation
+from launcher.backends.modelarts_code import digest_of, make_snapshot, upload_snapshot
 from launcher.backends.modelarts_errors import ServiceError
 from launcher.backends.modelarts_jobs import OUR_PHASES, WAITING, SeenJob, metrics_words, stage_words
+from launcher.backends.modelarts_login import Site
 from launcher.backends.modelarts_poll import Doubts, judge, lookup
 from launcher.backends.modelarts_request import job_description, job_name, job_request
 from launcher.container_start import mark_job, unmark_job
@@ -38,7 +39,9 @@ class ModelArtsBackend:
         return check_service(plan, service_of(plan, patience_s=8.0))
 
     def render(self, plan: Plan, attempt: int) -> str:
-        return json.dumps(job_request(plan, attempt).body(), indent=2, ensure_ascii=False) + "\n"
+        digest, plan_digest = digest_of(plan), hashlib.sha256(plan_text(plan).encode()).hexdigest()
+        body = job_request(plan, attempt, digest, plan_digest).body()
+        return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
 
     def submit(self, plan: Plan, attempt: int) -> Handle:
         """Safe to repeat for the same attempt: a job of its name that is ours is taken, not made again."""
@@ -157,6 +160,11 @@ def service_at(handle: Handle) -> Service:
     data = handle.data
     site = Site(data.get("region"), data.get("endpoint"), data.get("project_id"))
     return Service(site, patience_s=min(PATIENCE_S, GLANCE_S))
+
+
+def plan_text(plan: Plan) -> str:
+    """plan.json as it is written into the run's folder."""
+    return plan.model_dump_json(indent=1) + "\n"
 
 
 def find_job(service: Service, handle: Handle) -> SeenJob | None:

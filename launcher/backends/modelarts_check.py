@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from launcher.backends.modelarts_client import INSTALL, Service, sdk_missing
+from launcher.backends.modelarts_client import Service
 from launcher.backends.modelarts_code import MANY_BYTES, MOST_BYTES, code_bytes
+from launcher.backends.modelarts_login import INSTALL, sdk_missing
 from launcher.errors import LauncherError, PlanError
 from launcher.findings import Finding, Severity
 from launcher.modelarts_rules import bucket_path

@@ -6,10 +6,8 @@ creation without a look for the first.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
-import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +16,8 @@ from typing import Any
 
 from launcher.backends.modelarts_errors import ServiceError
 from launcher.backends.modelarts_jobs import SeenJob
-from launcher.errors import BackendError, UsageError
+from launcher.backends.modelarts_login import Site, connect
+from launcher.errors import BackendError
 
 log = logging.getLogger(__name__)
 
@@ -26,22 +25,7 @@ PAGE = 50
 MAX_PAGES = 200
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 CONNECT_S, ANSWER_S = 10.0, 60.0
-INSTALL = "pip install 'ascend-launcher[modelarts]'"
 _GONE = "the service answered nothing that can be read"
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where the service is, and for which project it works. Holds no credential."""
-
-    region: str | None
-    endpoint: str | None
-    project_id: str | None
-
-    @property
-    def address(self) -> str:
-        """For messages."""
-        return self.endpoint or f"ModelArts in {self.region}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +35,6 @@ class LogPage:
     text: str
     lines: int
     end_line: str
-
-
-def sdk_missing() -> bool:
-    return importlib.util.find_spec("huaweicloudsdkmodelarts") is None
 
 
 class Service:
@@ -330,34 +310,9 @@ class Service:
 
     def _client(self) -> Any:
         if self._made is None:
-            self._made = self._make()
+            self._made, self._credentials = connect(self.site, self._timeout)
+            self.project_id = str(self._credentials.project_id)
         return self._made
-
-    def _make(self) -> Any:
-        if sdk_missing():
-            raise BackendError("the SDK of ModelArts is not installed", hint=INSTALL)
-        from huaweicloudsdkcore.http.http_config import HttpConfig
-        from huaweicloudsdkmodelarts.v1 import ModelArtsClient
-
-        credentials = find_credentials()
-        project = self.site.project_id or credentials.project_id
-        if not project:
-            raise UsageError(
-                "no project id: the service works for one project",
-                where="modelarts.project_id",
-                hint="set it, or HUAWEICLOUD_SDK_PROJECT_ID; the console shows it under My Credentials",
-            )
-        credentials.project_id = project
-        self.project_id = project
-        self._credentials = credentials
-        builder = (
-            ModelArtsClient.new_builder()
-            .with_credentials(credentials)
-            .with_http_config(HttpConfig(timeout=self._timeout))
-        )
-        made = builder.with_endpoint(endpoint_of(self.site)).build()
-        _silence(made)
-        return made
 
 
 class UnclearCreation(BackendError):
@@ -367,58 +322,6 @@ class UnclearCreation(BackendError):
         super().__init__(
             f"the service may have made the job, but gives no answer: {message}", where=cause.where
         )
-
-
-def endpoint_of(site: Site) -> str:
-    """Raises UsageError for a region that nobody knows."""
-    if site.endpoint:
-        return site.endpoint
-    from huaweicloudsdkmodelarts.v1.region.modelarts_region import ModelArtsRegion
-
-    try:
-        return str(ModelArtsRegion.value_of(site.region).endpoints[0])
-    except (KeyError, ValueError, TypeError):
-        raise UsageError(
-            f"the SDK knows no region '{site.region}'",
-            where="modelarts.region",
-            hint="look at its spelling, or set modelarts.endpoint",
-        ) from None
-
-
-def find_credentials(env: Mapping[str, str] = os.environ) -> Any:
-    """Credentials of the SDK: environment, profile file, or a cloud machine's agency. Raises UsageError.
-
-    The agency is asked only where the other two have nothing, because elsewhere it costs seconds.
-    """
-    from huaweicloudsdkcore.auth import provider
-    from huaweicloudsdkcore.exceptions.exceptions import SdkException
-
-    providers: tuple[Any, ...] = (
-        provider.EnvCredentialProvider.get_basic_credential_env_provider,
-        provider.ProfileCredentialProvider.get_basic_credential_profile_provider,
-        provider.MetadataCredentialProvider.get_basic_credential_metadata_provider,
-    )
-    if env.get("LAUNCHER_NO_AGENCY"):
-        providers = providers[:2]
-    for make in providers:
-        try:
-            found = make().get_credentials()
-        except (SdkException, OSError, ValueError):
-            continue
-        if found is not None:
-            return found
-    raise UsageError(
-        "no credentials for ModelArts",
-        hint="set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or write ~/.huaweicloud/credentials (section [basic], keys ak and sk)",
-    )
-
-
-def _silence(client: Any) -> None:
-    """The SDK prints what it could not do; our errors say it once."""
-    logger = logging.getLogger("HuaweiCloud-SDK-ModelArtsClient")
-    for each in {logger, getattr(client, "_logger", logger)}:
-        if not each.handlers:
-            each.addHandler(logging.NullHandler())
 
 
 def _content(answer: Any) -> dict[str, Any]:

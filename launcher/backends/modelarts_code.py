@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import launcher
-from launcher.backends.modelarts_request import BOOT, code_url
+from launcher.backends.modelarts_request import BOOT, CODE_DIGEST, code_url
 from launcher.errors import PlanError
 from launcher.plan import Plan
 from launcher.storage import ObjectStore
@@ -97,6 +98,32 @@ def make_snapshot(plan: Plan, folder: Path) -> Snapshot:
         while block := file.read(1 << 20):
             digest.update(block)
     return Snapshot(path, digest.hexdigest(), path.stat().st_size, count)
+
+
+def digest_of(plan: Plan) -> str:
+    """The digest that a submission would find now; zeros for code that can't be packed, which a submission refuses."""
+    assert plan.modelarts is not None, "made for plans of this back end"
+    if not plan.modelarts.code and not plan.modelarts.requirements:
+        return _plain_digest(plan)
+    return _digest(plan)
+
+
+_of_packages: list[str] = []
+
+
+def _plain_digest(plan: Plan) -> str:
+    """The packages don't change while a command runs."""
+    if not _of_packages:
+        _of_packages.append(_digest(plan))
+    return _of_packages[0]
+
+
+def _digest(plan: Plan) -> str:
+    try:
+        with tempfile.TemporaryDirectory(prefix="launcher-code-") as folder:
+            return make_snapshot(plan, Path(folder)).digest
+    except (PlanError, OSError):
+        return CODE_DIGEST
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -18,7 +18,7 @@ LAST_HOUR_S = 3600
 """The platform's own limit comes this much later than the run's, which leaves time to save and upload."""
 BOOT = "boot.py"
 CODE_DIGEST = "0" * 64
-"""Stands in a dry run for the digest of the code, which is known once the snapshot is made."""
+"""Stands for the digest of code that is not known."""
 
 
 class _Value(BaseModel):

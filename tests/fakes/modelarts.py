@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -302,10 +303,10 @@ def main(argv: list[str] | None = None) -> int:
             for key, value in exports(fake, account).items():
                 print(f"export {key}={value}")
             print("# Ctrl-C ends it", flush=True)
-            try:
-                threading.Event().wait()
-            except KeyboardInterrupt:
-                return 0
+            ended = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: ended.set())
+            ended.wait()
     return 0
 
 

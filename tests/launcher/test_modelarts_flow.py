@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from launcher.backends import get_backend
 from launcher.cli import main
 from launcher.errors import BackendError, PlanError
 from launcher.explain import explain_run
+from launcher.runfolder import RunFolder
 from launcher.submission import cancel, resume
 from tests.launcher.modelarts_site import Site, site_on
 from tests.servers.process import Unavailable
@@ -62,6 +64,8 @@ def test_two_machines_count_together_and_the_results_come_back(
 ) -> None:
     entry = site.submit(env={"STEP_S": "0.05"})
     well(site, entry)
+    plan = RunFolder.of(entry).plan()
+    assert json.loads(get_backend("modelarts").render(plan, 1)) == site.job(entry).body
     assert main(["fetch-results", entry.run_id, "--to", str(tmp_path / "results")]) == 0
     assert (tmp_path / "results" / "eval" / "last.json").exists()
     assert main(["logs", entry.run_id, "--console"]) == 0

@@ -1,5 +1,6 @@
 """Requests to ModelArts: literally what a person expects, and legal by the SDK's own classes."""
 
+import hashlib
 import itertools
 import json
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from launcher.backends import get_backend
+from launcher.backends.modelarts_code import make_snapshot
 from launcher.backends.modelarts_request import job_request
 from launcher.dryrun import dry_run_json
 from launcher.submission import prepare
@@ -105,10 +107,18 @@ def test_the_sdk_check_of_these_tests_finds_what_is_wrong() -> None:
 
 
 def test_a_dry_run_prints_the_literal_request(tmp_path: Path) -> None:
-    prepared = prepare(write_job(tmp_path), cwd=tmp_path)
-    request = json.loads(dry_run_json(prepared)["request"])
-    assert request == job_request(prepared.plan, 1).body()
-    assert json.loads(get_backend("modelarts").render(prepared.plan, 1)) == request
+    """With the digests of the code and the plan as they would be sent."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "train.py").write_text("")
+    for options in (IMAGE, {**IMAGE, "code": ["src"]}):
+        prepared = prepare(write_job(tmp_path, modelarts=options), cwd=tmp_path)
+        request = json.loads(dry_run_json(prepared)["request"])
+        digest = make_snapshot(prepared.plan, tmp_path).digest
+        text = prepared.plan.model_dump_json(indent=1) + "\n"
+        plan_digest = hashlib.sha256(text.encode()).hexdigest()
+        assert request == job_request(prepared.plan, 1, digest, plan_digest).body()
+        assert json.loads(get_backend("modelarts").render(prepared.plan, 1)) == request
+        assert round_trip("Job", request) == request
 
 
 def test_what_tells_a_rank_who_it_is_never_reaches_the_container_itself(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from launcher.backends.base import Handle
-from launcher.backends.modelarts_client import Service, Site, UnclearCreation
+from launcher.backends.modelarts_client import Service, UnclearCreation
 from launcher.backends.modelarts_errors import ADVICE, ServiceError, advice_of
 from launcher.backends.modelarts_jobs import SeenJob, metrics_words, stage_words
+from launcher.backends.modelarts_login import Site
 from launcher.backends.modelarts_poll import Doubts, judge, lookup
 from launcher.backends.modelarts_request import job_request
 from launcher.errors import BackendError, UsageError
@@ -314,7 +315,7 @@ def test_a_region_that_nobody_knows_and_a_missing_sdk_are_told(
 ) -> None:
     with pytest.raises(UsageError, match="no region 'cn-nowhere-9'"):
         Service(Site("cn-nowhere-9", None, "project-1")).find("x")
-    monkeypatch.setattr("launcher.backends.modelarts_client.sdk_missing", lambda: True)
+    monkeypatch.setattr("launcher.backends.modelarts_login.sdk_missing", lambda: True)
     with pytest.raises(BackendError, match="not installed") as caught:
         service(fake).find("x")
     assert "ascend-launcher[modelarts]" in caught.value.hint

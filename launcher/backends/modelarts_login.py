@@ -1,0 +1,109 @@
+"""How launcher logs in to ModelArts: which address, which project, whose credentials. They stay in the SDK's client."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.errors import BackendError, UsageError
+
+INSTALL = "pip install 'ascend-launcher[modelarts]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where the service is, and for which project it works. Holds no credential."""
+
+    region: str | None
+    endpoint: str | None
+    project_id: str | None
+
+    @property
+    def address(self) -> str:
+        """For messages."""
+        return self.endpoint or f"ModelArts in {self.region}"
+
+
+def sdk_missing() -> bool:
+    return importlib.util.find_spec("huaweicloudsdkmodelarts") is None
+
+
+def connect(site: Site, timeout_s: tuple[float, float]) -> tuple[Any, Any]:
+    """The SDK's client and the credentials in it; contacts nobody but a cloud machine's agency. Raises BackendError, UsageError."""
+    if sdk_missing():
+        raise BackendError("the SDK of ModelArts is not installed", hint=INSTALL)
+    from huaweicloudsdkcore.http.http_config import HttpConfig
+    from huaweicloudsdkmodelarts.v1 import ModelArtsClient
+
+    credentials = find_credentials()
+    credentials.project_id = site.project_id or credentials.project_id
+    if not credentials.project_id:
+        raise UsageError(
+            "no project id: the service works for one project",
+            where="modelarts.project_id",
+            hint="set it, or HUAWEICLOUD_SDK_PROJECT_ID; the console shows it under My Credentials",
+        )
+    builder = (
+        ModelArtsClient.new_builder()
+        .with_credentials(credentials)
+        .with_http_config(HttpConfig(timeout=timeout_s))
+    )
+    made = builder.with_endpoint(endpoint_of(site)).build()
+    _silence(made)
+    return made, credentials
+
+
+def endpoint_of(site: Site) -> str:
+    """Raises UsageError for a region that nobody knows."""
+    if site.endpoint:
+        return site.endpoint
+    from huaweicloudsdkmodelarts.v1.region.modelarts_region import ModelArtsRegion
+
+    try:
+        return str(ModelArtsRegion.value_of(site.region).endpoints[0])
+    except (KeyError, ValueError, TypeError):
+        raise UsageError(
+            f"the SDK knows no region '{site.region}'",
+            where="modelarts.region",
+            hint="look at its spelling, or set modelarts.endpoint",
+        ) from None
+
+
+def find_credentials(env: Mapping[str, str] = os.environ) -> Any:
+    """Credentials of the SDK: environment, profile file, or a cloud machine's agency. Raises UsageError.
+
+    The agency is asked only where the other two have nothing, because elsewhere it costs seconds.
+    """
+    from huaweicloudsdkcore.auth import provider
+    from huaweicloudsdkcore.exceptions.exceptions import SdkException
+
+    providers: tuple[Any, ...] = (
+        provider.EnvCredentialProvider.get_basic_credential_env_provider,
+        provider.ProfileCredentialProvider.get_basic_credential_profile_provider,
+        provider.MetadataCredentialProvider.get_basic_credential_metadata_provider,
+    )
+    if env.get("LAUNCHER_NO_AGENCY"):
+        providers = providers[:2]
+    for make in providers:
+        try:
+            found = make().get_credentials()
+        except (SdkException, OSError, ValueError):
+            continue
+        if found is not None:
+            return found
+    raise UsageError(
+        "no credentials for ModelArts",
+        hint="set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or write ~/.huaweicloud/credentials (section [basic], keys ak and sk)",
+    )
+
+
+def _silence(client: Any) -> None:
+    """The SDK prints what it could not do; our errors say it once."""
+    logger = logging.getLogger("HuaweiCloud-SDK-ModelArtsClient")
+    for each in {logger, getattr(client, "_logger", logger)}:
+        if not each.handlers:
+            each.addHandler(logging.NullHandler())
