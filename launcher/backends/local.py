@@ -62,6 +62,7 @@ class LocalBackend:
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(console), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
             (os.POSIX_SPAWN_DUP2, 1, 2),
+            *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
         ]
         try:
             pid = os.posix_spawn(  # a signal that comes too early waits until the node program can take it
@@ -114,6 +115,16 @@ def process_identity(pid: int) -> str:
         return ""
     fields = stat[stat.rindex(")") + 2 :].split()
     return "" if fields[0] in "ZX" else f"{boot}/{fields[19]}"
+
+
+def _inheritable() -> list[int]:
+    """What the shell left open in us: a lock or a pipe of a script must not be held for as long as the run lives."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
+        with contextlib.suppress(OSError):  # the descriptor of this listing itself
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found
 
 
 def _alive(handle: Handle) -> bool:

@@ -197,3 +197,13 @@ def test_a_resume_without_the_old_run_directory_keeps_the_whole_story(jobs) -> N
     events = RunFolder(entry.store.open()).json_lines("progress/rank-0.jsonl")
     assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3, *range(3, 7)]
     assert {line.attempt for line in LogReader(jobs.index.find(entry.run_id)).read()} == {1, 2}
+
+
+def test_a_run_holds_nothing_open_of_the_shell_that_submitted_it(jobs, tmp_path: Path) -> None:
+    """Else a lock that a script took would be held until the run ends."""
+    with (tmp_path / "lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)
+        entry = jobs.submit(env=LONG)
+    links = [str(path.readlink()) for path in Path(f"/proc/{entry.handle.data['pid']}/fd").iterdir()]
+    assert str(tmp_path / "lock") not in links
+    assert any("console.log" in link for link in links)
