@@ -191,10 +191,18 @@ def chosen(commands: dict[str, Command], only: list[str] | None) -> dict[str, Co
     return {name: each for name, each in commands.items() if not only or name in ("launcher", *only)}
 
 
-def interleaved(commands: dict[str, Command], server: S3Server, folder: Path, rounds: int) -> dict[str, Cost]:
-    """Medians; in each round every client runs once, so that a busy minute hits all of them."""
+def interleaved(
+    commands: dict[str, Command], server: S3Server, folder: Path, rounds: int, budget_s: float = 1e9
+) -> dict[str, Cost]:
+    """Medians; in each round every client runs once, so that a busy minute hits all of them.
+
+    No round begins after `budget_s`.
+    """
     found: dict[str, list[Cost]] = {name: [] for name in commands}
-    for _ in range(rounds):
+    begun = time.monotonic()
+    for number in range(rounds):
+        if number and time.monotonic() - begun > budget_s:
+            break
         for name, command in commands.items():
             target = Path(tempfile.mkdtemp(dir=folder))
             try:
@@ -253,7 +261,7 @@ def small(args: argparse.Namespace, folder: Path) -> None:
         commands["cp -r"] = lambda _, to: ["cp", "-r", str(bucket / "set"), str(to)]
         show(
             f"{args.files} files of 110 KB",
-            interleaved(chosen(commands, args.only), server, folder, args.rounds),
+            interleaved(chosen(commands, args.only), server, folder, args.rounds, args.budget),
             args.files,
             size,
         )
@@ -266,7 +274,7 @@ def latency(args: argparse.Namespace, folder: Path) -> None:
         slow = S3Server(endpoint, server.access_key, server.secret_key)
         quick = chosen(commands, args.only or ["s5cmd", "rclone copy"])
         title = f"{args.files} files of 110 KB, 30 ms added to every request, 64 connections"
-        show(title, interleaved(quick, slow, folder, args.rounds), args.files, size)
+        show(title, interleaved(quick, slow, folder, args.rounds, args.budget), args.files, size)
 
 
 def large(args: argparse.Namespace, folder: Path) -> None:
@@ -280,7 +288,7 @@ def large(args: argparse.Namespace, folder: Path) -> None:
         commands["cp"] = lambda _, to: ["cp", str(bucket / "large/big"), str(to)]
         show(
             "one object of 1 GiB",
-            interleaved(chosen(commands, args.only), server, folder, args.rounds),
+            interleaved(chosen(commands, args.only), server, folder, args.rounds, args.budget),
             1,
             1 << 30,
         )
@@ -323,6 +331,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=list(PARTS), choices=list(PARTS), metavar="PART")
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--budget", type=float, default=1e9, metavar="S", help="no round begins later")
     parser.add_argument("--workers", type=int, default=32)
     parser.add_argument("--only", nargs="+", help="these clients, beside ours", metavar="NAME")
     parser.add_argument("--tools", type=Path, help="a folder with s5cmd, rclone, aws")

@@ -1,0 +1,34 @@
+"""What a node program that was killed outright had not uploaded goes up with the next attempt on its machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from launcher.storage import open_store
+from launcher.submission import resume
+from launcher.verify import verify_run
+from tests.conftest import Jobs
+
+
+def test_the_work_folder_is_the_spool(jobs: Jobs, tmp_path: Path) -> None:
+    output = {"url": str(tmp_path / "runs"), "upload_every": "1h"}  # nothing goes up before the end
+    entry = jobs.submit(env={"STEPS": "25", "STEP_S": "0.1"}, output=output)
+    jobs.until(entry, lambda view: any(entry.run_dir.checkpoints.glob("step-*/manifest.json")))
+    (first, *_) = sorted(entry.run_dir.checkpoints.glob("step-*"))
+    os.kill(entry.handle.data["pid"], signal.SIGKILL)  # type: ignore[union-attr]
+    jobs.until(entry, lambda view: view.state.terminal)
+    store = open_store(entry.store.url)
+    assert not list(store.list("checkpoints/")), "nothing was safe"
+    assert first.exists()
+    again = resume(entry, jobs.index)
+    jobs.entries.append(again)
+    view = jobs.end(again)
+    assert view.state.value == "SUCCEEDED"
+    assert view.attempts[1].resumed_step is not None, (
+        "it began where the first was, with what only this disk had"
+    )
+    verdict = verify_run(store)
+    assert (verdict.good, verdict.committed) == (True, True)
+    assert list(store.list("checkpoints/"))
