@@ -22,8 +22,8 @@ def _findings(plan: Plan) -> Iterator[Finding]:
     options = plan.slurm
     assert options is not None, "asked before"
     if options.time is not None:
-        left = options.time - options.stop_before - EARLY_S
-        if left <= 0:
+        left = max(0, options.time - options.stop_before - EARLY_S)
+        if options.time <= options.stop_before:
             yield Finding(
                 "SL010",
                 "error",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from launcher.backends.base import Handle, Life
 from launcher.backends.slurm_check import check_cluster
 from launcher.backends.slurm_query import (
+    COMMENT,
     RUNNING,
     TOO_LARGE,
     Job,
@@ -16,7 +17,7 @@ from launcher.backends.slurm_query import (
     partition_nodes,
     waiting_words,
 )
-from launcher.backends.slurm_script import COMMENT, render
+from launcher.backends.slurm_script import render
 from launcher.errors import BackendError
 from launcher.findings import Finding
 from launcher.plan import Plan

@@ -26,7 +26,7 @@ def give_up(words: str) -> NoReturn:
     words = f"{socket.gethostname()}: {words}"
     sys.stderr.write(f"error: {words}\n")
     comment = f"Comment={os.environ['LAUNCHER_COMMENT']} {words}"
-    command = ["scontrol", "update", f"JobId={os.environ['SLURM_JOB_ID']}", comment]
+    command = ["scontrol", "update", f"JobId={os.environ['LAUNCHER_SLURM_JOB']}", comment]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         subprocess.run(command, timeout=60, check=False)
     sys.exit(78)

@@ -6,6 +6,7 @@ does not answer says nothing about a job: that is an error here, never the end o
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from launcher.errors import BackendError
 
 TIMEOUT_S = 30.0
+COMMENT = "launcher:"
+"""What the comment of a job begins with, before its name; ids of jobs are used again, the comment tells whose job it is."""
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 RUNNING = (
     "RUNNING",
@@ -39,7 +42,7 @@ ENDED = (
 )
 
 _FORMAT = "%i|%T|%r|%N|%D|%P|%S|%k"
-_SACCT = "JobID,State,ExitCode,NodeList,Comment"
+_SACCT = "JobID,State,NodeList,JobName"
 
 TOO_LARGE = ("PartitionConfig", "PartitionNodeLimit")
 REASONS = {
@@ -135,21 +138,23 @@ def parse_job(line: str) -> Job | None:
 
 
 def parse_accounted(line: str) -> Job | None:
-    """A line of `sacct -P`: the state may be followed by who cancelled it."""
-    fields = line.split("|", 4)
-    if len(fields) != 5 or not fields[1]:
+    """A line of `sacct -P`: the state may be followed by who cancelled it. The job's name is the end of our comment."""
+    fields = line.split("|", 3)
+    if len(fields) != 4 or not fields[1]:
         return None
-    number, state, code, nodes, comment = fields
-    return Job(number, state.split()[0], f"exit code {code}", nodes, 0, "", comment)
+    number, state, nodes, name = fields
+    return Job(number, state.split()[0], "", nodes, 0, "", COMMENT + name)
 
 
 def _accounted(ids: Sequence[str]) -> dict[str, Job]:
-    """Jobs that the controller has forgotten, where the cluster keeps accounts."""
-    try:
-        text = call("sacct", "-X", "-n", "-P", "-j", ",".join(ids), "-o", _SACCT)
-    except BackendError:
-        return {}
-    return {job.id: job for job in map(parse_accounted, text.splitlines()) if job}
+    """Jobs that the controller has forgotten, where the cluster keeps accounts, or at least writes down what has ended."""
+    asked = ["-n", "-P", "-j", ",".join(ids), "-o", _SACCT]
+    text = ""
+    for how in (["-X"], ["-c"]):
+        with contextlib.suppress(BackendError):
+            text = call("sacct", *how, *asked)
+            break
+    return {job.id: job for job in map(parse_accounted, text.splitlines()) if job and job.id in ids}
 
 
 def waiting_words(job: Job, nodes_of: Mapping[str, int]) -> str:

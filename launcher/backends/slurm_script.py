@@ -8,11 +8,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from launcher.backends.slurm_query import COMMENT
 from launcher.plan import ASCEND_DEVICES, Plan
 from launcher.spec_slurm import SlurmOptions
 
-COMMENT = "launcher:"
-"""What the comment of a job begins with; ids of jobs are used again, the comment tells whose job it is."""
 _BASE_PACKAGES = ("pydantic", "yaml")
 
 _BODY = """
@@ -21,8 +20,10 @@ trap 'interrupted=1; echo "the time limit of the allocation is near" > "$run_dir
 trap 'interrupted=1; echo "{{}}" > "$run_dir/cancel.json"' USR2
 trap 'interrupted=1; ended=1' TERM
 {setup}
+job=$SLURM_JOB_ID # of one task, where this is an array: the id alone may mean all of them
+[ -z "${{SLURM_ARRAY_TASK_ID:-}}" ] || job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
 restarts=${{SLURM_RESTART_COUNT:-0}}
-export LAUNCHER_COMMENT={comment}
+export LAUNCHER_SLURM_JOB=$job LAUNCHER_COMMENT={comment}
 export LAUNCHER_RUN=$run LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT={attempt}
 export LAUNCHER_EXIT=leader LAUNCHER_AGAIN=
 [ "$restarts" -ge {max_requeues} ] || LAUNCHER_AGAIN=$run_dir/again
@@ -30,7 +31,7 @@ export LAUNCHER_BOOT={facts}
 read -r -d '' boot <<'BOOT'
 {boot}BOOT
 mkdir -p "$run_dir" && rm -f "$run_dir/stop" "$run_dir/cancel.json" "$run_dir/again"
-LAUNCHER_JOB=$(scontrol -o -d show job "$SLURM_JOB_ID")
+LAUNCHER_JOB=$(scontrol -o -d show job "$job")
 LAUNCHER_SLURM_ATTEMPT=$("$python" -c "$boot" attempt) || exit
 export LAUNCHER_JOB LAUNCHER_SLURM_ATTEMPT
 
@@ -44,12 +45,12 @@ done
 # Once more? Not when somebody ended the job, nor for a job that Slurm has started again elsewhere meanwhile.
 [ "$code" -lt 128 ] || [ -n "$ended" ] || [ "$restarts" -ge {max_lost} ] || : >> "$run_dir/again"
 if [ -z "$ended" ] && [ -e "$run_dir/again" ] &&
-    scontrol -o show job "$SLURM_JOB_ID" | grep -q " Restarts=$restarts "; then
+    scontrol -o show job "$job" | grep -q " Restarts=$restarts "; then
     trap '' TERM
-    scontrol requeue "$SLURM_JOB_ID" || exit "$code"
+    scontrol requeue "$job" || exit "$code"
     for pause in 0 1 1 1; do
         sleep $pause
-        [ ! -s "$run_dir/again" ] || scontrol update JobId="$SLURM_JOB_ID" ExcNodeList="$(cat "$run_dir/again"){exclude}" || continue
+        [ ! -s "$run_dir/again" ] || scontrol update JobId="$job" ExcNodeList="$(cat "$run_dir/again"){exclude}" || continue
         break
     done
 fi

@@ -19,7 +19,7 @@ from tests.servers.stores import BUCKET
 from tests.slurm.cluster import Cluster, running_cluster
 from tests.slurm.jobs import SlurmJobs
 
-NODES = 16
+NODES = 20
 
 
 def _missing(reason: str) -> None:

@@ -80,7 +80,7 @@ class SlurmJobs:
     def safe(self, entry: Entry, step: int) -> RunView:
         return self.until(entry, lambda view: (view.safe_step or 0) >= step, f"step {step} in the store")
 
-    def end(self, entry: Entry, timeout_s: float = 150.0) -> RunView:
+    def end(self, entry: Entry, timeout_s: float = 240.0) -> RunView:
         deadline = time.monotonic() + timeout_s
         while not (view := self.view(entry)).state.terminal:
             words = f"{view.state} {view.phase} {view.detail} {view.reason}\n{self.log(entry)}"

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from launcher.runs import Entry
+from launcher.sweeps import Axis, prepare_points, submit_points
 from launcher.view import RunView
 from tests.servers.faults import delay, fault_proxy
 from tests.slurm.cluster import Cluster, processes_of
@@ -94,8 +95,25 @@ def a_node_program_is_killed(jobs: SlurmJobs) -> RunView:
 
 
 def the_time_limit_is_near(jobs: SlurmJobs) -> RunView:
-    slurm = {"time": "2min", "stop_before": "108s"}
-    return jobs.end(begun(jobs, "time-limit", nodes=1, slurm=slurm))
+    """Of both runs of a sweep, which are tasks of one array."""
+    env = {"STEP_S": "0.5", "STEPS": "60"}
+    file = jobs.file("time-limit", env=env, slurm={"time": "2min", "stop_before": "90s"})
+    runs = submit_points(prepare_points(file, [Axis("env.SEED", ("'1'", "'2'"))]), "limited")
+    jobs.entries += [run.entry for run in runs]
+    first, second = (jobs.end(run.entry) for run in runs)
+    assert (second.state, second.results) == ("SUCCEEDED", first.results)
+    assert "the time limit of the allocation is near" in first.attempts[0].outcome
+    return first
+
+
+def a_more_urgent_job_takes_its_node(jobs: SlurmJobs) -> RunView:
+    entry = begun(jobs, "preempted", nodes=1)
+    host = jobs.cluster.hosts(jobs.number(entry))[0]
+    jobs.cluster.call(
+        "sbatch", "-p", "urgent", "-w", host, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3"
+    )
+    jobs.until(entry, lambda view: view.state == "PENDING", "it waits again")
+    return jobs.end(entry)
 
 
 def a_bad_node_is_left_out(jobs: SlurmJobs) -> RunView:
@@ -115,23 +133,26 @@ STORIES: dict[Story, int] = {
     a_node_is_cut_off_and_comes_back: 60,
     an_administrator_requeues_it: 40,
     a_node_program_is_killed: 40,
-    the_time_limit_is_near: 40,
+    the_time_limit_is_near: 60,
+    a_more_urgent_job_takes_its_node: 40,
     a_bad_node_is_left_out: 20,
 }
 
 
 @pytest.fixture(scope="module")
-def told(jobs: SlurmJobs) -> Iterator[dict[Story, Future[RunView]]]:
-    """All stories under way. Nodes that were harmed take jobs again at the end."""
+def told(jobs: SlurmJobs, request: pytest.FixtureRequest) -> Iterator[dict[Story, Future[RunView]]]:
+    """All stories that were asked for, under way. Nodes that were harmed take jobs again at the end."""
+    asked = [item for item in request.session.items if item.path == request.path]
+    stories = [item.callspec.params["story"] for item in asked if hasattr(item, "callspec")]
     with ThreadPoolExecutor(len(STORIES)) as pool:
-        yield {story: pool.submit(story, jobs) for story in STORIES}
+        yield {story: pool.submit(story, jobs) for story in stories}
     for k in range(1, int(jobs.cluster.settings["nodes"]) + 1):
         jobs.cluster.bring_back(f"node{k}")
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 def test_a_run_goes_on_after(story: Story, told: dict[Story, Future[RunView]], jobs: SlurmJobs) -> None:
-    view = told[story].result(300)
+    view = told[story].result(400)
     assert (view.state, view.reason) == ("SUCCEEDED", "")
     assert view.attempt >= 2
     assert view.results == {"last": pytest.approx(total(STORIES[story]))}

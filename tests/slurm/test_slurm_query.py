@@ -35,9 +35,10 @@ def test_other_lines_are_no_jobs() -> None:
 
 
 def test_lines_of_sacct() -> None:
-    found = parse_accounted("17|CANCELLED by 0|0:15|node1|launcher:run-1")
+    found = parse_accounted("17|CANCELLED by 0|node1|run-1")
     assert found is not None
-    assert (found.state, found.ended, found.reason) == ("CANCELLED", True, "exit code 0:15")
+    assert (found.state, found.ended, found.comment) == ("CANCELLED", True, "launcher:run-1")
+    assert life_of(HANDLE, found, {}).cancelled
 
 
 @pytest.mark.parametrize(

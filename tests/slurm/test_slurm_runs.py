@@ -149,7 +149,7 @@ def test_cancel_in_each_phase_leaves_nothing_on_any_node(jobs: SlurmJobs) -> Non
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "nodes": ({"nodes": 99}, r"99 nodes, partition main has 16: it would wait for ever \(SL005\)"),
+    "nodes": ({"nodes": 99}, r"99 nodes, partition main has 20: it would wait for ever \(SL005\)"),
     "partition": ({"slurm": {"partition": "nowhere"}}, r"no partition 'nowhere' \(SL003\)"),
     "npus": (
         {"resources": {"device": "ascend910", "devices_per_node": 8}, "slurm": {"gres": "npu:310"}},
@@ -175,7 +175,7 @@ def test_a_job_that_will_never_start_says_so(jobs: SlurmJobs) -> None:
     jobs.entries.append(entry)
     view = jobs.until(entry, lambda view: "will never start" in view.detail, "it says why")
     assert view.state == "PENDING"
-    assert "asks for 99 of 16 nodes of partition main" in view.detail
+    assert "asks for 99 of 20 nodes of partition main" in view.detail
     cancel(entry)
     assert jobs.end(entry).state == "CANCELLED"
 
