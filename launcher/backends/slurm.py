@@ -9,6 +9,7 @@ from launcher.backends.base import Handle, Life
 from launcher.backends.slurm_check import check_cluster
 from launcher.backends.slurm_query import (
     COMMENT,
+    REASONS,
     RUNNING,
     TOO_LARGE,
     Job,
@@ -108,7 +109,8 @@ def life_of(handle: Handle, job: Job | None, nodes_of: dict[str, int]) -> Life:
         words = f"Slurm job {number} {waiting_words(job, nodes_of)}"
         return Life(alive=True, waiting=True, detail=f"{words}; last time: {told}" if told else words)
     if job.ended:
-        why = f" ({job.reason})" if job.reason not in ("", "None") else ""
+        old = job.reason in ("", "None", *REASONS) and job.reason != "DependencyNeverSatisfied"
+        why = "" if old else f" ({job.reason})"
         words = f"Slurm job {number} has ended {job.state}{why}"
         return Life(
             alive=False,
@@ -117,5 +119,5 @@ def life_of(handle: Handle, job: Job | None, nodes_of: dict[str, int]) -> Life:
             detail=f"{told}; {words}" if told else words,
         )
     if job.state == "RUNNING":
-        return Life(alive=True, detail=f"Slurm job {number} on {job.nodes}")
+        return Life(alive=True, phase="starting", detail=f"Slurm job {number} on {job.nodes}")
     return Life(alive=True if job.state in RUNNING else None, detail=f"Slurm job {number} is {job.state}")

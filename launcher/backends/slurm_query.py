@@ -64,7 +64,6 @@ REASONS = {
     "ReqNodeNotAvail": "waits for a node that is not available",
     "launch failed requeued held": "could not be launched and is held; `scontrol release` tries again",
     "Licenses": "waits for a licence",
-    "NodeDown": "a node went down",
 }
 """Why a job waits. What is not here is shown as Slurm says it."""
 

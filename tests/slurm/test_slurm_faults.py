@@ -97,7 +97,7 @@ def a_node_program_is_killed(jobs: SlurmJobs) -> RunView:
 def the_time_limit_is_near(jobs: SlurmJobs) -> RunView:
     """Of both runs of a sweep, which are tasks of one array."""
     env = {"STEP_S": "0.5", "STEPS": "60"}
-    file = jobs.file("time-limit", env=env, slurm={"time": "2min", "stop_before": "90s"})
+    file = jobs.file("time-limit", env=env, slurm={"time": "2min", "stop_before": "95s"})
     runs = submit_points(prepare_points(file, [Axis("env.SEED", ("'1'", "'2'"))]), "limited")
     jobs.entries += [run.entry for run in runs]
     first, second = (jobs.end(run.entry) for run in runs)
