@@ -6,11 +6,13 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from launcher.errors import StoreError
 from launcher.runs import Entry, Index
 from launcher.storage import ObjectStore
 from launcher.submission import prepare, submit
@@ -59,6 +61,10 @@ class SlurmJobs:
         return entry
 
     def view(self, entry: Entry) -> RunView:
+        for _ in range(5):
+            with suppress(StoreError):  # this server lists an object twice while it is being replaced
+                return view_of(self.index.find(entry.run_id), self.index)
+            time.sleep(0.2)
         return view_of(self.index.find(entry.run_id), self.index)
 
     def until(

@@ -69,9 +69,7 @@ def a_node_is_cut_off_and_comes_back(jobs: SlurmJobs) -> RunView:
     assert zombies, "the old attempt lives on where nobody can reach it"
     jobs.cluster.node("heal", host)
     view = jobs.end(entry)
-    Cluster.until(
-        lambda: not [pid for pid in zombies if Path(f"/proc/{pid}").exists()], "the zombies are gone", 40.0
-    )
+    Cluster.until(lambda: not set(zombies) & set(processes_of(entry.run_id)), "the zombies are gone", 90.0)
     assert json.loads(jobs.store(entry).read("state.json"))["state"] == "SUCCEEDED"
     return view
 
