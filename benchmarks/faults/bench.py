@@ -214,7 +214,8 @@ def one(
         view, reasons, resumes = _to_the_end(run, safe)
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.cli.wait(30)
-        reasons += [each.outcome for each in view.attempts[:-1] if each.outcome not in reasons]
+        earlier = [each.outcome for each in view.attempts[:-1]]
+        reasons += [outcome for outcome in earlier if outcome not in ("done", *reasons)]
         wrong = examine(run, view, safe, bench.reference, fault, reasons)
         if run.cli.poll() is None:
             run.cli.kill()
