@@ -138,6 +138,11 @@ class Watchdog:
             )
         return None
 
+    def _stopped(self) -> list[str]:
+        """Processes that somebody has stopped, MindSpore's scheduler among them: the others wait for these."""
+        names = [name for name, pid in self.gang.pids().items() if _state(self.proc, pid) == "T"]
+        return [f"{name} has been stopped (SIGSTOP)" for name in names]
+
     def _behind(self) -> str:
         """Who the others wait for, as far as the steps tell."""
         alive = {p.rank for p in self.gang.alive if p.rank is not None}
@@ -145,7 +150,7 @@ class Watchdog:
         steps = {rank: seen.reader.progress.step or 0 for rank, seen in self._ranks.items() if rank in alive}
         low, high = min(steps.values(), default=0), max(steps.values(), default=0)
         late = [f"rank {rank} stands at step {step}" for rank, step in steps.items() if step == low]
-        words = [*ended, *(late[:3] if low < high else [])]
+        words = [*self._stopped(), *ended, *(late[:3] if low < high else [])]
         return f" ({', '.join(words)}, others at step {high})" if words else ""
 
 

@@ -128,6 +128,14 @@ def test_a_stopped_rank_is_named_although_the_others_go_on(scene: Scene, frozen:
     assert "rank 1 has been stopped (SIGSTOP) for 1 min" in verdict.reason
 
 
+def test_whoever_was_stopped_is_named_when_all_wait(scene: Scene, frozen: int) -> None:
+    """MindSpore's scheduler, too; and a rank that was stopped a moment after the last progress."""
+    scene.pids = {"scheduler": frozen}
+    verdict = scene.pass_time(70)
+    assert "no log line for 1 min" in verdict.reason
+    assert "(scheduler has been stopped (SIGSTOP), others at step 0)" in verdict.reason
+
+
 @pytest.mark.parametrize("phase", ["compiling", "training"])
 def test_a_rank_that_leaves_early_is_a_failure(scene: Scene, phase: str) -> None:
     scene.write(1, event="phase", phase=phase)
