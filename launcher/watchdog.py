@@ -151,7 +151,8 @@ class Watchdog:
         low, high = min(steps.values(), default=0), max(steps.values(), default=0)
         late = [f"rank {rank} stands at step {step}" for rank, step in steps.items() if step == low]
         words = [*self._stopped(), *ended, *(late[:3] if low < high else [])]
-        return f" ({', '.join(words)}, others at step {high})" if words else ""
+        others = [f"others at step {high}"] if high else []
+        return f" ({', '.join([*words, *others])})" if words else ""
 
 
 _DUMPED = "taken as a hang; the stacks of all ranks are in their logs"
