@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns only where there is nothing to start; otherwise this process becomes the node program."""
     args = _parse(argv)
     log_to_stderr()
+    if args.region:  # where the platform names no endpoint, the region's own is used
+        os.environ.setdefault("AWS_REGION", args.region)
     try:
         command = prepare(args, os.environ)
     except LauncherError as error:

@@ -140,9 +140,8 @@ class ModelArtsBackend:
     @staticmethod
     def _end_earlier(service: Service, plan: Plan, attempt: int) -> None:
         """Jobs of earlier attempts must not go on beside the new one. Raises BackendError."""
-        for number in range(1, attempt):
-            job = service.find(job_name(plan.run_id, number))
-            if job is not None and not job.ending:
+        for job in service.of_run(plan.run_id):
+            if job.name != job_name(plan.run_id, attempt) and not job.ending:
                 log.warning("ending %s, the job of an earlier attempt", job.name)
                 service.stop(job.id)
 
@@ -151,14 +150,16 @@ def service_of(plan: Plan, patience_s: float | None = None) -> Service:
     """The service of a plan's project."""
     options = plan.modelarts
     assert options is not None, "made for plans of this back end"
-    site = Site(options.region, options.endpoint, options.project_id)
+    site = Site(options.region, options.endpoint, options.project_id, options.workspace)
     return Service(site, patience_s=PATIENCE_S if patience_s is None else patience_s)
 
 
 def service_at(handle: Handle) -> Service:
     """The service that a handle's job was sent to."""
     data = handle.data
-    site = Site(data.get("region"), data.get("endpoint"), data.get("project_id"))
+    site = Site(
+        data.get("region"), data.get("endpoint"), data.get("project_id"), data.get("workspace") or "0"
+    )
     return Service(site, patience_s=min(PATIENCE_S, GLANCE_S))
 
 
@@ -192,6 +193,7 @@ def _handle(plan: Plan, service: Service, attempt: int, job: SeenJob | None) -> 
             "region": service.site.region,
             "endpoint": service.site.endpoint,
             "project_id": service.project_id,
+            "workspace": service.site.workspace,
         },
     )
 

@@ -51,7 +51,7 @@ def _check_others(plan: Plan, service: Service) -> list[Finding]:
     assert plan.modelarts is not None, "made for plans of this back end"
     wanted = {bucket_path(url): name for name, url in plan.modelarts.outputs.items()}
     findings = []
-    for job in service.jobs(enough=lambda page: not wanted):
+    for job in service.living() if wanted else service.jobs(enough=lambda page: True):
         for url in job.outputs:
             name = wanted.get(url if url.endswith("/") else f"{url}/")
             if name is not None and not job.ended:

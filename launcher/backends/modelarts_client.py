@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher.backends.modelarts_errors import ServiceError
-from launcher.backends.modelarts_jobs import SeenJob
+from launcher.backends.modelarts_jobs import WAITING, SeenJob
 from launcher.backends.modelarts_login import Site, connect
 from launcher.errors import BackendError
 
@@ -114,6 +114,18 @@ class Service:
         jobs = sorted(self._named(name, patience_s), key=lambda job: (job.ended, job.created_ms))
         return jobs[0] if jobs else None
 
+    def of_run(self, run_id: str) -> list[SeenJob]:
+        """The jobs of all attempts of a run."""
+        wanted = [{"key": "name", "operator": "like", "value": [run_id]}]
+        return [job for job in self.jobs(wanted) if job.name.startswith(f"{run_id}-a")]
+
+    def living(self) -> Iterator[SeenJob]:
+        """Jobs that have not ended, by the phases that are known."""
+        wanted = [
+            {"key": "phase", "operator": "in", "value": [*WAITING, "Running", "Terminating", "Abnormal"]}
+        ]
+        return self.jobs(wanted)
+
     def _named(self, name: str, patience_s: float | None = None) -> list[SeenJob]:
         wanted = [{"key": "name", "operator": "like", "value": [name]}]
         return [job for job in self.jobs(wanted, patience_s=patience_s) if job.name == name]
@@ -134,6 +146,7 @@ class Service:
                 "sort_by": "create_time",
                 "order": "desc",
                 **({"filters": filters} if filters else {}),
+                **({"workspace_id": self.site.workspace} if self.site.workspace != "0" else {}),
             }
             answer = self._ask("list_training_jobs", "ListTrainingJobsRequest", patience_s, body=search)
             items = [SeenJob.of(item) for item in answer.get("items") or []]

@@ -21,6 +21,7 @@ class Site:
     region: str | None
     endpoint: str | None
     project_id: str | None
+    workspace: str = "0"
 
     @property
     def address(self) -> str:

@@ -21,12 +21,15 @@ LISTED_S = 60.0
 """A job that was just made may not be listed yet."""
 
 
+_PLACE = ("region", "endpoint", "project_id", "workspace")
+
+
 def lookup(handles: Sequence[Handle], service_at: Callable[[Handle], Service]) -> dict[int, SeenJob]:
     """The jobs of the handles by their place, with one search per project. Raises BackendError."""
-    groups: dict[tuple[str, str, str], list[int]] = {}
+    groups: dict[tuple[str, ...], list[int]] = {}
     for index, handle in enumerate(handles):
-        key = tuple(str(handle.data.get(name) or "") for name in ("region", "endpoint", "project_id"))
-        groups.setdefault((key[0], key[1], key[2]), []).append(index)
+        key = tuple(str(handle.data.get(name) or "") for name in _PLACE)
+        groups.setdefault(key, []).append(index)
     found: dict[int, SeenJob] = {}
     for places in groups.values():
         found |= _search(service_at(handles[places[0]]), {place: handles[place] for place in places})

@@ -220,8 +220,9 @@ def _boot_words(plan: Plan, attempt: int, digest: str, plan_digest: str) -> dict
     words = {"run": plan.store.url, "attempt": str(attempt), "code": digest, "plan": plan_digest}
     if plan.store.endpoint:
         words["endpoint"] = plan.store.endpoint
-    if plan.store.region:
-        words["region"] = plan.store.region
+    region = plan.store.region or (plan.modelarts.region if plan.modelarts else None)
+    if region:
+        words["region"] = region
     return {key: value for key, value in words.items() if value}
 
 

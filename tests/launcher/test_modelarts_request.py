@@ -49,7 +49,7 @@ def test_the_body_of_a_job_of_two_machines(tmp_path: Path) -> None:
         "algorithm": {
             "engine": {"image_url": "org/launcher:1"},
             "code_dir": f"/bucket/runs/.code/{'d' * 32}/",
-            "command": f"python ${{MA_JOB_DIR}}/{'d' * 32}/boot.py --run=obs://bucket/runs/{run} --attempt=2 --code={'d' * 64} --plan={'p' * 64}",
+            "command": f"python ${{MA_JOB_DIR}}/{'d' * 32}/boot.py --run=obs://bucket/runs/{run} --attempt=2 --code={'d' * 64} --plan={'p' * 64} --region=cn-north-4",
             "environments": {
                 "PYTHONUNBUFFERED": "1",
                 "PYTHONFAULTHANDLER": "1",
@@ -70,7 +70,7 @@ def test_a_preset_engine_has_a_boot_file_and_parameters_in_place_of_a_command(tm
     algorithm = job_request(make(tmp_path, modelarts=PRESET), 1, digest="d" * 64).body()["algorithm"]
     assert algorithm["engine"] == {"engine_name": "Ascend", "engine_version": "mindspore_2.3"}
     assert algorithm["boot_file"] == f"/bucket/runs/.code/{'d' * 32}/boot.py"
-    assert {each["name"] for each in algorithm["parameters"]} == {"run", "attempt", "code"}
+    assert {each["name"] for each in algorithm["parameters"]} == {"run", "attempt", "code", "region"}
     assert "command" not in algorithm
 
 
