@@ -36,6 +36,7 @@ CAREFUL_S = 10.0
 DISTRUST = 3
 """Wrong digests that the careful way did not confirm, or failures in a row, before this engine is given up."""
 TOTAL_TIMEOUT_S = 120
+RUNTIME_THREADS = "TOKIO_WORKER_THREADS"
 CREDENTIALS_LAST = timedelta(minutes=10)
 
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -192,6 +193,7 @@ def _open(holder: s3_client.ClientHolder, bucket: str) -> Any:
     """An obstore client that goes where the boto3 client goes, with its credentials, certificates and timeouts."""
     from obstore.store import S3Store
 
+    _start_runtime()
     client = holder.get()
     signer = client._request_signer
     target = holder.target
@@ -223,6 +225,24 @@ def _open(holder: s3_client.ClientHolder, bucket: str) -> Any:
         retry_config={"max_retries": 0},
         **where,
     )
+
+
+def _start_runtime() -> None:
+    """Let obstore's runtime have one thread, in place of one per core of the machine.
+
+    More only hand the work to each other, which costs 7 % of the CPU on two cores; one serves more than a machine's
+    workers ask for. It starts with the first call of all, here one that stays in memory.
+    """
+    import obstore
+    from obstore.store import MemoryStore
+
+    if RUNTIME_THREADS in os.environ:
+        return
+    os.environ[RUNTIME_THREADS] = "1"
+    try:
+        obstore.put(MemoryStore(), "start", b"")
+    finally:
+        os.environ.pop(RUNTIME_THREADS, None)
 
 
 def _credentials(signer: Any) -> dict[str, Any]:
