@@ -28,6 +28,8 @@ from launcher.units import show_duration
 FOLDER = "launches/"
 LEADER = f"{FOLDER}leader.json"
 POLL_S = 0.5
+NODES_PER_POLL_S = 128
+"""With many machines each asks the store less often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,14 @@ def agree(
 ) -> Start:
     """Blocks until all containers of this start are there. Raises RunFailed naming who is missing, and StoreError."""
     token = secrets.token_hex(8)
+    pause_s = max(POLL_S, nodes / NODES_PER_POLL_S)
     if node == 0:
         number = _next_attempt(store, attempt)
-        return Start(number, token if nodes == 1 else _lead(store, nodes, number, token, timeout_s, sleep))
-    return _follow(store, node, token, timeout_s, sleep)
+        return Start(
+            number,
+            token if nodes == 1 else _lead(store, nodes, number, token, timeout_s, lambda: sleep(pause_s)),
+        )
+    return _follow(store, node, token, timeout_s, lambda: sleep(pause_s))
 
 
 def _next_attempt(store: ObjectStore, attempt: int) -> int:
@@ -112,7 +118,7 @@ class _Cards:
 
 
 def _lead(
-    store: ObjectStore, nodes: int, attempt: int, token: str, timeout_s: float, sleep: Callable[[float], None]
+    store: ObjectStore, nodes: int, attempt: int, token: str, timeout_s: float, pause: Callable[[], None]
 ) -> str:
     deadline = time.monotonic() + timeout_s
     cards, told = _Cards(store, nodes), None
@@ -129,12 +135,10 @@ def _lead(
                 f"node {', '.join(missing[:10])} of {nodes} did not come within {show_duration(timeout_s)}",
                 hint="look at its output on the platform; watch.nodes_timeout says how long to wait",
             )
-        sleep(POLL_S)
+        pause()
 
 
-def _follow(
-    store: ObjectStore, node: int, token: str, timeout_s: float, sleep: Callable[[float], None]
-) -> Start:
+def _follow(store: ObjectStore, node: int, token: str, timeout_s: float, pause: Callable[[], None]) -> Start:
     deadline = time.monotonic() + timeout_s
     _put(store, _card(node), {"token": token})
     while True:
@@ -144,7 +148,7 @@ def _follow(
             return Start(int(leader["attempt"]), str(leader["token"]))
         if time.monotonic() > deadline:
             raise RunFailed(f"node 0 did not come within {show_duration(timeout_s)}")
-        sleep(POLL_S)
+        pause()
 
 
 def _card(node: int) -> str:

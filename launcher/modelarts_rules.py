@@ -15,7 +15,7 @@ from launcher.plan import ASCEND_DEVICES, OUTSIDE, Plan
 from launcher.spec_modelarts import ModelArtsOptions
 
 NAME_LENGTH = 64
-ATTEMPT_LENGTH = 4  # -a99
+ATTEMPT_LENGTH = 6  # -a99-9
 POOL_FLAVORS = {
     1: "modelarts.pool.visual.xlarge",
     2: "modelarts.pool.visual.2xlarge",

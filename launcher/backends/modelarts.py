@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -44,33 +45,31 @@ class ModelArtsBackend:
         return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
 
     def submit(self, plan: Plan, attempt: int) -> Handle:
-        """Safe to repeat for the same attempt: a job of its name that is ours is taken, not made again."""
+        """Safe to repeat for the same attempt: a living job of its name that is ours is taken, not made again."""
         service, store = service_of(plan), plan.store.open()
-        if attempt > 1:
-            self._end_earlier(service, plan, attempt)
+        earlier = service.of_run(plan.run_id)
+        self._end_earlier(service, earlier, plan, attempt)
         with tempfile.TemporaryDirectory(prefix="launcher-code-") as folder:
             snapshot = make_snapshot(plan, Path(folder))
             upload_snapshot(plan, snapshot)
         mark_job(store, attempt)
         plan_digest = hashlib.sha256(store.read(paths.PLAN)).hexdigest()
-        body = job_request(plan, attempt, snapshot.digest, plan_digest).body()
-        begun = False
+        serial, job = _free_serial(plan, attempt, earlier)
+        name = job_name(plan.run_id, attempt, serial)
+        body = job_request(plan, attempt, snapshot.digest, plan_digest, serial).body()
         try:
-            if (job := service.find(body["metadata"]["name"])) is None:
-                begun = True
-                job = service.create(body)
+            job = job or service.create(body)
         except UnclearCreation as error:
             log.warning("%s", error)
-            return _handle(plan, service, attempt, None)
+            return _handle(plan, service, attempt, name, None)
         except BaseException:
-            if begun:
-                _take_back(service, body["metadata"]["name"])
+            _take_back(service, name)
             with suppress(LauncherError):
                 unmark_job(store, attempt)
             raise
         if job.description and job.description != job_description(plan):
             raise BackendError(f"another job has the name {job.name}: {job.id}, {job.description}")
-        return _handle(plan, service, attempt, job)
+        return _handle(plan, service, attempt, name, job)
 
     def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
         """One search for all jobs of a project. For a single job that lives, also its stage and its use of NPUs."""
@@ -138,12 +137,27 @@ class ModelArtsBackend:
         return tuple(dict.fromkeys(lines))
 
     @staticmethod
-    def _end_earlier(service: Service, plan: Plan, attempt: int) -> None:
+    def _end_earlier(service: Service, jobs: Sequence[SeenJob], plan: Plan, attempt: int) -> None:
         """Jobs of earlier attempts must not go on beside the new one. Raises BackendError."""
-        for job in service.of_run(plan.run_id):
-            if job.name != job_name(plan.run_id, attempt) and not job.ending:
+        for job in jobs:
+            if _attempt_of(job, plan) != attempt and not job.ending:
                 log.warning("ending %s, the job of an earlier attempt", job.name)
                 service.stop(job.id)
+
+
+def _attempt_of(job: SeenJob, plan: Plan) -> int:
+    """0 for a name that is not ours."""
+    match = re.fullmatch(r"-a(\d+)(-\d+)?", job.name.removeprefix(plan.run_id))
+    return int(match[1]) if match else 0
+
+
+def _free_serial(plan: Plan, attempt: int, jobs: Sequence[SeenJob]) -> tuple[int, SeenJob | None]:
+    """The number of the attempt's job; with the job, when it lives already. One that has ended keeps its name."""
+    by_name = {job.name: job for job in sorted(jobs, key=lambda job: not job.ending)}
+    serial = 1
+    while (job := by_name.get(job_name(plan.run_id, attempt, serial))) is not None and job.ending:
+        serial += 1
+    return serial, job
 
 
 def service_of(plan: Plan, patience_s: float | None = None) -> Service:
@@ -180,11 +194,11 @@ def find_job(service: Service, handle: Handle) -> SeenJob | None:
         raise
 
 
-def _handle(plan: Plan, service: Service, attempt: int, job: SeenJob | None) -> Handle:
+def _handle(plan: Plan, service: Service, attempt: int, name: str, job: SeenJob | None) -> Handle:
     return Handle(
         backend="modelarts",
         data={
-            "name": job_name(plan.run_id, attempt),
+            "name": name,
             "id": job.id if job else "",
             "created_ms": job.created_ms if job else 0,
             "submitted_at": time.time(),

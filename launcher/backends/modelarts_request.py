@@ -135,9 +135,10 @@ class JobRequest(_Value):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-def job_name(run_id: str, attempt: int) -> str:
-    """Unique for ever, so that a job whose creation was not answered can be found again."""
-    return f"{run_id}-a{attempt}"
+def job_name(run_id: str, attempt: int, serial: int = 1) -> str:
+    """Unique for ever, so that a job whose creation was not answered can be found again. `serial` counts jobs of one
+    attempt: there is more than one when a job ended before any of its containers began."""
+    return f"{run_id}-a{attempt}" + (f"-{serial}" if serial > 1 else "")
 
 
 def job_description(plan: Plan) -> str:
@@ -151,13 +152,15 @@ def code_url(plan: Plan, digest: str) -> str:
     return f"{parent}/.code/{digest[:32]}"
 
 
-def job_request(plan: Plan, attempt: int, digest: str = CODE_DIGEST, plan_digest: str = "") -> JobRequest:
+def job_request(
+    plan: Plan, attempt: int, digest: str = CODE_DIGEST, plan_digest: str = "", serial: int = 1
+) -> JobRequest:
     """The job of one attempt; `digest` is that of its code, `plan_digest` that of its plan.json."""
     options = plan.modelarts
     assert options is not None, "made for plans of this back end"
     return JobRequest(
         metadata=Metadata(
-            name=job_name(plan.run_id, attempt),
+            name=job_name(plan.run_id, attempt, serial),
             workspace_id=options.workspace,
             description=job_description(plan),
             annotations=_annotations(options) or None,

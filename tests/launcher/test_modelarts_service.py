@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from launcher.backends.base import Handle
+from launcher.backends.modelarts import ModelArtsBackend
 from launcher.backends.modelarts_client import Service, UnclearCreation
 from launcher.backends.modelarts_errors import ADVICE, ServiceError, advice_of
 from launcher.backends.modelarts_jobs import SeenJob, metrics_words, stage_words
@@ -264,6 +265,28 @@ def test_what_the_platform_did_is_told_in_sentences() -> None:
         "start 1: a card failed; repeated a step: failed",
         "start 1 ended (worker-1): node fault; started the whole job again, without the faulty machine",
     )
+
+
+# ---- the jobs of a run
+
+
+def test_a_submission_is_safe_to_repeat_and_a_job_that_has_ended_is_not_taken_for_a_new_one(
+    fake: FakeModelArts, tmp_path: Path
+) -> None:
+    plan = make(tmp_path)
+    local = plan.store.model_copy(update={"url": (tmp_path / "runs" / plan.run_id).as_uri()})
+    plan = plan.model_copy(update={"store": local})
+    plan.store.open().put("plan.json", plan.model_dump_json().encode())
+    backend = ModelArtsBackend()
+    first = backend.submit(plan, 1)
+    assert backend.submit(plan, 1).data["id"] == first.data["id"]
+    second = backend.submit(plan, 2)  # a resume by force: the first job must not go on
+    assert fake.cloud.get(first.data["id"]).phase == "Terminated"
+    fake.cloud.get(second.data["id"]).phase = "Failed"  # before a container began, so the attempt is the same
+    third = backend.submit(plan, 2)
+    assert third.data["name"] == f"{plan.run_id}-a2-2"
+    assert backend.submit(plan, 2).data["id"] == third.data["id"]
+    assert [job.phase for job in fake.cloud.jobs.values()] == ["Terminated", "Failed", "Creating"]
 
 
 # ---- credentials
