@@ -21,7 +21,7 @@ from typing import Any
 
 from launcher import paths
 from launcher.address import StoreAddress
-from launcher.container_env import Container, moxing_words, which_moxing
+from launcher.container_env import Container, moxing_words, obs_client, which_moxing
 from launcher.container_start import Start, agree, ended_before, outdated
 from launcher.errors import IntegrityError, LauncherError
 from launcher.files import write_text
@@ -29,6 +29,7 @@ from launcher.nodelog import CONSOLE, log_to_stderr
 from launcher.plan import CONTAINER_HOME, Plan
 from launcher.preset import preset_rank
 from launcher.storage import ObjectStore
+from launcher.storage.moxing import CLIENT_VARIABLE, CLIENTS
 
 log = logging.getLogger("launcher.container")
 
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     log_to_stderr()
     if args.region:  # where the platform names no endpoint, the region's own is used
         os.environ.setdefault("AWS_REGION", args.region)
+    os.environ.setdefault(CLIENT_VARIABLE, obs_client(args.client, os.environ))
     try:
         command = prepare(args, os.environ)
     except LauncherError as error:
@@ -72,6 +74,7 @@ def prepare(args: argparse.Namespace, env: Mapping[str, str]) -> Command | None:
         container.schedule_count,
         container.process_count,
     )
+    log.info("obs:// goes through %s", env.get(CLIENT_VARIABLE, CLIENTS[0]))
     log.log(logging.WARNING if which_moxing() == "foreign" else logging.INFO, "%s", moxing_words())
     store = StoreAddress(url=args.run, endpoint=args.endpoint, region=args.region).open(PATIENCE_S)
     plan = read_plan(store.read(paths.PLAN), args.plan)
@@ -146,6 +149,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--plan", default="", help="sha256 of plan.json")
     parser.add_argument("--endpoint", default=None)
     parser.add_argument("--region", default=None)
+    parser.add_argument("--client", default="auto", choices=["auto", *CLIENTS], help="what reaches OBS")
     return parser.parse_args(argv)
 
 

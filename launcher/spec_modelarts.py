@@ -87,6 +87,10 @@ class ModelArtsOptions(_Section):
     install_moxing: bool | None = Field(
         None, description="Let the platform install its moxing into the container."
     )
+    obs_client: Literal["auto", "boto3", "moxing"] = Field(
+        "auto",
+        description="What reaches OBS in the containers: launcher's own engine, or the platform's moxing. auto: moxing where a container has no keys.",
+    )
     pool_id: str | None = Field(None, description="Dedicated resource pool; default: the public one.")
     flavor: str | None = Field(
         None,

@@ -21,6 +21,7 @@ from pathlib import Path
 NEEDED = ("pydantic", "yaml", "boto3", "rich")
 PYTHON = (3, 11)
 BAD_CODE = 2
+OPTIONAL = ("plan", "endpoint", "region", "client")
 
 
 def fail(message: str) -> None:
@@ -35,7 +36,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="boot")
     for name in ("run", "attempt", "code"):
         parser.add_argument(f"--{name}", required=True)
-    for name in ("plan", "endpoint", "region"):
+    for name in OPTIONAL:
         parser.add_argument(f"--{name}", default="")
     return parser.parse_known_args(argv)[0]
 
@@ -120,7 +121,7 @@ def main(argv: list[str]) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     command = [sys.executable, "-m", "launcher.container", "--run", args.run, "--attempt", args.attempt]
     command += ["--code", str(folder)]
-    for name in ("plan", "endpoint", "region"):
+    for name in OPTIONAL:
         if getattr(args, name):
             command += [f"--{name}", getattr(args, name)]
     sys.stdout.flush()

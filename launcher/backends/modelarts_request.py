@@ -226,6 +226,8 @@ def _boot_words(plan: Plan, attempt: int, digest: str, plan_digest: str) -> dict
     region = plan.store.region or (plan.modelarts.region if plan.modelarts else None)
     if region:
         words["region"] = region
+    if plan.modelarts and plan.modelarts.obs_client != "auto":
+        words["client"] = plan.modelarts.obs_client
     return {key: value for key, value in words.items() if value}
 
 

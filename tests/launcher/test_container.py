@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher import container_env
 from launcher.backends.modelarts_code import code_files, make_snapshot, upload_snapshot
 from launcher.backends.modelarts_request import code_url
 from launcher.container import placed, prepare, read_plan
-from launcher.container_env import Container, moxing_words, which_moxing
+from launcher.container_env import Container, moxing_words, obs_client, which_moxing
 from launcher.container_start import Start, agree, ended_before, mark_job, outdated, unmark_job
 from launcher.errors import IntegrityError, PlanError, RunFailed
 from launcher.plan import CONTAINER_HOME
@@ -88,7 +87,9 @@ def test_the_real_moxing_is_told_from_its_namesake_without_importing_either(
     monkeypatch.delitem(sys.modules, "moxing", raising=False)
     assert which_moxing() == kind
     assert words in moxing_words()
-    assert container_env.which_moxing() == kind
+    assert obs_client("auto", {}) == ("moxing" if kind == "platform" else "boto3")
+    assert obs_client("auto", {"ACCESS_KEY_ID": "x"}) == "boto3"
+    assert obs_client("moxing", {}) == "moxing"
 
 
 # ---- the code

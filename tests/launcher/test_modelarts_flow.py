@@ -162,6 +162,28 @@ def test_channels_arrive_as_variables_and_what_is_written_there_is_uploaded(site
     assert (site.bucket / "extra-of-test" / "n").read_text() == "42"
 
 
+def test_a_container_without_keys_goes_through_the_platforms_moxing(site: Site, tmp_path: Path) -> None:
+    """A stand-in with the documented functions over the bucket's folder; the PyPI package of its name is refused."""
+    real, foreign = tmp_path / "real" / "moxing", tmp_path / "foreign" / "moxing"
+    for folder in (real, foreign):
+        folder.mkdir(parents=True)
+    names = ("exists", "is_directory", "list_directory", "stat", "make_dirs", "remove", "copy", "File")
+    lines = ["from pathlib import Path", "from tests.fakes.moxing_file import MoxingFile"]
+    lines += [f"_box = MoxingFile(Path({str(site.bucket.parent)!r}))"]
+    (real / "file.py").write_text("\n".join([*lines, *(f"{name} = _box.{name}" for name in names)]) + "\n")
+    (real / "__init__.py").write_text("from moxing import file\n")
+    (foreign / "__init__.py").write_text("")
+    without = {"ACCESS_KEY_ID": "", "SECRET_ACCESS_KEY": ""}
+    site.fake.cloud.extra_env = {**without, "PYTHONPATH": f"{real.parent}{os.pathsep}{ROOT}"}
+    entry = site.submit(resources=ONE)
+    well(site, entry)
+    assert "obs:// goes through moxing" in site.console(entry)
+    site.fake.cloud.extra_env = {**without, "PYTHONPATH": str(foreign.parent)}
+    refused = site.submit(resources=ONE, modelarts={"obs_client": "moxing"})
+    assert site.end(refused).state == "FAILED"
+    assert "is not Huawei's" in site.console(refused)
+
+
 def test_the_profile_file_of_the_sdk_opens_service_and_buckets(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

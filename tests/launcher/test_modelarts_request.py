@@ -20,6 +20,7 @@ EVERYTHING: dict[str, Any] = {
     **IMAGE,
     "image_repo_id": "repo-1",
     "install_moxing": True,
+    "obs_client": "moxing",
     "workspace": "ws-1",
     "volumes": [
         {"sfs": "192.0.2.10:/data", "mount": "/mnt/data", "read_only": True},
