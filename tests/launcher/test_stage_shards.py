@@ -13,14 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from launcher.address import StoreAddress
 from launcher.errors import IntegrityError, NoSpace, PlanError, StoreUnreachable
+from launcher.preflight import _check_data
 from launcher.shards import PACKED, Packed, read_members
 from launcher.shards_stream import PIECE_BYTES, pieces
+from launcher.spec import DataSpec
 from launcher.stage import StageProgress, stage
 from launcher.stage_data import stage_data
 from launcher.stage_packed import PART, Part
 from launcher.stage_tree import read_marker
 from launcher.storage import ObjectStore, open_store
+from launcher.submission import prepare
 from tests.launcher.test_shards import make_tree, packed_tree
 from tests.servers.faults import fault_proxy, flip_bit
 from tests.servers.rundir import tree
@@ -98,6 +102,21 @@ def test_class_folders_have_no_parts(source: Path, tmp_path: Path) -> None:
     assert tree(stage_data(store, tmp_path / "cache", unpacked=False).path) == tree(source)
     with pytest.raises(PlanError, match="needs a packed data set"):
         stage_data(store, tmp_path / "cache", part=Part(0, 2))
+
+
+def test_the_job_file_says_how_it_is_placed(packed: Packed, source: Path, tmp_path: Path) -> None:
+    assert DataSpec(url="x").placement == "full"
+    with pytest.raises(ValueError, match="stays packed"):
+        DataSpec(url="x", placement="shard", unpack=True)
+    job = ROOT / "jobs" / "digits_vit_1p.yaml"
+    for more, unpack in (((), True), (("data.unpack=false",), False), (("data.placement=shard",), False)):
+        overrides = [f"data.url={tmp_path / 'packed'}", *more]
+        plan = prepare(job, overrides=overrides, env={"HOME": str(tmp_path)}).plan
+        assert plan.unpack is unpack
+        assert plan.data is not None
+        assert _check_data(plan.data) == []
+    packed_tree(tmp_path / "flat", source / "train")
+    assert [each.rule for each in _check_data(StoreAddress(url=(tmp_path / "flat").as_uri()))] == ["PF031"]
 
 
 def test_what_is_missing_or_short_comes_again(shards: ObjectStore, source: Path, tmp_path: Path) -> None:
