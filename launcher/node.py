@@ -242,7 +242,7 @@ class NodeProgram:
             site.courier.stop()
             site.heartbeat.stop()
             site.peers.over()
-            return self._exit_code(State.FAILED)
+            return 0 if self._only_leader_tells() else EXIT_CODES[State.FAILED]
         log.info("%s%s", "all programs ended well" if final is State.SUCCEEDED else "ending: ", reason)
         if final is not State.SUCCEEDED:
             site.peers.fail(reason, cancelled=final is State.CANCELLED)
@@ -273,13 +273,18 @@ class NodeProgram:
             ask_for_another_start(site.state.value.exclude_hosts)
         return self._exit_code(final)
 
+    @staticmethod
+    def _only_leader_tells() -> bool:
+        """Whether the platform kills a run, perhaps a later attempt of it, for any node program that ends with an error."""
+        return os.environ.get("LAUNCHER_EXIT") == "leader"
+
     def _unless_again(self, helps: bool) -> State:
         """How a run ends that another start by its platform could go on with: not at all where that is going to happen."""
         return State.QUEUED if helps and os.environ.get(AGAIN) else State.FAILED
 
     def _exit_code(self, final: State) -> int:
         """Where a platform takes a failure of any machine as a reason to kill the others, only node 0 tells of one."""
-        if self.node != 0 and os.environ.get("LAUNCHER_EXIT") == "leader":
+        if self.node != 0 and self._only_leader_tells():
             return 0
         stopped = final is State.FAILED and self.site.stopper.reason
         return TEMPORARY_FAILURE if stopped or not final.terminal else EXIT_CODES[final]

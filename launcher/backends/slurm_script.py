@@ -35,6 +35,9 @@ LAUNCHER_JOB=$(scontrol -o -d show job "$job")
 LAUNCHER_SLURM_ATTEMPT=$("$python" -c "$boot" attempt) || exit
 export LAUNCHER_JOB LAUNCHER_SLURM_ATTEMPT
 
+# Slurm counts the steps of each start from 0. An srun that was cut off ends its step by that number when it comes back:
+# ours gets another one.
+for _ in $(seq $((restarts % {step_ids}))); do srun --nodes=1 --ntasks=1 --quiet true; done
 srun {srun} "$python" -c "$boot" node &
 gang=$!
 while :; do
@@ -59,6 +62,9 @@ exit "$code"
 _LOST_NODE_PROGRAMS = 3
 """So many restarts of a job whose node program was killed: it says nothing, so nobody knows whether another one helps."""
 
+_STEP_IDS = 8
+"""So many starts have steps of different numbers."""
+
 
 def render(plans: Sequence[Plan], attempt: int, *, comment: str = "") -> str:
     """One plan makes a job, several an array with one task each; they differ in nothing that Slurm has to know."""
@@ -75,6 +81,7 @@ def render(plans: Sequence[Plan], attempt: int, *, comment: str = "") -> str:
         comment=shlex.quote(comment),
         attempt=attempt,
         max_requeues=options.max_requeues if options.requeue else 0,
+        step_ids=_STEP_IDS,
         max_lost=min(_LOST_NODE_PROGRAMS, options.max_requeues) if options.requeue else 0,
         facts=shlex.quote(json.dumps(facts)),
         boot=Path(__file__).with_name("slurm_boot.py").read_text(),

@@ -70,7 +70,10 @@ def a_node_is_cut_off_and_comes_back(jobs: SlurmJobs) -> RunView:
     jobs.cluster.node("heal", host)
     view = jobs.end(entry)
     Cluster.until(lambda: not set(zombies) & set(processes_of(entry.run_id)), "the zombies are gone", 90.0)
-    assert json.loads(jobs.store(entry).read("state.json"))["state"] == "SUCCEEDED"
+    assert view.state == "SUCCEEDED", f"{view.reason}\n{view.attempts}\n{jobs.log(entry)}"
+    assert json.loads(jobs.store(entry).read("state.json"))["state"] == "SUCCEEDED", (
+        "the old attempt wrote over it"
+    )
     return view
 
 

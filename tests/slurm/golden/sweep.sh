@@ -41,6 +41,9 @@ LAUNCHER_JOB=$(scontrol -o -d show job "$job")
 LAUNCHER_SLURM_ATTEMPT=$("$python" -c "$boot" attempt) || exit
 export LAUNCHER_JOB LAUNCHER_SLURM_ATTEMPT
 
+# Slurm counts the steps of each start from 0. An srun that was cut off ends its step by that number when it comes back:
+# ours gets another one.
+for _ in $(seq $((restarts % 8))); do srun --nodes=1 --ntasks=1 --quiet true; done
 srun --nodes=1 --ntasks=1 --ntasks-per-node=1 --kill-on-bad-exit=1 --wait=0 --cpu-bind=none --mpi=none --export=ALL "$python" -c "$boot" node &
 gang=$!
 while :; do
