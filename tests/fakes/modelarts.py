@@ -34,7 +34,7 @@ class Faults:
 
     Words: `429`, `500`, `503` (refused before anything happens), `html` (a gateway's page), `drop` (the connection ends
     before anything happens), `lost` (carried out, and the answer lost), `broken` (carried out, then 500),
-    `late SECONDS` (500 now, carried out later), `slow SECONDS`.
+    `late SECONDS` (500 now, carried out later), `slow SECONDS`, `dark` (lost, and then no search is answered).
     """
 
     def __init__(self) -> None:
@@ -45,6 +45,10 @@ class Faults:
     def add(self, route: str, *words: str) -> None:
         with self._lock:
             self._queue.setdefault(route, []).extend(words)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._queue.clear()
 
     def next(self, route: str) -> str:
         with self._lock:
@@ -183,7 +187,9 @@ class _Handler(BaseHTTPRequestHandler):
                 threading.Timer(float(word.split()[1]), _later, (handler, body, query, values)).start()
                 raise Refused(500, "ModelArts.0010", "internal error")
             status, answer = handler(body, query, **values)
-            if word == "lost":
+            if word in ("lost", "dark"):
+                if word == "dark":
+                    service.faults.add("search", *["503"] * 100)
                 self._cut()
                 return
             if word == "broken":

@@ -121,6 +121,32 @@ def test_a_running_job_saves_a_checkpoint_when_it_is_cancelled_and_goes_on_after
     assert len(site.jobs(entry, 1)) == len(site.jobs(entry, 2)) == 1
 
 
+def test_a_job_that_may_have_been_made_is_kept_and_found_again(site: Site) -> None:
+    """The answer is lost, and nobody can be asked: the run stays in the index, and its job is taken when it shows up."""
+    site.fake.faults.add("create", "dark")
+    entry = site.submit(resources=ONE)
+    assert entry.handle is not None
+    assert entry.handle.data["id"] == ""
+    site.fake.faults.clear()
+    well(site, entry)
+    assert len(site.jobs(entry)) == 1
+
+
+def test_a_job_that_does_not_stop_is_ended_from_outside_when_it_is_asked_again(
+    s3: tuple[S3Server, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site_on(*s3, tmp_path, monkeypatch, run=False) as site:
+        entry = site.submit(resources=ONE)
+        site.job(entry).phase = "Running"
+        cancel(entry)
+        cancel(entry)
+        assert site.job(entry).phase == "Running"
+        monkeypatch.setattr("launcher.submission.AGAIN_S", 0.0)
+        cancel(entry)
+        assert site.job(entry).phase == "Terminated"
+        assert site.end(entry).state == "CANCELLED"
+
+
 def test_a_job_that_fails_before_anything_of_ours_runs_is_explained_by_the_platform(site: Site) -> None:
     entry = site.submit(resources=ONE, modelarts={"python": "no-such-python"})
     view = site.end(entry)
