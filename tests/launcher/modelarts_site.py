@@ -43,7 +43,7 @@ class Site:
             "program": ["python", str(PROGRAMS / "counter.py")],
             "resources": {"backend": "modelarts", "device": "cpu", "nodes": 2, "time_limit": "1h"},
             "output": {"url": "obs://bucket/runs", "upload_every": "1s"},
-            "watch": {"grace": "5s", "nodes_timeout": "30s"},
+            "watch": {"grace": "5s", "nodes_timeout": "120s"},
             "modelarts": {
                 "region": "cn-north-4",
                 "image": "org/launcher:1",

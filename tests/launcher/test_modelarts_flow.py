@@ -83,7 +83,7 @@ def test_two_machines_count_together_and_the_results_come_back(
 def test_a_machine_is_lost_and_the_platform_starts_the_job_again(site: Site) -> None:
     """From the newest checkpoint, as attempt 2, although one container is new and the other restarts in place."""
     restarts = {"restarts": {"jobs": 2}}
-    entry = site.submit(modelarts=restarts, env={"STEP_S": "0.5"})
+    entry = site.submit(modelarts=restarts, env={"STEP_S": "1.0"})
     site.until(entry, lambda view: view.safe_step is not None)
     site.fake.cloud.lose(site.job(entry), 1)
     well(site, entry)
