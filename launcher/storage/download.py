@@ -75,7 +75,8 @@ class _Part:
     def add(self, chunk: bytes, *, write: bool = True) -> None:
         if write:
             write_all(self.handle, chunk)
-        self.md5.update(chunk)
+        if self.md5 is not None:
+            self.md5.update(chunk)
         if self.sha256 is not None:
             self.sha256.update(chunk)
         self.size += len(chunk)
@@ -154,6 +155,8 @@ def _fill(part: _Part, open_body: OpenBody, wanted: Wanted, retrying: Retrying) 
                 if part.etag and body.info.etag != part.etag:
                     raise IntegrityError("the object changed during the download", where=wanted.where)
                 part.etag = body.info.etag
+                if body.md5 is None:
+                    part.md5 = None  # nothing to compare it with, and it costs more than the transfer
                 _copy(part, body, wanted.where)
             _verify(part, body, wanted)
             return body.info
@@ -186,7 +189,7 @@ def _copy(part: _Part, body: Body, where: str) -> None:
 def _verify(part: _Part, body: Body, wanted: Wanted) -> None:
     if wanted.sha256 is not None and part.sha256.hexdigest() != wanted.sha256:
         raise IntegrityError("the content does not match its sha256", where=wanted.where, hint=_DAMAGED)
-    if body.md5 is not None and part.md5.hexdigest() != body.md5:
+    if body.md5 is not None and (part.md5 is None or part.md5.hexdigest() != body.md5):
         raise IntegrityError("the content does not match its ETag (MD5)", where=wanted.where, hint=_DAMAGED)
 
 

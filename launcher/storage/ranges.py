@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
-STRETCH_BYTES = 8 << 20
+STRETCH_BYTES = 16 << 20
 LARGE_BYTES = 64 << 20
 """An object is worth several connections when so much of it is still to come."""
 LANES_PER_OBJECT = 4
