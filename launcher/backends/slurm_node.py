@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from launcher import paths
@@ -82,6 +83,14 @@ def _visible_devices(plan: Plan) -> None:
         os.environ["ASCEND_RT_VISIBLE_DEVICES"] = ",".join(map(str, ids))
 
 
+def forget_old_requests(run_dir: paths.RunDir, began: float) -> None:
+    """A node that was the first one of an earlier start may still hold what that one was asked to do. Unix seconds."""
+    for path in (run_dir.stop, run_dir.cancel):
+        with suppress(OSError):
+            if path.stat().st_mtime < began:
+                path.unlink()
+
+
 def _bring_state(plan: Plan) -> None:
     """On a machine that has not seen the run yet: what is known of its earlier attempts."""
     here = plan.run_dir.state
@@ -107,6 +116,7 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         node, attempt = os.environ["SLURM_NODEID"], os.environ["LAUNCHER_SLURM_ATTEMPT"]
         _visible_devices(plan)
+        forget_old_requests(plan.run_dir, float(os.environ["LAUNCHER_BEGAN"]))
         if node == "0":
             _bring_state(plan)
     except (LauncherError, OSError, ValueError) as error:

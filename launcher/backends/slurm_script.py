@@ -25,7 +25,7 @@ job=$SLURM_JOB_ID # of one task, where this is an array: the id alone may mean a
 restarts=${{SLURM_RESTART_COUNT:-0}}
 export LAUNCHER_SLURM_JOB=$job LAUNCHER_COMMENT={comment}
 export LAUNCHER_RUN=$run LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT={attempt}
-export LAUNCHER_EXIT=leader LAUNCHER_AGAIN=
+export LAUNCHER_EXIT=leader LAUNCHER_AGAIN= LAUNCHER_BEGAN=$(date +%s)
 [ "$restarts" -ge {max_requeues} ] || LAUNCHER_AGAIN=$run_dir/again
 export LAUNCHER_BOOT={facts}
 read -r -d '' boot <<'BOOT'

@@ -1,12 +1,16 @@
 """What Slurm prints, as it was seen, and what is made of it."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from launcher.backends.base import Handle
 from launcher.backends.slurm import life_of
 from launcher.backends.slurm_check import parse_gres
-from launcher.backends.slurm_node import devices_of
+from launcher.backends.slurm_node import devices_of, forget_old_requests
 from launcher.backends.slurm_query import Job, parse_accounted, parse_job, waiting_words
+from launcher.paths import RunDir
 
 HANDLE = Handle(backend="slurm", data={"job": "17", "comment": "launcher:run-1"})
 
@@ -98,6 +102,15 @@ def test_devices_of_a_node(host: str, ids: tuple[int, ...]) -> None:
 
 def test_devices_that_are_only_counted() -> None:
     assert devices_of("Nodes=node1 CPU_IDs=0 Mem=0 GRES=npu:910b(CNT:8)", "node1", {}) == ()
+
+
+def test_what_an_earlier_start_was_asked_to_do_is_forgotten(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    run_dir.stop.write_text("the time limit")
+    run_dir.cancel.write_text("{}")
+    os.utime(run_dir.stop, (1000.0, 1000.0))
+    forget_old_requests(run_dir, 2000.0)
+    assert (run_dir.stop.exists(), run_dir.cancel.exists()) == (False, True)
 
 
 def test_generic_resources() -> None:

@@ -22,7 +22,7 @@ job=$SLURM_JOB_ID # of one task, where this is an array: the id alone may mean a
 restarts=${SLURM_RESTART_COUNT:-0}
 export LAUNCHER_SLURM_JOB=$job LAUNCHER_COMMENT=launcher:digits-20261122-010203-abcd
 export LAUNCHER_RUN=$run LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT=1
-export LAUNCHER_EXIT=leader LAUNCHER_AGAIN=
+export LAUNCHER_EXIT=leader LAUNCHER_AGAIN= LAUNCHER_BEGAN=$(date +%s)
 [ "$restarts" -ge 20 ] || LAUNCHER_AGAIN=$run_dir/again
 export LAUNCHER_BOOT='{"store": {"url": "file:///work/demo/runs", "endpoint": null, "region": null, "profile": null, "ca_bundle": null, "addressing": "auto"}, "work_dir": "/home/me/ascend/work", "code": "0000000000000000000000000000000000000000000000000000000000000000", "packages": ["pydantic", "yaml"]}'
 read -r -d '' boot <<'BOOT'
