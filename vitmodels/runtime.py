@@ -105,9 +105,6 @@ class Group:
             ms.set_device("CPU")
             _limit_threads(cpu_threads or len(os.sched_getaffinity(0)))
         ms.set_context(mode=ms.GRAPH_MODE)
-        ms.set_recursion_limit(
-            20_000
-        )  # the update is unrolled over the parameters; 1,000 is too few for TNT-S
         if rank.scheduler or rank.size > 1:
             from mindspore.communication import init
 

@@ -1,9 +1,8 @@
 """The compiled parts of training and evaluation.
 
-A training step is one graph: normalise, mix, forward, loss, backward, sum over ranks, unscale, clip, update. The
-gradients travel as one flat vector, so that a rank sends one message per step and the norm is one
-reduction. Two numbers ride on its end: the loss, and a wish to stop, which therefore reaches every rank at
-the same step.
+A training step is one graph: normalise, mix, forward, loss, backward, sum over ranks, unscale, clip, update. Between
+ranks the gradients travel as one flat vector, so that a rank sends one message per step. Two numbers ride on
+its end: the loss, and a wish to stop, which therefore reaches every rank at the same step.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
+from mindspore.ops.auto_generate import SplitWithSize
 
 from vitmodels.batches import Batch
 from vitmodels.config import Recipe
 from vitmodels.loss import mix_images, soft_cross_entropy
-from vitmodels.optim import Average, Update, adam_scalars
+from vitmodels.optim import Average, Update, adam_scalars, decayed_first
 
-EXTRA = 2  # numbers behind the gradients: loss, stop
-SUM_ROW = 4096  # so that even ViT-H has fewer rows than would be summed in parts
 OVERFLOW_EPS = 1e-6  # added to the norm before dividing, as in torch's clip_grad_norm_
 
 
@@ -58,8 +56,51 @@ class Loss(nn.Cell):
         return loss * scale, loss
 
 
+def ordered_sum(x: ms.Tensor) -> ms.Tensor:
+    """The sum of a parameter's elements, in an order that does not depend on threads.
+
+    MindSpore's CPU operator adds up a vector of 200,000 elements or more in as many parts as were fastest when
+    it timed itself, and these in the order in which they are done; so the last bit is luck, and training
+    carries it on. The sum of a row is always made by one thread, and that of a shorter vector, too.
+    """
+    return ops.reduce_sum(ops.reduce_sum(x, -1))
+
+
+# Small functions to be mapped over all gradients; see `Update` for why they are not in a loop.
+_flat: Any = ops.MultitypeFuncGraph("flat")
+_shaped: Any = ops.MultitypeFuncGraph("shaped")
+_plus: Any = ops.MultitypeFuncGraph("plus")
+_times: Any = ops.MultitypeFuncGraph("times")
+_square_sum: Any = ops.MultitypeFuncGraph("square_sum")
+
+
+@_flat.register("Tensor")
+def _flat_one(grad: Any) -> Any:
+    return ops.reshape(grad, (-1,))
+
+
+@_shaped.register("Tensor", "Tensor")
+def _shaped_one(part: Any, param: Any) -> Any:
+    return ops.reshape(part, param.shape)
+
+
+@_plus.register("Tensor", "Tensor")
+def _plus_one(one: Any, other: Any) -> Any:
+    return one + other
+
+
+@_times.register("Tensor", "Tensor")
+def _times_one(factor: Any, grad: Any) -> Any:
+    return grad * factor
+
+
+@_square_sum.register("Tensor")
+def _square_sum_one(grad: Any) -> Any:
+    return ordered_sum(grad * grad)
+
+
 class Gradient(nn.Cell):
-    """Flat gradient of one micro-batch with the loss and the wish to stop behind it, not yet reduced."""
+    """Gradients of one micro-batch, the loss and the wish to stop, each (1,), as one tuple; not yet reduced."""
 
     def __init__(self, loss: Loss, params: Sequence[ms.Parameter]) -> None:
         super().__init__()
@@ -68,32 +109,37 @@ class Gradient(nn.Cell):
 
     def construct(
         self, images: Any, targets: Any, lam: Any, box: Any, masks: Any, scale: Any, stop: Any
-    ) -> ms.Tensor:
+    ) -> tuple[ms.Tensor, ...]:
         (_, loss), grads = self.grad(images, targets, lam, box, masks, scale)
-        parts = [ops.reshape(grad, (-1,)).astype(ms.float32) for grad in grads]
-        return ops.concat((*parts, ops.reshape(loss, (1,)), stop))
+        return (*grads, ops.reshape(loss, (1,)), stop)
 
 
-class Sum(nn.Cell):
-    """The sum of a long vector, in an order that does not depend on threads.
+class Add(nn.Cell):
+    """The sum of what `Gradient` returned for two micro-batches."""
 
-    MindSpore's CPU operator adds up a vector of 200,000 elements or more in as many parts as were fastest when
-    it timed itself, and these in the order in which they are done; so the last bit is luck, and training
-    carries it on. The sum of a row is always made by one thread, and that of a shorter vector, too.
-    """
-
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.whole = count // SUM_ROW * SUM_ROW
-        self.rest = count - self.whole
+        self.map = ops.HyperMap()
 
-    def construct(self, x: ms.Tensor) -> ms.Tensor:  # (count,)
-        if self.whole == 0:
-            return ops.reduce_sum(x)
-        rows = ops.reduce_sum(x[: self.whole].reshape(-1, SUM_ROW), 1)  # (count // SUM_ROW,)
-        if self.rest > 0:
-            rows = ops.concat((rows, x[self.whole :]))
-        return ops.reduce_sum(rows)
+    def construct(self, one: tuple[ms.Tensor, ...], other: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
+        return self.map(_plus, one, other)
+
+
+class AddRanks(nn.Cell):
+    """The sum over all ranks of what `Gradient` returned, in one message."""
+
+    def __init__(self, params: Sequence[ms.Parameter]) -> None:
+        super().__init__()
+        self.params = ms.ParameterTuple(params)
+        self.sizes = (*(int(param.size) for param in params), 1, 1)
+        self.map = ops.HyperMap()
+        self.reduce = ops.AllReduce(ops.ReduceOp.SUM)
+        self.split = SplitWithSize()
+
+    def construct(self, parts: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
+        flat = self.reduce(ops.concat(self.map(_flat, parts)))
+        parts = self.split(flat, self.sizes, 0)
+        return (*self.map(_shaped, parts[:-2], self.params), *parts[-2:])
 
 
 class Apply(nn.Cell):
@@ -106,26 +152,25 @@ class Apply(nn.Cell):
         self, params: Sequence[ms.Parameter], names: Sequence[str], recipe: Recipe, ranks: int, checked: bool
     ) -> None:
         super().__init__()
-        self.count = int(sum(param.size for param in params))
-        self.sum = Sum(self.count)
         self.ranks = ranks
-        self.reduce: Any = ops.AllReduce(ops.ReduceOp.SUM) if ranks > 1 else None
+        self.reduce = AddRanks(params) if ranks > 1 else None
         self.update = Update(params, names, recipe)
         self.average = Average(params, names, recipe.ema) if recipe.ema else None
         self.clip = recipe.clip_global_norm_value
         self.checked = checked
+        self.map = ops.HyperMap()
 
-    def construct(self, flat: ms.Tensor, control: ms.Tensor) -> ms.Tensor:
-        share = control[4]
-        if self.ranks > 1:
-            flat = self.reduce(flat)
-            share = share / self.ranks
-        grads = flat[: self.count] * (share * control[3])
-        loss, stop = flat[self.count] * share, flat[self.count + 1]
-        norm = ops.sqrt(self.sum(grads * grads))
+    def construct(self, parts: tuple[ms.Tensor, ...], control: ms.Tensor) -> ms.Tensor:
+        share = control[4] / self.ranks
+        if self.reduce is not None:
+            parts = self.reduce(parts)
+        grads, loss, stop = parts[:-2], parts[-2][0] * share, parts[-1][0]
+        factor = share * control[3]
+        norm = ops.sqrt(ops.stack(self.map(_square_sum, grads)).sum()) * factor
         finite = ops.isfinite(norm)
         if self.clip > 0:
-            grads = grads * ops.minimum(self.clip / (norm + OVERFLOW_EPS), ops.ones_like(norm))
+            factor = factor * ops.minimum(self.clip / (norm + OVERFLOW_EPS), ops.ones_like(norm))
+        grads = self.map(ops.partial(_times, factor), grads)
         if self.checked:
             if finite:
                 self._move(grads, control)
@@ -133,7 +178,7 @@ class Apply(nn.Cell):
             self._move(grads, control)
         return ops.stack((loss, stop, finite.astype(ms.float32), norm))
 
-    def _move(self, grads: ms.Tensor, control: ms.Tensor) -> ms.Tensor:
+    def _move(self, grads: tuple[ms.Tensor, ...], control: ms.Tensor) -> ms.Tensor:
         done = self.update(grads, control[:3])
         if self.average is not None:
             done = self.average(done)
@@ -198,7 +243,7 @@ class Trainer:
     def __init__(self, model: nn.Cell, recipe: Recipe, ranks: int) -> None:
         self.recipe = recipe
         self.model = model
-        self.params = list(model.trainable_params())
+        self.params = decayed_first(model.trainable_params())
         self.names = [param.name for param in self.params]  # the cells below rename what they hold
         self.scale = LossScale.from_recipe(recipe)
         self.updates = 0
@@ -207,6 +252,7 @@ class Trainer:
         self.applier = Apply(self.params, self.names, recipe, ranks, checked)
         self._gradient = gradient if recipe.accumulate > 1 else None
         self._whole = Whole(gradient, self.applier) if recipe.accumulate == 1 else None
+        self._add = Add()
         for cell in (self._gradient, self._whole, self.applier):
             if cell is not None:
                 cell.set_train()
@@ -221,11 +267,11 @@ class Trainer:
             out = self._whole(*_inputs(micros[0]), scale, wish, control)
         else:
             assert self._gradient is not None
-            flat = None
+            parts = None
             for micro in micros:
                 part = self._gradient(*_inputs(micro), scale, wish)
-                flat = part if flat is None else flat + part
-            out = self.applier(flat, control)
+                parts = part if parts is None else self._add(parts, part)
+            out = self.applier(parts, control)
         loss, wishes, finite, norm = out.asnumpy().tolist()
         good = bool(finite) or not self.applier.checked
         self.updates += good
