@@ -2,30 +2,39 @@
 
 The cache of MindSpore 2.10 numbers the graphs of a process and looks at the sources of the starting script
 only: another batch size, another image size or another program can be handed a graph that isn't its own, and
-computes nonsense without a word. So each combination of what a graph depends on gets a folder of its own.
+computes nonsense without a word. So each combination of what a graph depends on gets a folder of its own, which
+one process uses at a time. What a process that was killed was writing is not used: `seal` notes the files that
+are complete with their digests, and a folder that holds anything else is emptied.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import platform
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ENABLE = "MS_COMPILER_CACHE_ENABLE"
 PATH = "MS_COMPILER_CACHE_PATH"
+SEAL = "seal.json"
+GRAPHS = "graphs"
+_locks: list[IO[bytes]] = []  # held until the process ends
 
 
 def cache_key(program: str, settings: Mapping[str, Any], package: Path | None = None) -> str:
-    """A short name for everything a graph depends on: program, settings, our sources, MindSpore's version.
+    """A short name for everything a graph depends on: program, settings, our sources, versions, processor family.
 
     `settings` are plain values: the recipe, the number of ranks, the device. `package` is the folder of sources.
     """
     digest = hashlib.sha256()
-    digest.update(json.dumps([program, _mindspore_version(), dict(settings)], sort_keys=True).encode())
+    about = [program, _version("mindspore", "mindspore-ascend"), _version("numpy"), platform.python_version()]
+    digest.update(json.dumps([*about, platform.machine(), dict(settings)], sort_keys=True).encode())
     package = package or Path(__file__).parent
     for path in sorted(package.rglob("*.py")):
         digest.update(f"{path.relative_to(package)}\0".encode())
@@ -33,8 +42,8 @@ def cache_key(program: str, settings: Mapping[str, Any], package: Path | None = 
     return digest.hexdigest()[:16]
 
 
-def _mindspore_version() -> str:
-    for name in ("mindspore", "mindspore-ascend"):
+def _version(*names: str) -> str:
+    for name in names:
         try:
             return version(name)
         except PackageNotFoundError:
@@ -45,12 +54,51 @@ def _mindspore_version() -> str:
 def separate_cache(program: str, settings: Mapping[str, Any]) -> Path | None:
     """Point the compile cache, if the user has turned it on, to the folder of this program and these settings.
 
-    Call it before the first graph is compiled. Returns the folder; None when the cache is off.
+    Call it before the first graph is compiled, and `seal` with the result after each first use of a graph.
+    None when the cache is off; it is turned off, too, while another process works in that folder.
     """
     if os.environ.get(ENABLE) != "1":
         return None
     root = Path(os.environ.get(PATH) or "compile-cache").resolve()
     folder = root / cache_key(program, settings)
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ[PATH] = str(folder)
+    lock = (folder / "lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        os.environ[ENABLE] = "0"
+        return None
+    _locks.append(lock)
+    if not _is_sealed(folder):
+        shutil.rmtree(folder / GRAPHS, ignore_errors=True)
+    (folder / GRAPHS).mkdir(exist_ok=True)
+    os.environ[PATH] = str(folder / GRAPHS)
     return folder
+
+
+def seal(folder: Path | None) -> None:
+    """Note that every graph in the cache is complete. Does nothing without a folder."""
+    if folder is None:
+        return
+    new = folder / f".{SEAL}"
+    new.write_text(json.dumps(_digests(folder)))
+    new.replace(folder / SEAL)
+
+
+def _is_sealed(folder: Path) -> bool:
+    """Whether the graphs are exactly those of the last seal."""
+    try:
+        return bool(json.loads((folder / SEAL).read_text()) == _digests(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of the cache by its path."""
+    found = {}
+    for path in sorted((folder / GRAPHS).rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vitmodels.compilecache import separate_cache
+from vitmodels.compilecache import seal, separate_cache
 from vitmodels.config import Recipe
 from vitmodels.program import common_parser, data_dir_of, finish, read_recipe, run_dir_of, say
 from vitmodels.progress import Progress, write_json
@@ -53,8 +53,15 @@ def _run(args: argparse.Namespace) -> int:
     progress = Progress(run_dir, rank.id)
     progress.phase("evaluating")
     group = Group(rank, pick_device(args.device, recipe.device_target))
-    separate_cache("evaluate", {**recipe.json_dict(), "rank": rank.id, "exported": args.exported is not None})
+    about = {
+        "device": group.device,
+        "rank": rank.id,
+        "ranks": rank.size,
+        "exported": args.exported is not None,
+    }
+    cache = separate_cache("evaluate", {**recipe.json_dict(), **about})
     result = _evaluate(args, recipe, run_dir, data, group)
+    seal(cache)
     progress.event("eval", **{key: result[key] for key in ("epoch", "step", "top1", "top5", "images")})
     if rank.first:
         name = "checkpoint" if args.exported is None else args.exported.suffix.lstrip(".")

@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from vitmodels.checkpoint import find_set
-    from vitmodels.compilecache import separate_cache
+    from vitmodels.compilecache import seal, separate_cache
     from vitmodels.program import read_recipe, run_dir_of, say
     from vitmodels.progress import Progress
     from vitmodels.runtime import Group, Rank, pick_device, read_rank
@@ -185,7 +185,7 @@ def _run(args: argparse.Namespace) -> int:
     found = find_set(run_dir, args.checkpoint)
     progress = Progress(run_dir, rank.id)
     progress.phase("exporting")
-    separate_cache("export", {**recipe.json_dict(), "formats": formats, "batch": args.batch})
+    cache = separate_cache("export", {**recipe.json_dict(), "formats": formats, "batch": args.batch})
     Group(Rank(device_id=rank.device_id), pick_device(args.device, recipe.device_target))
 
     from vitmodels.assemble import build_model
@@ -206,6 +206,7 @@ def _run(args: argparse.Namespace) -> int:
     ):
         progress.event("export", file=f"export/{one.name}", format=one.format)
         say(f"wrote export/{one.name}: {one.format}, {one.size / 2**20:.1f} MiB, step {one.step}")
+    seal(cache)
     return 0
 
 

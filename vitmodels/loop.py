@@ -12,7 +12,7 @@ import numpy as np
 
 from vitmodels import checkpoint as ck
 from vitmodels.batches import Batches
-from vitmodels.compilecache import separate_cache
+from vitmodels.compilecache import seal, separate_cache
 from vitmodels.config import Recipe
 from vitmodels.curves import write_csv, write_plot
 from vitmodels.errors import CheckpointError
@@ -72,6 +72,7 @@ class Loop:
         self.metrics = Metrics(run_dir)
         self.writes = group.rank.first
         self.lr = 0.0
+        self.cache: Path | None = None  # of compiled graphs
         self.closers: tuple[Callable[[], None], ...] = ()  # what else ends with the loop
 
     def run(self) -> bool:
@@ -116,13 +117,14 @@ class Loop:
         at = self.at
         settings = {
             **self.recipe.json_dict(),
+            "device": self.group.device,
             "rank": self.group.rank.id,
             "ranks": self.group.size,
             "evaluates first": at.index == at.per_epoch,
         }
         for key in ("epochs", "seed", "data_url", "val_data_url", "pretrained"):  # no graph depends on these
             del settings[key]
-        separate_cache("train", settings)
+        self.cache = separate_cache("train", settings)
 
     def _steps(self, first: bool) -> bool:
         """The remaining updates of the current epoch. False when any rank was asked to stop."""
@@ -134,6 +136,7 @@ class Loop:
             at.index += 1
             at.loss_sum += result.loss
             if first:  # the first update includes compilation
+                seal(self.cache)
                 self.progress.phase("training")
             self.reporter.step(
                 epoch=at.epoch + 1,
@@ -188,6 +191,8 @@ class Loop:
     def _evaluate(self, number: int, step: int) -> Score:
         self.progress.phase("evaluating")
         found = self.evaluate()
+        seal(self.cache)
+        self.cache = None  # nothing else is compiled
         self.progress.event(
             "eval", epoch=number, step=step, top1=found.top1, top5=found.top5, images=found.images
         )

@@ -98,6 +98,7 @@ class Group:
 
         self.rank = rank
         self.size = rank.size
+        self.device = device
         self._reduce: Any = None
         if device == "Ascend":
             ms.set_device("Ascend", rank.device_id)

@@ -244,6 +244,26 @@ def test_a_killed_run_resumes_to_the_same_bits(whole: Run, data: Path, tmp_path:
     assert steps == [8, 16, 24, 32]
 
 
+def test_a_resumed_run_with_the_compile_cache_ends_with_the_same_bits(
+    whole: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MS_COMPILER_CACHE_ENABLE", "1")
+    monkeypatch.setenv("MS_COMPILER_CACHE_PATH", str(tmp_path / "cache"))
+
+    def graphs() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.mindir")}
+
+    run = start(tmp_path / "killed", data)
+    wait_for_step(run, 9)  # after the first evaluation
+    run.kill()
+    compiled = graphs()
+    assert len(compiled) == 2
+    run = start(run.folder, data)
+    assert run.wait() == [0], run.output(0)
+    assert graphs() == compiled, "the second process compiled nothing"
+    same_training(run, whole)
+
+
 def test_two_killed_ranks_resume_to_the_same_bits(pair: Run, data: Path, tmp_path: Path) -> None:
     run = start(tmp_path / "killed", data, ranks=2, batch_size=4)
     wait_for_step(run, random.randint(3, 27))
