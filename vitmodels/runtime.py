@@ -106,6 +106,7 @@ class Group:
             ms.set_device("CPU")
             _limit_threads(cpu_threads or len(os.sched_getaffinity(0)))
         ms.set_context(mode=ms.GRAPH_MODE)
+        ms.set_recursion_limit(20_000)  # the compiler recurses along the graph; 32 blocks are deeper than 12
         if rank.scheduler or rank.size > 1:
             from mindspore.communication import init
 
