@@ -84,8 +84,8 @@ class Update(nn.Cell):
 
     `params` must be in the order of `decayed_first`. `scalars` is float32 (3,): lr', eps', decay' (see
     `adam_scalars`). `names` are the parameters' names in the model: a cell adds a prefix of its own to those
-    of what it holds. A loop over the parameters in `construct` would be unrolled, and the compiler takes
-    time that rises with the square of its length: two minutes for TNT-S. `HyperMap` takes three seconds.
+    of what it holds. A loop over the parameters in `construct` would be unrolled, which costs the compiler more
+    than a minute for TNT-S. `HyperMap` costs a few seconds.
     """
 
     def __init__(self, params: Sequence[ms.Parameter], names: Sequence[str], recipe: Recipe) -> None:
