@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from itertools import chain, takewhile
+from itertools import chain, takewhile, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -112,8 +112,10 @@ class S3Store:
         while True:
             page = self._page(prefix, marker)
             contents = page.get("Contents") or []
-            for entry in contents:
+            for entry, following in zip_longest(contents, contents[1:]):
                 key = entry["Key"]
+                if following and following["Key"] == key:
+                    continue  # while an object is replaced some stores list it twice: the later entry counts
                 if key <= marker or not key.startswith(start):
                     raise IntegrityError(
                         f"the listing does not advance: {key!r} came after {marker!r}",

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ def site_on(
     token: str = "",
 ) -> Iterator[Site]:
     account = account_of(s3, token)
-    with fake_modelarts(account, folder / "containers", times=times, run=run) as fake:
+    with fake_modelarts(account, folder / "containers", times=replace(times), run=run) as fake:
         env = {**exports(fake, account), "LAUNCHER_HOME": str(folder / "home"), "LAUNCHER_NO_AGENCY": "1"}
         for key, value in env.items():
             monkeypatch.setenv(key, value)

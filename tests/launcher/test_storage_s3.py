@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -395,6 +396,23 @@ def test_a_listing_that_promises_more_than_it_has(radosgw: S3Server, faults: Fau
     faults.add(empty_but_truncated, path="marker=many")
     with pytest.raises(IntegrityError, match="without a single key"):
         list(store.list())
+
+
+def test_an_object_that_is_listed_twice_while_it_is_replaced_is_one(
+    radosgw: S3Server, faults: Faults, many: str
+) -> None:
+    store = open_store(f"s3://{BUCKET}/{many}", endpoint=faults.endpoint, env=radosgw.env)
+
+    def first_twice(answer: Answer) -> None:
+        start = answer.body.index(b"<Contents>")
+        entry = answer.body[start : answer.body.index(b"</Contents>") + len(b"</Contents>")]
+        other = re.sub(rb"<Size>\d+</Size>", b"<Size>77</Size>", entry)
+        answer.body = answer.body.replace(entry, entry + other, 1)
+
+    faults.add(first_twice, times=1)
+    infos = list(store.list())
+    assert len(infos) == 1200
+    assert infos[0].size == 77, "the later entry counts"
 
 
 def test_a_torn_page_is_fetched_again(radosgw: S3Server, faults: Faults, many: str) -> None:
