@@ -139,7 +139,7 @@ def test_cancel_in_each_phase_leaves_nothing_on_any_node(jobs: SlurmJobs) -> Non
     with ThreadPoolExecutor(len(phases)) as pool:
         ended = list(pool.map(lambda phase: phase(jobs), phases))
     views = [jobs.end(entry) for entry in ended]
-    assert [view.state for view in views] == ["CANCELLED"] * 4, [view.reason for view in views]
+    assert [view.state for view in views] == ["CANCELLED"] * 4, "\n".join(view.reason for view in views)
     assert (views[2].safe_step or 0) >= 4
     for entry in ended:
         jobs.nothing_is_left(entry)
@@ -240,8 +240,9 @@ def test_a_sweep_is_one_array_with_so_many_runs_at_a_time(jobs: SlurmJobs) -> No
     numbers = [jobs.number(entry) for entry in entries]
     assert [number.partition("_")[2] for number in numbers] == ["0", "1", "2"]
     assert len({number.partition("_")[0] for number in numbers}) == 1
-    last = jobs.until(entries[2], lambda view: view.detail, "it waits")
-    assert "waits for another run of its sweep" in last.detail
+    jobs.until(
+        entries[2], lambda view: "waits for another run of its sweep" in view.detail, "it says why it waits"
+    )
     views = [jobs.end(entry) for entry in entries]
     assert [view.state for view in views] == ["SUCCEEDED"] * 3
     assert [view.results["last"] for view in views] == [pytest.approx(x) for x in (0.01, 0.021, 0.036)]
