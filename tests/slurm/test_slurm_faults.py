@@ -104,8 +104,8 @@ def a_node_program_is_killed(jobs: SlurmJobs) -> RunView:
 
 def the_time_limit_is_near(jobs: SlurmJobs) -> RunView:
     """Of both runs of a sweep, which are tasks of one array."""
-    env = {"STEP_S": "0.5", "STEPS": "60"}
-    file = jobs.file("time-limit", env=env, slurm={"time": "2min", "stop_before": "95s"})
+    env = {"STEP_S": "0.5", "STEPS": "120"}
+    file = jobs.file("time-limit", env=env, slurm={"time": "2min", "stop_before": "75s"})
     runs = submit_points(prepare_points(file, [Axis("env.SEED", ("'1'", "'2'"))]), "limited")
     jobs.entries += [run.entry for run in runs]
     first, second = (jobs.end(run.entry) for run in runs)
@@ -142,7 +142,7 @@ STORIES: dict[Story, int] = {
     a_node_is_cut_off_and_comes_back: 60,
     an_administrator_requeues_it: 40,
     a_node_program_is_killed: 40,
-    the_time_limit_is_near: 60,
+    the_time_limit_is_near: 120,
     a_more_urgent_job_takes_its_node: 40,
     a_bad_node_is_left_out: 20,
 }
