@@ -104,32 +104,14 @@ def check_cluster(plan: Plan) -> list[Finding]:
             )
         ]
     wanted = options_of(plan).partition
-    if wanted is None:
-        chosen = [one for one in known if one.default]
-        if not chosen:
-            names = ", ".join(one.name for one in known)
-            return [
-                Finding(
-                    "SL003",
-                    "error",
-                    "the cluster has no default partition",
-                    "slurm.partition",
-                    f"name one of {names}",
-                )
-            ]
-    else:
-        chosen = [one for one in known if one.name in wanted.split(",")]
-        if not chosen:
-            names = ", ".join(one.name for one in known)
-            return [
-                Finding(
-                    "SL003",
-                    "error",
-                    f"there is no partition '{wanted}'",
-                    "slurm.partition",
-                    f"name one of {names}",
-                )
-            ]
+    asked = None if wanted is None else wanted.split(",")
+    chosen = [one for one in known if (one.default if asked is None else one.name in asked)]
+    if not chosen:
+        what = (
+            "the cluster has no default partition" if asked is None else f"there is no partition '{wanted}'"
+        )
+        names = ", ".join(one.name for one in known)
+        return [Finding("SL003", "error", what, "slurm.partition", f"name one of {names}")]
     return [] if len(chosen) > 1 else list(_fits(plan, chosen[0]))
 
 
