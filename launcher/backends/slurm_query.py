@@ -123,7 +123,7 @@ def look_up(ids: Sequence[str]) -> dict[str, Job]:
         text = ""
     found = {job.id: job for job in map(parse_job, text.splitlines()) if job}
     missing = [each for each in ids if each not in found]
-    return {**(_accounted(missing) if missing else {}), **found}
+    return {**(accounted(missing) if missing else {}), **found}
 
 
 def parse_job(line: str) -> Job | None:
@@ -145,7 +145,7 @@ def parse_accounted(line: str) -> Job | None:
     return Job(number, state.split()[0], "", nodes, 0, "", COMMENT + name)
 
 
-def _accounted(ids: Sequence[str]) -> dict[str, Job]:
+def accounted(ids: Sequence[str]) -> dict[str, Job]:
     """Jobs that the controller has forgotten, where the cluster keeps accounts, or at least writes down what has ended."""
     asked = ["-n", "-P", "-j", ",".join(ids), "-o", _SACCT]
     text = ""

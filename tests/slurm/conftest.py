@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ def _missing(reason: str) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="svt-"))
-    settings = {"NODES": str(NODES), "DOWN_AFTER": "6", "REQUEUE_DELAY": "5"}
+    database = "1" if shutil.which("slurmdbd") and shutil.which("mariadbd") else "0"
+    settings = {"NODES": str(NODES), "DOWN_AFTER": "6", "REQUEUE_DELAY": "5", "SACCT": database}
     before = dict(os.environ)
     try:
         with running_cluster(folder, **settings) as cluster:

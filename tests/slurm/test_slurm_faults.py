@@ -55,8 +55,8 @@ def a_node_fails_while_results_go_up(jobs: SlurmJobs) -> RunView:
         gone.wait(200.0)
 
     with fault_proxy(jobs.endpoint, jobs.cluster.address) as faults:
+        entry = begun(jobs, "node-fails-late", nodes=1, output={"endpoint": faults.endpoint})
         faults.add(held, method="PUT", path="eval/last.json")
-        entry = begun(jobs, "node-fails-late", steps=16, nodes=1, output={"endpoint": faults.endpoint})
         Cluster.until(lambda: faults.count("PUT", "eval/last.json"), "it uploads")
         jobs.cluster.node("fail", jobs.cluster.hosts(jobs.number(entry))[0])
         gone.set()
@@ -138,7 +138,7 @@ def a_bad_node_is_left_out(jobs: SlurmJobs) -> RunView:
 
 STORIES: dict[Story, int] = {
     a_node_fails: 40,
-    a_node_fails_while_results_go_up: 16,
+    a_node_fails_while_results_go_up: 40,
     a_node_is_cut_off_and_comes_back: 60,
     an_administrator_requeues_it: 40,
     a_node_program_is_killed: 40,

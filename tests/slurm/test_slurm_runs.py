@@ -66,6 +66,28 @@ def test_a_run_on_two_nodes_that_share_nothing_and_what_the_commands_say(
     jobs.nothing_is_left(entry)
 
 
+def test_data_and_results_on_a_folder_that_all_nodes_share(jobs: SlurmJobs, tmp_path: Path) -> None:
+    for k in range(20):
+        path = tmp_path / "images" / "train" / f"{k % 4}" / f"{k}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(100))
+    entry = jobs.submit(
+        "shared",
+        data={"url": str(tmp_path / "images"), "cache_dir": str(jobs.cluster.disk / "cache-shared")},
+        output={"url": str(tmp_path / "runs")},
+        env={"STEPS": "6"},
+    )
+    view = jobs.end(entry)
+    assert (view.state, view.reason, len(view.nodes)) == ("SUCCEEDED", "", 2)
+    for node in view.nodes:
+        staged = jobs.cluster.local_disk(node.host) / "cache-shared"
+        assert len(list(staged.rglob("*.jpg"))) == 20, "each node has a copy of its own"
+    results = tmp_path / "runs" / entry.run_id
+    assert {"checkpoints", "eval", "logs"} <= {path.name for path in results.iterdir()}
+    assert all((results / name).is_file() for name in jobs.names(entry))
+    jobs.nothing_is_left(entry)
+
+
 def test_a_failure_is_the_programs_and_is_explained(jobs: SlurmJobs) -> None:
     entry = jobs.submit("fails", env={"STEPS": "20", "STEP_S": "0.1", "FAIL_AT": "4:1:raise"})
     view = jobs.end(entry)

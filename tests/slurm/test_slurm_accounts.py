@@ -1,0 +1,46 @@
+"""What is left to ask when the controller has forgotten a job: the accounts, and the list of jobs that have ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from launcher.backends.slurm_query import accounted, look_up
+from launcher.submission import cancel
+from launcher.sweeps import Axis, prepare_points, submit_points
+from tests.slurm.cluster import Cluster
+from tests.slurm.jobs import SlurmJobs
+
+
+@pytest.fixture
+def ended(jobs: SlurmJobs) -> dict[str, str]:
+    """The state in the queue of jobs that have ended, by id: tasks of an array, a failure, a cancelled one."""
+    file = jobs.file("accounts", nodes=1, env={"STEPS": "2"}, slurm={"exclusive": False})
+    entries = [
+        run.entry
+        for run in submit_points(prepare_points(file, [Axis("env.SEED", ("'1'", "'2'"))]), "accounts")
+    ]
+    entries.append(jobs.submit("accounts-fails", nodes=1, env={"STEPS": "2", "FAIL_AT": "1:0:raise"}))
+    entries.append(jobs.submit("accounts-held", nodes=1, slurm={"extra": ["--hold"]}))
+    cancel(entries[-1])
+    jobs.entries += entries
+    states = {jobs.number(entry): jobs.end(entry).state for entry in entries}
+    assert sorted(states.values()) == ["CANCELLED", "FAILED", "SUCCEEDED", "SUCCEEDED"]
+    found = look_up(list(states))
+    return {number: found[number].state for number in states}
+
+
+def test_jobs_that_the_controller_forgot_are_found_in_the_accounts(
+    ended: dict[str, str], cluster: Cluster
+) -> None:
+    if cluster.settings["dbd"] != "1":
+        pytest.skip("NOT TESTED, no accounts: slurmdbd and MariaDB are not installed (.ci/install-servers)")
+    Cluster.until(
+        lambda: {number: job.state for number, job in accounted(list(ended)).items()} == ended,
+        "the accounts say what the queue says",
+    )
+    queue = {number: job.comment for number, job in look_up(list(ended)).items()}
+    assert {number: job.comment for number, job in accounted(list(ended)).items()} == queue, "whose they were"
+
+
+def test_a_job_that_nobody_knows_is_not_found() -> None:
+    assert look_up(["99999"]) == {}
