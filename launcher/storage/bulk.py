@@ -13,7 +13,7 @@ from pathlib import Path
 
 from launcher.errors import LauncherError, NoSpace, StoreError, StoreRefused, StoreUnreachable
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
-from launcher.storage.localfs import mapped
+from launcher.storage.localfs import os_error
 
 MIN_FAILURES = 8
 FAILED_SHARE = 0.01
@@ -158,22 +158,27 @@ class Bulk:
         try:
             if self.pace.stop.is_set():
                 return
-            with mapped(wish.path):
-                self.store.get_file(
-                    wish.info.key, wish.path, wish.info, fsync=False, on_bytes=self.on_bytes, pace=self.pace
-                )
-        except (NoSpace, StoreRefused):
-            raise
-        except LauncherError as error:
-            with self._lock:
-                self.failed.append((wish.info.key, error))
-                if len(self.failed) > self._budget:
-                    self.pace.stop.set()
+            self.store.get_file(
+                wish.info.key, wish.path, wish.info, fsync=False, on_bytes=self.on_bytes, pace=self.pace
+            )
+        except (LauncherError, OSError) as error:
+            self._failure(
+                wish.info.key, os_error(error, str(wish.path)) if isinstance(error, OSError) else error
+            )
         else:
             with self._lock:
                 self.done += 1
         finally:
             self.pace.leave()
+
+    def _failure(self, key: str, error: LauncherError) -> None:
+        """Note it, or raise it when it concerns all the others, too."""
+        if isinstance(error, (NoSpace, StoreRefused)):
+            raise error
+        with self._lock:
+            self.failed.append((key, error))
+            if len(self.failed) > self._budget:
+                self.pace.stop.set()
 
     def _verdict(self, total: int) -> StoreError:
         first = self.failed[0][1]

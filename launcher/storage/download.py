@@ -27,13 +27,20 @@ RESUME_BYTES = 4 << 20
 class Body:
     """An open download: facts about the whole object, its bytes from the asked start, and its MD5 if known.
 
-    `ranged` tells that the store sent only what was asked for.
+    A chunk is valid until the next one is asked for. `ranged` tells that the store sent only what was asked for,
+    `settled` that another version of the object would show, by its ETag or by when it was modified.
     """
 
     info: ObjectInfo
-    chunks: Iterator[bytes]
+    chunks: Iterator[bytes | memoryview]
     md5: str | None = None
     ranged: bool = False
+    settled: bool = True
+
+    @property
+    def version(self) -> str:
+        """The same for each answer about one version of the object."""
+        return self.info.etag or f"{self.info.size} bytes of {self.info.mtime}"
 
 
 OpenBody = Callable[[int], AbstractContextManager[Body]]
@@ -67,12 +74,12 @@ class _Part:
     def __init__(self, handle: int, *, use_sha256: bool, on_bytes: OnBytes | None) -> None:
         self.handle = handle
         self.size = 0
-        self.etag = ""
+        self.version = ""
         self.md5: Any = hashlib.md5(usedforsecurity=False)
         self.sha256: Any = hashlib.sha256() if use_sha256 else None
         self._on_bytes = on_bytes
 
-    def add(self, chunk: bytes, *, write: bool = True) -> None:
+    def add(self, chunk: bytes | memoryview, *, write: bool = True) -> None:
         if write:
             write_all(self.handle, chunk)
         if self.md5 is not None:
@@ -94,7 +101,7 @@ class _Part:
             self._on_bytes(-self.size)
         os.ftruncate(self.handle, 0)
         os.lseek(self.handle, 0, os.SEEK_SET)
-        self.size, self.etag = 0, ""
+        self.size, self.version = 0, ""
         self.md5 = hashlib.md5(usedforsecurity=False)
         self.sha256 = hashlib.sha256() if self.sha256 is not None else None
 
@@ -152,9 +159,9 @@ def _fill(part: _Part, open_body: OpenBody, wanted: Wanted, retrying: Retrying) 
         try:
             with open_body(part.size) as body:
                 wanted.check_version(body.info)
-                if part.etag and body.info.etag != part.etag:
+                if part.version and body.version != part.version:
                     raise IntegrityError("the object changed during the download", where=wanted.where)
-                part.etag = body.info.etag
+                part.version = body.version
                 if body.md5 is None:
                     part.md5 = None  # nothing to compare it with, and it costs more than the transfer
                 _copy(part, body, wanted.where)

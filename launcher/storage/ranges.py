@@ -19,8 +19,8 @@ LARGE_BYTES = 64 << 20
 LANES_PER_OBJECT = 4
 LANES_PER_STORE = 8
 
-FetchStretch = Callable[[int, int, threading.Event], bytes]
-"""Bytes from a start, of a length; given up early when the event is set. Raises StoreError."""
+FetchStretch = Callable[[int, memoryview, threading.Event], None]
+"""Fills memory with the bytes from a start; given up early when the event is set. Raises StoreError."""
 
 
 class Lanes:
@@ -45,25 +45,34 @@ class Lanes:
             self._free += places
 
 
-def ahead(fetch: FetchStretch, start: int, end: int, lanes: int) -> Generator[bytes, None, None]:
+def ahead(fetch: FetchStretch, start: int, end: int, lanes: int) -> Generator[memoryview, None, None]:
     """The bytes from `start` to `end`, in order; at most `lanes` stretches are in memory at a time.
 
-    The first failing stretch ends it with that stretch's error, after everything before it was delivered.
+    What is yielded is valid until the next one is asked for. The first failing stretch ends it with that stretch's
+    error, after everything before it was delivered.
     """
     stop = threading.Event()
     pool = ThreadPoolExecutor(lanes, thread_name_prefix="stretch")
-    queue: deque[Future[bytes]] = deque()
+    free = [
+        bytearray(min(STRETCH_BYTES, end - start)) for _ in range(lanes)
+    ]  # fresh memory costs more than reading
+    queue: deque[tuple[Future[None], bytearray, int]] = deque()
     position = start
     try:
         while queue or position < end:
-            while position < end and len(queue) < lanes:
-                length = min(STRETCH_BYTES, end - position)
-                queue.append(pool.submit(fetch, position, length, stop))
+            while position < end and free:
+                buffer, length = free.pop(), min(STRETCH_BYTES, end - position)
+                queue.append(
+                    (pool.submit(fetch, position, memoryview(buffer)[:length], stop), buffer, length)
+                )
                 position += length
-            yield queue.popleft().result()
+            future, buffer, length = queue.popleft()
+            future.result()
+            yield memoryview(buffer)[:length]
+            free.append(buffer)
     finally:
         stop.set()
-        for future in queue:
+        for future, _, _ in queue:
             future.cancel()
             with suppress(Exception):
                 future.exception()

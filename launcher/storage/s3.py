@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import chain, takewhile, zip_longest
 from pathlib import Path
@@ -31,10 +32,12 @@ from launcher.storage.registry import Location, Options
 from launcher.storage.retry import call
 from launcher.storage.s3_client import ClientHolder, resolve
 from launcher.storage.s3_errors import OutOfRange, map_error
-from launcher.storage.s3_fast import FastGets, wanted_engine
+from launcher.storage.s3_fast import FastGets, fast_wanted, http_time
 
 T = TypeVar("T")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+SETTLED_S = 2.0
+"""An object without ETag that is older shows by its time when it is replaced: such times are whole seconds."""
 
 
 def open_s3(location: Location, options: Options) -> ObjectStore:
@@ -43,9 +46,7 @@ def open_s3(location: Location, options: Options) -> ObjectStore:
         return open_moxing(location, options)
     target = resolve(location, options)
     holder = ClientHolder(target, options)
-    fast = None
-    if wanted_engine(os.environ) == "obstore":
-        fast = FastGets(holder, location.bucket, options.retry)
+    fast = FastGets(holder, location.bucket, options.retry) if fast_wanted(os.environ) else None
     return S3Store(location, options, holder, target.edge, fast)
 
 
@@ -174,40 +175,59 @@ class S3Store:
             encrypted = "kms" in str(answer.get("ServerSideEncryption", "")).lower()
             encrypted |= bool(answer.get("SSECustomerAlgorithm"))
             chunks = self._chunks(key, stream, start - begin)
-            yield Body(info, chunks, None if encrypted else info.md5, ranged=found is not None)
+            now = http_time(answer["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
+            settled = bool(info.etag) or 0 < info.mtime < now - SETTLED_S
+            yield Body(info, chunks, None if encrypted else info.md5, found is not None, settled)
         finally:
             stream.close()
 
     @contextmanager
     def _get_wide(self, key: str, start: int, expect: ObjectInfo | None) -> Iterator[Body]:
-        """The same, over several connections when much is to come and `expect` says which version."""
-        large = expect is not None and bool(expect.etag) and expect.size - start >= LARGE_BYTES
+        """The same, over several connections when much is to come and each answer shows which version it is of."""
+        large = expect is not None and expect.size - start >= LARGE_BYTES
         lanes = self._lanes.take() if large else 0
-        if not lanes:
-            with self._get(key, start) as body:
-                yield body
-            return
-
         try:
+            if not lanes:
+                with self._get(key, start) as body:
+                    yield body
+                return
             with self._get(key, start, STRETCH_BYTES) as first:
+                if first.ranged and first.settled:
+                    begin = min(start + STRETCH_BYTES, first.info.size)
+                    with closing(self._rest(key, first, begin, lanes)) as rest:
+                        yield replace(first, chunks=chain(first.chunks, rest))
+                    return
                 if not first.ranged:  # a store that knows no ranges sends the whole object
                     yield first
                     return
-                stretch = partial(self._stretch, key, first.info)
-                begin = min(start + STRETCH_BYTES, first.info.size)
-                with closing(ahead(stretch, begin, first.info.size, lanes)) as rest:
-                    yield Body(first.info, chain(first.chunks, rest), first.md5, ranged=True)
+            with self._get(key, start) as body:
+                yield body
         finally:
             self._lanes.give(lanes)
 
-    def _stretch(self, key: str, info: ObjectInfo, start: int, length: int, stop: threading.Event) -> bytes:
-        with self._get(key, start, length) as body:
-            if body.info.etag != info.etag or not body.ranged:
+    def _rest(self, key: str, first: Body, begin: int, lanes: int) -> Generator[memoryview, None, None]:
+        """Everything after the first stretch. Without ETags the object is looked at once more, last of all."""
+        yield from ahead(partial(self._stretch, key, first), begin, first.info.size, lanes)
+        if not first.info.etag:
+            now = self.head(key)
+            if now is None or (now.size, now.mtime) != (first.info.size, first.info.mtime):
                 raise IntegrityError("the object changed during the download", where=self.join(key))
-            data = b"".join(takewhile(lambda _: not stop.is_set(), body.chunks))
-        if len(data) != length:
-            raise s3_upload.broken(self.join(key), len(data), length)
-        return data
+
+    def _stretch(self, key: str, first: Body, start: int, target: memoryview, stop: threading.Event) -> None:
+        fast = self._fast
+        if fast is not None and fast.on and fast.stretch(self._base + key, first.info, start, target, stop):
+            return
+        if stop.is_set():
+            raise s3_upload.broken(self.join(key), 0, len(target))
+        have = 0
+        with self._get(key, start, len(target)) as body:
+            if body.version != first.version or not body.ranged:
+                raise IntegrityError("the object changed during the download", where=self.join(key))
+            for chunk in takewhile(lambda _: not stop.is_set(), body.chunks):
+                target[have : have + len(chunk)] = chunk[: len(target) - have]
+                have += len(chunk)
+        if have != len(target):
+            raise s3_upload.broken(self.join(key), have, len(target))
 
     def _chunks(self, key: str, stream: Any, skip: int) -> Iterator[bytes]:
         while True:

@@ -61,11 +61,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     return open_on(request.getfixturevalue(request.param))
 
 
-@pytest.fixture(params=["obstore", "boto3"])
+@pytest.fixture(params=["auto", "boto3"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each way to fetch small objects, in turn, for this process and those it starts."""
-    if request.param == "obstore":
-        pytest.importorskip("obstore", reason="NOT TESTED: obstore is not installed")
     monkeypatch.setenv("LAUNCHER_S3_ENGINE", request.param)
     return str(request.param)
 

@@ -1,0 +1,175 @@
+"""A client for one thing: GETs over kept-alive HTTP/1.1, with as little work per answer as there can be.
+
+An answer is of use here when it is plain: 200 or 206, with its length. Everything else is told apart only as far as
+needed to leave it to another client. A connection belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import time
+from dataclasses import dataclass
+from typing import Any
+
+HEAD_BYTES = 64 << 10
+"""The first read asks for so much; a longer block of header lines is refused."""
+BODY_S = 120.0
+"""An answer must have come after so long, however steadily it drips."""
+IDLE_S = 20.0
+"""A connection that rested longer is not used again: the server, or something between, may have let go of it."""
+PIECE_BYTES = 1 << 20
+"""`fill` looks at its deadline and at `stop` after so much."""
+
+
+class WireError(Exception):
+    """What came is not an answer that this client takes, or not all of it."""
+
+
+class Stale(WireError):
+    """A connection that had been used before was closed by the other side; nothing of an answer came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where to connect. `tls` is None for plain http; `server_name` is what the certificate must be for."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    connect_s: float
+    read_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Status and header lines of an answer, names in lower case. `length` is None unless the answer is plain."""
+
+    status: int
+    fields: dict[str, str]
+    length: int | None
+    closes: bool
+
+
+def parse_head(block: bytes) -> Head:
+    """Status line and header lines, without the empty line after them. Raises WireError."""
+    lines = block.decode("latin-1").split("\r\n")
+    version, _, rest = lines[0].partition(" ")
+    if version not in ("HTTP/1.1", "HTTP/1.0") or not rest[:3].isdigit():
+        raise WireError("not an HTTP answer")
+    fields: dict[str, str] = {}
+    for line in lines[1:]:
+        name, _, value = line.partition(":")
+        name = name.lower()
+        fields[name] = f"{fields[name]}, {value.strip()}" if name in fields else value.strip()
+    status = int(rest[:3])
+    length = fields.get("content-length", "")
+    odd = "transfer-encoding" in fields or fields.get("content-encoding", "identity") != "identity"
+    plain = status in (200, 206) and length.isascii() and length.isdigit() and not odd
+    closes = version == "HTTP/1.0" or "close" in fields.get("connection", "").lower()
+    return Head(status, fields, int(length) if plain else None, closes)
+
+
+class Connection:
+    """One connection and its buffer. After any error, and after an answer that `closes`, it must not be used again."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._used = False
+        self._buffer = bytearray(2 * HEAD_BYTES)
+        self._begin = self._end = 0
+        self._rested = 0.0
+        self._read_s = peer.read_s
+        plain = socket.create_connection((peer.host, peer.port), peer.connect_s)
+        self._socket: socket.socket = plain
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if peer.tls is not None:
+            self._flags = 0
+            self._socket = peer.tls.wrap_socket(plain, server_hostname=peer.host)
+            self._socket.settimeout(peer.read_s)
+            return
+        # The kernel keeps the time and waits for whole bodies: one call each, where Python's timeout makes it many.
+        self._flags = socket.MSG_WAITALL
+        plain.settimeout(None)
+        limit = struct.pack("ll", int(peer.read_s), int(peer.read_s % 1 * 1e6))
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it; safe to repeat, and done by itself when nobody holds it any more."""
+        opened = getattr(self, "_socket", None)
+        if opened is not None:
+            opened.close()
+
+    @property
+    def rested(self) -> bool:
+        """Whether it was idle too long."""
+        return time.monotonic() - self._rested > IDLE_S
+
+    def ask(self, request: bytes) -> Head:
+        """Send, and read up to the first byte of the body. Raises Stale, WireError, OSError."""
+        used, self._used = self._used, True
+        view = memoryview(self._buffer)
+        try:
+            self._socket.sendall(request)
+            have = self._socket.recv_into(view[:HEAD_BYTES])
+        except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError) as error:
+            if used:
+                raise Stale from error
+            raise
+        if not have:
+            raise Stale if used else WireError("the connection was closed")
+        while (end := self._buffer.find(b"\r\n\r\n", 0, have)) < 0:
+            if have >= HEAD_BYTES:
+                raise WireError("too many header lines")
+            more = self._socket.recv_into(view[have:HEAD_BYTES])
+            if not more:
+                raise WireError("the connection ended among the header lines")
+            have += more
+        self._begin, self._end = end + 4, have
+        return parse_head(bytes(view[:end]))
+
+    def body(self, length: int) -> memoryview:
+        """The whole body, which is valid until the next `ask`."""
+        end = self._begin + length
+        if self._end > end:
+            raise WireError("more came than was promised")
+        if len(self._buffer) < end:
+            larger = bytearray(end + HEAD_BYTES)
+            larger[: self._end] = memoryview(self._buffer)[: self._end]
+            self._buffer = larger
+        view = memoryview(self._buffer)
+        self._receive(view[self._end : end])
+        self._rested = time.monotonic()
+        return view[self._begin : end]
+
+    def fill(self, target: memoryview, stop: Any) -> None:
+        """The same, into memory of the caller, of the body's length. Raises WireError early once `stop` is set."""
+        have = self._end - self._begin
+        if have > len(target):
+            raise WireError("more came than was promised")
+        target[:have] = memoryview(self._buffer)[self._begin : self._end]
+        while have < len(target):
+            if stop.is_set():
+                raise WireError("stopped")
+            piece = target[have : have + PIECE_BYTES]
+            self._receive(piece)
+            have += len(piece)
+        self._rested = time.monotonic()
+
+    def _receive(self, view: memoryview) -> None:
+        deadline = 0.0
+        while view:
+            got = self._socket.recv_into(view, len(view), self._flags)
+            if got == len(view):
+                return
+            if not got:
+                raise WireError("the connection ended within the body")
+            view = view[got:]
+            now = time.monotonic()
+            deadline = deadline or now + BODY_S
+            if now > deadline:
+                raise TimeoutError("the body comes too slowly")
