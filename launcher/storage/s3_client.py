@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import functools
 import ipaddress
 import os
 import threading
@@ -114,6 +115,7 @@ def make_client(target: Target, options: Options) -> Any:
     try:
         core = botocore.session.Session(profile=options.profile or env.get("AWS_PROFILE"))
         core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
+        core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
         if target.endpoint:  # only AWS machines have a metadata service; elsewhere asking it costs seconds
             core.get_component("credential_provider").remove("iam-role")
         region = target.region or core.get_config_variable("region")
@@ -147,6 +149,14 @@ def make_client(target: Target, options: Options) -> Any:
             "before-parameter-build.s3.ListObjects", set_list_objects_encoding_type_url
         )
     return client
+
+
+@functools.cache
+def _loader(data_path: str | None) -> Any:
+    """Descriptions of services, read once per process: reading them takes ten times as long as the rest of a client."""
+    import botocore.loaders
+
+    return botocore.loaders.create_loader(data_path)
 
 
 def _timestamp(text: Any) -> Any:
