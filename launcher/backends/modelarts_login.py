@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import logging
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 from launcher.errors import BackendError, UsageError
 
+PROJECT = "HUAWEICLOUD_SDK_PROJECT_ID"
 INSTALL = "pip install 'ascend-launcher[modelarts]'"
 
 
@@ -41,12 +43,12 @@ def connect(site: Site, timeout_s: tuple[float, float]) -> tuple[Any, Any]:
     from huaweicloudsdkmodelarts.v1 import ModelArtsClient
 
     credentials = find_credentials()
-    credentials.project_id = site.project_id or credentials.project_id
+    credentials.project_id = site.project_id or credentials.project_id or os.environ.get(PROJECT)
     if not credentials.project_id:
         raise UsageError(
             "no project id: the service works for one project",
             where="modelarts.project_id",
-            hint="set it, or HUAWEICLOUD_SDK_PROJECT_ID; the console shows it under My Credentials",
+            hint=f"set it, or {PROJECT}; the console shows it under My Credentials",
         )
     builder = (
         ModelArtsClient.new_builder()
@@ -92,13 +94,19 @@ def find_credentials(env: Mapping[str, str] = os.environ) -> Any:
     for make in providers:
         try:
             found = make().get_credentials()
-        except (SdkException, OSError, ValueError):
+        except (SdkException, OSError, ValueError, TypeError, AttributeError):  # also what is no answer
             continue
-        if found is not None:
+        except configparser.Error as error:  # its own words would repeat a line of the file
+            raise UsageError(
+                f"the file of credentials has no sections with key = value: {type(error).__name__}",
+                where=os.environ.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE") or "~/.huaweicloud/credentials",
+                hint="it begins with [basic]; ak = ..., sk = ..., project_id = ... follow, each on a line of its own",
+            ) from None
+        if found is not None and ((found.ak and found.sk) or found.idp_id):
             return found
     raise UsageError(
         "no credentials for ModelArts",
-        hint="set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or write ~/.huaweicloud/credentials (section [basic], keys ak and sk)",
+        hint="set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or write ~/.huaweicloud/credentials (section [basic], keys ak and sk), or give this cloud machine an agency",
     )
 
 

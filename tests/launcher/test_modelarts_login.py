@@ -1,0 +1,191 @@
+"""Credentials for ModelArts: environment, profile file, a cloud machine's agency; and what is said when there are none."""
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huaweicloudsdkcore.auth.internal import MetadataAccessor
+
+from launcher.backends.modelarts_client import Service
+from launcher.backends.modelarts_errors import ServiceError
+from launcher.backends.modelarts_login import Site
+from launcher.errors import BackendError, UsageError
+from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
+from tests.fakes.modelarts_wire import Account
+
+ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1", token="token-of-tests")
+KEYS = ("AK", "SK", "SECURITY_TOKEN", "PROJECT_ID")
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelArts]:
+    with fake_modelarts(ACCOUNT, tmp_path / "containers", run=False) as fake:
+        for key, value in {**exports(fake, ACCOUNT), "LAUNCHER_NO_AGENCY": "1"}.items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.setenv("HUAWEICLOUD_SDK_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+        yield fake
+
+
+@pytest.fixture
+def without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KEYS:
+        monkeypatch.delenv(f"HUAWEICLOUD_SDK_{name}", raising=False)
+
+
+def ask(project: str | None = "project-1", **options: Any) -> None:
+    """The region's address is that of the fake."""
+    assert Service(Site("cn-north-4", None, project), patience_s=1.0, **options).find("x") is None
+
+
+@pytest.mark.usefixtures("fake", "without_keys")
+def test_without_credentials_or_project_the_error_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="no credentials") as caught:
+        ask()
+    assert "HUAWEICLOUD_SDK_AK" in caught.value.hint
+    monkeypatch.setenv("HUAWEICLOUD_SDK_AK", ACCOUNT.ak)
+    monkeypatch.setenv("HUAWEICLOUD_SDK_SK", ACCOUNT.sk)
+    with pytest.raises(UsageError, match="no project id"):
+        ask(None)
+
+
+@pytest.mark.usefixtures("fake", "without_keys")
+def test_credentials_from_the_profile_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = f"ak = {ACCOUNT.ak}\nsk = {ACCOUNT.sk}\nsecurity_token = {ACCOUNT.token}\n"
+    (tmp_path / "credentials").write_text(f"[basic]\n{keys}project_id = project-1\n")
+    ask(None)
+    (tmp_path / "credentials").write_text(f"[basic]\n{keys}")
+    monkeypatch.setenv("HUAWEICLOUD_SDK_PROJECT_ID", "project-1")
+    ask(None)
+    (tmp_path / "credentials").write_text(keys)
+    with pytest.raises(UsageError, match="no sections") as caught:
+        ask(None)
+    assert ACCOUNT.ak not in str(caught.value)
+
+
+class _Metadata(BaseHTTPRequestHandler):
+    """The two addresses of a cloud machine's metadata service that matter here."""
+
+    server: "_MetadataServer"
+
+    def do_PUT(self) -> None:
+        fine = self.path == "/meta-data/latest/api/token" and self.headers["X-Metadata-Token-Ttl-Seconds"]
+        self._answer(200 if fine else 404, "session-token")
+
+    def do_GET(self) -> None:
+        self.server.asked += 1
+        if (
+            self.path != "/openstack/latest/securitykey"
+            or self.headers["X-Metadata-Token"] != "session-token"
+        ):
+            self._answer(404, "")
+            return
+        ends = datetime.now(UTC) + timedelta(seconds=self.server.lives_s)
+        key = {
+            "access": ACCOUNT.ak,
+            "secret": ACCOUNT.sk,
+            "securitytoken": ACCOUNT.token,
+            "expires_at": ends.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        }
+        self._answer(self.server.status, self.server.text or json.dumps({"credential": key}))
+
+    def _answer(self, status: int, text: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class _MetadataServer(ThreadingHTTPServer):
+    status, text, lives_s, asked = 200, "", 86_400.0, 0
+
+
+@pytest.fixture
+def agency(monkeypatch: pytest.MonkeyPatch, without_keys: None) -> Iterator[_MetadataServer]:
+    """The metadata service on loopback in place of its link-local address."""
+    server = _MetadataServer(("127.0.0.1", 0), _Metadata)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setattr(MetadataAccessor, "_METADATA_ENDPOINT", address)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_agency_of_a_cloud_machine_opens_the_service_and_its_keys_are_renewed(
+    fake: FakeModelArts, agency: _MetadataServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="no credentials"):
+        ask()  # LAUNCHER_NO_AGENCY is set
+    assert agency.asked == 0
+    monkeypatch.delenv("LAUNCHER_NO_AGENCY")
+    with pytest.raises(UsageError, match="no project id"):
+        ask(None)
+    monkeypatch.setenv("HUAWEICLOUD_SDK_PROJECT_ID", "project-1")
+    ask(None)
+    assert [name for name, _ in fake.service.requests] == ["search"]
+    agency.lives_s, agency.asked = 1.0, 0
+    service = Service(Site("cn-north-4", None, "project-1"), patience_s=1.0)
+    for _ in range(3):
+        assert service.find("x") is None
+    assert agency.asked >= 3
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(
+    "answer", [(401, "Please configure Cloud Service Agency first"), (200, "<html>"), (200, "[]")]
+)
+def test_a_machine_without_an_agency_has_no_credentials(
+    agency: _MetadataServer, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str]
+) -> None:
+    monkeypatch.delenv("LAUNCHER_NO_AGENCY")
+    agency.status, agency.text = answer
+    with pytest.raises(UsageError, match="no credentials"):
+        ask()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN"]
+)
+def test_wrong_credentials_are_refused_by_the_signature_and_never_repeated_in_words(
+    fake: FakeModelArts, monkeypatch: pytest.MonkeyPatch, wrong: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(wrong, "not-the-one-of-the-account")
+    with pytest.raises(ServiceError) as caught:
+        ask()
+    assert caught.value.code == "APIGW.0301"
+    assert fake.service.requests == []
+    shown = f"{caught.value}{capfd.readouterr()}"
+    assert not re.search(r"not-the-one|secret-key|token-of", shown)
+
+
+def test_a_clock_that_is_wrong_is_named(fake: FakeModelArts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signature's date is twenty minutes off, by the clock of the service."""
+    monkeypatch.setattr("tests.fakes.modelarts_wire.CLOCK_S", 1200.0)
+    with pytest.raises(ServiceError, match="date out of range") as caught:
+        ask()
+    assert "clock of this machine" in caught.value.hint
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_region_that_nobody_knows_and_a_missing_sdk_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="no region 'cn-nowhere-9'"):
+        Service(Site("cn-nowhere-9", None, "project-1")).find("x")
+    monkeypatch.setattr("launcher.backends.modelarts_login.sdk_missing", lambda: True)
+    with pytest.raises(BackendError, match="not installed") as caught:
+        ask()
+    assert "ascend-launcher[modelarts]" in caught.value.hint
+
+
+@pytest.mark.usefixtures("fake")
+def test_another_project_is_refused() -> None:
+    with pytest.raises(ServiceError, match="no project other"):
+        ask("other")
