@@ -16,6 +16,7 @@ from launcher.spec_modelarts import ModelArtsOptions
 
 NAME_LENGTH = 64
 ATTEMPT_LENGTH = 6  # -a99-9
+_SHELL = re.compile(r"[\s\"'`$\\;&|<>(){}\[\]*?!#~]")
 POOL_FLAVORS = {
     1: "modelarts.pool.visual.xlarge",
     2: "modelarts.pool.visual.2xlarge",
@@ -356,6 +357,18 @@ def _topic(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
         )
 
 
+def _plain_words(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    for name in ("url", "endpoint"):
+        text = getattr(plan.store, name) or ""
+        if match := _SHELL.search(text):
+            yield _found(
+                "MA024",
+                f"{match[0]!r} in {text}, which is a word of the command that starts the containers",
+                f"output.{name}",
+                "use letters, digits and . _ - / only",
+            )
+
+
 RULES: tuple[Callable[[Plan, ModelArtsOptions], Iterator[Finding]], ...] = (
     _name,
     _what_starts,
@@ -380,4 +393,5 @@ RULES: tuple[Callable[[Plan, ModelArtsOptions], Iterator[Finding]], ...] = (
     _cost,
     _network,
     _topic,
+    _plain_words,
 )

@@ -155,7 +155,7 @@ def make_plan(
     slurm = spec.slurm if spec.resources.backend == "slurm" else None
     python = _python(spec, cwd)
     steps = program_steps(spec, recipe, python, run_dir, cwd)
-    output = _address(spec.output, spec.output.url, cwd)
+    output = _near(_address(spec.output, spec.output.url, cwd), modelarts)
     return Plan(
         run_id=run_id,
         name=spec.name,
@@ -166,8 +166,10 @@ def make_plan(
         devices_per_node=spec.resources.devices_per_node,
         python=python,
         store=output.child(run_id),
-        data=_address(spec.data, spec.data.url, cwd) if spec.data.url else None,
-        checkpoint=_address(spec.output, spec.model.checkpoint, cwd) if spec.model.checkpoint else None,
+        data=_near(_address(spec.data, spec.data.url, cwd), modelarts) if spec.data.url else None,
+        checkpoint=_near(_address(spec.output, spec.model.checkpoint, cwd), modelarts)
+        if spec.model.checkpoint
+        else None,
         unpack=spec.data.placement == "full" if spec.data.unpack is None else spec.data.unpack,
         placement=spec.data.placement,
         cache_dir=str(_local(spec.data.cache_dir, Path("/") if modelarts else cwd) or base / "cache"),
@@ -216,6 +218,13 @@ def in_containers(spec: JobSpec, cwd: Path) -> ModelArtsOptions | None:
         return None
     code = tuple(str((cwd / Path(folder).expanduser()).resolve()) for folder in spec.modelarts.code)
     return spec.modelarts.model_copy(update={"code": code})
+
+
+def _near(address: StoreAddress, modelarts: ModelArtsOptions | None) -> StoreAddress:
+    """A bucket of a ModelArts job is in the region of its machines unless the job file says otherwise."""
+    if modelarts is None or address.region or address.endpoint or not address.url.startswith("obs://"):
+        return address
+    return address.model_copy(update={"region": modelarts.region})
 
 
 def common_env(spec: JobSpec, run_id: str, run_dir: RunDir) -> dict[str, str]:

@@ -156,6 +156,16 @@ class ModelArtsOptions(_Section):
     def _sequence(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
+    @field_validator("requirements")
+    @classmethod
+    def _no_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for number, text in enumerate(value, 1):
+            if re.search(r"://[^/\s@]+@", text):
+                raise ValueError(
+                    f"credentials don't belong into a job file (entry {number}); the image's pip configuration may hold them"
+                )
+        return value
+
     @field_validator("endpoint")
     @classmethod
     def _address(cls, value: str | None) -> str | None:

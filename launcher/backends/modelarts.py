@@ -17,10 +17,9 @@ from launcher.backends.base import Console, Handle, Life
 from launcher.backends.modelarts_check import check_service
 from launcher.backends.modelarts_client import Service, UnclearCreation
 from launcher.backends.modelarts_code import digest_of, make_snapshot, upload_snapshot
-from launcher.backends.modelarts_errors import ServiceError
 from launcher.backends.modelarts_jobs import OUR_PHASES, WAITING, SeenJob, metrics_words, stage_words
 from launcher.backends.modelarts_login import Site
-from launcher.backends.modelarts_poll import Doubts, judge, lookup
+from launcher.backends.modelarts_poll import Doubts, Unanswered, find_job, judge, lookup
 from launcher.backends.modelarts_request import job_description, job_name, job_request
 from launcher.container_start import mark_job, unmark_job
 from launcher.errors import BackendError, LauncherError
@@ -29,8 +28,8 @@ from launcher.plan import Plan
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S, GLANCE_S = 60.0, 20.0
-"""How long a submission, and how long a look, waits for a service in trouble."""
+PATIENCE_S, GLANCE_S, CLOSER_S = 60.0, 20.0, 3.0
+"""How long a submission, a look, and each question for what is nice to know wait for a service in trouble."""
 
 
 class ModelArtsBackend:
@@ -76,9 +75,20 @@ class ModelArtsBackend:
         found = lookup(handles, service_at)
         doubts = Doubts()
         lives = [judge(handle, found.get(index), doubts) for index, handle in enumerate(handles)]
-        if len(handles) == 1 and lives[0].alive and (job := found.get(0)) is not None:
-            return [_closer(service_at(handles[0]), job, lives[0])]
+        job = found.get(0)
+        if len(handles) == 1 and lives[0].alive and job is not None and not isinstance(job, Unanswered):
+            return [_closer(service_at(handles[0], CLOSER_S), job, lives[0])]
         return lives
+
+    def find(self, plan: Plan) -> Handle | None:
+        """The newest job of a run that was submitted from anywhere. Raises LauncherError."""
+        service = service_of(plan, GLANCE_S)
+        jobs = [job for job in service.of_run(plan.run_id) if _attempt_of(job, plan.run_id)]
+        if not jobs:
+            return None
+        job = max(jobs, key=lambda job: (_attempt_of(job, plan.run_id), job.created_ms))
+        handle = _handle(plan, service, _attempt_of(job, plan.run_id), job.name, job)
+        return handle.model_copy(update={"data": {**handle.data, "submitted_at": job.created_ms / 1000}})
 
     def cancel(self, handle: Handle) -> None:
         """A job that still waits is ended at once; one that runs reads the request in the run's folder, and saves first."""
@@ -96,23 +106,33 @@ class ModelArtsBackend:
             service.stop(job.id)
 
     def delete(self, handle: Handle) -> None:
-        """Remove the platform's record of a job that has ended; the run's folder stays. Raises BackendError while it lives."""
+        """Remove the platform's records of all jobs of a run, one per attempt; the run's folder stays. Raises BackendError
+        while one of them lives."""
         service = service_at(handle)
-        job = find_job(service, handle)
-        if job is None:
-            return
-        if not job.ended:
-            raise BackendError(f"{job.name} is {job.phase}; only a job that has ended can be deleted")
-        service.delete(job.id)
+        newest = find_job(service, handle)
+        run_id = _run_of(handle)
+        jobs = {job.id: job for job in service.of_run(run_id) if _attempt_of(job, run_id)}
+        jobs |= {newest.id: newest} if newest else {}
+        if living := [job for job in jobs.values() if not job.ended]:
+            job = living[0]
+            raise BackendError(
+                f"{job.name} is {job.phase or 'in no phase'}; only a job that has ended can be deleted"
+            )
+        for job in jobs.values():
+            service.delete(job.id)
 
     def console(self, handle: Handle, node: int, after: str) -> Console:
         """New lines of what one container printed."""
         service = service_at(handle)
-        if not handle.data.get("id"):
-            return Console(lines=(), after=after)
+        job_id = str(handle.data.get("id") or "")
+        if not job_id:
+            job = find_job(service, handle)
+            if job is None:
+                return Console(lines=(), after=after)
+            job_id = job.id
         lines: list[str] = []
         while True:
-            page = service.log_page(handle.data["id"], f"worker-{node}", after)
+            page = service.log_page(job_id, f"worker-{node}", after)
             lines += page.text.splitlines()
             if page.end_line == after or page.lines < 500:
                 return Console(lines=tuple(lines), after=page.end_line)
@@ -140,14 +160,19 @@ class ModelArtsBackend:
     def _end_earlier(service: Service, jobs: Sequence[SeenJob], plan: Plan, attempt: int) -> None:
         """Jobs of earlier attempts must not go on beside the new one. Raises BackendError."""
         for job in jobs:
-            if _attempt_of(job, plan) != attempt and not job.ending:
+            if _attempt_of(job, plan.run_id) != attempt and not job.ending:
                 log.warning("ending %s, the job of an earlier attempt", job.name)
                 service.stop(job.id)
 
 
-def _attempt_of(job: SeenJob, plan: Plan) -> int:
-    """0 for a name that is not ours."""
-    match = re.fullmatch(r"-a(\d+)(-\d+)?", job.name.removeprefix(plan.run_id))
+def _run_of(handle: Handle) -> str:
+    """The run id in a job's name."""
+    return re.sub(r"-a\d+(-\d+)?$", "", str(handle.data.get("name", "")))
+
+
+def _attempt_of(job: SeenJob, run_id: str) -> int:
+    """0 for a name that is not ours: somebody may have copied a job in the console."""
+    match = re.fullmatch(r"-a(\d+)(-\d+)?", job.name.removeprefix(run_id))
     return int(match[1]) if match else 0
 
 
@@ -168,30 +193,18 @@ def service_of(plan: Plan, patience_s: float | None = None) -> Service:
     return Service(site, patience_s=PATIENCE_S if patience_s is None else patience_s)
 
 
-def service_at(handle: Handle) -> Service:
+def service_at(handle: Handle, patience_s: float = GLANCE_S) -> Service:
     """The service that a handle's job was sent to."""
     data = handle.data
     site = Site(
         data.get("region"), data.get("endpoint"), data.get("project_id"), data.get("workspace") or "0"
     )
-    return Service(site, patience_s=min(PATIENCE_S, GLANCE_S))
+    return Service(site, patience_s=min(PATIENCE_S, patience_s))
 
 
 def plan_text(plan: Plan) -> str:
     """plan.json as it is written into the run's folder."""
     return plan.model_dump_json(indent=1) + "\n"
-
-
-def find_job(service: Service, handle: Handle) -> SeenJob | None:
-    """The job of a handle, by id or else by name."""
-    if not handle.data.get("id"):
-        return service.find(str(handle.data.get("name", "")))
-    try:
-        return service.details(str(handle.data["id"]))
-    except ServiceError as error:
-        if error.absent:
-            return None
-        raise
 
 
 def _handle(plan: Plan, service: Service, attempt: int, name: str, job: SeenJob | None) -> Handle:

@@ -33,7 +33,7 @@ def fail(message: str) -> None:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """The platform adds channels and parameters of its own, which are left alone."""
-    parser = argparse.ArgumentParser(prog="boot")
+    parser = argparse.ArgumentParser(prog="boot", allow_abbrev=False)
     for name in ("run", "attempt", "code"):
         parser.add_argument(f"--{name}", required=True)
     for name in OPTIONAL:
@@ -65,7 +65,8 @@ def unpack(archive: Path, digest: str) -> Path:
         part = parent / f"{target.name}.part"
         shutil.rmtree(part, ignore_errors=True)
         with zipfile.ZipFile(archive) as file:
-            file.extractall(part)
+            for info in file.infolist():
+                Path(file.extract(info, part)).chmod((info.external_attr >> 16) & 0o777 or 0o644)
         install(part)
         part.rename(target)
     return target

@@ -1,14 +1,11 @@
-"""The only module that speaks to ModelArts, through Huawei's SDK, which is imported on first use.
+"""What is asked of ModelArts: jobs made, found, stopped and deleted, and what the platform says of them.
 
-The SDK itself repeats nothing that matters here, so retries are ours: jittered, within a budget, and never a second
-creation without a look for the first.
+Never a second creation without a look for the first.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,16 +13,15 @@ from typing import Any
 
 from launcher.backends.modelarts_errors import ServiceError
 from launcher.backends.modelarts_jobs import WAITING, SeenJob
-from launcher.backends.modelarts_login import Site, connect
+from launcher.backends.modelarts_login import Site
+from launcher.backends.modelarts_wire import ANSWER_S, CONNECT_S, Wire, as_number, dicts, pauses
 from launcher.errors import BackendError
 
 log = logging.getLogger(__name__)
 
 PAGE = 50
 MAX_PAGES = 200
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
-CONNECT_S, ANSWER_S = 10.0, 60.0
-_GONE = "the service answered nothing that can be read"
+_NOT_READY = ("ModelArts.2776", "ModelArts.2777")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +34,7 @@ class LogPage:
 
 
 class Service:
-    """One project of one region. Every method blocks for at most about `patience_s`, and raises BackendError.
-
-    Credentials: HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and HUAWEICLOUD_SDK_SECURITY_TOKEN; the SDK's own profile
-    file; the agency of a cloud machine. They stay in the SDK's client.
-    """
+    """One project of one region. Every method blocks for at most about `patience_s`, and raises BackendError."""
 
     def __init__(
         self,
@@ -54,10 +46,14 @@ class Service:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.site = site
-        self._patience_s, self._timeout, self._sleep = patience_s, (connect_s, answer_s), sleep
-        self._made: Any = None
-        self._credentials: Any = None
-        self.project_id = ""
+        self._patience_s, self._sleep = patience_s, sleep
+        self._wire = Wire(site, patience_s, (connect_s, answer_s), sleep)
+        self._ask = self._wire.ask
+
+    @property
+    def project_id(self) -> str:
+        """Of the credentials in use; empty before the first request."""
+        return self._wire.project_id
 
     # ---- jobs
 
@@ -68,11 +64,13 @@ class Service:
         """
         name = str(body["metadata"]["name"])
         deadline = time.monotonic() + self._patience_s
-        pauses = self._pauses()
+        waits = pauses()
         doubtful = False
         while True:
             try:
-                made = self._once("create_training_job", "CreateTrainingJobRequest", body=dict(body))
+                made = self._wire.once(
+                    "create_training_job", "CreateTrainingJobRequest", ("metadata",), body=dict(body)
+                )
                 job = SeenJob.of(made)
                 return self._the_only(name, job) if doubtful else job
             except ServiceError as error:
@@ -88,7 +86,7 @@ class Service:
                     if doubtful:
                         raise UnclearCreation(str(error.message), error) from error
                     raise
-                self._sleep(next(pauses))
+                self._sleep(next(waits))
 
     def _found_after_doubt(
         self, name: str, doubtful: bool, error: ServiceError, deadline: float
@@ -148,8 +146,10 @@ class Service:
                 **({"filters": filters} if filters else {}),
                 **({"workspace_id": self.site.workspace} if self.site.workspace != "0" else {}),
             }
-            answer = self._ask("list_training_jobs", "ListTrainingJobsRequest", patience_s, body=search)
-            items = [SeenJob.of(item) for item in answer.get("items") or []]
+            answer = self._ask(
+                "list_training_jobs", "ListTrainingJobsRequest", ("items", "total"), patience_s, body=search
+            )
+            items = [SeenJob.of(item) for item in dicts(answer.get("items"))]
             yield from (job for job in items if job.id not in seen)
             seen |= {job.id for job in items}
             total = answer.get("total")
@@ -162,7 +162,10 @@ class Service:
 
     def details(self, job_id: str) -> SeenJob:
         answer = self._ask(
-            "show_training_job_details", "ShowTrainingJobDetailsRequest", training_job_id=job_id
+            "show_training_job_details",
+            "ShowTrainingJobDetailsRequest",
+            ("metadata",),
+            training_job_id=job_id,
         )
         return SeenJob.of(answer)
 
@@ -209,7 +212,7 @@ class Service:
                 order="desc",
                 x_language="en-us",
             )
-            events = answer.get("events") or []
+            events = dicts(answer.get("events"))
             found |= {(str(e.get("time")), str(e.get("message"))): e for e in events}
             if len(events) < 100:
                 break
@@ -218,9 +221,9 @@ class Service:
     def stages(self, job_id: str) -> list[dict[str, Any]]:
         """The stages of the newest start of a job, in order."""
         answer = self._ask("list_training_job_stages", "ListTrainingJobStagesRequest", training_job_id=job_id)
-        records = answer.get("running_records") or []
-        newest: dict[str, Any] = max(records, key=lambda record: record.get("record_order") or 0, default={})
-        return list(newest.get("stages") or [])
+        records = dicts(answer.get("running_records"))
+        newest = max(records, key=lambda record: as_number(record.get("record_order")) or 0, default={})
+        return dicts(newest.get("stages"))
 
     def metrics(self, job_id: str, task: str) -> dict[str, float]:
         """The newest sample of each metric; -1 is none. Empty while there are none."""
@@ -232,14 +235,19 @@ class Service:
                 task_id=task,
             )
         except ServiceError as error:
-            if error.code in ("ModelArts.2776", "ModelArts.2777"):
+            if error.code in _NOT_READY:
                 return {}
             raise
         found = {}
-        for each in answer.get("metrics") or []:
-            samples = [value for value in each.get("value") or [] if value is not None and value >= 0]
+        for each in dicts(answer.get("metrics")):
+            values = each.get("value")
+            samples = (
+                [sample for value in values if (sample := as_number(value)) is not None and sample >= 0]
+                if isinstance(values, list)
+                else []
+            )
             if samples:
-                found[str(each["metric"])] = float(samples[-1])
+                found[str(each.get("metric"))] = samples[-1]
         return found
 
     def log_page(self, job_id: str, task: str, after_line: str = "", lines: int = 500) -> LogPage:
@@ -256,76 +264,13 @@ class Service:
                 **wanted,
             )
         except ServiceError as error:
-            if error.code in ("ModelArts.2776", "ModelArts.2777"):
+            if error.code in _NOT_READY:
                 return LogPage("", 0, after_line)
             raise
-        text, count = str(answer.get("content") or ""), int(answer.get("lines") or 0)
+        text, count = str(answer.get("content") or ""), int(as_number(answer.get("lines")) or 0)
         if after_line and str(answer.get("start_line")) == after_line:  # a service that repeats the last line
             text = text.partition("\n")[2]
         return LogPage(text, count, str(answer.get("end_line") or after_line))
-
-    # ---- the wire
-
-    def _ask(
-        self, method: str, request: str, patience_s: float | None = None, **fields: Any
-    ) -> dict[str, Any]:
-        """A request that may be repeated."""
-        deadline = time.monotonic() + (self._patience_s if patience_s is None else patience_s)
-        pauses = self._pauses()
-        while True:
-            try:
-                return self._once(method, request, **fields)
-            except ServiceError as error:
-                pause = next(pauses)
-                if not error.temporary or time.monotonic() + pause > deadline:
-                    raise
-                log.info("%s; asking again in %.1f s", error.what, pause)
-                self._sleep(pause)
-
-    @staticmethod
-    def _pauses() -> Iterator[float]:
-        pause = FIRST_PAUSE_S
-        while True:
-            yield pause * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-            pause = min(2 * pause, LONGEST_PAUSE_S)
-
-    def _once(self, method: str, request: str, **fields: Any) -> dict[str, Any]:
-        client = self._client()
-        import huaweicloudsdkmodelarts.v1 as sdk
-        from huaweicloudsdkcore.exceptions import exceptions as failures
-
-        where = self.site.address
-        try:
-            answer = getattr(client, method)(getattr(sdk, request)(**fields))
-        except failures.ServiceResponseException as error:
-            message = self._clean(error.error_msg or _GONE)
-            raise ServiceError(
-                message,
-                status=int(error.status_code or 0),
-                code=str(error.error_code or ""),
-                request_id=str(error.request_id or ""),
-                where=where,
-            ) from None
-        except (failures.ConnectionException, failures.RequestTimeoutException, OSError) as error:
-            words = self._clean(str(getattr(error, "err_message", None) or error))
-            raise ServiceError(f"no answer: {words.splitlines()[0][:300]}", where=where) from None
-        except failures.SdkException as error:
-            raise BackendError(
-                self._clean(str(getattr(error, "error_msg", None) or error)), where=where
-            ) from None
-        return _content(answer)
-
-    def _clean(self, text: str) -> str:
-        for name in ("sk", "security_token", "ak"):
-            if secret := getattr(self._credentials, name, None):
-                text = text.replace(secret, "***")
-        return text
-
-    def _client(self) -> Any:
-        if self._made is None:
-            self._made, self._credentials = connect(self.site, self._timeout)
-            self.project_id = str(self._credentials.project_id)
-        return self._made
 
 
 class UnclearCreation(BackendError):
@@ -335,13 +280,3 @@ class UnclearCreation(BackendError):
         super().__init__(
             f"the service may have made the job, but gives no answer: {message}", where=cause.where
         )
-
-
-def _content(answer: Any) -> dict[str, Any]:
-    """The JSON that the service sent, with what the SDK's classes don't know."""
-    raw = getattr(answer, "raw_content", None)
-    try:
-        value = json.loads(raw) if raw else {}
-    except ValueError:
-        value = {}
-    return value if isinstance(value, dict) else {"items": value}

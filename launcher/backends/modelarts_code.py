@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +81,21 @@ def _tree(root: Path, name: str) -> Iterator[tuple[str, Path]]:
 
 def code_bytes(folders: Sequence[str]) -> int:
     """Bytes of all files, before they are packed. Raises PlanError."""
-    return sum(path.stat().st_size for _, path in code_files(folders))
+    with _told():
+        return sum(path.stat().st_size for _, path in code_files(folders))
+
+
+@contextmanager
+def _told(file: Path | None = None) -> Iterator[None]:
+    """A file that can't be read as an error of the job. Raises PlanError."""
+    try:
+        yield
+    except OSError as error:
+        raise PlanError(
+            f"{error.filename or file or 'a file'} can't be read: {error.strerror or error}",
+            where="modelarts.code",
+            hint="make it readable, or move it out of these folders",
+        ) from error
 
 
 def make_snapshot(plan: Plan, folder: Path) -> Snapshot:
@@ -89,10 +105,11 @@ def make_snapshot(plan: Plan, folder: Path) -> Snapshot:
     count = 0
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, source in code_files(plan.modelarts.code):
-            _add(archive, name, source.read_bytes())
+            _add_file(archive, name, source)
             count += 1
         if plan.modelarts.requirements:
-            _add(archive, REQUIREMENTS, ("\n".join(plan.modelarts.requirements) + "\n").encode())
+            text = "\n".join(plan.modelarts.requirements) + "\n"
+            archive.writestr(_info(REQUIREMENTS), text.encode())
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -119,17 +136,30 @@ def _plain_digest(plan: Plan) -> str:
 
 
 def _digest(plan: Plan) -> str:
+    assert plan.modelarts is not None, "made for plans of this back end"
     try:
+        if code_bytes(plan.modelarts.code) > MOST_BYTES:
+            return CODE_DIGEST
         with tempfile.TemporaryDirectory(prefix="launcher-code-") as folder:
             return make_snapshot(plan, Path(folder)).digest
     except (PlanError, OSError):
         return CODE_DIGEST
 
 
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+def _add_file(archive: zipfile.ZipFile, name: str, source: Path) -> None:
+    """Block by block. A script that can be started here can be started there. Raises PlanError."""
+    with _told(source), source.open("rb") as file:
+        facts = os.fstat(file.fileno())
+        info = _info(name, 0o755 if facts.st_mode & 0o100 else 0o644)
+        info.file_size = facts.st_size
+        with archive.open(info, "w") as target:
+            shutil.copyfileobj(file, target, 1 << 20)
+
+
+def _info(name: str, mode: int = 0o644) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, _EPOCH)
-    info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-    archive.writestr(info, data)
+    info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, mode << 16
+    return info
 
 
 def upload_snapshot(plan: Plan, snapshot: Snapshot) -> bool:

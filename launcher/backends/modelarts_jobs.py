@@ -84,6 +84,8 @@ class Record(_Seen):
 
 
 class TaskEnd(_Seen):
+    """How the program of one container ended."""
+
     task: str = ""
     exit_code: int | None = None
     message: str = ""
@@ -105,7 +107,7 @@ class SeenJob(_Seen):
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> SeenJob:
-        """Lenient: what is missing or of another type is left out."""
+        """Lenient: what is missing or of another type is left out. Raises nothing."""
         metadata, status = _map(answer.get("metadata")), _map(answer.get("status"))
         outputs = _list(_map(answer.get("algorithm")).get("outputs"))
         return cls(
@@ -113,10 +115,10 @@ class SeenJob(_Seen):
             name=str(metadata.get("name") or ""),
             phase=str(status.get("phase") or ""),
             secondary=str(status.get("secondary_phase") or ""),
-            created_ms=int(metadata.get("create_time") or 0),
+            created_ms=_int(metadata.get("create_time")) or 0,
             description=str(metadata.get("description") or ""),
             tasks=tuple(map(str, _list(status.get("tasks")))),
-            ends=tuple(TaskEnd.model_validate(_plain(each)) for each in _list(status.get("task_statuses"))),
+            ends=tuple(map(_task_end, _list(status.get("task_statuses")))),
             records=tuple(map(_record, _list(status.get("running_records")))),
             outputs=tuple(
                 str(_map(_map(_map(each).get("remote")).get("obs")).get("obs_url") or "") for each in outputs
@@ -184,16 +186,31 @@ def _exit_words(code: int | None) -> str:
     return known.get(code or 0, "")
 
 
+def _task_end(value: Any) -> TaskEnd:
+    found = _map(value)
+    code = _int(found.get("exit_code"))
+    return TaskEnd(task=_text(found.get("task")), exit_code=code, message=_text(found.get("message")))
+
+
 def _record(value: Any) -> Record:
-    plain = {key: item for key, item in _map(value).items() if item is not None}
-    plain["recover_records"] = tuple(
-        Recovery.model_validate(_plain(each)) for each in _list(plain.get("recover_records"))
+    found = _map(value)
+    recoveries = tuple(
+        Recovery(**{key: _text(_map(each).get(key)) for key in Recovery.model_fields})
+        for each in _list(found.get("recover_records"))
     )
-    return Record.model_validate(plain)
+    words = {key: _text(found.get(key)) for key in Record.model_fields if key != "recover_records"}
+    return Record(**words, recover_records=recoveries)
 
 
-def _plain(value: Any) -> dict[str, Any]:
-    return {key: item for key, item in _map(value).items() if item is not None}
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _int(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _map(value: Any) -> Mapping[str, Any]:

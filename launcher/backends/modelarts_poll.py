@@ -10,7 +10,9 @@ from pathlib import Path
 from launcher import paths
 from launcher.backends.base import Handle, Life
 from launcher.backends.modelarts_client import Service
+from launcher.backends.modelarts_errors import ServiceError
 from launcher.backends.modelarts_jobs import WAITING, SeenJob
+from launcher.errors import LauncherError
 from launcher.files import write_text
 
 FEW_LOOKS, FEW_S = 3, 120.0
@@ -24,16 +26,48 @@ LISTED_S = 60.0
 _PLACE = ("region", "endpoint", "project_id", "workspace")
 
 
-def lookup(handles: Sequence[Handle], service_at: Callable[[Handle], Service]) -> dict[int, SeenJob]:
-    """The jobs of the handles by their place, with one search per project. Raises BackendError."""
+class Unanswered(str):
+    """Why nobody could be asked for a job."""
+
+    __slots__ = ()
+
+
+def lookup(
+    handles: Sequence[Handle], service_at: Callable[[Handle], Service]
+) -> dict[int, SeenJob | Unanswered]:
+    """The jobs of the handles by their place, with one search per project; none for a job that the service does not have.
+
+    A project that can't be asked costs the others nothing.
+    """
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, handle in enumerate(handles):
         key = tuple(str(handle.data.get(name) or "") for name in _PLACE)
         groups.setdefault(key, []).append(index)
-    found: dict[int, SeenJob] = {}
+    found: dict[int, SeenJob | Unanswered] = {}
     for places in groups.values():
-        found |= _search(service_at(handles[places[0]]), {place: handles[place] for place in places})
+        wanted = {place: handles[place] for place in places}
+        service = service_at(handles[places[0]])
+        try:
+            listed = _search(service, wanted)
+            found |= listed
+            for place in places:
+                if place not in listed and (job := find_job(service, handles[place])) is not None:
+                    found[place] = job
+        except LauncherError as error:  # also credentials that this machine does not have
+            found |= {place: Unanswered(error.what) for place in places if place not in found}
     return found
+
+
+def find_job(service: Service, handle: Handle) -> SeenJob | None:
+    """A list may lack a job that moved while its pages were read, so nobody is declared dead by a list. Raises BackendError."""
+    if not handle.data.get("id"):
+        return service.find(str(handle.data.get("name", "")))
+    try:
+        return service.details(str(handle.data["id"]))
+    except ServiceError as error:
+        if error.absent:
+            return None
+        raise
 
 
 def _search(service: Service, wanted: Mapping[int, Handle]) -> dict[int, SeenJob]:
@@ -92,8 +126,10 @@ class Doubts:
         write_text(self._path, json.dumps(seen) + "\n")
 
 
-def judge(handle: Handle, job: SeenJob | None, doubts: Doubts, now: float | None = None) -> Life:
+def judge(handle: Handle, job: SeenJob | Unanswered | None, doubts: Doubts, now: float | None = None) -> Life:
     """What one look means. Pure but for the memory of Abnormal jobs."""
+    if isinstance(job, Unanswered):
+        return Life(alive=None, detail=str(job))
     if job is None:
         return _absent(handle, time.time() if now is None else now)
     if job.phase == "Abnormal":

@@ -34,7 +34,8 @@ class Faults:
 
     Words: `429`, `500`, `503` (refused before anything happens), `html` (a gateway's page), `drop` (the connection ends
     before anything happens), `lost` (carried out, and the answer lost), `broken` (carried out, then 500),
-    `late SECONDS` (500 now, carried out later), `slow SECONDS`, `dark` (lost, and then no search is answered).
+    `late SECONDS` (500 now, carried out later), `slow SECONDS`, `dark` (lost, and then no search is answered),
+    `portal` (some proxy's page with 200 in place of an answer), `torn` (carried out, and half of the answer is lost).
     """
 
     def __init__(self) -> None:
@@ -187,6 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
                 threading.Timer(float(word.split()[1]), _later, (handler, body, query, values)).start()
                 raise Refused(500, "ModelArts.0010", "internal error")
             status, answer = handler(body, query, **values)
+            if word == "torn":
+                text = json.dumps(answer)
+                answer = text[: len(text) // 2]
             if word in ("lost", "dark"):
                 if word == "dark":
                     service.faults.add("search", *["503"] * 100)
@@ -214,8 +218,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif word == "drop":
             self._cut()
             return True
-        elif word == "html":
-            self._send(502, "<html><h1>502 Bad Gateway</h1></html>", "text/html")
+        elif word in ("html", "portal"):
+            status, text = (502, "502 Bad Gateway") if word == "html" else (200, "Log in to the network")
+            self._send(status, f"<html><h1>{text}</h1></html>", "text/html")
             return True
         elif word.isdecimal():
             code = "APIGW.0308" if word == "429" else "ModelArts.0010"

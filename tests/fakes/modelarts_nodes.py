@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from tests.fakes.modelarts_wire import Account
+from tests.servers.process import dying_with_us
 
 GRACE_S = 20.0
 
@@ -206,7 +207,7 @@ class Machine:
             with self.log.open("ab") as output:
                 self.processes.append(
                     subprocess.Popen(
-                        command,
+                        dying_with_us(command),
                         cwd=home,
                         env=variables,
                         stdout=output,

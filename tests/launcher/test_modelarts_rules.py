@@ -43,6 +43,7 @@ BREAKING: dict[str, dict[str, Any]] = {
     "MA021": {"resources": {"time_limit": None}},
     "MA022": ma(requirements=["boto3"]),
     "MA023": ma(notify_topic="my-topic"),
+    "MA024": {"output": {"url": "obs://bucket/my runs"}},
 }
 
 

@@ -32,7 +32,7 @@ def program(name: str) -> str:
     return found
 
 
-def _dying_with_us(command: list[str]) -> list[str]:
+def dying_with_us(command: list[str]) -> list[str]:
     """The command, so that the kernel ends it when a killed test session can't."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else command
@@ -45,7 +45,7 @@ def running(
     """A background process whose output goes to `log`; it is gone when the block ends."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            _dying_with_us(command),
+            dying_with_us(command),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
