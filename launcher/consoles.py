@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from launcher.adopt import adopted
 from launcher.backends import get_backend
 from launcher.backends.base import Platform
 from launcher.errors import BackendError, NoSuchRun
@@ -28,11 +29,12 @@ class ConsoleReader:
 
     def read(self) -> list[LogLine]:
         """Raises NoSuchRun for a run without such output, BackendError."""
+        self.entry, why = adopted(self.entry)
         handle = self.entry.handle
         backend = get_backend(self.entry.backend)
         if handle is None or not isinstance(backend, Platform):
             raise NoSuchRun(
-                f"no platform keeps what {self.entry.run_id} printed",
+                f"no platform keeps what {self.entry.run_id} printed" + (f": {why}" if why else ""),
                 hint="leave --console out: the logs of the run itself are in its folder",
             )
         nodes = int(handle.data.get("nodes", 1))

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from launcher.adopt import adopted
 from launcher.backends import get_backend
 from launcher.backends.base import Platform
 from launcher.errors import LauncherError, NoSuchRun
@@ -160,8 +161,9 @@ def _log(entry: Entry, attempt: int) -> list[LogLine]:
 def _platform(entry: Entry) -> tuple[str, ...]:
     """What the platform of the run says of it; what it does not tell is no reason to tell nothing."""
     backend = get_backend(entry.backend)
+    entry, why = adopted(entry)
     if entry.handle is None or not isinstance(backend, Platform):
-        return ()
+        return (why,) if why else ()
     try:
         return backend.story(entry.handle)
     except LauncherError as error:

@@ -14,6 +14,7 @@ from typing import Any
 
 from launcher import paths, preflight
 from launcher.address import StoreAddress
+from launcher.adopt import adopted
 from launcher.backends import get_backend, start_all
 from launcher.backends.base import Ends, Handle
 from launcher.errors import BackendError, LauncherError, PlanError, StoreError
@@ -300,6 +301,7 @@ def cancel(entry: Entry) -> None:
             write_text(entry.run_dir.cancel, request)
         except StoreError as error:  # a full disk must not keep the signal from being sent
             local = error
+    entry, _ = adopted(entry)
     if entry.handle:
         backend = get_backend(entry.backend)
         try:

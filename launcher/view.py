@@ -11,6 +11,7 @@ from contextlib import suppress
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from launcher import paths
+from launcher.adopt import adopted
 from launcher.backends import STARTS_AGAIN, get_backend
 from launcher.backends.base import Life
 from launcher.errors import LauncherError, NotFound, StoreError
@@ -66,6 +67,9 @@ def view_of(entry: Entry, index: Index | None = None) -> RunView:
     if entry.final is not None:
         return _known(entry, entry.final)
     life = Life(alive=None)
+    if entry.handle is None and state.state is not State.SUCCEEDED:
+        entry, why = adopted(entry)
+        life, index = Life(alive=None, detail=why), None  # a look at the run of another machine is not kept
     if entry.handle and not _is_final(entry, state):
         life = _poll([entry]).get(entry.run_id, life)
     return _settle(entry, state, nodes, life, index)

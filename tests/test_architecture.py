@@ -19,7 +19,7 @@ ROWS = [
     "rounds",
     "node finalupload container container_env container_start",
     "backends backends.*",
-    "runs runfolder view loglines logs consoles submission rehearse dryrun",
+    "runs runfolder adopt view loglines logs consoles submission rehearse dryrun",
     "retry explain runlist report* doctor* prune completion api sweeps",
     "cli cli.* __main__",
 ]

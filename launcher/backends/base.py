@@ -82,6 +82,14 @@ class Ends(Protocol):
 
 
 @runtime_checkable
+class Finds(Protocol):
+    """A back end whose platform can be asked for a run by its id: so from machines that did not submit it."""
+
+    def find(self, plan: Plan) -> Handle | None:
+        """The newest job of the run. None when there is none. Raises LauncherError, also for missing credentials."""
+
+
+@runtime_checkable
 class Platform(Protocol):
     """What a back end has besides, when its platform keeps jobs, logs and a history of its own."""
 

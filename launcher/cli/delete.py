@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from launcher.adopt import adopted
     from launcher.api import find
     from launcher.backends import get_backend
     from launcher.backends.base import Platform
@@ -23,10 +24,12 @@ def run(args: argparse.Namespace) -> int:
 
     job = find(args.run)
     backend = get_backend(job.entry.backend)
-    if job.entry.handle is None or not isinstance(backend, Platform):
+    entry, why = adopted(job.entry)
+    if entry.handle is None or not isinstance(backend, Platform):
         raise UsageError(
-            f"no platform keeps a record of {job.id}", hint="`launcher prune` removes what is on this machine"
+            f"no platform keeps a record of {job.id}" + (f": {why}" if why else ""),
+            hint="`launcher prune` removes what is on this machine",
         )
-    backend.delete(job.entry.handle)
+    backend.delete(entry.handle)
     say(f"the platform has forgotten {job.id}; its results are in {job.url}")
     return 0

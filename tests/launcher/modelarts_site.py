@@ -19,9 +19,10 @@ from launcher.submission import prepare, submit
 from launcher.view import RunView, view_of
 from tests.fakes.modelarts import FakeModelArts, account_of, exports, fake_modelarts
 from tests.fakes.modelarts_cloud import Job, Times
-from tests.servers.s3 import S3Server, rclone_server
+from tests.servers.s3 import S3Server
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
+TOTAL = 0.021  # 1 + 2 + ... + 6 steps, as the counter program writes it
 QUICK = Times(creating=0.05, pending=0.05, grace=20.0)
 
 
@@ -35,6 +36,7 @@ class Site:
     env: Mapping[str, str]
     index: Index
     entries: list[Entry] = field(default_factory=list)
+    look_s: float = 0.2
 
     def file(self, modelarts_only: dict[str, Any] | None = None, **sections: Any) -> Path:
         """`modelarts_only` takes the place of the whole section; other sections are merged."""
@@ -74,7 +76,7 @@ class Site:
         deadline = time.monotonic() + timeout_s
         while not condition(view := self.view(entry)):
             assert time.monotonic() < deadline, f"still {view.state} {view.platform}: {self.console(entry)}"
-            time.sleep(0.2)
+            time.sleep(self.look_s)
         return view
 
     def end(self, entry: Entry, timeout_s: float = 150.0) -> RunView:
@@ -105,17 +107,14 @@ class Site:
         return "\n".join(log.read_text()[-3000:] for log in logs if log.exists())
 
 
-@contextmanager
-def modelarts_site(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *, times: Times = QUICK, run: bool = True, token: str = ""
-) -> Iterator[Site]:
-    bucket = folder / "s3" / "bucket"
-    bucket.mkdir(parents=True)
-    with (
-        rclone_server(folder / "s3") as s3,
-        site_on(s3, bucket, folder, monkeypatch, times=times, run=run, token=token) as site,
-    ):
-        yield site
+def well(site: Site, entry: Entry) -> None:
+    """The run went well: the count is whole, every result is there and the platform has one job that ended."""
+    view = site.end(entry)
+    assert view.state == "SUCCEEDED", f"{view.reason}\n{site.console(entry)}"
+    assert site.result(entry) == TOTAL
+    listed = json.loads((site.run_dir(entry) / "MANIFEST.json").read_text())["files"]
+    assert {"eval/last.json", "checkpoints/step-6/manifest.json"} <= {file["name"] for file in listed}
+    assert not [file["name"] for file in listed if file["name"].startswith(("launches/", "platform-logs/"))]
 
 
 @contextmanager
