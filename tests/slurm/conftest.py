@@ -13,7 +13,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from launcher.submission import cancel
 from tests.servers.process import Unavailable
 from tests.servers.s3 import S3Server, rclone_server
 from tests.servers.stores import BUCKET
@@ -64,6 +63,5 @@ def jobs(cluster: Cluster, s3: S3Server, tmp_path_factory: pytest.TempPathFactor
     jobs = SlurmJobs(cluster, tmp_path_factory.mktemp("jobs"), s3.endpoint)
     yield jobs
     for entry in jobs.entries:
-        if not jobs.view(entry).state.terminal:
-            cancel(entry)
+        if entry.run_id not in jobs.ended:
             cluster.call("scancel", jobs.number(entry), check=False)

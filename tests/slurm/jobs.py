@@ -30,6 +30,7 @@ class SlurmJobs:
     def __init__(self, cluster: Cluster, folder: Path, endpoint: str) -> None:
         self.cluster, self.folder, self.endpoint, self.index = cluster, folder, endpoint, Index()
         self.entries: list[Entry] = []
+        self.ended: set[str] = set()
 
     def file(self, name: str, *, env: dict[str, str] | None = None, nodes: int = 2, **sections: Any) -> Path:
         job = {
@@ -92,6 +93,7 @@ class SlurmJobs:
             words = f"{view.state} {view.phase} {view.detail} {view.reason}\n{self.log(entry)}"
             assert time.monotonic() < deadline, words
             time.sleep(POLL_S)
+        self.ended.add(entry.run_id)
         return view
 
     def number(self, entry: Entry) -> str:
