@@ -10,6 +10,7 @@ import mindspore as ms
 import numpy as np
 
 from vitmodels.batches import Batches, Images, Slicing
+from vitmodels.compat import kernels_note
 from vitmodels.config import Recipe
 from vitmodels.convert import load_pretrained
 from vitmodels.data import ImageFolder, MemoryImages, fits_memory, is_simple, scan_folder, train_folder
@@ -105,6 +106,7 @@ def assemble_loop(
         raise DataError(f"{train.root} and {val.root} have different class folders")
     model = build_model(recipe)
     notes = load_pretrained(model, recipe.pretrained) if recipe.pretrained else []
+    notes += filter(None, [kernels_note(model)])
     slicing = divide(train, recipe, group.rank.id, group.size)
     shape = model.mask_shape(recipe.batch_size)
     reporter = Reporter(

@@ -24,6 +24,7 @@ ENABLE = "MS_COMPILER_CACHE_ENABLE"
 PATH = "MS_COMPILER_CACHE_PATH"
 SEAL = "seal.json"
 GRAPHS = "graphs"
+SOURCES = (".py", ".cpp", ".h")
 _locks: list[IO[bytes]] = []  # held until the process ends
 
 
@@ -36,7 +37,7 @@ def cache_key(program: str, settings: Mapping[str, Any], package: Path | None = 
     about = [program, _version("mindspore", "mindspore-ascend"), _version("numpy"), platform.python_version()]
     digest.update(json.dumps([*about, platform.machine(), dict(settings)], sort_keys=True).encode())
     package = package or Path(__file__).parent
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(path for path in package.rglob("*") if path.suffix in SOURCES):
         digest.update(f"{path.relative_to(package)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -59,6 +60,9 @@ def separate_cache(program: str, settings: Mapping[str, Any]) -> Path | None:
     """
     if os.environ.get(ENABLE) != "1":
         return None
+    from vitmodels.compat import kernels_digest
+
+    settings = {**settings, "kernels": kernels_digest()}
     root = Path(os.environ.get(PATH) or "compile-cache").resolve()
     folder = root / cache_key(program, settings)
     folder.mkdir(parents=True, exist_ok=True)

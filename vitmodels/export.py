@@ -75,13 +75,14 @@ def export_model(
     `batch` is the fixed batch of the formats that need one (ONNX, AIR). `preprocess` (mean, std, crop_pct,
     interpolation) is kept in export.json for whoever runs the file. Raises ExportError and NotSupported.
     """
-    from vitmodels.compat import on_ascend
+    from vitmodels.compat import compose, on_ascend
 
     if "AIR" in formats and not on_ascend():
         raise NotSupported(
             "AIR can be exported only on a machine with an Ascend NPU",
             hint="export MINDIR here, or run on Ascend",
         )
+    compose(model)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in formats:

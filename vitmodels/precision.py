@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from mindspore import dtype, nn
 
+from vitmodels.compat import compose
+
 LINEAR = frozenset({"Linear"})
 NORM = frozenset({"LayerNorm", "ThinProductNorm"})
 
@@ -21,6 +23,7 @@ def set_precision(model: nn.Cell, level: str) -> None:
     """Mark the cells of `model`; call before it is compiled."""
     if level == "O0":
         return
+    compose(model)
     if level in ("O2", "O3"):
         model.to_float(dtype.float16)
     for _, cell in model.cells_and_names():

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vitmodels.errors import NotSupported, UsageError
+from vitmodels.kernels.library import limit_threads
 
 DEVICES = {"cpu": "CPU", "ascend": "Ascend"}
 
@@ -85,6 +86,7 @@ def _limit_threads(count: int) -> None:
     """The context's `runtime_num_threads` would not do: with 1, operators still run in two parts."""
     import mindspore as ms
 
+    limit_threads(count)
     with contextlib.suppress(RuntimeError):  # MindSpore takes this once per process
         ms.device_context.cpu.op_tuning.threads_num(count)
 

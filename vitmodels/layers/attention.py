@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from mindspore import Tensor, nn, ops
 
+from vitmodels.compat import compiled_kernels
+from vitmodels.kernels import operators
 from vitmodels.layers.linear import Linear
 from vitmodels.layers.stochastic import Dropout, MaskLayout
 
@@ -11,7 +14,8 @@ from vitmodels.layers.stochastic import Dropout, MaskLayout
 class Attention(nn.Cell):
     """Attention among the `tokens` rows of each sequence; `sequences` is how many of these a sample has.
 
-    `fused=True` keeps one `qkv` matrix (ViT), else `qk` and `v` (TNT).
+    `fused=True` keeps one `qkv` matrix (ViT), else `qk` and `v` (TNT). On CPU, when no score is dropped, what stands
+    between the matrices is one compiled operator.
     """
 
     def __init__(
@@ -46,10 +50,20 @@ class Attention(nn.Cell):
         self.transpose = ops.Transpose()
         self.proj = Linear(dim, dim)
         self.proj_drop = Dropout(drop, layout, sequences * tokens, dim)
+        self.uses_kernel = attn_drop == 0 and compiled_kernels()
+        if self.uses_kernel:
+            self.layout = Tensor(np.array([tokens, heads], np.float32))
+            self.kernel = operators.attention_qkv() if fused else operators.attention_qk_v()
 
     def construct(
         self, x: Tensor, masks: Tensor | None = None
     ) -> Tensor:  # (S*N, dim), S sequences of N tokens
+        if self.uses_kernel:
+            if self.fused:
+                x = self.kernel(self.qkv(x), self.layout)
+            else:
+                x = self.kernel(self.qk(x), self.v(x), self.layout)
+            return self.proj_drop(self.proj(x), masks)
         if self.fused:
             q, k, v = self.split(self.qkv(x))
         else:

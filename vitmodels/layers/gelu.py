@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from mindspore import Tensor, float32, nn, ops
 
-from vitmodels.compat import fused_operators
+from vitmodels.compat import compiled_kernels, fused_operators
+from vitmodels.kernels import operators
 
 COEFFICIENTS = (1.59565627, 0.0729375792, -0.000249721424, -6.11623921e-05, 2.23818705e-06)
 _C0, _C1, _C2, _C3, _C4 = COEFFICIENTS
@@ -37,6 +38,21 @@ class PolynomialGelu(nn.Cell):
         return ((dout * (phi + density)).astype(kind),)
 
 
+class CompiledGelu(nn.Cell):
+    """The compiled one, or, once it is `compose`d, the polynomial."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.uses_kernel = True
+        self.kernel = operators.gelu()
+        self.composed = PolynomialGelu()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.kernel(x) if self.uses_kernel else self.composed(x)
+
+
 def gelu() -> nn.Cell:
     """The GELU of the current device, the one with erf (not the tanh approximation)."""
-    return nn.GELU(approximate=False) if fused_operators() else PolynomialGelu()
+    if fused_operators():
+        return nn.GELU(approximate=False)
+    return CompiledGelu() if compiled_kernels() else PolynomialGelu()

@@ -1,0 +1,134 @@
+// Matrix products in float32: C = A B, or C = A B + bias, for matrices of any strides.
+//
+// Both factors are packed into panels that the innermost loop reads from end to end. Every element of C is summed
+// in one order, whatever the number of threads.
+#pragma once
+
+#include <algorithm>
+
+#include "parallel.h"
+#include "vector.h"
+
+// Element (row, column) stands at data[row * rows + column * columns].
+struct Matrix {
+    const float* data;
+    int64_t rows, columns;
+};
+
+constexpr int TILE_VECTORS = 2;
+constexpr int TILE_COLUMNS = TILE_VECTORS * LANES;
+constexpr int64_t DEPTH = 384;                  // of the panels that are multiplied at a time
+constexpr int64_t BLOCK_ROWS = 10 * TILE_ROWS;  // of A that one thread packs at a time
+
+// c += a b, for panels a (depth, TILE_ROWS) and b (depth, TILE_COLUMNS).
+static inline void multiply_tile(int64_t depth, const float* a, const float* b, float* c, int64_t ldc) {
+    Vec sums[TILE_ROWS][TILE_VECTORS];
+#pragma GCC unroll 16
+    for (int r = 0; r < TILE_ROWS; ++r)
+#pragma GCC unroll 2
+        for (int v = 0; v < TILE_VECTORS; ++v) sums[r][v] = load(c + r * ldc + v * LANES);
+    for (int64_t k = 0; k < depth; ++k, a += TILE_ROWS, b += TILE_COLUMNS) {
+        Vec row[TILE_VECTORS];
+#pragma GCC unroll 2
+        for (int v = 0; v < TILE_VECTORS; ++v) row[v] = load(b + v * LANES);
+#pragma GCC unroll 16
+        for (int r = 0; r < TILE_ROWS; ++r)
+#pragma GCC unroll 2
+            for (int v = 0; v < TILE_VECTORS; ++v) sums[r][v] += a[r] * row[v];
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < TILE_ROWS; ++r)
+#pragma GCC unroll 2
+        for (int v = 0; v < TILE_VECTORS; ++v) store(c + r * ldc + v * LANES, sums[r][v]);
+}
+
+// to[k * width + i] = from[i * across + k * along] for i < count, zero for the other i below width.
+template <int width>
+static inline void pack(const float* from, int64_t across, int64_t along, int64_t count, int64_t depth, float* to) {
+    if (count < width) std::memset(to, 0, depth * width * sizeof(float));
+    if (across == 1 && count == width) {
+        for (int64_t k = 0; k < depth; ++k) std::memcpy(to + k * width, from + k * along, width * sizeof(float));
+    } else if (across == 1) {
+        for (int64_t k = 0; k < depth; ++k)
+            for (int64_t i = 0; i < count; ++i) to[k * width + i] = from[k * along + i];
+    } else {
+        for (int64_t i = 0; i < count; ++i)
+            for (int64_t k = 0; k < depth; ++k) to[k * width + i] = from[i * across + k * along];
+    }
+}
+
+// Both factors of a product and where it goes.
+struct Product {
+    int64_t m, n, k;
+    Matrix a, b;
+    float* c;
+    float* panels;  // b, packed
+
+    int64_t columns() const { return parts_of(n, TILE_COLUMNS); }
+
+    void pack_right(int64_t column, int64_t begin) const {
+        const int64_t depth = std::min(DEPTH, k - begin), left = column * TILE_COLUMNS;
+        pack<TILE_COLUMNS>(b.data + left * b.columns + begin * b.rows, b.columns, b.rows,
+                           std::min<int64_t>(TILE_COLUMNS, n - left), depth, panel(column, begin));
+    }
+
+    float* panel(int64_t column, int64_t begin) const {
+        return panels + (begin * columns() + column * std::min(DEPTH, k - begin)) * TILE_COLUMNS;
+    }
+
+    // Rows top to top + height of c, to which is added.
+    void multiply_rows(int64_t top, int64_t height) const {
+        static thread_local Scratch memory;
+        float* const edge = memory.get(parts_of(height, TILE_ROWS) * TILE_ROWS * DEPTH + TILE_ROWS * TILE_COLUMNS);
+        float* const left = edge + TILE_ROWS * TILE_COLUMNS;
+        for (int64_t begin = 0; begin < k; begin += DEPTH) {
+            const int64_t depth = std::min(DEPTH, k - begin);
+            for (int64_t r = 0; r < height; r += TILE_ROWS)
+                pack<TILE_ROWS>(a.data + (top + r) * a.rows + begin * a.columns, a.rows, a.columns,
+                                std::min<int64_t>(TILE_ROWS, height - r), depth, left + r * depth);
+            for (int64_t column = 0; column < columns(); ++column)
+                for (int64_t r = 0; r < height; r += TILE_ROWS)
+                    add_tile(depth, left + r * depth, panel(column, begin), top + r, height - r, column, edge);
+        }
+    }
+
+    void add_tile(int64_t depth, const float* one, const float* other, int64_t row, int64_t height, int64_t column,
+                  float* edge) const {
+        float* const to = c + row * n + column * TILE_COLUMNS;
+        const int64_t rows = std::min<int64_t>(TILE_ROWS, height);
+        const int64_t width = std::min<int64_t>(TILE_COLUMNS, n - column * TILE_COLUMNS);
+        if (rows == TILE_ROWS && width == TILE_COLUMNS) return multiply_tile(depth, one, other, to, n);
+        for (int64_t i = 0; i < rows; ++i) std::memcpy(edge + i * TILE_COLUMNS, to + i * n, width * sizeof(float));
+        multiply_tile(depth, one, other, edge, TILE_COLUMNS);
+        for (int64_t i = 0; i < rows; ++i) std::memcpy(to + i * n, edge + i * TILE_COLUMNS, width * sizeof(float));
+    }
+};
+
+// c (m, n), rows one after the other, = a (m, k) b (k, n) + bias (n), which may be null. When rows top to top + height
+// are done, then(top, height) is called in the thread that made them.
+template <typename Then>
+static void gemm(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, const float* bias, float* c, const Then& then) {
+    static thread_local Scratch memory;
+    const Product product{m, n, k, a, b, c, memory.get(parts_of(n, TILE_COLUMNS) * TILE_COLUMNS * k)};
+    const int64_t columns = product.columns();
+    pool().run(columns * parts_of(k, DEPTH),
+               [&](int64_t part) { product.pack_right(part % columns, part / columns * DEPTH); });
+    int64_t block = BLOCK_ROWS;
+    while (block > TILE_ROWS && parts_of(m, block) < 8) block -= TILE_ROWS;
+    pool().run(parts_of(m, block), [&](int64_t part) {
+        const int64_t top = part * block, height = std::min(block, m - top);
+        for (int64_t row = top; row < top + height; ++row) {
+            if (bias) std::memcpy(c + row * n, bias, n * sizeof(float));
+            else std::memset(c + row * n, 0, n * sizeof(float));
+        }
+        product.multiply_rows(top, height);
+        then(top, height);
+    });
+}
+
+static void gemm(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, const float* bias, float* c) {
+    gemm(m, n, k, a, b, bias, c, [](int64_t, int64_t) {});
+}
+
+static inline Matrix plain(const float* data, int64_t width) { return {data, width, 1}; }
+static inline Matrix transposed(const float* data, int64_t width) { return {data, 1, width}; }

@@ -1,0 +1,166 @@
+"""Compiles the C++ sources here with the machine's compiler, once per machine and version, and loads the result.
+
+A library is kept as `<what it was made from>-<its own digest>.so`. It gets that name complete, and is loaded only
+when its bytes have that digest and the folder is ours alone; so one that is torn, old or foreign is not used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SWITCH = "VITMODELS_KERNELS"
+"""Environment variable: 0 turns the compiled operators off, a path says where they are kept."""
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread")
+NATIVE = ("-march=native", "-mcpu=native", "")  # what the compiler of this processor knows of these
+COMPILERS = ("c++", "g++", "clang++")
+TIMEOUT_S = 120.0
+_limit: list[int] = []  # of threads; the last one counts
+
+
+@dataclass(frozen=True)
+class Library:
+    """The loaded operators, or why there are none."""
+
+    path: Path | None
+    note: str
+
+    @property
+    def digest(self) -> str:
+        """Of the library's bytes; empty when there is none."""
+        return self.path.stem.split("-")[1] if self.path else ""
+
+
+class Unavailable(Exception):
+    """There can be no compiled operators here; the text says why."""
+
+
+@functools.cache
+def library() -> Library:
+    """The operators of this process; compiles them when this machine hasn't yet (a few seconds). Never raises."""
+    if os.environ.get(SWITCH) == "0":
+        return Library(None, f"slower operators, as {SWITCH}=0 says")
+    try:
+        path = build(compiler(), cache_folder())
+        _load(path).set_threads(_limit[-1] if _limit else len(os.sched_getaffinity(0)))
+    except (Unavailable, OSError) as error:
+        return Library(None, f"slower operators: {error}")
+    return Library(path, "compiled")
+
+
+def limit_threads(count: int) -> None:
+    """How many threads an operator may use from now on; without it as many as this process has cores."""
+    _limit.append(count)
+    if library.cache_info().currsize and (path := library().path):
+        _load(path).set_threads(count)
+
+
+@functools.cache
+def _load(path: Path) -> ctypes.CDLL:
+    return ctypes.CDLL(str(path))  # MindSpore opens the same file, so there is one pool of threads
+
+
+def compiler() -> str:
+    """The C++ compiler: $CXX, or the first one on the PATH. Raises Unavailable."""
+    for name in (os.environ.get("CXX", ""), *COMPILERS):
+        found = shutil.which(name) if name else None
+        if found:
+            return found
+    raise Unavailable("no C++ compiler (c++, g++ or clang++, or name it in CXX)")
+
+
+def cache_folder() -> Path:
+    """A folder that nobody else can write to: below the user's cache, or else in the temporary folder."""
+    wanted = os.environ.get(SWITCH, "")
+    if wanted not in ("", "1"):
+        return _own(Path(wanted))
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+        return _own(Path(cache) / "vitmodels" / "kernels")
+    except (OSError, RuntimeError, Unavailable):  # RuntimeError: nobody's home
+        return _own(Path(tempfile.gettempdir()) / f"vitmodels-kernels-{os.geteuid()}")
+
+
+def _own(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise Unavailable(f"others can write to {folder}")
+    if not os.access(folder, os.W_OK):
+        raise Unavailable(f"{folder} can't be written to")
+    return folder.resolve()
+
+
+def sources() -> list[Path]:
+    """The C++ files, in a fixed order."""
+    return sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".cpp", ".h"))
+
+
+def _key(command: str) -> str:
+    """A digest of all that the library's bytes depend on."""
+    digest = hashlib.sha256()
+    version = _run([command, "--version"]).stdout
+    digest.update("\0".join((command, version, *FLAGS, platform.machine(), _processor())).encode())
+    for path in sources():
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _processor() -> str:
+    """What the processor can do, as Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    wanted = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
+
+
+def build(command: str, folder: Path) -> Path:
+    """The library in `folder`, made with the compiler `command` unless it is there. Raises Unavailable, OSError."""
+    key = _key(command)
+    with (folder / f"{key}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the other ranks of this machine wait for the first
+        for path in folder.glob(f"{key}-*.so"):
+            if path.stem == f"{key}-{_digest(path)}":
+                return path
+            path.unlink(missing_ok=True)
+        return _compile(command, folder, key)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+
+
+def _run(line: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            line, check=False, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"{line[0]} does not end") from error
+
+
+def _compile(command: str, folder: Path, key: str) -> Path:
+    source = Path(__file__).with_name("operators.cpp")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as temporary:
+        made = Path(temporary) / "made.so"
+        for native in NATIVE:
+            line = [command, *FLAGS, *([native] if native else []), str(source), "-o", str(made)]
+            run = _run(line)
+            if run.returncode == 0:
+                path = folder / f"{key}-{_digest(made)}.so"
+                made.replace(path)
+                return path
+    first = next((text for text in run.stderr.splitlines() if "error" in text), run.stderr.strip()[:200])
+    raise Unavailable(f"{command} failed: {first}")
