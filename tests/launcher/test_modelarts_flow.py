@@ -16,6 +16,7 @@ from launcher.errors import BackendError, PlanError
 from launcher.explain import explain_run
 from launcher.runfolder import RunFolder
 from launcher.submission import cancel, resume
+from tests.fakes.modelarts_nodes import s3_client
 from tests.launcher.modelarts_site import Site, site_on, well
 from tests.servers.process import Unavailable
 from tests.servers.s3 import S3Server, rclone_server
@@ -158,8 +159,7 @@ def test_an_output_channel_that_a_live_job_writes_to_is_refused(site: Site) -> N
 
 
 def test_channels_arrive_as_variables_and_what_is_written_there_is_uploaded(site: Site) -> None:
-    (site.bucket / "weights").mkdir(exist_ok=True)
-    (site.bucket / "weights" / "w.txt").write_text("41")
+    s3_client(site.fake.cloud.account).put_object(Bucket="bucket", Key="weights/w.txt", Body=b"41")
     code = "import os, pathlib as p; e = os.environ; n = int(p.Path(e['weights'], 'w.txt').read_text()); p.Path(e['extra'], 'n').write_text(str(n + 1))"
     channels = {
         "inputs": {"weights": "obs://bucket/weights"},
