@@ -103,6 +103,10 @@ class Service:
         return 200, self.cloud.get(job).answer()
 
     def _stop(self, body: Any, query: dict[str, str], job: str, **_: str) -> Answer:
+        try:
+            as_sdk("JobActionType", body)
+        except ValueError as error:
+            raise bad("2788", f"invalid parameter: {error}") from None
         if body != {"action_type": "terminate"}:
             raise bad("2788", "invalid parameter: action_type")
         return 202, self.cloud.terminate(job).answer()

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -12,10 +12,14 @@ from launcher.backends import get_backend
 from launcher.backends.modelarts_code import make_snapshot
 from launcher.backends.modelarts_request import job_request
 from launcher.dryrun import dry_run_json
+from launcher.spec_modelarts import ModelArtsOptions, ModelArtsRestarts, NotifyEvent
 from launcher.submission import prepare
+from tests.fakes.modelarts_rules import check_job
 from tests.fakes.modelarts_wire import round_trip
 from tests.launcher.modelarts_jobs import IMAGE, make, write_job
 
+JOBS = Path(__file__).parents[2] / "jobs"
+FLAVOR = "modelarts.pool.visual.xlarge"
 EVERYTHING: dict[str, Any] = {
     **IMAGE,
     "image_repo_id": "repo-1",
@@ -34,8 +38,15 @@ EVERYTHING: dict[str, Any] = {
     "affinity": "hyperinstance",
     "affinity_group_size": 2,
     "notify_topic": "urn:smn:cn-north-4:p:t",
+    "notify_events": list(get_args(NotifyEvent)),
     "annotations": {"tensorboard/enable": "true"},
     "description": "a try",
+    "export_logs": False,
+    "code": ["src"],
+    "requirements": ["boto3"],
+    "python": "python3.11",
+    "endpoint": "https://modelarts.example.com",
+    "project_id": "project-1",
 }
 PRESET = {"region": "cn-north-4", "engine": "Ascend:mindspore_2.3", "pool_id": "pool-x"}
 
@@ -98,6 +109,51 @@ def test_every_body_is_one_of_the_sdk_with_no_unknown_and_no_dropped_field(
         options["engine"] = PRESET["engine"]
     body = job_request(make(tmp_path, modelarts=options), 1).body()
     assert round_trip("Job", body) == body
+
+
+def test_every_option_that_there_is_was_in_these_bodies() -> None:
+    assert {*EVERYTHING, "engine", "flavor"} == set(ModelArtsOptions.model_fields)
+    assert {*EVERYTHING["restarts"]} == set(ModelArtsRestarts.model_fields)
+
+
+@pytest.mark.parametrize(
+    "affinity", get_args(get_args(ModelArtsOptions.model_fields["affinity"].annotation)[0])
+)
+def test_every_affinity_is_one_of_the_sdk(tmp_path: Path, affinity: str) -> None:
+    options = {**EVERYTHING, "affinity": affinity, "flavor": "modelarts.pool.visual.8xlarge"}
+    body = job_request(make(tmp_path, modelarts=options), 1).body()
+    assert round_trip("Job", body) == body
+
+
+@pytest.mark.parametrize("how", ["image", "engine"])
+@pytest.mark.parametrize("file", sorted(JOBS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_body_of_every_job_file_is_one_of_the_sdk(file: Path, how: str) -> None:
+    """Those for other back ends with what ModelArts needs besides; with time limit, restarts and volumes."""
+    sets = {
+        "data.url": "obs://bucket/data",
+        "output.url": "obs://bucket/runs",
+        "modelarts.region": "cn-north-4",
+    }
+    sets |= {f"modelarts.{how}": {"image": "org/launcher:1", "engine": "Ascend:mindspore_2.3"}[how]}
+    sets |= {} if how == "image" else {"modelarts.image": "null"}
+    sets |= {
+        "modelarts.flavor": "some.flavor",
+        "resources.time_limit": "3d",
+        "modelarts.restarts": "{jobs: 1}",
+    }
+    sets |= {"modelarts.volumes": "[{sfs: '192.0.2.1:/', mount: /mnt/a}, {pfs: /b/x, mount: /mnt/b}]"}
+    sets |= {"modelarts.notify_topic": "'urn:smn:cn-north-4:p:t'"}
+    overrides = [f"{key}={value}" for key, value in sets.items()]
+    plan = prepare(file, overrides=overrides, backend="modelarts").plan
+    for attempt, serial in ((1, 1), (12, 3)):
+        body = job_request(plan, attempt, "d" * 64, "p" * 64, serial).body()
+        assert round_trip("Job", body) == body
+        check_job(
+            body | {"spec": {**body["spec"], "resource": {**body["spec"]["resource"], "flavor_id": FLAVOR}}}
+        )
+    sent = body["spec"]
+    assert {"auto_stop", "volumes", "notification", "log_export_path"} <= set(sent)
+    assert (sent["auto_stop"], len(sent["volumes"])) == ({"time_unit": "HOURS", "duration": 73}, 2)
 
 
 def test_the_sdk_check_of_these_tests_finds_what_is_wrong() -> None:
