@@ -255,9 +255,7 @@ def _slurm() -> Check:
 def _modelarts() -> Check:
     version = version_of("huaweicloudsdkmodelarts")
     if not version:
-        return Check(
-            "ModelArts", "none", "no SDK: pip install 'ascend-launcher[modelarts]' for that back end"
-        )
+        return Check("ModelArts", "none", "no SDK: pip install huaweicloudsdkmodelarts for that back end")
     missing = [name for name in ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK") if not os.environ.get(name)]
     profile = Path(os.environ.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE") or "~/.huaweicloud/credentials")
     if not missing:

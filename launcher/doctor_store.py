@@ -11,6 +11,7 @@ from launcher.address import StoreAddress
 from launcher.doctor import Check
 from launcher.errors import LauncherError, StoreError
 from launcher.storage import ObjectStore
+from launcher.storage.s3_client import OBS_CREDENTIALS, sdk_profile
 from launcher.units import show_duration
 
 PATIENCE_S = 6.0
@@ -41,15 +42,18 @@ def _credentials(label: str, address: StoreAddress) -> Check:
     name = f"{label}: credentials"
     if address.profile:
         return Check(name, "ok", f"profile {address.profile}")
-    for key, secret in (
-        ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-        ("OBS_ACCESS_KEY_ID", "OBS_SECRET_ACCESS_KEY"),
+    obs = address.url.startswith("obs:")
+    for key, secret, _ in (
+        *(OBS_CREDENTIALS if obs else ()),
+        ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", ""),
     ):
         if os.environ.get(key) and os.environ.get(secret):
             return Check(name, "ok", f"from {key} in the environment")
     shared = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials").expanduser()
     if shared.is_file():
         return Check(name, "ok", f"from {shared}")
+    if obs and sdk_profile().is_file():
+        return Check(name, "ok", f"from {sdk_profile()}")
     fix = "export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write a profile"
     return Check(
         name, "warn", "neither in the environment nor in a profile; the machine's own role may do", fix

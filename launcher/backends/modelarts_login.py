@@ -13,7 +13,7 @@ from typing import Any
 from launcher.errors import BackendError, UsageError
 
 PROJECT = "HUAWEICLOUD_SDK_PROJECT_ID"
-INSTALL = "pip install 'ascend-launcher[modelarts]'"
+INSTALL = "pip install huaweicloudsdkmodelarts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 25  # OBS drops a connection that is idle for 30 s
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
-_OBS_CREDENTIALS = (
+OBS_CREDENTIALS = (
     ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN"),
     ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SECURITY_TOKEN"),
 )
@@ -172,7 +172,7 @@ def _timestamp(text: Any) -> Any:
 def _credentials(scheme: str, options: Options) -> dict[str, Any]:
     """Explicit keys, or nothing: then the standard AWS chain looks for them."""
     env = _environment(options)
-    names = _OBS_CREDENTIALS if scheme == "obs" and not options.profile else ()
+    names = OBS_CREDENTIALS if scheme == "obs" and not options.profile else ()
     if options.env is not None:
         names = (*names, ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"))
     for key, secret, token in names:
@@ -183,13 +183,17 @@ def _credentials(scheme: str, options: Options) -> dict[str, Any]:
     return {} if scheme != "obs" or options.profile or standard else _profile_of_the_sdk(env)
 
 
+def sdk_profile(env: Mapping[str, str] = os.environ) -> Path:
+    """Where Huawei's SDK has its credentials."""
+    named = env.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE")
+    return Path(named or Path(env.get("HOME", "~")) / ".huaweicloud" / "credentials").expanduser()
+
+
 def _profile_of_the_sdk(env: Mapping[str, str]) -> dict[str, str]:
     """Keys from the file of Huawei's SDK, for a machine that has nothing else; one pair opens service and buckets."""
-    named = env.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE")
-    path = Path(named or env.get("HOME", "~")).expanduser()
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read(path if named else path / ".huaweicloud" / "credentials", encoding="utf-8")
+        parser.read(sdk_profile(env), encoding="utf-8")
         section = dict(parser["basic"])
     except (configparser.Error, KeyError, OSError, UnicodeDecodeError):
         return {}

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from launcher.address import StoreAddress
 from launcher.doctor import machine_checks
 from launcher.doctor_modelarts import service_checks
+from launcher.doctor_store import store_checks
 from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.modelarts_jobs import IMAGE, make
@@ -38,6 +40,28 @@ def test_keys_that_are_refused_and_a_rule_that_is_broken(
     assert {check.status for check in found.values()} == {"fail"}
     assert "clock" in found["MA051: modelarts"].fix
     assert found["MA012: modelarts.restarts.jobs"].fix
+
+
+def test_keys_that_open_the_service_open_the_buckets_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for key in ("AWS_ACCESS_KEY_ID", "HUAWEICLOUD_SDK_AK", "ACCESS_KEY_ID"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("HUAWEICLOUD_SDK_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+
+    def said(url: str) -> str:
+        address = StoreAddress(url=url, endpoint="http://127.0.0.1:1")
+        monkeypatch.setattr("launcher.doctor_store.PATIENCE_S", 0.1)
+        return store_checks("data.url", address, write=False)[0].text
+
+    assert "neither in the environment" in said("obs://bucket/x")
+    (tmp_path / "credentials").write_text("[basic]\nak = a\nsk = b\n")
+    assert said("obs://bucket/x") == f"from {tmp_path / 'credentials'}"
+    monkeypatch.setenv("HUAWEICLOUD_SDK_AK", "ak-of-tests")
+    monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "sk-of-tests")
+    assert said("obs://bucket/x") == "from HUAWEICLOUD_SDK_AK in the environment"
+    assert "neither in the environment" in said("s3://bucket/x")
 
 
 def test_a_machine_with_credentials_in_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

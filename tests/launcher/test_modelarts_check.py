@@ -58,7 +58,7 @@ def test_a_job_that_can_be_sent_has_no_finding(tmp_path: Path) -> None:
 def test_ma050_the_sdk_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("launcher.backends.modelarts_check.sdk_missing", lambda: True)
     assert found(make(tmp_path)) == [("MA050", "error", "resources.backend")]
-    with pytest.raises(PlanError, match=r"not installed .*MA050.*\n.*ascend-launcher\[modelarts\]"):
+    with pytest.raises(PlanError, match=r"not installed .*MA050.*\n.*pip install huaweicloudsdkmodelarts"):
         refuse_errors(ModelArtsBackend().check(make(tmp_path)))
 
 

@@ -1,23 +1,53 @@
 """The page on ModelArts: its rules, its commands and its job files are those that exist."""
 
+import argparse
+import importlib
+import importlib.util
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from launcher.backends.modelarts_boot import NEEDED
 from launcher.cli import COMMANDS
+from launcher.spec_modelarts import ModelArtsOptions, ModelArtsRestarts
 from launcher.submission import prepare
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "modelarts.md").read_text()
 
 
-def test_every_command_on_the_page_exists() -> None:
-    names = set(re.findall(r"^    (?:\.venv/bin/)?launcher ([a-z-]+)", TEXT, re.MULTILINE))
-    assert (
-        {"submit", "status", "logs", "explain", "doctor", "delete", "fetch-results"} <= names <= set(COMMANDS)
-    )
+def commands() -> list[list[str]]:
+    lines = re.findall(r"^    (?:\.venv/bin/)?launcher (.*)$", TEXT, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def test_the_page_leads_through_the_life_of_a_run() -> None:
+    wanted = {"cp", "check", "doctor", "submit", "status", "logs", "explain", "resume", "cancel", "delete"}
+    assert {*wanted, "fetch-results"} <= {words[0] for words in commands()}
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_on_the_page_can_be_typed(words: list[str]) -> None:
+    """Options that exist, with values that they take, and files that are there."""
+    module = importlib.import_module(COMMANDS[words[0]][0])
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    parser.parse_args(words[1:])
+    assert [word for word in words if word.startswith("jobs/") and not (ROOT / word).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["tests.fakes.modelarts", "vitmodels.digits"])
+def test_every_program_on_the_page_can_be_started(name: str) -> None:
+    assert f"python -m {name} " in TEXT
+    assert importlib.util.find_spec(name) is not None
+
+
+def test_every_setting_on_the_page_is_one_of_the_job_file() -> None:
+    fields = {f"modelarts.{name}" for name in ModelArtsOptions.model_fields}
+    fields |= {f"modelarts.restarts.{name}" for name in ModelArtsRestarts.model_fields}
+    assert set(re.findall(r"`(modelarts\.[a-z_]+)`", TEXT)) <= fields
 
 
 @pytest.mark.parametrize("rule", ["MA050", "MA051", "MA052", "MA053", "MA054"])

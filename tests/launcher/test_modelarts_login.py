@@ -182,7 +182,7 @@ def test_a_region_that_nobody_knows_and_a_missing_sdk_are_told(monkeypatch: pyte
     monkeypatch.setattr("launcher.backends.modelarts_login.sdk_missing", lambda: True)
     with pytest.raises(BackendError, match="not installed") as caught:
         ask()
-    assert "ascend-launcher[modelarts]" in caught.value.hint
+    assert "pip install huaweicloudsdkmodelarts" in caught.value.hint
 
 
 @pytest.mark.usefixtures("fake")
