@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from launcher import paths
 from launcher.address import StoreAddress
 from launcher.container_env import Container, moxing_words, obs_client, which_moxing
 from launcher.container_start import Start, agree, ended_before, outdated
-from launcher.errors import IntegrityError, LauncherError
+from launcher.errors import IntegrityError, LauncherError, NotFound
 from launcher.files import write_text
 from launcher.nodelog import CONSOLE, log_to_stderr
 from launcher.plan import CONTAINER_HOME, Plan
@@ -91,6 +92,8 @@ def prepare(args: argparse.Namespace, env: Mapping[str, str]) -> Command | None:
     start = agree(store, node, nodes, args.attempt, timeout_s=float(plan.watch.nodes_timeout))
     log.info("this is attempt %d", start.attempt)
     _bring_state(store, plan, node, start)
+    with suppress(NotFound):  # cancelled while the job waited: nothing is trained that nobody wants
+        write_text(plan.run_dir.cancel, store.read(paths.CANCEL).decode())
     write_text(plan.run_dir.plan, plan.model_dump_json(indent=1) + "\n")
     words = [sys.executable, "-m", "launcher.node", str(plan.run_dir.plan)]
     return Command([*words, "--node", str(container.node), "--attempt", str(start.attempt)], start.launch)

@@ -34,6 +34,7 @@ GLANCE_S = 2.0
 ELSEWHERE = frozenset({"modelarts", "slurm"})
 """Back ends whose runs are on other machines: this one keeps no copy of their folders."""
 _STORE_RULES = ("PF020", "PF021", "PF030")
+_SERVICE_RULES = ("MA051",)
 
 
 @dataclass(frozen=True)
@@ -326,7 +327,7 @@ def _asked_before(entry: Entry) -> float:
 
 
 def refuse_errors(findings: Sequence[Finding], origins: Mapping[str, Origin] | None = None) -> None:
-    """Raises the error of the right family when a finding forbids to start: stores 4, plans 2.
+    """Raises the error of the right family when a finding forbids to start: stores 4, platforms 5, plans 2.
 
     `origins` gives the place in the job file of the field that a finding is about.
     """
@@ -336,6 +337,8 @@ def refuse_errors(findings: Sequence[Finding], origins: Mapping[str, Origin] | N
     text = "\nerror: ".join(_sentence(finding, origins or {}) for finding in bad)
     if all(finding.rule in _STORE_RULES for finding in bad):
         raise StoreError(text)
+    if all(finding.rule in _SERVICE_RULES for finding in bad):
+        raise BackendError(text)
     raise PlanError(text)
 
 

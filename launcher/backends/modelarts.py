@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from launcher import paths
 from launcher.backends.base import Console, Handle, Life
@@ -30,6 +31,10 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S, GLANCE_S, CLOSER_S = 60.0, 20.0, 3.0
 """How long a submission, a look, and each question for what is nice to know wait for a service in trouble."""
+
+
+PAUSE_S = 5.0
+_recent: dict[tuple[tuple[Any, Any], ...], tuple[float, list[Life]]] = {}
 
 
 class ModelArtsBackend:
@@ -71,7 +76,20 @@ class ModelArtsBackend:
         return _handle(plan, service, attempt, name, job)
 
     def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
-        """One search for all jobs of a project. For a single job that lives, also its stage and its use of NPUs."""
+        """One search for all jobs of a project. For a single job that lives, also its stage and its use of NPUs.
+
+        Whoever follows a run looks twice a second, and the service counts requests: an answer serves for `PAUSE_S`.
+        """
+        key = tuple((handle.data.get("id"), handle.data.get("name")) for handle in handles)
+        asked, lives = _recent.get(key, (0.0, []))
+        if not asked or time.monotonic() - asked > PAUSE_S:
+            lives = self._ask_for(handles)
+            _recent.clear()
+            _recent[key] = (time.monotonic(), lives)
+        return lives
+
+    @staticmethod
+    def _ask_for(handles: Sequence[Handle]) -> list[Life]:
         found = lookup(handles, service_at)
         doubts = Doubts()
         lives = [judge(handle, found.get(index), doubts) for index, handle in enumerate(handles)]
@@ -92,6 +110,7 @@ class ModelArtsBackend:
 
     def cancel(self, handle: Handle) -> None:
         """A job that still waits is ended at once; one that runs reads the request in the run's folder, and saves first."""
+        _recent.clear()
         service = service_at(handle)
         job = find_job(service, handle)
         if job is not None and job.phase in WAITING:
@@ -101,6 +120,7 @@ class ModelArtsBackend:
 
     def terminate(self, handle: Handle) -> None:
         """End the job from outside, without a checkpoint. Safe to repeat."""
+        _recent.clear()
         service = service_at(handle)
         if (job := find_job(service, handle)) is not None and not job.ending:
             service.stop(job.id)

@@ -69,7 +69,7 @@ class ServiceError(BackendError):
         words = f"{message} ({label})" if label else message
         if request_id:
             words += f", request {request_id}"
-        super().__init__(words, where=where, hint=advice_of(code or str(status)))
+        super().__init__(words, where=where, hint=advice_of(code) or advice_of(str(status)))
         self.status, self.code, self.message = status, code, message
 
     @property

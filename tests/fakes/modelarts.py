@@ -34,7 +34,7 @@ class Faults:
 
     Words: `429`, `500`, `503` (refused before anything happens), `html` (a gateway's page), `drop` (the connection ends
     before anything happens), `lost` (carried out, and the answer lost), `broken` (carried out, then 500),
-    `late SECONDS` (500 now, carried out later), `slow SECONDS`, `dark` (lost, and then no search is answered),
+    `late SECONDS` (500 now, carried out later), `slow SECONDS`, `dark` (lost, and then no search is answered), `dark SECONDS` (the same, and carried out later),
     `portal` (some proxy's page with 200 in place of an answer), `torn` (carried out, and half of the answer is lost).
     """
 
@@ -188,7 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
             if self._before(word):
                 return
             query = {key: value[0] for key, value in parse_qs(parts.query).items()}
-            if word.startswith("late"):
+            if word.startswith("dark"):
+                service.faults.add("search", *["503"] * 100)
+            if word.startswith(("late", "dark ")):
                 threading.Timer(float(word.split()[1]), _later, (handler, body, query, values)).start()
                 raise Refused(500, "ModelArts.0010", "internal error")
             status, answer = handler(body, query, **values)
@@ -196,8 +198,6 @@ class _Handler(BaseHTTPRequestHandler):
                 text = json.dumps(answer)
                 answer = text[: len(text) // 2]
             if word in ("lost", "dark"):
-                if word == "dark":
-                    service.faults.add("search", *["503"] * 100)
                 self._cut()
                 return
             if word == "broken":

@@ -134,4 +134,5 @@ def site_on(
         for key, value in env.items():
             monkeypatch.setenv(key, value)
         monkeypatch.setattr(modelarts, "PATIENCE_S", 8.0)
+        monkeypatch.setattr(modelarts, "PAUSE_S", 0.0)
         yield Site(folder, bucket, fake, env, Index())

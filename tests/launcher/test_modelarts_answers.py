@@ -32,6 +32,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelA
             monkeypatch.setenv(key, value)
         monkeypatch.setenv("LAUNCHER_HOME", str(tmp_path / "home"))
         monkeypatch.setattr("launcher.backends.modelarts.PATIENCE_S", 0.5)
+        monkeypatch.setattr("launcher.backends.modelarts.PAUSE_S", 0.0)
         yield fake
 
 
@@ -155,6 +156,22 @@ def test_what_a_container_printed_is_read_once_the_job_is_found_by_its_name(
     first = ModelArtsBackend().console(handle, 0, "")
     assert first.lines == ("one", "two")
     assert ModelArtsBackend().console(handle, 0, first.after).lines == ()
+
+
+def test_whoever_follows_a_run_asks_the_service_once_in_a_while(
+    fake: FakeModelArts, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service counts requests; `attach` looks twice a second. What we do to a job is seen at once."""
+    monkeypatch.setattr("launcher.backends.modelarts.PAUSE_S", 60.0)
+    monkeypatch.setattr("launcher.backends.modelarts._recent", {})
+    job = fake.cloud.create(body)
+    handle = handle_of(job)
+    assert [poll(handle) for _ in range(20)] == [[True]] * 20
+    assert [name for name, _ in fake.service.requests] == ["search", "stages"]
+    other = fake.cloud.create(named(body, "other"))
+    assert poll(handle_of(other)) == [True]
+    ModelArtsBackend().cancel(handle)
+    assert poll(handle) == [False]
 
 
 def test_a_storm_of_429_ends_within_the_budget_and_makes_one_job(

@@ -9,7 +9,7 @@ import pytest
 from launcher.backends.modelarts import ModelArtsBackend
 from launcher.backends.modelarts_code import MANY_BYTES, MOST_BYTES, make_snapshot
 from launcher.backends.modelarts_request import job_request
-from launcher.errors import PlanError
+from launcher.errors import BackendError, PlanError
 from launcher.findings import Finding
 from launcher.plan import Plan
 from launcher.submission import refuse_errors
@@ -65,6 +65,10 @@ def test_ma050_the_sdk_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monk
 def test_ma051_the_service_refuses_or_gives_no_answer(
     fake: FakeModelArts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fake.faults.add("search", *["503"] * 500)
+    monkeypatch.setattr("launcher.backends.modelarts_wire.FIRST_PAUSE_S", 9.0)
+    with pytest.raises(BackendError, match=r"internal error .*MA051.*\n.*in trouble; try again later"):
+        refuse_errors(ModelArtsBackend().check(make(tmp_path)))
     fake.cloud.account = Account("another", "key", "project-1")
     assert found(make(tmp_path)) == [("MA051", "error", "modelarts")]
     monkeypatch.delenv("HUAWEICLOUD_SDK_AK")

@@ -78,6 +78,7 @@ def cases(
         }.items():
             patch.setenv(key, value)
         patch.setattr("launcher.backends.modelarts.PATIENCE_S", 8.0)
+        patch.setattr("launcher.backends.modelarts.PAUSE_S", 0.0)
         folders = {seed: root / f"case-{seed}" for seed in wanted}
         for folder in folders.values():
             folder.mkdir()

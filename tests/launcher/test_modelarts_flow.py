@@ -118,6 +118,22 @@ def test_a_job_that_may_have_been_made_is_kept_and_found_again(site: Site) -> No
     assert len(site.jobs(entry)) == 1
 
 
+def test_a_run_that_is_cancelled_before_its_job_shows_up_trains_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Creation gets no answer, the run is cancelled, and only then the service makes the job."""
+    monkeypatch.setattr("launcher.backends.modelarts.PATIENCE_S", 0.5)
+    site.fake.faults.add("create", "dark 3")
+    entry = site.submit(resources=ONE)
+    assert site.jobs(entry) == []
+    cancel(entry)
+    site.fake.faults.clear()
+    view = site.until(entry, lambda view: view.state.terminal and bool(site.jobs(entry)))
+    assert view.state == "CANCELLED"
+    assert "ending: cancelled on request" in site.console(entry)
+    assert not list(site.run_dir(entry).glob("logs/*/*/rank-0.log"))
+
+
 def test_a_job_that_does_not_stop_is_ended_from_outside_when_it_is_asked_again(
     s3: tuple[S3Server, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
