@@ -1,5 +1,6 @@
 """What tests share: a home of their own, and jobs whose ranks run `tests/programs/counter.py`."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from launcher.runs import Entry, Index
 from launcher.submission import cancel, prepare, submit
 from launcher.view import RunView, view_of
 
+os.environ.setdefault("LAUNCHER_NO_AGENCY", "1")  # the machine of the tests may be one of a cloud
 COUNTER = Path(__file__).parent / "programs" / "counter.py"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from launcher.errors import StoreRefused, UsageError
+from launcher.storage.agency import agency_credentials
 from launcher.storage.registry import Location, Options
 from launcher.storage.s3_errors import Edge
 
@@ -121,6 +122,10 @@ def make_client(target: Target, options: Options) -> Any:
         region = target.region or core.get_config_variable("region")
     except botocore.exceptions.ProfileNotFound as error:
         raise StoreRefused(f"profile {options.profile!r} does not exist", hint="see ~/.aws/config") from error
+    keys = _credentials(target.scheme, options)
+    if target.scheme == "obs" and not keys and core.get_credentials() is None:
+        session: Any = core
+        session._credentials = agency_credentials(env)
     addressing: Any = {"addressing_style": target.addressing}
     config = botocore.config.Config(
         signature_version="s3v4",
@@ -139,7 +144,7 @@ def make_client(target: Target, options: Options) -> Any:
         region_name=region or "us-east-1",
         verify=options.ca_bundle,
         config=config,
-        **_credentials(target.scheme, options),
+        **keys,
     )
     if target.scheme == "obs":
         # A store that ignores encoding-type returns plain keys; one that half-knows it repeats pages for ever.

@@ -1,11 +1,7 @@
 """Credentials for ModelArts: environment, profile file, a cloud machine's agency; and what is said when there are none."""
 
-import json
 import re
-import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,7 @@ from launcher.backends.modelarts_client import Service
 from launcher.backends.modelarts_errors import ServiceError
 from launcher.backends.modelarts_login import Site
 from launcher.errors import BackendError, UsageError
+from tests.fakes.metadata import MetadataServer, metadata_service
 from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
 from tests.fakes.modelarts_wire import Account
 
@@ -68,60 +65,15 @@ def test_credentials_from_the_profile_file(tmp_path: Path, monkeypatch: pytest.M
     assert ACCOUNT.ak not in str(caught.value)
 
 
-class _Metadata(BaseHTTPRequestHandler):
-    """The two addresses of a cloud machine's metadata service that matter here."""
-
-    server: "_MetadataServer"
-
-    def do_PUT(self) -> None:
-        fine = self.path == "/meta-data/latest/api/token" and self.headers["X-Metadata-Token-Ttl-Seconds"]
-        self._answer(200 if fine else 404, "session-token")
-
-    def do_GET(self) -> None:
-        self.server.asked += 1
-        if (
-            self.path != "/openstack/latest/securitykey"
-            or self.headers["X-Metadata-Token"] != "session-token"
-        ):
-            self._answer(404, "")
-            return
-        ends = datetime.now(UTC) + timedelta(seconds=self.server.lives_s)
-        key = {
-            "access": ACCOUNT.ak,
-            "secret": ACCOUNT.sk,
-            "securitytoken": ACCOUNT.token,
-            "expires_at": ends.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        }
-        self._answer(self.server.status, self.server.text or json.dumps({"credential": key}))
-
-    def _answer(self, status: int, text: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-class _MetadataServer(ThreadingHTTPServer):
-    status, text, lives_s, asked = 200, "", 86_400.0, 0
-
-
 @pytest.fixture
-def agency(monkeypatch: pytest.MonkeyPatch, without_keys: None) -> Iterator[_MetadataServer]:
-    """The metadata service on loopback in place of its link-local address."""
-    server = _MetadataServer(("127.0.0.1", 0), _Metadata)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    monkeypatch.setattr(MetadataAccessor, "_METADATA_ENDPOINT", address)
-    yield server
-    server.shutdown()
-    server.server_close()
+def agency(monkeypatch: pytest.MonkeyPatch, without_keys: None) -> Iterator[MetadataServer]:
+    with metadata_service(ACCOUNT) as server:
+        monkeypatch.setattr(MetadataAccessor, "_METADATA_ENDPOINT", server.address)
+        yield server
 
 
 def test_the_agency_of_a_cloud_machine_opens_the_service_and_its_keys_are_renewed(
-    fake: FakeModelArts, agency: _MetadataServer, monkeypatch: pytest.MonkeyPatch
+    fake: FakeModelArts, agency: MetadataServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match="no credentials"):
         ask()  # LAUNCHER_NO_AGENCY is set
@@ -144,7 +96,7 @@ def test_the_agency_of_a_cloud_machine_opens_the_service_and_its_keys_are_renewe
     "answer", [(401, "Please configure Cloud Service Agency first"), (200, "<html>"), (200, "[]")]
 )
 def test_a_machine_without_an_agency_has_no_credentials(
-    agency: _MetadataServer, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str]
+    agency: MetadataServer, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str]
 ) -> None:
     monkeypatch.delenv("LAUNCHER_NO_AGENCY")
     agency.status, agency.text = answer
