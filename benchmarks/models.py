@@ -202,9 +202,10 @@ class Worker:
         self.process.wait()
 
 
-def compare(arch: str, batch: int, rounds: int, torch_python: str, libraries: list[str]) -> dict[str, Any]:
+def compare(
+    arch: str, batch: int, rounds: int, pythons: dict[str, str], libraries: list[str]
+) -> dict[str, Any]:
     """Medians of interleaved rounds: {library: {"forward", "step", "peak_gb", "first_step"}}."""
-    pythons = {"timm": torch_python}
     workers = [Worker(name, arch, batch, pythons.get(name, sys.executable)) for name in libraries]
     found: dict[str, Any] = {}
     for worker in workers:
@@ -265,16 +266,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=4, help="rounds of two forwards and two steps each")
     parser.add_argument("--torch-python", default=sys.executable, help="interpreter that has timm and torch")
+    parser.add_argument("--mindcv-python", default=sys.executable, help="interpreter that has mindcv")
     parser.add_argument("--no-compile", action="store_true", help="leave the compile times out")
     parser.add_argument("--worker", choices=sorted(LIBRARIES), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    pythons = {"timm": args.torch_python, "mindcv": args.mindcv_python}
     archs = args.arch or ["tnt_s_patch16_224", "vit_base_patch16_224"]
     if args.worker:
         work(args.worker, archs[0], args.batch)
         return
     for arch in archs:
         libraries = ["ours", "timm", *(["mindcv"] if arch in MINDCV_NAMES else [])]
-        found = compare(arch, args.batch, args.rounds, args.torch_python, libraries)
+        found = compare(arch, args.batch, args.rounds, pythons, libraries)
         report(arch, args.batch, found)
         if not args.no_compile:
             for name, one in zip(

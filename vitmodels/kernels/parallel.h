@@ -39,12 +39,13 @@ public:
             body_ = &body;
             parts_ = parts;
             next_.store(0, std::memory_order_relaxed);
-            active_ = static_cast<int>(workers_.size());
+            open_ = true;
             ++round_;
         }
         wake_.notify_all();
         take(call_, body_, parts_);
         std::unique_lock<std::mutex> hold(mutex_);
+        open_ = false;  // who has not begun by now sleeps on: on a busy machine nobody waits for him
         done_.wait(hold, [this] { return active_ == 0; });
     }
 
@@ -59,9 +60,10 @@ private:
     void serve(uint64_t seen) {
         std::unique_lock<std::mutex> hold(mutex_);
         for (;;) {
-            wake_.wait(hold, [&] { return stopping_ || round_ != seen; });
+            wake_.wait(hold, [&] { return stopping_ || (open_ && round_ != seen); });
             if (stopping_) return;
             seen = round_;
+            ++active_;
             const Call call = call_;
             const void* body = body_;
             const int64_t parts = parts_;
@@ -92,7 +94,7 @@ private:
     int64_t parts_ = 0;
     uint64_t round_ = 0;
     int active_ = 0;
-    bool stopping_ = false;
+    bool open_ = false, stopping_ = false;
 };
 
 // Lives until the process ends: at exit no thread is left to wait for.
