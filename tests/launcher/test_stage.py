@@ -20,6 +20,7 @@ from launcher.stage import StageProgress, stage
 from launcher.stage_tree import Folders, check_space, read_marker, take_listing
 from launcher.storage import ObjectInfo, ObjectStore, open_store
 from launcher.storage.bulk import AdaptivePace
+from launcher.storage.s3 import S3Store
 from tests.servers.faults import Answer, Faults, cut, delay, flip_bit, reset, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on
@@ -93,20 +94,61 @@ def test_only_folder_markers_is_an_empty_source(radosgw: S3Server, tmp_path: Pat
     assert read_tree(stage(store, tmp_path).path) == {"train/a/1.jpg": b"x"}
 
 
-ODD = ["../esc", "x/../../esc", "a//b", "/lead", "a/./b", "new\nline", "tab\tx", "full/", "n" * 256]
+REFUSED = {
+    "../esc": "leads elsewhere",
+    "x/../../esc": "leads elsewhere",
+    "a/..": "leads elsewhere",
+    "./a": "leads elsewhere",
+    "a/./b": "leads elsewhere",
+    "a//b": "empty segment",
+    "/lead": "empty segment",
+    "full/": "empty segment",
+    "new\nline": "control character",
+    "tab\tx": "control character",
+    "del\x7f": "control character",
+    "n" * 256: "longer than 255 bytes",
+    "é" * 128 + "/x": "longer than 255 bytes",
+}
+STAGED = [
+    *("with space", " lead", "trail ", "a+b", "100%", "%2e%2e/x", "%2F", "q?a=b&c", "#hash", "semi;colon"),
+    *(
+        "quote'\"",
+        "~tilde",
+        ".dot",
+        "...",
+        "..x/y..",
+        "[x]*{y}",
+        "a:b|c",
+        "back\\slash",
+        "-rf",
+        "$HOME",
+        "<&>",
+    ),
+    *("日本/é.jpg", "e\u0301", "😀", "right\u202eleft", "n" * 255, "CON", "Case", "case", "@,!()^`"),
+]
 
 
-@pytest.mark.parametrize("key", ODD)
+@pytest.mark.parametrize("key", REFUSED)
 def test_a_bucket_with_an_odd_key_is_refused_by_name(radosgw: S3Server, tmp_path: Path, key: str) -> None:
     store = open_on(radosgw)
     base = store.url.removeprefix(f"s3://{BUCKET}/")
     client = radosgw.client()
     client.put_object(Bucket=BUCKET, Key=f"{base}/good.jpg", Body=b"x")
     client.put_object(Bucket=BUCKET, Key=f"{base}/{key}", Body=b"x")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError, match=REFUSED[key]) as caught:
         stage(store, tmp_path / "cache")
     assert repr(key)[1:20] in str(caught.value)
     assert read_tree(tmp_path) == {}
+
+
+def test_odd_keys_that_can_be_files_are_staged(radosgw: S3Server, engine: str, tmp_path: Path) -> None:
+    store = open_on(radosgw)
+    wanted = {key: key.encode() * 2 for key in STAGED}
+    for key, data in wanted.items():
+        store.put(key, data)
+    assert read_tree(stage(store, tmp_path).path) == wanted
+    assert isinstance(store, S3Store)
+    assert (store._fast is None) if engine == "boto3" else store._fast.fetched == len(wanted)
 
 
 def test_a_key_that_is_also_a_folder(radosgw: S3Server, tmp_path: Path) -> None:

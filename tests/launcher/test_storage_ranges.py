@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from launcher.errors import StoreUnreachable
 from launcher.storage import ObjectStore, open_store, ranges, s3
 from launcher.storage.ranges import Lanes, ahead
-from tests.servers.faults import Answer, Faults, cut, reset
-from tests.servers.s3 import S3Server
-from tests.servers.stores import open_on
+from launcher.storage.s3 import S3Store
+from tests.servers.faults import Answer, Faults, cut, fault_proxy, reset
+from tests.servers.process import wait_until
+from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server, rclone_server
+from tests.servers.stores import BUCKET, open_on
 
 
 def test_stretches_arrive_in_order_and_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,3 +96,67 @@ def test_the_object_changes_between_stretches(radosgw: S3Server, faults: Faults,
     with pytest.raises(Exception, match="changed"):
         store.get_file("x", tmp_path / "x", info)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[tuple[Path, Faults]]:
+    """A folder that a server without ETags shows as a bucket, and a proxy before that server."""
+    (tmp_path / "served" / BUCKET).mkdir(parents=True)
+    with (
+        rclone_server(tmp_path / "served", etag_hash="") as server,
+        fault_proxy(server.endpoint) as proxy,
+    ):
+        yield tmp_path / "served" / BUCKET, proxy
+
+
+def store_of(proxy: Faults) -> S3Store:
+    env = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    store = open_store(f"s3://{BUCKET}", endpoint=proxy.endpoint, env=env, patience_s=0.5)
+    assert isinstance(store, S3Store)
+    return store
+
+
+@pytest.mark.usefixtures("small")
+def test_without_etags_size_and_time_tell_the_version(plain: tuple[Path, Faults], tmp_path: Path) -> None:
+    folder, proxy = plain
+    store = store_of(proxy)
+    data = os.urandom((7 << 20) + 12345)
+    (folder / "x").write_bytes(data)
+    info = store.head("x")
+    assert info is not None
+    assert not info.etag
+    store.get_file("x", tmp_path / "new", info)
+    assert (tmp_path / "new").read_bytes() == data
+    assert store._fast is not None
+    assert store._fast.fetched == 0, "written this second: a change would not show"
+    assert proxy.count("GET", "/x") == 2
+    os.utime(folder / "x", (1, 1_700_000_000))
+    wait_until(lambda: getattr(store.head("x"), "mtime", 0) == 1_700_000_000, "the server's cache", tmp_path)
+    store.get_file("x", tmp_path / "old", store.head("x"))
+    assert (tmp_path / "old").read_bytes() == data
+    assert store._fast.fetched == 7
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("after", [2, 8], ids=["among the stretches", "after the last"])
+def test_without_etags_a_change_shows(plain: tuple[Path, Faults], tmp_path: Path, after: int) -> None:
+    folder, proxy = plain
+    store = store_of(proxy)
+    (folder / "x").write_bytes(bytes(8 << 20))
+    os.utime(folder / "x", (1, 1_700_000_000))
+    info = store.head("x")
+    assert info is not None
+    left = after
+
+    def replace(answer: Answer) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.utime(folder / "x", (1, 1_700_000_009))
+            wait_until(
+                lambda: getattr(store.head("x"), "mtime", 0) == 1_700_000_009, "the server's cache", tmp_path
+            )
+
+    proxy.add(replace, path="/x", times=after)
+    store.get_file("x", tmp_path / "x", info)
+    assert proxy.count("GET", "/x") > 8, "fetched anew"
