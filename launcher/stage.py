@@ -33,7 +33,7 @@ from launcher.stage_tree import (
     take_listing,
 )
 from launcher.storage.base import ObjectStore
-from launcher.storage.bulk import AdaptivePace, Bulk, Wish
+from launcher.storage.bulk import AdaptivePace, Bulk, Wish, few_collections
 from launcher.storage.localfs import mapped, write_atomic
 
 REPORT_S = 1.0
@@ -89,15 +89,19 @@ def stage(
     datasets = cache_dir / "datasets"
     with mapped(datasets):
         datasets.mkdir(parents=True, exist_ok=True)
-    listing = take_listing(
-        store, datasets, folds=folds_names(datasets), on_listed=_listing_reporter(progress, deadline, store)
-    )
-    try:
-        job = StageJob(store, datasets / listing.digest, listing, deadline, progress)
-        reused = job.run(reserve_bytes, workers)
-    finally:
-        with suppress(OSError):
-            listing.file.unlink()
+    with few_collections():
+        listing = take_listing(
+            store,
+            datasets,
+            folds=folds_names(datasets),
+            on_listed=_listing_reporter(progress, deadline, store),
+        )
+        try:
+            job = StageJob(store, datasets / listing.digest, listing, deadline, progress)
+            reused = job.run(reserve_bytes, workers)
+        finally:
+            with suppress(OSError):
+                listing.file.unlink()
     seconds = time.monotonic() - started
     return Staged(job.files, listing.files, listing.bytes, reused, listing.digest, seconds)
 
@@ -196,7 +200,7 @@ class StageJob:
         bulk.on_tick = lambda: report.tick(bulk.done)
         folders = Folders(self.files)
         wishes = (
-            Wish(info, folders.path(info.key)) for info in missing(self.files, self._listing, trust=trust)
+            Wish(info, folders.place(info.key)) for info in missing(self.files, self._listing, trust=trust)
         )
         report.report(bulk.done)
         bulk.run(wishes, files, workers)

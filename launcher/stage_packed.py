@@ -94,7 +94,7 @@ class PackedView:
     def get_file(
         self,
         key: str,
-        path: Path,
+        path: Path | str,
         expect: ObjectInfo | None = None,
         *,
         sha256: str | None = None,
@@ -107,7 +107,7 @@ class PackedView:
         if info is None:
             raise NotFound("no such object", where=self.join(key))
         if data := self._own.get(key):
-            write_atomic(path, data)
+            write_atomic(Path(path), data)
             if on_bytes:
                 on_bytes(len(data))
             return info

@@ -214,6 +214,11 @@ class Folders:
         self.make(key.rpartition("/")[0])
         return self.root / key
 
+    def place(self, key: str) -> str:
+        """The same as text, which costs less for a million of them."""
+        self.make(key.rpartition("/")[0])
+        return f"{self.root}/{key}"
+
     def make(self, folder: str) -> None:
         """The folder and those above it exist afterwards, and none of them is a link."""
         if folder in self._known:

@@ -74,7 +74,7 @@ def fetch_tree(
         if on_copied:
             bulk.on_tick = lambda: on_copied(reused + bulk.done, counter.bytes)
         folders = Folders(to)
-        bulk.run((Wish(info, folders.path(info.key)) for info in read_listing(todo)), files, workers)
+        bulk.run((Wish(info, folders.place(info.key)) for info in read_listing(todo)), files, workers)
     return CopyReport(listing.files, listing.bytes, reused)
 
 

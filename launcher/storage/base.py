@@ -70,7 +70,7 @@ class ObjectStore(Protocol):
     def get_file(
         self,
         key: str,
-        path: Path,
+        path: Path | str,
         expect: ObjectInfo | None = None,
         *,
         sha256: str | None = None,

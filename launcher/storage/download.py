@@ -108,7 +108,7 @@ class _Part:
 
 def download(
     open_body: OpenBody,
-    path: Path,
+    path: Path | str,
     wanted: Wanted,
     *,
     policy: RetryPolicy,
@@ -117,6 +117,7 @@ def download(
     pace: Pace | None = None,
 ) -> ObjectInfo:
     """Fetch into `path`. On failure `path` is untouched; a large part stays for the next try, a small one goes."""
+    path = Path(path)
     with mapped(path):
         handle, part_file = open_part(path)
     part = _Part(handle, use_sha256=wanted.sha256 is not None, on_bytes=on_bytes)

@@ -93,7 +93,7 @@ class MemoryStore:
     def get_file(
         self,
         key: str,
-        path: Path,
+        path: Path | str,
         expect: ObjectInfo | None = None,
         *,
         sha256: str | None = None,

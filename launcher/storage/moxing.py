@@ -161,7 +161,7 @@ class MoxingStore:
     def get_file(
         self,
         key: str,
-        path: Path,
+        path: Path | str,
         expect: ObjectInfo | None = None,
         *,
         sha256: str | None = None,

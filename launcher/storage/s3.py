@@ -267,7 +267,7 @@ class S3Store:
     def get_file(
         self,
         key: str,
-        path: Path,
+        path: Path | str,
         expect: ObjectInfo | None = None,
         *,
         sha256: str | None = None,
@@ -276,10 +276,11 @@ class S3Store:
         pace: Pace | None = None,
     ) -> ObjectInfo:
         """See ObjectStore. Small objects of known size go through the fast engine first."""
-        wanted = Wanted(self.join(key), expect, sha256)
         refused = False
         if self._fast is not None and expect is not None and self._fast.usable(expect.size):
-            tried = self._fast.fetch(self._base + key, path, wanted, fsync=fsync, pace=pace)
+            tried = self._fast.fetch(
+                self._base + key, os.fspath(path), expect, sha256, fsync=fsync, pace=pace
+            )
             if isinstance(tried, ObjectInfo):
                 if on_bytes:
                     on_bytes(tried.size)
@@ -288,7 +289,7 @@ class S3Store:
         info = download(
             lambda start: self._get_wide(key, start, expect),
             path,
-            wanted,
+            Wanted(self.join(key), expect, sha256),
             policy=self._options.retry,
             fsync=fsync,
             on_bytes=on_bytes,

@@ -10,11 +10,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from launcher.errors import StoreRefused, UsageError
+from launcher.storage import s3_listing
 from launcher.storage.agency import agency_credentials
 from launcher.storage.registry import Location, Options
 from launcher.storage.s3_errors import Edge
@@ -145,6 +147,9 @@ def make_client(target: Target, options: Options) -> Any:
         verify=options.ca_bundle,
         config=config,
         **keys,
+    )
+    client.meta.events.register_first(
+        s3_listing.EVENT, partial(s3_listing.read_contents, timestamp=_timestamp)
     )
     if target.scheme == "obs":
         # A store that ignores encoding-type returns plain keys; one that half-knows it repeats pages for ever.

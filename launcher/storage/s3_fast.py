@@ -14,7 +14,7 @@ import ssl
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,8 +22,7 @@ from urllib.parse import urlsplit
 from launcher.errors import StoreUnreachable, UsageError
 from launcher.storage import s3_client
 from launcher.storage.base import ObjectInfo, Pace
-from launcher.storage.download import Wanted
-from launcher.storage.localfs import fsync_folder, mapped, part_name, write_all
+from launcher.storage.localfs import fsync_folder, os_error, part_name, write_all
 from launcher.storage.retry import Retrying, RetryPolicy, StoreBusy
 from launcher.storage.sigv4 import GetSigner
 from launcher.storage.wire import Connection, Head, Peer, Stale, WireError
@@ -50,6 +49,8 @@ _MONTHS = {
     "Nov": 11,
     "Dec": 12,
 }
+_MD5 = hashlib.md5(usedforsecurity=False)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -99,33 +100,51 @@ class FastGets:
         return size <= WHOLE_BYTES and self.on
 
     def fetch(
-        self, key: str, path: Path, wanted: Wanted, *, fsync: bool, pace: Pace | None
+        self,
+        key: str,
+        path: str,
+        expect: ObjectInfo,
+        sha256: str | None = None,
+        *,
+        fsync: bool = False,
+        pace: Pace | None = None,
     ) -> ObjectInfo | Bad:
         """One try. `key` is that of the bucket. After a failure of the line or the store it has waited already.
 
-        Raises StoreUnreachable when `pace` was stopped meanwhile, NoSpace and the like for the local disk.
+        Raises StoreUnreachable when `pace` was stopped meanwhile, NoSpace and the like for the local disk. All that
+        is done here is done a million times: it is written to do little.
         """
         try:
             connection, head = self._ask(key)
-            size = head.length
-            if size is None or size > WHOLE_BYTES or head.status != 200 or "content-range" in head.fields:
-                self._close()
-                return self._answered(head, wanted, pace)
-            data = connection.body(size)
-            if head.closes:
+            right = head.length == expect.size and head.status == 200 and not head.has("content-range")
+            data = connection.body(expect.size) if right else None
+            if head.closes or data is None:
                 self._close()
         except Exception as error:  # whatever it is, the careful way meets it again and names it
             self._close()
-            return self._failed(error, wanted, pace)
-        info = _info(wanted.expect.key if wanted.expect else key, size, head.fields)
-        bad = _flaw(info, data, wanted, None if _encrypted(head.fields) else info.md5)
-        if bad is not None:
-            return bad
-        if not _write(path, data, fsync=fsync):
-            return Bad()
+            return self._failed(key, error, pace)
+        if data is None:
+            return self._answered(key, head, pace)
+        etag = head.field("etag").strip('"')
+        if etag != expect.etag:
+            if etag and expect.etag:
+                return Bad()
+            expect = replace(expect, etag=etag)
+        if expect.md5 is not None and not _encrypted(head):
+            md5 = _MD5.copy()
+            md5.update(data)
+            if md5.hexdigest() != etag:
+                return Bad(digest=True)
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+            return Bad(digest=True)
+        try:
+            if not _write(path, data, fsync=fsync):
+                return Bad()
+        except OSError as error:
+            raise os_error(error, path) from error
         self.fetched += 1
         self._failures = 0
-        return info
+        return expect
 
     def stretch(
         self, key: str, info: ObjectInfo, start: int, target: memoryview, stop: threading.Event
@@ -134,9 +153,9 @@ class FastGets:
         end = start + len(target) - 1
         try:
             connection, head = self._ask(key, f"Range: bytes={start}-{end}\r\n")
-            found = _CONTENT_RANGE.fullmatch(head.fields.get("content-range", ""))
+            found = _CONTENT_RANGE.fullmatch(head.field("content-range"))
             right = found is not None and found.groups() == (str(start), str(end), str(info.size))
-            if not right or head.length != len(target) or _info(info.key, info.size, head.fields) != info:
+            if not right or head.length != len(target) or _info(info, head) != info:
                 self._close()
                 return False
             connection.fill(target, stop)
@@ -171,27 +190,30 @@ class FastGets:
         if connection is not None:
             connection.close()
 
-    def _answered(self, head: Head, wanted: Wanted, pace: Pace | None) -> Bad:
+    def _answered(self, key: str, head: Head, pace: Pace | None) -> Bad:
         """An answer that is no object: wait where the store or something before it is in trouble."""
         if head.status in (429, 503):
-            busy = StoreBusy("the store is busy", where=wanted.where)
+            busy = StoreBusy("the store is busy", where=self._where(key))
             with suppress(ValueError):
-                busy.retry_after_s = float(head.fields.get("retry-after", "0"))
-            return self._failed(busy, wanted, pace)
+                busy.retry_after_s = float(head.field("retry-after") or "0")
+            return self._failed(key, busy, pace)
         if head.status >= 500:
-            return self._failed(WireError(str(head.status)), wanted, pace)
+            return self._failed(key, WireError(str(head.status)), pace)
         return Bad()
 
-    def _failed(self, error: Exception, wanted: Wanted, pace: Pace | None) -> Bad:
+    def _failed(self, key: str, error: Exception, pace: Pace | None) -> Bad:
         if isinstance(error, _NotHere):
             self._off = True
             return Bad()
         self._failures += 1
         self._off = self._off or self._failures >= DISTRUST * 8
         if not isinstance(error, StoreBusy):
-            error = StoreUnreachable("the request failed", where=wanted.where)
+            error = StoreUnreachable("the request failed", where=self._where(key))
         Retrying(self._policy, pace).wait(error)
         return Bad()
+
+    def _where(self, key: str) -> str:
+        return f"{self._holder.target.scheme}://{self._bucket}/{key}"
 
     def _opened(self) -> tuple[GetSigner, Peer]:
         with self._lock:
@@ -234,10 +256,8 @@ def _trust(verify: Any) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=get_cert_path(verify))
 
 
-def _info(key: str, size: int, fields: dict[str, str]) -> ObjectInfo:
-    return ObjectInfo(
-        key, size, fields.get("etag", "").strip('"'), http_time(fields.get("last-modified", ""))
-    )
+def _info(info: ObjectInfo, head: Head) -> ObjectInfo:
+    return replace(info, etag=head.field("etag").strip('"'), mtime=http_time(head.field("last-modified")))
 
 
 def http_time(text: str) -> float:
@@ -249,47 +269,34 @@ def http_time(text: str) -> float:
     return float(calendar.timegm((int(year), _MONTHS[month], int(day), *map(int, clock))))
 
 
-def _encrypted(fields: dict[str, str]) -> bool:
+def _encrypted(head: Head) -> bool:
     """Whether the ETag of such an object is not the MD5 of its bytes."""
-    kms = "kms" in fields.get("x-amz-server-side-encryption", "").lower()
-    return kms or "x-amz-server-side-encryption-customer-algorithm" in fields
+    name = "x-amz-server-side-encryption"
+    return "kms" in head.field(name).lower() or head.has(f"{name}-customer-algorithm")
 
 
-def _flaw(info: ObjectInfo, data: memoryview, wanted: Wanted, md5: str | None) -> Bad | None:
-    expect = wanted.expect
-    if expect is not None and info.size != expect.size:
-        return Bad()
-    if expect is not None and info.etag and expect.etag and info.etag != expect.etag:
-        return Bad()
-    if md5 is not None and hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
-        return Bad(digest=True)
-    if wanted.sha256 is not None and hashlib.sha256(data).hexdigest() != wanted.sha256:
-        return Bad(digest=True)
-    return None
-
-
-def _write(path: Path, data: memoryview, *, fsync: bool) -> bool:
+def _write(path: str, data: memoryview, *, fsync: bool) -> bool:
     """Under the part name, then renamed. False when that name is taken: by another process, or left by one."""
-    folder, name = os.path.split(path)
-    part = os.path.join(folder, part_name(name))  # noqa: PTH118  # pathlib costs more than the system call
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with mapped(path):
+    folder, _, name = path.rpartition("/")
+    part = f"{folder}/{part_name(name)}"
+    try:
+        handle = os.open(part, _NEW, 0o666)
+    except FileExistsError:
+        return False
+    try:
         try:
-            handle = os.open(part, flags, 0o666)
-        except FileExistsError:
-            return False
-        try:
-            try:
+            if os.write(handle, data) != len(data):
+                os.lseek(handle, 0, os.SEEK_SET)
                 write_all(handle, data)
-                if fsync:
-                    os.fsync(handle)
-            finally:
-                os.close(handle)
-            os.rename(part, path)  # noqa: PTH104  # a third of the time of the method, a million times
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(part)  # noqa: PTH108
-            raise
-        if fsync:
-            fsync_folder(path.parent)
+            if fsync:
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.rename(part, path)  # noqa: PTH104  # a third of the time of the method, a million times
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)  # noqa: PTH108
+        raise
+    if fsync:
+        fsync_folder(Path(folder))
     return True

@@ -7,7 +7,6 @@ each request, since those that are renewed live where botocore keeps them.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +16,28 @@ EMPTY_SHA256 = hashlib.sha256().hexdigest()
 """What a request without a body is signed with."""
 
 
+class _Hmac:
+    """HMAC-SHA256 under one key. The library's own looks its algorithm up anew each time, which costs five times as much."""
+
+    def __init__(self, key: bytes) -> None:
+        block = key.ljust(64, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def digest(self, text: str) -> Any:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text.encode())
+        outer.update(inner.digest())
+        return outer
+
+
 @dataclass(frozen=True, slots=True)
 class _Day:
-    """The key that signs for one day, and for whom."""
+    """What signs for one day, and for whom."""
 
     secret: str
     day: str
-    key: bytes
+    hmac: _Hmac
 
 
 class GetSigner:
@@ -35,7 +49,7 @@ class GetSigner:
         self._region = region
         self._host = host
         self._folder = folder
-        self._day = _Day("", "", b"")
+        self._day = _Day("", "", _Hmac(b""))
         self._moment = (0, "", "")
 
     def request(self, key: str, extra: str = "") -> bytes:
@@ -59,7 +73,7 @@ class GetSigner:
         scope = f"{day}/{self._region}/s3/aws4_request"
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
-        signature = hmac.digest(self._key(frozen.secret_key, day), text.encode(), "sha256").hex()
+        signature = self._hmac(frozen.secret_key, day).digest(text).hexdigest()
         if token:
             token = f"x-amz-security-token: {frozen.token}\r\n"
         return (
@@ -69,11 +83,13 @@ class GetSigner:
             f"Signature={signature}\r\n\r\n"
         ).encode("ascii")
 
-    def _key(self, secret: str, day: str) -> bytes:
+    def _hmac(self, secret: str, day: str) -> _Hmac:
         known = self._day
         if known.secret != secret or known.day != day:
             key = b"AWS4" + secret.encode()
+            if len(key) > 64:
+                key = hashlib.sha256(key).digest()
             for word in (day, self._region, "s3", "aws4_request"):
-                key = hmac.digest(key, word.encode(), "sha256")
-            self._day = known = _Day(secret, day, key)
-        return known.key
+                key = _Hmac(key).digest(word).digest()
+            self._day = known = _Day(secret, day, _Hmac(key))
+        return known.hmac

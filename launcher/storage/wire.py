@@ -42,33 +42,35 @@ class Peer:
     read_s: float
 
 
-@dataclass(frozen=True, slots=True)
 class Head:
-    """Status and header lines of an answer, names in lower case. `length` is None unless the answer is plain."""
+    """Status and header lines of an answer. `length` is None unless the answer is plain."""
 
-    status: int
-    fields: dict[str, str]
-    length: int | None
-    closes: bool
+    __slots__ = ("_lower", "_text", "closes", "length", "status")
 
+    def __init__(self, block: bytes) -> None:
+        """From everything before the empty line. Raises WireError."""
+        self._text = text = block.decode("latin-1")
+        self._lower = lower = text.lower()
+        if not lower.startswith(("http/1.1 ", "http/1.0 ")) or not lower[9:12].isdigit():
+            raise WireError("not an HTTP answer")
+        self.status = int(lower[9:12])
+        self.closes = lower[7] == "0" or "close" in self.field("connection").lower()
+        length = self.field("content-length")
+        odd = self.has("transfer-encoding") or self.field("content-encoding") not in ("", "identity")
+        plain = self.status in (200, 206) and length.isascii() and length.isdigit() and not odd
+        self.length = int(length) if plain and lower.count("\r\ncontent-length:") == 1 else None
 
-def parse_head(block: bytes) -> Head:
-    """Status line and header lines, without the empty line after them. Raises WireError."""
-    lines = block.decode("latin-1").split("\r\n")
-    version, _, rest = lines[0].partition(" ")
-    if version not in ("HTTP/1.1", "HTTP/1.0") or not rest[:3].isdigit():
-        raise WireError("not an HTTP answer")
-    fields: dict[str, str] = {}
-    for line in lines[1:]:
-        name, _, value = line.partition(":")
-        name = name.lower()
-        fields[name] = f"{fields[name]}, {value.strip()}" if name in fields else value.strip()
-    status = int(rest[:3])
-    length = fields.get("content-length", "")
-    odd = "transfer-encoding" in fields or fields.get("content-encoding", "identity") != "identity"
-    plain = status in (200, 206) and length.isascii() and length.isdigit() and not odd
-    closes = version == "HTTP/1.0" or "close" in fields.get("connection", "").lower()
-    return Head(status, fields, int(length) if plain else None, closes)
+    def has(self, name: str) -> bool:
+        """Whether there is a line with this name, in lower case."""
+        return f"\r\n{name}:" in self._lower
+
+    def field(self, name: str) -> str:
+        """The value of the first line with this name, in lower case; empty without one. Few are asked for of many."""
+        begin = self._lower.find(f"\r\n{name}:")
+        if begin < 0:
+            return ""
+        end = self._text.find("\r\n", begin + 2)
+        return self._text[begin + len(name) + 3 : end if end >= 0 else None].strip()
 
 
 class Connection:
@@ -130,7 +132,7 @@ class Connection:
                 raise WireError("the connection ended among the header lines")
             have += more
         self._begin, self._end = end + 4, have
-        return parse_head(bytes(view[:end]))
+        return Head(bytes(view[:end]))
 
     def body(self, length: int) -> memoryview:
         """The whole body, which is valid until the next `ask`."""
@@ -142,7 +144,8 @@ class Connection:
             larger[: self._end] = memoryview(self._buffer)[: self._end]
             self._buffer = larger
         view = memoryview(self._buffer)
-        self._receive(view[self._end : end])
+        if self._end < end:
+            self._receive(view[self._end : end])
         self._rested = time.monotonic()
         return view[self._begin : end]
 

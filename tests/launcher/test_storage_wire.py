@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from launcher.storage import wire
-from launcher.storage.wire import Connection, Peer, Stale, WireError, parse_head
+from launcher.storage.wire import Connection, Head, Peer, Stale, WireError
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\nETag: "x"\r\n\r\n'
@@ -76,7 +76,7 @@ def test_bodies_in_any_pieces(script: Script) -> None:
     connection = script.connect()
     for length in (len(data), len(data), len(data), 0):
         answer = connection.ask(REQUEST)
-        assert (answer.status, answer.length, answer.fields["etag"], answer.closes) == (
+        assert (answer.status, answer.length, answer.field("etag"), answer.closes) == (
             200,
             length,
             '"x"',
@@ -170,10 +170,10 @@ def test_fill_ends_early_when_told(script: Script) -> None:
     ],
 )
 def test_only_plain_answers_have_a_length(lines: str, length: int | None) -> None:
-    assert parse_head(lines.encode()).length == length
+    assert Head(lines.encode()).length == length
 
 
 def test_who_closes() -> None:
-    assert parse_head(b"HTTP/1.0 200 OK").closes
-    assert parse_head(b"HTTP/1.1 200 OK\r\nConnection: Close").closes
-    assert not parse_head(b"HTTP/1.1 200 OK\r\nConnection: keep-alive").closes
+    assert Head(b"HTTP/1.0 200 OK").closes
+    assert Head(b"HTTP/1.1 200 OK\r\nConnection: Close").closes
+    assert not Head(b"HTTP/1.1 200 OK\r\nConnection: keep-alive").closes
