@@ -73,7 +73,8 @@ def export_model(
     """Write `<folder>/<arch>.<suffix>` in each format, then export.json, which lists all files in the folder.
 
     `batch` is the fixed batch of the formats that need one (ONNX, AIR). `preprocess` (mean, std, crop_pct,
-    interpolation) is kept in export.json for whoever runs the file. Raises ExportError and NotSupported.
+    interpolation) is kept in export.json for whoever runs the file. From now on `model` computes with MindSpore's
+    own operators, which a file can hold. Raises ExportError and NotSupported.
     """
     from vitmodels.compat import compose, on_ascend
 

@@ -65,8 +65,9 @@ def test_key_depends_on_everything(tmp_path: Path) -> None:
     keys = [key(), key("evaluate"), key(batch=2)]
     (tmp_path / "a.py").write_text("x = 2")
     keys.append(key())
-    (tmp_path / "b.py").write_text("")
-    keys.append(key())
+    for name in ("b.py", "c.cpp", "d.h"):
+        (tmp_path / name).write_text("")
+        keys.append(key())
     assert len(set(keys)) == len(keys)
     assert key() == keys[-1]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from launcher.snapshot import code_zip
 from vitmodels.kernels import library as module
 from vitmodels.kernels.library import SWITCH, Unavailable, build, cache_folder, compiler, sources
 
@@ -66,7 +69,13 @@ def test_another_compiler_or_source_is_another_library(
     monkeypatch.setattr(module, "sources", lambda: [changed])
     keys.append(build(str(fake_compiler), folder).stem)
     assert len(set(keys)) == 3
-    assert {path.suffix for path in sources()} == {".cpp", ".h"} or module.sources() == [changed]
+
+
+def test_every_source_counts() -> None:
+    folder = Path(module.__file__).parent
+    assert {path.name for path in sources()} == {path.name for path in folder.iterdir()} - {"__pycache__"} - {
+        path.name for path in folder.glob("*.py")
+    }
 
 
 def test_a_failing_compiler_is_told(tmp_path: Path, folder: Path) -> None:
@@ -98,6 +107,11 @@ def test_the_folder_is_ours_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv(SWITCH, str(folder))
     with pytest.raises(Unavailable, match="others can write"):
         cache_folder()
+
+
+def test_a_run_takes_the_sources_along() -> None:
+    with zipfile.ZipFile(io.BytesIO(code_zip())) as archive:
+        assert {f"vitmodels/kernels/{path.name}" for path in sources()} <= set(archive.namelist())
 
 
 PROGRAM = """

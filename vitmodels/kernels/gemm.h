@@ -18,15 +18,16 @@ struct Matrix {
 constexpr int TILE_VECTORS = 2;
 constexpr int TILE_COLUMNS = TILE_VECTORS * LANES;
 constexpr int64_t DEPTH = 384;                  // of the panels that are multiplied at a time
-constexpr int64_t BLOCK_ROWS = 10 * TILE_ROWS;  // of A that one thread packs at a time
+constexpr int64_t BLOCK_ROWS = 36 / TILE_ROWS * TILE_ROWS;  // of A that one thread packs at a time
 
-// c += a b, for panels a (depth, TILE_ROWS) and b (depth, TILE_COLUMNS).
-static inline void multiply_tile(int64_t depth, const float* a, const float* b, float* c, int64_t ldc) {
+// c = start + a b, for panels a (depth, TILE_ROWS) and b (depth, TILE_COLUMNS); rows of start are `step` apart.
+static inline void multiply_tile(int64_t depth, const float* a, const float* b, const float* start, int64_t step,
+                                 float* c, int64_t ldc) {
     Vec sums[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 16
     for (int r = 0; r < TILE_ROWS; ++r)
 #pragma GCC unroll 2
-        for (int v = 0; v < TILE_VECTORS; ++v) sums[r][v] = load(c + r * ldc + v * LANES);
+        for (int v = 0; v < TILE_VECTORS; ++v) sums[r][v] = load(start + r * step + v * LANES);
     for (int64_t k = 0; k < depth; ++k, a += TILE_ROWS, b += TILE_COLUMNS) {
         Vec row[TILE_VECTORS];
 #pragma GCC unroll 2
@@ -61,6 +62,7 @@ static inline void pack(const float* from, int64_t across, int64_t along, int64_
 struct Product {
     int64_t m, n, k;
     Matrix a, b;
+    const float* bias;  // may be null
     float* c;
     float* panels;  // b, packed
 
@@ -76,7 +78,7 @@ struct Product {
         return panels + (begin * columns() + column * std::min(DEPTH, k - begin)) * TILE_COLUMNS;
     }
 
-    // Rows top to top + height of c, to which is added.
+    // Rows top to top + height of c.
     void multiply_rows(int64_t top, int64_t height) const {
         static thread_local Scratch memory;
         float* const edge = memory.get(parts_of(height, TILE_ROWS) * TILE_ROWS * DEPTH + TILE_ROWS * TILE_COLUMNS);
@@ -88,18 +90,23 @@ struct Product {
                                 std::min<int64_t>(TILE_ROWS, height - r), depth, left + r * depth);
             for (int64_t column = 0; column < columns(); ++column)
                 for (int64_t r = 0; r < height; r += TILE_ROWS)
-                    add_tile(depth, left + r * depth, panel(column, begin), top + r, height - r, column, edge);
+                    tile(begin, left + r * depth, top + r, std::min<int64_t>(TILE_ROWS, height - r), column, edge);
         }
     }
 
-    void add_tile(int64_t depth, const float* one, const float* other, int64_t row, int64_t height, int64_t column,
-                  float* edge) const {
-        float* const to = c + row * n + column * TILE_COLUMNS;
-        const int64_t rows = std::min<int64_t>(TILE_ROWS, height);
-        const int64_t width = std::min<int64_t>(TILE_COLUMNS, n - column * TILE_COLUMNS);
-        if (rows == TILE_ROWS && width == TILE_COLUMNS) return multiply_tile(depth, one, other, to, n);
-        for (int64_t i = 0; i < rows; ++i) std::memcpy(edge + i * TILE_COLUMNS, to + i * n, width * sizeof(float));
-        multiply_tile(depth, one, other, edge, TILE_COLUMNS);
+    // One tile's slice that begins at `begin`, onto what the slices before made, or the bias. `edge` has room for a tile.
+    void tile(int64_t begin, const float* left, int64_t row, int64_t rows, int64_t column, float* edge) const {
+        static const float zeros[TILE_COLUMNS] = {};
+        const int64_t depth = std::min(DEPTH, k - begin), at = column * TILE_COLUMNS;
+        const int64_t width = std::min<int64_t>(TILE_COLUMNS, n - at);
+        float* const to = c + row * n + at;
+        const float* const start = begin ? to : bias ? bias + at : zeros;
+        const int64_t step = begin ? n : 0;
+        if (rows == TILE_ROWS && width == TILE_COLUMNS)
+            return multiply_tile(depth, left, panel(column, begin), start, step, to, n);
+        for (int64_t i = 0; i < rows; ++i)
+            std::memcpy(edge + i * TILE_COLUMNS, start + i * step, width * sizeof(float));
+        multiply_tile(depth, left, panel(column, begin), edge, TILE_COLUMNS, edge, TILE_COLUMNS);
         for (int64_t i = 0; i < rows; ++i) std::memcpy(to + i * n, edge + i * TILE_COLUMNS, width * sizeof(float));
     }
 };
@@ -109,7 +116,7 @@ struct Product {
 template <typename Then>
 static void gemm(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, const float* bias, float* c, const Then& then) {
     static thread_local Scratch memory;
-    const Product product{m, n, k, a, b, c, memory.get(parts_of(n, TILE_COLUMNS) * TILE_COLUMNS * k)};
+    const Product product{m, n, k, a, b, bias, c, memory.get(parts_of(n, TILE_COLUMNS) * TILE_COLUMNS * k)};
     const int64_t columns = product.columns();
     pool().run(columns * parts_of(k, DEPTH),
                [&](int64_t part) { product.pack_right(part % columns, part / columns * DEPTH); });
@@ -117,10 +124,6 @@ static void gemm(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, const floa
     while (block > TILE_ROWS && parts_of(m, block) < 8) block -= TILE_ROWS;
     pool().run(parts_of(m, block), [&](int64_t part) {
         const int64_t top = part * block, height = std::min(block, m - top);
-        for (int64_t row = top; row < top + height; ++row) {
-            if (bias) std::memcpy(c + row * n, bias, n * sizeof(float));
-            else std::memset(c + row * n, 0, n * sizeof(float));
-        }
         product.multiply_rows(top, height);
         then(top, height);
     });
