@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from launcher.units import Duration, Size
 
@@ -23,6 +31,7 @@ OURS = {
     "--nodes": "resources.nodes",
     "--ntasks": "resources.nodes",
     "--ntasks-per-node": "",
+    "--tasks-per-node": "",
     "--gres": "slurm.gres",
     "--partition": "slurm.partition",
     "--account": "slurm.account",
@@ -48,8 +57,16 @@ OURS = {
     "--wrap": "",
     "--parsable": "",
     "--wait": "",
+    "--test-only": "",
+    "--clusters": "",
+    "--help": "",
+    "--usage": "",
+    "--version": "",
 }
-"""Flags of sbatch that launcher sets, and the field that stands for each."""
+"""Flags of sbatch that launcher sets or that would leave it without a job, and the field that stands for each."""
+
+_INSTEAD_OF = {"--mem-per-cpu": "memory", "--mem-per-gpu": "memory", "--tres-per-node": "gres"}
+"""Flags that say the same as a field in another way: one of both."""
 
 _SHORT = {
     "J": "--job-name",
@@ -69,7 +86,12 @@ _SHORT = {
     "e": "--error",
     "D": "--chdir",
     "W": "--wait",
+    "M": "--clusters",
+    "h": "--help",
+    "V": "--version",
 }
+
+_LONGEST_WARNING_S = 65535
 
 
 class SlurmOptions(BaseModel):
@@ -129,8 +151,42 @@ class SlurmOptions(BaseModel):
     )
     log: str | None = Field(
         None,
-        description="File on the first node for what Slurm itself says; its folder must exist there; default: in /tmp.",
+        description="File on the first node for what Slurm itself says; a whole path whose folder exists there; default: in /tmp.",
     )
+
+    @field_validator("time", mode="before")
+    @classmethod
+    def _with_unit(cls, value: Any) -> Any:
+        if isinstance(value, int):
+            raise ValueError(
+                "a bare number is minutes for Slurm and seconds elsewhere: write 90min or 12:30:00"
+            )
+        return value
+
+    @field_serializer("time", when_used="json")
+    def _as_written(self, value: int | None) -> str | None:
+        return None if value is None else f"{value}s"
+
+    @field_validator("stop_before")
+    @classmethod
+    def _what_slurm_can(cls, value: int) -> int:
+        if value > _LONGEST_WARNING_S:
+            raise ValueError(f"Slurm warns at most {_LONGEST_WARNING_S} s before the end")
+        return value
+
+    @field_validator("log")
+    @classmethod
+    def _whole_path(cls, path: str | None) -> str | None:
+        if path is not None and (not path.startswith("/") or not path.isprintable()):
+            raise ValueError("expected a whole path, such as /var/tmp/%x-%j.log")
+        return path
+
+    @field_validator("python")
+    @classmethod
+    def _from_anywhere(cls, path: str | None) -> str | None:
+        if path is not None and (not path or not path.isprintable() or ("/" in path and path[0] != "/")):
+            raise ValueError("expected a whole path, or the name of a program that every node finds")
+        return path
 
     @field_validator("after", "extra", "setup", mode="before")
     @classmethod
@@ -141,18 +197,26 @@ class SlurmOptions(BaseModel):
     @classmethod
     def _not_ours(cls, flags: tuple[str, ...]) -> tuple[str, ...]:
         for flag in flags:
-            if not flag.startswith("-") or "\n" in flag:
+            if len(flag) < 2 or flag[0] != "-" or not flag.isprintable():
                 raise ValueError(f"expected flags of sbatch, such as --reservation=NAME, found '{flag}'")
-            name = long_name(flag)
-            if name in OURS:
+            if (name := long_name(flag)) in OURS:
                 field = OURS[name]
                 way_out = f"use {field}" if field else "it can't be changed"
                 raise ValueError(f"'{flag}' contradicts what launcher sets itself; {way_out}")
         return flags
 
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        for flag in self.extra:
+            field = _INSTEAD_OF.get(long_name(flag))
+            if field and getattr(self, field) and field in self.model_fields_set:
+                raise ValueError(f"extra: '{flag}' contradicts slurm.{field}; leave one of both away")
+        return self
+
 
 def long_name(flag: str) -> str:
-    """The long name of a flag of sbatch: `-pnpu`, `-p npu`, `--partition=npu` are all `--partition`."""
+    """The long name of a flag of sbatch: `-pnpu`, `-p npu`, `--partition=npu`, `--part=npu` are all `--partition`."""
     if flag.startswith("--"):
-        return flag.partition("=")[0].partition(" ")[0]
+        name = flag.partition("=")[0].partition(" ")[0]
+        return name if name in OURS else next((each for each in OURS if each.startswith(name)), name)
     return _SHORT.get(flag[1:2], flag)

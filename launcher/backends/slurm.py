@@ -16,9 +16,10 @@ from launcher.backends.slurm_query import (
     call,
     look_up,
     partition_nodes,
+    send,
     waiting_words,
 )
-from launcher.backends.slurm_script import render
+from launcher.backends.slurm_script import options_of, render
 from launcher.errors import BackendError
 from launcher.findings import Finding
 from launcher.plan import Plan
@@ -38,14 +39,19 @@ class SlurmBackend:
         return render(plans, 1)
 
     def submit(self, plan: Plan, attempt: int) -> Handle:
-        return self._handle(plan, self._send(self.render(plan, attempt)), COMMENT + plan.run_id)
+        return self._handle(send(self.render(plan, attempt), plan.run_id), plan.run_id)
 
     def submit_all(self, plans: Sequence[Plan]) -> list[Handle]:
         """One array for plans that differ in nothing that Slurm has to know, else one job each. All or nothing."""
         if len({_request_of(plan) for plan in plans}) == 1:
-            job = self._send(self.render_all(plans))
-            comment = COMMENT + plans[0].run_id
-            return [self._handle(plan, f"{job}_{k}", comment) for k, plan in enumerate(plans)]
+            job = send(self.render_all(plans), plans[0].run_id)
+            return [self._handle(f"{job}_{k}", plans[0].run_id) for k in range(len(plans))]
+        if any(options_of(plan).max_parallel for plan in plans):
+            raise BackendError(
+                "the runs of this sweep ask Slurm for different things, so they are no array whose tasks could be counted",
+                where="slurm.max_parallel",
+                hint="leave it away, or sweep over nothing that Slurm has to know",
+            )
         handles: list[Handle] = []
         try:
             for plan in plans:
@@ -69,7 +75,7 @@ class SlurmBackend:
     def cancel(self, handle: Handle) -> None:
         """A job that waits is removed; the batch script of one that runs tells its node programs."""
         job = look_up([handle.data["job"]]).get(handle.data["job"])
-        if job is None or job.ended or not job.comment.startswith(handle.data["comment"]):
+        if job is None or job.ended or not job.is_of(handle.data["comment"]):
             return
         for how in (["--state=PENDING"], ["--state=RUNNING", "--signal=USR2", "--batch"]):
             try:
@@ -80,16 +86,12 @@ class SlurmBackend:
 
     def terminate(self, handle: Handle) -> None:
         job = look_up([handle.data["job"]]).get(handle.data["job"])
-        if job is not None and not job.ended and job.comment.startswith(handle.data["comment"]):
+        if job is not None and not job.ended and job.is_of(handle.data["comment"]):
             call("scancel", handle.data["job"])
 
     @staticmethod
-    def _send(script: str) -> str:
-        return call("sbatch", "--parsable", stdin=script).strip().partition(";")[0]
-
-    @staticmethod
-    def _handle(plan: Plan, job: str, comment: str) -> Handle:
-        return Handle(backend="slurm", data={"job": job, "comment": comment})
+    def _handle(job: str, name: str) -> Handle:
+        return Handle(backend="slurm", data={"job": job, "comment": COMMENT + name})
 
 
 def _request_of(plan: Plan) -> str:
@@ -100,7 +102,7 @@ def _request_of(plan: Plan) -> str:
 def life_of(handle: Handle, job: Job | None, nodes_of: dict[str, int]) -> Life:
     """What a job tells of its run. `job` is None for one that Slurm does not know."""
     number, comment = handle.data["job"], handle.data["comment"]
-    if job is not None and job.comment and not job.comment.startswith(comment):
+    if job is not None and not job.is_of(comment):
         job = None  # its id was given to somebody else
     if job is None:
         return Life(alive=False, detail=f"Slurm does not know job {number} any more")

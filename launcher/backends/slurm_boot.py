@@ -11,6 +11,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,13 +24,17 @@ from urllib.parse import unquote, urlsplit
 
 
 def give_up(words: str) -> NoReturn:
-    words = f"{socket.gethostname()}: {words}"
+    words = " ".join(f"{socket.gethostname()}: {words}".split())[:1000]
     sys.stderr.write(f"error: {words}\n")
     comment = f"Comment={os.environ['LAUNCHER_COMMENT']} {words}"
     command = ["scontrol", "update", f"JobId={os.environ['LAUNCHER_SLURM_JOB']}", comment]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         subprocess.run(command, timeout=60, check=False)
     sys.exit(78)
+
+
+if sys.version_info < (3, 11):  # noqa: UP036 - asked before anything that an old one does not understand
+    give_up(f"{sys.executable} is Python {sys.version.split()[0]}, 3.11 or newer is needed")
 
 
 def read(store: dict[str, Any], name: str) -> bytes:
@@ -57,8 +62,10 @@ def unpack(store: dict[str, Any], digest: str, run_dir: Path) -> Path:
         give_up("the code in the run's folder is not what was submitted; submit the run again")
     temporary = tempfile.mkdtemp(dir=run_dir, prefix=".code-new-")
     zipfile.ZipFile(io.BytesIO(data)).extractall(temporary)
-    with contextlib.suppress(OSError):  # another node that shares this folder was faster
+    try:
         Path(temporary).rename(folder)
+    except OSError:  # another node that shares this folder was faster
+        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

@@ -31,8 +31,11 @@ class Partition:
 def partitions() -> list[Partition]:
     """Raises BackendError when Slurm is not installed or does not answer."""
     found: dict[str, Partition] = {}
-    for line in call("sinfo", "-h", "-o", "%P|%a|%D|%l|%c|%m|%G").splitlines():
-        name, up, nodes, limit, cpus, memory, gres = line.split("|", 6)
+    for line in call("sinfo", "-h", "-a", "-o", "%P|%a|%D|%l|%c|%m|%G").splitlines():
+        fields = line.split("|", 6)
+        if len(fields) != 7:  # the name of the cluster, where there are several
+            continue
+        name, up, nodes, limit, cpus, memory, gres = fields
         one = Partition(
             name.rstrip("*"),
             name.endswith("*"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -42,14 +43,17 @@ def next_attempt(plan: Plan, env: Mapping[str, str] = os.environ) -> int:
             time.sleep(STORE_PAUSE_S)
 
 
-def devices_of(job: str, host: str, hosts_of: Mapping[str, Sequence[str]]) -> tuple[int, ...]:
+def devices_of(
+    job: str, host: str, hosts_of: Mapping[str, Sequence[str]], name: str = "npu"
+) -> tuple[int, ...]:
     """Logical ids of the NPUs that Slurm gave to this job on a node, from `scontrol -o -d show job`; empty when it only counts.
 
-    `hosts_of` expands the lists of hosts that stand in it.
+    `hosts_of` expands the lists of hosts that stand in it; `name` is that of the NPUs, without a type.
     """
+    ours = re.compile(rf"(?:^|,){re.escape(name)}(?::[^:(),]+)*\(IDX:([0-9,-]+)\)")
     for nodes, gres in re.findall(r" Nodes=(\S+) CPU_IDs=\S* Mem=\S* GRES=(\S*)", " " + job):
         if host in hosts_of.get(nodes, [nodes]):
-            return tuple(number for text in re.findall(r"IDX:([0-9,-]+)", gres) for number in _ids(text))
+            return tuple(sorted(number for text in ours.findall(gres) for number in _ids(text)))
     return ()
 
 
@@ -78,9 +82,21 @@ def _visible_devices(plan: Plan) -> None:
     if plan.device not in ASCEND_DEVICES or "IDX:" not in job:
         return
     lists = re.findall(r" Nodes=(\S+) CPU_IDs=", job)
-    ids = devices_of(job, os.environ["SLURMD_NODENAME"], {each: expand(each) for each in lists})
+    name = plan.slurm.gres.partition(":")[0] if plan.slurm else ""
+    ids = devices_of(job, os.environ["SLURMD_NODENAME"], {each: expand(each) for each in lists}, name)
     if ids:
         os.environ["ASCEND_RT_VISIBLE_DEVICES"] = ",".join(map(str, ids))
+
+
+def _know_devices(plan: Plan) -> None:
+    """Raises BackendError where other jobs may have devices on the node and nobody told us which are ours."""
+    if (
+        plan.device in ASCEND_DEVICES
+        and plan.slurm
+        and plan.slurm.gres
+        and not os.environ.get("LAUNCHER_JOB")
+    ):
+        raise BackendError("no answer on which NPUs are the job's", where="scontrol show job")
 
 
 def forget_old_requests(run_dir: paths.RunDir, began: float) -> None:
@@ -107,11 +123,22 @@ def _bring_state(plan: Plan) -> None:
         write_text(here, text.decode())
 
 
+def tell(words: str) -> None:
+    """An error before the run can say anything itself, to whoever asks Slurm for the job."""
+    words = " ".join(f"{socket.gethostname()}: {words}".split())
+    sys.stderr.write(f"error: {words}\n")
+    comment = f"Comment={os.environ.get('LAUNCHER_COMMENT', '')} {words[:1000]}"
+    command = ["scontrol", "update", f"JobId={os.environ.get('LAUNCHER_SLURM_JOB', '')}", comment]
+    with suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(command, timeout=60, check=False, capture_output=True)
+
+
 def main(arguments: Sequence[str]) -> int:
     what, run_dir = arguments[0], Path(arguments[1])
     try:
         plan = Plan.model_validate_json((run_dir / paths.PLAN).read_text())
         if what == "attempt":
+            _know_devices(plan)
             sys.stdout.write(f"{next_attempt(plan)}\n")
             return 0
         node, attempt = os.environ["SLURM_NODEID"], os.environ["LAUNCHER_SLURM_ATTEMPT"]
@@ -120,7 +147,7 @@ def main(arguments: Sequence[str]) -> int:
         if node == "0":
             _bring_state(plan)
     except (LauncherError, OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        tell(f"{error}")
         return getattr(error, "exit_code", 1)
     os.chdir("/")
     program = [sys.executable, "-P", "-m", "launcher.node", str(run_dir / paths.PLAN)]

@@ -7,6 +7,7 @@ does not answer says nothing about a job: that is an error here, never the end o
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 from launcher.errors import BackendError
 
 TIMEOUT_S = 30.0
+_HEARD = re.compile(r"(SBATCH|SQUEUE|SINFO|SACCT|SCANCEL|SCONTROL|SRUN|SLURMD?)_")
+_IN_DOUBT = re.compile(r"no answer within|timed out")
+_KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS")
 COMMENT = "launcher:"
 """What the comment of a job begins with, before its name; ids of jobs are used again, the comment tells whose job it is."""
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
@@ -41,7 +45,7 @@ ENDED = (
     "REVOKED",
 )
 
-_FORMAT = "%i|%T|%r|%N|%D|%P|%S|%k"
+_FORMAT = "%i|%T|%r|%N|%D|%P|%j|%k"
 _SACCT = "JobID,State,NodeList,JobName"
 
 TOO_LARGE = ("PartitionConfig", "PartitionNodeLimit")
@@ -88,15 +92,33 @@ class Job:
     def ended(self) -> bool:
         return self.state in ENDED
 
+    def is_of(self, comment: str) -> bool:
+        """Whether it is the job that got this comment, and not one of somebody else that has its id now."""
+        return self.comment == comment or self.comment.startswith(comment + " ")
+
     def told(self, comment: str) -> str:
         return self.comment.removeprefix(comment).strip()
 
 
-def call(*command: str, stdin: str | None = None) -> str:
+def clean(env: Mapping[str, str]) -> dict[str, str]:
+    """Without the variables that change what commands of Slurm mean, such as SBATCH_EXPORT or SQUEUE_USERS, and without
+    those of an allocation that this program may run in: a job would take SLURM_ARRAY_TASK_ID for its own.
+    """
+    return {name: value for name, value in env.items() if name in _KEPT or not _HEARD.match(name)}
+
+
+def call(*command: str, stdin: str = "") -> str:
     """What a command of Slurm prints. Raises BackendError with its own words."""
     try:
         done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            command,
+            input=stdin,
+            env=clean(os.environ),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
         )
     except FileNotFoundError:
         raise BackendError(
@@ -111,12 +133,35 @@ def call(*command: str, stdin: str | None = None) -> str:
     return done.stdout
 
 
+def send(script: str, name: str) -> str:
+    """The id of the new job. A controller that took the job and could not say so any more is asked for it by its name."""
+    try:
+        answer = call("sbatch", "--parsable", stdin=script)
+    except BackendError as error:
+        taken = _by_name(name) if _IN_DOUBT.search(error.what) else ""
+        if not taken:
+            raise
+        return taken
+    if match := re.search(r"^(\d+)(;\S+)?$", answer, re.MULTILINE):
+        return match[1]
+    raise BackendError(f"no number of a job in its answer: '{answer.strip()}'", where="sbatch")
+
+
+def _by_name(name: str) -> str:
+    """The newest job of this name that has not ended; '' for none, or no answer."""
+    try:
+        lines = call("squeue", "-h", "-a", "-n", name, "-o", "%F").split()
+    except BackendError:
+        return ""
+    return max(lines, key=int, default="")
+
+
 def look_up(ids: Sequence[str]) -> dict[str, Job]:
     """The jobs that Slurm still knows, by id. Raises BackendError when it does not answer."""
     if not ids:
         return {}
     try:
-        text = call("squeue", "-h", "-r", "-t", "all", "-j", ",".join(ids), "-o", _FORMAT)
+        text = call("squeue", "-h", "-a", "-r", "-t", "all", "-j", ",".join(ids), "-o", _FORMAT)
     except BackendError as error:
         if "Invalid job id" not in error.what:
             raise
@@ -127,13 +172,14 @@ def look_up(ids: Sequence[str]) -> dict[str, Job]:
 
 
 def parse_job(line: str) -> Job | None:
-    """A line of `squeue`; None for anything else."""
+    """A line of `squeue`; None for anything else. Where a site takes comments away, the name is what a comment begins with."""
     fields = line.split("|", 7)
     if len(fields) != 8:
         return None
-    number, state, reason, nodes, count, partition, _, comment = fields
+    number, state, reason, nodes, count, partition, name, comment = fields
     count = count if count.isdecimal() else "0"
-    return Job(number, state, reason, nodes, int(count), partition, "" if comment == "(null)" else comment)
+    comment = COMMENT + name if comment in ("", "(null)") else comment
+    return Job(number, state, reason, nodes, int(count), partition, comment)
 
 
 def parse_accounted(line: str) -> Job | None:
@@ -175,7 +221,7 @@ def waiting_words(job: Job, nodes_of: Mapping[str, int]) -> str:
 def partition_nodes(names: Sequence[str]) -> dict[str, int]:
     """How many nodes partitions have. Empty when nobody answers: the words are then less exact."""
     try:
-        text = call("sinfo", "-h", "-o", "%R|%D", "-p", ",".join(names))
+        text = call("sinfo", "-h", "-a", "-o", "%R|%D", "-p", ",".join(names))
     except BackendError:
         return {}
     found: dict[str, int] = {}

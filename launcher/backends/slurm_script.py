@@ -14,31 +14,44 @@ from launcher.spec_slurm import SlurmOptions
 
 _BASE_PACKAGES = ("pydantic", "yaml")
 
+_LOOK = """command -v "$0" > /dev/null && exec "$0" "$@"
+words="$(hostname): $0 is not there; slurm.python names the Python of the nodes"
+echo "error: $words" >&2
+scontrol update JobId="$LAUNCHER_SLURM_JOB" Comment="$LAUNCHER_COMMENT $words"
+exit 78
+"""
+"""Starts the Python of a node. One that is not there can't say so itself."""
+
 _BODY = """
+export LAUNCHER_BEGAN=$(date +%s)
+mkdir -p "$run_dir" && rm -f "$run_dir/stop" "$run_dir/cancel.json" "$run_dir/again"
 interrupted= ; ended=
 trap 'interrupted=1; echo "the time limit of the allocation is near" > "$run_dir/stop"' USR1
 trap 'interrupted=1; echo "{{}}" > "$run_dir/cancel.json"' USR2
 trap 'interrupted=1; ended=1' TERM
 {setup}
-job=$SLURM_JOB_ID # of one task, where this is an array: the id alone may mean all of them
-[ -z "${{SLURM_ARRAY_TASK_ID:-}}" ] || job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
+job={job}
 restarts=${{SLURM_RESTART_COUNT:-0}}
 export LAUNCHER_SLURM_JOB=$job LAUNCHER_COMMENT={comment}
 export LAUNCHER_RUN=$run LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT={attempt}
-export LAUNCHER_EXIT=leader LAUNCHER_AGAIN= LAUNCHER_BEGAN=$(date +%s)
+export LAUNCHER_EXIT=leader LAUNCHER_AGAIN=
 [ "$restarts" -ge {max_requeues} ] || LAUNCHER_AGAIN=$run_dir/again
 export LAUNCHER_BOOT={facts}
 read -r -d '' boot <<'BOOT'
 {boot}BOOT
-mkdir -p "$run_dir" && rm -f "$run_dir/stop" "$run_dir/cancel.json" "$run_dir/again"
-LAUNCHER_JOB=$(scontrol -o -d show job "$job")
-LAUNCHER_SLURM_ATTEMPT=$("$python" -c "$boot" attempt) || exit
-export LAUNCHER_JOB LAUNCHER_SLURM_ATTEMPT
+look={look}
+for pause in 1 2 4 8 15 30; do # without an answer nobody knows which devices are ours
+    LAUNCHER_JOB=$(scontrol -o -d show job "$job") && break
+    sleep $pause
+done
+export LAUNCHER_JOB
+LAUNCHER_SLURM_ATTEMPT=$(bash -c "$look" "$python" -c "$boot" attempt) || exit
+export LAUNCHER_SLURM_ATTEMPT
 
 # Slurm counts the steps of each start from 0. An srun that was cut off ends its step by that number when it comes back:
 # ours gets another one.
 for _ in $(seq $((restarts % {step_ids}))); do srun --nodes=1 --ntasks=1 --quiet true; done
-srun {srun} "$python" -c "$boot" node &
+srun {srun} bash -c "$look" "$python" -c "$boot" node &
 gang=$!
 while :; do
     interrupted= ; wait "$gang"; code=$?
@@ -61,6 +74,9 @@ exit "$code"
 """
 _LOST_NODE_PROGRAMS = 3
 """So many restarts of a job whose node program was killed: it says nothing, so nobody knows whether another one helps."""
+
+_JOB = "$SLURM_JOB_ID"
+_TASK = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID # the id alone may mean all tasks"
 
 _STEP_IDS = 8
 """So many starts have steps of different numbers."""
@@ -86,6 +102,8 @@ def render(plans: Sequence[Plan], attempt: int, *, comment: str = "") -> str:
         facts=shlex.quote(json.dumps(facts)),
         boot=Path(__file__).with_name("slurm_boot.py").read_text(),
         setup="\n".join(options.setup),
+        look=shlex.quote(_LOOK),
+        job=_JOB if len(plans) == 1 else _TASK,
         exclude=f",{options.exclude}" if options.exclude else "",
         srun=" ".join(_srun(plan, options)),
     )

@@ -103,12 +103,42 @@ def test_what_the_boot_text_is_told_is_whole() -> None:
         ("-p npu", "use slurm.partition"),
         ("--signal=B:TERM@60", "use slurm.stop_before"),
         ("--export=NONE", "it can't be changed"),
+        ("--part=npu", "use slurm.partition"),
+        ("--test-only", "it can't be changed"),
+        ("-M far", "it can't be changed"),
         ("reservation=lab", "expected flags of sbatch"),
     ],
 )
 def test_a_flag_that_contradicts_ours_is_refused(flag: str, words: str) -> None:
     with pytest.raises(JobFileError, match=words):
         plan(f"slurm.extra=[{flag!r}]")
+
+
+def test_memory_is_asked_for_in_one_way() -> None:
+    assert "#SBATCH --mem-per-cpu=2G" in render([plan("slurm.extra=[--mem-per-cpu=2G]")], 1)
+    with pytest.raises(JobFileError, match=r"'--mem-per-cpu=2G' contradicts slurm\.memory"):
+        plan("slurm.extra=[--mem-per-cpu=2G]", "slurm.memory=2GB")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("slurm.time=60", "write 90min or 12:30:00"),
+        ("slurm.stop_before=20h", "at most 65535 s"),
+        ("slurm.log=logs/%j.log", "expected a whole path"),
+        ("slurm.python=.venv/bin/python", "expected a whole path"),
+        ("slurm.partition='a b'", "one word"),
+    ],
+)
+def test_what_slurm_would_take_for_something_else_is_refused(override: str, words: str) -> None:
+    with pytest.raises(JobFileError, match=words):
+        plan(override)
+
+
+def test_a_plan_that_was_written_is_read_again() -> None:
+    written = plan("slurm.time=90min", "slurm.stop_before=120s")
+    read = Plan.model_validate_json(written.model_dump_json())
+    assert (read, read.slurm and read.slurm.time) == (written, 5400)
 
 
 def test_a_secret_of_the_environment_is_not_in_the_script(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,31 +24,41 @@
 run=digits-20261122-010203-abcd
 run_dir=/home/me/ascend/work/$run
 python=/opt/python
+export LAUNCHER_BEGAN=$(date +%s)
+mkdir -p "$run_dir" && rm -f "$run_dir/stop" "$run_dir/cancel.json" "$run_dir/again"
 interrupted= ; ended=
 trap 'interrupted=1; echo "the time limit of the allocation is near" > "$run_dir/stop"' USR1
 trap 'interrupted=1; echo "{}" > "$run_dir/cancel.json"' USR2
 trap 'interrupted=1; ended=1' TERM
 source /usr/local/Ascend/ascend-toolkit/set_env.sh
-job=$SLURM_JOB_ID # of one task, where this is an array: the id alone may mean all of them
-[ -z "${SLURM_ARRAY_TASK_ID:-}" ] || job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+job=$SLURM_JOB_ID
 restarts=${SLURM_RESTART_COUNT:-0}
 export LAUNCHER_SLURM_JOB=$job LAUNCHER_COMMENT=launcher:digits-20261122-010203-abcd
 export LAUNCHER_RUN=$run LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT=1
-export LAUNCHER_EXIT=leader LAUNCHER_AGAIN= LAUNCHER_BEGAN=$(date +%s)
+export LAUNCHER_EXIT=leader LAUNCHER_AGAIN=
 [ "$restarts" -ge 20 ] || LAUNCHER_AGAIN=$run_dir/again
 export LAUNCHER_BOOT='{"store": {"url": "s3://bucket/runs", "endpoint": null, "region": null, "profile": null, "ca_bundle": null, "addressing": "auto"}, "work_dir": "/home/me/ascend/work", "code": "0000000000000000000000000000000000000000000000000000000000000000", "packages": ["pydantic", "yaml", "boto3"]}'
 read -r -d '' boot <<'BOOT'
 (the text of slurm_boot.py)
 BOOT
-mkdir -p "$run_dir" && rm -f "$run_dir/stop" "$run_dir/cancel.json" "$run_dir/again"
-LAUNCHER_JOB=$(scontrol -o -d show job "$job")
-LAUNCHER_SLURM_ATTEMPT=$("$python" -c "$boot" attempt) || exit
-export LAUNCHER_JOB LAUNCHER_SLURM_ATTEMPT
+look='command -v "$0" > /dev/null && exec "$0" "$@"
+words="$(hostname): $0 is not there; slurm.python names the Python of the nodes"
+echo "error: $words" >&2
+scontrol update JobId="$LAUNCHER_SLURM_JOB" Comment="$LAUNCHER_COMMENT $words"
+exit 78
+'
+for pause in 1 2 4 8 15 30; do # without an answer nobody knows which devices are ours
+    LAUNCHER_JOB=$(scontrol -o -d show job "$job") && break
+    sleep $pause
+done
+export LAUNCHER_JOB
+LAUNCHER_SLURM_ATTEMPT=$(bash -c "$look" "$python" -c "$boot" attempt) || exit
+export LAUNCHER_SLURM_ATTEMPT
 
 # Slurm counts the steps of each start from 0. An srun that was cut off ends its step by that number when it comes back:
 # ours gets another one.
 for _ in $(seq $((restarts % 8))); do srun --nodes=1 --ntasks=1 --quiet true; done
-srun --nodes=4 --ntasks=4 --ntasks-per-node=1 --cpus-per-task=192 --kill-on-bad-exit=1 --wait=0 --cpu-bind=none --mpi=none --export=ALL "$python" -c "$boot" node &
+srun --nodes=4 --ntasks=4 --ntasks-per-node=1 --cpus-per-task=192 --kill-on-bad-exit=1 --wait=0 --cpu-bind=none --mpi=none --export=ALL bash -c "$look" "$python" -c "$boot" node &
 gang=$!
 while :; do
     interrupted= ; wait "$gang"; code=$?
