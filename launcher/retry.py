@@ -10,7 +10,7 @@ from launcher.plan import Plan
 from launcher.record import make_record
 from launcher.runfolder import RunFolder
 from launcher.runs import Entry, Index, new_run_id
-from launcher.submission import launch, refuse_errors
+from launcher.submission import conditions, launch, refuse_errors
 
 
 def retry(entry: Entry, index: Index) -> Entry:
@@ -22,7 +22,7 @@ def retry(entry: Entry, index: Index) -> Entry:
     text = folder.read(paths.PLAN).decode()
     old = Plan.model_validate_json(text)
     run_id = new_run_id(old.name)
-    plan = Plan.model_validate_json(text.replace(old.run_id, run_id))
+    plan = conditions(Plan.model_validate_json(text.replace(old.run_id, run_id)))
     refuse_errors(
         [*preflight.check_plan(plan), *get_backend(plan.backend).check(plan), *preflight.check_world(plan)]
     )

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,14 @@ _SERVICE_RULES = ("MA051",)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job, planned and checked, of which nothing has happened yet."""
+    """A job, planned and checked, of which nothing has happened yet. `looked`: its findings are also those of `look_around`."""
 
     job: LoadedJob
     plan: Plan
     findings: tuple[Finding, ...]
     rank_table: str | None
     request: str
+    looked: bool = False
 
 
 def prepare(
@@ -69,18 +70,22 @@ def prepare(
         settings=job.recipe_values,
         notes=job.notes,
     )
-    return prepared(job, _after(plan))
+    return prepared(job, conditions(plan))
 
 
-def _after(plan: Plan) -> Plan:
-    """The runs of `slurm.after` as the jobs they are. One that has SUCCEEDED is no condition any more. Raises LauncherError."""
+def conditions(plan: Plan) -> Plan:
+    """The runs of `slurm.after`, by their whole ids, and the jobs that they are now. Raises LauncherError.
+
+    One that has SUCCEEDED is no condition any more.
+    """
     if plan.slurm is None or not plan.slurm.after:
         return plan
     from launcher.view import view_of
 
-    index, jobs = Index(), []
+    index, ids, jobs = Index(), [], []
     for reference in plan.slurm.after:
         entry = index.find(reference)
+        ids.append(entry.run_id)
         view = view_of(entry, index)
         if view.state is State.SUCCEEDED:
             continue
@@ -92,7 +97,8 @@ def _after(plan: Plan) -> Plan:
                 hint="name runs of the back end 'slurm' that have not failed",
             )
         jobs.append(str(job))
-    return plan.model_copy(update={"after_jobs": tuple(jobs)})
+    options = plan.slurm.model_copy(update={"after": tuple(ids)})
+    return plan.model_copy(update={"slurm": options, "after_jobs": tuple(jobs)})
 
 
 def prepared(job: LoadedJob, plan: Plan) -> Prepared:
@@ -104,6 +110,14 @@ def prepared(job: LoadedJob, plan: Plan) -> Prepared:
         rank_table=preflight.dry_rank_table(plan),
         request=get_backend(plan.backend).render(plan, 1),
     )
+
+
+def look_around(job: Prepared) -> Prepared:
+    """The job with what its back end and this machine say of it. Calls the back end."""
+    if job.looked:
+        return job
+    found = [*get_backend(job.plan.backend).check(job.plan), *preflight.check_world(job.plan)]
+    return replace(job, findings=tuple(worst_first([*job.findings, *found])), looked=True)
 
 
 def submit(
@@ -122,12 +136,8 @@ def submit_all(
     """Start several runs of one back end, with one request where that can be. All or nothing, as `submit`."""
     ready = []
     for job, labels in jobs:
-        findings = [
-            *job.findings,
-            *get_backend(job.plan.backend).check(job.plan),
-            *preflight.check_world(job.plan),
-        ]
-        refuse_errors(findings, job.job.origins)
+        job = look_around(job)  # noqa: PLW2901
+        refuse_errors(job.findings, job.job.origins)
         origins = {key: str(origin) for key, origin in job.job.origins.items()} | _rehearsed(job)
         record = make_record(job.job.source_text, origins, Path.cwd())
         ready.append(
@@ -255,6 +265,8 @@ def _resume(entry: Entry, index: Index, *, force: bool) -> Entry:
     refuse_errors([*backend.check(plan), *preflight.check_world(plan)])
     text = store.read(paths.STATE).decode()
     stored = RunState.model_validate_json(text)
+    began = plan.model_copy(update={"after_jobs": ()})  # what it was to follow has SUCCEEDED then
+    plan = began if stored.attempts else conditions(plan)
     here = plan.backend not in ELSEWHERE
     if here:
         if not run_dir.plan.exists():

@@ -69,6 +69,9 @@ class Backend(Protocol):
 class ManyAtOnce(Protocol):
     """A back end that can start the runs of a sweep with one request."""
 
+    def render_all(self, plans: Sequence[Plan]) -> str:
+        """The literal request that `submit_all` sends. Pure."""
+
     def submit_all(self, plans: Sequence[Plan]) -> Sequence[Handle]:
         """One handle per plan, in order. Raises BackendError, with none of them started."""
 

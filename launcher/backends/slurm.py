@@ -9,6 +9,7 @@ from launcher.backends.base import Handle, Life
 from launcher.backends.slurm_check import check_cluster
 from launcher.backends.slurm_query import (
     COMMENT,
+    ENDS,
     REASONS,
     RUNNING,
     TOO_LARGE,
@@ -16,10 +17,10 @@ from launcher.backends.slurm_query import (
     call,
     look_up,
     partition_nodes,
-    send,
     waiting_words,
 )
 from launcher.backends.slurm_script import options_of, render
+from launcher.backends.slurm_send import send
 from launcher.errors import BackendError
 from launcher.findings import Finding
 from launcher.plan import Plan
@@ -35,15 +36,17 @@ class SlurmBackend:
         return render([plan], attempt)
 
     def render_all(self, plans: Sequence[Plan]) -> str:
-        """A sweep: one array."""
-        return render(plans, 1)
+        """A sweep: one array for plans that differ in nothing that Slurm has to know, else one script each."""
+        if _are_alike(plans):
+            return render(plans, 1)
+        return "\n".join(render([plan], 1) for plan in plans)
 
     def submit(self, plan: Plan, attempt: int) -> Handle:
         return self._handle(send(self.render(plan, attempt), plan.run_id), plan.run_id)
 
     def submit_all(self, plans: Sequence[Plan]) -> list[Handle]:
-        """One array for plans that differ in nothing that Slurm has to know, else one job each. All or nothing."""
-        if len({_request_of(plan) for plan in plans}) == 1:
+        """All or nothing."""
+        if _are_alike(plans):
             job = send(self.render_all(plans), plans[0].run_id)
             return [self._handle(f"{job}_{k}", plans[0].run_id) for k in range(len(plans))]
         if any(options_of(plan).max_parallel for plan in plans):
@@ -94,9 +97,9 @@ class SlurmBackend:
         return Handle(backend="slurm", data={"job": job, "comment": COMMENT + name})
 
 
-def _request_of(plan: Plan) -> str:
-    """The script of a plan without its name: equal for those that can share an array."""
-    return render([plan], 1).replace(plan.run_id, "")
+def _are_alike(plans: Sequence[Plan]) -> bool:
+    """Whether their scripts differ in their names only, so that they can share an array."""
+    return len({render([plan], 1).replace(plan.run_id, "") for plan in plans}) == 1
 
 
 def life_of(handle: Handle, job: Job | None, nodes_of: dict[str, int]) -> Life:
@@ -112,7 +115,7 @@ def life_of(handle: Handle, job: Job | None, nodes_of: dict[str, int]) -> Life:
         return Life(alive=True, waiting=True, detail=f"{words}; last time: {told}" if told else words)
     if job.ended:
         old = job.reason in ("", "None", *REASONS) and job.reason != "DependencyNeverSatisfied"
-        why = "" if old else f" ({job.reason})"
+        why = "" if old else f" ({job.reason}{': ' if job.reason in ENDS else ''}{ENDS.get(job.reason, '')})"
         words = f"Slurm job {number} has ended {job.state}{why}"
         return Life(
             alive=False,

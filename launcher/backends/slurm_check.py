@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def _seconds(text: str) -> int | None:
 
 
 def check_cluster(plan: Plan) -> list[Finding]:
-    """Findings SL001 to SL009."""
+    """Findings SL001 to SL009, and SL014."""
     try:
         known = partitions()
     except BackendError as error:
@@ -115,7 +116,20 @@ def check_cluster(plan: Plan) -> list[Finding]:
         )
         names = ", ".join(one.name for one in known)
         return [Finding("SL003", "error", what, "slurm.partition", f"name one of {names}")]
-    return [] if len(chosen) > 1 else list(_fits(plan, chosen[0]))
+    return [*_not_heard(plan), *([] if len(chosen) > 1 else _fits(plan, chosen[0]))]
+
+
+def _not_heard(plan: Plan) -> Iterator[Finding]:
+    """What a job asks for stands in its file alone: it is submitted again from other shells, and by `resume`."""
+    for field in ("partition", "account", "qos", "constraint", "reservation"):
+        name = f"SBATCH_{field.upper()}"
+        if os.environ.get(name) and not getattr(options_of(plan), field, None):
+            way_out = (
+                f"set slurm.{field}" if field != "reservation" else "add --reservation=NAME to slurm.extra"
+            )
+            where = "slurm.extra" if field == "reservation" else f"slurm.{field}"
+            words = f"{name}={os.environ[name]} of this shell is not heard"
+            yield Finding("SL014", "warning", words, where, f"{way_out}, where the job needs it")
 
 
 def _fits(plan: Plan, partition: Partition) -> Iterator[Finding]:

@@ -17,7 +17,6 @@ from launcher.errors import BackendError
 
 TIMEOUT_S = 30.0
 _HEARD = re.compile(r"(SBATCH|SQUEUE|SINFO|SACCT|SCANCEL|SCONTROL|SRUN|SLURMD?)_")
-_IN_DOUBT = re.compile(r"no answer within|timed out")
 _KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS")
 COMMENT = "launcher:"
 """What the comment of a job begins with, before its name; ids of jobs are used again, the comment tells whose job it is."""
@@ -67,9 +66,17 @@ REASONS = {
     "Reservation": "waits for its reservation",
     "ReqNodeNotAvail": "waits for a node that is not available",
     "launch failed requeued held": "could not be launched and is held; `scontrol release` tries again",
+    "job requeued in held state": "was queued again and is held; `scontrol release` lets it go",
     "Licenses": "waits for a licence",
 }
 """Why a job waits. What is not here is shown as Slurm says it."""
+ENDS = {
+    "JobLaunchFailure": "its script could not start, or was killed; the folder of slurm.log must exist on its first node",
+    "NodeDown": "a node was lost",
+    "TimeLimit": "its time was over before the run could stop; raise slurm.time or slurm.stop_before",
+    "OutOfMemory": "it used more memory than it had asked for; raise slurm.memory",
+}
+"""Why a job ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,29 +138,6 @@ def call(*command: str, stdin: str = "") -> str:
         words = "; ".join(dict.fromkeys(line.partition("error: ")[2] or line for line in lines))
         raise BackendError(words or f"exit code {done.returncode}", where=command[0])
     return done.stdout
-
-
-def send(script: str, name: str) -> str:
-    """The id of the new job. A controller that took the job and could not say so any more is asked for it by its name."""
-    try:
-        answer = call("sbatch", "--parsable", stdin=script)
-    except BackendError as error:
-        taken = _by_name(name) if _IN_DOUBT.search(error.what) else ""
-        if not taken:
-            raise
-        return taken
-    if match := re.search(r"^(\d+)(;\S+)?$", answer, re.MULTILINE):
-        return match[1]
-    raise BackendError(f"no number of a job in its answer: '{answer.strip()}'", where="sbatch")
-
-
-def _by_name(name: str) -> str:
-    """The newest job of this name that has not ended; '' for none, or no answer."""
-    try:
-        lines = call("squeue", "-h", "-a", "-n", name, "-o", "%F").split()
-    except BackendError:
-        return ""
-    return max(lines, key=int, default="")
 
 
 def look_up(ids: Sequence[str]) -> dict[str, Job]:

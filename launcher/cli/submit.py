@@ -67,8 +67,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _submit(job: Prepared, args: argparse.Namespace) -> int:
     from launcher.api import submit_prepared
-    from launcher.submission import refuse_errors
+    from launcher.findings import errors
+    from launcher.submission import look_around, refuse_errors
 
+    job = job if errors(job.findings) else look_around(job)
     say_findings(job)
     refuse_errors(job.findings, job.job.origins)
     started = submit_prepared(job, group=args.group)

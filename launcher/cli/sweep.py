@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from launcher.cli.common import out, out_json, say
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 def run_sweep(args: argparse.Namespace) -> int:
     """Exit code 0 when all runs were started; with --follow the worst of theirs."""
-    from launcher.submission import refuse_errors
+    from launcher.findings import errors
+    from launcher.submission import look_around, refuse_errors
     from launcher.sweeps import group_name, parse_axis, prepare_points, submit_points
 
     if args.rehearse:
@@ -28,6 +30,8 @@ def run_sweep(args: argparse.Namespace) -> int:
     group = args.group or group_name(points[0].job.plan.name)
     if args.dry_run:
         return _dry_run(points, group, args.json)
+    if not any(errors(point.job.findings) for point in points):
+        points = [replace(point, job=look_around(point.job)) for point in points]
     say_findings(points[0].job)
     for point in points:
         refuse_errors(point.job.findings, point.job.job.origins)
@@ -47,8 +51,13 @@ def run_sweep(args: argparse.Namespace) -> int:
 
 
 def _dry_run(points: Sequence[Point], group: str, as_json: bool) -> int:
+    from launcher.backends import get_backend
+    from launcher.backends.base import ManyAtOnce
     from launcher.findings import errors
 
+    backend = get_backend(points[0].job.plan.backend)
+    plans = [point.job.plan for point in points]
+    request = backend.render_all(plans) if isinstance(backend, ManyAtOnce) else ""
     rows = [
         {
             "labels": point.labels,
@@ -60,13 +69,16 @@ def _dry_run(points: Sequence[Point], group: str, as_json: bool) -> int:
         for point in points
     ]
     if as_json:
-        out_json({"group": group, "runs": rows})
+        out_json({"group": group, "runs": rows, **({"request": request} if request else {})})
     else:
         out(f"group {group}, {len(points)} runs")
         for point in points:
             out("  " + "  ".join(f"{key}={value}" for key, value in point.labels.items()))
             for finding in point.job.findings:
                 out("    " + str(finding).replace("\n", "\n    "))
+        if request:
+            out("request, as it would be sent")
+            out("  " + request.rstrip().replace("\n", "\n  "))
         out("dry run: nothing was started, nothing was written")
     return 2 if any(errors(point.job.findings) for point in points) else 0
 

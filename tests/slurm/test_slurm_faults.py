@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from launcher.runs import Entry
+from launcher.submission import resume
 from launcher.sweeps import Axis, prepare_points, submit_points
 from launcher.view import RunView
 from tests.servers.faults import Answer, fault_proxy
@@ -115,6 +116,21 @@ def the_time_limit_is_near(jobs: SlurmJobs) -> RunView:
     return first
 
 
+def the_time_limit_ends_it(jobs: SlurmJobs) -> RunView:
+    """Where the job is not queued again, somebody has to resume it."""
+    limits = {"time": "2min", "stop_before": "75s", "requeue": False}
+    entry = jobs.submit("ended-by-limit", nodes=1, env={"STEP_S": "0.5", "STEPS": "120"}, slurm=limits)
+    view = jobs.end(entry)
+    assert (view.state, jobs.cluster.job(jobs.number(entry))["ExitCode"]) == ("FAILED", "75:0")
+    assert "the time limit of the allocation is near" in view.reason
+    for _ in range(8):
+        if view.state == "FAILED":
+            entry = resume(jobs.index.find(entry.run_id), jobs.index)
+            jobs.entries.append(entry)
+            view = jobs.end(entry)
+    return view
+
+
 def a_more_urgent_job_takes_its_node(jobs: SlurmJobs) -> RunView:
     entry = begun(jobs, "preempted", nodes=1)
     host = jobs.cluster.hosts(jobs.number(entry))[0]
@@ -143,6 +159,7 @@ STORIES: dict[Story, int] = {
     an_administrator_requeues_it: 40,
     a_node_program_is_killed: 40,
     the_time_limit_is_near: 120,
+    the_time_limit_ends_it: 120,
     a_more_urgent_job_takes_its_node: 40,
     a_bad_node_is_left_out: 20,
 }

@@ -7,10 +7,9 @@ import pytest
 
 from launcher.backends.base import Handle
 from launcher.backends.slurm import life_of
-from launcher.backends.slurm_check import parse_gres, partitions
+from launcher.backends.slurm_check import parse_gres
 from launcher.backends.slurm_node import devices_of, forget_old_requests
-from launcher.backends.slurm_query import Job, clean, parse_accounted, parse_job, send, waiting_words
-from launcher.errors import BackendError
+from launcher.backends.slurm_query import Job, parse_accounted, parse_job, waiting_words
 from launcher.paths import RunDir
 
 HANDLE = Handle(backend="slurm", data={"job": "17", "comment": "launcher:run-1"})
@@ -53,6 +52,7 @@ def test_lines_of_sacct() -> None:
         ("PartitionConfig", "will never start: asks for 9 of 3 nodes of partition main"),
         ("DependencyNeverSatisfied", "will never start: the run that it was to follow did not succeed"),
         ("ReqNodeNotAvail, UnavailableNodes:node2", "waits for a node that is not available: node2"),
+        ("job requeued in held state", "was queued again and is held; `scontrol release` lets it go"),
         ("None", "waits to be looked at by the scheduler"),
         ("SomethingNew", "SomethingNew"),
     ],
@@ -92,6 +92,12 @@ def test_what_a_node_wrote_to_the_comment_is_the_cause() -> None:
     assert life.cause == "node2: yaml not installed in /opt/python"
 
 
+def test_why_a_job_ended_in_words() -> None:
+    assert (
+        "the folder of slurm.log must exist" in life_of(HANDLE, job("FAILED", "JobLaunchFailure"), {}).detail
+    )
+
+
 SEEN = (
     "JobId=17 JobName=x Nodes=node[1-2] CPU_IDs=62-63 Mem=0 GRES=npu:910b:4(IDX:0-3) "
     "Nodes=node3 CPU_IDs=0 Mem=0 GRES=npu:910b:3(IDX:0,5-6) MinCPUsNode=1"
@@ -121,65 +127,6 @@ def test_what_an_earlier_start_was_asked_to_do_is_forgotten(tmp_path: Path) -> N
     os.utime(run_dir.stop, (1000.0, 1000.0))
     forget_old_requests(run_dir, 2000.0)
     assert (run_dir.stop.exists(), run_dir.cancel.exists()) == (False, True)
-
-
-def test_variables_of_the_shell_do_not_change_what_commands_mean() -> None:
-    env = {
-        "SBATCH_EXPORT": "NONE",
-        "SQUEUE_USERS": "root",
-        "SLURM_ARRAY_TASK_ID": "3",
-        "SLURMD_NODENAME": "x",
-        "SLURM_CONF": "/etc/slurm.conf",
-        "AWS_ACCESS_KEY_ID": "key",
-    }
-    assert clean(env) == {"SLURM_CONF": "/etc/slurm.conf", "AWS_ACCESS_KEY_ID": "key"}
-
-
-@pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for stand-ins of Slurm's commands."""
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    return tmp_path
-
-
-def stand_in(folder: Path, name: str, lines: str) -> None:
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{lines}\n")
-    path.chmod(0o755)
-
-
-@pytest.mark.parametrize("answer", ["17", "17;cluster", "welcome to the lab\\n17"])
-def test_the_number_of_a_new_job(answer: str, commands: Path) -> None:
-    stand_in(commands, "sbatch", f"printf '{answer}\\n'")
-    assert send("script", "run-1") == "17"
-
-
-@pytest.mark.parametrize(("known", "number"), [("17\\n18\\n", "18"), ("", "")])
-def test_a_job_that_was_taken_without_an_answer_is_asked_for(known: str, number: str, commands: Path) -> None:
-    stand_in(commands, "sbatch", "echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1")
-    stand_in(commands, "squeue", f"printf '{known}'")
-    if number:
-        assert send("script", "run-1") == number
-    else:
-        with pytest.raises(BackendError, match="Socket timed out"):
-            send("script", "run-1")
-
-
-def test_an_answer_without_a_number_is_no_job(commands: Path) -> None:
-    stand_in(commands, "sbatch", "echo done")
-    with pytest.raises(BackendError, match="no number of a job in its answer: 'done'"):
-        send("script", "run-1")
-
-
-def test_partitions_of_a_cluster_among_several(commands: Path) -> None:
-    stand_in(commands, "sinfo", "echo 'CLUSTER: far'; echo 'npu*|up|4|1-00:00:00|192|64+|npu:910b:8(S:0)'")
-    (found,) = partitions()
-    assert (found.name, found.default, found.limit_s, found.gres) == (
-        "npu",
-        True,
-        86400,
-        {"npu": 8, "npu:910b": 8},
-    )
 
 
 def test_generic_resources() -> None:

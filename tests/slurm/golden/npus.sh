@@ -42,7 +42,7 @@ read -r -d '' boot <<'BOOT'
 (the text of slurm_boot.py)
 BOOT
 look='command -v "$0" > /dev/null && exec "$0" "$@"
-words="$(hostname): $0 is not there; slurm.python names the Python of the nodes"
+words="$(hostname): $0 can not be run here; slurm.python names the Python of the nodes"
 echo "error: $words" >&2
 scontrol update JobId="$LAUNCHER_SLURM_JOB" Comment="$LAUNCHER_COMMENT $words"
 exit 78

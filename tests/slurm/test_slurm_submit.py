@@ -1,0 +1,155 @@
+"""What is sent to Slurm and what comes back, with stand-ins for its commands."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from launcher.backends.slurm import SlurmBackend
+from launcher.backends.slurm_check import partitions
+from launcher.backends.slurm_query import clean
+from launcher.backends.slurm_send import send
+from launcher.cli import main
+from launcher.errors import BackendError, PlanError
+from launcher.runs import Index
+from launcher.submission import conditions, launch, prepare
+
+ROOT = Path(__file__).parents[2]
+JOB = ROOT / "jobs" / "digits_tnt_1p.yaml"
+StandIn = Callable[[str, str], None]
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """Makes a command of the lines of a shell script."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("LAUNCHER_HOME", str(tmp_path / "home"))
+
+    def make(name: str, lines: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (folder / name).chmod(0o755)
+
+    return make
+
+
+PARTITION = "echo 'main*|up|4|1:00:00|64|8000|npu:8'"
+
+
+def test_variables_of_the_shell_do_not_change_what_commands_mean() -> None:
+    env = {
+        "SBATCH_EXPORT": "NONE",
+        "SQUEUE_USERS": "root",
+        "SLURM_ARRAY_TASK_ID": "3",
+        "SLURMD_NODENAME": "x",
+        "SLURM_CONF": "/etc/slurm.conf",
+        "AWS_ACCESS_KEY_ID": "key",
+    }
+    assert clean(env) == {"SLURM_CONF": "/etc/slurm.conf", "AWS_ACCESS_KEY_ID": "key"}
+
+
+@pytest.mark.parametrize("answer", ["17", "17;cluster", "welcome to the lab\\n17"])
+def test_the_number_of_a_new_job(answer: str, stand_in: StandIn) -> None:
+    stand_in("sbatch", f"printf '{answer}\\n'")
+    assert send("script", "run-1") == "17"
+
+
+@pytest.mark.parametrize(("known", "number"), [("17\\n18\\n", "18"), ("", "")])
+def test_a_job_that_was_taken_without_an_answer_is_asked_for(
+    known: str, number: str, stand_in: StandIn
+) -> None:
+    stand_in("sbatch", "echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1")
+    stand_in("squeue", f"printf '{known}'")
+    if number:
+        assert send("script", "run-1") == number
+    else:
+        with pytest.raises(BackendError, match="Socket timed out"):
+            send("script", "run-1")
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        ("Invalid account or account/partition combination specified", "slurm.account"),
+        ("Invalid feature specification", "slurm.constraint"),
+        ("Requested node configuration is not available", "resources.nodes"),
+        ("sbatch: unrecognized option '--foo'", "slurm.extra"),
+    ],
+)
+def test_a_refusal_names_the_field_to_look_at(words: str, field: str, stand_in: StandIn) -> None:
+    stand_in("sbatch", f'echo "sbatch: error: Batch job submission failed: {words}" >&2; exit 1')
+    with pytest.raises(BackendError) as caught:
+        send("script", "run-1")
+    assert field in caught.value.hint
+
+
+def test_an_answer_without_a_number_is_no_job(stand_in: StandIn) -> None:
+    stand_in("sbatch", "echo done")
+    with pytest.raises(BackendError, match="no number of a job in its answer: 'done'"):
+        send("script", "run-1")
+
+
+def test_partitions_of_a_cluster_among_several(stand_in: StandIn) -> None:
+    stand_in("sinfo", "echo 'CLUSTER: far'; echo 'npu*|up|4|1-00:00:00|192|64+|npu:910b:8(S:0)'")
+    (found,) = partitions()
+    assert (found.name, found.default, found.limit_s) == ("npu", True, 86400)
+    assert found.gres == {"npu": 8, "npu:910b": 8}
+
+
+def test_what_the_cluster_warns_of_is_shown(
+    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SBATCH_ACCOUNT", "vision")
+    stand_in("sinfo", PARTITION)
+    stand_in("sbatch", "echo 17")
+    (tmp_path / "job.yaml").write_text("name: x\nprogram: ['true']\noutput: {url: runs}\n")
+    code = main(["submit", str(tmp_path / "job.yaml"), "--backend", "slurm"])
+    words = capsys.readouterr().err
+    assert code == 0, words
+    assert "without slurm.time the run ends without a warning" in words
+    assert words.count("SL007") == 1
+    assert "slurm.account: SBATCH_ACCOUNT=vision of this shell is not heard" in words
+
+
+def test_a_sweep_whose_runs_ask_for_different_things_is_counted_by_nobody(stand_in: StandIn) -> None:
+    sets = ["slurm.max_parallel=1"]
+    plans = [prepare(JOB, overrides=[*sets, f"slurm.cpus={k}"], backend="slurm").plan for k in (1, 2)]
+    with pytest.raises(BackendError, match="ask Slurm for different things"):
+        SlurmBackend().submit_all(plans)
+
+
+def test_the_array_of_a_sweep_is_shown_before_it_is_sent(
+    stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", str(JOB), "--backend", "slurm", "--sweep", "seed=1,2,3", "--dry-run"]
+    assert main(words) == 0
+    assert "#SBATCH --array=0-2" in capsys.readouterr().out
+    assert main([*words, "--json"]) == 0
+    assert "--array=0-2" in json.loads(capsys.readouterr().out)["request"]
+
+
+def test_a_run_that_is_followed_is_known_by_its_whole_id(stand_in: StandIn, tmp_path: Path) -> None:
+    """What `last` means changes; the job of a run does, too, when it is resumed."""
+    stand_in("sbatch", "echo 17")
+    stand_in("squeue", "exit 0")
+    stand_in("sacct", "exit 1")
+    first = prepare(JOB, overrides=[f"output.url={tmp_path / 'runs'}"], backend="slurm")
+    entry = launch(first.plan, first.job.source_text, {}, Index())
+    stand_in("squeue", f"echo '17|RUNNING|None|node1|1|main|{entry.run_id}|launcher:{entry.run_id}'")
+    plan = prepare(JOB, overrides=["slurm.after=[last]"], backend="slurm").plan
+    assert plan.slurm is not None
+    assert (plan.slurm.after, plan.after_jobs) == ((entry.run_id,), ("17",))
+    assert entry.handle is not None
+    handle = entry.handle.model_copy(update={"data": {**entry.handle.data, "job": "18"}})
+    Index().put(entry.model_copy(update={"handle": handle}))
+    stand_in("squeue", f"echo '18|RUNNING|None|node1|1|main|{entry.run_id}|launcher:{entry.run_id}'")
+    assert conditions(plan).after_jobs == ("18",)
+    stand_in("squeue", "exit 0")
+    with pytest.raises(PlanError, match="nothing can follow it"):
+        conditions(plan)
