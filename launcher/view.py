@@ -219,6 +219,9 @@ def _judge(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Lif
     """The state of a run that has not said that it ended."""
     if life.alive:
         return state
+    heard = max([state.updated_at, *(node.updated_at for node in nodes)])
+    if life.forgotten and time.time() - heard < SILENCE_S:
+        return state
     if life.alive is False:
         safe = (
             f"checkpoint step {state.safe_step} is in the store"
@@ -233,7 +236,6 @@ def _judge(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Lif
             return state.model_copy(update={"state": State.CANCELLED, "reason": reason})
         reason = f"{why}; {safe}; `launcher resume {entry.run_id}` goes on"
         return state.model_copy(update={"state": State.FAILED, "reason": reason})
-    heard = max([state.updated_at, *(node.updated_at for node in nodes)])
     if (age := time.time() - heard) < SILENCE_S:
         return state
     return state.model_copy(

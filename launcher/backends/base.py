@@ -28,6 +28,7 @@ class Life(Frozen):
     """What a back end knows of a run: `alive` is None when it can't tell from here.
 
     `waiting`: it is alive but has no machine yet, or none any more. `cancelled`: somebody ended it, past us.
+    `forgotten`: the platform has no record of it, which is no proof of its end while it still says something.
     `cause`: what the platform was told to be the first failure. `phase`: what the platform does, before the run itself speaks.
     """
 
@@ -35,6 +36,7 @@ class Life(Frozen):
     detail: str = ""
     waiting: bool = False
     cancelled: bool = False
+    forgotten: bool = False
     cause: str = ""
     phase: str = ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from launcher.backends.base import Handle, Life
 from launcher.backends.slurm_check import check_cluster
@@ -15,11 +15,13 @@ from launcher.backends.slurm_query import (
     TOO_LARGE,
     Job,
     call,
+    cluster_name,
+    first_node,
     look_up,
     partition_nodes,
     waiting_words,
 )
-from launcher.backends.slurm_script import options_of, render
+from launcher.backends.slurm_script import log_of, options_of, render
 from launcher.backends.slurm_send import send
 from launcher.errors import BackendError
 from launcher.findings import Finding
@@ -42,13 +44,15 @@ class SlurmBackend:
         return "\n".join(render([plan], 1) for plan in plans)
 
     def submit(self, plan: Plan, attempt: int) -> Handle:
-        return self._handle(send(self.render(plan, attempt), plan.run_id), plan.run_id)
+        job = send(self.render(plan, attempt), plan.run_id)
+        return self._handle(plan, job, plan.run_id, cluster_name())
 
     def submit_all(self, plans: Sequence[Plan]) -> list[Handle]:
         """All or nothing."""
         if _are_alike(plans):
-            job = send(self.render_all(plans), plans[0].run_id)
-            return [self._handle(f"{job}_{k}", plans[0].run_id) for k in range(len(plans))]
+            job, first = send(self.render_all(plans), plans[0].run_id), plans[0].run_id
+            cluster = cluster_name()
+            return [self._handle(plan, f"{job}_{k}", first, cluster) for k, plan in enumerate(plans)]
         if any(options_of(plan).max_parallel for plan in plans):
             raise BackendError(
                 "the runs of this sweep ask Slurm for different things, so they are no array whose tasks could be counted",
@@ -59,7 +63,7 @@ class SlurmBackend:
         try:
             for plan in plans:
                 handles.append(self.submit(plan, 1))
-        except BackendError:
+        except BaseException:
             for handle in handles:
                 with contextlib.suppress(BackendError):
                     call("scancel", handle.data["job"])
@@ -73,12 +77,14 @@ class SlurmBackend:
             return [Life(alive=None, detail=f"Slurm does not answer: {error.what}")] * len(handles)
         puzzled = {job.partition for job in jobs.values() if job.reason in TOO_LARGE}
         nodes_of = partition_nodes(sorted(puzzled)) if puzzled else {}
-        return [life_of(handle, jobs.get(handle.data["job"]), nodes_of) for handle in handles]
+        found = [(handle, _own(handle, jobs)) for handle in handles]
+        here = cluster_name() if any(job is None for _, job in found) else ""
+        return [life_of(handle, job, nodes_of, here) for handle, job in found]
 
     def cancel(self, handle: Handle) -> None:
         """A job that waits is removed; the batch script of one that runs tells its node programs."""
-        job = look_up([handle.data["job"]]).get(handle.data["job"])
-        if job is None or job.ended or not job.is_of(handle.data["comment"]):
+        job = _own(handle, look_up([handle.data["job"]]))
+        if job is None or job.ended:
             return
         for how in (["--state=PENDING"], ["--state=RUNNING", "--signal=USR2", "--batch"]):
             try:
@@ -88,13 +94,20 @@ class SlurmBackend:
                     raise
 
     def terminate(self, handle: Handle) -> None:
-        job = look_up([handle.data["job"]]).get(handle.data["job"])
-        if job is not None and not job.ended and job.is_of(handle.data["comment"]):
+        job = _own(handle, look_up([handle.data["job"]]))
+        if job is not None and not job.ended:
             call("scancel", handle.data["job"])
 
     @staticmethod
-    def _handle(job: str, name: str) -> Handle:
-        return Handle(backend="slurm", data={"job": job, "comment": COMMENT + name})
+    def _handle(plan: Plan, job: str, name: str, cluster: str) -> Handle:
+        data = {"job": job, "comment": COMMENT + name, "cluster": cluster, "log": log_of(plan, job)}
+        return Handle(backend="slurm", data=data)
+
+
+def _own(handle: Handle, jobs: Mapping[str, Job]) -> Job | None:
+    """The run's job; None when Slurm does not know it, also when its id was given to somebody else."""
+    job = jobs.get(handle.data["job"])
+    return job if job is not None and job.is_of(handle.data["comment"]) else None
 
 
 def _are_alike(plans: Sequence[Plan]) -> bool:
@@ -102,13 +115,14 @@ def _are_alike(plans: Sequence[Plan]) -> bool:
     return len({render([plan], 1).replace(plan.run_id, "") for plan in plans}) == 1
 
 
-def life_of(handle: Handle, job: Job | None, nodes_of: dict[str, int]) -> Life:
-    """What a job tells of its run. `job` is None for one that Slurm does not know."""
+def life_of(handle: Handle, job: Job | None, nodes_of: Mapping[str, int], here: str = "") -> Life:
+    """What a job tells of its run. `job` is None for one that the cluster `here` does not know."""
     number, comment = handle.data["job"], handle.data["comment"]
-    if job is not None and not job.is_of(comment):
-        job = None  # its id was given to somebody else
     if job is None:
-        return Life(alive=False, detail=f"Slurm does not know job {number} any more")
+        home = handle.data.get("cluster", "")
+        if here and home and home != here:
+            return Life(alive=None, detail=f"Slurm job {number} is one of cluster {home}, this is {here}")
+        return Life(alive=False, forgotten=True, detail=f"Slurm does not know job {number} any more")
     told = job.told(comment)
     if job.waiting:
         words = f"Slurm job {number} {waiting_words(job, nodes_of)}"
@@ -116,7 +130,10 @@ def life_of(handle: Handle, job: Job | None, nodes_of: dict[str, int]) -> Life:
     if job.ended:
         old = job.reason in ("", "None", *REASONS) and job.reason != "DependencyNeverSatisfied"
         why = "" if old else f" ({job.reason}{': ' if job.reason in ENDS else ''}{ENDS.get(job.reason, '')})"
-        words = f"Slurm job {number} has ended {job.state}{why}"
+        log = handle.data.get("log", "") if job.state == "FAILED" and not told else ""
+        words = f"Slurm job {number} has ended {job.state}{why}" + (
+            f"; what Slurm said is in {log} on {first_node(job.nodes)}" if log and job.nodes else ""
+        )
         return Life(
             alive=False,
             cause=told,

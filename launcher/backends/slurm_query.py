@@ -17,6 +17,9 @@ from launcher.errors import BackendError
 
 TIMEOUT_S = 30.0
 _HEARD = re.compile(r"(SBATCH|SQUEUE|SINFO|SACCT|SCANCEL|SCONTROL|SRUN|SLURMD?)_")
+_OF_A_MACHINE = re.compile(
+    r"(RANK_(ID|SIZE|TABLE_FILE)|(ASCEND_)?DEVICE_ID|ASCEND_(RT_)?VISIBLE_DEVICES|MS_.*)$"
+)
 _KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS")
 COMMENT = "launcher:"
 """What the comment of a job begins with, before its name; ids of jobs are used again, the comment tells whose job it is."""
@@ -109,9 +112,14 @@ class Job:
 
 def clean(env: Mapping[str, str]) -> dict[str, str]:
     """Without the variables that change what commands of Slurm mean, such as SBATCH_EXPORT or SQUEUE_USERS, and without
-    those of an allocation that this program may run in: a job would take SLURM_ARRAY_TASK_ID for its own.
+    those that tell of this machine or of an allocation that this program runs in: a job would take them for its own.
     """
-    return {name: value for name, value in env.items() if name in _KEPT or not _HEARD.match(name)}
+    foreign = (_HEARD, _OF_A_MACHINE)
+    return {
+        name: value
+        for name, value in env.items()
+        if name in _KEPT or not any(each.match(name) for each in foreign)
+    }
 
 
 def call(*command: str, stdin: str = "") -> str:
@@ -200,6 +208,24 @@ def waiting_words(job: Job, nodes_of: Mapping[str, int]) -> str:
     if job.reason in ("", "None"):
         return "waits to be looked at by the scheduler"
     return words or job.reason
+
+
+def first_node(nodes: str) -> str:
+    """The first name of a list of Slurm.
+
+    >>> first_node("node[03-04,7],login")
+    'node03'
+    """
+    match = re.match(r"([^\[,]*)(?:\[(\d+))?", nodes)
+    return f"{match[1]}{match[2] or ''}" if match else nodes
+
+
+def cluster_name() -> str:
+    """The cluster that the commands here talk to; '' when nobody answers."""
+    with contextlib.suppress(BackendError):
+        match = re.search(r"^ClusterName\s*=\s*(\S+)", call("scontrol", "show", "config"), re.MULTILINE)
+        return match[1] if match else ""
+    return ""
 
 
 def partition_nodes(names: Sequence[str]) -> dict[str, int]:

@@ -75,6 +75,8 @@ exit "$code"
 _LOST_NODE_PROGRAMS = 3
 """So many restarts of a job whose node program was killed: it says nothing, so nobody knows whether another one helps."""
 
+_LOG, _LOG_OF_A_TASK = "/tmp/launcher-%j.log", "/tmp/launcher-%A_%a.log"  # noqa: S108 - every node has that folder
+
 _JOB = "$SLURM_JOB_ID"
 _TASK = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID # the id alone may mean all tasks"
 
@@ -86,7 +88,7 @@ def render(plans: Sequence[Plan], attempt: int, *, comment: str = "") -> str:
     """One plan makes a job, several an array with one task each; they differ in nothing that Slurm has to know."""
     plan, options = plans[0], options_of(plans[0])
     comment = comment or COMMENT + plan.run_id
-    flags = [*_flags(plan, options, comment), *_array(plans, options), *options.extra]
+    flags = [*_flags(plan, options, comment, array=len(plans) > 1), *_array(plans, options), *options.extra]
     facts = {
         "store": plan.store.model_copy(update={"url": plan.store.url.rpartition("/")[0]}).model_dump(),
         "work_dir": plan.work_dir,
@@ -117,13 +119,23 @@ def options_of(plan: Plan) -> SlurmOptions:
     return plan.slurm or SlurmOptions.model_validate({})
 
 
+def log_of(plan: Plan, job: str) -> str:
+    """What `slurm.log` is for a job or a task; what can't be known here stays as it is."""
+    number, _, task = job.partition("_")
+    known = {"%x": plan.run_id, "%A": number, "%a": task} if task else {"%x": plan.run_id, "%j": number}
+    log = options_of(plan).log or (_LOG_OF_A_TASK if task else _LOG)
+    for word, value in known.items():
+        log = log.replace(word, value)
+    return log
+
+
 def gres_of(plan: Plan) -> str:
     """What `--gres` asks for on each node; empty on CPU and where whole nodes are used."""
     name = options_of(plan).gres
     return f"{name}:{plan.devices_per_node}" if name and plan.device in ASCEND_DEVICES else ""
 
 
-def _flags(plan: Plan, options: SlurmOptions, comment: str) -> list[str]:
+def _flags(plan: Plan, options: SlurmOptions, comment: str, *, array: bool) -> list[str]:
     whole = options.exclusive or (plan.device in ASCEND_DEVICES and not options.gres)
     pairs = {
         "--job-name": plan.run_id,
@@ -143,7 +155,7 @@ def _flags(plan: Plan, options: SlurmOptions, comment: str) -> list[str]:
         "--signal": f"B:USR1@{options.stop_before}" if options.time else None,
         "--dependency": f"afterok:{':'.join(plan.after_jobs)}" if plan.after_jobs else None,
         "--kill-on-invalid-dep": "yes" if plan.after_jobs else None,
-        "--output": options.log or "/tmp/launcher-%j.log",  # noqa: S108 - the one folder that every node has
+        "--output": options.log or (_LOG_OF_A_TASK if array else _LOG),
         "--open-mode": "append",
         "--chdir": "/",
         "--export": "ALL",

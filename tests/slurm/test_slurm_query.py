@@ -72,10 +72,6 @@ def test_why_a_job_waits_in_words(reason: str, words: str) -> None:
         (job("CANCELLED"), False, False, True),
         (job("CANCELLED", "DependencyNeverSatisfied"), False, False, False),
         (job("A_NEW_WORD"), None, False, False),
-        (job("RUNNING", comment="launcher:somebody-else"), False, False, False),
-        (job("RUNNING", comment="launcher:run-12"), False, False, False),
-        (parse_job("17|RUNNING|None|node1|1|main|wrap|(null)"), False, False, False),
-        (parse_job("17|RUNNING|None|node1|1|main|run-1|(null)"), True, False, False),
         (None, False, False, False),
     ],
 )
@@ -90,6 +86,29 @@ def test_what_a_node_wrote_to_the_comment_is_the_cause() -> None:
         HANDLE, job("FAILED", comment="launcher:run-1 node2: yaml not installed in /opt/python"), {}
     )
     assert life.cause == "node2: yaml not installed in /opt/python"
+
+
+@pytest.mark.parametrize(
+    ("line", "ours"),
+    [
+        ("17|RUNNING|None|node1|1|main|run-1|launcher:run-1 node1: no room", True),
+        ("17|RUNNING|None|node1|1|main|run-1|(null)", True),
+        ("17|RUNNING|None|node1|1|main|wrap|(null)", False),
+        ("17|RUNNING|None|node1|1|main|run-1|launcher:somebody-else", False),
+        ("17|RUNNING|None|node1|1|main|run-12|launcher:run-12", False),
+    ],
+)
+def test_an_id_that_was_given_to_somebody_else_is_not_our_job(line: str, ours: bool) -> None:
+    found = parse_job(line)
+    assert found is not None
+    assert found.is_of("launcher:run-1") is ours
+
+
+def test_a_job_of_another_cluster_has_not_ended() -> None:
+    handle = HANDLE.model_copy(update={"data": {**HANDLE.data, "cluster": "far"}})
+    assert life_of(handle, None, {}, "near").alive is None
+    assert life_of(handle, None, {}, "far").forgotten
+    assert life_of(handle, None, {}, "").alive is False
 
 
 def test_why_a_job_ended_in_words() -> None:

@@ -17,6 +17,7 @@ from launcher.cli import main
 from launcher.errors import BackendError, PlanError
 from launcher.runs import Index
 from launcher.submission import conditions, launch, prepare
+from launcher.view import view_of
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "digits_tnt_1p.yaml"
@@ -47,6 +48,8 @@ def test_variables_of_the_shell_do_not_change_what_commands_mean() -> None:
         "SQUEUE_USERS": "root",
         "SLURM_ARRAY_TASK_ID": "3",
         "SLURMD_NODENAME": "x",
+        "ASCEND_RT_VISIBLE_DEVICES": "0",
+        "RANK_ID": "0",
         "SLURM_CONF": "/etc/slurm.conf",
         "AWS_ACCESS_KEY_ID": "key",
     }
@@ -139,6 +142,7 @@ def test_a_run_that_is_followed_is_known_by_its_whole_id(stand_in: StandIn, tmp_
     stand_in("sbatch", "echo 17")
     stand_in("squeue", "exit 0")
     stand_in("sacct", "exit 1")
+    stand_in("scontrol", "exit 1")
     first = prepare(JOB, overrides=[f"output.url={tmp_path / 'runs'}"], backend="slurm")
     entry = launch(first.plan, first.job.source_text, {}, Index())
     stand_in("squeue", f"echo '17|RUNNING|None|node1|1|main|{entry.run_id}|launcher:{entry.run_id}'")
@@ -150,6 +154,26 @@ def test_a_run_that_is_followed_is_known_by_its_whole_id(stand_in: StandIn, tmp_
     Index().put(entry.model_copy(update={"handle": handle}))
     stand_in("squeue", f"echo '18|RUNNING|None|node1|1|main|{entry.run_id}|launcher:{entry.run_id}'")
     assert conditions(plan).after_jobs == ("18",)
-    stand_in("squeue", "exit 0")
+    stand_in("squeue", "echo '18|FAILED|NonZeroExitCode|node[1-2]|2|main|x|launcher:" + entry.run_id + "'")
     with pytest.raises(PlanError, match="nothing can follow it"):
         conditions(plan)
+    view = view_of(entry.model_copy(update={"handle": handle}))
+    assert f"what Slurm said is in {handle.data['log']} on node1" in view.reason
+
+
+def test_a_run_that_slurm_forgot_lives_while_it_speaks(stand_in: StandIn, tmp_path: Path) -> None:
+    """As after a controller that was lost with its newest jobs."""
+    stand_in("sbatch", "echo 17")
+    stand_in("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    stand_in("sacct", "exit 1")
+    stand_in("scontrol", "echo 'ClusterName = lab'")
+    job = prepare(JOB, overrides=[f"output.url={tmp_path / 'runs'}"], backend="slurm")
+    entry = launch(job.plan, job.job.source_text, {}, Index())
+    assert view_of(entry).state == "PENDING"
+    store = entry.store.open()
+    old = json.loads(store.read("state.json"))
+    store.put("state.json", json.dumps({**old, "updated_at": old["updated_at"] - 1000}).encode())
+    view = view_of(entry)
+    assert (view.state, "does not know job 17" in view.reason) == ("FAILED", True)
+    stand_in("scontrol", "echo 'ClusterName = another'")
+    assert view_of(entry).state == "UNKNOWN"

@@ -5,7 +5,7 @@
 #SBATCH --ntasks-per-node=1
 #SBATCH --dependency=afterok:17
 #SBATCH --kill-on-invalid-dep=yes
-#SBATCH --output=/tmp/launcher-%j.log
+#SBATCH --output=/tmp/launcher-%A_%a.log
 #SBATCH --open-mode=append
 #SBATCH --chdir=/
 #SBATCH --export=ALL
