@@ -32,6 +32,7 @@ FAILURES = {
     "no-data": "obs://b/imagenet: nothing there",
     "no-checkpoint": "no complete checkpoint in obs://b/runs/x",
     "scheduler-limit": "stopped by SIGTERM",
+    "allocation-limit": "the time limit of the allocation is near",
     "time-limit": "the time limit of 12 h 30 min is over",
     "hang": "no progress and no log line for 30 min 00 s: taken as a hang; the stacks of all ranks are in their logs (on m1)",
     "cluster": "scheduler on m1 (node 0) ended with exit code 1: RuntimeError: Topology build timed out.",
