@@ -94,7 +94,9 @@ class Rendezvous:
             go = make_go([self._cards[k].machine for k in range(self._nodes)])
             self._say_board(phase="go", go=self._with_table_aside(go, program))
         else:
-            self._wait(lambda: self._board.program >= program and self._board.phase in ("go", "over"), check)
+            self._wait(
+                lambda: self._over() or (self._board.program >= program and self._board.phase == "go"), check
+            )
             if self._board.phase == "over" or self._board.go is None:
                 raise RunFailed(self._end_reason())
             go = self._board.go
@@ -146,8 +148,11 @@ class Rendezvous:
         return Verdict(do="end", reason=self._end_reason())
 
     def fail(self, reason: str, *, cancelled: bool = False) -> None:
+        decided = self._board.verdict if self._node == 0 and self._board.phase == "decided" else None
+        if decided is not None and decided.do == "restart":
+            self.enter(decided.attempt)  # where the others are going to wait
         self._say_card(phase="gone", reason=reason)
-        if self._node == 0 and self._board.phase not in ("decided", "over"):
+        if self._node == 0 and not self._over() and (decided is None or decided.do != "end"):
             verdict = Verdict(do="end", reason=reason, cancelled=cancelled)
             self._say_board(phase="over", verdict=verdict)
         self._flush()
@@ -222,6 +227,10 @@ class Rendezvous:
     def _all(self, phase: str, program: int) -> bool:
         cards = [card for card in self._cards.values() if card.phase == phase and card.program == program]
         return len(cards) == self._nodes
+
+    def _over(self) -> bool:
+        """Node 0 has ended the run; it may do so before it has begun the program that others wait for."""
+        return self._board.phase == "over"
 
     def _decided(self, program: int) -> bool:
         board = self._board

@@ -1,5 +1,6 @@
 """The rendezvous without node programs: silence, outages, leftovers of another start, many machines."""
 
+import dataclasses
 import threading
 import time
 import uuid
@@ -177,6 +178,26 @@ def test_a_new_attempt_starts_from_nothing(make: Callable[..., Party]) -> None:
     party.begin()
     party.enter(0, attempt=2)
     assert "node 1 of 2 did not come" in str(party.begin(0)[0])
+
+
+@pytest.mark.parametrize("when", ["before the start", "between programs", "before a restart"])
+def test_a_stop_of_node_0_reaches_those_that_wait_for_what_it_never_began(
+    make: Callable[..., Party], when: str
+) -> None:
+    party = make(2, dataclasses.replace(QUICK, arrive_s=10.0, lost_s=10.0))
+    party.enter(0, 1)
+    if when != "before the start":
+        party.begin()
+        verdict = Verdict(do="next") if when == "between programs" else Verdict(do="restart", attempt=2)
+        party.all(lambda m: m.end(0, Report(ok=True), lambda reports: verdict, nothing))
+    if when == "before a restart":
+        party.enter(1, attempt=2)
+    party.members[0].fail("the time limit of the allocation is near")
+    began = time.monotonic()
+    (found,) = party.begin(1, program=1 if when == "between programs" else 0)
+    assert isinstance(found, RunFailed)
+    assert found.what == "the time limit of the allocation is near"
+    assert time.monotonic() - began < 5.0
 
 
 def test_the_rank_table_is_read_once_and_not_with_every_look_at_the_board(make: Callable[..., Party]) -> None:
