@@ -75,8 +75,7 @@ class SlurmBackend:
             jobs = look_up([handle.data["job"] for handle in handles])
         except BackendError as error:
             return [Life(alive=None, detail=f"Slurm does not answer: {error.what}")] * len(handles)
-        puzzled = {job.partition for job in jobs.values() if job.reason in TOO_LARGE}
-        nodes_of = partition_nodes(sorted(puzzled)) if puzzled else {}
+        nodes_of = partition_nodes() if any(job.reason in TOO_LARGE for job in jobs.values()) else {}
         found = [(handle, _own(handle, jobs)) for handle in handles]
         here = cluster_name() if any(job is None for _, job in found) else ""
         return [life_of(handle, job, nodes_of, here) for handle, job in found]

@@ -228,10 +228,10 @@ def cluster_name() -> str:
     return ""
 
 
-def partition_nodes(names: Sequence[str]) -> dict[str, int]:
+def partition_nodes() -> dict[str, int]:
     """How many nodes partitions have. Empty when nobody answers: the words are then less exact."""
     try:
-        text = call("sinfo", "-h", "-a", "-o", "%R|%D", "-p", ",".join(names))
+        text = call("sinfo", "-h", "-a", "-o", "%R|%D")
     except BackendError:
         return {}
     found: dict[str, int] = {}
