@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping, Sequence
 
 from launcher.backends.base import Handle, Life
@@ -26,6 +27,9 @@ from launcher.backends.slurm_send import send
 from launcher.errors import BackendError
 from launcher.findings import Finding
 from launcher.plan import Plan
+
+PAUSE_S = 3.0
+_recent: dict[tuple[str, ...], tuple[float, list[Life]]] = {}
 
 
 class SlurmBackend:
@@ -71,6 +75,17 @@ class SlurmBackend:
         return handles
 
     def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
+        """Whoever follows a run looks twice a second, and a controller serves many: an answer serves for `PAUSE_S`."""
+        jobs = tuple(handle.data["job"] for handle in handles)
+        asked, lives = _recent.get(jobs, (0.0, []))
+        if not asked or time.monotonic() - asked > PAUSE_S:
+            lives = self._ask_for(handles)
+            _recent.clear()
+            _recent[jobs] = (time.monotonic(), lives)
+        return lives
+
+    @staticmethod
+    def _ask_for(handles: Sequence[Handle]) -> list[Life]:
         try:
             jobs = look_up([handle.data["job"] for handle in handles])
         except BackendError as error:
@@ -82,6 +97,7 @@ class SlurmBackend:
 
     def cancel(self, handle: Handle) -> None:
         """A job that waits is removed; the batch script of one that runs tells its node programs."""
+        _recent.clear()
         job = _own(handle, look_up([handle.data["job"]]))
         if job is None or job.ended:
             return
@@ -93,6 +109,7 @@ class SlurmBackend:
                     raise
 
     def terminate(self, handle: Handle) -> None:
+        _recent.clear()
         job = _own(handle, look_up([handle.data["job"]]))
         if job is not None and not job.ended:
             call("scancel", handle.data["job"])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher.backends import slurm
+from launcher.backends.base import Handle
 from launcher.backends.slurm import SlurmBackend
 from launcher.backends.slurm_check import partitions
 from launcher.backends.slurm_query import clean
@@ -31,6 +33,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("LAUNCHER_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(slurm, "PAUSE_S", -1.0)
 
     def make(name: str, lines: str) -> None:
         (folder / name).write_text(f"#!/bin/sh\n{lines}\n")
@@ -102,6 +105,18 @@ def test_partitions_of_a_cluster_among_several(stand_in: StandIn) -> None:
     (found,) = partitions()
     assert (found.name, found.default, found.limit_s) == ("npu", True, 86400)
     assert found.gres == {"npu": 8, "npu:910b": 8}
+
+
+def test_whoever_follows_a_run_asks_once_in_a_while(
+    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = tmp_path / "calls"
+    stand_in("squeue", f"echo x >> {calls}; echo '17|RUNNING|None|node1|1|main|run-1|launcher:run-1'")
+    handle = Handle(backend="slurm", data={"job": "17", "comment": "launcher:run-1"})
+    monkeypatch.setattr(slurm, "PAUSE_S", 60.0)
+    slurm._recent.clear()
+    assert [SlurmBackend().poll([handle])[0].alive for _ in range(3)] == [True] * 3
+    assert calls.read_text() == "x\n"
 
 
 def test_what_the_cluster_warns_of_is_shown(
