@@ -79,6 +79,7 @@ def test_each_event_is_told_once(launcher_home: Path, tmp_path: Path) -> None:
     sample.metrics(rows[0])
     first = Attempt(attempt=1, started_at=NOW, ended_at=NOW + 1, outcome="rank 0 on m1 crashed")
     for view in [
+        make_view(phase="queued", detail="waits for free nodes"),
         make_view(phase="compiling"),
         make_view(progress=TRAINING),
         make_view(progress=TRAINING, phase="evaluating"),
@@ -94,6 +95,8 @@ def test_each_event_is_told_once(launcher_home: Path, tmp_path: Path) -> None:
     sample.metrics(*rows)
     story.tell(sample.run, make_view(attempt=2, progress=TRAINING))
     assert lines == [
+        "queued",
+        "  waits for free nodes",
         "compiling graph",
         "training",
         "epoch   1/25  loss 1.0000  top-1  50.00 %  9 images/s",
