@@ -115,7 +115,10 @@ class SlurmOptions(BaseModel):
         description="Go on by itself after the time limit, a lost node or a preemption: the same job is queued again.",
     )
     max_requeues: int = Field(
-        20, ge=0, le=1000, description="So often at most; what an administrator does is not counted."
+        20,
+        ge=0,
+        le=1000,
+        description="It queues itself again as long as it was started anew less often than this, for whatever reason.",
     )
     gres: str = Field(
         "npu",

@@ -17,13 +17,15 @@ from launcher.units import show_bytes, show_duration
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """`limit_s` is None for a partition without a time limit; `gres` is what the nodes have, by name and by name:type."""
+    """`limit_s` is None for a partition without a time limit; `default_s` is what a job without one gets, where that is less;
+    `gres` is what the nodes have, by name and by name:type."""
 
     name: str
     default: bool
     up: bool
     nodes: int
     limit_s: int | None
+    default_s: int | None
     cpus: int
     memory_mb: int
     gres: dict[str, int]
@@ -32,17 +34,18 @@ class Partition:
 def partitions() -> list[Partition]:
     """Raises BackendError when Slurm is not installed or does not answer."""
     found: dict[str, Partition] = {}
-    for line in call("sinfo", "-h", "-a", "-o", "%P|%a|%D|%l|%c|%m|%G").splitlines():
-        fields = line.split("|", 6)
-        if len(fields) != 7:  # the name of the cluster, where there are several
+    for line in call("sinfo", "-h", "-a", "-o", "%P|%a|%D|%l|%L|%c|%m|%G").splitlines():
+        fields = line.split("|", 7)
+        if len(fields) != 8:  # the name of the cluster, where there are several
             continue
-        name, up, nodes, limit, cpus, memory, gres = fields
+        name, up, nodes, limit, default, cpus, memory, gres = fields
         one = Partition(
             name.rstrip("*"),
             name.endswith("*"),
             up == "up",
             _number(nodes),
             _seconds(limit),
+            _seconds(default),
             _number(cpus),
             _number(memory),
             parse_gres(gres),
@@ -74,6 +77,7 @@ def _together(a: Partition, b: Partition) -> Partition:
         a.up,
         a.nodes + b.nodes,
         a.limit_s,
+        a.default_s,
         max(a.cpus, b.cpus),
         max(a.memory_mb, b.memory_mb),
         gres,
@@ -158,11 +162,11 @@ def _fits(plan: Plan, partition: Partition) -> Iterator[Finding]:
             "slurm.time",
             "lower it: the run is queued again when its time is over, and goes on",
         )
-    if options.time is None and partition.limit_s:
+    if options.time is None and (usual_s := partition.default_s or partition.limit_s):
         yield Finding(
             "SL007",
             "warning",
-            f"without slurm.time the run ends without a warning at the limit of partition {name}, {show_duration(partition.limit_s)}",
+            f"without slurm.time the run ends without a warning at the limit of partition {name}, {show_duration(usual_s)}",
             "slurm.time",
             "set it: then the run saves a checkpoint before its time is over, and goes on by itself",
         )

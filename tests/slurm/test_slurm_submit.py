@@ -42,7 +42,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     return make
 
 
-PARTITION = "echo 'main*|up|4|1:00:00|64|8000|npu:8'"
+PARTITION = "echo 'main*|up|4|infinite|1:00:00|64|8000|npu:8'"
 
 
 def test_variables_of_the_shell_do_not_change_what_commands_mean() -> None:
@@ -101,9 +101,9 @@ def test_an_answer_without_a_number_is_no_job(stand_in: StandIn) -> None:
 
 
 def test_partitions_of_a_cluster_among_several(stand_in: StandIn) -> None:
-    stand_in("sinfo", "echo 'CLUSTER: far'; echo 'npu*|up|4|1-00:00:00|192|64+|npu:910b:8(S:0)'")
+    stand_in("sinfo", "echo 'CLUSTER: far'; echo 'npu*|up|4|1-00:00:00|n/a|192|64+|npu:910b:8(S:0)'")
     (found,) = partitions()
-    assert (found.name, found.default, found.limit_s) == ("npu", True, 86400)
+    assert (found.name, found.default, found.limit_s, found.default_s) == ("npu", True, 86400, None)
     assert found.gres == {"npu": 8, "npu:910b": 8}
 
 
@@ -130,7 +130,7 @@ def test_what_the_cluster_warns_of_is_shown(
     code = main(["submit", str(tmp_path / "job.yaml"), "--backend", "slurm"])
     words = capsys.readouterr().err
     assert code == 0, words
-    assert "without slurm.time the run ends without a warning" in words
+    assert "ends without a warning at the limit of partition main, 1 h 00 min" in words
     assert words.count("SL007") == 1
     assert "slurm.account: SBATCH_ACCOUNT=vision of this shell is not heard" in words
 
