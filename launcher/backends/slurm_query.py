@@ -17,9 +17,7 @@ from launcher.errors import BackendError
 
 TIMEOUT_S = 30.0
 _HEARD = re.compile(r"(SBATCH|SQUEUE|SINFO|SACCT|SCANCEL|SCONTROL|SRUN|SLURMD?)_")
-_OF_A_MACHINE = re.compile(
-    r"(RANK_(ID|SIZE|TABLE_FILE)|(ASCEND_)?DEVICE_ID|ASCEND_(RT_)?VISIBLE_DEVICES|MS_.*)$"
-)
+_OF_A_MACHINE = re.compile(r"(RANK_(ID|SIZE|TABLE_FILE)|(ASCEND_)?DEVICE_ID|ASCEND_(RT_)?VISIBLE_DEVICES)$")
 _KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS")
 COMMENT = "launcher:"
 """What the comment of a job begins with, before its name; ids of jobs are used again, the comment tells whose job it is."""

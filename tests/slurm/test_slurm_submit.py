@@ -53,10 +53,11 @@ def test_variables_of_the_shell_do_not_change_what_commands_mean() -> None:
         "SLURMD_NODENAME": "x",
         "ASCEND_RT_VISIBLE_DEVICES": "0",
         "RANK_ID": "0",
+        "MS_ENABLE_NUMA": "1",
         "SLURM_CONF": "/etc/slurm.conf",
         "AWS_ACCESS_KEY_ID": "key",
     }
-    assert clean(env) == {"SLURM_CONF": "/etc/slurm.conf", "AWS_ACCESS_KEY_ID": "key"}
+    assert clean(env) == {"MS_ENABLE_NUMA": "1", "SLURM_CONF": "/etc/slurm.conf", "AWS_ACCESS_KEY_ID": "key"}
 
 
 @pytest.mark.parametrize("answer", ["17", "17;cluster", "welcome to the lab\\n17"])
