@@ -36,6 +36,8 @@ from launcher.storage.s3_fast import FastGets, fast_wanted, http_time
 
 T = TypeVar("T")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+FAST_READ_BYTES = 1 << 20
+"""From this length a part of an object is worth asking for on a connection of our own."""
 SETTLED_S = 2.0
 """An object without ETag that is older shows by its time when it is replaced: such times are whole seconds."""
 
@@ -249,6 +251,10 @@ class S3Store:
         return call(self._options.retry, lambda: self._read_once(key, start, length))
 
     def _read_once(self, key: str, start: int, length: int | None) -> bytes:
+        if self._fast is not None and self._fast.on and length is not None and length >= FAST_READ_BYTES:
+            fetched = self._fast.read(self._base + key, start, length)
+            if fetched is not None:
+                return fetched
         try:
             with self._get(key, start, length) as body:
                 data = b"".join(body.chunks)

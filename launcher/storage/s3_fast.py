@@ -167,6 +167,29 @@ class FastGets:
         self.fetched += 1
         return True
 
+    def read(self, key: str, start: int, length: int) -> bytes | None:
+        """A stretch, as `ObjectStore.read` gives it; a whole object is compared with its MD5. None: the careful way."""
+        try:
+            connection, head = self._ask(key, f"Range: bytes={start}-{start + length - 1}\r\n")
+            found = _CONTENT_RANGE.fullmatch(head.field("content-range"))
+            begin, last, total = map(int, found.groups()) if found else (-1, 0, 0)
+            if begin != start or last != min(start + length, total) - 1 or head.length != last + 1 - start:
+                self._close()
+                return None
+            data = bytearray(head.length)
+            connection.fill(memoryview(data), threading.Event())
+            if head.closes:
+                self._close()
+        except Exception:  # as above
+            self._close()
+            return None
+        md5 = ObjectInfo(key, total, head.field("etag").strip('"')).md5
+        comparable = len(data) == total and md5 is not None and not _encrypted(head)
+        if comparable and hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
+            return None
+        self.fetched += 1
+        return bytes(data)
+
     def was_right(self) -> None:
         """The careful way took bytes whose digest this engine refused: a line that flips bits, or a defect."""
         self._suspect += 1

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher.errors import StoreUnreachable
+from launcher.errors import NotFound, StoreUnreachable
 from launcher.storage import ObjectStore, open_store, ranges, s3
 from launcher.storage.ranges import Lanes, ahead
 from launcher.storage.s3 import S3Store
-from tests.servers.faults import Answer, Faults, cut, fault_proxy, reset
+from tests.servers.faults import Answer, Faults, cut, fault_proxy, flip_bit, reset
 from tests.servers.process import wait_until
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server, rclone_server
 from tests.servers.stores import BUCKET, open_on
@@ -96,6 +96,37 @@ def test_the_object_changes_between_stretches(radosgw: S3Server, faults: Faults,
     with pytest.raises(Exception, match="changed"):
         store.get_file("x", tmp_path / "x", info)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["rclone", "radosgw"])
+def test_long_reads(request: pytest.FixtureRequest, kind: str) -> None:
+    store = open_on(request.getfixturevalue(kind))
+    assert isinstance(store, S3Store)
+    assert store._fast is not None
+    data = os.urandom((3 << 20) + 5)
+    store.put("x", data)
+    assert store.read("x", 7, 2 << 20) == data[7 : 7 + (2 << 20)]
+    assert store.read("x", 2 << 20, 2 << 20) == data[2 << 20 :]
+    assert store.read("x", 0, 9 << 20) == data
+    assert store._fast.fetched == 3
+    assert store.read("x", len(data), 2 << 20) == b""
+    with pytest.raises(NotFound):
+        store.read("y", 0, 2 << 20)
+
+
+def test_long_reads_with_faults(faulty: ObjectStore, faults: Faults) -> None:
+    data = os.urandom(3 << 20)
+    faulty.put("x", data)
+    for fault, args in ((cut, (1, 2 << 20)), (reset, (1, 2 << 20)), (flip_bit, (0, 4 << 20))):
+        faults.add(fault, path="/x", times=1)
+        assert faulty.read("x", *args) == data[args[0] : sum(args)]
+    assert fast_count(faulty) == 0
+
+
+def fast_count(store: ObjectStore) -> int:
+    assert isinstance(store, S3Store)
+    assert store._fast is not None
+    return store._fast.fetched
 
 
 @pytest.fixture
