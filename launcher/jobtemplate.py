@@ -54,6 +54,8 @@ def _values(name: str, arch: str, backend: str, task: str) -> Values:
         ("resources", "devices_per_node"): 1 if small or task != "train" else 8,
         ("output", "url"): "runs" if small else "obs://bucket/runs",
     }
+    if backend == "modelarts":
+        values |= _in_the_cloud(small)
     if task == "train":
         values["model", "set"] = {"epochs": 25 if small else 300}
         values["after", "eval"] = True
@@ -67,6 +69,19 @@ def _values(name: str, arch: str, backend: str, task: str) -> Values:
     if task == "export":
         del values["data", "url"]
     return values
+
+
+def _in_the_cloud(small: bool) -> Values:
+    """What a training job of ModelArts can't do without; names and ids are to be replaced."""
+    machine = {"flavor": "modelarts.vm.cpu.8u"} if small else {"pool_id": "pool-00000000"}
+    return {
+        ("data", "url"): "obs://bucket/digits" if small else "obs://bucket/imagenet",
+        ("output", "url"): "obs://bucket/runs",
+        ("resources", "time_limit"): "2h" if small else "10d",
+        ("modelarts", "region"): "cn-north-4",
+        ("modelarts", "image"): "my-org/ascend-launcher:0.1",
+        **{("modelarts", key): value for key, value in machine.items()},
+    }
 
 
 def _section(schema: ModelSchema, path: tuple[str, ...], values: Values) -> Iterator[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from launcher.backends.modelarts_boot import NEEDED
 from launcher.cli import COMMANDS
+from launcher.jobtemplate import render
 from launcher.spec_modelarts import ModelArtsOptions, ModelArtsRestarts
 from launcher.submission import prepare
 
@@ -60,6 +61,14 @@ def test_what_is_asked_of_the_service_is_on_the_page(rule: str) -> None:
 @pytest.mark.parametrize("name", re.findall(r"jobs/(\w+\.yaml)", TEXT))
 def test_its_job_files_are_fit_to_be_sent(name: str) -> None:
     assert [f for f in prepare(ROOT / "jobs" / name).findings if f.severity != "info"] == []
+
+
+@pytest.mark.parametrize("arch", ["tnt_digits", "tnt_s_patch16_224", "vit_base_patch16_224"])
+@pytest.mark.parametrize("task", ["train", "eval", "export", "infer"])
+def test_the_job_file_that_init_writes_breaks_no_rule(tmp_path: Path, arch: str, task: str) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(render(name="job", arch=arch, backend="modelarts", task=task))
+    assert [f for f in prepare(path).findings if f.rule.startswith("MA")] == []
 
 
 def test_the_image_has_what_the_boot_file_asks_for() -> None:
