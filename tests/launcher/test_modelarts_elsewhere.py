@@ -1,8 +1,10 @@
 """A run on ModelArts, named by the URL of its folder on a machine that did not submit it."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,6 +89,32 @@ def test_cancel_ends_a_job_that_waits(site: Site, entry: Entry, capsys: pytest.C
     assert main(["cancel", entry.store.url]) == 0
     assert site.job(entry).phase == "Terminated"
     assert status(capsys, entry)["state"] == "CANCELLED"
+
+
+def test_a_run_is_resumed_from_another_machine(site: Site, entry: Entry) -> None:
+    job = site.job(entry)
+    job.phase = "Running"
+    assert main(["resume", entry.store.url]) == 2  # it lives
+    job.phase = "Failed"
+    assert main(["resume", entry.store.url]) == 0
+    assert [each.phase for each in site.jobs(entry, 2)] == ["Creating"]
+    assert Index().ids() == [entry.run_id]
+
+
+def test_whoever_follows_hears_why_a_job_waits(
+    site: Site, entry: Entry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = site.job(entry)
+    job.phase = "Pending"
+    job.stage("scheduling", "the job is number 3 in the queue")
+    looks = iter(range(6))
+
+    def sleep(seconds: float) -> None:
+        job.phase = "Terminated" if next(looks) == 2 else job.phase
+
+    monkeypatch.setattr("launcher.cli.follow.time", SimpleNamespace(sleep=sleep, time=time.time))
+    assert main(["attach", entry.store.url]) == 100
+    assert capsys.readouterr().err.count("waiting for machines: the job is number 3 in the queue") == 1
 
 
 def test_without_credentials_or_when_the_job_is_gone_the_status_says_so(

@@ -6,6 +6,7 @@ Several cases run at a time, each with a fake service of its own and all with on
 
 import os
 import random
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,10 +26,17 @@ AT_ONCE = 5
 REFUSED = ("429", "500", "503", "drop", "html", "portal")
 UNCLEAR = ("lost", "broken", "torn", "late 0.3")
 LOOK_S = 0.5
+FAKES = Path(__file__).parents[1] / "fakes"
+CARDS = {
+    "PATH": f"{FAKES}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "FAKE_ASCEND": str(FAKES / "machines" / "ascend910"),
+}
+"""A machine with cards, as far as a program that needs none can tell."""
 
 
 def one(seed: int, s3: S3Server, bucket: Path, folder: Path) -> None:
-    """A run of one or two machines, whose machines are lost and whose programs die, by the seed. Raises AssertionError."""
+    """A run of one or two machines, or of two cards with a process each, whose machines are lost and whose programs die,
+    by the seed. Raises AssertionError."""
     account = account_of(s3)
     with fake_modelarts(account, folder / "containers", times=QUICK) as fake:
         site = Site(folder, bucket, fake, exports(fake, account), Index(), look_s=LOOK_S)
@@ -38,9 +46,13 @@ def one(seed: int, s3: S3Server, bucket: Path, folder: Path) -> None:
         for route in ("search", "show", "stages", "metrics"):
             faults.add(route, *[dice.choice(REFUSED) for _ in range(dice.randint(0, 2))])
         nodes = dice.choice((1, 1, 1, 2))
+        options = {"restarts": {"jobs": 3}, "endpoint": fake.endpoint}
+        if preset := nodes == 1 and dice.random() < 0.2:
+            fake.cloud.extra_env = CARDS
+            options |= {"image": None, "engine": "Ascend:mindspore_2.10", "pool_id": "pool-1", "flavor": None}
         entry = site.submit(
-            resources={"nodes": nodes},
-            modelarts={"restarts": {"jobs": 3}, "endpoint": fake.endpoint},
+            resources={"nodes": nodes, **({"device": "ascend910", "devices_per_node": 2} if preset else {})},
+            modelarts=options,
             env={"STEP_S": "0.3"},
         )
         for _ in range(dice.choice((0, 1, 1, 2))):
