@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ def test_compiled_once(fake_compiler: Path, folder: Path) -> None:
     assert build(str(fake_compiler), folder) == path
     assert calls(fake_compiler) == 1
     assert [one for one in folder.iterdir() if one.suffix not in (".so", ".lock")] == []
+
+
+def test_ranks_that_begin_together_compile_once(fake_compiler: Path, folder: Path) -> None:
+    with ThreadPoolExecutor(4) as ranks:
+        paths = list(ranks.map(lambda _: build(str(fake_compiler), folder), range(8)))
+    assert len(set(paths)) == 1
+    assert calls(fake_compiler) == 1
 
 
 def test_a_damaged_library_is_made_anew(fake_compiler: Path, folder: Path) -> None:
