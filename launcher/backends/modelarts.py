@@ -18,6 +18,7 @@ from launcher.backends.base import Console, Handle, Life
 from launcher.backends.modelarts_check import check_service
 from launcher.backends.modelarts_client import Service, UnclearCreation
 from launcher.backends.modelarts_code import digest_of, make_snapshot, upload_snapshot
+from launcher.backends.modelarts_errors import ServiceError
 from launcher.backends.modelarts_jobs import OUR_PHASES, WAITING, SeenJob, metrics_words, stage_words
 from launcher.backends.modelarts_login import Site
 from launcher.backends.modelarts_poll import Doubts, Unanswered, find_job, judge, lookup
@@ -66,8 +67,9 @@ class ModelArtsBackend:
         except UnclearCreation as error:
             log.warning("%s", error)
             return _handle(plan, service, attempt, name, None)
-        except BaseException:
-            _take_back(service, name)
+        except BaseException as error:
+            if not (isinstance(error, ServiceError) and error.nothing_made):
+                _take_back(service, name)
             with suppress(LauncherError):
                 unmark_job(store, attempt)
             raise

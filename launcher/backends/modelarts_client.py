@@ -75,6 +75,7 @@ class Service:
                 return self._the_only(name, job) if doubtful else job
             except ServiceError as error:
                 if not error.temporary and not error.code.startswith(("ModelArts.2750", "ModelArts.2751")):
+                    error.nothing_made = not doubtful
                     raise
                 doubtful = doubtful or error.unclear
                 found = self._found_after_doubt(name, doubtful, error, deadline)

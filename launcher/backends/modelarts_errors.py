@@ -58,7 +58,12 @@ def advice_of(code: str) -> str:
 
 
 class ServiceError(BackendError):
-    """The service refused, or gave no answer (`status` 0). `code` is its own error code."""
+    """The service refused, or gave no answer (`status` 0). `code` is its own error code.
+
+    `nothing_made`: of a creation, that it was refused, and no earlier question may have been carried out.
+    """
+
+    nothing_made = False
 
     def __init__(
         self, message: str, *, status: int = 0, code: str = "", request_id: str = "", where: str = ""

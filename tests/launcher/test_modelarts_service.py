@@ -268,6 +268,22 @@ def test_what_the_platform_did_is_told_in_sentences() -> None:
 # ---- the jobs of a run
 
 
+def test_a_refusal_ends_no_job_of_somebody_else(
+    fake: FakeModelArts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines resume one run: the second is refused for want of quota, and the job of the first goes on."""
+    plan = make(tmp_path)
+    local = plan.store.model_copy(update={"url": (tmp_path / "runs" / plan.run_id).as_uri()})
+    plan = plan.model_copy(update={"store": local})
+    plan.store.open().put("plan.json", plan.model_dump_json().encode())
+    job = fake.cloud.get(ModelArtsBackend().submit(plan, 2).data["id"])
+    fake.cloud.capacity, fake.cloud.unique_names = 1, False
+    monkeypatch.setattr("launcher.backends.modelarts._free_serial", lambda *_: (1, None))  # it looked before
+    with pytest.raises(ServiceError, match="quota"):
+        ModelArtsBackend().submit(plan, 2)
+    assert job.phase == "Creating"
+
+
 def test_a_submission_is_safe_to_repeat_and_a_job_that_has_ended_is_not_taken_for_a_new_one(
     fake: FakeModelArts, tmp_path: Path
 ) -> None:
