@@ -12,6 +12,7 @@ import os
 import re
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,7 +33,10 @@ ENGINE_VARIABLE = "LAUNCHER_S3_ENGINE"
 WHOLE_BYTES = 2 << 20
 """Objects up to this size are held in memory as a whole, one per worker."""
 DISTRUST = 3
-"""Wrong digests that the careful way did not confirm, or failures in a row, before this engine is given up."""
+"""Wrong digests that the careful way did not confirm, before this engine is given up."""
+FAILURES = 24
+REST_S = 30.0
+"""After so many failures in a row everything goes the careful way for a while: a store that is down is told so there."""
 
 _DATE = re.compile(r"\w{3}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII)
 _MONTHS = {
@@ -87,13 +91,14 @@ class FastGets:
         self._off = False
         self._suspect = 0
         self._failures = 0
+        self._rests_until = 0.0
         self.fetched = 0
         """How many objects and stretches came this way."""
 
     @property
     def on(self) -> bool:
         """Whether anything should come this way now."""
-        return not self._off and self._pid == os.getpid()
+        return not self._off and time.monotonic() >= self._rests_until and self._pid == os.getpid()
 
     def usable(self, size: int) -> bool:
         """Whether a whole object of this size should."""
@@ -228,9 +233,10 @@ class FastGets:
         if isinstance(error, _NotHere):
             self._off = True
             return Bad()
-        self._failures += 1
-        self._off = self._off or self._failures >= DISTRUST * 8
         if not isinstance(error, StoreBusy):
+            self._failures += 1
+            if self._failures >= FAILURES:
+                self._failures, self._rests_until = 0, time.monotonic() + REST_S
             error = StoreUnreachable("the request failed", where=self._where(key))
         Retrying(self._policy, pace).wait(error)
         return Bad()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import IntegrityError, StoreRefused, StoreUnreachable, UsageError
-from launcher.storage import ObjectStore, open_store
+from launcher.storage import ObjectStore, open_store, s3_fast
 from launcher.storage.s3 import S3Store
 from launcher.storage.s3_fast import FastGets, fast_wanted, http_time
 from tests.servers.faults import Answer, Faults, cut, delay, flip_bit, reset, status
@@ -143,6 +143,26 @@ def test_a_kept_connection_that_was_closed_costs_nothing(
     for number in range(1, 4):
         assert fetch(faulty, "x", folder) == DATA
         assert (fast_of(faulty).fetched, faults.count("GET")) == (number, number)
+
+
+def test_failures_in_a_row_turn_it_off_for_a_while(
+    faulty: ObjectStore, faults: Faults, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_fast, "FAILURES", 2)
+    monkeypatch.setattr(s3_fast, "REST_S", 0.5)
+    faulty.put("x", DATA)
+    for _ in range(2):
+        assert fast_of(faulty).on
+        faults.add(reset, times=1)
+        assert fetch(faulty, "x", folder) == DATA
+    assert not fast_of(faulty).on
+    time.sleep(0.6)
+    assert fetch(faulty, "x", folder) == DATA
+    assert fast_of(faulty).fetched == 1
+    for _ in range(3):
+        faults.add(status(503, "SlowDown"), times=1)
+        assert fetch(faulty, "x", folder) == DATA
+    assert fast_of(faulty).on, "a busy store says nothing against it"
 
 
 def test_an_encrypted_object_has_no_md5_to_compare(faulty: ObjectStore, faults: Faults, folder: Path) -> None:
