@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import erf
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -170,6 +171,24 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         for arrays in found[1:]
         for one, other in zip(found[0], arrays, strict=True)
     )
+
+
+def test_no_more_threads_than_allowed() -> None:
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    try:
+        limit_threads(1)
+        alone = threads()
+        limit_threads(4)
+        assert threads() == alone + 3
+    finally:
+        limit_threads(2)
+
+
+def test_anything_but_float32_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"gelu_of takes float32, not .*Float16"):
+        operators.gelu()(ms.Tensor(np.zeros((2, 2), np.float16)))
 
 
 @pytest.mark.parametrize("family", ["vit", "tnt"])

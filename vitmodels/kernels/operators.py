@@ -13,13 +13,15 @@ from mindspore import float32, ops
 
 from vitmodels.kernels.library import library
 
-Shape = list[int]
-
 
 def _operator(name: str, shapes: Callable[..., Any], outputs: int = 1, bprop: Any = None) -> Any:
-    kinds = float32 if outputs == 1 else (float32,) * outputs
-    place = f"{library().path}:{name}"
-    return ops.Custom(place, shapes, lambda *_: kinds, func_type="aot", bprop=bprop)
+    def kinds(*given: Any) -> Any:
+        for kind in given:
+            if "Float32" not in str(kind):
+                raise TypeError(f"{name} takes float32, not {kind}; let `compat.compose(model)` take it out")
+        return float32 if outputs == 1 else (float32,) * outputs
+
+    return ops.Custom(f"{library().path}:{name}", shapes, kinds, func_type="aot", bprop=bprop)
 
 
 @functools.cache
