@@ -180,11 +180,19 @@ class ModelArtsBackend:
 
     @staticmethod
     def _end_earlier(service: Service, jobs: Sequence[SeenJob], plan: Plan, attempt: int) -> None:
-        """Jobs of earlier attempts must not go on beside the new one. Raises BackendError."""
+        """Jobs of earlier attempts must not go on beside the new one. Raises BackendError.
+
+        One that is Abnormal can't be stopped; should it come back, its containers find that a later attempt has begun.
+        """
         for job in jobs:
             if _attempt_of(job, plan.run_id) != attempt and not job.ending:
                 log.warning("ending %s, the job of an earlier attempt", job.name)
-                service.stop(job.id)
+                try:
+                    service.stop(job.id)
+                except ServiceError as error:
+                    if job.phase != "Abnormal" or error.temporary:
+                        raise
+                    log.warning("%s stays Abnormal: %s", job.name, error.what)
 
 
 def _run_of(handle: Handle) -> str:

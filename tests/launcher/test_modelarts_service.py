@@ -16,6 +16,7 @@ from launcher.backends.modelarts_jobs import SeenJob, metrics_words, stage_words
 from launcher.backends.modelarts_login import Site
 from launcher.backends.modelarts_poll import Doubts, judge, lookup
 from launcher.backends.modelarts_request import job_request
+from launcher.container_start import outdated
 from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
 from tests.fakes.modelarts_cloud import Job
 from tests.fakes.modelarts_wire import Account
@@ -282,6 +283,19 @@ def test_a_refusal_ends_no_job_of_somebody_else(
     with pytest.raises(ServiceError, match="quota"):
         ModelArtsBackend().submit(plan, 2)
     assert job.phase == "Creating"
+
+
+def test_a_job_that_stays_abnormal_keeps_no_run_from_going_on(fake: FakeModelArts, tmp_path: Path) -> None:
+    """The service can't stop it."""
+    plan = make(tmp_path)
+    local = plan.store.model_copy(update={"url": (tmp_path / "runs" / plan.run_id).as_uri()})
+    plan = plan.model_copy(update={"store": local})
+    store = plan.store.open()
+    store.put("plan.json", plan.model_dump_json().encode())
+    fake.cloud.get(ModelArtsBackend().submit(plan, 1).data["id"]).phase = "Abnormal"
+    second = ModelArtsBackend().submit(plan, 2)
+    assert fake.cloud.get(second.data["id"]).phase == "Creating"
+    assert outdated(store, 1)  # what its containers look for when they start again
 
 
 def test_a_submission_is_safe_to_repeat_and_a_job_that_has_ended_is_not_taken_for_a_new_one(
