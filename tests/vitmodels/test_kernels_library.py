@@ -15,7 +15,7 @@ import pytest
 
 from launcher.snapshot import code_zip
 from vitmodels.kernels import library as module
-from vitmodels.kernels.library import SWITCH, Unavailable, build, cache_folder, compiler, sources
+from vitmodels.kernels.library import SWITCH, Unavailable, build, cache_folders, compiler, own, sources
 
 
 @pytest.fixture
@@ -104,17 +104,27 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_folder_is_ours_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(SWITCH, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    folder = cache_folder()
-    assert folder == tmp_path / "cache" / "vitmodels" / "kernels"
+    first, second = cache_folders()
+    assert first == tmp_path / "cache" / "vitmodels" / "kernels" and str(os.geteuid()) in second.name
+    folder = own(first)
     assert stat.S_IMODE(folder.stat().st_mode) & 0o022 == 0
     folder.chmod(0o777)
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(temporary))
-    assert cache_folder().parent == temporary, "others can write to the first one"
-    monkeypatch.setenv(SWITCH, str(folder))
     with pytest.raises(Unavailable, match="others can write"):
-        cache_folder()
+        own(first)
+    monkeypatch.setenv(SWITCH, str(tmp_path))
+    assert cache_folders() == [tmp_path]
+
+
+def test_the_next_folder_when_one_does_not_do(
+    fake_compiler: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CXX", str(fake_compiler))
+    monkeypatch.setattr(module, "cache_folders", lambda: [tmp_path / "file" / "below", folder])
+    found = module.library.__wrapped__()
+    assert len(list(folder.glob("*.so"))) == 1, "made here, as the first is no folder"
+    assert found.path is None, "and it is no library"
+    assert found.note.startswith("slower operators: ") and "file/below" in found.note
 
 
 def test_a_run_takes_the_sources_along() -> None:

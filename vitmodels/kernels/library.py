@@ -50,12 +50,18 @@ def library() -> Library:
     """The operators of this process; compiles them when this machine hasn't yet (a few seconds). Never raises."""
     if os.environ.get(SWITCH) == "0":
         return Library(None, f"slower operators, as {SWITCH}=0 says")
-    try:
-        path = build(compiler(), cache_folder())
-        _load(path).set_threads(_limit[-1] if _limit else len(os.sched_getaffinity(0)))
-    except (Unavailable, OSError) as error:
-        return Library(None, f"slower operators: {error}")
-    return Library(path, "compiled")
+    reasons = []
+    for (
+        folder
+    ) in cache_folders():  # one may be full, without locks, or on a disk that nothing may be run from
+        try:
+            path = build(compiler(), own(folder))
+            _load(path).set_threads(_limit[-1] if _limit else len(os.sched_getaffinity(0)))
+        except (Unavailable, OSError) as error:
+            reasons.append(str(error))
+        else:
+            return Library(path, "compiled")
+    return Library(None, f"slower operators: {reasons[0]}")
 
 
 def limit_threads(count: int) -> None:
@@ -79,19 +85,18 @@ def compiler() -> str:
     raise Unavailable("no C++ compiler (c++, g++ or clang++, or name it in CXX)")
 
 
-def cache_folder() -> Path:
-    """A folder that nobody else can write to: below the user's cache, or else in the temporary folder."""
+def cache_folders() -> list[Path]:
+    """Where libraries may be kept, best first: the user's cache, the temporary folder; or the one folder that SWITCH names."""
     wanted = os.environ.get(SWITCH, "")
     if wanted not in ("", "1"):
-        return _own(Path(wanted))
-    try:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-        return _own(Path(cache) / "vitmodels" / "kernels")
-    except (OSError, RuntimeError, Unavailable):  # RuntimeError: nobody's home
-        return _own(Path(tempfile.gettempdir()) / f"vitmodels-kernels-{os.geteuid()}")
+        return [Path(wanted)]
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  never raises
+    mine = f"vitmodels-kernels-{os.geteuid()}"
+    return [Path(cache) / "vitmodels" / "kernels", Path(tempfile.gettempdir()) / mine]
 
 
-def _own(folder: Path) -> Path:
+def own(folder: Path) -> Path:
+    """The folder, made if need be. Raises Unavailable when others can write to it or this user can't, and OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
