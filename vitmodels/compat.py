@@ -16,8 +16,8 @@ def on_ascend() -> bool:
 def fused_operators() -> bool:
     """Whether the device has a good fused kernel for GELU.
 
-    The CPU kernel of MindSpore 2.10 is slow, and its erf can't be written to ONNX; there GELU is composed from
-    fast operators instead.
+    The CPU kernel of MindSpore 2.10 is slow, and its erf can't be written to ONNX; there GELU is our own, or composed
+    from fast operators.
     """
     return on_ascend()
 

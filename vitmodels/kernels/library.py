@@ -115,7 +115,7 @@ def _key(command: str) -> str:
     """A digest of all that the library's bytes depend on."""
     digest = hashlib.sha256()
     version = _run([command, "--version"]).stdout
-    digest.update("\0".join((command, version, *FLAGS, platform.machine(), _processor())).encode())
+    digest.update("\0".join((command, version, *FLAGS, *NATIVE, platform.machine(), _processor())).encode())
     for path in sources():
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
