@@ -90,7 +90,7 @@ def test_a_failing_compiler_is_told(tmp_path: Path, folder: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_text('#!/bin/sh\necho "x.h:1: error: no vectors here" >&2\nexit 1\n')
     broken.chmod(0o755)
-    with pytest.raises(Unavailable, match="error: no vectors here"):
+    with pytest.raises(Unavailable, match=r"can't compile them .no vectors here."):
         build(str(broken), folder)
 
 

@@ -167,5 +167,5 @@ def _compile(command: str, folder: Path, key: str) -> Path:
                 path = folder / f"{key}-{_digest(made)}.so"
                 made.replace(path)
                 return path
-    first = next((text for text in run.stderr.splitlines() if "error" in text), run.stderr.strip()[:200])
-    raise Unavailable(f"{command} failed: {first}")
+    texts = [text.split("error:")[1].strip() for text in run.stderr.splitlines() if "error:" in text]
+    raise Unavailable(f"{command} can't compile them ({(texts or ['no reason given'])[0]})")
