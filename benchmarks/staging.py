@@ -4,7 +4,7 @@
 
 small    files of 110 KB in 100 class folders: CPU of the client per file, wall time, resident memory
 latency  the same with 30 ms added to every request
-large    one object of 1 GiB, without ETag: rclone would read all of it for the ETag of each answer; so nobody verifies here
+large    one object of 1 GiB, without ETag: rclone would read all of it for the ETag of each answer; so nobody verifies bytes here
 keys     staging of 1.28 million simulated objects: what it keeps in memory
 scale    our cost per file for 1,000, 10,000 and 100,000 files
 

@@ -1,6 +1,6 @@
 """One large object over several connections, delivered in order, so that resume and digests stay simple.
 
-The first stretch comes with the request that opened the object; the following ones are fetched ahead by a few
+The first bytes come with the request that opened the object; the following ones are fetched ahead by a few
 threads. Memory is bounded for a whole store: `Lanes` has a fixed number of places, and who finds none reads
 its object over the one connection it has.
 """
@@ -14,6 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 STRETCH_BYTES = 16 << 20
+FIRST_BYTES = 1 << 20
+"""What the request that opens the object brings."""
 LARGE_BYTES = 64 << 20
 """An object is worth several connections when so much of it is still to come."""
 LANES_PER_OBJECT = 4
@@ -53,9 +55,8 @@ def ahead(fetch: FetchStretch, start: int, end: int, lanes: int) -> Generator[me
     """
     stop = threading.Event()
     pool = ThreadPoolExecutor(lanes, thread_name_prefix="stretch")
-    free = [
-        bytearray(min(STRETCH_BYTES, end - start)) for _ in range(lanes)
-    ]  # fresh memory costs more than reading
+    # used again and again: fresh memory costs more than receiving into it
+    free = [bytearray(min(STRETCH_BYTES, end - start)) for _ in range(lanes)]
     queue: deque[tuple[Future[None], bytearray, int]] = deque()
     position = start
     try:

@@ -27,7 +27,7 @@ from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key
 from launcher.storage.localfs import CHUNK_BYTES, md5_of
 from launcher.storage.moxing import CLIENT_VARIABLE, moxing_wanted, open_moxing
-from launcher.storage.ranges import LARGE_BYTES, STRETCH_BYTES, Lanes, ahead
+from launcher.storage.ranges import FIRST_BYTES, LARGE_BYTES, Lanes, ahead
 from launcher.storage.registry import Location, Options
 from launcher.storage.retry import call
 from launcher.storage.s3_client import ClientHolder, resolve
@@ -193,9 +193,9 @@ class S3Store:
                 with self._get(key, start) as body:
                     yield body
                 return
-            with self._get(key, start, STRETCH_BYTES) as first:
+            with self._get(key, start, FIRST_BYTES) as first:
                 if first.ranged and first.settled:
-                    begin = min(start + STRETCH_BYTES, first.info.size)
+                    begin = min(start + FIRST_BYTES, first.info.size)
                     with closing(self._rest(key, first, begin, lanes)) as rest:
                         yield replace(first, chunks=chain(first.chunks, rest))
                     return

@@ -54,7 +54,6 @@ def test_lanes_are_limited_for_the_whole_store() -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "LARGE_BYTES", 3 << 20)
-    monkeypatch.setattr(s3, "STRETCH_BYTES", 1 << 20)
     monkeypatch.setattr(ranges, "STRETCH_BYTES", 1 << 20)
 
 
