@@ -1,14 +1,19 @@
-"""Jobs for ModelArts as tests need them: plans without a service."""
+"""Jobs for ModelArts as tests need them, and a service that takes them without running any."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from launcher.plan import Plan
 from launcher.submission import prepare
+from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
+from tests.fakes.modelarts_wire import Account
 
 IMAGE = {"region": "cn-north-4", "image": "org/launcher:1", "pool_id": "pool-x"}
 
@@ -39,3 +44,13 @@ def write_job(folder: Path, *, modelarts: dict[str, Any] | None = None, **sectio
 
 def make(folder: Path, **sections: Any) -> Plan:
     return prepare(write_job(folder, **sections), cwd=folder).plan
+
+
+@contextmanager
+def service_here(account: Account, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelArts]:
+    """The fake service; its address and the account's keys are in the environment."""
+    with fake_modelarts(account, folder / "containers", run=False) as fake:
+        for key, value in {**exports(fake, account), "LAUNCHER_NO_AGENCY": "1"}.items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.setenv("LAUNCHER_HOME", str(folder / "home"))
+        yield fake

@@ -9,18 +9,16 @@ from launcher.address import StoreAddress
 from launcher.doctor import machine_checks
 from launcher.doctor_modelarts import service_checks
 from launcher.doctor_store import store_checks
-from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
+from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_wire import Account
-from tests.launcher.modelarts_jobs import IMAGE, make
+from tests.launcher.modelarts_jobs import IMAGE, make, service_here
 
 ACCOUNT = Account("ak-of-tests", "sk-of-tests", "project-1")
 
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelArts]:
-    with fake_modelarts(ACCOUNT, tmp_path / "containers", run=False) as fake:
-        for key, value in {**exports(fake, ACCOUNT), "LAUNCHER_NO_AGENCY": "1"}.items():
-            monkeypatch.setenv(key, value)
+    with service_here(ACCOUNT, tmp_path, monkeypatch) as fake:
         yield fake
 
 

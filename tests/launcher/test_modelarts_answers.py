@@ -17,20 +17,17 @@ from launcher.backends.modelarts_jobs import SeenJob
 from launcher.backends.modelarts_login import Site
 from launcher.backends.modelarts_poll import Unanswered, lookup
 from launcher.backends.modelarts_request import job_request
-from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
+from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_cloud import Job
 from tests.fakes.modelarts_wire import Account
-from tests.launcher.modelarts_jobs import make
+from tests.launcher.modelarts_jobs import make, service_here
 
 ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1")
 
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelArts]:
-    with fake_modelarts(ACCOUNT, tmp_path / "containers", run=False) as fake:
-        for key, value in {**exports(fake, ACCOUNT), "LAUNCHER_NO_AGENCY": "1"}.items():
-            monkeypatch.setenv(key, value)
-        monkeypatch.setenv("LAUNCHER_HOME", str(tmp_path / "home"))
+    with service_here(ACCOUNT, tmp_path, monkeypatch) as fake:
         monkeypatch.setattr("launcher.backends.modelarts.PATIENCE_S", 0.5)
         monkeypatch.setattr("launcher.backends.modelarts.PAUSE_S", 0.0)
         yield fake

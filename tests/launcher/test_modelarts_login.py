@@ -13,8 +13,9 @@ from launcher.backends.modelarts_errors import ServiceError
 from launcher.backends.modelarts_login import Site
 from launcher.errors import BackendError, UsageError
 from tests.fakes.metadata import MetadataServer, metadata_service
-from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
+from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_wire import Account
+from tests.launcher.modelarts_jobs import service_here
 
 ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1", token="token-of-tests")
 KEYS = ("AK", "SK", "SECURITY_TOKEN", "PROJECT_ID")
@@ -22,9 +23,7 @@ KEYS = ("AK", "SK", "SECURITY_TOKEN", "PROJECT_ID")
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelArts]:
-    with fake_modelarts(ACCOUNT, tmp_path / "containers", run=False) as fake:
-        for key, value in {**exports(fake, ACCOUNT), "LAUNCHER_NO_AGENCY": "1"}.items():
-            monkeypatch.setenv(key, value)
+    with service_here(ACCOUNT, tmp_path, monkeypatch) as fake:
         monkeypatch.setenv("HUAWEICLOUD_SDK_CREDENTIALS_FILE", str(tmp_path / "credentials"))
         yield fake
 
