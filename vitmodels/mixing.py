@@ -3,7 +3,7 @@
 Image i is mixed with its neighbour i XOR 1 of the same global batch, whose order is random anyway; so
 the pairs, like the draws, do not depend on the number of ranks. One image keeps the share `lam` outside
 `box` and nothing inside it: mixup has an empty box, cutmix has lam 1. The pixels are mixed in the compiled
-step (`loss.mix_images`), the targets on the host.
+step (`step.Normalise`), the targets on the host.
 """
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ from mindspore import nn, ops
 from mindspore.ops.auto_generate import SplitWithSize
 
 from vitmodels.batches import Batch
+from vitmodels.compat import compiled_kernels
 from vitmodels.config import Recipe
+from vitmodels.kernels import operators
 from vitmodels.loss import mix_images, soft_cross_entropy
 from vitmodels.optim import Average, Update, adam_scalars, decayed_first
 
@@ -25,18 +27,26 @@ OVERFLOW_EPS = 1e-6  # added to the norm before dividing, as in torch's clip_gra
 
 
 class Normalise(nn.Cell):
-    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) with the recipe's mean and deviation."""
+    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) with the recipe's mean and deviation.
+
+    With lam and box, also mixed with the neighbour as `mix_images` does. On CPU both are one compiled operator.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        scale = 1.0 / (255.0 * np.array(recipe.std))
-        self.scale = ms.Tensor(scale.reshape(1, 1, 1, 3), ms.float32)
-        self.offset = ms.Tensor(
-            (-np.array(recipe.mean) / np.array(recipe.std)).reshape(1, 1, 1, 3), ms.float32
-        )
+        self.scale = ms.Tensor(1.0 / (255.0 * np.array(recipe.std)), ms.float32)
+        self.offset = ms.Tensor(-np.array(recipe.mean) / np.array(recipe.std), ms.float32)
+        self.uses_kernel = recipe.amp_level == "O0" and compiled_kernels()
+        if self.uses_kernel:
+            self.kernel, self.mixing_kernel = operators.normalise(), operators.normalise_and_mix()
 
-    def construct(self, images: ms.Tensor) -> ms.Tensor:
-        return (images.astype(ms.float32) * self.scale + self.offset).transpose(0, 3, 1, 2)
+    def construct(self, images: ms.Tensor, lam: Any = None, box: Any = None) -> ms.Tensor:
+        if self.uses_kernel:
+            if lam is None:
+                return self.kernel(images, self.scale, self.offset)
+            return self.mixing_kernel(images, self.scale, self.offset, lam, box)
+        x = (images.astype(ms.float32) * self.scale + self.offset).transpose(0, 3, 1, 2)  # (B, 3, H, W)
+        return x if lam is None else mix_images(x, lam, box)
 
 
 class Loss(nn.Cell):
@@ -48,9 +58,7 @@ class Loss(nn.Cell):
         self.normalise = Normalise(recipe)
 
     def construct(self, images: Any, targets: Any, lam: Any, box: Any, masks: Any, scale: Any) -> Any:
-        x = self.normalise(images)
-        if lam is not None:
-            x = mix_images(x, lam, box)
+        x = self.normalise(images, lam, box)
         logits = self.model(x) if masks is None else self.model(x, masks)
         loss = soft_cross_entropy(logits.astype(ms.float32), targets)
         return loss * scale, loss

@@ -1,11 +1,13 @@
 // The operators, in the calling convention of MindSpore's ahead-of-time custom operators: inputs, then outputs.
 //
-// All tensors are float32. Matrices have one row for each token.
+// All tensors but images and boxes are float32. Matrices have one row for each token.
 
 #include <exception>
+#include <stdexcept>
 
 #include "attention.h"
 #include "dense.h"
+#include "images.h"
 #include "norm.h"
 
 namespace {
@@ -68,6 +70,11 @@ void attention_gradient(float* dout, const Heads& in, const Heads& gradient, int
                         {dout + row * dim + column, dim}, gradient.query(row, column), gradient.key(row, column),
                         gradient.value(row, column), shape, scale);
     });
+}
+
+// Input 0 and what its channels are multiplied with and moved by, to be written to the tensor `out`.
+Images images_of(const Call& t, int out) {
+    return {static_cast<const uint8_t*>(t.params[0]), t[1], t[2], t[out], t.size(0, 0), t.size(0, 1), t.size(0, 2)};
 }
 
 }  // namespace
@@ -204,5 +211,20 @@ OPERATOR(attention_qkv_gradient) {
     return guarded([&] {
         const int64_t dim = t.size(0, 1);
         attention_gradient(t[0], Heads(t[1], dim), Heads(t[3], dim), t.size(0, 0), dim, t[2]);
+    });
+}
+
+// images uint8 (images, height, width, 3), scale (3), offset (3) -> y (images, 3, height, width)
+OPERATOR(normalise_images) {
+    const Call t{params, shapes};
+    return guarded([&] { normalise(images_of(t, 3)); });
+}
+
+// images, scale, offset as above, lam (images), box int32 (images, 4) -> y
+OPERATOR(normalise_and_mix_images) {
+    const Call t{params, shapes};
+    return guarded([&] {
+        if (t.size(0, 0) % 2 != 0) throw std::invalid_argument("an image has no neighbour");
+        normalise_and_mix(images_of(t, 5), t[3], static_cast<const int32_t*>(params[4]));
     });
 }

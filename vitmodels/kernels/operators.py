@@ -1,4 +1,4 @@
-"""The compiled operators as MindSpore operators with gradients, for float32 on CPU.
+"""The compiled operators as MindSpore operators with gradients, for float32 on CPU; images are bytes.
 
 Each function here returns an operator, the same one at every call; `library()` must have a path. Rows are tokens.
 """
@@ -6,7 +6,7 @@ Each function here returns an operator, the same one at every call; `library()` 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mindspore import float32, ops
@@ -14,11 +14,15 @@ from mindspore import float32, ops
 from vitmodels.kernels.library import library
 
 
-def _operator(name: str, shapes: Callable[..., Any], outputs: int = 1, bprop: Any = None) -> Any:
+def _operator(
+    name: str, shapes: Callable[..., Any], outputs: int = 1, bprop: Any = None, takes: Sequence[str] = ()
+) -> Any:
     def kinds(*given: Any) -> Any:
-        for kind in given:
-            if "Float32" not in str(kind):
-                raise TypeError(f"{name} takes float32, not {kind}; let `compat.compose(model)` take it out")
+        for kind, wanted in zip(given, takes or ("Float32",) * len(given), strict=True):
+            if wanted not in str(kind):
+                raise TypeError(
+                    f"{name} takes {wanted.lower()}, not {kind}; let `compat.compose(model)` take it out"
+                )
         return float32 if outputs == 1 else (float32,) * outputs
 
     return ops.Custom(f"{library().path}:{name}", shapes, kinds, func_type="aot", bprop=bprop)
@@ -101,3 +105,28 @@ def attention_qkv() -> Any:
         return back(dout, qkv, layout), ops.zeros_like(layout)
 
     return _operator("attention_qkv", lambda qkv, layout: [qkv[0], qkv[1] // 3], bprop=bprop)
+
+
+@functools.cache
+def normalise() -> Any:
+    """images uint8 (B, H, W, 3), scale (3,), offset (3,) -> (B, 3, H, W); images have no gradient"""
+
+    def bprop(images: Any, scale: Any, offset: Any, out: Any, dout: Any) -> Any:
+        return ops.zeros_like(images), ops.zeros_like(scale), ops.zeros_like(offset)
+
+    takes = ("UInt8", "Float32", "Float32")
+    return _operator("normalise_images", lambda x, *_: [x[0], 3, x[1], x[2]], bprop=bprop, takes=takes)
+
+
+@functools.cache
+def normalise_and_mix() -> Any:
+    """images, scale, offset as above, lam (B,), box int32 (B, 4) as in `mixing.Mix` -> (B, 3, H, W); B is even"""
+
+    def bprop(images: Any, scale: Any, offset: Any, lam: Any, box: Any, out: Any, dout: Any) -> Any:
+        given = (images, scale, offset, lam, box)
+        return tuple(ops.zeros_like(one) for one in given)
+
+    takes = ("UInt8", "Float32", "Float32", "Float32", "Int32")
+    return _operator(
+        "normalise_and_mix_images", lambda x, *_: [x[0], 3, x[1], x[2]], bprop=bprop, takes=takes
+    )
