@@ -63,7 +63,6 @@ def erase(pixels: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> None:
         return
     height, width = pixels.shape[:2]
     count = 1 if recipe.re_count == 1 else int(rng.integers(1, recipe.re_count + 1))
-    mean, std = np.array(recipe.mean) * 255.0, np.array(recipe.std) * 255.0
     for _ in range(count):
         for _ in range(ATTEMPTS):
             area = rng.uniform(*ERASE_AREA) * height * width / count
@@ -71,12 +70,21 @@ def erase(pixels: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> None:
             h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if h < height and w < width:
                 top, left = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
-                shape = {"const": None, "rand": (1, 1, 3), "pixel": (h, w, 3)}[recipe.re_mode]
-                noise = 0.0 if shape is None else rng.standard_normal(shape, np.float32) * std
-                pixels[top : top + h, left : left + w] = np.clip(np.rint(mean + noise), 0, 255).astype(
-                    np.uint8
-                )
+                pixels[top : top + h, left : left + w] = _fill(recipe, h, w, rng)
                 break
+
+
+def _fill(recipe: Recipe, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """What an erased box holds, whole numbers of 0..255, (height, width, 3) or to be broadcast to it."""
+    mean, std = np.array(recipe.mean) * 255.0, np.array(recipe.std) * 255.0
+    if recipe.re_mode == "const":
+        return np.clip(np.rint(mean), 0, 255)
+    if recipe.re_mode == "rand":
+        return np.clip(np.rint(mean + rng.standard_normal(3, np.float32) * std), 0, 255)
+    noise = rng.standard_normal((height, width * 3), np.float32) * np.tile(std, width)  # long rows are faster
+    noise += np.tile(mean, width)
+    np.rint(noise, out=noise)
+    return np.clip(noise, 0, 255, out=noise).reshape(height, width, 3)
 
 
 @lru_cache(maxsize=8)
@@ -98,30 +106,28 @@ def train_transform(pixels: np.ndarray, recipe: Recipe, side: int, rng: np.rando
         pixels = eval_transform(Image.fromarray(pixels), side, 1.0, recipe.interpolation)
         if recipe.train_crop == "shift" and recipe.shift:
             pixels = shift(pixels, recipe.shift, rng)
-    if recipe.hflip and rng.random() < recipe.hflip:
-        pixels = pixels[:, ::-1]
-    if recipe.vflip and rng.random() < recipe.vflip:
-        pixels = pixels[::-1]
-    if recipe.color_jitter or recipe.auto_augment:
-        pixels = _change_colours(pixels, recipe, rng)
+    pixels = _flip_and_colour(pixels, recipe, rng)
     if recipe.re_prob:
         pixels = np.array(pixels)
         erase(pixels, recipe, rng)
     return pixels
 
 
-def _change_colours(pixels: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
-    """Colour jitter and RandAugment, which Pillow does."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    changed = image
+def _flip_and_colour(pixels: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    """Flips, colour jitter and RandAugment, which Pillow does: it turns a row around in a third of numpy's time."""
+    original = image = Image.fromarray(np.ascontiguousarray(pixels))
+    if recipe.hflip and rng.random() < recipe.hflip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if recipe.vflip and rng.random() < recipe.vflip:
+        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     if recipe.color_jitter:
-        changed = jitter_colour(changed, recipe.color_jitter, rng)
+        image = jitter_colour(image, recipe.color_jitter, rng)
     if recipe.auto_augment:
         red, green, blue = (min(255, round(255 * value)) for value in recipe.mean)
-        changed = rand_augment(
-            changed, _policy(recipe.auto_augment), rng, (red, green, blue), recipe.interpolation
+        image = rand_augment(
+            image, _policy(recipe.auto_augment), rng, (red, green, blue), recipe.interpolation
         )
-    return pixels if changed is image else np.asarray(changed)
+    return pixels if image is original else np.asarray(image)
 
 
 def shift(pixels: np.ndarray, reach: int, rng: np.random.Generator) -> np.ndarray:
