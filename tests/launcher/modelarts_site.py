@@ -19,7 +19,8 @@ from launcher.submission import prepare, submit
 from launcher.view import RunView, view_of
 from tests.fakes.modelarts import FakeModelArts, account_of, exports, fake_modelarts
 from tests.fakes.modelarts_cloud import Job, Times
-from tests.servers.s3 import S3Server
+from tests.servers.process import Unavailable
+from tests.servers.s3 import S3Server, rclone_server
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 TOTAL = 0.021  # 1 + 2 + ... + 6 steps, as the counter program writes it
@@ -115,6 +116,18 @@ def well(site: Site, entry: Entry) -> None:
     listed = json.loads((site.run_dir(entry) / "MANIFEST.json").read_text())["files"]
     assert {"eval/last.json", "checkpoints/step-6/manifest.json"} <= {file["name"] for file in listed}
     assert not [file["name"] for file in listed if file["name"].startswith(("launches/", "platform-logs/"))]
+
+
+@contextmanager
+def served_bucket(folder: Path) -> Iterator[tuple[S3Server, Path]]:
+    """A server, and the folder of its bucket. Skips the test where there can be none."""
+    bucket = folder / "bucket"
+    bucket.mkdir()
+    try:
+        with rclone_server(folder) as server:
+            yield server, bucket
+    except Unavailable as error:
+        pytest.skip(f"NOT TESTED, no S3 server: {error}")
 
 
 @contextmanager

@@ -12,20 +12,14 @@ import pytest
 from launcher import adopt
 from launcher.cli import main
 from launcher.runs import Entry, Index
-from tests.launcher.modelarts_site import Site, site_on
-from tests.servers.process import Unavailable
-from tests.servers.s3 import S3Server, rclone_server
+from tests.launcher.modelarts_site import Site, served_bucket, site_on
+from tests.servers.s3 import S3Server
 
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S3Server, Path]]:
-    bucket = tmp_path_factory.mktemp("s3") / "bucket"
-    bucket.mkdir()
-    try:
-        with rclone_server(bucket.parent) as server:
-            yield server, bucket
-    except Unavailable as error:
-        pytest.skip(f"NOT TESTED, no S3 server: {error}")
+    with served_bucket(tmp_path_factory.mktemp("s3")) as found:
+        yield found
 
 
 @pytest.fixture

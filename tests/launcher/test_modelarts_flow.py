@@ -19,9 +19,8 @@ from launcher.explain import explain_run
 from launcher.runfolder import RunFolder
 from launcher.submission import cancel, resume
 from tests.fakes.modelarts_nodes import s3_client
-from tests.launcher.modelarts_site import Site, site_on, well
-from tests.servers.process import Unavailable
-from tests.servers.s3 import S3Server, rclone_server
+from tests.launcher.modelarts_site import Site, served_bucket, site_on, well
+from tests.servers.s3 import S3Server
 from vitmodels.digits import write_digits
 
 ROOT = Path(__file__).parents[2]
@@ -30,13 +29,8 @@ ONE = {"nodes": 1}
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S3Server, Path]]:
-    bucket = tmp_path_factory.mktemp("s3") / "bucket"
-    bucket.mkdir()
-    try:
-        with rclone_server(bucket.parent) as server:
-            yield server, bucket
-    except Unavailable as error:
-        pytest.skip(f"NOT TESTED, no S3 server: {error}")
+    with served_bucket(tmp_path_factory.mktemp("s3")) as found:
+        yield found
 
 
 @pytest.fixture
