@@ -65,9 +65,13 @@ def newest_attempt(store: ObjectStore) -> int:
     """The highest attempt that the store knows of; 0 when nothing is there."""
     latest = read_latest(store)
     state = read_json(store, STATE).get("attempt")
+    return max(latest.attempt if latest else 0, state if isinstance(state, int) else 0, newest_begun(store))
+
+
+def newest_begun(store: ObjectStore) -> int:
+    """The highest attempt that a node 0 has announced."""
     marks = (info.key.removeprefix(ATTEMPTS) for info in store.list(ATTEMPTS))
-    announced = max((int(mark) for mark in marks if mark.isdecimal()), default=0)
-    return max(latest.attempt if latest else 0, state if isinstance(state, int) else 0, announced)
+    return max((int(mark) for mark in marks if mark.isdecimal()), default=0)
 
 
 def remote_sets(store: ObjectStore) -> dict[int, set[str]]:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from launcher import paths
-from launcher.collect_sets import newest_attempt, read_json
+from launcher.collect_sets import newest_attempt, newest_begun, read_json
 from launcher.errors import BackendError, LauncherError, NotFound, StoreError
 from launcher.files import write_text
 from launcher.plan import ASCEND_DEVICES, Plan
@@ -31,12 +31,16 @@ STORE_PAUSE_S = 10.0
 def next_attempt(plan: Plan, env: Mapping[str, str] = os.environ) -> int:
     """The number of the attempt that begins now. Waits for a store that is down. Raises StoreError when patience ends."""
     base = int(env.get("LAUNCHER_FIRST_ATTEMPT", "1"))
-    if not int(env.get("SLURM_RESTART_COUNT") or 0):
-        return base
+    again = int(env.get("SLURM_RESTART_COUNT") or 0) > 0
     deadline = time.monotonic() + plan.upload_patience_s
     while True:
         try:
-            return max(base, newest_attempt(plan.store.open())) + 1 + plan.retry.max_restarts
+            store = plan.store.open()
+            if (
+                not again and newest_begun(store) < base
+            ):  # else a second job of the run was submitted at the same time
+                return base
+            return max(base, newest_attempt(store)) + 1 + plan.retry.max_restarts
         except StoreError:
             if time.monotonic() > deadline:
                 raise

@@ -13,6 +13,7 @@ from launcher.backends import slurm
 from launcher.backends.base import Handle
 from launcher.backends.slurm import SlurmBackend
 from launcher.backends.slurm_check import partitions
+from launcher.backends.slurm_node import next_attempt
 from launcher.backends.slurm_query import clean
 from launcher.backends.slurm_send import send
 from launcher.cli import main
@@ -193,3 +194,19 @@ def test_a_run_that_slurm_forgot_lives_while_it_speaks(stand_in: StandIn, tmp_pa
     assert (view.state, "does not know job 17" in view.reason) == ("FAILED", True)
     stand_in("scontrol", "echo 'ClusterName = another'")
     assert view_of(entry).state == "UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    ("begun", "restarts", "attempt"),
+    [("", "", 4), ("3", "", 4), ("3", "1", 7), ("4", "", 7), ("4", "2", 7)],
+)
+def test_each_start_of_a_job_is_an_attempt_that_nobody_else_has(
+    begun: str, restarts: str, attempt: int, tmp_path: Path
+) -> None:
+    """Two jobs of one run, as of two people who resume it at once, fence one another off."""
+    sets = [f"output.url={tmp_path / 'runs'}", "retry.max_restarts=2"]
+    plan = prepare(JOB, overrides=sets, backend="slurm").plan
+    if begun:
+        plan.store.open().put(f"attempts/{begun}", b"")
+    env = {"LAUNCHER_FIRST_ATTEMPT": "4", "SLURM_RESTART_COUNT": restarts}
+    assert next_attempt(plan, env) == attempt
