@@ -104,7 +104,7 @@ class SlurmOptions(BaseModel):
     qos: Word | None = Field(None, description="Quality of service.")
     time: Duration | None = Field(
         None,
-        description="Time limit of one allocation. Before it ends the run saves a checkpoint and is queued again.",
+        description="Time limit of one allocation; default: the partition's. Before it ends the run saves a checkpoint and is queued again.",
         examples=["72:00:00"],
     )
     stop_before: Duration = Field(

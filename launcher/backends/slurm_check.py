@@ -162,13 +162,15 @@ def _fits(plan: Plan, partition: Partition) -> Iterator[Finding]:
             "slurm.time",
             "lower it: the run is queued again when its time is over, and goes on",
         )
-    if options.time is None and (usual_s := partition.default_s or partition.limit_s):
+    usual_s = partition.default_s or partition.limit_s
+    if options.time is None and usual_s and usual_s <= options.stop_before:
         yield Finding(
             "SL007",
-            "warning",
-            f"without slurm.time the run ends without a warning at the limit of partition {name}, {show_duration(usual_s)}",
+            "error",
+            f"a job of partition {name} that names no time gets {show_duration(usual_s)}: the run would be stopped as soon "
+            f"as it starts, {show_duration(options.stop_before)} before the end",
             "slurm.time",
-            "set it: then the run saves a checkpoint before its time is over, and goes on by itself",
+            "set it, or lower slurm.stop_before to what a checkpoint and its upload need",
         )
     asked = options.gres if gres_of(plan) else ""
     if asked and plan.devices_per_node > partition.gres.get(asked, 0):

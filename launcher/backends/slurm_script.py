@@ -152,7 +152,7 @@ def _flags(plan: Plan, options: SlurmOptions, comment: str, *, array: bool) -> l
         "--nodelist": options.nodelist,
         "--exclude": options.exclude,
         "--time": walltime(options.time) if options.time else None,
-        "--signal": f"B:USR1@{options.stop_before}" if options.time else None,
+        "--signal": f"B:USR1@{options.stop_before}",  # also before the limit of a partition
         "--dependency": f"afterok:{':'.join(plan.after_jobs)}" if plan.after_jobs else None,
         "--kill-on-invalid-dep": "yes" if plan.after_jobs else None,
         "--output": options.log or (_LOG_OF_A_TASK if array else _LOG),

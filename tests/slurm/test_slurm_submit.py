@@ -43,7 +43,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     return make
 
 
-PARTITION = "echo 'main*|up|4|infinite|1:00:00|64|8000|npu:8'"
+PARTITION = "echo 'main*|down|4|infinite|5:00|64|8000|npu:8'"
 
 
 def test_variables_of_the_shell_do_not_change_what_commands_mean() -> None:
@@ -129,12 +129,18 @@ def test_what_the_cluster_warns_of_is_shown(
     stand_in("sinfo", PARTITION)
     stand_in("sbatch", "echo 17")
     (tmp_path / "job.yaml").write_text("name: x\nprogram: ['true']\noutput: {url: runs}\n")
-    code = main(["submit", str(tmp_path / "job.yaml"), "--backend", "slurm"])
+    command = ["submit", str(tmp_path / "job.yaml"), "--backend", "slurm"]
+    code = main([*command, "--set", "slurm.time=1h"])
     words = capsys.readouterr().err
     assert code == 0, words
-    assert "ends without a warning at the limit of partition main, 1 h 00 min" in words
-    assert words.count("SL007") == 1
+    assert words.count("partition main is down: the run would wait") == 1
     assert "slurm.account: SBATCH_ACCOUNT=vision of this shell is not heard" in words
+    assert main(command) == 2
+    words = capsys.readouterr().err
+    assert (
+        "a job of partition main that names no time gets 5 min 00 s: the run would be stopped as soon"
+        in words
+    )
 
 
 def test_a_sweep_whose_runs_ask_for_different_things_is_counted_by_nobody(stand_in: StandIn) -> None:

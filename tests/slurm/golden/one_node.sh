@@ -3,6 +3,7 @@
 #SBATCH --comment=launcher:digits-20261122-010203-abcd
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
+#SBATCH --signal=B:USR1@300
 #SBATCH --output=/tmp/launcher-%j.log
 #SBATCH --open-mode=append
 #SBATCH --chdir=/

@@ -3,6 +3,7 @@
 #SBATCH --comment=launcher:digits-20261122-010203-0000
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
+#SBATCH --signal=B:USR1@300
 #SBATCH --dependency=afterok:17
 #SBATCH --kill-on-invalid-dep=yes
 #SBATCH --output=/tmp/launcher-%A_%a.log

@@ -4,6 +4,7 @@
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --nodelist=node1
+#SBATCH --signal=B:USR1@300
 #SBATCH --output=/var/log/%x.log
 #SBATCH --open-mode=append
 #SBATCH --chdir=/
