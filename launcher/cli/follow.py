@@ -89,7 +89,7 @@ class _Story:
     _attempt: int = 0
     _epochs: int = 0
     _trouble: str = ""
-    _waits: str = ""
+    _waits: set[str] = field(default_factory=set)
 
     def tell(self, run: Run, view: RunView) -> None:
         if not self._attempt:  # of a run that is under way, what came before
@@ -99,11 +99,10 @@ class _Story:
         if not view.state.terminal:
             phase = view.phase or "starting"
             if phase not in (self._phase, "done") and {phase, self._phase} != _ALTERNATING:
-                self._waits = ""
                 self.screen.line(PHASE_WORDS.get(phase, phase))
             self._phase = phase
-            if phase == "queued" and view.detail and not self._waits:
-                self._waits = view.detail
+            if phase == "queued" and view.detail not in ("", *self._waits):
+                self._waits.add(view.detail)
                 self.screen.line(f"  {view.detail}")
         self._new_epochs(run, view)
         trouble = trouble_words(view)

@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from launcher.backends import slurm
 from tests.servers.process import Unavailable
 from tests.servers.s3 import S3Server, rclone_server
 from tests.servers.stores import BUCKET
@@ -39,6 +40,7 @@ def cluster() -> Iterator[Cluster]:
         with running_cluster(folder, **settings) as cluster:
             os.environ.update(cluster.env)
             os.environ["LAUNCHER_HOME"] = str(folder / "home")
+            slurm.PAUSE_S = 0.0
             os.environ["LAUNCHER_LOCK_DIR"] = str(cluster.disk / "locks")
             yield cluster
     except Unavailable as error:

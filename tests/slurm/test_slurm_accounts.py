@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 import pytest
 
 from launcher.backends.slurm_query import accounted, look_up
@@ -11,7 +15,7 @@ from tests.slurm.cluster import Cluster
 from tests.slurm.jobs import SlurmJobs
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ended(jobs: SlurmJobs) -> dict[str, str]:
     """The state in the queue of jobs that have ended, by id: tasks of an array, a failure, a cancelled one."""
     file = jobs.file("accounts", nodes=1, env={"STEPS": "2"}, slurm={"exclusive": False})
@@ -40,6 +44,23 @@ def test_jobs_that_the_controller_forgot_are_found_in_the_accounts(
     )
     queue = {number: job.comment for number, job in look_up(list(ended)).items()}
     assert {number: job.comment for number, job in accounted(list(ended)).items()} == queue, "whose they were"
+
+
+def test_where_there_are_no_accounts_the_list_of_ended_jobs_is_asked(
+    ended: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That list knows no tasks of arrays."""
+    refuses = tmp_path / "sacct"
+    refuses.write_text(f'#!/bin/sh\n[ "$1" = -X ] && exit 1\nexec {shutil.which("sacct")} "$@"\n')
+    refuses.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    single = {number: state for number, state in ended.items() if "_" not in number}
+    found = accounted(list(single))
+    assert {number: job.state for number, job in found.items()} == single
+    assert {job.comment.partition("-2")[0] for job in found.values()} == {
+        "launcher:accounts-fails",
+        "launcher:accounts-held",
+    }
 
 
 def test_a_job_that_nobody_knows_is_not_found() -> None:
