@@ -1,18 +1,19 @@
 """Images per core-second of the training data path, beside timm's loader and a plain Pillow loop, in one run.
 
-    python benchmarks/data.py [--timm-python PYTHON] [--images 200] [--rounds 3]
+    python benchmarks/data.py [--timm-python PYTHON] [--images 192] [--rounds 3]
 
 Makes synthetic JPEGs of 500x375 pixels and about 110 KB, then measures each loader in turn, several rounds, by CPU
 time, so that other work on the machine matters little. timm runs in the interpreter named by --timm-python (it needs
-torch and another numpy than MindSpore), or is left out. All loaders apply the TNT recipe: random resized crop, flip,
-rand-m9-mstd0.5-inc1, erasing 0.25, mixup and cutmix. Ours leaves bytes, normalised and mixed in the compiled step;
-that step's share is measured separately and added as `ours, with normalising and mixing`.
+torch and another numpy than MindSpore), or is left out. All apply the whole TNT recipe, from the file to the net's
+input: random resized crop, flip, rand-m9-mstd0.5-inc1, erasing 0.25, normalising, mixup and cutmix. Ours normalises and
+mixes in the compiled step; the `whole` runs that part of the step on CPU, with one thread, for every batch that was loaded.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import statistics
 import subprocess
@@ -25,9 +26,11 @@ from pathlib import Path
 import numpy as np
 
 SIDE, BATCH = 224, 32
+OURS, TIMM = "ours, whole TNT recipe", "timm, whole TNT recipe"
+Run = Callable[[], dict[str, float]]  # CPU seconds for all images, by what was done
 NEEDED = 586  # images/s that eight NPUs took in the published run: 8 x 128 / 1.747865 s
 
-TIMM = """
+TIMM_PROGRAM = """
 import re, sys, time, json, glob
 import numpy as np, torch
 torch.set_num_threads(1)
@@ -54,7 +57,7 @@ print("ready", flush=True)
 for _ in sys.stdin:
     begin = time.process_time()
     for at in range(0, len(files), 32):
-        part = files[at:at + 32][: len(files[at:at + 32]) // 2 * 2]
+        part = files[at:at + 32]
         x = torch.stack([transform(Image.open(f).convert("RGB")) for f in part])
         mixup(x, torch.zeros(len(part), dtype=torch.int64))
     print(json.dumps(time.process_time() - begin), flush=True)
@@ -82,33 +85,53 @@ def make_images(folder: Path, count: int) -> int:
     return sum(sizes) // count
 
 
-def ours(folder: Path) -> Callable[[], float]:
-    """The worker's function in this process, with the host's share of mixing."""
+def ours(folder: Path) -> Run:
+    """The worker's function and the step's first part in this process."""
+    from vitmodels.runtime import quiet
+
+    quiet()
+    import mindspore as ms
+
     from vitmodels.augment import load_train
+    from vitmodels.compat import kernels_digest
     from vitmodels.config import load_recipe
     from vitmodels.data import scan_folder
+    from vitmodels.kernels.library import limit_threads
     from vitmodels.mixing import draw_mix, mix_targets, smooth_targets
     from vitmodels.pixels import keep_memory
+    from vitmodels.step import Normalise
 
     keep_memory()
+    ms.set_device("CPU")
+    ms.set_context(mode=ms.GRAPH_MODE, runtime_num_threads=1)
+    limit_threads(1)
     recipe = load_recipe(Path(__file__).parents[1] / "vitmodels" / "configs" / "tnt_s_patch16_224.yaml")
+    normalise = Normalise(recipe)
+    if not kernels_digest():
+        print("no compiled operators here: the whole uses MindSpore's")
     files = scan_folder(folder)
     rows = np.empty((BATCH, SIDE, SIDE, 3), np.uint8)
+    epochs = itertools.count()
 
-    def run() -> float:
-        begin = time.process_time()
+    def run() -> dict[str, float]:
+        epoch = next(epochs)
+        loading = finishing = 0.0
         for at in range(0, len(files), BATCH):
-            count = min(BATCH, len(files) - at) // 2 * 2
-            for row in range(count):
-                rows[row] = load_train(files.path(at + row), recipe, SIDE, 0, at + row)
-            mix = draw_mix(recipe, at, np.arange(count), SIDE)
-            mix_targets(smooth_targets(np.zeros(count, np.int64), 1000, 0.1), mix.share)
-        return time.process_time() - begin
+            begin = time.process_time()
+            for row in range(BATCH):
+                rows[row] = load_train(files.path(at + row), recipe, SIDE, epoch, at + row)
+            mix = draw_mix(recipe, epoch * len(files) + at, np.arange(BATCH), SIDE)
+            mix_targets(smooth_targets(np.zeros(BATCH, np.int64), 1000, 0.1), mix.share)
+            loaded = time.process_time()
+            normalise(ms.Tensor(rows), ms.Tensor(mix.lam), ms.Tensor(mix.box)).asnumpy()
+            loading += loaded - begin
+            finishing += time.process_time() - loaded
+        return {OURS: loading + finishing, "ours, loader alone (bytes)": loading}
 
     return run
 
 
-def plain(folder: Path) -> Callable[[], float]:
+def plain(folder: Path) -> Run:
     """Decode, crop, resize, flip, normalise; no RandAugment, erasing or mixing."""
     from PIL import Image
 
@@ -116,7 +139,7 @@ def plain(folder: Path) -> Callable[[], float]:
 
     files = sorted(folder.glob("*/*.jpg"))
 
-    def run() -> float:
+    def run() -> dict[str, float]:
         rng = np.random.default_rng(0)
         begin = time.process_time()
         for file in files:
@@ -127,48 +150,15 @@ def plain(folder: Path) -> Callable[[], float]:
             if rng.random() < 0.5:
                 image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             (np.asarray(image, np.float32).transpose(2, 0, 1) - 120.0) / 58.0
-        return time.process_time() - begin
+        return {"plain Pillow loop (no augmentation)": time.process_time() - begin}
 
     return run
 
 
-def device_share() -> float:
-    """CPU seconds per image that normalising and mixing cost when the compiled step runs on the CPU."""
-    from vitmodels.runtime import quiet
-
-    quiet()
-    import mindspore as ms
-    from mindspore import nn
-
-    from vitmodels.config import Recipe
-    from vitmodels.loss import mix_images
-    from vitmodels.step import Normalise
-
-    class Stem(nn.Cell):
-        def __init__(self) -> None:
-            super().__init__()
-            self.normalise = Normalise(Recipe())
-
-        def construct(self, images: ms.Tensor, lam: ms.Tensor, box: ms.Tensor) -> ms.Tensor:
-            return mix_images(self.normalise(images), lam, box)
-
-    ms.set_device("CPU")
-    ms.set_context(mode=ms.GRAPH_MODE, runtime_num_threads=1)
-    stem = Stem()
-    images = ms.Tensor(np.zeros((BATCH, SIDE, SIDE, 3), np.uint8))
-    lam = ms.Tensor(np.full(BATCH, 0.5, np.float32))
-    box = ms.Tensor(np.tile(np.array([10, 100, 10, 100], np.int32), (BATCH, 1)))
-    stem(images, lam, box).asnumpy()
-    begin = time.process_time()
-    for _ in range(5):
-        stem(images, lam, box).asnumpy()
-    return (time.process_time() - begin) / (5 * BATCH)
-
-
-def timm(python: str, folder: Path) -> tuple[Callable[[], float], subprocess.Popen[str]]:
+def timm(python: str, folder: Path) -> tuple[Run, subprocess.Popen[str]]:
     """timm's transform, collation and Mixup in another interpreter."""
     child = subprocess.Popen(
-        [python, "-W", "ignore", "-c", TIMM, str(folder)],
+        [python, "-W", "ignore", "-c", TIMM_PROGRAM, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -178,12 +168,12 @@ def timm(python: str, folder: Path) -> tuple[Callable[[], float], subprocess.Pop
     if child.stdout.readline().strip() != "ready":
         raise SystemExit(f"timm does not start in {python}")
 
-    def run() -> float:
+    def run() -> dict[str, float]:
         assert child.stdin is not None
         assert child.stdout is not None
         child.stdin.write("go\n")
         child.stdin.flush()
-        return float(json.loads(child.stdout.readline()))
+        return {TIMM: float(json.loads(child.stdout.readline()))}
 
     return run, child
 
@@ -194,33 +184,34 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--timm-python", default="", help="interpreter with timm and torch")
-    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--images", type=int, default=192, help=f"a multiple of {BATCH}")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    if args.images < BATCH or args.images % BATCH:
+        parser.error(f"--images {args.images} is not a multiple of {BATCH}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         size = make_images(folder, args.images)
         print(f"{args.images} JPEGs of 500x375, {size / 1000:.0f} KB on average")
-        loaders = {"plain Pillow loop (no augmentation)": plain(folder), "ours, TNT recipe": ours(folder)}
+        runs = [plain(folder), ours(folder)]
         child = None
         if args.timm_python:
-            loaders["timm, TNT recipe"], child = timm(args.timm_python, folder)
-        seconds: dict[str, list[float]] = {key: [] for key in loaders}
+            run, child = timm(args.timm_python, folder)
+            runs.append(run)
+        runs[1]()  # compiles
+        rounds: list[dict[str, float]] = []
         for _ in range(args.rounds):
-            for key, run in loaders.items():
-                seconds[key].append(run())
+            rounds.append({key: seconds for run in runs for key, seconds in run().items()})
         if child is not None and child.stdin is not None:
             child.stdin.close()
             child.wait()
-    rates = {key: args.images / statistics.median(found) for key, found in seconds.items()}
-    rates["ours, with normalising and mixing on this CPU"] = 1 / (
-        1 / rates["ours, TNT recipe"] + device_share()
-    )
-    for key, rate in rates.items():
-        print(f"{key:<48} {rate:7.1f} images/core-s   {NEEDED / rate:4.1f} cores for {NEEDED} images/s")
-    if "timm, TNT recipe" in rates:
-        for key in ("ours, TNT recipe", "ours, with normalising and mixing on this CPU"):
-            print(f"{key} / timm: {rates[key] / rates['timm, TNT recipe']:.2f}")
+    for key in rounds[0]:
+        rate = args.images / statistics.median(found[key] for found in rounds)
+        print(f"{key:<36} {rate:7.1f} images/core-s   {NEEDED / rate:4.1f} cores for {NEEDED} images/s")
+    if TIMM in rounds[0]:
+        ratios = sorted(found[TIMM] / found[OURS] for found in rounds)
+        each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"ours over timm, whole recipe: {statistics.median(ratios):.2f} (rounds: {each})")
     return 0
 
 

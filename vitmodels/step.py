@@ -29,14 +29,15 @@ OVERFLOW_EPS = 1e-6  # added to the norm before dividing, as in torch's clip_gra
 class Normalise(nn.Cell):
     """uint8 (B, H, W, 3) to float32 (B, 3, H, W) with the recipe's mean and deviation.
 
-    With lam and box, also mixed with the neighbour as `mix_images` does. On CPU both are one compiled operator.
+    With lam and box, also mixed with the neighbour as `mix_images` does. On CPU both are one compiled operator, at any
+    precision of the net: nothing here is float16.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.scale = ms.Tensor(1.0 / (255.0 * np.array(recipe.std)), ms.float32)
         self.offset = ms.Tensor(-np.array(recipe.mean) / np.array(recipe.std), ms.float32)
-        self.uses_kernel = recipe.amp_level == "O0" and compiled_kernels()
+        self.uses_kernel = compiled_kernels()
         if self.uses_kernel:
             self.kernel, self.mixing_kernel = operators.normalise(), operators.normalise_and_mix()
 

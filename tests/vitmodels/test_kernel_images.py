@@ -89,8 +89,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     )
 
 
-def test_other_types_and_recipes_are_left_to_mindspore() -> None:
-    assert not Normalise(Recipe(amp_level="O2")).uses_kernel
+def test_other_types_are_refused() -> None:
     images, lam, box = draw(4, 5, 7)
     with pytest.raises(TypeError, match="normalise_and_mix_images takes int32"):
         operators.normalise_and_mix()(
