@@ -2,8 +2,8 @@
 
     python benchmarks/data.py [--timm-python PYTHON] [--images 192] [--rounds 3]
 
-Makes synthetic JPEGs of 500x375 pixels and about 110 KB, then measures each loader in turn, several rounds, by CPU
-time, so that other work on the machine matters little. timm runs in the interpreter named by --timm-python (it needs
+Makes synthetic JPEGs of 500x375 pixels and about 110 KB, then lets every loader have the same batch in turn, several
+rounds of all batches, by CPU time, so that other work on the machine matters little. timm runs in the interpreter named by --timm-python (it needs
 torch and another numpy than MindSpore), or is left out. All apply the whole TNT recipe, from the file to the net's
 input: random resized crop, flip, rand-m9-mstd0.5-inc1, erasing 0.25, normalising, mixup and cutmix. Ours normalises and
 mixes in the compiled step; the `whole` runs that part of the step on CPU, with one thread, for every batch that was loaded.
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import io
-import itertools
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +27,8 @@ import numpy as np
 
 SIDE, BATCH = 224, 32
 OURS, TIMM = "ours, whole TNT recipe", "timm, whole TNT recipe"
-Run = Callable[[], dict[str, float]]  # CPU seconds for all images, by what was done
+Run = Callable[[int, int], dict[str, float]]
+"""CPU seconds by what was done, for the batch that begins at an image, in a round."""
 NEEDED = 586  # images/s that eight NPUs took in the published run: 8 x 128 / 1.747865 s
 
 TIMM_PROGRAM = """
@@ -54,12 +55,11 @@ transform = create_transform(224, is_training=True, auto_augment="rand-m9-mstd0.
 mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1.0, switch_prob=0.5, label_smoothing=0.1, num_classes=1000)
 files = sorted(glob.glob(sys.argv[1] + "/*/*.jpg"))
 print("ready", flush=True)
-for _ in sys.stdin:
+for line in sys.stdin:
+    part = files[int(line):int(line) + 32]
     begin = time.process_time()
-    for at in range(0, len(files), 32):
-        part = files[at:at + 32]
-        x = torch.stack([transform(Image.open(f).convert("RGB")) for f in part])
-        mixup(x, torch.zeros(len(part), dtype=torch.int64))
+    x = torch.stack([transform(Image.open(f).convert("RGB")) for f in part])
+    mixup(x, torch.zeros(len(part), dtype=torch.int64))
     print(json.dumps(time.process_time() - begin), flush=True)
 """
 
@@ -111,22 +111,16 @@ def ours(folder: Path) -> Run:
         print("no compiled operators here: the whole uses MindSpore's")
     files = scan_folder(folder)
     rows = np.empty((BATCH, SIDE, SIDE, 3), np.uint8)
-    epochs = itertools.count()
 
-    def run() -> dict[str, float]:
-        epoch = next(epochs)
-        loading = finishing = 0.0
-        for at in range(0, len(files), BATCH):
-            begin = time.process_time()
-            for row in range(BATCH):
-                rows[row] = load_train(files.path(at + row), recipe, SIDE, epoch, at + row)
-            mix = draw_mix(recipe, epoch * len(files) + at, np.arange(BATCH), SIDE)
-            mix_targets(smooth_targets(np.zeros(BATCH, np.int64), 1000, 0.1), mix.share)
-            loaded = time.process_time()
-            normalise(ms.Tensor(rows), ms.Tensor(mix.lam), ms.Tensor(mix.box)).asnumpy()
-            loading += loaded - begin
-            finishing += time.process_time() - loaded
-        return {OURS: loading + finishing, "ours, loader alone (bytes)": loading}
+    def run(epoch: int, at: int) -> dict[str, float]:
+        begin = time.process_time()
+        for row in range(BATCH):
+            rows[row] = load_train(files.path(at + row), recipe, SIDE, epoch, at + row)
+        mix = draw_mix(recipe, epoch * len(files) + at, np.arange(BATCH), SIDE)
+        mix_targets(smooth_targets(np.zeros(BATCH, np.int64), 1000, 0.1), mix.share)
+        loaded = time.process_time()
+        normalise(ms.Tensor(rows), ms.Tensor(mix.lam), ms.Tensor(mix.box)).asnumpy()
+        return {OURS: time.process_time() - begin, "ours, loader alone (bytes)": loaded - begin}
 
     return run
 
@@ -139,10 +133,11 @@ def plain(folder: Path) -> Run:
 
     files = sorted(folder.glob("*/*.jpg"))
 
-    def run() -> dict[str, float]:
-        rng = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
+
+    def run(_epoch: int, at: int) -> dict[str, float]:
         begin = time.process_time()
-        for file in files:
+        for file in files[at : at + BATCH]:
             with Image.open(file) as opened:
                 image = opened.convert("RGB")
             image = image.crop(crop_box(*image.size, (0.08, 1.0), (0.75, 4 / 3), rng))
@@ -168,10 +163,10 @@ def timm(python: str, folder: Path) -> tuple[Run, subprocess.Popen[str]]:
     if child.stdout.readline().strip() != "ready":
         raise SystemExit(f"timm does not start in {python}")
 
-    def run() -> dict[str, float]:
+    def run(_epoch: int, at: int) -> dict[str, float]:
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write("go\n")
+        child.stdin.write(f"{at}\n")
         child.stdin.flush()
         return {TIMM: float(json.loads(child.stdout.readline()))}
 
@@ -198,10 +193,15 @@ def main() -> int:
         if args.timm_python:
             run, child = timm(args.timm_python, folder)
             runs.append(run)
-        runs[1]()  # compiles
+        for run in runs:
+            run(args.rounds, 0)  # compiles, and loads what is loaded late
         rounds: list[dict[str, float]] = []
-        for _ in range(args.rounds):
-            rounds.append({key: seconds for run in runs for key, seconds in run().items()})
+        for epoch in range(args.rounds):
+            rounds.append(defaultdict(float))
+            for at in range(0, args.images, BATCH):
+                for run in runs:
+                    for key, seconds in run(epoch, at).items():
+                        rounds[-1][key] += seconds
         if child is not None and child.stdin is not None:
             child.stdin.close()
             child.wait()
