@@ -164,6 +164,9 @@ STORIES: dict[Story, int] = {
     a_bad_node_is_left_out: 20,
 }
 
+LIMITED = (the_time_limit_is_near, the_time_limit_ends_it)
+"""Slurm may tell of the time limit up to a minute early, so before an attempt has begun its first step."""
+
 
 @pytest.fixture(scope="module")
 def told(jobs: SlurmJobs, request: pytest.FixtureRequest) -> Iterator[dict[Story, Future[RunView]]]:
@@ -182,6 +185,7 @@ def test_a_run_goes_on_after(story: Story, told: dict[Story, Future[RunView]], j
     assert view.state == "SUCCEEDED", view.reason
     assert view.attempt >= 2, view.attempts
     assert view.results == {"last": pytest.approx(total(STORIES[story]))}
-    resumed = [attempt.resumed_step for attempt in view.attempts]
-    assert len(resumed) == len([step for step in resumed[1:] if step]) + 1, f"from the beginning: {resumed}"
+    resumed = [attempt.resumed_step or 0 for attempt in view.attempts]
+    assert resumed == sorted(resumed), "each goes on where the one before was, or later"
+    assert all(resumed[1:]) or (story in LIMITED and resumed[-1]), f"from the beginning: {resumed}"
     Cluster.until(lambda: not processes_of(view.run_id), f"{view.run_id} left processes", 30.0)
