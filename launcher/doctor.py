@@ -46,6 +46,7 @@ def machine_checks(*, home: Path | None = None, ascend: Path = _ASCEND) -> list[
         _python,
         _mindspore,
         _numpy,
+        _compiler,
         _cores,
         _shared_memory,
         lambda: _disk("disk", home or paths.home()),
@@ -112,6 +113,18 @@ def _numpy() -> Iterable[Check]:
         )
     elif version:
         yield Check("NumPy", "ok", version)
+
+
+def _compiler() -> Iterable[Check]:
+    """What training on CPU compiles its operators with."""
+    if not version_of("mindspore"):
+        return
+    from vitmodels.kernels.library import Unavailable, compiler
+
+    try:
+        yield Check("C++ compiler", "ok", compiler())
+    except Unavailable:
+        yield Check("C++ compiler", "none", "none here: training on CPU takes twice as long; NPUs need none")
 
 
 def _cores() -> Check:

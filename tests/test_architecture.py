@@ -30,6 +30,7 @@ PURE_VITMODELS = {
     "vitmodels.config",
     "vitmodels.errors",
     "vitmodels.imagenames",
+    "vitmodels.kernels.library",
     "vitmodels.yamlfile",
 }
 

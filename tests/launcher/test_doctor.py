@@ -31,6 +31,14 @@ def test_packages_that_don_t_fit(monkeypatch: pytest.MonkeyPatch, launcher_home:
     assert {check.name: check for check in machine_checks()}["MindSpore"].fix
 
 
+def test_a_machine_without_a_compiler(monkeypatch: pytest.MonkeyPatch, launcher_home: Path) -> None:
+    assert {check.name: check.status for check in machine_checks()}["C++ compiler"] == "ok"
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = {check.name: check for check in machine_checks()}["C++ compiler"]
+    assert (found.status, "twice as long" in found.text) == ("none", True)
+
+
 def test_a_home_that_can_t_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
     found = {check.name: check for check in machine_checks(home=tmp_path)}
