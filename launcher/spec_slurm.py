@@ -151,10 +151,12 @@ class SlurmOptions(BaseModel):
     python: str | None = Field(
         None,
         description="Python on the nodes, with everything that the run needs; default: the one that runs launcher.",
+        examples=["/opt/venv/bin/python"],
     )
     log: str | None = Field(
         None,
         description="File on the first node for what Slurm itself says; a whole path whose folder exists there; default: in /tmp.",
+        examples=["/var/tmp/%x-%j.log"],
     )
 
     @field_validator("time", mode="before")
