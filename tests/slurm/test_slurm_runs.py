@@ -312,7 +312,7 @@ def test_ranks_get_the_npus_that_slurm_gave(jobs: SlurmJobs, monkeypatch: pytest
 
 
 def test_a_controller_that_is_away_loses_nobody(jobs: SlurmJobs) -> None:
-    running = jobs.submit("controller", env={"STEPS": "20", "STEP_S": "0.3"}, nodes=1)
+    running = jobs.submit("controller", env={"STEPS": "60", "STEP_S": "0.3"}, nodes=1)
     held = jobs.submit("controller-held", slurm={"extra": ["--hold"]})
     jobs.safe(running, 2)
     pid = int((jobs.cluster.folder / "run" / "slurmctld.pid").read_text())
