@@ -117,6 +117,8 @@ def drain(terminal: int, into: bytearray) -> None:
 def test_ctrl_c_detaches_and_the_run_goes_on(jobs, tmp_path: Path) -> None:
     job = jobs.file(program=[sys.executable, str(CURVE)], env={"STEPS": "200", "STEP_S": "0.1"})
     leader, follower = pty.openpty()
+    # a process in the background inherits that the signal is ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "launcher", "submit", str(job), "--follow"],
         stdin=follower,
@@ -125,6 +127,7 @@ def test_ctrl_c_detaches_and_the_run_goes_on(jobs, tmp_path: Path) -> None:
         env={**os.environ, "COLUMNS": "100", "LINES": "30", "TERM": "xterm"},
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     os.close(follower)
     shown = bytearray()
     reader = threading.Thread(target=drain, args=(leader, shown))
