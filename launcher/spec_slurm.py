@@ -156,7 +156,7 @@ class SlurmOptions(BaseModel):
     log: str | None = Field(
         None,
         description="File on the first node for what Slurm itself says; a whole path whose folder exists there; default: in /tmp.",
-        examples=["/var/tmp/%x-%j.log"],
+        examples=["/home/me/%x-%j.log"],
     )
 
     @field_validator("time", mode="before")
