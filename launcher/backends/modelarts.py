@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from launcher import paths
 from launcher.backends.base import Console, Handle, Life
@@ -23,6 +22,7 @@ from launcher.backends.modelarts_jobs import OUR_PHASES, WAITING, SeenJob, metri
 from launcher.backends.modelarts_login import Site
 from launcher.backends.modelarts_poll import Doubts, Unanswered, find_job, judge, lookup
 from launcher.backends.modelarts_request import job_description, job_name, job_request
+from launcher.backends.recent import Recent
 from launcher.container_start import mark_job, unmark_job
 from launcher.errors import BackendError, LauncherError
 from launcher.findings import Finding
@@ -35,7 +35,7 @@ PATIENCE_S, GLANCE_S, CLOSER_S = 60.0, 20.0, 3.0
 
 
 PAUSE_S = 5.0
-_recent: dict[tuple[tuple[Any, Any], ...], tuple[float, list[Life]]] = {}
+_recent = Recent()
 
 
 class ModelArtsBackend:
@@ -80,15 +80,10 @@ class ModelArtsBackend:
     def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
         """One search for all jobs of a project. For a single job that lives, also its stage and its use of NPUs.
 
-        Whoever follows a run looks twice a second, and the service counts requests: an answer serves for `PAUSE_S`.
+        An answer serves for `PAUSE_S`.
         """
         key = tuple((handle.data.get("id"), handle.data.get("name")) for handle in handles)
-        asked, lives = _recent.get(key, (0.0, []))
-        if not asked or time.monotonic() - asked > PAUSE_S:
-            lives = self._ask_for(handles)
-            _recent.clear()
-            _recent[key] = (time.monotonic(), lives)
-        return lives
+        return _recent.get(key, PAUSE_S, lambda: self._ask_for(handles))
 
     @staticmethod
     def _ask_for(handles: Sequence[Handle]) -> list[Life]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Mapping, Sequence
 
 from launcher.backends.base import Handle, Life
+from launcher.backends.recent import Recent
 from launcher.backends.slurm_check import check_cluster
 from launcher.backends.slurm_query import (
     COMMENT,
@@ -29,7 +29,7 @@ from launcher.findings import Finding
 from launcher.plan import Plan
 
 PAUSE_S = 3.0
-_recent: dict[tuple[str, ...], tuple[float, list[Life]]] = {}
+_recent = Recent()
 
 
 class SlurmBackend:
@@ -75,14 +75,9 @@ class SlurmBackend:
         return handles
 
     def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
-        """Whoever follows a run looks twice a second, and a controller serves many: an answer serves for `PAUSE_S`."""
+        """One call for all jobs; an answer serves for `PAUSE_S`."""
         jobs = tuple(handle.data["job"] for handle in handles)
-        asked, lives = _recent.get(jobs, (0.0, []))
-        if not asked or time.monotonic() - asked > PAUSE_S:
-            lives = self._ask_for(handles)
-            _recent.clear()
-            _recent[jobs] = (time.monotonic(), lives)
-        return lives
+        return _recent.get(jobs, PAUSE_S, lambda: self._ask_for(handles))
 
     @staticmethod
     def _ask_for(handles: Sequence[Handle]) -> list[Life]:

@@ -17,6 +17,7 @@ from launcher.backends.modelarts_jobs import SeenJob
 from launcher.backends.modelarts_login import Site
 from launcher.backends.modelarts_poll import Unanswered, lookup
 from launcher.backends.modelarts_request import job_request
+from launcher.backends.recent import Recent
 from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_cloud import Job
 from tests.fakes.modelarts_wire import Account
@@ -160,7 +161,7 @@ def test_whoever_follows_a_run_asks_the_service_once_in_a_while(
 ) -> None:
     """A service counts requests; `attach` looks twice a second. What we do to a job is seen at once."""
     monkeypatch.setattr("launcher.backends.modelarts.PAUSE_S", 60.0)
-    monkeypatch.setattr("launcher.backends.modelarts._recent", {})
+    monkeypatch.setattr("launcher.backends.modelarts._recent", Recent())
     job = fake.cloud.create(body)
     handle = handle_of(job)
     assert [poll(handle) for _ in range(20)] == [[True]] * 20
