@@ -11,7 +11,6 @@ ENDED = ("Completed", "Failed", "Terminated")
 """After these nothing follows. `Abnormal` may pass, and so may words that nobody knows yet."""
 ENDING = (*ENDED, "Terminating")
 WAITING = ("Creating", "Pending")
-KNOWN = (*ENDING, *WAITING, "Running", "Abnormal")
 
 PHASES: dict[str, str] = {
     "Creating": "the job is being created",

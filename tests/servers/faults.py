@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -129,17 +129,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.path = "/" + self.path.split("/", 3)[3]
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
-        connection = http.client.HTTPConnection(*self.upstream, timeout=60)
-        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            if name.lower() not in ("connection", "expect"):
-                connection.putheader(name, value)
-        connection.endheaders(body)
-        response = connection.getresponse()
-        headers = [(k, v) for k, v in response.getheaders() if k.lower() not in _HOP]
-        answer = Answer(response.status, headers, response.read())
-        stated = response.getheader("Content-Length")
-        connection.close()
+        with closing(http.client.HTTPConnection(*self.upstream, timeout=60)) as connection:
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() not in ("connection", "expect"):
+                    connection.putheader(name, value)
+            connection.endheaders(body)
+            response = connection.getresponse()
+            headers = [(k, v) for k, v in response.getheaders() if k.lower() not in _HOP]
+            answer = Answer(response.status, headers, response.read())
+            stated = response.getheader("Content-Length")
         for fault in self.faults.take(self.command, self.path):
             fault.change(answer)
         self._answer(answer, stated)
