@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from launcher.errors import IntegrityError, NoSpace, StoreError, StoreUnreachable
 from launcher.storage.base import ObjectInfo, OnBytes, Pace
 from launcher.storage.localfs import CHUNK_BYTES, fsync_folder, mapped, open_part, os_error, write_all
+from launcher.storage.ranges import Rest
 from launcher.storage.retry import Retrying, RetryPolicy
 
 RESUME_BYTES = 4 << 20
@@ -28,7 +29,8 @@ class Body:
     """An open download: facts about the whole object, its bytes from the asked start, and its MD5 if known.
 
     A chunk is valid until the next one is asked for. `ranged` tells that the store sent only what was asked for,
-    `settled` that another version of the object would show, by its ETag or by when it was modified.
+    `settled` that another version of the object would show, by its ETag or by when it was modified. With a `rest` the
+    chunks are only the first part.
     """
 
     info: ObjectInfo
@@ -36,6 +38,7 @@ class Body:
     md5: str | None = None
     ranged: bool = False
     settled: bool = True
+    rest: Rest | None = None
 
     @property
     def version(self) -> str:
@@ -86,9 +89,20 @@ class _Part:
             self.md5.update(chunk)
         if self.sha256 is not None:
             self.sha256.update(chunk)
-        self.size += len(chunk)
+        self._arrived(len(chunk))
+
+    def add_apart(self, rest: Rest) -> None:
+        """The same for what comes in no order. Whatever happens, the file then ends with what counts."""
+        try:
+            rest.into(self.handle, self._arrived)
+        finally:
+            os.ftruncate(self.handle, self.size)
+            os.lseek(self.handle, self.size, os.SEEK_SET)
+
+    def _arrived(self, count: int) -> None:
+        self.size += count
         if self._on_bytes:
-            self._on_bytes(len(chunk))
+            self._on_bytes(count)
 
     def reload(self) -> None:
         """Take over what an earlier process left, by reading it into the digests."""
@@ -186,6 +200,12 @@ def _copy(part: _Part, body: Body, where: str) -> None:
         part.add(chunk)
         if part.size > body.info.size:
             raise IntegrityError(f"more than the promised {body.info.size} bytes arrived", where=where)
+    if body.rest is not None and part.md5 is None and part.sha256 is None:
+        part.add_apart(body.rest)
+    elif body.rest is not None:
+        with closing(body.rest.in_order()) as chunks:
+            for chunk in chunks:
+                part.add(chunk)
     if part.size < body.info.size:
         raise StoreUnreachable(
             f"the connection ended after {part.size} of {body.info.size} bytes",

@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import chain, takewhile, zip_longest
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,12 +27,13 @@ from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key
 from launcher.storage.localfs import CHUNK_BYTES, md5_of
 from launcher.storage.moxing import CLIENT_VARIABLE, moxing_wanted, open_moxing
-from launcher.storage.ranges import FIRST_BYTES, LARGE_BYTES, Lanes, ahead
+from launcher.storage.ranges import FIRST_BYTES, LARGE_BYTES, Lanes, Rest, Target, pour
 from launcher.storage.registry import Location, Options
 from launcher.storage.retry import call
 from launcher.storage.s3_client import ClientHolder, resolve
 from launcher.storage.s3_errors import OutOfRange, map_error
-from launcher.storage.s3_fast import FastGets, fast_wanted, http_time
+from launcher.storage.s3_fast import FastGets, encrypted, fast_info, fast_wanted, http_time
+from launcher.storage.s3_listing import PAGE_KEYS, Listing, Page, page_of
 
 T = TypeVar("T")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
@@ -110,39 +111,27 @@ class S3Store:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See ObjectStore."""
-        start = self._base + prefix
-        marker = ""
-        while True:
-            page = self._page(prefix, marker)
-            contents = page.get("Contents") or []
-            for entry, following in zip_longest(contents, contents[1:]):
-                key = entry["Key"]
-                if following and following["Key"] == key:
-                    continue  # while an object is replaced some stores list it twice: the later entry counts
-                if key <= marker or not key.startswith(start):
-                    raise IntegrityError(
-                        f"the listing does not advance: {key!r} came after {marker!r}",
-                        where=self.join(prefix),
-                        hint="the store's listing is broken; nothing was trusted from it",
-                    )
-                marker = key
+        listing = Listing(self._page, self._base + prefix, self.join(prefix))
+        cut = len(self._base)
+        with closing(listing.entries()) as entries:
+            for key, size, etag, mtime in entries:
                 if key != self._base:
-                    yield self._info(key[len(self._base) :], entry["Size"], entry)
-            if not page.get("IsTruncated"):
-                return
-            if not contents:
-                raise IntegrityError(
-                    "the listing claims to continue without a single key", where=self.join(prefix)
-                )
+                    yield ObjectInfo(key[cut:], size, etag, mtime)
 
-    def _page(self, prefix: str, marker: str) -> dict[str, Any]:
+    def _page(self, prefix: str, marker: str, delimiter: str, pace: Pace) -> Page:
+        if self._fast is not None and self._fast.on:
+            page = self._fast.page(prefix, marker, delimiter)
+            if page is not None:
+                return page
+        only = {"Delimiter": delimiter} if delimiter else {}
+
         def request(client: Any, names: dict[str, Any]) -> dict[str, Any]:
             answer: dict[str, Any] = client.list_objects(
-                Bucket=names["Bucket"], Prefix=self._base + prefix, Marker=marker, MaxKeys=1000
+                Bucket=names["Bucket"], Prefix=prefix, Marker=marker, MaxKeys=PAGE_KEYS, **only
             )
             return answer
 
-        return self.retried(prefix, request)
+        return page_of(self.retried(prefix[len(self._base) :], request, pace))
 
     @staticmethod
     def _info(key: str, size: int, facts: dict[str, Any]) -> ObjectInfo:
@@ -153,6 +142,10 @@ class S3Store:
 
     def head(self, key: str) -> ObjectInfo | None:
         """See ObjectStore."""
+        if self._fast is not None and self._fast.on:
+            head = self._fast.head(self._base + key)
+            if head is not None:
+                return None if head.status == 404 else fast_info(key, head, head.length or 0)
         try:
             facts = self.retried(key, lambda client, names: client.head_object(**names))
         except NotFound:
@@ -174,12 +167,11 @@ class S3Store:
             if begin not in (0, start):
                 raise StoreError(f"asked for bytes from {start}, got them from {begin}", where=self.join(key))
             info = self._info(key, total, answer)
-            encrypted = "kms" in str(answer.get("ServerSideEncryption", "")).lower()
-            encrypted |= bool(answer.get("SSECustomerAlgorithm"))
+            secret = "kms" in str(answer.get("ServerSideEncryption", "")).lower()
+            secret |= bool(answer.get("SSECustomerAlgorithm"))
             chunks = self._chunks(key, stream, start - begin)
-            now = http_time(answer["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
-            settled = bool(info.etag) or 0 < info.mtime < now - SETTLED_S
-            yield Body(info, chunks, None if encrypted else info.md5, found is not None, settled)
+            settled = _settled(info, answer["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
+            yield Body(info, chunks, None if secret else info.md5, found is not None, settled)
         finally:
             stream.close()
 
@@ -193,11 +185,11 @@ class S3Store:
                 with self._get(key, start) as body:
                     yield body
                 return
-            with self._get(key, start, FIRST_BYTES) as first:
+            with self._begin(key, start) as first:
                 if first.ranged and first.settled:
                     begin = min(start + FIRST_BYTES, first.info.size)
-                    with closing(self._rest(key, first, begin, lanes)) as rest:
-                        yield replace(first, chunks=chain(first.chunks, rest))
+                    fetch, check = partial(self._stretch, key, first), partial(self._unchanged, key, first)
+                    yield replace(first, rest=Rest(fetch, begin, first.info.size, lanes, check))
                     return
                 if not first.ranged:  # a store that knows no ranges sends the whole object
                     yield first
@@ -207,29 +199,55 @@ class S3Store:
         finally:
             self._lanes.give(lanes)
 
-    def _rest(self, key: str, first: Body, begin: int, lanes: int) -> Generator[memoryview, None, None]:
-        """Everything after the first stretch. Without ETags the object is looked at once more, last of all."""
-        yield from ahead(partial(self._stretch, key, first), begin, first.info.size, lanes)
-        if not first.info.etag:
-            now = self.head(key)
-            if now is None or (now.size, now.mtime) != (first.info.size, first.info.mtime):
-                raise IntegrityError("the object changed during the download", where=self.join(key))
-
-    def _stretch(self, key: str, first: Body, start: int, target: memoryview, stop: threading.Event) -> None:
+    @contextmanager
+    def _begin(self, key: str, start: int) -> Iterator[Body]:
+        """The first bytes from `start`."""
         fast = self._fast
-        if fast is not None and fast.on and fast.stretch(self._base + key, first.info, start, target, stop):
+        begun = fast.begin(self._base + key, start, FIRST_BYTES) if fast is not None and fast.on else None
+        if begun is None:
+            with self._get(key, start, FIRST_BYTES) as body:
+                yield body
+            return
+        head, total, data = begun
+        info = fast_info(key, head, total)
+        md5 = None if encrypted(head) else info.md5
+        yield Body(info, iter([data]), md5, ranged=True, settled=_settled(info, head.field("date")))
+
+    def _unchanged(self, key: str, first: Body) -> None:
+        """Without ETags the object is looked at once more, last of all. Raises IntegrityError."""
+        if first.info.etag:
+            return
+        now = self.head(key)
+        if now is None or (now.size, now.mtime) != (first.info.size, first.info.mtime):
+            raise IntegrityError("the object changed during the download", where=self.join(key))
+
+    def _stretch(
+        self,
+        key: str,
+        first: Body,
+        start: int,
+        length: int,
+        target: Callable[[], Target],
+        stop: threading.Event,
+    ) -> None:
+        fast = self._fast
+        if (
+            fast is not None
+            and fast.on
+            and fast.stretch(self._base + key, first.info, start, length, target(), stop)
+        ):
             return
         if stop.is_set():
-            raise s3_upload.broken(self.join(key), 0, len(target))
-        have = 0
-        with self._get(key, start, len(target)) as body:
+            raise s3_upload.broken(self.join(key), 0, length)
+        have, goal = 0, target()
+        with self._get(key, start, length) as body:
             if body.version != first.version or not body.ranged:
                 raise IntegrityError("the object changed during the download", where=self.join(key))
             for chunk in takewhile(lambda _: not stop.is_set(), body.chunks):
-                target[have : have + len(chunk)] = chunk[: len(target) - have]
                 have += len(chunk)
-        if have != len(target):
-            raise s3_upload.broken(self.join(key), have, len(target))
+                pour(chunk, goal)
+        if have != length:
+            raise s3_upload.broken(self.join(key), have, length)
 
     def _chunks(self, key: str, stream: Any, skip: int) -> Iterator[bytes]:
         while True:
@@ -325,3 +343,8 @@ class S3Store:
             self.retried(key, lambda client, names: client.delete_object(**names))
         except NotFound:
             return
+
+
+def _settled(info: ObjectInfo, date: str) -> bool:
+    """Whether another version of the object would show. `date` is when the store answered."""
+    return bool(info.etag) or 0 < info.mtime < http_time(date) - SETTLED_S

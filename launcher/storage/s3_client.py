@@ -9,20 +9,17 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from launcher.errors import StoreRefused, UsageError
-from launcher.storage import s3_listing
-from launcher.storage.agency import agency_credentials
 from launcher.storage.registry import Location, Options
 from launcher.storage.s3_errors import Edge
 
 MAX_CONNECTIONS = 64
 CONNECT_TIMEOUT_S = 10
+DEFAULT_REGION = "us-east-1"
 READ_TIMEOUT_S = 25  # OBS drops a connection that is idle for 30 s
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
@@ -117,15 +114,16 @@ def make_client(target: Target, options: Options) -> Any:
     env = _environment(options)
     try:
         core = botocore.session.Session(profile=options.profile or env.get("AWS_PROFILE"))
-        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
         core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
         if target.endpoint:  # only AWS machines have a metadata service; elsewhere asking it costs seconds
             core.get_component("credential_provider").remove("iam-role")
         region = target.region or core.get_config_variable("region")
     except botocore.exceptions.ProfileNotFound as error:
         raise StoreRefused(f"profile {options.profile!r} does not exist", hint="see ~/.aws/config") from error
-    keys = _credentials(target.scheme, options)
+    keys = explicit_keys(target.scheme, options)
     if target.scheme == "obs" and not keys and core.get_credentials() is None:
+        from launcher.storage.agency import agency_credentials
+
         session: Any = core
         session._credentials = agency_credentials(env)
     addressing: Any = {"addressing_style": target.addressing}
@@ -143,13 +141,10 @@ def make_client(target: Target, options: Options) -> Any:
     client: Any = core.create_client(  # boto3's session does the same and loads more
         "s3",
         endpoint_url=target.endpoint,
-        region_name=region or "us-east-1",
+        region_name=region or DEFAULT_REGION,
         verify=options.ca_bundle,
         config=config,
         **keys,
-    )
-    client.meta.events.register_first(
-        s3_listing.EVENT, partial(s3_listing.read_contents, timestamp=_timestamp)
     )
     if target.scheme == "obs":
         # A store that ignores encoding-type returns plain keys; one that half-knows it repeats pages for ever.
@@ -169,18 +164,8 @@ def _loader(data_path: str | None) -> Any:
     return botocore.loaders.create_loader(data_path)
 
 
-def _timestamp(text: Any) -> Any:
-    """The time of a listing's entry; botocore's own way takes half of the CPU of a listing."""
-    from botocore.utils import parse_timestamp
-
-    try:
-        return datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return parse_timestamp(text)
-
-
-def _credentials(scheme: str, options: Options) -> dict[str, Any]:
-    """Explicit keys, or nothing: then the standard AWS chain looks for them."""
+def explicit_keys(scheme: str, options: Options) -> dict[str, str]:
+    """Arguments of a client, or nothing: then the standard AWS chain looks for keys."""
     env = _environment(options)
     names = OBS_CREDENTIALS if scheme == "obs" and not options.profile else ()
     if options.env is not None:
@@ -219,7 +204,7 @@ class ClientHolder:
 
     def __init__(self, target: Target, options: Options) -> None:
         self.target = target
-        self._options = options
+        self.options = options
         self._lock = threading.Lock()
         self._pid = 0
         self._client: Any = None
@@ -228,6 +213,6 @@ class ClientHolder:
         """The client of this process. Safe from several threads."""
         with self._lock:
             if self._pid != os.getpid():
-                self._client = make_client(self.target, self._options)
+                self._client = make_client(self.target, self.options)
                 self._pid = os.getpid()
             return self._client

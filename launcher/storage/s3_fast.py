@@ -10,23 +10,23 @@ import calendar
 import hashlib
 import os
 import re
-import ssl
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from launcher.errors import StoreUnreachable, UsageError
 from launcher.storage import s3_client
 from launcher.storage.base import ObjectInfo, Pace
 from launcher.storage.localfs import fsync_folder, os_error, part_name, write_all
+from launcher.storage.ranges import InMemory, Target
 from launcher.storage.retry import Retrying, RetryPolicy, StoreBusy
-from launcher.storage.sigv4 import GetSigner
-from launcher.storage.wire import Connection, Head, Peer, Stale, WireError
+from launcher.storage.s3_listing import PAGE_KEYS, Page, read_page
+from launcher.storage.s3_way import NoWay, Way, find_way
+from launcher.storage.sigv4 import query_of
+from launcher.storage.wire import Connection, Head, Stale, WireError
 
 ENGINES = ("auto", "boto3")
 ENGINE_VARIABLE = "LAUNCHER_S3_ENGINE"
@@ -34,6 +34,8 @@ WHOLE_BYTES = 2 << 20
 """Objects up to this size are held in memory as a whole, one per worker."""
 DISTRUST = 3
 """Wrong digests that the careful way did not confirm, before this engine is given up."""
+PAGE_BYTES = 16 << 20
+"""A page of a listing is not longer: 1,000 keys of 1 KiB, quoted, with all that stands around them."""
 FAILURES = 24
 REST_S = 30.0
 """After so many failures in a row everything goes the careful way for a while: a store that is down is told so there."""
@@ -73,10 +75,6 @@ class Bad:
     digest: bool = False
 
 
-class _NotHere(Exception):
-    """Nothing for this engine: a proxy, a client certificate, no credentials."""
-
-
 class FastGets:
     """Downloads from one bucket. Any thread may call it; a forked child is sent the careful way."""
 
@@ -86,7 +84,7 @@ class FastGets:
         self._policy = policy
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._way: tuple[GetSigner, Peer] | None = None
+        self._way: Way | None = None
         self._mine = threading.local()  # each thread's connection, which ends with the thread
         self._off = False
         self._suspect = 0
@@ -135,7 +133,7 @@ class FastGets:
             if etag and expect.etag:
                 return Bad()
             expect = replace(expect, etag=etag)
-        if expect.md5 is not None and not _encrypted(head):
+        if expect.md5 is not None and not encrypted(head):
             md5 = _MD5.copy()
             md5.update(data)
             if md5.hexdigest() != etag:
@@ -152,65 +150,113 @@ class FastGets:
         return expect
 
     def stretch(
-        self, key: str, info: ObjectInfo, start: int, target: memoryview, stop: threading.Event
+        self, key: str, info: ObjectInfo, start: int, length: int, target: Target, stop: threading.Event
     ) -> bool:
         """Bytes of the version that `info` tells of, from `start`, into `target`. False: go the careful way."""
-        end = start + len(target) - 1
         try:
-            connection, head = self._ask(key, f"Range: bytes={start}-{end}\r\n")
-            found = _CONTENT_RANGE.fullmatch(head.field("content-range"))
-            right = found is not None and found.groups() == (str(start), str(end), str(info.size))
-            if not right or head.length != len(target) or _info(info, head) != info:
+            connection, head, total = self._range(key, start, length)
+            if head.length != length or fast_info(info.key, head, total) != info:
                 self._close()
                 return False
             connection.fill(target, stop)
             if head.closes:
                 self._close()
-        except Exception:  # as above; nothing is counted, since few and long ones say little
-            self._close()
+        except Exception as error:  # as above; nothing is counted, since few and long ones say little
+            self._lost(error)
             return False
         self.fetched += 1
         return True
 
-    def read(self, key: str, start: int, length: int) -> bytes | None:
-        """A stretch, as `ObjectStore.read` gives it; a whole object is compared with its MD5. None: the careful way."""
+    def begin(self, key: str, start: int, length: int) -> tuple[Head, int, bytes] | None:
+        """At most so many bytes from `start`, with the head of the answer and the object's size. None: the careful way."""
         try:
-            connection, head = self._ask(key, f"Range: bytes={start}-{start + length - 1}\r\n")
-            found = _CONTENT_RANGE.fullmatch(head.field("content-range"))
-            begin, last, total = map(int, found.groups()) if found else (-1, 0, 0)
-            if begin != start or last != min(start + length, total) - 1 or head.length != last + 1 - start:
+            connection, head, total = self._range(key, start, length)
+            wanted = min(length, total - start)
+            if head.length != wanted:
                 self._close()
                 return None
-            data = bytearray(head.length)
-            connection.fill(memoryview(data), threading.Event())
+            data = bytearray(wanted)
+            connection.fill(InMemory(memoryview(data)), threading.Event())
             if head.closes:
                 self._close()
-        except Exception:  # as above
-            self._close()
+        except Exception as error:  # as above
+            self._lost(error)
             return None
-        md5 = ObjectInfo(key, total, head.field("etag").strip('"')).md5
-        comparable = len(data) == total and md5 is not None and not _encrypted(head)
-        if comparable and hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
+        return head, total, bytes(data)
+
+    def read(self, key: str, start: int, length: int) -> bytes | None:
+        """A stretch, as `ObjectStore.read` gives it; a whole object is compared with its MD5. None: the careful way."""
+        begun = self.begin(key, start, length)
+        if begun is None:
+            return None
+        head, total, data = begun
+        md5 = None if encrypted(head) else fast_info(key, head, total).md5
+        if len(data) == total and md5 and hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
             return None
         self.fetched += 1
-        return bytes(data)
+        return data
+
+    def _range(self, key: str, start: int, length: int) -> tuple[Connection, Head, int]:
+        """Ask for it; also gives the size of the object. Raises WireError when another range comes."""
+        connection, head = self._ask(key, f"Range: bytes={start}-{start + length - 1}\r\n")
+        found = _CONTENT_RANGE.fullmatch(head.field("content-range"))
+        if found is None or int(found[1]) != start:
+            raise WireError("not the range that was asked for")
+        if head.length != int(found[2]) + 1 - start:
+            raise WireError("not the length that was promised")
+        return connection, head, int(found[3])
+
+    def page(self, prefix: str, marker: str, delimiter: str) -> Page | None:
+        """A page of the bucket's listing; `prefix` and `marker` are those of the bucket. None: the careful way."""
+        try:
+            quoted = (self._way or self._opened()).quoted
+            fields = {"delimiter": delimiter, "encoding_type": "url" if quoted else ""}
+            fields = {name: value for name, value in fields.items() if value}
+            query = query_of(marker=marker, max_keys=str(PAGE_KEYS), prefix=prefix, **fields)
+            connection, head = self._ask("", query=query)
+            body = connection.text(head, PAGE_BYTES) if head.status == 200 else None
+            if head.closes or body is None:
+                self._close()
+            return None if body is None else read_page(body)
+        except Exception as error:  # as above
+            self._lost(error)
+            return None
+
+    def head(self, key: str) -> Head | None:
+        """The answer to a HEAD, with 200 and a length, or with 404. None: the careful way."""
+        try:
+            connection, head = self._ask(key, method="HEAD")
+            connection.body(0)
+            good = head.length is not None or head.status == 404
+            if head.closes or not good:
+                self._close()
+            return head if good else None
+        except Exception as error:  # as above
+            self._lost(error)
+            return None
 
     def was_right(self) -> None:
         """The careful way took bytes whose digest this engine refused: a line that flips bits, or a defect."""
         self._suspect += 1
         self._off = self._off or self._suspect >= DISTRUST
 
-    def _ask(self, key: str, extra: str = "") -> tuple[Connection, Head]:
+    def _ask(
+        self, key: str, extra: str = "", *, method: str = "GET", query: str = ""
+    ) -> tuple[Connection, Head]:
         """Send, and read the head; once more on a new connection when the kept one turns out to be closed."""
-        signer, peer = self._way or self._opened()
-        request = signer.request(key, extra)
+        way = self._way or self._opened()
+        request = way.signer.request(key, extra, method=method, query=query)
         connection: Connection | None = getattr(self._mine, "connection", None)
         if connection is not None and not connection.rested:
             with suppress(Stale):
                 return connection, connection.ask(request)
         self._close()
-        connection = self._mine.connection = Connection(peer)
+        connection = self._mine.connection = Connection(way.peer)
         return connection, connection.ask(request)
+
+    def _lost(self, error: Exception) -> None:
+        self._close()
+        self._off = self._off or isinstance(error, NoWay)
 
     def _close(self) -> None:
         connection: Connection | None = getattr(self._mine, "connection", None)
@@ -230,7 +276,7 @@ class FastGets:
         return Bad()
 
     def _failed(self, key: str, error: Exception, pace: Pace | None) -> Bad:
-        if isinstance(error, _NotHere):
+        if isinstance(error, NoWay):
             self._off = True
             return Bad()
         if not isinstance(error, StoreBusy):
@@ -244,49 +290,16 @@ class FastGets:
     def _where(self, key: str) -> str:
         return f"{self._holder.target.scheme}://{self._bucket}/{key}"
 
-    def _opened(self) -> tuple[GetSigner, Peer]:
+    def _opened(self) -> Way:
         with self._lock:
             if self._way is None:
-                self._way = _way(self._holder, self._bucket)
+                self._way = find_way(self._holder, self._bucket)
             return self._way
 
 
-def _way(holder: s3_client.ClientHolder, bucket: str) -> tuple[GetSigner, Peer]:
-    """Where boto3's client would go, and with what. Raises _NotHere when that is not for us."""
-    client = holder.get()
-    session = client._endpoint.http_session
-    credentials = client._request_signer._credentials
-    url = holder.target.endpoint or client.meta.endpoint_url
-    parts = urlsplit(url)
-    if credentials is None or session._cert_file or session._proxy_config.proxy_url_for(url):
-        raise _NotHere
-    host, folder = parts.hostname or "", f"/{bucket}/"
-    if holder.target.addressing == "virtual":
-        host, folder = f"{bucket}.{host}", "/"
-    secure = parts.scheme == "https"
-    port = parts.port or (443 if secure else 80)
-    tls = _trust(session._verify) if secure else None
-    named = f"[{host}]" if ":" in host else host
-    signer = GetSigner(
-        credentials,
-        client.meta.region_name,
-        named if port == (443 if secure else 80) else f"{named}:{port}",
-        folder,
-    )
-    return signer, Peer(host, port, tls, s3_client.CONNECT_TIMEOUT_S, s3_client.READ_TIMEOUT_S)
-
-
-def _trust(verify: Any) -> ssl.SSLContext:
-    """botocore's choice of certificates: those named, or those it brings along."""
-    from botocore.httpsession import get_cert_path
-
-    if verify is False:
-        raise _NotHere
-    return ssl.create_default_context(cafile=get_cert_path(verify))
-
-
-def _info(info: ObjectInfo, head: Head) -> ObjectInfo:
-    return replace(info, etag=head.field("etag").strip('"'), mtime=http_time(head.field("last-modified")))
+def fast_info(key: str, head: Head, size: int) -> ObjectInfo:
+    """What an answer tells of an object."""
+    return ObjectInfo(key, size, head.field("etag").strip('"'), http_time(head.field("last-modified")))
 
 
 def http_time(text: str) -> float:
@@ -298,7 +311,7 @@ def http_time(text: str) -> float:
     return float(calendar.timegm((int(year), _MONTHS[month], int(day), *map(int, clock))))
 
 
-def _encrypted(head: Head) -> bool:
+def encrypted(head: Head) -> bool:
     """Whether the ETag of such an object is not the MD5 of its bytes."""
     name = "x-amz-server-side-encryption"
     return "kms" in head.field(name).lower() or head.has(f"{name}-customer-algorithm")

@@ -1,6 +1,6 @@
-"""Requests for the objects of one bucket, signed as AWS Signature Version 4 asks: nothing but GET, as ready bytes.
+"""Requests without a body to one bucket, signed as AWS Signature Version 4 asks, as ready bytes.
 
-The same rules as botocore's, for the one kind of request that is made a million times. Credentials are asked for with
+The same rules as botocore's, for the kind of request that is made a million times. Credentials are asked for with
 each request, since those that are renewed live where botocore keeps them.
 """
 
@@ -40,7 +40,7 @@ class _Day:
     hmac: _Hmac
 
 
-class GetSigner:
+class Signer:
     """`credentials` is botocore's object. `host` has a port where that is not the scheme's own; `folder` is the
     part of the path before a key, and ends with '/'. Any thread may call `request`."""
 
@@ -52,8 +52,12 @@ class GetSigner:
         self._day = _Day("", "", _Hmac(b""))
         self._moment = (0, "", "")
 
-    def request(self, key: str, extra: str = "") -> bytes:
-        """The request for a key. `extra` is more header lines, each with its line end; they are not signed."""
+    def request(self, key: str, extra: str = "", *, method: str = "GET", query: str = "") -> bytes:
+        """The request for a key, or for the bucket without one.
+
+        `extra` is more header lines, each with its line end; they are not signed. `query` is what comes after the
+        question mark, in canonical form: see `query_of`.
+        """
         frozen = self._credentials.get_frozen_credentials()
         second = int(time.time())
         if self._moment[0] != second:
@@ -67,7 +71,7 @@ class GetSigner:
             names += ";x-amz-security-token"
             token = f"x-amz-security-token:{frozen.token}\n"
         canonical = (
-            f"GET\n{path}\n\nhost:{self._host}\nx-amz-content-sha256:{EMPTY_SHA256}\nx-amz-date:{stamp}\n{token}"
+            f"{method}\n{path}\n{query}\nhost:{self._host}\nx-amz-content-sha256:{EMPTY_SHA256}\nx-amz-date:{stamp}\n{token}"
             f"\n{names}\n{EMPTY_SHA256}"
         )
         scope = f"{day}/{self._region}/s3/aws4_request"
@@ -76,8 +80,9 @@ class GetSigner:
         signature = self._hmac(frozen.secret_key, day).digest(text).hexdigest()
         if token:
             token = f"x-amz-security-token: {frozen.token}\r\n"
+        target = f"{path}?{query}" if query else path
         return (
-            f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nUser-Agent: ascend-launcher\r\nAccept-Encoding: identity\r\n"
+            f"{method} {target} HTTP/1.1\r\nHost: {self._host}\r\nUser-Agent: ascend-launcher\r\nAccept-Encoding: identity\r\n"
             f"x-amz-content-sha256: {EMPTY_SHA256}\r\nx-amz-date: {stamp}\r\n{token}{extra}"
             f"Authorization: AWS4-HMAC-SHA256 Credential={frozen.access_key}/{scope}, SignedHeaders={names}, "
             f"Signature={signature}\r\n\r\n"
@@ -93,3 +98,9 @@ class GetSigner:
                 key = _Hmac(key).digest(word).digest()
             self._day = known = _Day(secret, day, _Hmac(key))
         return known.hmac
+
+
+def query_of(**fields: str) -> str:
+    """In canonical form: by name, '_' in a name for '-', everything quoted that RFC 3986 does not leave alone."""
+    named = sorted((name.replace("_", "-"), value) for name, value in fields.items())
+    return "&".join(f"{name}={quote(value, safe='')}" for name, value in named)

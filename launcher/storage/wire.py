@@ -1,7 +1,7 @@
-"""A client for one thing: GETs over kept-alive HTTP/1.1, with as little work per answer as there can be.
+"""A client for one thing: requests without a body over kept-alive HTTP/1.1, with as little work per answer as there can be.
 
-An answer is of use here when it is plain: 200 or 206, with its length. Everything else is told apart only as far as
-needed to leave it to another client. A connection belongs to one thread.
+An answer is of use here when it is plain: 200 or 206, with its length; for short texts also in chunks. Everything else is
+told apart only as far as needed to leave it to another client. A connection belongs to one thread.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+import threading
 import time
 from dataclasses import dataclass
-from typing import Any
+
+from launcher.storage.ranges import Target
 
 HEAD_BYTES = 64 << 10
 """The first read asks for so much; a longer block of header lines is refused."""
+LINE_BYTES = 256
+"""The line before a chunk is not longer."""
 BODY_S = 120.0
 """An answer must have come after so long, however steadily it drips."""
 IDLE_S = 20.0
@@ -43,9 +47,9 @@ class Peer:
 
 
 class Head:
-    """Status and header lines of an answer. `length` is None unless the answer is plain."""
+    """Status and header lines of an answer. `length` is None unless the answer is plain; `chunked` needs no length."""
 
-    __slots__ = ("_lower", "_text", "closes", "length", "status")
+    __slots__ = ("_lower", "_text", "chunked", "closes", "length", "status")
 
     def __init__(self, block: bytes) -> None:
         """From everything before the empty line. Raises WireError."""
@@ -56,8 +60,10 @@ class Head:
         self.status = int(lower[9:12])
         self.closes = lower[7] == "0" or "close" in self.field("connection").lower()
         length = self.field("content-length")
-        odd = self.has("transfer-encoding") or self.field("content-encoding") not in ("", "identity")
-        plain = self.status in (200, 206) and length.isascii() and length.isdigit() and not odd
+        good = self.status in (200, 206) and self.field("content-encoding") in ("", "identity")
+        coding = self.field("transfer-encoding")
+        plain = good and length.isascii() and length.isdigit() and not coding
+        self.chunked = good and coding.lower() == "chunked" and not length
         self.length = int(length) if plain and lower.count("\r\ncontent-length:") == 1 else None
 
     def has(self, name: str) -> bool:
@@ -149,18 +155,55 @@ class Connection:
         self._rested = time.monotonic()
         return view[self._begin : end]
 
-    def fill(self, target: memoryview, stop: Any) -> None:
-        """The same, into memory of the caller, of the body's length. Raises WireError early once `stop` is set."""
-        have = self._end - self._begin
-        if have > len(target):
+    def text(self, head: Head, most: int) -> bytes:
+        """A whole body of at most `most` bytes, of known length or in chunks. Raises WireError for anything else."""
+        if not head.chunked:
+            if head.length is None or head.length > most:
+                raise WireError("no short text")
+            return bytes(self.body(head.length))
+        raw = bytearray(memoryview(self._buffer)[self._begin : self._end])
+        text = bytearray()
+        deadline = time.monotonic() + BODY_S
+        size, end = 1, -2  # of a chunk, and where its first line ends
+        while size:
+            start = end + 2
+            while (end := raw.find(b"\r\n", start)) < 0 and len(raw) - start < LINE_BYTES:
+                self._more(raw, deadline)
+            number, _, _ = raw[start : max(end, start)].partition(b";")
+            if not number.strip().isalnum() or len(text) + (size := int(number, 16)) > most:
+                raise WireError("no short text")
+            start, end = end + 2, end + 2 + size
+            while len(raw) < end + 2:
+                self._more(raw, deadline)
+            if raw[end : end + 2] != b"\r\n":
+                raise WireError("a chunk does not end where it should")
+            text += raw[start:end]
+        if len(raw) > end + 2:
             raise WireError("more came than was promised")
-        target[:have] = memoryview(self._buffer)[self._begin : self._end]
-        while have < len(target):
+        self._rested = time.monotonic()
+        return bytes(text)
+
+    def _more(self, raw: bytearray, deadline: float) -> None:
+        got = self._socket.recv(HEAD_BYTES)
+        if not got:
+            raise WireError("the connection ended within the body")
+        if time.monotonic() > deadline:
+            raise TimeoutError("the body comes too slowly")
+        raw += got
+
+    def fill(self, target: Target, stop: threading.Event) -> None:
+        """The whole body, into something of its length. Raises WireError early once `stop` is set."""
+        came = memoryview(self._buffer)[self._begin : self._end]
+        while room := target.room()[:PIECE_BYTES]:
             if stop.is_set():
                 raise WireError("stopped")
-            piece = target[have : have + PIECE_BYTES]
-            self._receive(piece)
-            have += len(piece)
+            have = min(len(came), len(room))
+            room[:have] = came[:have]
+            came = came[have:]
+            self._receive(room[have:])
+            target.filled(len(room))
+        if came:
+            raise WireError("more came than was promised")
         self._rested = time.monotonic()
 
     def _receive(self, view: memoryview) -> None:

@@ -153,7 +153,9 @@ def test_failures_in_a_row_turn_it_off_for_a_while(
     faulty.put("x", DATA)
     for _ in range(2):
         assert fast_of(faulty).on
-        faults.add(reset, times=1)
+        faults.add(
+            reset, times=2
+        )  # on the connection of the HEAD, which may have been closed meanwhile, and on a new one
         assert fetch(faulty, "x", folder) == DATA
     assert not fast_of(faulty).on
     time.sleep(0.6)

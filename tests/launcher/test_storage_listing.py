@@ -1,16 +1,24 @@
-"""The quick reading of a listing gives what botocore gives, and leaves it what it does not understand."""
+"""Pages are read as botocore reads them; a listing by many requests at a time is the listing by one after another."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.handlers import decode_list_object
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 from botocore.parsers import RestXMLParser
+from hypothesis import given
+from hypothesis import strategies as st
 
-from launcher.storage.s3_client import _timestamp
-from launcher.storage.s3_listing import read_contents
+from launcher.errors import IntegrityError, StoreUnreachable
+from launcher.storage import s3_listing
+from launcher.storage.base import Pace
+from launcher.storage.s3_listing import Entry, FetchPage, Listing, Page, page_of, read_page
 
 ENTRY = (
     "<Contents><Key>{key}</Key><LastModified>2026-11-22T04:58:11.250Z</LastModified><ETag>&quot;{etag}&quot;</ETag>"
@@ -19,57 +27,212 @@ ENTRY = (
 SPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
 
-def page(entries: str, space: str = SPACE) -> bytes:
+def page(entries: str, space: str = SPACE, quoted: str = "<EncodingType>url</EncodingType>") -> bytes:
     return (
         f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult{space}><Name>b</Name><Marker>é</Marker>'
-        f"{entries}<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated></ListBucketResult>"
+        f"{entries}{quoted}<IsTruncated>true</IsTruncated></ListBucketResult>"
     ).encode()
 
 
-@pytest.fixture(scope="module")
-def parsed() -> Any:
-    """botocore's reading of a body, with ours before it or without."""
-    model = ServiceModel(Loader().load_service_model("s3", "service-2"), "s3").operation_model("ListObjects")
-
-    def read(body: bytes, *, ours: bool) -> dict[str, Any]:
-        answer, custom = {"status_code": 200, "headers": {}, "body": body}, {}
-        if ours:
-            read_contents(answer, custom, _timestamp, operation_model=model)
-        found: dict[str, Any] = RestXMLParser(timestamp_parser=_timestamp).parse(answer, model.output_shape)
-        found.update(custom)
-        return found
-
-    return read
-
-
 @pytest.mark.parametrize("space", [SPACE, ""], ids=["with a name space", "without"])
-def test_botocore_reads_the_same(parsed: Any, space: str) -> None:
-    keys = ["a/b.jpg", "a%20b", "日本/é&amp;&lt;", "x" * 300]
+@pytest.mark.parametrize("quoted", ["<EncodingType>url</EncodingType>", ""], ids=["quoted", "plain"])
+def test_botocore_reads_the_same(space: str, quoted: str) -> None:
+    keys = ["a/b.jpg", "a%20b+c", "日本/é&amp;&lt;", "x" * 300]
     entries = [ENTRY.format(key=key, etag="0" * 32, size=7 * number) for number, key in enumerate(keys)]
-    body = page(
-        entries[0] + "<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>" + "".join(entries[1:]), space
-    )
-    ours, theirs = parsed(body, ours=True), parsed(body, ours=False)
-    assert len(ours["Contents"]) == 4
-    for mine, other in zip(ours.pop("Contents"), theirs.pop("Contents"), strict=True):
-        assert mine == {name: other[name] for name in mine}
-    assert ours == theirs
-    assert theirs["CommonPrefixes"]
+    folder = "<CommonPrefixes><Prefix>p%2F</Prefix></CommonPrefixes>"
+    body = page(entries[0] + folder + "".join(entries[1:]) + folder.replace("p", "q"), space, quoted)
+    model = ServiceModel(Loader().load_service_model("s3", "service-2"), "s3").operation_model("ListObjects")
+    answer = {"status_code": 200, "headers": {}, "body": body}
+    theirs: dict[str, Any] = RestXMLParser().parse(answer, model.output_shape)
+    decode_list_object(theirs, {"encoding_type_auto_set": True})
+    assert read_page(body) == page_of(theirs)
+    assert len(theirs["Contents"]) == 4
+    assert read_page(body).folders[0] == ("p/" if quoted else "p%2F")
+    assert read_page(page("", quoted=quoted)) == Page([], [], True)
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        page(""),
         page(ENTRY.format(key="a", etag="e", size="many")),
+        page(ENTRY.format(key="", etag="e", size=1)),
+        page(ENTRY.format(key="a", etag="e", size=1).replace("2026-", "")),
         page(ENTRY.format(key="a", etag="e", size=1))[:-9],
+        page("").replace(b"true", b"maybe"),
+        b"<html><body>Welcome to our hotel</body></html>",
         b"<Error><Code>InternalError</Code></Error>",
         b"",
     ],
-    ids=["empty", "no number", "torn", "error", "nothing"],
+    ids=["no number", "no key", "no time", "torn", "no end", "portal", "error", "nothing"],
 )
-def test_the_rest_is_botocores(body: bytes) -> None:
-    answer: dict[str, Any] = {"status_code": 200, "body": body}
-    custom: dict[str, Any] = {}
-    read_contents(answer, custom, _timestamp)
-    assert (answer["body"], custom) == (body, {})
+def test_what_is_no_page_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError):  # whatever it says: it is not shown to anybody
+        read_page(body)
+
+
+class Bucket:
+    """Keys, listed as S3 lists them, `size` to a page."""
+
+    def __init__(self, keys: list[str], size: int) -> None:
+        self.keys, self.size = sorted(keys), size
+        self.asked = self.running = self.most = 0
+        self.lock = threading.Lock()
+
+    def fetch(self, prefix: str, marker: str, delimiter: str, pace: Pace) -> Page:
+        with self.lock:
+            self.asked, self.running = self.asked + 1, self.running + 1
+            self.most = max(self.most, self.running)
+        if len(self.keys) > 100:
+            time.sleep(0.001)
+        rows: dict[str, None] = {}
+        for key in self.keys:
+            if key.startswith(prefix) and key > marker:
+                cut = key.find(delimiter, len(prefix)) + 1 if delimiter else 0
+                rows[key[:cut] or key] = None
+        shown = [row for row in rows if row > marker]
+        with self.lock:
+            self.running -= 1
+        part = shown[: self.size]
+        entries = [Entry(row, 1, "e", 0.0) for row in part if not (delimiter and row.endswith(delimiter))]
+        folders = [row for row in part if delimiter and row.endswith(delimiter)]
+        return Page(entries, folders, len(shown) > len(part))
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_listing, "PAGE_KEYS", 5)
+    monkeypatch.setattr(s3_listing, "SMALL_LISTING", 60)
+
+
+def keys_of(fetch: FetchPage, prefix: str) -> list[str]:
+    return [entry.key for entry in Listing(fetch, prefix, "s3://b").entries()]
+
+
+NAMES = st.text("ab./-é", min_size=1, max_size=3)
+TREES = st.lists(
+    st.builds(lambda *parts: "set/" + "/".join(parts), NAMES, NAMES, st.integers(0, 40).map(str)), max_size=80
+)
+
+
+@given(TREES, st.sampled_from(["", "set/", "set/a", "set/a/"]), st.integers(1, 7))
+def test_any_tree_comes_whole_and_in_order(keys: list[str], prefix: str, size: int) -> None:
+    keys = sorted(
+        set(keys) | {f"{key.rpartition('/')[0]}/" for key in keys[::5]}
+    )  # with some markers of folders
+    before, s3_listing.PAGE_KEYS = s3_listing.PAGE_KEYS, size
+    try:
+        assert keys_of(Bucket(keys, size).fetch, prefix) == [key for key in keys if key.startswith(prefix)]
+    finally:
+        s3_listing.PAGE_KEYS = before
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("sizes", [[3] * 60, [7] * 60, [1, 90, 2, 1, 40], [200, 1, 1, 1]], ids=str)
+def test_a_large_bucket_is_asked_side_by_side(sizes: list[int]) -> None:
+    """Folders of 3 and 7 keys, pages of 5, and some folders of many pages."""
+    keys = [
+        f"set/{part}/c{n:02}/{m}" for part in ("t", "v") for n, size in enumerate(sizes) for m in range(size)
+    ]
+    bucket = Bucket(keys, 5)
+    assert keys_of(bucket.fetch, "set/") == sorted(keys)
+    assert 2 <= bucket.most <= s3_listing.SIDE_BY_SIDE
+    assert bucket.asked <= len(keys) / 5 * 1.8 + 12
+
+
+def test_folders_of_one_object_are_no_reason_to_ask_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_listing, "PAGE_KEYS", 20)
+    bucket = Bucket([f"d/{n:04}/only/x" for n in range(1000)], 20)
+    assert len(keys_of(bucket.fetch, "d/")) == 1000
+    assert bucket.asked <= 50 * 1.5
+    flat = Bucket([f"d/{n:04}" for n in range(1000)], 20)
+    assert len(keys_of(flat.fetch, "d/")) == 1000
+    assert flat.asked == 50
+
+
+def only_known_markers(bucket: Bucket) -> FetchPage:
+    """A store that has nothing to say behind a key that it does not have."""
+
+    def fetch(prefix: str, marker: str, delimiter: str, pace: Pace) -> Page:
+        known = not marker or marker in bucket.keys
+        return bucket.fetch(prefix, marker, delimiter, pace) if known else Page([], [], False)
+
+    return fetch
+
+
+def from_the_start(bucket: Bucket) -> FetchPage:
+    """A store that begins anew when it does not have the key."""
+
+    def fetch(prefix: str, marker: str, delimiter: str, pace: Pace) -> Page:
+        return bucket.fetch(prefix, marker if marker in bucket.keys else "", delimiter, pace)
+
+    return fetch
+
+
+def skips_the_folder(bucket: Bucket) -> FetchPage:
+    """A store that goes on behind everything in the folder that is named."""
+
+    def fetch(prefix: str, marker: str, delimiter: str, pace: Pace) -> Page:
+        behind = marker + "\U0010ffff" if marker.endswith("/") else marker
+        return bucket.fetch(prefix, behind, delimiter, pace)
+
+    return fetch
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("kind", [only_known_markers, from_the_start, skips_the_folder])
+def test_a_store_that_does_not_know_the_marker_is_found_out(kind: Callable[[Bucket], FetchPage]) -> None:
+    keys = [f"set/c{n:02}/{m}" for n in range(40) for m in range(3)]
+    assert keys_of(kind(Bucket(keys, 5)), "set/") == keys
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_an_empty_folder_s_marker_is_no_end() -> None:
+    keys = sorted(
+        [f"set/c{n:02}/" for n in range(40)] + [f"set/c{n:02}/{m}" for n in range(30) for m in range(3)]
+    )
+    assert keys_of(Bucket(keys, 5).fetch, "set/") == keys
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_piece_that_fails_ends_the_listing_in_its_place() -> None:
+    keys = [f"set/c{n:02}/{m}" for n in range(60) for m in range(3)]
+    bucket = Bucket(keys, 5)
+
+    def fetch(prefix: str, marker: str, delimiter: str, pace: Pace) -> Page:
+        if marker > "set/c30/":
+            raise StoreUnreachable("gone", where="s3://b")
+        return bucket.fetch(prefix, marker, delimiter, pace)
+
+    found: list[str] = []
+    with pytest.raises(StoreUnreachable):
+        found.extend(entry.key for entry in Listing(fetch, "set/", "s3://b").entries())
+    got: list[str] = []
+    with pytest.raises(StoreUnreachable):
+        for entry in Listing(fetch, "set/", "s3://b").entries():
+            got.append(entry.key)
+    assert got == keys[: len(got)]
+    assert len(got) >= 80
+    assert threading.active_count() < 20
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_who_stops_early_waits_for_nobody() -> None:
+    bucket = Bucket([f"set/c{n:03}/{m}" for n in range(500) for m in range(3)], 5)
+    entries = Listing(bucket.fetch, "set/", "s3://b").entries()
+    for _ in range(8):
+        next(entries)
+    entries.close()
+    assert bucket.asked < 80
+    assert not [each for each in threading.enumerate() if each.name.startswith("list")]
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_pieces_that_do_not_advance_are_refused() -> None:
+    bucket = Bucket([f"set/c{n:02}/{m}" for n in range(40) for m in range(3)], 5)
+
+    def fetch(prefix: str, marker: str, delimiter: str, pace: Pace) -> Page:
+        found = bucket.fetch(prefix, marker, delimiter, pace)
+        return found._replace(entries=found.entries[::-1]) if marker > "set/c20/" and not delimiter else found
+
+    with pytest.raises(IntegrityError, match="does not advance"):
+        keys_of(fetch, "set/")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from launcher.errors import NotFound, StoreUnreachable
 from launcher.storage import ObjectStore, open_store, ranges, s3
-from launcher.storage.ranges import Lanes, ahead
+from launcher.storage.ranges import InMemory, Lanes, Rest, Target, pour
 from launcher.storage.s3 import S3Store
 from tests.servers.faults import Answer, Faults, cut, fault_proxy, flip_bit, reset
 from tests.servers.process import wait_until
@@ -19,29 +19,76 @@ from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server, rclone_server
 from tests.servers.stores import BUCKET, open_on
 
 
-def test_stretches_arrive_in_order_and_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "STRETCH_BYTES", 10)
-    data = os.urandom(95)
-    running, most, lock = 0, 0, threading.Lock()
+class Source:
+    """Bytes in memory, fetched slowly; counts how many are asked for at a time."""
 
-    def fetch(start: int, target: memoryview, stop: threading.Event) -> None:
-        nonlocal running, most
-        with lock:
-            running, most = running + 1, max(most, running + 1)
+    def __init__(self, data: bytes, bad: int = -1) -> None:
+        self.data, self.bad = data, bad
+        self.running = self.most = self.checked = 0
+        self.lock = threading.Lock()
+
+    def fetch(self, start: int, length: int, target: Callable[[], Target], stop: threading.Event) -> None:
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
         stop.wait(0.01)
-        with lock:
-            running -= 1
-        target[:] = data[start : start + len(target)]
+        with self.lock:
+            self.running -= 1
+        if start == self.bad:
+            raise StoreUnreachable("gone")
+        assert pour(self.data[start : start + length], target())
 
-    assert b"".join(bytes(piece) for piece in ahead(fetch, 5, 95, 3)) == data[5:]
-    assert 2 <= most <= 3
+    def check(self) -> None:
+        self.checked += 1
+
+    def rest(self) -> Rest:
+        return Rest(self.fetch, 5, 95, 3, self.check)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "STRETCH_BYTES", 10)
+    monkeypatch.setattr(ranges, "PIECE_BYTES", 4)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_stretches_arrive_in_order_and_few_at_a_time() -> None:
+    source = Source(os.urandom(95))
+    assert b"".join(bytes(piece) for piece in source.rest().in_order()) == source.data[5:]
+    assert 2 <= source.most <= 3
+    assert source.checked == 1
+    source.bad = 25
+    found = bytearray()
     with pytest.raises(StoreUnreachable):
-        list(ahead(lambda start, target, stop: _fail_at(start, 25), 5, 95, 3))
+        for piece in source.rest().in_order():
+            found += piece
+    assert found == source.data[5:25]
+    assert source.checked == 1
 
 
-def _fail_at(start: int, bad: int) -> None:
-    if start == bad:
-        raise StoreUnreachable("gone")
+@pytest.mark.usefixtures("tiny")
+def test_stretches_go_to_their_places_in_a_file(tmp_path: Path) -> None:
+    source = Source(os.urandom(95))
+    arrived: list[int] = []
+    with (tmp_path / "x").open("wb+") as file:
+        file.write(source.data[:5])
+        file.flush()
+        source.rest().into(file.fileno(), arrived.append)
+        assert (tmp_path / "x").read_bytes() == source.data
+        assert (sum(arrived), source.most, source.checked) == (90, 3, 1)
+        arrived.clear()
+        source.bad = 25
+        with pytest.raises(StoreUnreachable):
+            source.rest().into(file.fileno(), arrived.append)
+        assert (sum(arrived), source.checked) == (20, 1)
+
+
+def test_a_target_takes_what_it_has_room_for() -> None:
+    memory = bytearray(5)
+    assert pour(b"12", target := InMemory(memoryview(memory)))
+    assert pour(b"345", target)
+    assert (bytes(memory), len(target.room())) == (b"12345", 0)
+    assert not pour(b"6", target)
 
 
 def test_lanes_are_limited_for_the_whole_store() -> None:

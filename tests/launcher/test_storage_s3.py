@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from launcher.errors import IntegrityError, StoreError, StoreRefused, StoreUnreachable, UsageError
-from launcher.storage import ObjectStore, open_store, s3_upload
+from launcher.storage import ObjectStore, open_store, s3, s3_fast, s3_listing, s3_upload
 from launcher.storage.registry import Options, parse_url
 from launcher.storage.s3_client import make_client, resolve
 from tests.servers.faults import Answer, Faults, cut, reset, status
@@ -370,6 +370,38 @@ def test_listing_pages_the_first_way_and_completely(radosgw: S3Server, faults: F
     assert keys == sorted(keys)
     assert faults.count("GET") >= 2
     assert faults.count("GET", "list-type") == 0, "the second version of the call loses keys on some stores"
+
+
+@pytest.mark.parametrize("engine", ["auto", "boto3"])
+@pytest.mark.parametrize("server_name", ["radosgw", "rclone"])
+def test_a_listing_by_many_requests_at_a_time(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server_name: str, engine: str
+) -> None:
+    """Small pages, so that few objects are many pages; some keys that sort beside a folder's."""
+    server: S3Server = request.getfixturevalue(server_name)
+    client = server.client()
+    parts = ["-x", ".x", "/a b+é", "/z/1", *(f"/{m}" for m in range(9))]
+    names = [f"c{n:02}{part}" for n in range(20) for part in parts] + ["last"]
+    for name in names:
+        client.put_object(Bucket=BUCKET, Key=f"side/{name}", Body=b"x")
+    for module in (s3_listing, s3, s3_fast):
+        monkeypatch.setattr(module, "PAGE_KEYS", 20)
+    monkeypatch.setenv("LAUNCHER_S3_ENGINE", engine)
+    asked: list[tuple[str, str]] = []
+    real = s3.S3Store._page
+
+    def page(self: Any, prefix: str, marker: str, delimiter: str, pace: Any) -> Any:
+        asked.append((marker, delimiter))
+        return real(self, prefix, marker, delimiter, pace)
+
+    monkeypatch.setattr(s3.S3Store, "_page", page)
+    store = open_store(f"s3://{BUCKET}/side", endpoint=server.endpoint, env=server.env)
+    assert [info.key for info in store.list()] == sorted(names)
+    assert any(delimiter for _, delimiter in asked)
+    assert any(marker.endswith("/") for marker, delimiter in asked if not delimiter)
+    assert [info.key for info in store.list("c07")] == sorted(
+        name for name in names if name.startswith("c07")
+    )
 
 
 def test_a_listing_that_repeats_itself_is_refused(radosgw: S3Server, faults: Faults, many: str) -> None:

@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from launcher.storage import sigv4
-from launcher.storage.sigv4 import GetSigner
+from launcher.storage.sigv4 import Signer, query_of
 
 NOW = 1795323491  # 2026-11-22 04:58:11
 KEYS = [
@@ -48,7 +48,7 @@ def test_botocore_signs_the_same(
     monkeypatch: pytest.MonkeyPatch, host: str, folder: str, token: str | None
 ) -> None:
     credentials = Credentials("AK", "SK/secret+", token)
-    signer = GetSigner(credentials, "cn-north-4", host, folder)
+    signer = Signer(credentials, "cn-north-4", host, folder)
     for key in KEYS:
         first, fields = fields_of(signer.request(key, "Range: bytes=0-1\r\n"))
         path = first.removeprefix("GET ").removesuffix(" HTTP/1.1")
@@ -69,9 +69,28 @@ def test_botocore_signs_the_same(
         assert request.headers["Authorization"] == fields["Authorization"], key
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_botocore_signs_a_listing_the_same(method: str) -> None:
+    credentials = Credentials("AK", "SK", None)
+    query = query_of(prefix="a b/é+", marker="x&y=/?", max_keys="1000", encoding_type="url", delimiter="/")
+    assert query.startswith(
+        "delimiter=%2F&encoding-type=url&marker=x%26y%3D%2F%3F&max-keys=1000&prefix=a%20b%2F"
+    )
+    request = Signer(credentials, "us-east-1", "host", "/b/").request("", method=method, query=query)
+    first, fields = fields_of(request)
+    assert first == f"{method} /b/?{query} HTTP/1.1"
+    theirs: Any = botocore.auth.S3SigV4Auth(credentials, "s3", "us-east-1")
+    asked = AWSRequest(method, f"http://host/b/?{query}", data=b"")
+    asked.context["timestamp"] = asked.headers["X-Amz-Date"] = fields["x-amz-date"]
+    asked.headers["X-Amz-Content-SHA256"] = fields["x-amz-content-sha256"]
+    text = theirs.string_to_sign(asked, theirs.canonical_request(asked))
+    theirs._inject_signature_to_request(asked, theirs.signature(text, asked))
+    assert asked.headers["Authorization"] == fields["Authorization"]
+
+
 def test_credentials_are_asked_for_with_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
     credentials = Credentials("old", "one", None)
-    signer = GetSigner(credentials, "us-east-1", "host", "/b/")
+    signer = Signer(credentials, "us-east-1", "host", "/b/")
     before = fields_of(signer.request("x"))[1]["Authorization"]
     credentials.access_key, credentials.secret_key = "new", "other"
     after = fields_of(signer.request("x"))[1]["Authorization"]
@@ -82,6 +101,6 @@ def test_credentials_are_asked_for_with_each_request(monkeypatch: pytest.MonkeyP
 
 
 def test_secrets_stay_inside() -> None:
-    signer = GetSigner(Credentials("AK", "the-secret", None), "us-east-1", "host", "/b/")
+    signer = Signer(Credentials("AK", "the-secret", None), "us-east-1", "host", "/b/")
     assert b"the-secret" not in signer.request("x")
     assert "the-secret" not in repr(signer)

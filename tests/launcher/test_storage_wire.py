@@ -11,6 +11,7 @@ from contextlib import suppress
 import pytest
 
 from launcher.storage import wire
+from launcher.storage.ranges import InMemory
 from launcher.storage.wire import Connection, Head, Peer, Stale, WireError
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -85,7 +86,7 @@ def test_bodies_in_any_pieces(script: Script) -> None:
         assert connection.body(length) == data[:length]
     target = bytearray(len(data))
     connection.ask(REQUEST)
-    connection.fill(memoryview(target), threading.Event())
+    connection.fill(InMemory(memoryview(target)), threading.Event())
     assert target == data
     assert script.connections == 1
     connection.close()
@@ -151,7 +152,50 @@ def test_fill_ends_early_when_told(script: Script) -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(WireError, match="stopped"):
-        connection.fill(memoryview(bytearray(99)), stop)
+        connection.fill(InMemory(memoryview(bytearray(99))), stop)
+    connection.close()
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n"
+
+
+def test_a_text_in_chunks(script: Script) -> None:
+    whole = b"5\r\nhello\r\n1F;x=y\r\n" + b"z" * 31 + b"\r\n0\r\n\r\n"
+    script.answers = [
+        [CHUNKED + whole],
+        [CHUNKED, *(whole[at : at + 1] for at in range(len(whole)))],
+        [CHUNKED + b"0\r\n\r\n"],
+        [OK % 5 + b"hello"],
+    ]
+    script.pause_s = 0.002
+    connection = script.connect()
+    for wanted in (b"hello" + b"z" * 31, b"hello" + b"z" * 31, b"", b"hello"):
+        assert connection.text(connection.ask(REQUEST), 36) == wanted
+    assert script.connections == 1
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        ([CHUNKED + b"5\r\nhel", b""], "within the body"),
+        ([CHUNKED + b"5\r\nhelloXX0\r\n\r\n"], "a chunk does not end"),
+        ([CHUNKED + b"0\r\nTrailer: x\r\n\r\n"], "a chunk does not end"),
+        ([CHUNKED + b"0\r\n\r\nHTTP/1.1"], "more came"),
+        ([CHUNKED + b"-5\r\nhello\r\n"], "no short text"),
+        ([CHUNKED + b"\r\nhello\r\n"], "no short text"),
+        ([CHUNKED + b"1" * 300], "no short text"),
+        ([CHUNKED + b"25\r\n" + b"z" * 37], "no short text"),
+        ([CHUNKED + b"24\r\n" + b"z" * 36 + b"\r\n1\r\nz\r\n"], "no short text"),
+        ([OK % 37 + b"z" * 37], "no short text"),
+        ([b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"], "no short text"),
+    ],
+)
+def test_what_is_no_text(script: Script, pieces: list[bytes], words: str) -> None:
+    script.answers = [pieces]
+    connection = script.connect()
+    with pytest.raises(WireError, match=words):
+        connection.text(connection.ask(REQUEST), 36)
     connection.close()
 
 
