@@ -328,7 +328,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=list(PARTS), metavar="PART")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--budget", type=float, default=1e9, metavar="S", help="no round begins later")
@@ -341,7 +341,7 @@ def main() -> None:
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({platform.machine()}), load {os.getloadavg()[0]:.1f} at the start"
     )
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="staging-") as folder:
-        for name in args.parts:
+        for name in args.parts or PARTS:
             PARTS[name](args, Path(folder))
             sys.stdout.flush()
 
