@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice, zip_longest
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree  # what botocore reads it with, too; the parser underneath is expat
 
-from launcher.errors import IntegrityError
+from launcher.errors import IntegrityError, StoreError
 from launcher.storage.base import Pace
 
 PAGE_KEYS = 1000
@@ -113,9 +113,9 @@ class Listing:
     fetch: FetchPage
     prefix: str
     where: str
-    _marker: str = ""
-    _wait: int = 0  # pages until the next search for cuts
-    _patience: int = 1
+    _marker: str = field(default="", init=False)
+    _wait: int = field(default=0, init=False)  # pages until the next search for cuts
+    _patience: int = field(default=1, init=False)
 
     def entries(self) -> Generator[Entry, None, None]:
         """Raises IntegrityError when a page does not go on where the one before it ended."""
@@ -162,7 +162,11 @@ class Listing:
             if len(level) <= len(self.prefix):
                 break
             level = max(self.prefix, level[: level[:-1].rfind("/") + 1], key=len)
-            found = self.fetch(level, self._marker, "/", Pace()).folders
+            try:
+                found = self.fetch(level, self._marker, "/", Pace()).folders
+            except StoreError:  # not every store knows delimiters; if it is gone, the chain says so
+                self._wait = DOUBT_PAGES
+                break
             cuts = sorted({each for each in found if each > self._marker and each.startswith(level)})
             below = [entry.key[len(level) :] for entry in page if entry.key.startswith(level)]
             inside = [key.partition("/")[0] for key in below if "/" in key]

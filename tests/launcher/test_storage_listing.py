@@ -15,7 +15,7 @@ from botocore.parsers import RestXMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.errors import IntegrityError, StoreUnreachable
+from launcher.errors import IntegrityError, StoreRefused, StoreUnreachable
 from launcher.storage import s3_listing
 from launcher.storage.base import Pace
 from launcher.storage.s3_listing import Entry, FetchPage, Listing, Page, page_of, read_page
@@ -178,8 +178,19 @@ def skips_the_folder(bucket: Bucket) -> FetchPage:
     return fetch
 
 
+def no_delimiters(bucket: Bucket) -> FetchPage:
+    """A store that refuses what it does not know."""
+
+    def fetch(prefix: str, marker: str, delimiter: str, pace: Pace) -> Page:
+        if delimiter:
+            raise StoreRefused("no delimiters here", where="s3://b")
+        return bucket.fetch(prefix, marker, delimiter, pace)
+
+    return fetch
+
+
 @pytest.mark.usefixtures("small_pages")
-@pytest.mark.parametrize("kind", [only_known_markers, from_the_start, skips_the_folder])
+@pytest.mark.parametrize("kind", [only_known_markers, from_the_start, skips_the_folder, no_delimiters])
 def test_a_store_that_does_not_know_the_marker_is_found_out(kind: Callable[[Bucket], FetchPage]) -> None:
     keys = [f"set/c{n:02}/{m}" for n in range(40) for m in range(3)]
     assert keys_of(kind(Bucket(keys, 5)), "set/") == keys

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.errors import NotFound, StoreUnreachable
+from launcher.errors import NoSpace, NotFound, StoreUnreachable
 from launcher.storage import ObjectStore, open_store, ranges, s3
 from launcher.storage.ranges import InMemory, Lanes, Rest, Target, pour
 from launcher.storage.s3 import S3Store
@@ -126,6 +126,17 @@ def test_faults_on_the_way(faulty: ObjectStore, faults: Faults, tmp_path: Path) 
     assert (tmp_path / "x").read_bytes() == data
     assert sum(counts) == len(data)
     assert faults.count("GET", "/x") > 9
+
+
+@pytest.mark.usefixtures("small")
+def test_a_disk_that_fills_up(plain: tuple[Path, Faults], small_disk: Path) -> None:
+    folder, proxy = plain
+    store = store_of(proxy)
+    (folder / "x").write_bytes(os.urandom(9 << 20))
+    os.utime(folder / "x", (1, 1_700_000_000))
+    with pytest.raises(NoSpace):
+        store.get_file("x", small_disk / "x", store.head("x"))
+    assert list(small_disk.iterdir()) == []
 
 
 @pytest.mark.usefixtures("small")
