@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,16 @@ class Wanted:
 class _Part:
     """The bytes that arrived so far, on disk and in the digests."""
 
-    def __init__(self, handle: int, *, use_sha256: bool, on_bytes: OnBytes | None) -> None:
+    def __init__(
+        self, handle: int, *, use_sha256: bool, on_bytes: OnBytes | None, stop: threading.Event | None
+    ) -> None:
         self.handle = handle
         self.size = 0
         self.version = ""
         self.md5: Any = hashlib.md5(usedforsecurity=False)
         self.sha256: Any = hashlib.sha256() if use_sha256 else None
         self._on_bytes = on_bytes
+        self._stop = stop
 
     def add(self, chunk: bytes | memoryview, *, write: bool = True) -> None:
         if write:
@@ -103,6 +107,8 @@ class _Part:
         self.size += count
         if self._on_bytes:
             self._on_bytes(count)
+        if self._stop is not None and self._stop.is_set():
+            raise StoreUnreachable("stopped before everything had come")
 
     def reload(self) -> None:
         """Take over what an earlier process left, by reading it into the digests."""
@@ -134,7 +140,8 @@ def download(
     path = Path(path)
     with mapped(path):
         handle, part_file = open_part(path)
-    part = _Part(handle, use_sha256=wanted.sha256 is not None, on_bytes=on_bytes)
+    stop = None if pace is None else pace.stop
+    part = _Part(handle, use_sha256=wanted.sha256 is not None, on_bytes=on_bytes, stop=stop)
     keep = False
     try:
         with mapped(path):
@@ -174,6 +181,9 @@ def _fill(part: _Part, open_body: OpenBody, wanted: Wanted, retrying: Retrying) 
         try:
             with open_body(part.size) as body:
                 wanted.check_version(body.info)
+                if part.size and not part.version and body.md5 is None and part.sha256 is None:
+                    part.restart()  # an earlier process left it, and nothing would prove it
+                    continue
                 if part.version and body.version != part.version:
                     raise IntegrityError("the object changed during the download", where=wanted.where)
                 part.version = body.version
@@ -200,10 +210,13 @@ def _copy(part: _Part, body: Body, where: str) -> None:
         part.add(chunk)
         if part.size > body.info.size:
             raise IntegrityError(f"more than the promised {body.info.size} bytes arrived", where=where)
-    if body.rest is not None and part.md5 is None and part.sha256 is None:
-        part.add_apart(body.rest)
-    elif body.rest is not None:
-        with closing(body.rest.in_order()) as chunks:
+    rest = (
+        None if body.rest is None else replace(body.rest, start=part.size)
+    )  # whatever came as the first part
+    if rest is not None and part.md5 is None and part.sha256 is None:
+        part.add_apart(rest)
+    elif rest is not None:
+        with closing(rest.in_order()) as chunks:
             for chunk in chunks:
                 part.add(chunk)
     if part.size < body.info.size:

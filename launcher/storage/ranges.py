@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from launcher.errors import StoreUnreachable
+
 STRETCH_BYTES = 16 << 20
 PIECE_BYTES = 1 << 20
 """What goes to a file at a time."""
@@ -87,6 +89,8 @@ def pour(data: bytes | memoryview, target: Target) -> bool:
     return not view
 
 
+_THREADS = "raise the limit of processes (ulimit -u, or that of the container)"
+
 FetchStretch = Callable[[int, int, Callable[[], Target], threading.Event], None]
 """Start, length, and what makes a target for another try; given up early when the event is set. Raises StoreError."""
 
@@ -137,7 +141,7 @@ class Rest:
             used.append(free.pop())
             return partial(InMemory, memoryview(used[-1])[:length])
 
-        with self._stretches(target, self.lanes) as done:
+        with self._stretches(target, self.lanes, lambda: None) as done:
             for length in done:
                 yield memoryview(used[0])[:length]
                 free.append(used.popleft())
@@ -146,16 +150,20 @@ class Rest:
     def into(self, handle: int, arrived: Callable[[int], None]) -> None:
         """Write to the same places of a file. `arrived` is told of each stretch, in order; after an error the file has
         more than it was told of."""
-        with self._stretches(partial(partial, InFile, handle), 4 * self.lanes) as done:
+        own = os.dup(
+            handle
+        )  # threads that nobody waits for any more must not write to what has its number later
+        with self._stretches(partial(partial, InFile, own), 4 * self.lanes, partial(os.close, own)) as done:
             for length in done:
                 arrived(length)
         self.check()
 
     @contextmanager
     def _stretches(
-        self, target: Callable[[int, int], Callable[[], Target]], window: int
+        self, target: Callable[[int, int], Callable[[], Target]], window: int, ended: Callable[[], None]
     ) -> Generator[Generator[int, None, None], None, None]:
-        """Fetches them, and gives the length of each that has come, in order; at most `window` have targets."""
+        """Fetches them, and gives the length of each that has come, in order; at most `window` have targets. `ended` is called when
+        no thread is left."""
         stop = threading.Event()
         pool = ThreadPoolExecutor(self.lanes, thread_name_prefix="stretch")
         queue: deque[tuple[Future[None], int]] = deque()
@@ -166,7 +174,11 @@ class Rest:
                 while position < self.end and len(queue) < window:
                     length = min(STRETCH_BYTES, self.end - position)
                     make = target(position, length)
-                    queue.append((pool.submit(self.fetch, position, length, make, stop), length))
+                    try:
+                        future = pool.submit(self.fetch, position, length, make, stop)
+                    except RuntimeError as error:
+                        raise StoreUnreachable("no more threads can be started", hint=_THREADS) from error
+                    queue.append((future, length))
                     position += length
                 queue[0][0].result()
                 yield queue[0][1]
@@ -181,3 +193,4 @@ class Rest:
                 with suppress(Exception):
                     future.exception()
             pool.shutdown(wait=True, cancel_futures=True)
+            ended()

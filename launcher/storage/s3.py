@@ -19,7 +19,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
-from launcher.errors import IntegrityError, NotFound, StoreError
+from launcher.errors import IntegrityError, NotFound, StoreError, StoreUnreachable
 from launcher.storage import s3_upload
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.brake import Brake
@@ -123,15 +123,16 @@ class S3Store:
             page = self._fast.page(prefix, marker, delimiter)
             if page is not None:
                 return page
+            if pace.stop.is_set():
+                raise StoreUnreachable("stopped", where=self.url)
         only = {"Delimiter": delimiter} if delimiter else {}
+        where = self.join(prefix[len(self._base) :])
 
-        def request(client: Any, names: dict[str, Any]) -> dict[str, Any]:
-            answer: dict[str, Any] = client.list_objects(
-                Bucket=names["Bucket"], Prefix=prefix, Marker=marker, MaxKeys=PAGE_KEYS, **only
-            )
-            return answer
+        def request(client: Any, names: dict[str, Any]) -> Page:
+            names = {"Bucket": names["Bucket"], "Prefix": prefix, "Marker": marker, **only}
+            return page_of(client.list_objects(**names, MaxKeys=PAGE_KEYS), where)
 
-        return page_of(self.retried(prefix[len(self._base) :], request, pace))
+        return self.retried(prefix[len(self._base) :], request, pace)
 
     @staticmethod
     def _info(key: str, size: int, facts: dict[str, Any]) -> ObjectInfo:
@@ -150,7 +151,13 @@ class S3Store:
             facts = self.retried(key, lambda client, names: client.head_object(**names))
         except NotFound:
             return None
-        return self._info(key, facts["ContentLength"], facts)
+        return self._info(key, self._length(key, facts), facts)
+
+    def _length(self, key: str, facts: dict[str, Any]) -> int:
+        length = facts.get("ContentLength")
+        if not isinstance(length, int) or length < 0:
+            raise StoreError("the store does not tell how long the object is", where=self.join(key))
+        return length
 
     @contextmanager
     def _get(self, key: str, start: int, length: int | None = None) -> Iterator[Body]:
@@ -161,7 +168,7 @@ class S3Store:
         answer = self.once(key, lambda client, names: client.get_object(**names, **extra))
         stream = answer["Body"]
         try:
-            begin, total = 0, answer["ContentLength"]
+            begin, total = 0, self._length(key, answer)
             if found := _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or ""):
                 begin, total = int(found[1]), int(found[2])
             if begin not in (0, start):

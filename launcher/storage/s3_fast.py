@@ -217,7 +217,7 @@ class FastGets:
             body = connection.text(head, PAGE_BYTES) if head.status == 200 else None
             if head.closes or body is None:
                 self._close()
-            return None if body is None else read_page(body)
+            return None if body is None else read_page(body, quoted=quoted)
         except Exception as error:  # as above
             self._lost(error)
             return None
@@ -247,7 +247,7 @@ class FastGets:
         way = self._way or self._opened()
         request = way.signer.request(key, extra, method=method, query=query)
         connection: Connection | None = getattr(self._mine, "connection", None)
-        if connection is not None and not connection.rested:
+        if connection is not None and connection.ready:
             with suppress(Stale):
                 return connection, connection.ask(request)
         self._close()

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree  # what botocore reads it with, too; the parser underneath is expat
 
-from launcher.errors import IntegrityError, StoreError
+from launcher.errors import IntegrityError, StoreError, StoreUnreachable
 from launcher.storage.base import Pace
 
 PAGE_KEYS = 1000
@@ -59,8 +59,8 @@ FetchPage = Callable[[str, str, str, Pace], Page]
 """Called with prefix, marker and delimiter, which may be empty. Raises StoreError."""
 
 
-def read_page(body: bytes) -> Page:
-    """From the XML. Raises ValueError when it is not quite what a store should send."""
+def read_page(body: bytes, *, quoted: bool) -> Page:
+    """From the XML; `quoted` is whether keys were asked for that way. Raises ValueError for what is not quite a listing."""
     try:
         root = ElementTree.fromstring(body)  # noqa: S314
     except ElementTree.ParseError as error:
@@ -70,7 +70,7 @@ def read_page(body: bytes) -> Page:
         raise ValueError(f"<{name}> is no listing")
     space = space and space + "}"
     key, size, etag, modified = (f"{space}{tag}" for tag in ("Key", "Size", "ETag", "LastModified"))
-    text: Any = unquote_plus if root.findtext(f"{space}EncodingType") == "url" else str
+    text: Any = unquote_plus if quoted and root.findtext(f"{space}EncodingType") == "url" else str
     entries = [
         Entry(
             text(node.findtext(key, "")),
@@ -87,14 +87,17 @@ def read_page(body: bytes) -> Page:
     return Page(entries, folders, more)
 
 
-def page_of(answer: dict[str, Any]) -> Page:
-    """The same from what boto3 gives."""
+def page_of(answer: dict[str, Any], where: str) -> Page:
+    """The same from what boto3 gives, which is nothing for many an answer that is no listing. Raises StoreUnreachable."""
+    if "IsTruncated" not in answer:
+        hint = "check that the endpoint is that of a store, and the proxies on the way"
+        raise StoreUnreachable("the answer is no listing", where=where, hint=hint)
     entries = [
         Entry(entry["Key"], entry["Size"], (entry.get("ETag") or "").strip('"'), _seconds(entry))
         for entry in answer.get("Contents") or []
     ]
     folders = [each["Prefix"] for each in answer.get("CommonPrefixes") or []]
-    return Page(entries, folders, bool(answer.get("IsTruncated")))
+    return Page(entries, folders, bool(answer["IsTruncated"]))
 
 
 def _seconds(entry: dict[str, Any]) -> float:
@@ -125,10 +128,12 @@ class Listing:
             if cut and not _goes_on(page, cut):
                 cut, self._wait = "", DOUBT_PAGES
                 continue
-            cut = ""
+            chained, cut = not cut, ""
             yield from self._advancing(page.entries)
-            if not page.more:
+            if not page.more and chained:  # behind a cut it is asked once more, behind a key
                 return
+            if not page.more:
+                continue
             if not page.entries:
                 raise IntegrityError("the listing claims to continue without a single key", where=self.where)
             cuts, per_folder = self._cuts(page.entries)
@@ -167,7 +172,12 @@ class Listing:
             except StoreError:  # not every store knows delimiters; if it is gone, the chain says so
                 self._wait = DOUBT_PAGES
                 break
-            cuts = sorted({each for each in found if each > self._marker and each.startswith(level)})
+            if found != sorted(
+                found
+            ):  # a store with an order of its own: a cut would go through it elsewhere
+                self._wait = DOUBT_PAGES
+                break
+            cuts = [each for each in found if each > self._marker and each.startswith(level)]
             below = [entry.key[len(level) :] for entry in page if entry.key.startswith(level)]
             inside = [key.partition("/")[0] for key in below if "/" in key]
             per_folder = len(inside) / max(1, len(set(inside)))
@@ -201,6 +211,8 @@ class Listing:
                 yield from self._advancing(piece.entries)
                 if piece.rest:
                     queue.appendleft((end, pool.submit(self._piece, piece.rest, end, pace, cut=False)))
+        except RuntimeError as error:  # no more threads: one request at a time needs none
+            raise _Doubt from error
         finally:
             pace.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -215,14 +227,13 @@ class Listing:
             page = self.fetch(self.prefix, marker, "", pace)
             if cut and not found and not _goes_on(page, begin):
                 raise _Doubt
+            keys = [marker, *(entry.key for entry in page.entries)]
+            if keys != sorted(keys) or keys[-1] == marker or (not page.more and keys[-1] <= end):
+                raise _Doubt  # behind the end there is a folder; else, too, the chain says what is wrong
             found += page.entries
-            if found and found[-1].key > end:
+            marker = keys[-1]
+            if marker > end:
                 return _Piece([entry for entry in found if entry.key <= end], "")
-            if not page.more:
-                return _Piece(found, "")
-            if not page.entries or page.entries[-1].key <= marker:
-                raise _Doubt  # the chain says what is wrong
-            marker = page.entries[-1].key
         return _Piece(found, marker)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,9 +18,10 @@ from launcher.storage.sigv4 import Signer
 from launcher.storage.wire import Peer
 
 _ASKS_BOTOCORE = (
-    *("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION"),
-    *("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+    *("aws_profile", "aws_default_profile", "aws_security_token", "aws_credential_expiration"),
+    *("http_proxy", "https_proxy", "all_proxy"),
 )
+_BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 _FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
 _STANDARD = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
@@ -55,10 +55,10 @@ def find_way(holder: ClientHolder, bucket: str) -> Way:
     """Where boto3's client would go, and with what. Raises NoWay when that is not for us."""
     keys = _keys_of_environment(holder)
     if keys is not None and holder.target.endpoint:
-        verify = holder.options.ca_bundle or os.environ.get("AWS_CA_BUNDLE")
-        verify = verify or os.environ.get("REQUESTS_CA_BUNDLE")
-        region = holder.target.region or s3_client.DEFAULT_REGION
-        return _way(holder.target, bucket, holder.target.endpoint, keys, region, verify or True)
+        bundles = (holder.options.ca_bundle, *(os.environ.get(name) for name in _BUNDLES), True)
+        verify = next(each for each in bundles if each is not None)
+        region = holder.target.region or os.environ.get("AWS_DEFAULT_REGION") or s3_client.DEFAULT_REGION
+        return _way(holder.target, bucket, holder.target.endpoint, keys, region, verify)
     client = holder.get()
     session = client._endpoint.http_session
     credentials = client._request_signer._credentials
@@ -71,9 +71,12 @@ def find_way(holder: ClientHolder, bucket: str) -> Way:
 def _keys_of_environment(holder: ClientHolder) -> _Keys | None:
     """The keys where the environment alone says everything, else None."""
     env = os.environ if holder.options.env is None else holder.options.env
-    files = (Path(os.environ.get(name) or usual).expanduser() for name, usual in _FILES.items())
-    asks = any(os.environ.get(name) or env.get(name) for name in _ASKS_BOTOCORE)
-    if asks or holder.options.profile or any(file.exists() for file in files):
+    asks = any(
+        value and name.lower() in _ASKS_BOTOCORE for name, value in (*os.environ.items(), *env.items())
+    )
+    unclear = any(os.environ.get(name) == "" for name in _BUNDLES)
+    files = any(_is_there(os.environ.get(name) or usual) for name, usual in _FILES.items())
+    if asks or unclear or files or holder.options.profile:
         return None
     found = s3_client.explicit_keys(holder.target.scheme, holder.options)
     if found:
@@ -81,6 +84,11 @@ def _keys_of_environment(holder: ClientHolder) -> _Keys | None:
         return _Keys(found["aws_access_key_id"], found["aws_secret_access_key"], token)
     key, secret, token = (env.get(name) for name in _STANDARD)
     return _Keys(key, secret, token or None) if key and secret else None
+
+
+def _is_there(file: str) -> bool:
+    """As botocore looks for it; a home that may not be looked into has none."""
+    return os.path.exists(os.path.expandvars(os.path.expanduser(file)))  # noqa: PTH110, PTH111
 
 
 def _way(target: Target, bucket: str, url: str, credentials: Any, region: str, verify: Any) -> Way:

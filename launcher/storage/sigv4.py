@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -35,7 +35,7 @@ class _Hmac:
 class _Day:
     """What signs for one day, and for whom."""
 
-    secret: str
+    secret: str = field(repr=False)
     day: str
     hmac: _Hmac
 

@@ -83,7 +83,7 @@ class Connection:
     """One connection and its buffer. After any error, and after an answer that `closes`, it must not be used again."""
 
     def __init__(self, peer: Peer) -> None:
-        self._used = False
+        self._used = self._pending = False
         self._buffer = bytearray(2 * HEAD_BYTES)
         self._begin = self._end = 0
         self._rested = 0.0
@@ -113,13 +113,13 @@ class Connection:
             opened.close()
 
     @property
-    def rested(self) -> bool:
-        """Whether it was idle too long."""
-        return time.monotonic() - self._rested > IDLE_S
+    def ready(self) -> bool:
+        """Whether another request may go this way: nothing of an answer is left, and it was not idle too long."""
+        return not self._pending and time.monotonic() - self._rested <= IDLE_S
 
     def ask(self, request: bytes) -> Head:
         """Send, and read up to the first byte of the body. Raises Stale, WireError, OSError."""
-        used, self._used = self._used, True
+        used, self._used, self._pending = self._used, True, True
         view = memoryview(self._buffer)
         try:
             self._socket.sendall(request)
@@ -152,7 +152,7 @@ class Connection:
         view = memoryview(self._buffer)
         if self._end < end:
             self._receive(view[self._end : end])
-        self._rested = time.monotonic()
+        self._complete()
         return view[self._begin : end]
 
     def text(self, head: Head, most: int) -> bytes:
@@ -180,7 +180,7 @@ class Connection:
             text += raw[start:end]
         if len(raw) > end + 2:
             raise WireError("more came than was promised")
-        self._rested = time.monotonic()
+        self._complete()
         return bytes(text)
 
     def _more(self, raw: bytearray, deadline: float) -> None:
@@ -201,9 +201,15 @@ class Connection:
             room[:have] = came[:have]
             came = came[have:]
             self._receive(room[have:])
+            if stop.is_set():
+                raise WireError("stopped")
             target.filled(len(room))
         if came:
             raise WireError("more came than was promised")
+        self._complete()
+
+    def _complete(self) -> None:
+        self._pending = False
         self._rested = time.monotonic()
 
     def _receive(self, view: memoryview) -> None:

@@ -45,10 +45,11 @@ def test_botocore_reads_the_same(space: str, quoted: str) -> None:
     answer = {"status_code": 200, "headers": {}, "body": body}
     theirs: dict[str, Any] = RestXMLParser().parse(answer, model.output_shape)
     decode_list_object(theirs, {"encoding_type_auto_set": True})
-    assert read_page(body) == page_of(theirs)
+    assert read_page(body, quoted=True) == page_of(theirs, "s3://b")
     assert len(theirs["Contents"]) == 4
-    assert read_page(body).folders[0] == ("p/" if quoted else "p%2F")
-    assert read_page(page("", quoted=quoted)) == Page([], [], True)
+    assert read_page(body, quoted=True).folders[0] == ("p/" if quoted else "p%2F")
+    assert read_page(body, quoted=False).folders[0] == "p%2F"
+    assert read_page(page("", quoted=quoted), quoted=True) == Page([], [], True)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,12 @@ def test_botocore_reads_the_same(space: str, quoted: str) -> None:
 )
 def test_what_is_no_page_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError):  # whatever it says: it is not shown to anybody
-        read_page(body)
+        read_page(body, quoted=True)
+
+
+def test_an_answer_of_which_boto3_makes_nothing_is_no_end_of_a_listing() -> None:
+    with pytest.raises(StoreUnreachable, match="no listing"):
+        page_of({"ResponseMetadata": {"HTTPStatusCode": 200}}, "s3://b")
 
 
 class Bucket:
@@ -189,8 +195,56 @@ def no_delimiters(bucket: Bucket) -> FetchPage:
     return fetch
 
 
+def says_it_is_the_last(bucket: Bucket) -> FetchPage:
+    """A store that ends a listing early when it is asked to begin in the middle."""
+
+    def fetch(prefix: str, marker: str, delimiter: str, pace: Pace) -> Page:
+        found = bucket.fetch(prefix, marker, delimiter, pace)
+        return found._replace(more=False) if marker.endswith("/") else found
+
+    return fetch
+
+
 @pytest.mark.usefixtures("small_pages")
-@pytest.mark.parametrize("kind", [only_known_markers, from_the_start, skips_the_folder, no_delimiters])
+@pytest.mark.parametrize("at", range(0, 40, 3))
+def test_a_store_with_an_order_of_its_own_is_refused(at: int) -> None:
+    """Folder by folder, as a walk over a disk gives them: `c01/` before `c01-b/`."""
+    names = sorted({*(f"c{n:02}" for n in range(40)), f"c{at:02}-b"})
+    keys = [f"set/{name}/{m}" for name in names for m in range(7)]
+
+    class Walked(Bucket):
+        def fetch(self, prefix: str, marker: str, delimiter: str, pace: Pace) -> Page:
+            behind = [
+                at for at, key in enumerate(keys) if key == marker or (marker.endswith("/") and key < marker)
+            ]
+            self.keys = keys[behind[-1] + 1 if marker else 0 :]
+            return super().fetch(prefix, "", delimiter, pace)
+
+    with pytest.raises(IntegrityError, match="does not advance"):
+        keys_of(Walked(keys, 5).fetch, "set/")
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_without_more_threads_a_listing_is_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Poor:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            """A pool on a machine that starts no thread any more."""
+
+        def submit(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError("can't start new thread")
+
+        def shutdown(self, **_: Any) -> None:
+            """Nothing to wait for."""
+
+    monkeypatch.setattr(s3_listing, "ThreadPoolExecutor", Poor)
+    keys = [f"set/c{n:02}/{m}" for n in range(40) for m in range(3)]
+    assert keys_of(Bucket(keys, 5).fetch, "set/") == keys
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize(
+    "kind", [only_known_markers, from_the_start, skips_the_folder, no_delimiters, says_it_is_the_last]
+)
 def test_a_store_that_does_not_know_the_marker_is_found_out(kind: Callable[[Bucket], FetchPage]) -> None:
     keys = [f"set/c{n:02}/{m}" for n in range(40) for m in range(3)]
     assert keys_of(kind(Bucket(keys, 5)), "set/") == keys

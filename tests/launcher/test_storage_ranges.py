@@ -11,6 +11,7 @@ import pytest
 
 from launcher.errors import NoSpace, NotFound, StoreUnreachable
 from launcher.storage import ObjectStore, open_store, ranges, s3
+from launcher.storage.localfs import part_path
 from launcher.storage.ranges import InMemory, Lanes, Rest, Target, pour
 from launcher.storage.s3 import S3Store
 from tests.servers.faults import Answer, Faults, cut, fault_proxy, flip_bit, reset
@@ -83,6 +84,37 @@ def test_stretches_go_to_their_places_in_a_file(tmp_path: Path) -> None:
         assert (sum(arrived), source.checked) == (20, 1)
 
 
+@pytest.mark.usefixtures("tiny")
+def test_threads_that_nobody_waits_for_write_to_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second Ctrl-C while the first one waits: the part file is closed, its number is given to another file."""
+    late = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def fetch(start: int, length: int, target: Callable[[], Target], stop: threading.Event) -> None:
+        threads.append(threading.current_thread())
+        if start > 5:
+            late.wait(10)
+        pour(bytes(length), target())
+
+    def interrupted(count: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ranges.ThreadPoolExecutor, "shutdown", lambda *_, **__: interrupted(0))
+    monkeypatch.setattr(ranges.Future, "exception", lambda *_: None)
+    with (tmp_path / "x").open("wb") as file:
+        number = file.fileno()
+        with pytest.raises(KeyboardInterrupt):
+            Rest(fetch, 5, 95, 3, lambda: None).into(number, interrupted)
+    with (tmp_path / "y").open("wb") as other:
+        assert other.fileno() == number
+        late.set()
+        for thread in list(threads):
+            thread.join(0.2)
+        assert (tmp_path / "y").stat().st_size == 0
+
+
 def test_a_target_takes_what_it_has_room_for() -> None:
     memory = bytearray(5)
     assert pour(b"12", target := InMemory(memoryview(memory)))
@@ -126,6 +158,51 @@ def test_faults_on_the_way(faulty: ObjectStore, faults: Faults, tmp_path: Path) 
     assert (tmp_path / "x").read_bytes() == data
     assert sum(counts) == len(data)
     assert faults.count("GET", "/x") > 9
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("extra", [-700_000, 1 << 20], ids=["less", "more"])
+def test_a_first_part_that_is_not_the_one_asked_for(
+    plain: tuple[Path, Faults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: int
+) -> None:
+    folder, proxy = plain
+    data = os.urandom(9 << 20)
+    (folder / "x").write_bytes(data)
+    os.utime(folder / "x", (1, 1_700_000_000))
+    store = store_of(proxy)
+    info = store.head("x")
+    monkeypatch.setenv("LAUNCHER_S3_ENGINE", "boto3")
+    store = store_of(proxy)
+    end = s3.FIRST_BYTES + extra
+
+    def another(answer: Answer) -> None:
+        answer.body = data[:end]
+        answer.headers = [pair for pair in answer.headers if pair[0].lower() != "content-range"]
+        answer.headers.append(("Content-Range", f"bytes 0-{end - 1}/{len(data)}"))
+
+    proxy.add(another, path="/x", times=1)
+    store.get_file("x", tmp_path / "x", info)
+    assert (tmp_path / "x").read_bytes() == data
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("size", [9 << 20, 2 << 20], ids=["large", "small"])
+def test_what_nothing_would_prove_is_not_resumed(
+    faulty: ObjectStore, faults: Faults, tmp_path: Path, size: int
+) -> None:
+    """With a KMS key the ETag looks like an MD5 and is none; a killed process may have left a part with holes."""
+
+    def encrypted(answer: Answer) -> None:
+        answer.headers.append(("x-amz-server-side-encryption", "aws:kms"))
+
+    data = os.urandom(size)
+    info = faulty.put("x", data)
+    part_path(tmp_path / "x").write_bytes(bytes(min(6 << 20, size)))
+    faults.add(encrypted)
+    counts: list[int] = []
+    faulty.get_file("x", tmp_path / "x", info, on_bytes=counts.append)
+    assert (tmp_path / "x").read_bytes() == data
+    assert sum(counts) == size
 
 
 @pytest.mark.usefixtures("small")

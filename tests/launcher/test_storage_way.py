@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,10 @@ def test_the_plain_way_is_botocores(
 
 @pytest.mark.parametrize(
     "reason",
-    ["profile", "AWS_PROFILE", "config", "credentials", "http_proxy", "AWS_SECURITY_TOKEN", "no endpoint"],
+    [
+        *("profile", "AWS_PROFILE", "config", "credentials", "$config", "http_proxy", "Http_Proxy"),
+        *("AWS_SECURITY_TOKEN", "no endpoint"),
+    ],
 )
 def test_anything_else_is_asked_of_botocore(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reason: str
@@ -90,7 +94,10 @@ def test_anything_else_is_asked_of_botocore(
         (tmp_path / ".aws").mkdir()
         name = reason if reason in files else "config"
         (tmp_path / ".aws" / name).write_text(files[name])
-    if reason.isupper() or (reason.islower() and "proxy" in reason):
+    if reason == "$config":
+        (tmp_path / "alt").write_text(files["config"])
+        monkeypatch.setenv("AWS_CONFIG_FILE", "$HOME/alt")
+    if reason.isupper() or "proxy" in reason.lower():
         monkeypatch.setenv(reason, "p" if "PROFILE" in reason else "http://127.0.0.1:1")
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
@@ -108,7 +115,50 @@ def test_anything_else_is_asked_of_botocore(
     except NoWay:
         region = "no way"
     wanted = {"profile": "no way", "AWS_PROFILE": "no way", "config": "eu-9", "http_proxy": "no way"}
+    wanted |= {"$config": "eu-9", "Http_Proxy": "no way"}
     assert (asked, region) == ([1], wanted.get(reason, "us-east-1"))
+
+
+@pytest.mark.parametrize("home", ["denied", "absent"])
+def test_a_home_that_may_not_be_looked_into_is_none(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    if home == "denied":
+        monkeypatch.setattr(os, "stat", _denied(os.stat))
+    else:
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", _unknown)
+    monkeypatch.setattr(s3_client, "make_client", lambda *_: pytest.fail("asked botocore"))
+    find_way(holder_of("s3://b", env=KEYS), "b")
+
+
+def _denied(real: Any) -> Any:
+    def stat(path: Any, *arguments: Any, **named: Any) -> Any:
+        if "/.aws" in str(path):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, *arguments, **named)
+
+    return stat
+
+
+def _unknown(user: int) -> Any:
+    raise KeyError(user)
+
+
+def test_the_region_of_the_process_counts_for_other_environments_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-2")
+    plain = find_way(holder_of("s3://b", env=KEYS), "b")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    assert what(find_way(holder_of("s3://b", env=KEYS), "b")) == what(plain)
+    assert plain.signer._region == "eu-2"
+
+
+def test_an_empty_name_of_certificates_is_botocores_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    made = s3_client.make_client
+    monkeypatch.setattr(s3_client, "make_client", lambda *each: asked.append(1) or made(*each))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "")
+    with suppress(Exception):
+        find_way(holder_of("s3://b", "https://s3.example.com", env=KEYS), "b")
+    assert asked
 
 
 def test_a_certificate_that_is_named(monkeypatch: pytest.MonkeyPatch, radosgw: S3Server) -> None:

@@ -116,10 +116,24 @@ def test_a_used_connection_that_is_closed_is_stale(script: Script) -> None:
     script.answers = [[OK % 2 + b"ok", b""]]
     connection = script.connect()
     connection.body(connection.ask(REQUEST).length or 0)
-    assert not connection.rested
+    assert connection.ready
     time.sleep(0.05)
     with pytest.raises(Stale):
         connection.ask(REQUEST)
+    connection.close()
+
+
+def test_a_connection_with_an_answer_on_its_way_is_not_used_again(script: Script) -> None:
+    """As after Ctrl-C between request and answer: the next request would get the answer to this one."""
+    script.answers = [[OK % 2 + b"ok"], [OK % 2 + b"ok"]]
+    connection = script.connect()
+    assert not connection.ready, "nothing came this way yet"
+    connection.ask(REQUEST)
+    assert not connection.ready
+    connection.body(2)
+    assert connection.ready
+    connection.text(connection.ask(REQUEST), 9)
+    assert connection.ready
     connection.close()
 
 
