@@ -2,7 +2,7 @@
 
     launches/leader.json       by node 0: its token, the attempt, and the tokens of the others it has seen
     launches/node-<k>.json     by node k: a token made for this very start
-    launches/job-<a>           a job was made for attempt a: earlier jobs of this run must not go on
+    launches/job-<a>-<mark>    a job was made for attempt a: earlier jobs of this run must not go on
 
 A follower believes a leader that names its token; what an earlier start left behind names another one. The counters
 of the platform are not needed for that, as nobody says that they are the same on all machines.
@@ -40,20 +40,25 @@ class Start:
     launch: str
 
 
-def mark_job(store: ObjectStore, attempt: int) -> None:
-    """Called before a job is made: containers of jobs for earlier attempts end when they start again."""
-    store.put(f"{FOLDER}job-{attempt}", b"")
+def mark_job(store: ObjectStore, attempt: int) -> str:
+    """Called before a job is made: containers of jobs for earlier attempts end when they start again.
+
+    Returns the mark, which is the caller's own: another machine may be about to make a job for the same attempt.
+    """
+    mark = f"{FOLDER}job-{attempt}-{secrets.token_hex(4)}"
+    store.put(mark, b"")
+    return mark
 
 
-def unmark_job(store: ObjectStore, attempt: int) -> None:
-    """No job was made."""
-    store.delete(f"{FOLDER}job-{attempt}")
+def unmark_job(store: ObjectStore, mark: str) -> None:
+    """No job was made by who has this mark."""
+    store.delete(mark)
 
 
 def outdated(store: ObjectStore, attempt: int) -> bool:
     """Whether a job for a later attempt was made."""
     found = [
-        re.fullmatch(r"job-(\d+)", info.key.removeprefix(FOLDER)) for info in store.list(f"{FOLDER}job-")
+        re.fullmatch(r"job-(\d+)-\w+", info.key.removeprefix(FOLDER)) for info in store.list(f"{FOLDER}job-")
     ]
     return any(int(match[1]) > attempt for match in found if match)
 

@@ -57,7 +57,7 @@ class ModelArtsBackend:
         with tempfile.TemporaryDirectory(prefix="launcher-code-") as folder:
             snapshot = make_snapshot(plan, Path(folder))
             upload_snapshot(plan, snapshot)
-        mark_job(store, attempt)
+        mark = mark_job(store, attempt)
         plan_digest = hashlib.sha256(store.read(paths.PLAN)).hexdigest()
         serial, job = _free_serial(plan, attempt, earlier)
         name = job_name(plan.run_id, attempt, serial)
@@ -71,7 +71,7 @@ class ModelArtsBackend:
             if not (isinstance(error, ServiceError) and error.nothing_made):
                 _take_back(service, name)
             with suppress(LauncherError):
-                unmark_job(store, attempt)
+                unmark_job(store, mark)
             raise
         if job.description and job.description != job_description(plan):
             raise BackendError(f"another job has the name {job.name}: {job.id}, {job.description}")

@@ -275,9 +275,11 @@ def test_a_job_of_an_earlier_attempt_and_a_run_that_has_ended_go_no_further(
 ) -> None:
     mark_job(run_store, 1)
     assert not outdated(run_store, 1)
-    mark_job(run_store, 2)
+    first, second = mark_job(run_store, 2), mark_job(run_store, 2)
     assert outdated(run_store, 1)
-    unmark_job(run_store, 2)
+    unmark_job(run_store, second)
+    assert outdated(run_store, 1), "another machine made the job of this attempt"
+    unmark_job(run_store, first)
     assert not outdated(run_store, 1)
     assert ended_before(run_store, 1) is None
     state = {
