@@ -161,8 +161,8 @@ class FastGets:
             connection.fill(target, stop)
             if head.closes:
                 self._close()
-        except Exception as error:  # as above; nothing is counted, since few and long ones say little
-            self._lost(error)
+        except Exception:  # as above; nothing is counted, since few and long ones say little
+            self._close()
             return False
         self.fetched += 1
         return True
@@ -182,6 +182,7 @@ class FastGets:
         except Exception as error:  # as above
             self._lost(error)
             return None
+        self._failures = 0
         return head, total, bytes(data)
 
     def read(self, key: str, start: int, length: int) -> bytes | None:
@@ -214,10 +215,13 @@ class FastGets:
             fields = {name: value for name, value in fields.items() if value}
             query = query_of(marker=marker, max_keys=str(PAGE_KEYS), prefix=prefix, **fields)
             connection, head = self._ask("", query=query)
-            body = connection.text(head, PAGE_BYTES) if head.status == 200 else None
-            if head.closes or body is None:
+            if head.status != 200:
+                raise _refusal(head)
+            page = read_page(connection.text(head, PAGE_BYTES), quoted=quoted)
+            if head.closes:
                 self._close()
-            return None if body is None else read_page(body, quoted=quoted)
+            self._failures = 0
+            return page
         except Exception as error:  # as above
             self._lost(error)
             return None
@@ -226,11 +230,13 @@ class FastGets:
         """The answer to a HEAD, with 200 and a length, or with 404. None: the careful way."""
         try:
             connection, head = self._ask(key, method="HEAD")
+            if head.length is None and head.status != 404:
+                raise _refusal(head)
             connection.body(0)
-            good = head.length is not None or head.status == 404
-            if head.closes or not good:
+            if head.closes:
                 self._close()
-            return head if good else None
+            self._failures = 0
+            return head
         except Exception as error:  # as above
             self._lost(error)
             return None
@@ -255,8 +261,14 @@ class FastGets:
         return connection, connection.ask(request)
 
     def _lost(self, error: Exception) -> None:
+        """Nothing of use came: this is the careful way's, and after many in a row so is everything."""
         self._close()
-        self._off = self._off or isinstance(error, NoWay)
+        if isinstance(error, NoWay):
+            self._off = True
+        elif not isinstance(error, StoreBusy):
+            self._failures += 1
+            if self._failures >= FAILURES:
+                self._failures, self._rests_until = 0, time.monotonic() + REST_S
 
     def _close(self) -> None:
         connection: Connection | None = getattr(self._mine, "connection", None)
@@ -266,23 +278,17 @@ class FastGets:
 
     def _answered(self, key: str, head: Head, pace: Pace | None) -> Bad:
         """An answer that is no object: wait where the store or something before it is in trouble."""
-        if head.status in (429, 503):
-            busy = StoreBusy("the store is busy", where=self._where(key))
-            with suppress(ValueError):
-                busy.retry_after_s = float(head.field("retry-after") or "0")
-            return self._failed(key, busy, pace)
-        if head.status >= 500:
-            return self._failed(key, WireError(str(head.status)), pace)
+        error = _refusal(head, self._where(key))
+        if isinstance(error, StoreBusy) or head.status >= 500:
+            return self._failed(key, error, pace)
+        self._lost(error)
         return Bad()
 
     def _failed(self, key: str, error: Exception, pace: Pace | None) -> Bad:
+        self._lost(error)
         if isinstance(error, NoWay):
-            self._off = True
             return Bad()
         if not isinstance(error, StoreBusy):
-            self._failures += 1
-            if self._failures >= FAILURES:
-                self._failures, self._rests_until = 0, time.monotonic() + REST_S
             error = StoreUnreachable("the request failed", where=self._where(key))
         Retrying(self._policy, pace).wait(error)
         return Bad()
@@ -295,6 +301,16 @@ class FastGets:
             if self._way is None:
                 self._way = find_way(self._holder, self._bucket)
             return self._way
+
+
+def _refusal(head: Head, where: str = "") -> Exception:
+    """For an answer that is nothing of use."""
+    if head.status not in (429, 503):
+        return WireError(str(head.status))
+    busy = StoreBusy("the store is busy", where=where)
+    with suppress(ValueError):
+        busy.retry_after_s = float(head.field("retry-after") or "0")
+    return busy
 
 
 def fast_info(key: str, head: Head, size: int) -> ObjectInfo:

@@ -150,21 +150,36 @@ def test_failures_in_a_row_turn_it_off_for_a_while(
 ) -> None:
     monkeypatch.setattr(s3_fast, "FAILURES", 2)
     monkeypatch.setattr(s3_fast, "REST_S", 0.5)
-    faulty.put("x", DATA)
+    info = faulty.put("x", DATA)
+
+    def get() -> bytes:
+        faulty.get_file("x", folder / "got", info)
+        return (folder / "got").read_bytes()
+
     for _ in range(2):
         assert fast_of(faulty).on
-        faults.add(
-            reset, times=2
-        )  # on the connection of the HEAD, which may have been closed meanwhile, and on a new one
-        assert fetch(faulty, "x", folder) == DATA
+        faults.add(reset, times=2)  # one may hit a kept connection, which is opened anew
+        assert get() == DATA
     assert not fast_of(faulty).on
     time.sleep(0.6)
-    assert fetch(faulty, "x", folder) == DATA
+    assert get() == DATA
     assert fast_of(faulty).fetched == 1
     for _ in range(3):
         faults.add(status(503, "SlowDown"), times=1)
-        assert fetch(faulty, "x", folder) == DATA
+        assert get() == DATA
     assert fast_of(faulty).on, "a busy store says nothing against it"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_store_that_refuses_the_short_way_is_not_asked_twice_for_ever(
+    faulty: ObjectStore, faults: Faults, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(s3_fast, "FAILURES", 3)
+    faulty.put("x", DATA)
+    for _ in range(3):
+        faults.add(status(403, "AccessDenied"), method=method, times=1)
+        assert faulty.head("x") if method == "HEAD" else list(faulty.list())
+    assert not fast_of(faulty).on
 
 
 def test_an_encrypted_object_has_no_md5_to_compare(faulty: ObjectStore, faults: Faults, folder: Path) -> None:
