@@ -118,7 +118,7 @@ def test_a_killed_node_program_leaves_no_rank_and_is_told_as_failed(jobs) -> Non
     assert "node program is gone" in view.reason
     rank = view.nodes[0].ranks[0].pid
     deadline = time.monotonic() + 5
-    while Path(f"/proc/{rank}/cmdline").exists() and Path(f"/proc/{rank}/cmdline").read_bytes():
+    while lives(str(rank)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     finished = jobs.end(resume(jobs.index.find(entry.run_id), jobs.index))

@@ -139,13 +139,13 @@ def test_a_connection_with_an_answer_on_its_way_is_not_used_again(script: Script
 
 def test_a_stalled_body_ends(script: Script) -> None:
     script.answers = [[OK % 9 + b"1"]]
-    script.pause_s = 0.7
+    script.pause_s = 2.0
     connection = script.connect(read_s=0.3)
     connection.ask(REQUEST)
     started = time.monotonic()
     with pytest.raises(BlockingIOError):  # as the kernel says when its time is over
         connection.body(9)
-    assert time.monotonic() - started < 0.65
+    assert time.monotonic() - started < 1.9
     connection.close()
 
 

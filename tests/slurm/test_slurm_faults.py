@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -93,11 +94,18 @@ def an_administrator_requeues_it(jobs: SlurmJobs) -> RunView:
     return jobs.end(entry)
 
 
+def command_of(pid: str) -> bytes:
+    """Empty for a process that has ended meanwhile."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def a_node_program_is_killed(jobs: SlurmJobs) -> RunView:
     entry = begun(jobs, "killed")
     victim = next(node for node in jobs.view(entry).nodes if node.node == 1)
     inside = jobs.cluster.node("pids", victim.host).split()
-    programs = [pid for pid in inside if b"launcher.node\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    programs = [pid for pid in inside if b"launcher.node\0" in command_of(pid)]
     assert len(programs) == 1
     os.kill(int(programs[0]), signal.SIGKILL)
     return jobs.end(entry)
