@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from launcher.address import StoreAddress
 from launcher.backends.base import Handle
 from launcher.cli import COMMANDS
-from launcher.progress import Progress
-from launcher.runs import Entry, Index, new_run_id
-from launcher.states import NodeStatus, RankStatus, RunState, State
+from launcher.runfolder.progress import Progress
+from launcher.runfolder.states import NodeStatus, RankStatus, RunState, State
+from launcher.runs.index import Entry, Index, new_run_id
+from launcher.storage.address import StoreAddress
 
 ROOT = Path(__file__).parents[1]
 REPEATS = 7

@@ -107,11 +107,12 @@ def prepare(folder: Path, digits: Path, arch: str, seeds: list[int], epochs: int
     """What the torch side reads: pixels, first weights, recipe, sizes."""
     from dataclasses import asdict
 
-    from vitmodels.archs import ARCHS, parameter_count
-    from vitmodels.config import load_recipe
-    from vitmodels.convert import expected_shapes
     from vitmodels.data import MemoryImages, scan_folder
     from vitmodels.initialise import initial_value
+
+    from vitmodels.archs import ARCHS, parameter_count
+    from vitmodels.config import load_recipe
+    from vitmodels.nets.weights import expected_shapes
 
     recipe = load_recipe(
         ROOT / "vitmodels" / "configs" / f"{arch}.yaml", {"epochs": epochs} if epochs else {}

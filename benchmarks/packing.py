@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 STAGE = """
 import sys, time
 from pathlib import Path
-from launcher.stage_data import stage_data
+from launcher.dataset.stage import stage_data
 from launcher.storage import open_store
 begin = time.process_time()
 stage_data(open_store(sys.argv[1]), Path(sys.argv[2]))

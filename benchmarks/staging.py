@@ -39,7 +39,7 @@ from tests.servers.s3 import S3Server, rclone_server  # noqa: E402
 OURS = """
 import sys
 from pathlib import Path
-from launcher.stage import stage
+from launcher.dataset.plain import stage
 from launcher.storage import open_store
 print(stage(open_store(sys.argv[1]), Path(sys.argv[2]), workers=int(sys.argv[3])).files)
 """
@@ -68,7 +68,7 @@ with ThreadPoolExecutor(16) as pool:
 KEYS = """
 import resource, sys, tempfile, time
 from pathlib import Path
-from launcher.stage import stage
+from launcher.dataset.plain import stage
 from launcher.storage.base import ObjectInfo
 class Simulated:
     url = "memory://simulated"

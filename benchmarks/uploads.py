@@ -30,7 +30,7 @@ UPLOADER = """
 import os, sys
 from pathlib import Path
 os.sched_setaffinity(0, {int(sys.argv[3])})
-from launcher.collect import Collector
+from launcher.results.collector import Collector
 from launcher.storage import open_store
 Collector(Path(sys.argv[2]), open_store(sys.argv[1]), attempt=1).sync(final=True, budget_s=600)
 """

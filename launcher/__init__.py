@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from launcher.api import find as find
     from launcher.api import list_runs as list_runs
     from launcher.api import submit as submit
+    from launcher.api import sweep as sweep
     from launcher.errors import LauncherError as LauncherError
-    from launcher.states import State as State
-    from launcher.sweeps import sweep as sweep
-    from launcher.view import RunView as RunView
+    from launcher.runfolder.states import State as State
+    from launcher.runs.view import RunView as RunView
 
 _WHERE = {
     "EpochMetrics": "api",
     "LauncherError": "errors",
     "Run": "api",
-    "RunView": "view",
-    "State": "states",
+    "RunView": "runs.view",
+    "State": "runfolder.states",
     "find": "api",
     "list_runs": "api",
     "submit": "api",
-    "sweep": "sweeps",
+    "sweep": "api",
 }
 __all__ = list(_WHERE)
 

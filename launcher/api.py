@@ -19,18 +19,24 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from launcher import submission
-from launcher.plan import Plan
-from launcher.runfolder import RunFolder
-from launcher.runs import Entry, Index
-from launcher.states import State
-from launcher.view import RunView, view_of
+from launcher.errors import LauncherError
+from launcher.plan.model import Plan
+from launcher.runfolder.states import State
+from launcher.runs.folder import RunFolder
+from launcher.runs.index import Entry, Index
+from launcher.runs.view import RunView, view_of
+from launcher.submission.cancel import cancel as cancel_run
+from launcher.submission.launch import submit as submit_job
+from launcher.submission.launch import submit_all
+from launcher.submission.prepare import prepare
+from launcher.submission.resume import resume as resume_run
+from launcher.submission.sweeps import Axis, Point, group_name, prepare_points
 
 if TYPE_CHECKING:
-    from launcher.explain import Explanation
-    from launcher.fetch import FetchProgress, FetchReport
-    from launcher.loglines import LogLine
-    from launcher.submission import Prepared
+    from launcher.results.fetch import FetchProgress, FetchReport
+    from launcher.runs.explain import Explanation
+    from launcher.runs.loglines import LogLine
+    from launcher.submission.prepare import Prepared
 
 POLL_S = 0.5
 
@@ -116,29 +122,29 @@ class Run:
         self, *, rank: int | None = None, node: int | None = None, attempt: int | None = None
     ) -> list[LogLine]:
         """All lines so far, in time order. Raises NoSuchRun for a rank, node or attempt without a log."""
-        from launcher.logs import LogReader
+        from launcher.runs.logs import LogReader
 
         return LogReader(self.entry, rank=rank, node=node, attempt=attempt).read()
 
     def explain(self) -> Explanation:
         """Why the run failed, with advice."""
-        from launcher.explain import explain_run
+        from launcher.runs.explain import explain_run
 
         return explain_run(self.entry, self.view())
 
     def cancel(self) -> None:
         """Ask the run to stop with a checkpoint. Does not wait; does nothing to a run that has ended."""
         if not self.state.terminal:
-            submission.cancel(self.entry)
+            cancel_run(self.entry)
 
     def resume(self, *, force: bool = False) -> Run:
         """A new attempt from the newest complete checkpoint, under the same run id. Raises PlanError while it lives;
         `force` takes over one that was not heard of for a while."""
-        return Run(submission.resume(self.entry, self.index, force=force), self.index)
+        return Run(resume_run(self.entry, self.index, force=force), self.index)
 
     def retry(self) -> Run:
         """The same plan once more, from the beginning, as a run of its own."""
-        from launcher.retry import retry
+        from launcher.submission.retry import retry
 
         return Run(retry(self.entry, self.index), self.index)
 
@@ -153,7 +159,7 @@ class Run:
 
         `only`: checkpoints, best, eval, export or logs. Raises UsageError when a file of somebody else is in the way.
         """
-        from launcher.fetch import fetch
+        from launcher.results.fetch import fetch
 
         return fetch(self.entry.store.open(), Path(to), only=only, progress=progress)
 
@@ -169,20 +175,20 @@ def submit(
 
     `overrides` are what `--set` takes: `{"resources.nodes": 2, "epochs": 3}`. `group` is a name that several runs share.
     """
-    job = submission.prepare(job_file, overrides=as_sets(overrides or {}), backend=backend)
+    job = prepare(job_file, overrides=as_sets(overrides or {}), backend=backend)
     return submit_prepared(job, group=group)
 
 
 def submit_prepared(job: Prepared, *, group: str = "", labels: Mapping[str, str] | None = None) -> Run:
-    """Start what `launcher.submission.prepare` made."""
+    """Start what `launcher.submission.prepare.prepare` made."""
     index = Index()
-    return Run(submission.submit(job, index, group=group, labels=labels or {}), index)
+    return Run(submit_job(job, index, group=group, labels=labels or {}), index)
 
 
 def submit_together(jobs: Sequence[tuple[Prepared, Mapping[str, str]]], group: str) -> list[Run]:
     """Start several jobs of one back end, with one request to it where that can be. All or nothing."""
     index = Index()
-    return [Run(entry, index) for entry in submission.submit_all(jobs, index, group=group)]
+    return [Run(entry, index) for entry in submit_all(jobs, index, group=group)]
 
 
 def find(reference: str) -> Run:
@@ -207,3 +213,40 @@ def _number(value: Any) -> Any:
     if isinstance(value, str) and value.lower().lstrip("-") in ("nan", "inf", "infinity"):
         return float(value)
     return value
+
+
+def submit_points(points: Sequence[Point], group: str) -> list[Run]:
+    """Start the runs of a sweep: with one request where the back end can, else one after the other.
+
+    When one is refused then, the error names those that were started.
+    """
+    from launcher.backends import get_backend
+    from launcher.backends.base import ManyAtOnce
+
+    backends = {point.job.plan.backend for point in points}
+    if len(backends) == 1 and isinstance(get_backend(backends.pop()), ManyAtOnce):
+        return submit_together([(point.job, point.labels) for point in points], group)
+    started: list[Run] = []
+    for point in points:
+        try:
+            started.append(submit_prepared(point.job, group=group, labels=point.labels))
+        except LauncherError as error:
+            if started:
+                error.hint = f"{len(started)} of {len(points)} runs were started before: launcher status --group {group}"
+            raise
+    return started
+
+
+def sweep(
+    job_file: str | Path,
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    group: str = "",
+    backend: str | None = None,
+) -> list[Run]:
+    """One run per combination of `grid`, for example `{"base_lr": [1e-4, 5e-4], "seed": [0, 1]}`. Raises as `submit` does."""
+
+    axes = [Axis(key, tuple(json.dumps(value) for value in values)) for key, values in grid.items()]
+    points = prepare_points(job_file, axes, overrides=as_sets(overrides or {}), backend=backend)
+    return submit_points(points, group or group_name(points[0].job.plan.name))

@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from launcher.backends import get_backend
-from launcher.runs import Entry, Index
-from launcher.submission import cancel, prepare, submit
-from launcher.view import RunView, view_of
+from launcher.runs.index import Entry, Index
+from launcher.runs.view import RunView, view_of
+from launcher.submission.cancel import cancel
+from launcher.submission.launch import submit
+from launcher.submission.prepare import prepare
 
 os.environ.setdefault("LAUNCHER_NO_AGENCY", "1")  # the machine of the tests may be one of a cloud
 COUNTER = Path(__file__).parent / "programs" / "counter.py"

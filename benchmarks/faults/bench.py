@@ -26,10 +26,10 @@ from benchmarks.faults.injections import (
     Run,
     wait_for,
 )
-from launcher.runs import Index
-from launcher.states import State
-from launcher.submission import resume
-from launcher.view import RunView
+from launcher.runfolder.states import State
+from launcher.runs.index import Index
+from launcher.runs.view import RunView
+from launcher.submission.resume import resume
 from tests.servers.faults import Faults, delay, fault_proxy
 from tests.servers.s3 import S3Server
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.faults.injections import FAULTS, Run
-from launcher.devices import DeviceLocks
-from launcher.orphans import MARK
-from launcher.states import State
+from launcher.devices.inventory import DeviceLocks
+from launcher.ranks.orphans import MARK
+from launcher.runfolder.states import State
+from launcher.runs.view import RunView
 from launcher.storage import ObjectStore
-from launcher.view import RunView
 
 LEAVE_S = 20.0
 """Processes that were told to end have so long to be gone, on a machine that is busy."""

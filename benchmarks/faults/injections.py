@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import StoreError
-from launcher.runs import Entry
-from launcher.view import RunView, view_of
+from launcher.runs.index import Entry
+from launcher.runs.view import RunView, view_of
 from tests.servers.faults import Faults, delay, reset, status
 
 BEFORE = ("start", "staging")

@@ -11,12 +11,12 @@ from launcher.backends.base import Backend, Handle, ManyAtOnce
 from launcher.errors import BackendError
 
 if TYPE_CHECKING:
-    from launcher.plan import Plan
+    from launcher.plan.model import Plan
 
 BACKENDS = {
     "local": "launcher.backends.local:LocalBackend",
-    "modelarts": "launcher.backends.modelarts:ModelArtsBackend",
-    "slurm": "launcher.backends.slurm:SlurmBackend",
+    "modelarts": "launcher.backends.modelarts.backend:ModelArtsBackend",
+    "slurm": "launcher.backends.slurm.backend:SlurmBackend",
 }
 STARTS_AGAIN = frozenset({"modelarts", "slurm"})
 """Platforms that start a run again by themselves: a run has failed only when the platform says that it is over, too."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from launcher.findings import Finding
-    from launcher.plan import Plan
+    from launcher.plan.model import Plan
 
 
 class Frozen(BaseModel):

@@ -18,14 +18,14 @@ from launcher.errors import BackendError
 from launcher.findings import Finding
 
 if TYPE_CHECKING:  # half of the time that a status takes
-    from launcher.plan import Plan
+    from launcher.plan.model import Plan
 
 
 class LocalBackend:
     """Starts `python -m launcher.node PLAN` in a session of its own, so that it outlives the terminal."""
 
     def check(self, plan: Plan) -> Sequence[Finding]:
-        from launcher.plan import ASCEND_DEVICES
+        from launcher.plan.model import ASCEND_DEVICES
 
         findings = []
         if plan.nodes != 1:
@@ -134,7 +134,7 @@ def _alive(handle: Handle) -> bool:
 
 
 def _check_npus(plan: Plan) -> list[Finding]:
-    from launcher.devices import list_devices
+    from launcher.devices.inventory import list_devices
     from launcher.errors import LauncherError
 
     try:

@@ -83,7 +83,7 @@ def _dispatch(argv: list[str]) -> int:
         print(f"launcher {version('ascend-launcher')}")
         return 0
     if argv[0] == "__complete":  # what the completion of a shell asks
-        from launcher.completion import candidates
+        from launcher.cli.completion import candidates
 
         print("\n".join(candidates(argv[1:], COMMANDS)))
         return 0
@@ -146,7 +146,7 @@ def guarded(command: Callable[[], int]) -> int:
 
 
 def _unknown(name: str) -> int:
-    from launcher.suggest import nearest
+    from launcher.jobfile.suggest import nearest
 
     close = nearest(name, list(COMMANDS))
     hint = f"did you mean '{close}'?" if close else f"commands: {', '.join(COMMANDS)}"

@@ -7,9 +7,9 @@ import typing
 
 if typing.TYPE_CHECKING:
     from launcher.findings import Finding
-    from launcher.plan import Plan
-    from launcher.problems import JobFileError
-    from launcher.specfile import LoadedJob
+    from launcher.jobfile.load import LoadedJob
+    from launcher.jobfile.problems import JobFileError
+    from launcher.plan.model import Plan
 
 HELP = """Check job files without starting anything: every mistake with its place (file:line:column), then the
 arithmetic of the run and what its devices allow. Exit code 0 when all is well, 2 when a file needs work."""
@@ -62,11 +62,11 @@ def _check(file: str, overrides: typing.Sequence[str]) -> _Report:
     import os
     from pathlib import Path
 
-    from launcher import preflight
     from launcher.findings import worst_first
-    from launcher.plan import make_plan
-    from launcher.problems import JobFileError
-    from launcher.specfile import load_job
+    from launcher.jobfile.load import load_job
+    from launcher.jobfile.problems import JobFileError
+    from launcher.plan.make import make_plan
+    from launcher.submission import preflight
 
     try:
         job = load_job(file, overrides=overrides)
@@ -95,7 +95,7 @@ def _as_text(report: _Report, with_origins: bool) -> str:
     lines += [f"  note: {note}" for note in report.plan.notes]
     lines += [f"  {line}" for finding in report.findings for line in str(finding).splitlines()]
     if with_origins and report.job is not None:
-        from launcher.origins import table
+        from launcher.jobfile.origins import table
 
         lines += [f"  {line}" for line in table(report.job).splitlines()]
     return "\n".join(lines)
@@ -133,7 +133,7 @@ def _steps(plan: Plan) -> str:
 
 
 def _as_json(report: _Report) -> dict[str, object]:
-    from launcher.origins import rows
+    from launcher.jobfile.origins import rows
 
     plan, job = report.plan, report.job
     found = {"ok": report.ok, "problems": []} if report.error is None else report.error.to_json()

@@ -8,8 +8,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from launcher.address import StoreAddress
-    from launcher.view import RunView
+    from launcher.api import Run
+    from launcher.runs.view import RunView
+    from launcher.storage.address import StoreAddress
+    from launcher.submission.prepare import Prepared
 
 
 def out(text: str) -> None:
@@ -51,7 +53,7 @@ def address_of(args: argparse.Namespace, text: str) -> StoreAddress:
     """The store that a path or URL names, with the options of `add_store`."""
     from pathlib import Path
 
-    from launcher.address import StoreAddress, absolute_url
+    from launcher.storage.address import StoreAddress, absolute_url
 
     return StoreAddress(
         url=absolute_url(text, Path.cwd()),
@@ -111,3 +113,26 @@ def results_words(results: dict[str, float]) -> str:
     order = [name for name in names if name in results] + [name for name in results if name not in names]
     parts = [f"{100 * results[name]:.2f} % ({names.get(name, name)})" for name in order]
     return "top-1 " + ", ".join(parts) if parts else ""
+
+
+def say_findings(job: Prepared) -> None:
+    """Notes, warnings and remarks; errors are raised elsewhere."""
+    for note in dict.fromkeys(job.plan.notes):
+        say(f"note: {note}")
+    for finding in job.findings:
+        if finding.severity != "error":
+            say(str(finding))
+
+
+def run_json(started: Run) -> dict[str, Any]:
+    """What `submit --json` prints of a run."""
+    entry = started.entry
+    return {
+        "run_id": entry.run_id,
+        "name": entry.name,
+        "backend": entry.backend,
+        "url": entry.store.url,
+        "work_dir": str(entry.run_dir.root),
+        "group": entry.group,
+        "labels": entry.labels,
+    }

@@ -13,7 +13,7 @@ from launcher.errors import UsageError
 
 if TYPE_CHECKING:
     from launcher.storage import ObjectStore
-    from launcher.transfer import CopyReport
+    from launcher.storage.copy import CopyReport
 
 HELP = """Copy a file or a folder between this machine and a store, verified on the way.
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _copy(args: argparse.Namespace, line: Line) -> CopyReport:
-    from launcher.transfer import fetch_tree, send_one, send_tree
+    from launcher.storage.copy import fetch_tree, send_one, send_tree
 
     def tell(files: int, size: int) -> None:
         from launcher.units import show_bytes
@@ -79,7 +79,7 @@ def _copy(args: argparse.Namespace, line: Line) -> CopyReport:
 
 
 def _one(store: ObjectStore, name: str, to: Path, args: argparse.Namespace) -> CopyReport:
-    from launcher.transfer import fetch_one
+    from launcher.storage.copy import fetch_one
 
     target = to / name if args.dest.endswith("/") or to.is_dir() else to
     return fetch_one(store, name, target, force=args.force)

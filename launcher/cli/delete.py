@@ -16,11 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.adopt import adopted
     from launcher.api import find
     from launcher.backends import get_backend
     from launcher.backends.base import Platform
     from launcher.errors import UsageError
+    from launcher.runs.adopt import adopted
 
     job = find(args.run)
     backend = get_backend(job.entry.backend)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from launcher.cli.common import out, out_json, say
 
 if TYPE_CHECKING:
-    from launcher.doctor import Check
+    from launcher.doctor.machine import Check
 
 HELP = """Look at this machine: Python, MindSpore, NPUs, CANN, disks, locks, Slurm, ModelArts; with --job or --url at
 the stores, too, and at the clock. Exit code 0 when nothing fails, 2 otherwise."""
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.doctor import device_checks, machine_checks, worst
+    from launcher.doctor.machine import device_checks, machine_checks, worst
 
     device = args.device
     checks = machine_checks()
@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _job(file: str, device: str) -> tuple[str, list[Check]]:
     """The device that a job asks for, and checks of its stores. Raises JobFileError."""
-    from launcher.doctor import Check
-    from launcher.doctor_store import store_checks
-    from launcher.preflight import check_folders
-    from launcher.submission import prepare
+    from launcher.doctor.machine import Check
+    from launcher.doctor.store import store_checks
+    from launcher.submission.preflight import check_folders
+    from launcher.submission.prepare import prepare
 
     plan = prepare(file).plan
     folders = check_folders(plan) if plan.modelarts is None else []
@@ -60,7 +60,7 @@ def _job(file: str, device: str) -> tuple[str, list[Check]]:
     if plan.data is not None:
         checks += store_checks("data.url", plan.data, write=False)
     if plan.modelarts is not None:
-        from launcher.doctor_modelarts import service_checks
+        from launcher.doctor.modelarts import service_checks
 
         checks += service_checks(plan)
     parent = plan.store.model_copy(update={"url": plan.store.url.rpartition("/")[0]})
@@ -71,8 +71,8 @@ def _job(file: str, device: str) -> tuple[str, list[Check]]:
 def _store(url: str) -> list[Check]:
     from pathlib import Path
 
-    from launcher.address import StoreAddress, absolute_url
-    from launcher.doctor_store import store_checks
+    from launcher.doctor.store import store_checks
+    from launcher.storage.address import StoreAddress, absolute_url
 
     return store_checks("store", StoreAddress(url=absolute_url(url, Path.cwd())), write=True)
 

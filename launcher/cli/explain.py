@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from launcher.cli.common import out, out_json
 
 if TYPE_CHECKING:
-    from launcher.explain import Explanation
+    from launcher.runs.explain import Explanation
 
 HELP = """For a RUN: the first failing rank with its host and device, how it ended, the first error line, what that
 means and what to type next. For a job FILE: every value with the file and line, option or default it is from."""
@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.subject.endswith((".yaml", ".yml")):
         return _file(args.subject, args.set, args.json)
-    from launcher.explain import explain_run
-    from launcher.runs import Index
-    from launcher.view import view_of
+    from launcher.runs.explain import explain_run
+    from launcher.runs.index import Index
+    from launcher.runs.view import view_of
 
     index = Index()
     entry = index.find(args.subject)
@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _file(path: str, overrides: list[str], as_json: bool) -> int:
-    from launcher.origins import rows, table
-    from launcher.specfile import load_job
+    from launcher.jobfile.load import load_job
+    from launcher.jobfile.origins import rows, table
 
     job = load_job(path, overrides=overrides)
     if as_json:

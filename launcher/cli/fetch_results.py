@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from launcher.cli.common import add_run, out_json, say
 
 if TYPE_CHECKING:
-    from launcher.fetch import FetchProgress
+    from launcher.results.fetch import FetchProgress
 
 HELP = """Download a run's results and verify every file against the run's manifest.
 

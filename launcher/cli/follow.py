@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from launcher.cli.common import results_words, say
-from launcher.cli.words import PHASE_WORDS, first_line, trouble_words
+from launcher.cli.words import PHASE_WORDS, clock, first_line, trouble_words
 from launcher.errors import StoreError
-from launcher.states import EXIT_CODES, NOT_FINISHED, State
+from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED, State
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
     from launcher.api import Run
-    from launcher.view import RunView
+    from launcher.runs.view import RunView
 
 POLL_S = 0.5
 _ALTERNATING = {"training", "evaluating"}
@@ -181,9 +181,3 @@ class Plain:
         if not self._trouble:
             self.line(text)
         self._trouble = True
-
-
-def clock(seconds: float) -> str:
-    """` 1:05`, `12:30`, `125:00`: minutes and seconds."""
-    whole = int(seconds)
-    return f"{whole // 60:3}:{whole % 60:02}"

@@ -40,9 +40,11 @@ def run(args: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
-    from launcher import jobschema, jobtemplate, spec
     from launcher.errors import UsageError
-    from launcher.suggest import listing, nearest
+    from launcher.jobfile import schema as jobschema
+    from launcher.jobfile import spec
+    from launcher.jobfile import template as jobtemplate
+    from launcher.jobfile.suggest import listing, nearest
     from vitmodels.errors import VitError
 
     backends = typing.get_args(spec.Backend)

@@ -14,13 +14,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from launcher.cli.follow import clock
 from launcher.cli.style import STATE_STYLES, wrap
-from launcher.cli.words import best_top1, laggards, now_words, trouble_words
+from launcher.cli.words import best_top1, clock, laggards, now_words, trouble_words
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
-    from launcher.view import RunView
+    from launcher.runs.view import RunView
 
 REFRESH_PER_S = 4
 MAX_BAR = 40

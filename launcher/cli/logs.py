@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from launcher.cli.common import add_run, count, out, say
 
 if TYPE_CHECKING:
-    from launcher.loglines import LogLine
-    from launcher.runs import Entry, Index
+    from launcher.runs.index import Entry, Index
+    from launcher.runs.loglines import LogLine
 
 
 class Reader(Protocol):
@@ -54,15 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.logs import LogReader
-    from launcher.runs import Index
+    from launcher.runs.index import Index
+    from launcher.runs.logs import LogReader
 
     keep = _filter(args)
     index = Index()
     entry = index.find(args.run)
     reader: Reader = LogReader(entry, rank=args.rank, node=args.node, attempt=args.attempt)
     if args.console:
-        from launcher.consoles import ConsoleReader
+        from launcher.runs.consoles import ConsoleReader
 
         reader = ConsoleReader(entry, node=args.node)
     lines = keep(reader.read())
@@ -84,7 +84,7 @@ def _follow(
 ) -> int:
     """Until the run has ended and its last lines were read. A store that does not answer is asked again."""
     from launcher.errors import BackendError, StoreError
-    from launcher.view import view_of
+    from launcher.runs.view import view_of
 
     ended = False
     while True:
@@ -106,7 +106,7 @@ def _filter(args: argparse.Namespace) -> Callable[[list[LogLine]], list[LogLine]
     import re
 
     from launcher.errors import UsageError
-    from launcher.loglines import parse_since
+    from launcher.runs.loglines import parse_since
 
     try:
         since = parse_since(args.since, time.time()) if args.since else None
@@ -131,7 +131,7 @@ def _filter(args: argparse.Namespace) -> Callable[[list[LogLine]], list[LogLine]
 
 def _errors(lines: Sequence[LogLine]) -> list[LogLine]:
     """Lines of errors, judged log by log, in the order they came."""
-    from launcher.loglines import error_texts
+    from launcher.runs.loglines import error_texts
 
     logs: dict[tuple[int, int, str], list[int]] = {}
     for index, line in enumerate(lines):

@@ -10,8 +10,8 @@ from launcher.cli.common import out, out_json, say
 from launcher.errors import UsageError
 
 if TYPE_CHECKING:
-    from launcher.shards import Packed
-    from launcher.shards_pack import PackProgress
+    from launcher.dataset.pack import PackProgress
+    from launcher.dataset.shards import Packed
 
 HELP = """Pack a data set of class folders into tar shards, which stage many times faster than single files.
 
@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
 def _pack(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from launcher import paths
-    from launcher.address import StoreAddress, absolute_url
-    from launcher.shards_pack import pack
+    from launcher.dataset.pack import pack
+    from launcher.runfolder import paths
+    from launcher.storage.address import StoreAddress, absolute_url
     from launcher.units import parse_size, show_bytes, show_duration
 
     if args.dest is None:
@@ -87,8 +87,8 @@ def _pack(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from launcher.address import StoreAddress, absolute_url
-    from launcher.shards_verify import verify_packed
+    from launcher.dataset.verify import verify_packed
+    from launcher.storage.address import StoreAddress, absolute_url
     from launcher.units import show_bytes
 
     if args.dest is not None:

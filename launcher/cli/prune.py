@@ -11,7 +11,7 @@ from launcher.cli.common import out, out_json, say
 from launcher.errors import UsageError
 
 if TYPE_CHECKING:
-    from launcher.prune import Item, Kind
+    from launcher.runs.prune import Item, Kind
 
 HELP = """Free disk space on this machine: work folders of runs that have ended and are safe in the store, what
 rehearsals left, and with --data staged data sets. Shows what would go and asks first. The store is never touched."""
@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from launcher.prune import find_items, remove
-    from launcher.runs import Index
+    from launcher.runs.index import Index
+    from launcher.runs.prune import find_items, remove
     from launcher.units import parse_duration, show_bytes
 
     if args.json and not (args.yes or args.dry_run):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from launcher.findings import Finding
     from launcher.ranktable import RankTable
-    from launcher.ranktable_sources import Choice
+    from launcher.ranktable.sources import Choice
 
 HELP = "make, check and draw HCCL rank tables"
 
@@ -127,9 +127,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def _generate(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from launcher import ranktable_sources as sources
-    from launcher.devices import Probe
-    from launcher.ranktable import generate
+    from launcher.devices.inventory import Probe
+    from launcher.ranktable import generate, sources
 
     if args.plan:
         chip, table = sources.from_plan(sources.read_text(Path(args.plan)), where=args.plan)
@@ -149,7 +148,7 @@ def _generate(args: argparse.Namespace) -> int:
 
 def _choice(args: argparse.Namespace) -> Choice:
     from launcher.errors import UsageError
-    from launcher.ranktable_sources import Choice, parse_ids, parse_interval
+    from launcher.ranktable.sources import Choice, parse_ids, parse_interval
 
     if args.devices and args.visible_devices:
         raise UsageError("--devices and --visible_devices both name physical ids", hint="Give one of them.")
@@ -166,7 +165,7 @@ def _lint(args: argparse.Namespace) -> int:
     from launcher.errors import UsageError
     from launcher.findings import errors
     from launcher.ranktable import lint, load
-    from launcher.ranktable_rules import RULES, explain
+    from launcher.ranktable.rules import RULES, explain
 
     if args.explain:
         names = list(RULES) if args.explain == "all" else [args.explain]
@@ -196,9 +195,9 @@ def _lint(args: argparse.Namespace) -> int:
 
 
 def _here(table: RankTable, chip: str, server_ip: str) -> Sequence[Finding]:
-    from launcher.devices import list_devices
-    from launcher.ranktable_lint import lint_here
-    from launcher.ranktable_sources import own_address
+    from launcher.devices.inventory import list_devices
+    from launcher.ranktable.lint import lint_here
+    from launcher.ranktable.sources import own_address
 
     addresses = {device.device_id: device.device_ip for device in list_devices(chip)}
     return lint_here(table, server_ip or own_address(), addresses)

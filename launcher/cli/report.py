@@ -25,10 +25,10 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from launcher.api import find, list_runs
+    from launcher.disk import write_text
     from launcher.errors import NoSuchRun, UsageError
-    from launcher.files import write_text
-    from launcher.report import gather
-    from launcher.report_page import page
+    from launcher.report.gather import gather
+    from launcher.report.page import page
 
     chosen = [find(reference) for reference in args.runs]
     if args.group:

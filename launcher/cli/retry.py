@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from launcher.api import find
+    from launcher.cli.common import run_json
     from launcher.cli.follow import follow
-    from launcher.cli.submit import run_json
 
     again = find(args.run).retry()
     if args.json:

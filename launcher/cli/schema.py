@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import sys
 
-    from launcher import jobschema
+    from launcher.jobfile import schema as jobschema
 
     sys.stdout.write(jobschema.text(jobschema.recipe_schema() if args.recipe else jobschema.job_schema()))
     return 0

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from launcher.cli.common import add_run, count, out, say
 
 if TYPE_CHECKING:
-    from launcher.runlist import Filter
-    from launcher.runs import Index
-    from launcher.view import RunView
+    from launcher.runs.index import Index
+    from launcher.runs.listing import Filter
+    from launcher.runs.view import RunView
 
 HELP = """State, progress and results of one run in detail, or a table of the newest runs.
 
@@ -58,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.runlist import no_gc
-    from launcher.runs import Index
+    from launcher.runs.index import Index
+    from launcher.runs.listing import no_gc
 
     index = Index()
     look = _one(args, index) if args.run else _many(args, index)
@@ -78,8 +78,8 @@ Look = Callable[[], tuple[str, int, bool, object]]
 
 
 def _one(args: argparse.Namespace, index: Index) -> Look:
-    from launcher.states import EXIT_CODES, NOT_FINISHED
-    from launcher.view import view_of
+    from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED
+    from launcher.runs.view import view_of
 
     entry = index.find(args.run)
 
@@ -98,7 +98,7 @@ def _many(args: argparse.Namespace, index: Index) -> Look:
     limit = (None if args.group else 20) if args.limit is None else (args.limit or None)
 
     def look() -> tuple[str, int, bool, object]:
-        from launcher.runlist import select
+        from launcher.runs.listing import select
 
         found = select(index, wanted, limit)
         if wanted.group:
@@ -123,8 +123,8 @@ def _many(args: argparse.Namespace, index: Index) -> Look:
 def _filter(args: argparse.Namespace) -> Filter:
     """Raises UsageError."""
     from launcher.errors import UsageError
-    from launcher.loglines import parse_since
-    from launcher.runlist import Filter, parse_states
+    from launcher.runs.listing import Filter, parse_states
+    from launcher.runs.loglines import parse_since
 
     try:
         states = parse_states(args.state)
@@ -138,7 +138,7 @@ def _filter(args: argparse.Namespace) -> Filter:
 
 
 def _worst(found: Sequence[RunView]) -> int:
-    from launcher.states import EXIT_CODES, NOT_FINISHED
+    from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED
 
     codes = {EXIT_CODES.get(view.state, NOT_FINISHED) for view in found}
     return next((code for code in (100, NOT_FINISHED, 103) if code in codes), 0)
@@ -160,7 +160,7 @@ def _json(value: object) -> str:
 def _json_list(found: Sequence[RunView]) -> str:
     from pydantic import TypeAdapter
 
-    from launcher.view import RunView
+    from launcher.runs.view import RunView
 
     return TypeAdapter(list[RunView]).dump_json(list(found), indent=2).decode()
 

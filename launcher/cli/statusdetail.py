@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from launcher.cli.common import progress_words, results_words
 from launcher.cli.style import STATE_STYLES, coloured, paint, width_of, wrap
 from launcher.cli.words import first_line, laggards, now_words
-from launcher.states import Attempt, State
+from launcher.runfolder.states import Attempt, State
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
-    from launcher.states import NodeStatus
-    from launcher.view import RunView
+    from launcher.runfolder.states import NodeStatus
+    from launcher.runs.view import RunView
 
 MANY_RANKS = 8
 

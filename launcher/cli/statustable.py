@@ -11,7 +11,7 @@ from launcher.cli.words import best_top1, now_words
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
-    from launcher.view import RunView
+    from launcher.runs.view import RunView
 
 COLUMNS = (
     Column("RUN"),

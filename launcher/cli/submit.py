@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from launcher.cli.common import out, out_json, say
+from launcher.cli.common import out, out_json, run_json, say, say_findings
 
 if TYPE_CHECKING:
-    from launcher.api import Run
-    from launcher.submission import Prepared
+    from launcher.submission.prepare import Prepared
 
 HELP = """Start the job of a job file and return at once; the run goes on when the terminal closes.
 
@@ -51,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.submission import prepare
+    from launcher.submission.prepare import prepare
 
     if args.sweep:
         from launcher.cli.sweep import run_sweep
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 def _submit(job: Prepared, args: argparse.Namespace) -> int:
     from launcher.api import submit_prepared
     from launcher.findings import errors
-    from launcher.submission import look_around, refuse_errors
+    from launcher.submission.prepare import look_around, refuse_errors
 
     job = job if errors(job.findings) else look_around(job)
     say_findings(job)
@@ -89,32 +88,9 @@ def _submit(job: Prepared, args: argparse.Namespace) -> int:
     return 0
 
 
-def say_findings(job: Prepared) -> None:
-    """Notes, warnings and remarks; errors are raised elsewhere."""
-    for note in dict.fromkeys(job.plan.notes):
-        say(f"note: {note}")
-    for finding in job.findings:
-        if finding.severity != "error":
-            say(str(finding))
-
-
-def run_json(started: Run) -> dict[str, Any]:
-    """What `submit --json` prints of a run."""
-    entry = started.entry
-    return {
-        "run_id": entry.run_id,
-        "name": entry.name,
-        "backend": entry.backend,
-        "url": entry.store.url,
-        "work_dir": str(entry.run_dir.root),
-        "group": entry.group,
-        "labels": entry.labels,
-    }
-
-
 def _dry_run(job: Prepared, as_json: bool) -> int:
-    from launcher.dryrun import dry_run_json, dry_run_text
     from launcher.findings import errors
+    from launcher.submission.dryrun import dry_run_json, dry_run_text
 
     if as_json:
         out_json(dry_run_json(job))
@@ -127,11 +103,11 @@ def _rehearse(job: Prepared, as_json: bool) -> int:
     import os
     from pathlib import Path
 
-    from launcher import paths
     from launcher.api import submit_prepared
     from launcher.cli.follow import follow
-    from launcher.rehearse import rehearsal_plan
-    from launcher.submission import prepared
+    from launcher.runfolder import paths
+    from launcher.submission.prepare import prepared
+    from launcher.submission.rehearse import rehearsal_plan
 
     for finding in job.findings:  # of the real job, on its own devices
         say(str(finding))

@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from launcher.cli.common import out, out_json, say
-from launcher.cli.submit import run_json, say_findings
+from launcher.cli.common import out, out_json, run_json, say, say_findings
 from launcher.errors import UsageError
 
 if TYPE_CHECKING:
     from launcher.api import Run
-    from launcher.sweeps import Point
+    from launcher.submission.sweeps import Point
 
 
 def run_sweep(args: argparse.Namespace) -> int:
     """Exit code 0 when all runs were started; with --follow the worst of theirs."""
+    from launcher.api import submit_points
     from launcher.findings import errors
-    from launcher.submission import look_around, refuse_errors
-    from launcher.sweeps import group_name, parse_axis, prepare_points, submit_points
+    from launcher.submission.prepare import look_around, refuse_errors
+    from launcher.submission.sweeps import group_name, parse_axis, prepare_points
 
     if args.rehearse:
         raise UsageError("a sweep can't be rehearsed", hint="rehearse the job file without --sweep")

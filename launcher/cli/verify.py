@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from launcher.cli.common import Line, add_store, address_of, out_json, say
 
 if TYPE_CHECKING:
-    from launcher.verify import Verdict
+    from launcher.results.verify import Verdict
 
 HELP = """Read every file and compare it with its manifest: the results of a run, a packed data set, or a data set that was
 staged on this machine (the folder with COMPLETE.json). Exit code 4 when something is missing or damaged.
@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verdict(args: argparse.Namespace, line: Line) -> Verdict:
-    from launcher.shards import read_packed
-    from launcher.verify import Verdict, is_staged, verify_run, verify_staged
+    from launcher.dataset.shards import read_packed
+    from launcher.results.verify import Verdict, is_staged, verify_run, verify_staged
 
     def tell(done: int, total: int) -> None:
         line.show(f"{done} of {total} files")
@@ -63,7 +63,7 @@ def _verdict(args: argparse.Namespace, line: Line) -> Verdict:
     if "://" in args.what or "/" in args.what:
         store = address_of(args, args.what).open()
         if read_packed(store) is not None:
-            from launcher.shards_verify import verify_packed
+            from launcher.dataset.verify import verify_packed
 
             packed = verify_packed(store, jobs=4)  # raises IntegrityError at the first damage
             return Verdict(packed.files, packed.payload, (), 0, (), committed=True)

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from launcher.api import find
-    from launcher.states import EXIT_CODES, NOT_FINISHED
+    from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED
 
     try:
         view = find(args.run).wait(args.timeout)

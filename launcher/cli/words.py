@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from launcher.states import State
+from launcher.runfolder.states import State
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
-    from launcher.view import RunView
+    from launcher.runs.view import RunView
 
 PHASE_WORDS = {"compiling": "compiling graph", "waiting": "waiting for a restart"}
 
@@ -69,3 +69,9 @@ def laggards(view: RunView) -> str:
         return ""
     slowest = min(steps, key=lambda rank: (steps[rank], rank))
     return f"rank {slowest} is at step {steps[slowest]}, others at {max(steps.values())}"
+
+
+def clock(seconds: float) -> str:
+    """` 1:05`, `12:30`, `125:00`: minutes and seconds."""
+    whole = int(seconds)
+    return f"{whole // 60:3}:{whole % 60:02}"

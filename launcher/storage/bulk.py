@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from launcher.disk import os_error
 from launcher.errors import LauncherError, NoSpace, StoreError, StoreRefused, StoreUnreachable
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
-from launcher.storage.localfs import os_error
 
 MIN_FAILURES = 8
 FAILED_SHARE = 0.01

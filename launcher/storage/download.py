@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from launcher.disk import CHUNK_BYTES, fsync_folder, mapped, open_part, os_error, write_all
 from launcher.errors import IntegrityError, NoSpace, StoreError, StoreUnreachable
 from launcher.storage.base import ObjectInfo, OnBytes, Pace
-from launcher.storage.localfs import CHUNK_BYTES, fsync_folder, mapped, open_part, os_error, write_all
 from launcher.storage.ranges import Rest
 from launcher.storage.retry import Retrying, RetryPolicy
 

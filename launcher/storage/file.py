@@ -9,12 +9,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from launcher.disk import CHUNK_BYTES, fsync_folder, is_temporary, mapped, replacing, write_all
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.brake import Brake
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key, key_problem, local_path
-from launcher.storage.localfs import CHUNK_BYTES, fsync_folder, is_temporary, mapped, replacing, write_all
 from launcher.storage.registry import Location, Options
 from launcher.storage.retry import RetryPolicy
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.disk import mapped, md5_of
 from launcher.errors import IntegrityError, NotFound
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key
-from launcher.storage.localfs import mapped, md5_of
 from launcher.storage.registry import Location, Options
 
 

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from launcher.disk import CHUNK_BYTES, mapped
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreUnreachable, UsageError
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.brake import Brake
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key
-from launcher.storage.localfs import CHUNK_BYTES, mapped
 from launcher.storage.registry import Location, Options
 from launcher.storage.retry import call
 

@@ -17,8 +17,8 @@ from launcher.storage.retry import RetryPolicy
 _OPENERS: dict[str, str] = {
     "file": "launcher.storage.file:open_file",
     "memory": "launcher.storage.memory:open_memory",
-    "obs": "launcher.storage.s3:open_s3",
-    "s3": "launcher.storage.s3:open_s3",
+    "obs": "launcher.storage.s3.store:open_s3",
+    "s3": "launcher.storage.s3.store:open_s3",
 }
 
 

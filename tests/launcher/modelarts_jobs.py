@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from launcher.plan import Plan
-from launcher.submission import prepare
+from launcher.plan.model import Plan
+from launcher.submission.prepare import prepare
 from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
 from tests.fakes.modelarts_wire import Account
 

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from launcher.backends import modelarts
-from launcher.runs import Entry, Index
-from launcher.submission import prepare, submit
-from launcher.view import RunView, view_of
+from launcher.backends.modelarts import backend as modelarts
+from launcher.runs.index import Entry, Index
+from launcher.runs.view import RunView, view_of
+from launcher.submission.launch import submit
+from launcher.submission.prepare import prepare
 from tests.fakes.modelarts import FakeModelArts, account_of, exports, fake_modelarts
 from tests.fakes.modelarts_cloud import Job, Times
 from tests.servers.process import Unavailable

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 from launcher.api import Run
-from launcher.runs import Entry, Index
-from launcher.states import Attempt, NodeStatus, RunState, State
-from launcher.submission import prepare
-from launcher.view import RunView
+from launcher.runfolder.states import Attempt, NodeStatus, RunState, State
+from launcher.runs.index import Entry, Index
+from launcher.runs.view import RunView
+from launcher.submission.prepare import prepare
 
 NOW = 1_795_300_000.0
 

@@ -9,8 +9,8 @@ import pytest
 import launcher
 from launcher import api
 from launcher.errors import NoSuchRun, PlanError
-from launcher.problems import JobFileError
-from launcher.states import State
+from launcher.jobfile.problems import JobFileError
+from launcher.runfolder.states import State
 
 CURVE = Path(__file__).parents[1] / "programs" / "curve.py"
 

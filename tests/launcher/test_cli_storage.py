@@ -11,7 +11,7 @@ import pytest
 
 from launcher.cli import main
 from launcher.cli.cp import _split
-from launcher.collect import Collector
+from launcher.results.collector import Collector
 from launcher.storage import open_store
 from tests.servers.rundir import RunDir
 

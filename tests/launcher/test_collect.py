@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from launcher import collect
-from launcher.collect import Collector, restore_latest
-from launcher.collect_sets import read_latest, remote_sets
 from launcher.errors import IntegrityError, StoreError, StoreRefused, StoreUnreachable
-from launcher.manifest import parse_manifest, parse_set_manifest
-from launcher.restore import drop_earlier
+from launcher.results import collector as collect
+from launcher.results.collector import Collector, restore_latest
+from launcher.results.restore import drop_earlier
+from launcher.runfolder.manifest import parse_manifest, parse_set_manifest
+from launcher.runfolder.sets import read_latest, remote_sets
 from launcher.storage import ObjectStore, open_store
 from tests.servers.faults import Faults, flip_bit, reset, status
 from tests.servers.rundir import RunDir, tree
@@ -442,7 +442,7 @@ def test_damage_on_the_way_is_never_committed(radosgw: S3Server, faults: Faults,
 UPLOADER = """
 import sys
 from pathlib import Path
-from launcher.collect import Collector
+from launcher.results.collector import Collector
 from launcher.storage import open_store
 collector = Collector(Path(sys.argv[2]), open_store(sys.argv[1]), attempt=1)
 print("ready", flush=True)

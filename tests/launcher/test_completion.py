@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import COMMANDS
-from launcher.completion import SCRIPTS, candidates
+from launcher.cli.completion import SCRIPTS, candidates
 from tests.launcher.samples import Sample
 
 ROOT = Path(__file__).parents[2]

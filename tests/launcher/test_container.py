@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backends.modelarts_code import code_files, make_snapshot, upload_snapshot
-from launcher.backends.modelarts_request import code_url
-from launcher.container import placed, prepare, read_plan
-from launcher.container_env import Container, moxing_words, obs_client, which_moxing
-from launcher.container_start import Start, agree, ended_before, mark_job, outdated, unmark_job
+from launcher.backends.modelarts.agree import Start, agree, ended_before, mark_job, outdated, unmark_job
+from launcher.backends.modelarts.code import code_files, make_snapshot, upload_snapshot
+from launcher.backends.modelarts.container import placed, prepare, read_plan
+from launcher.backends.modelarts.container_env import Container, moxing_words, obs_client, which_moxing
+from launcher.backends.modelarts.request import code_url
 from launcher.errors import IntegrityError, PlanError, RunFailed
-from launcher.plan import CONTAINER_HOME
+from launcher.plan.model import CONTAINER_HOME
 from launcher.storage import ObjectStore, open_store
 from tests.launcher.modelarts_jobs import IMAGE, make
 
@@ -152,7 +152,9 @@ def test_the_boot_file_verifies_unpacks_and_starts_what_it_unpacked(tmp_path: Pa
         tmp_path / "mount" / "ascend-launcher" / ".lock"
     ]
     done = boot(tmp_path, *common, "--code", snapshot.digest)
-    assert done.returncode == 4, done.stderr  # launcher.container runs, and finds no run there
+    assert done.returncode == 4, (
+        done.stderr
+    )  # launcher.backends.modelarts.container runs, and finds no run there
     assert "plan.json" in done.stderr
     assert (tmp_path / "mount" / "ascend-launcher" / snapshot.digest[:32] / "launcher" / "node.py").exists()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.cores import nearest, numa_nodes, parse_cpulist, share_cores
+from launcher.ranks.cores import nearest, numa_nodes, parse_cpulist, share_cores
 
 
 def machine(folder: Path, nodes: dict[int, str], siblings: dict[int, str] | None = None) -> Path:

@@ -9,8 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from launcher.devices import DeviceInfo, DeviceProcess, Probe, addresses_of, check_devices, list_devices
-from launcher.devices_npu import parse_address, parse_hccn_conf, parse_mapping, parse_super_pod
+from launcher.devices.inventory import (
+    DeviceInfo,
+    DeviceProcess,
+    Probe,
+    addresses_of,
+    check_devices,
+    list_devices,
+)
+from launcher.devices.npu import parse_address, parse_hccn_conf, parse_mapping, parse_super_pod
 from launcher.errors import LauncherError
 
 FAKES = Path(__file__).parents[1] / "fakes"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.devices import DeviceLocks
+from launcher.devices.inventory import DeviceLocks
 from launcher.errors import PlanError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys, time
 from pathlib import Path
-from launcher.devices import DeviceLocks
+from launcher.devices.inventory import DeviceLocks
 folder, label, ids = Path(sys.argv[1]), sys.argv[2], [int(k) for k in sys.argv[3].split(",")]
 with DeviceLocks(folder, label=label).acquire(ids) as held:
     with open(folder / "order.log", "a") as log:
@@ -200,7 +200,7 @@ def test_a_rank_keeps_the_device_when_its_parent_dies(tmp_path: Path, start: Sta
     code = """
 import subprocess, sys
 from pathlib import Path
-from launcher.devices import DeviceLocks
+from launcher.devices.inventory import DeviceLocks
 held = DeviceLocks(Path(sys.argv[1]), label="run").acquire([0])
 rank = subprocess.Popen(["sleep", "60"], pass_fds=held.fds, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
 print("held", flush=True)
@@ -225,7 +225,7 @@ sys.stdin.readline()
 STRESS = """
 import os, random, sys
 from pathlib import Path
-from launcher.devices import DeviceLocks
+from launcher.devices.inventory import DeviceLocks
 folder, label, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 rng = random.Random(seed)
 locks = DeviceLocks(folder, label=label)

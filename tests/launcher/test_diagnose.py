@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher.causes import built_in, own_rules, signal_of
-from launcher.diagnose import Cause, error_lines, find_cause, how_it_ended
-from launcher.run import Exit, Outcome, Process, Verdict
-from launcher.spec import RetryRule
+from launcher.jobfile.spec import RetryRule
+from launcher.ranks.causes import built_in, own_rules, signal_of
+from launcher.ranks.diagnose import Cause, find_cause, how_it_ended
+from launcher.ranks.gang import Exit, Outcome, Process, Verdict
+from launcher.runfolder.errorlines import error_lines
 
 TRACEBACK = """Traceback (most recent call last):
   File "train.py", line 3, in <module>

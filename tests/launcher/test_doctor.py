@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher import doctor
-from launcher.address import StoreAddress
 from launcher.cli import main
-from launcher.doctor import Check, device_checks, machine_checks, worst
-from launcher.doctor_store import _clock, store_checks
+from launcher.doctor import machine as doctor
+from launcher.doctor.machine import Check, device_checks, machine_checks, worst
+from launcher.doctor.store import _clock, store_checks
+from launcher.storage.address import StoreAddress
 from tests.launcher.samples import write_job
 
 FAKES = Path(__file__).parents[1] / "fakes"
@@ -84,7 +84,7 @@ def test_a_store_that_works(tmp_path: Path) -> None:
 def test_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "value-of-a-secret")
-    monkeypatch.setattr("launcher.doctor_store.PATIENCE_S", 0.1)
+    monkeypatch.setattr("launcher.doctor.store.PATIENCE_S", 0.1)
     found = store_checks("s", StoreAddress(url="s3://bucket/x", endpoint="http://127.0.0.1:9"), write=True)
     assert [check.status for check in found] == ["ok", "fail"]
     assert "127.0.0.1:9" in found[1].text

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.address import StoreAddress
-from launcher.doctor import machine_checks
-from launcher.doctor_modelarts import service_checks
-from launcher.doctor_store import store_checks
+from launcher.doctor.machine import machine_checks
+from launcher.doctor.modelarts import service_checks
+from launcher.doctor.store import store_checks
+from launcher.storage.address import StoreAddress
 from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.modelarts_jobs import IMAGE, make, service_here
@@ -50,7 +50,7 @@ def test_keys_that_open_the_service_open_the_buckets_too(
 
     def said(url: str) -> str:
         address = StoreAddress(url=url, endpoint="http://127.0.0.1:1")
-        monkeypatch.setattr("launcher.doctor_store.PATIENCE_S", 0.1)
+        monkeypatch.setattr("launcher.doctor.store.PATIENCE_S", 0.1)
         return store_checks("data.url", address, write=False)[0].text
 
     assert "neither in the environment" in said("obs://bucket/x")

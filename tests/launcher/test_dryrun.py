@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.dryrun import dry_run_json, dry_run_text
-from launcher.submission import Prepared, prepare
+from launcher.submission.dryrun import dry_run_json, dry_run_text
+from launcher.submission.prepare import Prepared, prepare
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "dryrun"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.explain import advice_for, advice_rows, explain_run
-from launcher.states import Attempt, State
+from launcher.runfolder.states import Attempt, State
+from launcher.runs.explain import advice_for, advice_rows, explain_run
 from tests.launcher.samples import NOW, Sample
 
 FAILURES = {

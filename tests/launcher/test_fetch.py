@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.collect import Collector
 from launcher.errors import IntegrityError, NoSpace, NotFound, UsageError
-from launcher.fetch import FetchProgress, fetch
+from launcher.results.collector import Collector
+from launcher.results.fetch import FetchProgress, fetch
 from launcher.storage import ObjectStore, open_store
 from tests.servers.faults import Faults, cut, delay, flip_bit
 from tests.servers.rundir import RunDir, tree
@@ -229,7 +229,7 @@ def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
 FETCHER = """
 import sys
 from pathlib import Path
-from launcher.fetch import fetch
+from launcher.results.fetch import fetch
 from launcher.storage import open_store
 print("ready", flush=True)
 fetch(open_store(sys.argv[1]), Path(sys.argv[2]))
@@ -266,7 +266,7 @@ def test_killed_at_random_moments_it_continues(radosgw: S3Server, faults: Faults
 
 
 def test_two_fetches_at_once(tmp_path: Path) -> None:
-    from launcher.filelock import locked
+    from launcher.disk import locked
 
     store = open_store(f"memory://{tmp_path.name}")
     finished(store, tmp_path / "run")

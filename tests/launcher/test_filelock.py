@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.filelock import LockTimeout, locked
+from launcher.disk import LockTimeout, locked
 
 HOLD = (
-    "import sys, time, os\nfrom pathlib import Path\nfrom launcher.filelock import locked\n"
+    "import sys, time, os\nfrom pathlib import Path\nfrom launcher.disk import locked\n"
     "with locked(Path(sys.argv[1])):\n"
     "    if len(sys.argv) > 2:\n        if os.fork() == 0:\n            time.sleep(20)\n            os._exit(0)\n"
     "    print('held', flush=True)\n    time.sleep(60)\n"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from launcher.guard import LearningGuard
+from launcher.ranks.learning import LearningGuard
 
 
 def steps(*losses: Any, **more: Any) -> list[dict[str, Any]]:

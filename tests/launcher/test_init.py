@@ -9,11 +9,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from launcher import yamltree
 from launcher.cli import main
-from launcher.jobschema import job_schema
-from launcher.jobtemplate import render
-from launcher.specfile import load_job
+from launcher.jobfile import yamltree
+from launcher.jobfile.load import load_job
+from launcher.jobfile.schema import job_schema
+from launcher.jobfile.template import render
 
 TASKS = ("train", "eval", "export", "infer")
 ARCHS = ("tnt_digits", "vit_digits", "tnt_s_patch16_224", "ViT-B_16", "vit_tiny")

@@ -17,7 +17,7 @@ from rich.console import Console
 from launcher.cli.follow import Plain, _Story
 from launcher.cli.live import frame
 from launcher.cli.style import wrap
-from launcher.states import Attempt, State
+from launcher.runfolder.states import Attempt, State
 from tests.launcher.samples import NOW, Sample, make_view
 
 CURVE = Path(__file__).parents[1] / "programs" / "curve.py"

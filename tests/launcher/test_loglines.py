@@ -2,7 +2,7 @@ from datetime import datetime
 
 import pytest
 
-from launcher.loglines import LogLine, error_texts, in_time_order, parse_since, stamp_of
+from launcher.runs.loglines import LogLine, error_texts, in_time_order, parse_since, stamp_of
 
 
 @pytest.mark.parametrize(

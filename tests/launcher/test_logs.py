@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import NoSuchRun
-from launcher.logs import LogReader
+from launcher.runs.logs import LogReader
 from tests.launcher.samples import Sample
 
 

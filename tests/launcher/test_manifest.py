@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.errors import IntegrityError
-from launcher.manifest import (
+from launcher.runfolder.manifest import (
     Entry,
     Manifest,
     best_step,

@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from launcher.backends.base import Handle
-from launcher.backends.modelarts import ModelArtsBackend
-from launcher.backends.modelarts_client import Service
-from launcher.backends.modelarts_errors import ServiceError
-from launcher.backends.modelarts_jobs import SeenJob
-from launcher.backends.modelarts_login import Site
-from launcher.backends.modelarts_poll import Unanswered, lookup
-from launcher.backends.modelarts_request import job_request
+from launcher.backends.modelarts.backend import ModelArtsBackend
+from launcher.backends.modelarts.client import Service
+from launcher.backends.modelarts.errors import ServiceError
+from launcher.backends.modelarts.jobs import SeenJob
+from launcher.backends.modelarts.login import Site
+from launcher.backends.modelarts.poll import Unanswered, lookup
+from launcher.backends.modelarts.request import job_request
 from launcher.backends.recent import Recent
 from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_cloud import Job
@@ -29,8 +29,8 @@ ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1")
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelArts]:
     with service_here(ACCOUNT, tmp_path, monkeypatch) as fake:
-        monkeypatch.setattr("launcher.backends.modelarts.PATIENCE_S", 0.5)
-        monkeypatch.setattr("launcher.backends.modelarts.PAUSE_S", 0.0)
+        monkeypatch.setattr("launcher.backends.modelarts.backend.PATIENCE_S", 0.5)
+        monkeypatch.setattr("launcher.backends.modelarts.backend.PAUSE_S", 0.0)
         yield fake
 
 
@@ -160,8 +160,8 @@ def test_whoever_follows_a_run_asks_the_service_once_in_a_while(
     fake: FakeModelArts, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service counts requests; `attach` looks twice a second. What we do to a job is seen at once."""
-    monkeypatch.setattr("launcher.backends.modelarts.PAUSE_S", 60.0)
-    monkeypatch.setattr("launcher.backends.modelarts._recent", Recent())
+    monkeypatch.setattr("launcher.backends.modelarts.backend.PAUSE_S", 60.0)
+    monkeypatch.setattr("launcher.backends.modelarts.backend._recent", Recent())
     job = fake.cloud.create(body)
     handle = handle_of(job)
     assert [poll(handle) for _ in range(20)] == [[True]] * 20

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backends.modelarts import ModelArtsBackend
-from launcher.backends.modelarts_code import MANY_BYTES, MOST_BYTES, make_snapshot
-from launcher.backends.modelarts_request import job_request
+from launcher.backends.modelarts.backend import ModelArtsBackend
+from launcher.backends.modelarts.code import MANY_BYTES, MOST_BYTES, make_snapshot
+from launcher.backends.modelarts.request import job_request
 from launcher.errors import BackendError, PlanError
 from launcher.findings import Finding
-from launcher.plan import Plan
-from launcher.submission import refuse_errors
+from launcher.plan.model import Plan
+from launcher.submission.prepare import refuse_errors
 from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.modelarts_jobs import IMAGE, make, service_here
@@ -53,7 +53,7 @@ def test_a_job_that_can_be_sent_has_no_finding(tmp_path: Path) -> None:
 
 
 def test_ma050_the_sdk_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launcher.backends.modelarts_check.sdk_missing", lambda: True)
+    monkeypatch.setattr("launcher.backends.modelarts.check.sdk_missing", lambda: True)
     assert found(make(tmp_path)) == [("MA050", "error", "resources.backend")]
     with pytest.raises(PlanError, match=r"not installed .*MA050.*\n.*pip install huaweicloudsdkmodelarts"):
         refuse_errors(ModelArtsBackend().check(make(tmp_path)))
@@ -63,7 +63,7 @@ def test_ma051_the_service_refuses_or_gives_no_answer(
     fake: FakeModelArts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.faults.add("search", *["503"] * 500)
-    monkeypatch.setattr("launcher.backends.modelarts_wire.FIRST_PAUSE_S", 9.0)
+    monkeypatch.setattr("launcher.backends.modelarts.wire.FIRST_PAUSE_S", 9.0)
     with pytest.raises(BackendError, match=r"internal error .*MA051.*\n.*in trouble; try again later"):
         refuse_errors(ModelArtsBackend().check(make(tmp_path)))
     fake.cloud.account = Account("another", "key", "project-1")

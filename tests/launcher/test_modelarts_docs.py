@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backends.modelarts_boot import NEEDED
+from launcher.backends.modelarts.boot import NEEDED
 from launcher.cli import COMMANDS
-from launcher.jobtemplate import render
-from launcher.spec_modelarts import ModelArtsOptions, ModelArtsRestarts
-from launcher.submission import prepare
+from launcher.jobfile.spec_modelarts import ModelArtsOptions, ModelArtsRestarts
+from launcher.jobfile.template import render
+from launcher.submission.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "modelarts.md").read_text()

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from launcher import adopt
 from launcher.cli import main
-from launcher.runs import Entry, Index
+from launcher.runs import adopt
+from launcher.runs.index import Entry, Index
 from tests.launcher.modelarts_site import Site, served_bucket, site_on
 from tests.servers.s3 import S3Server
 
@@ -149,7 +149,7 @@ def test_logs_console_follow_prints_new_lines_until_the_run_has_ended(
         shown = lines[base : base + int(query["lines"])]
         return 200, {"content": "\n".join(shown), "lines": len(shown), "end_line": str(base + len(shown))}
 
-    monkeypatch.setattr("launcher.consoles.PAUSE_S", 0.05)
+    monkeypatch.setattr("launcher.runs.consoles.PAUSE_S", 0.05)
     routes = [(n, m, p, logs if n == "logs" else h) for n, m, p, h in site.fake.service.routes]
     monkeypatch.setattr(site.fake.service, "routes", routes)
     assert main(["logs", entry.store.url, "--console", "-f"]) == 0

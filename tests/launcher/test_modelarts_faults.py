@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.runs import Index
+from launcher.runs.index import Index
 from tests.fakes.modelarts import account_of, exports, fake_modelarts
 from tests.launcher.modelarts_site import QUICK, Site, well
 from tests.servers.process import Unavailable
@@ -89,8 +89,8 @@ def cases(
             "LAUNCHER_NO_AGENCY": "1",
         }.items():
             patch.setenv(key, value)
-        patch.setattr("launcher.backends.modelarts.PATIENCE_S", 8.0)
-        patch.setattr("launcher.backends.modelarts.PAUSE_S", 0.0)
+        patch.setattr("launcher.backends.modelarts.backend.PATIENCE_S", 8.0)
+        patch.setattr("launcher.backends.modelarts.backend.PAUSE_S", 0.0)
         folders = {seed: root / f"case-{seed}" for seed in wanted}
         for folder in folders.values():
             folder.mkdir()

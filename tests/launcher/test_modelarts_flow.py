@@ -15,9 +15,10 @@ import pytest
 from launcher.backends import get_backend
 from launcher.cli import main
 from launcher.errors import BackendError, PlanError
-from launcher.explain import explain_run
-from launcher.runfolder import RunFolder
-from launcher.submission import cancel, resume
+from launcher.runs.explain import explain_run
+from launcher.runs.folder import RunFolder
+from launcher.submission.cancel import cancel
+from launcher.submission.resume import resume
 from tests.fakes.modelarts_nodes import s3_client
 from tests.launcher.modelarts_site import Site, served_bucket, site_on, well
 from tests.servers.s3 import S3Server
@@ -116,7 +117,7 @@ def test_a_run_that_is_cancelled_before_its_job_shows_up_trains_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Creation gets no answer, the run is cancelled, and only then the service makes the job."""
-    monkeypatch.setattr("launcher.backends.modelarts.PATIENCE_S", 0.5)
+    monkeypatch.setattr("launcher.backends.modelarts.backend.PATIENCE_S", 0.5)
     site.fake.faults.add("create", "dark 3")
     entry = site.submit(resources=ONE)
     assert site.jobs(entry) == []
@@ -137,7 +138,7 @@ def test_a_job_that_does_not_stop_is_ended_from_outside_when_it_is_asked_again(
         cancel(entry)
         cancel(entry)
         assert site.job(entry).phase == "Running"
-        monkeypatch.setattr("launcher.submission.AGAIN_S", 0.0)
+        monkeypatch.setattr("launcher.submission.cancel.AGAIN_S", 0.0)
         cancel(entry)
         assert site.job(entry).phase == "Terminated"
         assert site.end(entry).state == "CANCELLED"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from huaweicloudsdkcore.auth.internal import MetadataAccessor
 
-from launcher.backends.modelarts_client import Service
-from launcher.backends.modelarts_errors import ServiceError
-from launcher.backends.modelarts_login import Site
+from launcher.backends.modelarts.client import Service
+from launcher.backends.modelarts.errors import ServiceError
+from launcher.backends.modelarts.login import Site
 from launcher.errors import BackendError, UsageError
 from tests.fakes.metadata import MetadataServer, metadata_service
 from tests.fakes.modelarts import FakeModelArts
@@ -130,7 +130,7 @@ def test_a_clock_that_is_wrong_is_named(fake: FakeModelArts, monkeypatch: pytest
 def test_a_region_that_nobody_knows_and_a_missing_sdk_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no region 'cn-nowhere-9'"):
         Service(Site("cn-nowhere-9", None, "project-1")).find("x")
-    monkeypatch.setattr("launcher.backends.modelarts_login.sdk_missing", lambda: True)
+    monkeypatch.setattr("launcher.backends.modelarts.login.sdk_missing", lambda: True)
     with pytest.raises(BackendError, match="not installed") as caught:
         ask()
     assert "pip install huaweicloudsdkmodelarts" in caught.value.hint

@@ -9,11 +9,11 @@ from typing import Any, get_args
 import pytest
 
 from launcher.backends import get_backend
-from launcher.backends.modelarts_code import make_snapshot
-from launcher.backends.modelarts_request import job_request
-from launcher.dryrun import dry_run_json
-from launcher.spec_modelarts import ModelArtsOptions, ModelArtsRestarts, NotifyEvent
-from launcher.submission import prepare
+from launcher.backends.modelarts.code import make_snapshot
+from launcher.backends.modelarts.request import job_request
+from launcher.jobfile.spec_modelarts import ModelArtsOptions, ModelArtsRestarts, NotifyEvent
+from launcher.submission.dryrun import dry_run_json
+from launcher.submission.prepare import prepare
 from tests.fakes.modelarts_rules import check_job
 from tests.fakes.modelarts_wire import round_trip
 from tests.launcher.modelarts_jobs import IMAGE, make, write_job

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from launcher.modelarts_rules import RULES, check_modelarts
-from launcher.submission import prepare
+from launcher.backends.modelarts.rules import RULES, check_modelarts
+from launcher.submission.prepare import prepare
 from tests.launcher.modelarts_jobs import IMAGE, make, write_job
 
 PUBLIC = {"region": "cn-north-4", "image": "org/launcher:1", "flavor": "some.flavor"}

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from launcher.backends.base import Handle
-from launcher.backends.modelarts import ModelArtsBackend
-from launcher.backends.modelarts_client import Service, UnclearCreation
-from launcher.backends.modelarts_errors import ADVICE, ServiceError, advice_of
-from launcher.backends.modelarts_jobs import SeenJob, metrics_words, stage_words
-from launcher.backends.modelarts_login import Site
-from launcher.backends.modelarts_poll import Doubts, judge, lookup
-from launcher.backends.modelarts_request import job_request
-from launcher.container_start import outdated
+from launcher.backends.modelarts.agree import outdated
+from launcher.backends.modelarts.backend import ModelArtsBackend
+from launcher.backends.modelarts.client import Service, UnclearCreation
+from launcher.backends.modelarts.errors import ADVICE, ServiceError, advice_of
+from launcher.backends.modelarts.jobs import SeenJob, metrics_words, stage_words
+from launcher.backends.modelarts.login import Site
+from launcher.backends.modelarts.poll import Doubts, judge, lookup
+from launcher.backends.modelarts.request import job_request
 from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_cloud import Job
 from tests.fakes.modelarts_wire import Account
@@ -276,7 +276,9 @@ def test_a_refusal_ends_no_job_of_somebody_else(
     plan.store.open().put("plan.json", plan.model_dump_json().encode())
     job = fake.cloud.get(ModelArtsBackend().submit(plan, 2).data["id"])
     fake.cloud.capacity, fake.cloud.unique_names = 1, False
-    monkeypatch.setattr("launcher.backends.modelarts._free_serial", lambda *_: (1, None))  # it looked before
+    monkeypatch.setattr(
+        "launcher.backends.modelarts.backend._free_serial", lambda *_: (1, None)
+    )  # it looked before
     with pytest.raises(ServiceError, match="quota"):
         ModelArtsBackend().submit(plan, 2)
     assert job.phase == "Creating"

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import PlanError
-from launcher.states import State
-from launcher.submission import cancel, resume
+from launcher.runfolder.states import State
+from launcher.submission.cancel import cancel
+from launcher.submission.resume import resume
 
 
 def test_a_run_succeeds_and_everything_is_in_its_folder(jobs, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from launcher.orphans import MARK, Keeper, gang_mark, marked, node_mark, sweep
+from launcher.ranks.orphans import MARK, Keeper, gang_mark, marked, node_mark, sweep
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 
@@ -53,7 +53,7 @@ def test_a_sweep_of_nothing_is_quick() -> None:
 def test_the_keeper_ends_what_a_killed_program_leaves_behind(tmp_path: Path) -> None:
     """The program dies by SIGKILL; its rank's worker leads a session of its own and knows of nothing."""
     script = (
-        "import os, subprocess, sys, time\nfrom launcher.orphans import MARK, Keeper\n"
+        "import os, subprocess, sys, time\nfrom launcher.ranks.orphans import MARK, Keeper\n"
         "keeper = Keeper('run-2:0:1:9'); keeper.ensure()\n"
         "code = \"import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], "
         'start_new_session=True); print(p.pid, flush=True); time.sleep(60)"\n'

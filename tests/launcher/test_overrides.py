@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launcher import yamltree
-from launcher.overrides import Kind, Origin, defaults_path, env_layers, leaves, merge, set_layers
-from launcher.yamltree import Mapping, plain
+from launcher.jobfile import yamltree
+from launcher.jobfile.overrides import Kind, Origin, defaults_path, env_layers, leaves, merge, set_layers
+from launcher.jobfile.yamltree import Mapping, plain
 
 
 def same(path: tuple[str, ...]) -> tuple[str, ...]:

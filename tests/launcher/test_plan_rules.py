@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.plan import Plan
-from launcher.plan_rules import RULES, check_rules
-from launcher.submission import prepare
+from launcher.plan.model import Plan
+from launcher.plan.rules import RULES, check_rules
+from launcher.submission.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
 NPUS = ["resources.device=ascend910", "resources.devices_per_node=8"]

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import PlanError
-from launcher.plan import Plan, make_plan
-from launcher.preset import as_one_rank, preset_rank
-from launcher.spec import JobSpec
+from launcher.jobfile.spec import JobSpec
+from launcher.node.preset import as_one_rank, preset_rank
+from launcher.plan.make import make_plan
+from launcher.plan.model import Plan
 
 PRESET = {"RANK_ID": "5", "RANK_SIZE": "8", "ASCEND_DEVICE_ID": "5"}
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from launcher.errors import UsageError
-from launcher.problems import JobFileError, Place, Problem, mask
+from launcher.jobfile.problems import JobFileError, Place, Problem, mask
 
 
 def caret_line(line: str, column: int) -> tuple[str, str]:

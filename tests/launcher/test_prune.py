@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import main
-from launcher.filelock import locked
-from launcher.prune import Item, find_items, remove
-from launcher.runs import Index
-from launcher.states import State
+from launcher.disk import locked
+from launcher.runfolder.states import State
+from launcher.runs.index import Index
+from launcher.runs.prune import Item, find_items, remove
 from tests.launcher.samples import Sample
 
 ALL = ("work folder", "index entry", "data set", "rehearsal")

@@ -4,8 +4,8 @@ import os
 import time
 from pathlib import Path
 
-from launcher.logtimes import Times
-from launcher.ranklogs import EXCERPT_BYTES, Excerpt, LimitedLog, LogPump
+from launcher.ranks.logpump import EXCERPT_BYTES, Excerpt, LimitedLog, LogPump
+from launcher.runfolder.logtimes import Times
 
 
 def test_a_log_keeps_its_beginning_and_its_end_within_the_limit(tmp_path: Path) -> None:

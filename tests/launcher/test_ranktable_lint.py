@@ -11,8 +11,8 @@ import pytest
 
 from launcher.errors import UsageError
 from launcher.ranktable import check_devices_per_node, legal_device_counts, lint, parse
-from launcher.ranktable_lint import SHOWN_PER_RULE, lint_here
-from launcher.ranktable_rules import RULES, explain
+from launcher.ranktable.lint import SHOWN_PER_RULE, lint_here
+from launcher.ranktable.rules import RULES, explain
 
 SAMPLES = Path(__file__).parents[2] / "rank_tables"
 Document = dict[str, Any]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.devices import Probe
+from launcher.devices.inventory import Probe
 from launcher.errors import BackendError, LauncherError, UsageError
 from launcher.ranktable import DeviceAddress, generate, lint
-from launcher.ranktable_sources import (
+from launcher.ranktable.sources import (
     Choice,
     from_map,
     from_plan,

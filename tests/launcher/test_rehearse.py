@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
-from launcher.rehearse import rehearsal_plan
-from launcher.specfile import load_job
-from launcher.submission import _rehearsed, prepared
+from launcher.jobfile.load import load_job
+from launcher.submission.launch import _rehearsed
+from launcher.submission.prepare import prepared
+from launcher.submission.rehearse import rehearsal_plan
 
 CONFIGS = Path(__file__).parents[2] / "vitmodels" / "configs"
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from launcher.plan import Plan, Step, make_plan
-from launcher.runs import new_run_id
-from launcher.specfile import load_job
-from launcher.states import RunState
+from launcher.jobfile.load import load_job
+from launcher.plan.make import make_plan
+from launcher.plan.model import Plan, Step
+from launcher.runfolder.states import RunState
+from launcher.runs.index import new_run_id
 from launcher.storage import ObjectStore
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET

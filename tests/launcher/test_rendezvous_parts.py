@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from launcher.diagnose import Cause
 from launcher.errors import RunFailed, StoreUnreachable
-from launcher.peers import Card, Go, Machine, Report, Verdict
-from launcher.rendezvous import Rendezvous, Timing, first_cause
+from launcher.node.peers import Card, Go, Machine, Report, Verdict
+from launcher.node.rendezvous import Rendezvous, Timing, first_cause
+from launcher.ranks.diagnose import Cause
 from launcher.storage import ObjectStore, open_store
 
 QUICK = Timing(arrive_s=1.0, poll_s=0.05, eager_s=0.05, beat_s=0.1, lost_s=0.8, report_s=0.4, leave_s=2.0)

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import main
-from launcher.loglines import LogLine
-from launcher.report import gather, phase_seconds
-from launcher.report_chart import Series, line_chart, number, ticks
-from launcher.report_page import page
-from launcher.states import State
+from launcher.report.chart import Series, line_chart, number, ticks
+from launcher.report.gather import gather, phase_seconds
+from launcher.report.page import page
+from launcher.runfolder.states import State
+from launcher.runs.loglines import LogLine
 from tests.launcher.samples import NOW, Sample, make_view
 
 VOID = {"meta", "br", "line", "circle", "polyline"}

@@ -2,9 +2,9 @@
 
 import pytest
 
-from launcher.diagnose import Cause
-from launcher.restarts import RestartPolicy
-from launcher.spec import RetrySpec
+from launcher.jobfile.spec import RetrySpec
+from launcher.ranks.diagnose import Cause
+from launcher.ranks.restarts import RestartPolicy
 
 DAY_S = 24 * 3600
 

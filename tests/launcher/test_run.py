@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from launcher.cores import usable_cores
-from launcher.run import Gang, Outcome, Process, Verdict, supervise
+from launcher.ranks.cores import usable_cores
+from launcher.ranks.gang import Gang, Outcome, Process, Verdict, supervise
 
 GRACE_S = 3.0
 
@@ -117,7 +117,7 @@ def test_grandchildren_die_with_their_rank(tmp_path: Path) -> None:
 
 def test_ranks_die_with_the_program_that_started_them(tmp_path: Path) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom launcher.run import Gang, Process\nimport os\n"
+        "import sys, time\nfrom pathlib import Path\nfrom launcher.ranks.gang import Gang, Process\nimport os\n"
         "sleep = (sys.executable, '-c', 'import time; time.sleep(60)')\n"
         f"gang = Gang([Process('rank 0', 0, sleep, os.environ, Path({str(tmp_path)!r}), Path({str(tmp_path / 'log')!r}))])\n"
         "gang.start(); time.sleep(0.5); print(gang.pids()['rank 0'], flush=True); time.sleep(60)"

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.progress import Progress
-from launcher.runlist import CACHE, Filter, parse_states, select
-from launcher.runs import Entry, Index
-from launcher.states import NodeStatus, RunState, State
+from launcher.runfolder.progress import Progress
+from launcher.runfolder.states import NodeStatus, RunState, State
+from launcher.runs.index import Entry, Index
+from launcher.runs.listing import CACHE, Filter, parse_states, select
 from tests.launcher.samples import NOW
 
 COUNT = 60

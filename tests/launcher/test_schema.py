@@ -10,10 +10,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from launcher import yamltree
 from launcher.cli import main
-from launcher.jobschema import job_schema, recipe_schema, schema_of, text
-from launcher.spec import JobSpec
+from launcher.jobfile import yamltree
+from launcher.jobfile.schema import job_schema, recipe_schema, schema_of, text
+from launcher.jobfile.spec import JobSpec
 from vitmodels.config import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]

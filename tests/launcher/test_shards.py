@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from launcher.address import StoreAddress
 from launcher.cli import main
+from launcher.dataset.layout import lay_out
+from launcher.dataset.pack import PackProgress, pack
+from launcher.dataset.shards import PACKED, Packed, Shard, divide, parse_index, read_members, read_packed
+from launcher.dataset.verify import verify_packed
 from launcher.errors import IntegrityError, NotFound, StoreError, UsageError
-from launcher.shards import PACKED, Packed, Shard, divide, parse_index, read_members, read_packed
-from launcher.shards_layout import lay_out
-from launcher.shards_pack import PackProgress, pack
-from launcher.shards_verify import verify_packed
 from launcher.storage import ObjectInfo, open_store
+from launcher.storage.address import StoreAddress
 from tests.servers.rundir import tree
 from tests.servers.s3 import S3Server
 from tests.servers.stores import open_on

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.overrides import Kind
-from launcher.specfile import JobFileError, LoadedJob, load_job
+from launcher.jobfile.load import JobFileError, LoadedJob, load_job
+from launcher.jobfile.overrides import Kind
 from vitmodels.config import Recipe
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from launcher import yamltree
-from launcher.spec import JobSpec
-from launcher.specfile import JobFileError, LoadedJob, load_job
-from launcher.yamltree import compose
+from launcher.jobfile import yamltree
+from launcher.jobfile.load import JobFileError, LoadedJob, load_job
+from launcher.jobfile.spec import JobSpec
+from launcher.jobfile.yamltree import compose
 from vitmodels.config import known_keys
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.specfile import JobFileError, load_job
+from launcher.jobfile.load import JobFileError, load_job
 
 FOLDER = Path(__file__).parent / "golden" / "jobfiles"
 CASES = sorted(path.name for path in FOLDER.glob("*.yaml"))

@@ -6,9 +6,9 @@ import os
 import signal
 from pathlib import Path
 
+from launcher.results.verify import verify_run
 from launcher.storage import open_store
-from launcher.submission import resume
-from launcher.verify import verify_run
+from launcher.submission.resume import resume
 from tests.conftest import Jobs
 
 

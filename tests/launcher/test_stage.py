@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from launcher.dataset.cache import read_marker
+from launcher.dataset.plain import StageProgress, stage
+from launcher.disk import Folders
 from launcher.errors import IntegrityError, NoSpace, NotFound, StoreError, StoreRefused, StoreUnreachable
-from launcher.stage import StageProgress, stage
-from launcher.stage_tree import Folders, check_space, read_marker, take_listing
 from launcher.storage import ObjectInfo, ObjectStore, open_store
 from launcher.storage.bulk import AdaptivePace
-from launcher.storage.s3 import S3Store
+from launcher.storage.contents import check_space, take_listing
+from launcher.storage.s3.store import S3Store
 from tests.servers.faults import Answer, Faults, cut, delay, flip_bit, reset, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on
@@ -389,7 +391,7 @@ def test_a_listing_reports_and_has_a_time_limit(tmp_path: Path, monkeypatch: pyt
     store = open_store(f"memory://{tmp_path.name}")
     for n in range(2000):
         store.put(f"{n:05}", b"")
-    monkeypatch.setattr("launcher.stage.REPORT_S", 0.0)
+    monkeypatch.setattr("launcher.dataset.plain.REPORT_S", 0.0)
     seen: list[StageProgress] = []
     stage(store, tmp_path, progress=seen.append)
     assert [each.files_total for each in seen[:2]] == [1000, 2000]
@@ -419,7 +421,7 @@ def test_the_pace_halves_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
 STAGER = """
 import sys, time
 from pathlib import Path
-from launcher.stage import stage
+from launcher.dataset.plain import stage
 from launcher.storage import open_store
 staged = stage(open_store(sys.argv[1]), Path(sys.argv[2]), workers=3, timeout_s=60)
 print(staged.reused, staged.files)
@@ -491,7 +493,7 @@ def test_waiting_has_an_end_too(tmp_path: Path) -> None:
     fill(store)
     digest = stage(store, tmp_path).digest
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom launcher.filelock import locked\n"
+        "import sys, time\nfrom pathlib import Path\nfrom launcher.disk import locked\n"
         "with locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     lock = tmp_path / "datasets" / f"{digest}.lock"

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from launcher.address import StoreAddress
+from launcher.dataset.cache import read_marker
+from launcher.dataset.packed import PART, Part
+from launcher.dataset.plain import StageProgress, stage
+from launcher.dataset.shards import PACKED, Packed, read_members
+from launcher.dataset.stage import stage_data
+from launcher.dataset.stream import PIECE_BYTES, pieces
 from launcher.errors import IntegrityError, NoSpace, PlanError, StoreUnreachable
-from launcher.preflight import _check_data
-from launcher.shards import PACKED, Packed, read_members
-from launcher.shards_stream import PIECE_BYTES, pieces
-from launcher.spec import DataSpec
-from launcher.stage import StageProgress, stage
-from launcher.stage_data import stage_data
-from launcher.stage_packed import PART, Part
-from launcher.stage_tree import read_marker
+from launcher.jobfile.spec import DataSpec
 from launcher.storage import ObjectStore, open_store
-from launcher.submission import prepare
+from launcher.storage.address import StoreAddress
+from launcher.submission.preflight import _check_data
+from launcher.submission.prepare import prepare
 from tests.launcher.test_shards import make_tree, packed_tree
 from tests.servers.faults import fault_proxy, flip_bit
 from tests.servers.rundir import tree
@@ -224,7 +224,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
     wanted = tree(source)
     code = (
         "import sys; from pathlib import Path; from launcher.storage import open_store;"
-        "from launcher.stage_data import stage_data; print(flush=True);"
+        "from launcher.dataset.stage import stage_data; print(flush=True);"
         "stage_data(open_store(sys.argv[1]), Path(sys.argv[2]))"
     )
     draw = random.Random(0)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.paths import RunDir
-from launcher.statefile import StateFile, read_results
-from launcher.states import State
-from launcher.submission import prepare
+from launcher.node.statefile import StateFile, read_results
+from launcher.runfolder.paths import RunDir
+from launcher.runfolder.states import State
+from launcher.submission.prepare import prepare
 from tests.launcher.samples import write_job
 
 

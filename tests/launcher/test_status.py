@@ -9,7 +9,7 @@ from launcher.cli import main
 from launcher.cli.statusdetail import detail
 from launcher.cli.statustable import table_of
 from launcher.cli.words import laggards, now_words
-from launcher.states import Attempt, NodeStatus, RankStatus, State
+from launcher.runfolder.states import Attempt, NodeStatus, RankStatus, State
 from tests.launcher.samples import NOW, Sample, make_view
 
 TRAINING = {

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from launcher.ledger import Ledger, Record
-from launcher.logs import LogReader
-from launcher.runfolder import RunFolder
-from launcher.states import State
-from launcher.submission import cancel, resume
+from launcher.results.ledger import Ledger, Record
+from launcher.runfolder.states import State
+from launcher.runs.folder import RunFolder
+from launcher.runs.logs import LogReader
+from launcher.submission.cancel import cancel
+from launcher.submission.resume import resume
 from tests.conftest import COUNTER
 
 LONG = {"STEPS": "400", "STEP_S": "0.1"}

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import StoreRefused
-from launcher.storage import agency, open_store
+from launcher.storage import open_store
+from launcher.storage.s3 import agency
 from tests.fakes.metadata import MetadataServer, metadata_service
 from tests.fakes.modelarts_wire import Account
 from tests.servers.s3 import S3Server

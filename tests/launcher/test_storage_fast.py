@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import IntegrityError, StoreRefused, StoreUnreachable, UsageError
-from launcher.storage import ObjectStore, open_store, s3_fast
-from launcher.storage.s3 import S3Store
-from launcher.storage.s3_fast import FastGets, fast_wanted, http_time
+from launcher.storage import ObjectStore, open_store
+from launcher.storage.s3 import fast as s3_fast
+from launcher.storage.s3.fast import FastGets, fast_wanted, http_time
+from launcher.storage.s3.store import S3Store
 from tests.servers.faults import Answer, Faults, cut, delay, flip_bit, reset, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on
@@ -113,7 +114,7 @@ def test_lasting_faults(
 def test_a_stall_ends(
     radosgw: S3Server, faults: Faults, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.storage.s3_client.READ_TIMEOUT_S", 0.4)
+    monkeypatch.setattr("launcher.storage.s3.client.READ_TIMEOUT_S", 0.4)
     store = open_on(radosgw, endpoint=faults.endpoint)
     store.put("x", DATA)
     faults.add(delay(1.5), times=1)
@@ -236,7 +237,7 @@ def test_an_object_that_changed_and_one_that_is_gone(faulty: ObjectStore, folder
 
 
 def test_a_part_left_by_a_killed_process_is_no_obstacle(faulty: ObjectStore, folder: Path) -> None:
-    from launcher.storage.localfs import part_path
+    from launcher.disk import part_path
 
     faulty.put("x", DATA)
     part_path(folder / "got").write_bytes(b"torn")

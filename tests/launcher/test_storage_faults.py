@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from launcher.disk import os_error, part_path
 from launcher.errors import IntegrityError, NoSpace, StoreError, StoreUnreachable
-from launcher.storage import ObjectStore, open_store, s3_client, s3_upload
+from launcher.storage import ObjectStore, open_store
 from launcher.storage.base import Pace
-from launcher.storage.localfs import os_error, part_path
 from launcher.storage.retry import Retrying, RetryPolicy, StoreBusy
+from launcher.storage.s3 import client as s3_client
+from launcher.storage.s3 import upload as s3_upload
 from tests.servers.faults import Answer, Faults, cut, delay, flip_bit, reset, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import open_on

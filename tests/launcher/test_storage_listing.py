@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.errors import IntegrityError, StoreRefused, StoreUnreachable
-from launcher.storage import s3_listing
 from launcher.storage.base import Pace
-from launcher.storage.s3_listing import Entry, FetchPage, Listing, Page, page_of, read_page
+from launcher.storage.s3 import listing as s3_listing
+from launcher.storage.s3.listing import Entry, FetchPage, Listing, Page, page_of, read_page
 
 ENTRY = (
     "<Contents><Key>{key}</Key><LastModified>2026-11-22T04:58:11.250Z</LastModified><ETag>&quot;{etag}&quot;</ETag>"

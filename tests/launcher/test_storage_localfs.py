@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from launcher import disk as localfs
+from launcher.disk import digest_file, open_part, part_path, replacing, write_all, write_atomic
 from launcher.errors import NotFound, StoreError
-from launcher.storage import localfs
-from launcher.storage.localfs import digest_file, open_part, part_path, replacing, write_all, write_atomic
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

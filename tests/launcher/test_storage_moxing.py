@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.collect import Collector
+from launcher.dataset.plain import stage
 from launcher.errors import IntegrityError, NotFound, StoreUnreachable, UsageError
-from launcher.fetch import fetch
-from launcher.stage import stage
+from launcher.results.collector import Collector
+from launcher.results.fetch import fetch
 from launcher.storage import ObjectStore, open_store
 from tests.fakes.moxing_file import MoxingFile
 from tests.servers.rundir import RunDir

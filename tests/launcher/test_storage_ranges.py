@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from launcher.disk import part_path
 from launcher.errors import NoSpace, NotFound, StoreUnreachable
-from launcher.storage import ObjectStore, open_store, ranges, s3
-from launcher.storage.localfs import part_path
+from launcher.storage import ObjectStore, open_store, ranges
 from launcher.storage.ranges import InMemory, Lanes, Rest, Target, pour
-from launcher.storage.s3 import S3Store
+from launcher.storage.s3 import store as s3
+from launcher.storage.s3.store import S3Store
 from tests.servers.faults import Answer, Faults, cut, fault_proxy, flip_bit, reset
 from tests.servers.process import wait_until
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server, rclone_server

@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 
 from launcher.errors import IntegrityError, StoreError, StoreRefused, StoreUnreachable, UsageError
-from launcher.storage import ObjectStore, open_store, s3, s3_fast, s3_listing, s3_upload
+from launcher.storage import ObjectStore, open_store
 from launcher.storage.registry import Options, parse_url
-from launcher.storage.s3_client import make_client, resolve
+from launcher.storage.s3 import fast as s3_fast
+from launcher.storage.s3 import listing as s3_listing
+from launcher.storage.s3 import store as s3
+from launcher.storage.s3 import upload as s3_upload
+from launcher.storage.s3.client import make_client, resolve
 from tests.servers.faults import Answer, Faults, cut, reset, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on

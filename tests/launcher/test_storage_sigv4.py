@@ -10,8 +10,8 @@ import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from launcher.storage import sigv4
-from launcher.storage.sigv4 import Signer, query_of
+from launcher.storage.s3 import sigv4
+from launcher.storage.s3.sigv4 import Signer, query_of
 
 NOW = 1795323491  # 2026-11-22 04:58:11
 KEYS = [

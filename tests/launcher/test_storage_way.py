@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from launcher.storage import s3_client
 from launcher.storage.registry import Options, parse_url
-from launcher.storage.s3_client import ClientHolder, resolve
-from launcher.storage.s3_way import NoWay, Way, find_way
+from launcher.storage.s3 import client as s3_client
+from launcher.storage.s3.client import ClientHolder, resolve
+from launcher.storage.s3.way import NoWay, Way, find_way
 from tests.servers.s3 import S3Server
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "a-secret"}

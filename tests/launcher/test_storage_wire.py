@@ -10,9 +10,9 @@ from contextlib import suppress
 
 import pytest
 
-from launcher.storage import wire
 from launcher.storage.ranges import InMemory
-from launcher.storage.wire import Connection, Head, Peer, Stale, WireError
+from launcher.storage.s3 import wire
+from launcher.storage.s3.wire import Connection, Head, Peer, Stale, WireError
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\nETag: "x"\r\n\r\n'

@@ -4,12 +4,13 @@ from pathlib import Path
 import pytest
 
 import launcher
+from launcher.api import sweep
 from launcher.cli import main
 from launcher.errors import UsageError
-from launcher.problems import JobFileError
-from launcher.runlist import Filter, select
-from launcher.runs import Index
-from launcher.sweeps import MAX_RUNS, Axis, group_name, parse_axis, prepare_points, sweep
+from launcher.jobfile.problems import JobFileError
+from launcher.runs.index import Index
+from launcher.runs.listing import Filter, select
+from launcher.submission.sweeps import MAX_RUNS, Axis, group_name, parse_axis, prepare_points
 from tests.launcher.samples import write_job
 
 CURVE = Path(__file__).parents[1] / "programs" / "curve.py"

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import LauncherError, PlanError
-from launcher.runs import Index, entry_of_url
-from launcher.states import State
-from launcher.submission import cancel, resume
-from launcher.view import view_of
+from launcher.runfolder.states import State
+from launcher.runs.index import Index, entry_of_url
+from launcher.runs.view import view_of
+from launcher.submission.cancel import cancel
+from launcher.submission.resume import resume
 
 
 def test_only_one_of_two_resumes_at_the_same_time_starts_an_attempt(jobs) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from launcher.states import State
+from launcher.runfolder.states import State
 
 
 def test_a_run_survives_its_terminal(jobs, tmp_path: Path) -> None:

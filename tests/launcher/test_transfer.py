@@ -9,7 +9,7 @@ import pytest
 
 from launcher.errors import NotFound, StoreError, UsageError
 from launcher.storage import ObjectStore, open_store
-from launcher.transfer import fetch_one, fetch_tree, send_one, send_tree, sha256_of
+from launcher.storage.copy import fetch_one, fetch_tree, send_one, send_tree, sha256_of
 from tests.servers.faults import Faults, cut, flip_bit
 from tests.servers.s3 import S3Server
 from tests.servers.stores import open_on

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher.collect import Collector
+from launcher.dataset.plain import stage
 from launcher.errors import NotFound
-from launcher.stage import stage
+from launcher.results.collector import Collector
+from launcher.results.verify import is_staged, verify_run, verify_staged
 from launcher.storage import ObjectStore, open_store
-from launcher.verify import is_staged, verify_run, verify_staged
 from tests.servers.rundir import RunDir
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from launcher.backends.base import Handle, Life
 from launcher.errors import BackendError
-from launcher.states import State
-from launcher.view import SILENCE_S, view_of, views
+from launcher.runfolder.states import State
+from launcher.runs.view import SILENCE_S, view_of, views
 from tests.launcher.samples import Sample
 
 
@@ -43,7 +43,7 @@ def ask(
     samples: list[Sample], answer: Life | BackendError, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list, Platform]:
     platform = Platform(answer)
-    monkeypatch.setattr("launcher.view.get_backend", lambda name: platform)
+    monkeypatch.setattr("launcher.runs.view.get_backend", lambda name: platform)
     return views([sample.entry for sample in samples], samples[0].index), platform
 
 
@@ -84,7 +84,7 @@ def test_silence_is_unknown_and_never_success(
 def test_a_store_that_fails_makes_its_runs_unknown_at_once(
     launcher_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.view.PATIENCE_S", 0.1)
+    monkeypatch.setattr("launcher.runs.view.PATIENCE_S", 0.1)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     sample = Sample(tmp_path)

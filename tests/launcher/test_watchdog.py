@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from launcher import watchdog as module
-from launcher.run import Exit, Process
-from launcher.spec import WatchSpec
-from launcher.watchdog import Watchdog
+from launcher.jobfile.spec import WatchSpec
+from launcher.ranks import watchdog as module
+from launcher.ranks.gang import Exit, Process
+from launcher.ranks.watchdog import Watchdog
 
 
 class Scene:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from launcher.yamlscalars import ScalarError, joined, resolve
+from launcher.jobfile.yamlscalars import ScalarError, joined, resolve
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher.problems import JobFileError
-from launcher.yamltree import MAX_DEPTH, Mapping, Node, Scalar, Sequence, compose, load, plain
+from launcher.jobfile.problems import JobFileError
+from launcher.jobfile.yamltree import MAX_DEPTH, Mapping, Node, Scalar, Sequence, compose, load, plain
 
 TEXT = """\
 # a comment

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from launcher.backends import slurm
+from launcher.backends.slurm import backend as slurm
 from tests.servers.process import Unavailable
 from tests.servers.s3 import S3Server, rclone_server
 from tests.servers.stores import BUCKET

@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 
 from launcher.errors import StoreError
-from launcher.runs import Entry, Index
+from launcher.runs.index import Entry, Index
+from launcher.runs.view import RunView, view_of
 from launcher.storage import ObjectStore
-from launcher.submission import prepare, submit
-from launcher.view import RunView, view_of
+from launcher.submission.launch import submit
+from launcher.submission.prepare import prepare
 from tests.servers.stores import BUCKET
 from tests.slurm.cluster import Cluster, processes_of
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backends.slurm_query import accounted, look_up
-from launcher.submission import cancel
-from launcher.sweeps import Axis, prepare_points, submit_points
+from launcher.api import submit_points
+from launcher.backends.slurm.query import accounted, look_up
+from launcher.submission.cancel import cancel
+from launcher.submission.sweeps import Axis, prepare_points
 from tests.slurm.cluster import Cluster
 from tests.slurm.jobs import SlurmJobs
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher.runs import Entry
-from launcher.submission import resume
-from launcher.sweeps import Axis, prepare_points, submit_points
-from launcher.view import RunView
+from launcher.api import submit_points
+from launcher.runs.index import Entry
+from launcher.runs.view import RunView
+from launcher.submission.resume import resume
+from launcher.submission.sweeps import Axis, prepare_points
 from tests.servers.faults import Answer, fault_proxy
 from tests.slurm.cluster import Cluster, processes_of
 from tests.slurm.jobs import SlurmJobs

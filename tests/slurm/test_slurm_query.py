@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from launcher.backends.base import Handle
-from launcher.backends.slurm import life_of
-from launcher.backends.slurm_check import parse_gres
-from launcher.backends.slurm_node import devices_of, forget_old_requests
-from launcher.backends.slurm_query import Job, parse_accounted, parse_job, waiting_words
-from launcher.paths import RunDir
+from launcher.backends.slurm.backend import life_of
+from launcher.backends.slurm.check import parse_gres
+from launcher.backends.slurm.node import devices_of, forget_old_requests
+from launcher.backends.slurm.query import Job, parse_accounted, parse_job, waiting_words
+from launcher.runfolder.paths import RunDir
 
 HANDLE = Handle(backend="slurm", data={"job": "17", "comment": "launcher:run-1"})
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.preflight import check_plan
-from launcher.submission import prepare
+from launcher.submission.preflight import check_plan
+from launcher.submission.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
 NPUS = ["resources.device=ascend910", "resources.devices_per_node=8", "retry.max_restarts=1"]

@@ -16,12 +16,15 @@ from typing import Any
 
 import pytest
 
-from launcher.api import Run
+from launcher.api import Run, submit_points
 from launcher.errors import PlanError
-from launcher.runs import Entry
-from launcher.submission import cancel, launch, prepare, resume, submit
-from launcher.sweeps import Axis, prepare_points, submit_points
-from launcher.view import RunView
+from launcher.runs.index import Entry
+from launcher.runs.view import RunView
+from launcher.submission.cancel import cancel
+from launcher.submission.launch import launch, submit
+from launcher.submission.prepare import prepare
+from launcher.submission.resume import resume
+from launcher.submission.sweeps import Axis, prepare_points
 from tests.servers.faults import delay, fault_proxy
 from tests.servers.s3 import S3Server, rclone_server
 from tests.servers.stores import BUCKET

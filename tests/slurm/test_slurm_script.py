@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backends.slurm_script import render
-from launcher.plan import Plan
-from launcher.problems import JobFileError
-from launcher.submission import prepare
+from launcher.backends.slurm.script import render
+from launcher.jobfile.problems import JobFileError
+from launcher.plan.model import Plan
+from launcher.submission.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"

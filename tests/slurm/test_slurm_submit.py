@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backends import slurm
 from launcher.backends.base import Handle
-from launcher.backends.slurm import SlurmBackend
-from launcher.backends.slurm_check import partitions
-from launcher.backends.slurm_node import next_attempt
-from launcher.backends.slurm_query import clean
-from launcher.backends.slurm_send import send
+from launcher.backends.slurm import backend as slurm
+from launcher.backends.slurm.backend import SlurmBackend
+from launcher.backends.slurm.check import partitions
+from launcher.backends.slurm.node import next_attempt
+from launcher.backends.slurm.query import clean
+from launcher.backends.slurm.send import send
 from launcher.cli import main
 from launcher.errors import BackendError, PlanError
-from launcher.runs import Index
-from launcher.submission import conditions, launch, prepare
-from launcher.view import view_of
+from launcher.runs.index import Index
+from launcher.runs.view import view_of
+from launcher.submission.launch import launch
+from launcher.submission.prepare import conditions, prepare
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "digits_tnt_1p.yaml"

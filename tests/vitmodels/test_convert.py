@@ -6,18 +6,18 @@ import pytest
 from golden_nets import TINY, make_net, read_golden
 
 from vitmodels.archs import ARCHS, parameter_count
-from vitmodels.convert import (
+from vitmodels.convert import main
+from vitmodels.errors import CheckpointError
+from vitmodels.nets.weights import (
     convert,
     cubic_matrix,
     expected_shapes,
     load_pretrained,
-    main,
     model_weights,
     read_weights,
     resize_positions,
     write_weights,
 )
-from vitmodels.errors import CheckpointError
 
 # The names of a block in the checkpoints of the TNT authors, and here.
 AUTHORS = {

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from golden_nets import make_net, read_golden
 
-from vitmodels.convert import load_weights
 from vitmodels.engines import in_batches
 from vitmodels.errors import ExportError, NotSupported, UsageError
 from vitmodels.export import export_model, load_exported, parse_formats, read_index
+from vitmodels.nets.weights import load_weights
 
 ms = pytest.importorskip("mindspore")
 

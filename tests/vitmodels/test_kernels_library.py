@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.snapshot import code_zip
+from launcher.plan.code import code_zip
 from vitmodels.kernels import library as module
 from vitmodels.kernels.library import SWITCH, Unavailable, build, cache_folders, compiler, own, sources
 

@@ -23,7 +23,7 @@ from vitmodels.workers import FileImages
 ROOT = Path(__file__).parents[2]
 STAGE = (
     "import sys; from pathlib import Path; from launcher.storage import open_store;"
-    "from launcher.stage_packed import Part; from launcher.stage_data import stage_data;"
+    "from launcher.dataset.packed import Part; from launcher.dataset.stage import stage_data;"
     "part = Part(int(sys.argv[3]), int(sys.argv[4])) if sys.argv[3:] else None;"
     "print(stage_data(open_store(sys.argv[1]), Path(sys.argv[2]), unpacked=False, part=part).path)"
 )

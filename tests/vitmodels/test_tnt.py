@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from golden_nets import TINY, make_net, read_golden
-
-from vitmodels.convert import load_weights, model_weights
 from vitmodels.initialise import initial_value
+
+from vitmodels.nets.weights import load_weights, model_weights
 
 ms = pytest.importorskip("mindspore")
 

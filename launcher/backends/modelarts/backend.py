@@ -1,0 +1,273 @@
+"""The back end `modelarts`: one training job of Huawei's ModelArts per attempt of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from launcher.backends.base import Console, Handle, Life
+from launcher.backends.modelarts.agree import mark_job, unmark_job
+from launcher.backends.modelarts.check import check_service
+from launcher.backends.modelarts.client import Service, UnclearCreation
+from launcher.backends.modelarts.code import digest_of, make_snapshot, upload_snapshot
+from launcher.backends.modelarts.errors import ServiceError
+from launcher.backends.modelarts.jobs import OUR_PHASES, WAITING, SeenJob, metrics_words, stage_words
+from launcher.backends.modelarts.login import Site
+from launcher.backends.modelarts.poll import Doubts, Unanswered, find_job, judge, lookup
+from launcher.backends.modelarts.request import job_description, job_name, job_request
+from launcher.backends.recent import Recent
+from launcher.errors import BackendError, LauncherError
+from launcher.findings import Finding
+from launcher.plan.model import Plan
+from launcher.runfolder import paths
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S, GLANCE_S, CLOSER_S = 60.0, 20.0, 3.0
+"""How long a submission, a look, and each question for what is nice to know wait for a service in trouble."""
+
+
+PAUSE_S = 5.0
+_recent = Recent()
+
+
+class ModelArtsBackend:
+    """Renders, sends and asks; what a job does stands in the run's folder, as with every back end."""
+
+    def check(self, plan: Plan) -> Sequence[Finding]:
+        return check_service(plan, service_of(plan, patience_s=8.0))
+
+    def render(self, plan: Plan, attempt: int) -> str:
+        digest, plan_digest = digest_of(plan), hashlib.sha256(plan_text(plan).encode()).hexdigest()
+        body = job_request(plan, attempt, digest, plan_digest).body()
+        return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+
+    def submit(self, plan: Plan, attempt: int) -> Handle:
+        """Safe to repeat for the same attempt: a living job of its name that is ours is taken, not made again."""
+        service, store = service_of(plan), plan.store.open()
+        earlier = service.of_run(plan.run_id)
+        self._end_earlier(service, earlier, plan, attempt)
+        with tempfile.TemporaryDirectory(prefix="launcher-code-") as folder:
+            snapshot = make_snapshot(plan, Path(folder))
+            upload_snapshot(plan, snapshot)
+        mark = mark_job(store, attempt)
+        plan_digest = hashlib.sha256(store.read(paths.PLAN)).hexdigest()
+        serial, job = _free_serial(plan, attempt, earlier)
+        name = job_name(plan.run_id, attempt, serial)
+        body = job_request(plan, attempt, snapshot.digest, plan_digest, serial).body()
+        try:
+            job = job or service.create(body)
+        except UnclearCreation as error:
+            log.warning("%s", error)
+            return _handle(plan, service, attempt, name, None)
+        except BaseException as error:
+            if not (isinstance(error, ServiceError) and error.nothing_made):
+                _take_back(service, name)
+            with suppress(LauncherError):
+                unmark_job(store, mark)
+            raise
+        if job.description and job.description != job_description(plan):
+            raise BackendError(f"another job has the name {job.name}: {job.id}, {job.description}")
+        return _handle(plan, service, attempt, name, job)
+
+    def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
+        """One search for all jobs of a project. For a single job that lives, also its stage and its use of NPUs.
+
+        An answer serves for `PAUSE_S`.
+        """
+        key = tuple((handle.data.get("id"), handle.data.get("name")) for handle in handles)
+        return _recent.get(key, PAUSE_S, lambda: self._ask_for(handles))
+
+    @staticmethod
+    def _ask_for(handles: Sequence[Handle]) -> list[Life]:
+        found = lookup(handles, service_at)
+        doubts = Doubts()
+        lives = [judge(handle, found.get(index), doubts) for index, handle in enumerate(handles)]
+        job = found.get(0)
+        if len(handles) == 1 and lives[0].alive and job is not None and not isinstance(job, Unanswered):
+            return [_closer(service_at(handles[0], CLOSER_S), job, lives[0])]
+        return lives
+
+    def find(self, plan: Plan) -> Handle | None:
+        """The newest job of a run that was submitted from anywhere. Raises LauncherError."""
+        service = service_of(plan, GLANCE_S)
+        jobs = [job for job in service.of_run(plan.run_id) if _attempt_of(job, plan.run_id)]
+        if not jobs:
+            return None
+        job = max(jobs, key=lambda job: (_attempt_of(job, plan.run_id), job.created_ms))
+        handle = _handle(plan, service, _attempt_of(job, plan.run_id), job.name, job)
+        return handle.model_copy(update={"data": {**handle.data, "submitted_at": job.created_ms / 1000}})
+
+    def cancel(self, handle: Handle) -> None:
+        """A job that still waits is ended at once; one that runs reads the request in the run's folder, and saves first."""
+        _recent.clear()
+        service = service_at(handle)
+        job = find_job(service, handle)
+        if job is not None and job.phase in WAITING:
+            service.stop(job.id)
+
+    # ---- what only a platform has
+
+    def terminate(self, handle: Handle) -> None:
+        """End the job from outside, without a checkpoint. Safe to repeat."""
+        _recent.clear()
+        service = service_at(handle)
+        if (job := find_job(service, handle)) is not None and not job.ending:
+            service.stop(job.id)
+
+    def delete(self, handle: Handle) -> None:
+        """Remove the platform's records of all jobs of a run, one per attempt; the run's folder stays. Raises BackendError
+        while one of them lives."""
+        service = service_at(handle)
+        newest = find_job(service, handle)
+        run_id = _run_of(handle)
+        jobs = {job.id: job for job in service.of_run(run_id) if _attempt_of(job, run_id)}
+        jobs |= {newest.id: newest} if newest else {}
+        if living := [job for job in jobs.values() if not job.ended]:
+            job = living[0]
+            raise BackendError(
+                f"{job.name} is {job.phase or 'in no phase'}; only a job that has ended can be deleted"
+            )
+        for job in jobs.values():
+            service.delete(job.id)
+
+    def console(self, handle: Handle, node: int, after: str) -> Console:
+        """New lines of what one container printed."""
+        service = service_at(handle)
+        job_id = str(handle.data.get("id") or "")
+        if not job_id:
+            job = find_job(service, handle)
+            if job is None:
+                return Console(lines=(), after=after)
+            job_id = job.id
+        lines: list[str] = []
+        while True:
+            page = service.log_page(job_id, f"worker-{node}", after)
+            lines += page.text.splitlines()
+            if page.end_line == after or page.lines < 500:
+                return Console(lines=tuple(lines), after=page.end_line)
+            after = page.end_line
+
+    def story(self, handle: Handle) -> tuple[str, ...]:
+        """What the platform did to the job: its end, faults, recoveries, and its warnings."""
+        service = service_at(handle)
+        job = find_job(service, handle)
+        if job is None:
+            return (f"the platform knows no job {handle.data.get('name', '')} any more",)
+        job = service.details(job.id)
+        lines = [f"{job.name} ({job.id}): {job.words()}", *filter(None, [job.end_words()]), *job.story()]
+        try:
+            lines += [
+                f"{event.get('level', '')}: {event.get('message', '')}"
+                for event in service.events(job.id)
+                if event.get("level") in ("Warning", "Error")
+            ]
+        except BackendError as error:
+            lines.append(f"its events can't be read: {error.what}")
+        return tuple(dict.fromkeys(lines))
+
+    @staticmethod
+    def _end_earlier(service: Service, jobs: Sequence[SeenJob], plan: Plan, attempt: int) -> None:
+        """Jobs of earlier attempts must not go on beside the new one. Raises BackendError.
+
+        One that is Abnormal can't be stopped; should it come back, its containers find that a later attempt has begun.
+        """
+        for job in jobs:
+            if _attempt_of(job, plan.run_id) != attempt and not job.ending:
+                log.warning("ending %s, the job of an earlier attempt", job.name)
+                try:
+                    service.stop(job.id)
+                except ServiceError as error:
+                    if job.phase != "Abnormal" or error.temporary:
+                        raise
+                    log.warning("%s stays Abnormal: %s", job.name, error.what)
+
+
+def _run_of(handle: Handle) -> str:
+    """The run id in a job's name."""
+    return re.sub(r"-a\d+(-\d+)?$", "", str(handle.data.get("name", "")))
+
+
+def _attempt_of(job: SeenJob, run_id: str) -> int:
+    """0 for a name that is not ours: somebody may have copied a job in the console."""
+    match = re.fullmatch(r"-a(\d+)(-\d+)?", job.name.removeprefix(run_id))
+    return int(match[1]) if match else 0
+
+
+def _free_serial(plan: Plan, attempt: int, jobs: Sequence[SeenJob]) -> tuple[int, SeenJob | None]:
+    """The number of the attempt's job; with the job, when it lives already. One that has ended keeps its name."""
+    by_name = {job.name: job for job in sorted(jobs, key=lambda job: not job.ending)}
+    serial = 1
+    while (job := by_name.get(job_name(plan.run_id, attempt, serial))) is not None and job.ending:
+        serial += 1
+    return serial, job
+
+
+def service_of(plan: Plan, patience_s: float | None = None) -> Service:
+    """The service of a plan's project."""
+    options = plan.modelarts
+    assert options is not None, "made for plans of this back end"
+    site = Site(options.region, options.endpoint, options.project_id, options.workspace)
+    return Service(site, patience_s=PATIENCE_S if patience_s is None else patience_s)
+
+
+def service_at(handle: Handle, patience_s: float = GLANCE_S) -> Service:
+    """The service that a handle's job was sent to."""
+    data = handle.data
+    site = Site(
+        data.get("region"), data.get("endpoint"), data.get("project_id"), data.get("workspace") or "0"
+    )
+    return Service(site, patience_s=min(PATIENCE_S, patience_s))
+
+
+def plan_text(plan: Plan) -> str:
+    """plan.json as it is written into the run's folder."""
+    return plan.model_dump_json(indent=1) + "\n"
+
+
+def _handle(plan: Plan, service: Service, attempt: int, name: str, job: SeenJob | None) -> Handle:
+    return Handle(
+        backend="modelarts",
+        data={
+            "name": name,
+            "id": job.id if job else "",
+            "created_ms": job.created_ms if job else 0,
+            "submitted_at": time.time(),
+            "nodes": plan.nodes,
+            "attempt": attempt,
+            "region": service.site.region,
+            "endpoint": service.site.endpoint,
+            "project_id": service.project_id,
+            "workspace": service.site.workspace,
+        },
+    )
+
+
+def _take_back(service: Service, name: str) -> None:
+    """After an error or Ctrl-C in the middle of a submission: nothing may run that nobody knows of."""
+    try:
+        if (job := service.find(name, patience_s=10.0)) is not None:
+            service.stop(job.id)
+    except LauncherError as error:
+        log.warning("a job %s may exist on the platform: %s", name, error)
+
+
+def _closer(service: Service, job: SeenJob, life: Life) -> Life:
+    """With the stage, and so the reason to wait, and the use of NPUs. As it was when the service has no word."""
+    try:
+        stages = service.stages(job.id)
+        stage = str(stages[-1].get("name") or "") if stages else ""
+        running = job.phase == "Running" and stage not in OUR_PHASES
+        metrics = service.metrics(job.id, job.tasks[0] if job.tasks else "worker-0") if running else {}
+    except BackendError:
+        return life
+    words = metrics_words(metrics) if running else stage_words(stages)
+    detail = "; ".join(filter(None, [life.detail, words]))
+    return life.model_copy(update={"detail": detail, "phase": OUR_PHASES.get(stage, "")})

@@ -1,0 +1,141 @@
+"""The first program in a container: verify the code beside this file, unpack it once per container, start it.
+
+Needs nothing but Python's own library, and says so where Python is too old. Installs nothing, unless the code holds
+a list of requirements, which it does when the job file asked for that. May be started again in the same
+container, and once per card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+NEEDED = ("pydantic", "yaml", "boto3", "rich")
+PYTHON = (3, 11)
+BAD_CODE = 2
+OPTIONAL = ("plan", "endpoint", "region", "client")
+
+
+def fail(message: str) -> None:
+    """Ends the program. Two: starting again would fail the same way."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.flush()
+    sys.exit(BAD_CODE)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The platform adds channels and parameters of its own, which are left alone."""
+    parser = argparse.ArgumentParser(prog="boot", allow_abbrev=False)
+    for name in ("run", "attempt", "code"):
+        parser.add_argument(f"--{name}", required=True)
+    for name in OPTIONAL:
+        parser.add_argument(f"--{name}", default="")
+    return parser.parse_known_args(argv)[0]
+
+
+def sha256(path: Path) -> str:
+    """Of a whole file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def unpack(archive: Path, digest: str) -> Path:
+    """The folder with the code. Whoever comes first unpacks; a folder that has its name is complete."""
+    parent = Path(os.environ.get("MA_MOUNT_PATH") or tempfile.gettempdir()) / "ascend-launcher"
+    parent.mkdir(parents=True, exist_ok=True)
+    target = parent / digest[:32]
+    with (parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.is_dir():
+            return target
+        found = sha256(archive)
+        if found != digest:
+            fail(f"{archive} is not the code of this job: sha256 {found}, expected {digest}")
+        part = parent / f"{target.name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        with zipfile.ZipFile(archive) as file:
+            for info in file.infolist():
+                Path(file.extract(info, part)).chmod((info.external_attr >> 16) & 0o777 or 0o644)
+        install(part)
+        part.rename(target)
+    return target
+
+
+def install(folder: Path) -> None:
+    """Only what the job file asked for."""
+    wanted = folder / "requirements.txt"
+    if not wanted.exists():
+        return
+    sys.stdout.write("installing what modelarts.requirements names\n")
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "-r", str(wanted)]
+    code = subprocess.call([*command, "--target", str(folder / "site")])
+    if code:
+        fail(
+            f"pip ended with {code}; put the packages into the image, or give the container a way to an index"
+        )
+
+
+def check_image(folder: Path) -> None:
+    """Ends the program where the image can't run launcher."""
+    if sys.version_info < PYTHON:
+        version = ".".join(map(str, sys.version_info[:2]))
+        fail(f"Python {version} in this image; launcher needs 3.11 or newer (modelarts.python names another)")
+    sys.path[:0] = [str(path) for path in search_path(folder)]
+    from importlib.util import find_spec
+
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        fail(
+            f"this image lacks {', '.join(missing)}; take one made with docs/modelarts.md, "
+            "or name them in modelarts.requirements"
+        )
+
+
+def search_path(folder: Path) -> list[Path]:
+    """launcher and vitmodels, installed packages, the user's folders and what lies in them."""
+    own = folder / "code"
+    inner = sorted(path for path in own.iterdir() if path.is_dir()) if own.is_dir() else []
+    return [folder, folder / "site", own, *inner]
+
+
+def main(argv: list[str]) -> None:
+    """Becomes `launcher.backends.modelarts.container`: the same process, so the platform's signals arrive."""
+    args = parse(argv)
+    archive = Path(__file__).resolve().parent / "code.zip"
+    if not archive.exists():
+        fail(f"{archive} is not here: the code folder of the job did not arrive as a whole")
+    folder = unpack(archive, args.code)
+    check_image(folder)
+    places = [*map(str, search_path(folder)), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+    command = [
+        sys.executable,
+        "-m",
+        "launcher.backends.modelarts.container",
+        "--run",
+        args.run,
+        "--attempt",
+        args.attempt,
+    ]
+    command += ["--code", str(folder)]
+    for name in OPTIONAL:
+        if getattr(args, name):
+            command += [f"--{name}", getattr(args, name)]
+    sys.stdout.flush()
+    os.execv(sys.executable, command)  # noqa: S606 - no shell
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,70 @@
+"""What has to be asked before a job is sent: the SDK, credentials, the service, the size of the code, other jobs."""
+
+from __future__ import annotations
+
+from launcher.backends.modelarts.client import Service
+from launcher.backends.modelarts.code import MANY_BYTES, MOST_BYTES, code_bytes
+from launcher.backends.modelarts.login import INSTALL, sdk_missing
+from launcher.backends.modelarts.rules import bucket_path
+from launcher.errors import LauncherError, PlanError
+from launcher.findings import Finding, Severity
+from launcher.plan.model import Plan
+from launcher.units import show_bytes
+
+
+def check_service(plan: Plan, service: Service) -> list[Finding]:
+    """Reads only. Raises nothing: a service that fails is a finding."""
+    if sdk_missing():
+        return [_found("MA050", "the SDK of ModelArts is not installed", "resources.backend", INSTALL)]
+    findings = _check_code(plan)
+    try:
+        findings += _check_others(plan, service)
+    except LauncherError as error:
+        message = f"{error.where}: {error.what}" if error.where else error.what
+        fix = error.hint or "look at region, endpoint and credentials"
+        findings.append(_found("MA051", message, "modelarts", fix))
+    return findings
+
+
+def _check_code(plan: Plan) -> list[Finding]:
+    assert plan.modelarts is not None, "made for plans of this back end"
+    try:
+        size = code_bytes(plan.modelarts.code)
+    except PlanError as error:
+        return [_found("MA052", error.what, "modelarts.code", error.hint)]
+    if size <= MANY_BYTES:
+        return []
+    severity: Severity = "error" if size > MOST_BYTES else "warning"
+    return [
+        _found(
+            "MA053",
+            f"the code is {show_bytes(size)}; the platform takes {show_bytes(MOST_BYTES)}, and likes {show_bytes(MANY_BYTES)}",
+            "modelarts.code",
+            "keep data and weights out of these folders",
+            severity,
+        )
+    ]
+
+
+def _check_others(plan: Plan, service: Service) -> list[Finding]:
+    """One page of jobs answers two questions: whether the service takes our credentials, and who else writes where we will."""
+    assert plan.modelarts is not None, "made for plans of this back end"
+    wanted = {bucket_path(url): name for name, url in plan.modelarts.outputs.items()}
+    findings = []
+    for job in service.living() if wanted else service.jobs(enough=lambda page: True):
+        for url in job.outputs:
+            name = wanted.get(url if url.endswith("/") else f"{url}/")
+            if name is not None and not job.ended:
+                findings.append(
+                    _found(
+                        "MA054",
+                        f"the job {job.name}, which is {job.phase}, writes to {url}, too",
+                        f"modelarts.outputs.{name}",
+                        "wait for its end, or name another folder",
+                    )
+                )
+    return findings
+
+
+def _found(rule: str, message: str, field: str, fix: str, severity: Severity = "error") -> Finding:
+    return Finding(rule, severity, message, field, fix)

@@ -1,0 +1,283 @@
+"""What is asked of ModelArts: jobs made, found, stopped and deleted, and what the platform says of them.
+
+Never a second creation without a look for the first.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.backends.modelarts.errors import ServiceError
+from launcher.backends.modelarts.jobs import WAITING, SeenJob
+from launcher.backends.modelarts.login import Site
+from launcher.backends.modelarts.wire import ANSWER_S, CONNECT_S, Wire, as_number, dicts, pauses
+from launcher.errors import BackendError
+
+log = logging.getLogger(__name__)
+
+PAGE = 50
+MAX_PAGES = 200
+_NOT_READY = ("ModelArts.2776", "ModelArts.2777")
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Lines of one container, and where the next page begins."""
+
+    text: str
+    lines: int
+    end_line: str
+
+
+class Service:
+    """One project of one region. Every method blocks for at most about `patience_s`, and raises BackendError."""
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        patience_s: float = 60.0,
+        connect_s: float = CONNECT_S,
+        answer_s: float = ANSWER_S,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.site = site
+        self._patience_s, self._sleep = patience_s, sleep
+        self._wire = Wire(site, patience_s, (connect_s, answer_s), sleep)
+        self._ask = self._wire.ask
+
+    @property
+    def project_id(self) -> str:
+        """Of the credentials in use; empty before the first request."""
+        return self._wire.project_id
+
+    # ---- jobs
+
+    def create(self, body: Mapping[str, Any]) -> SeenJob:
+        """Create the job `body`, once. After an unclear answer the job is looked for by its exact name before anything else.
+
+        Raises UnclearCreation when even that got no answer: then the job may exist.
+        """
+        name = str(body["metadata"]["name"])
+        deadline = time.monotonic() + self._patience_s
+        waits = pauses()
+        doubtful = False
+        while True:
+            try:
+                made = self._wire.once(
+                    "create_training_job", "CreateTrainingJobRequest", ("metadata",), body=dict(body)
+                )
+                job = SeenJob.of(made)
+                return self._the_only(name, job) if doubtful else job
+            except ServiceError as error:
+                if not error.temporary and not error.code.startswith(("ModelArts.2750", "ModelArts.2751")):
+                    error.nothing_made = not doubtful
+                    raise
+                doubtful = doubtful or error.unclear
+                found = self._found_after_doubt(name, doubtful, error, deadline)
+                if found is not None:
+                    return found
+                if not error.temporary:
+                    raise
+                if time.monotonic() > deadline:
+                    if doubtful:
+                        raise UnclearCreation(str(error.message), error) from error
+                    raise
+                self._sleep(next(waits))
+
+    def _found_after_doubt(
+        self, name: str, doubtful: bool, error: ServiceError, deadline: float
+    ) -> SeenJob | None:
+        if not doubtful and error.temporary:
+            return None  # refused before anything was done
+        try:
+            return self.find(name, patience_s=max(1.0, deadline - time.monotonic()))
+        except ServiceError as second:
+            raise UnclearCreation(str(second.message), second) from second
+
+    def _the_only(self, name: str, mine: SeenJob) -> SeenJob:
+        """The oldest of the jobs of this name; should the service have made two, the younger is stopped."""
+        jobs = sorted(self._named(name), key=lambda job: (job.created_ms, job.id))
+        live = [job for job in jobs if not job.ended] or [mine]
+        for extra in live[1:]:
+            log.warning("stopping %s: the service made %s twice", extra.id, name)
+            self.stop(extra.id)
+        return live[0]
+
+    def find(self, name: str, *, patience_s: float | None = None) -> SeenJob | None:
+        """The job of exactly this name."""
+        jobs = sorted(self._named(name, patience_s), key=lambda job: (job.ended, job.created_ms))
+        return jobs[0] if jobs else None
+
+    def of_run(self, run_id: str) -> list[SeenJob]:
+        """The jobs of all attempts of a run."""
+        wanted = [{"key": "name", "operator": "like", "value": [run_id]}]
+        return [job for job in self.jobs(wanted) if job.name.startswith(f"{run_id}-a")]
+
+    def living(self) -> Iterator[SeenJob]:
+        """Jobs that have not ended, by the phases that are known."""
+        wanted = [
+            {"key": "phase", "operator": "in", "value": [*WAITING, "Running", "Terminating", "Abnormal"]}
+        ]
+        return self.jobs(wanted)
+
+    def _named(self, name: str, patience_s: float | None = None) -> list[SeenJob]:
+        wanted = [{"key": "name", "operator": "like", "value": [name]}]
+        return [job for job in self.jobs(wanted, patience_s=patience_s) if job.name == name]
+
+    def jobs(
+        self,
+        filters: list[dict[str, Any]] | None = None,
+        *,
+        patience_s: float | None = None,
+        enough: Callable[[list[SeenJob]], bool] = lambda page: False,
+    ) -> Iterator[SeenJob]:
+        """Newest first, page by page, until `enough` says so of a page. A job that moves between pages comes once."""
+        seen: set[str] = set()
+        for number in range(MAX_PAGES):
+            search: dict[str, Any] = {
+                "offset": number,
+                "limit": PAGE,
+                "sort_by": "create_time",
+                "order": "desc",
+                **({"filters": filters} if filters else {}),
+                **({"workspace_id": self.site.workspace} if self.site.workspace != "0" else {}),
+            }
+            answer = self._ask(
+                "list_training_jobs", "ListTrainingJobsRequest", ("items", "total"), patience_s, body=search
+            )
+            items = [SeenJob.of(item) for item in dicts(answer.get("items"))]
+            yield from (job for job in items if job.id not in seen)
+            seen |= {job.id for job in items}
+            total = answer.get("total")
+            if (
+                len(items) < PAGE
+                or (isinstance(total, int) and total <= (number + 1) * PAGE)
+                or enough(items)
+            ):
+                return
+
+    def details(self, job_id: str) -> SeenJob:
+        answer = self._ask(
+            "show_training_job_details",
+            "ShowTrainingJobDetailsRequest",
+            ("metadata",),
+            training_job_id=job_id,
+        )
+        return SeenJob.of(answer)
+
+    def stop(self, job_id: str) -> None:
+        """Safe to repeat; a job that has ended or is gone stays so."""
+        try:
+            self._ask(
+                "stop_training_job",
+                "StopTrainingJobRequest",
+                training_job_id=job_id,
+                body={"action_type": "terminate"},
+            )
+        except ServiceError as error:
+            if error.absent or (error.status == 400 and self._has_ended(job_id)):
+                return
+            raise
+
+    def _has_ended(self, job_id: str) -> bool:
+        try:
+            return self.details(job_id).ending
+        except ServiceError as error:
+            return error.absent
+
+    def delete(self, job_id: str) -> None:
+        """Remove the service's record of a job. Safe to repeat."""
+        try:
+            self._ask("delete_training_job", "DeleteTrainingJobRequest", training_job_id=job_id)
+        except ServiceError as error:
+            if not error.absent:
+                raise
+
+    # ---- what the platform has to say of a job
+
+    def events(self, job_id: str, most: int = 500) -> list[dict[str, Any]]:
+        """Newest last. Whether `offset` counts pages or records is told in two ways, so repetitions are dropped."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for number in range(max(1, most // 100)):
+            answer = self._ask(
+                "list_training_job_events",
+                "ListTrainingJobEventsRequest",
+                training_job_id=job_id,
+                offset=number,
+                limit=100,
+                order="desc",
+                x_language="en-us",
+            )
+            events = dicts(answer.get("events"))
+            found |= {(str(e.get("time")), str(e.get("message"))): e for e in events}
+            if len(events) < 100:
+                break
+        return list(reversed(found.values()))
+
+    def stages(self, job_id: str) -> list[dict[str, Any]]:
+        """The stages of the newest start of a job, in order."""
+        answer = self._ask("list_training_job_stages", "ListTrainingJobStagesRequest", training_job_id=job_id)
+        records = dicts(answer.get("running_records"))
+        newest = max(records, key=lambda record: as_number(record.get("record_order")) or 0, default={})
+        return dicts(newest.get("stages"))
+
+    def metrics(self, job_id: str, task: str) -> dict[str, float]:
+        """The newest sample of each metric; -1 is none. Empty while there are none."""
+        try:
+            answer = self._ask(
+                "show_training_job_metrics",
+                "ShowTrainingJobMetricsRequest",
+                training_job_id=job_id,
+                task_id=task,
+            )
+        except ServiceError as error:
+            if error.code in _NOT_READY:
+                return {}
+            raise
+        found = {}
+        for each in dicts(answer.get("metrics")):
+            values = each.get("value")
+            samples = (
+                [sample for value in values if (sample := as_number(value)) is not None and sample >= 0]
+                if isinstance(values, list)
+                else []
+            )
+            if samples:
+                found[str(each.get("metric"))] = samples[-1]
+        return found
+
+    def log_page(self, job_id: str, task: str, after_line: str = "", lines: int = 500) -> LogPage:
+        """Lines after `after_line` of one container's output, oldest first."""
+        wanted: dict[str, Any] = {"base_line": after_line} if after_line else {}
+        try:
+            answer = self._ask(
+                "show_training_job_logs_from_aom",
+                "ShowTrainingJobLogsFromAomRequest",
+                training_job_id=job_id,
+                task_id=task,
+                lines=lines,
+                order="asc",
+                **wanted,
+            )
+        except ServiceError as error:
+            if error.code in _NOT_READY:
+                return LogPage("", 0, after_line)
+            raise
+        text, count = str(answer.get("content") or ""), int(as_number(answer.get("lines")) or 0)
+        if after_line and str(answer.get("start_line")) == after_line:  # a service that repeats the last line
+            text = text.partition("\n")[2]
+        return LogPage(text, count, str(answer.get("end_line") or after_line))
+
+
+class UnclearCreation(BackendError):
+    """A job was asked for, and nobody can say now whether it exists."""
+
+    def __init__(self, message: str, cause: ServiceError) -> None:
+        super().__init__(
+            f"the service may have made the job, but gives no answer: {message}", where=cause.where
+        )

@@ -1,0 +1,153 @@
+"""From what the service lists to what a run's state makes of it: alive, ended, or not to be told."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from launcher.backends.base import Handle, Life
+from launcher.backends.modelarts.client import Service
+from launcher.backends.modelarts.errors import ServiceError
+from launcher.backends.modelarts.jobs import WAITING, SeenJob
+from launcher.disk import write_text
+from launcher.errors import LauncherError
+from launcher.runfolder import paths
+
+FEW_LOOKS, FEW_S = 3, 120.0
+"""A job that is Abnormal for so many looks, over so long, is given up."""
+APPEARS_S = 600.0
+"""A job whose creation was not answered may still show up within this time."""
+LISTED_S = 60.0
+"""A job that was just made may not be listed yet."""
+
+
+_PLACE = ("region", "endpoint", "project_id", "workspace")
+
+
+class Unanswered(str):
+    """Why nobody could be asked for a job."""
+
+    __slots__ = ()
+
+
+def lookup(
+    handles: Sequence[Handle], service_at: Callable[[Handle], Service]
+) -> dict[int, SeenJob | Unanswered]:
+    """The jobs of the handles by their place, with one search per project; none for a job that the service does not have.
+
+    A project that can't be asked costs the others nothing.
+    """
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, handle in enumerate(handles):
+        key = tuple(str(handle.data.get(name) or "") for name in _PLACE)
+        groups.setdefault(key, []).append(index)
+    found: dict[int, SeenJob | Unanswered] = {}
+    for places in groups.values():
+        wanted = {place: handles[place] for place in places}
+        service = service_at(handles[places[0]])
+        try:
+            listed = _search(service, wanted)
+            found |= listed
+            for place in places:
+                if place not in listed and (job := find_job(service, handles[place])) is not None:
+                    found[place] = job
+        except LauncherError as error:  # also credentials that this machine does not have
+            found |= {place: Unanswered(error.what) for place in places if place not in found}
+    return found
+
+
+def find_job(service: Service, handle: Handle) -> SeenJob | None:
+    """A list may lack a job that moved while its pages were read, so nobody is declared dead by a list. Raises BackendError."""
+    if not handle.data.get("id"):
+        return service.find(str(handle.data.get("name", "")))
+    try:
+        return service.details(str(handle.data["id"]))
+    except ServiceError as error:
+        if error.absent:
+            return None
+        raise
+
+
+def _search(service: Service, wanted: Mapping[int, Handle]) -> dict[int, SeenJob]:
+    by_id = {str(h.data["id"]): place for place, h in wanted.items() if h.data.get("id")}
+    by_name = {str(h.data.get("name")): place for place, h in wanted.items() if not h.data.get("id")}
+    oldest = min(_made_ms(handle) for handle in wanted.values())
+    found: dict[int, SeenJob] = {}
+
+    def enough(page: list[SeenJob]) -> bool:
+        return len(found) == len(wanted) or bool(page and page[-1].created_ms < oldest)
+
+    for job in service.jobs(enough=enough):
+        place = by_id.get(job.id, by_name.get(job.name))
+        if place is not None and place not in found:
+            found[place] = job
+        if len(found) == len(wanted):
+            break
+    return found
+
+
+def _made_ms(handle: Handle) -> float:
+    """The service's own clock where it is known; else ours, with an hour to spare."""
+    known = handle.data.get("created_ms")
+    return float(known) if known else float(handle.data.get("submitted_at") or 0) * 1000 - 3_600_000
+
+
+class Doubts:
+    """How often and since when jobs were seen Abnormal: one small file under $LAUNCHER_HOME, as every look is a new process."""
+
+    def __init__(self, path: Path | None = None, now: Callable[[], float] = time.time) -> None:
+        self._path = path or paths.home() / "modelarts-abnormal.json"
+        self._now = now
+
+    def given_up(self, job: SeenJob) -> bool:
+        """Note one more look at an Abnormal job. True when it was Abnormal for long enough."""
+        seen = self._read()
+        first, looks = seen.get(job.id, [self._now(), 0])
+        seen[job.id] = [first, looks + 1]
+        self._write(seen)
+        return looks + 1 >= FEW_LOOKS and self._now() - first >= FEW_S
+
+    def forget(self, job: SeenJob) -> None:
+        """It is not Abnormal (any more)."""
+        seen = self._read()
+        if seen.pop(job.id, None) is not None:
+            self._write(seen)
+
+    def _read(self) -> dict[str, list[float]]:
+        try:
+            value = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def _write(self, seen: Mapping[str, list[float]]) -> None:
+        write_text(self._path, json.dumps(seen) + "\n")
+
+
+def judge(handle: Handle, job: SeenJob | Unanswered | None, doubts: Doubts, now: float | None = None) -> Life:
+    """What one look means. Pure but for the memory of Abnormal jobs."""
+    if isinstance(job, Unanswered):
+        return Life(alive=None, detail=str(job))
+    if job is None:
+        return _absent(handle, time.time() if now is None else now)
+    if job.phase == "Abnormal":
+        gone = doubts.given_up(job)
+        words = "the platform calls the job abnormal, again and again" if gone else job.words()
+        return Life(alive=False if gone else None, detail="; ".join(filter(None, [words, job.end_words()])))
+    doubts.forget(job)
+    if job.ended:
+        return Life(alive=False, detail="; ".join(filter(None, [job.words(), job.end_words()])))
+    return Life(alive=True, detail=job.words(), waiting=job.phase in WAITING)
+
+
+def _absent(handle: Handle, now: float) -> Life:
+    age = now - float(handle.data.get("submitted_at") or 0)
+    if not handle.data.get("id"):
+        if age < APPEARS_S:
+            return Life(alive=None, detail="it is not known yet whether the platform made the job")
+        return Life(alive=False, detail="the platform never made the job")
+    if age < LISTED_S:
+        return Life(alive=None, detail="the platform does not list the job yet")
+    return Life(alive=False, detail="the platform does not know the job any more: it was deleted")

@@ -1,0 +1,267 @@
+"""The body of `POST /v2/{project_id}/training-jobs` as typed values, and the way from a plan to it. Pure.
+
+Field names are those of the service. What is None is left out of the body.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from launcher.backends.modelarts.rules import bucket_path, environments, flavor
+from launcher.jobfile.spec_modelarts import ModelArtsOptions
+from launcher.plan.model import Plan
+
+LAST_HOUR_S = 3600
+"""The platform's own limit comes this much later than the run's, which leaves time to save and upload."""
+BOOT = "boot.py"
+CODE_DIGEST = "0" * 64
+"""Stands for the digest of code that is not known."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Metadata(_Value):
+    name: str
+    workspace_id: str
+    description: str
+    annotations: dict[str, str] | None = None
+
+
+class Engine(_Value):
+    image_url: str | None = None
+    image_repo_id: str | None = None
+    engine_name: str | None = None
+    engine_version: str | None = None
+    install_sys_packages: bool | None = None
+
+
+class Obs(_Value):
+    obs_url: str
+
+
+class Remote(_Value):
+    obs: Obs
+
+
+class Channel(_Value):
+    name: str
+    access_method: str = "env"
+    remote: Remote
+
+
+class Parameter(_Value):
+    name: str
+    value: str
+
+
+class Algorithm(_Value):
+    engine: Engine
+    code_dir: str
+    command: str | None = None
+    boot_file: str | None = None
+    parameters: tuple[Parameter, ...] | None = None
+    environments: dict[str, str]
+    inputs: tuple[Channel, ...] | None = None
+    outputs: tuple[Channel, ...] | None = None
+
+
+class Resource(_Value):
+    pool_id: str | None = None
+    flavor_id: str | None = None
+    node_count: int
+
+
+class Nfs(_Value):
+    nfs_server_path: str
+    local_path: str
+    read_only: bool | None = None
+
+
+class Pfs(_Value):
+    pfs_path: str
+    local_path: str
+
+
+class Volume(_Value):
+    nfs: Nfs | None = None
+    pfs: Pfs | None = None
+
+
+class AutoStop(_Value):
+    time_unit: str = "HOURS"
+    duration: int
+
+
+class Affinity(_Value):
+    affinity_type: str
+    affinity_group_size: int | None = None
+
+
+class SchedulePolicy(_Value):
+    priority: int | None = None
+    preemptible: bool | None = None
+    required_affinity: Affinity | None = None
+
+
+class Notification(_Value):
+    topic_urn: str
+    events: tuple[str, ...]
+
+
+class Spec(_Value):
+    resource: Resource
+    volumes: tuple[Volume, ...] | None = None
+    log_export_path: Obs | None = None
+    auto_stop: AutoStop | None = None
+    schedule_policy: SchedulePolicy | None = None
+    notification: Notification | None = None
+
+
+class JobRequest(_Value):
+    """One training job."""
+
+    kind: str = "job"
+    metadata: Metadata
+    algorithm: Algorithm
+    spec: Spec
+
+    def body(self) -> dict[str, Any]:
+        """What is sent, literally."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def job_name(run_id: str, attempt: int, serial: int = 1) -> str:
+    """Unique for ever, so that a job whose creation was not answered can be found again. `serial` counts jobs of one
+    attempt: there is more than one when a job ended before any of its containers began."""
+    return f"{run_id}-a{attempt}" + (f"-{serial}" if serial > 1 else "")
+
+
+def job_description(plan: Plan) -> str:
+    """Says whose job it is; by this a job that was found by name is known to be ours."""
+    return f"{plan.store.url} {(plan.modelarts.description if plan.modelarts else '')}".strip()[:256]
+
+
+def code_url(plan: Plan, digest: str) -> str:
+    """Folder of the code snapshot: beside the runs, one per content."""
+    parent, _, _ = plan.store.url.rpartition("/")
+    return f"{parent}/.code/{digest[:32]}"
+
+
+def job_request(
+    plan: Plan, attempt: int, digest: str = CODE_DIGEST, plan_digest: str = "", serial: int = 1
+) -> JobRequest:
+    """The job of one attempt; `digest` is that of its code, `plan_digest` that of its plan.json."""
+    options = plan.modelarts
+    assert options is not None, "made for plans of this back end"
+    return JobRequest(
+        metadata=Metadata(
+            name=job_name(plan.run_id, attempt, serial),
+            workspace_id=options.workspace,
+            description=job_description(plan),
+            annotations=_annotations(options) or None,
+        ),
+        algorithm=_algorithm(plan, options, attempt, digest, plan_digest),
+        spec=_spec(plan, options),
+    )
+
+
+def _annotations(options: ModelArtsOptions) -> dict[str, str]:
+    restarts = options.restarts
+    found = {
+        "job-retry-num": str(restarts.jobs) if restarts.jobs else "",
+        "pod-retry-num": str(restarts.pods) if restarts.pods else "",
+        "job-unconditional-retry": "true" if restarts.unconditional else "",
+        "hang-retry": "true" if restarts.on_hang else "",
+        "hccl_op_retry": "true" if restarts.hccl_operators else "",
+    }
+    return {
+        **options.annotations,
+        **{f"fault-tolerance/{key}": value for key, value in found.items() if value},
+    }
+
+
+def _algorithm(
+    plan: Plan, options: ModelArtsOptions, attempt: int, digest: str, plan_digest: str
+) -> Algorithm:
+    code = bucket_path(code_url(plan, digest))
+    words = _boot_words(plan, attempt, digest, plan_digest)
+    channels = {
+        "inputs": tuple(_channel(name, url) for name, url in options.inputs.items()) or None,
+        "outputs": tuple(_channel(name, url) for name, url in options.outputs.items()) or None,
+    }
+    common = {"code_dir": code, "environments": environments(plan), **channels}
+    if options.engine is not None:
+        name, _, version = options.engine.partition(":")
+        return Algorithm(
+            engine=Engine(
+                engine_name=name, engine_version=version, install_sys_packages=options.install_moxing
+            ),
+            boot_file=f"{code}{BOOT}",
+            parameters=tuple(Parameter(name=key, value=value) for key, value in words.items()),
+            **common,
+        )
+    arguments = " ".join(f"--{key}={value}" for key, value in words.items())
+    folder = code.rstrip("/").rpartition("/")[2]
+    return Algorithm(
+        engine=Engine(
+            image_url=options.image,
+            image_repo_id=options.image_repo_id,
+            install_sys_packages=options.install_moxing,
+        ),
+        command=f"{options.python} ${{MA_JOB_DIR}}/{folder}/{BOOT} {arguments}",
+        **common,
+    )
+
+
+def _boot_words(plan: Plan, attempt: int, digest: str, plan_digest: str) -> dict[str, str]:
+    """What the container's entry is told. Nothing here is secret, and nothing needs a shell's quotes."""
+    words = {"run": plan.store.url, "attempt": str(attempt), "code": digest, "plan": plan_digest}
+    if plan.store.endpoint:
+        words["endpoint"] = plan.store.endpoint
+    region = plan.store.region or (plan.modelarts.region if plan.modelarts else None)
+    if region:
+        words["region"] = region
+    if plan.modelarts and plan.modelarts.obs_client != "auto":
+        words["client"] = plan.modelarts.obs_client
+    return {key: value for key, value in words.items() if value}
+
+
+def _channel(name: str, url: str) -> Channel:
+    return Channel(name=name, remote=Remote(obs=Obs(obs_url=bucket_path(url))))
+
+
+def _spec(plan: Plan, options: ModelArtsOptions) -> Spec:
+    policy = SchedulePolicy(
+        priority=options.priority,
+        preemptible=options.preemptible,
+        required_affinity=Affinity(
+            affinity_type=options.affinity, affinity_group_size=options.affinity_group_size
+        )
+        if options.affinity
+        else None,
+    )
+    hours = math.ceil((plan.time_limit_s + LAST_HOUR_S) / 3600) if plan.time_limit_s else None
+    topic = options.notify_topic
+    return Spec(
+        resource=Resource(pool_id=options.pool_id, flavor_id=flavor(plan, options), node_count=plan.nodes),
+        volumes=tuple(map(_volume, options.volumes)) or None,
+        log_export_path=Obs(obs_url=bucket_path(f"{plan.store.url}/platform-logs"))
+        if options.export_logs
+        else None,
+        auto_stop=AutoStop(duration=hours) if hours else None,
+        schedule_policy=policy if policy.model_dump(exclude_none=True) else None,
+        notification=Notification(topic_urn=topic, events=options.notify_events) if topic else None,
+    )
+
+
+def _volume(volume: Any) -> Volume:
+    if volume.pfs is not None:
+        return Volume(pfs=Pfs(pfs_path=volume.pfs, local_path=volume.mount))
+    return Volume(
+        nfs=Nfs(nfs_server_path=volume.sfs or "", local_path=volume.mount, read_only=volume.read_only)
+    )

@@ -1,0 +1,156 @@
+"""The back end `slurm`: one batch job a run, whose single `srun` starts a node program on every node."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+
+from launcher.backends.base import Handle, Life
+from launcher.backends.recent import Recent
+from launcher.backends.slurm.check import check_cluster
+from launcher.backends.slurm.query import (
+    COMMENT,
+    ENDS,
+    REASONS,
+    RUNNING,
+    TOO_LARGE,
+    Job,
+    call,
+    cluster_name,
+    first_node,
+    look_up,
+    partition_nodes,
+    waiting_words,
+)
+from launcher.backends.slurm.script import log_of, options_of, render
+from launcher.backends.slurm.send import send
+from launcher.errors import BackendError
+from launcher.findings import Finding
+from launcher.plan.model import Plan
+
+PAUSE_S = 3.0
+_recent = Recent()
+
+
+class SlurmBackend:
+    """Every method but `render` calls the commands of Slurm, which must be installed here."""
+
+    def check(self, plan: Plan) -> Sequence[Finding]:
+        return check_cluster(plan)
+
+    def render(self, plan: Plan, attempt: int) -> str:
+        return render([plan], attempt)
+
+    def render_all(self, plans: Sequence[Plan]) -> str:
+        """A sweep: one array for plans that differ in nothing that Slurm has to know, else one script each."""
+        if _are_alike(plans):
+            return render(plans, 1)
+        return "\n".join(render([plan], 1) for plan in plans)
+
+    def submit(self, plan: Plan, attempt: int) -> Handle:
+        job = send(self.render(plan, attempt), plan.run_id)
+        return self._handle(plan, job, plan.run_id, cluster_name())
+
+    def submit_all(self, plans: Sequence[Plan]) -> list[Handle]:
+        """All or nothing."""
+        if _are_alike(plans):
+            job, first = send(self.render_all(plans), plans[0].run_id), plans[0].run_id
+            cluster = cluster_name()
+            return [self._handle(plan, f"{job}_{k}", first, cluster) for k, plan in enumerate(plans)]
+        if any(options_of(plan).max_parallel for plan in plans):
+            raise BackendError(
+                "the runs of this sweep ask Slurm for different things, so they are no array whose tasks could be counted",
+                where="slurm.max_parallel",
+                hint="leave it away, or sweep over nothing that Slurm has to know",
+            )
+        handles: list[Handle] = []
+        try:
+            for plan in plans:
+                handles.append(self.submit(plan, 1))
+        except BaseException:
+            for handle in handles:
+                with contextlib.suppress(BackendError):
+                    call("scancel", handle.data["job"])
+            raise
+        return handles
+
+    def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
+        """One call for all jobs; an answer serves for `PAUSE_S`."""
+        jobs = tuple(handle.data["job"] for handle in handles)
+        return _recent.get(jobs, PAUSE_S, lambda: self._ask_for(handles))
+
+    @staticmethod
+    def _ask_for(handles: Sequence[Handle]) -> list[Life]:
+        try:
+            jobs = look_up([handle.data["job"] for handle in handles])
+        except BackendError as error:
+            return [Life(alive=None, detail=f"Slurm does not answer: {error.what}")] * len(handles)
+        nodes_of = partition_nodes() if any(job.reason in TOO_LARGE for job in jobs.values()) else {}
+        found = [(handle, _own(handle, jobs)) for handle in handles]
+        here = cluster_name() if any(job is None for _, job in found) else ""
+        return [life_of(handle, job, nodes_of, here) for handle, job in found]
+
+    def cancel(self, handle: Handle) -> None:
+        """A job that waits is removed; the batch script of one that runs tells its node programs."""
+        _recent.clear()
+        job = _own(handle, look_up([handle.data["job"]]))
+        if job is None or job.ended:
+            return
+        for how in (["--state=PENDING"], ["--state=RUNNING", "--signal=USR2", "--batch"]):
+            try:
+                call("scancel", *how, handle.data["job"])
+            except BackendError as error:
+                if "Invalid job id" not in error.what:  # it has ended meanwhile
+                    raise
+
+    def terminate(self, handle: Handle) -> None:
+        _recent.clear()
+        job = _own(handle, look_up([handle.data["job"]]))
+        if job is not None and not job.ended:
+            call("scancel", handle.data["job"])
+
+    @staticmethod
+    def _handle(plan: Plan, job: str, name: str, cluster: str) -> Handle:
+        data = {"job": job, "comment": COMMENT + name, "cluster": cluster, "log": log_of(plan, job)}
+        return Handle(backend="slurm", data=data)
+
+
+def _own(handle: Handle, jobs: Mapping[str, Job]) -> Job | None:
+    """The run's job; None when Slurm does not know it, also when its id was given to somebody else."""
+    job = jobs.get(handle.data["job"])
+    return job if job is not None and job.is_of(handle.data["comment"]) else None
+
+
+def _are_alike(plans: Sequence[Plan]) -> bool:
+    """Whether their scripts differ in their names only, so that they can share an array."""
+    return len({render([plan], 1).replace(plan.run_id, "") for plan in plans}) == 1
+
+
+def life_of(handle: Handle, job: Job | None, nodes_of: Mapping[str, int], here: str = "") -> Life:
+    """What a job tells of its run. `job` is None for one that the cluster `here` does not know."""
+    number, comment = handle.data["job"], handle.data["comment"]
+    if job is None:
+        home = handle.data.get("cluster", "")
+        if here and home and home != here:
+            return Life(alive=None, detail=f"Slurm job {number} is one of cluster {home}, this is {here}")
+        return Life(alive=False, forgotten=True, detail=f"Slurm does not know job {number} any more")
+    told = job.told(comment)
+    if job.waiting:
+        words = f"Slurm job {number} {waiting_words(job, nodes_of)}"
+        return Life(alive=True, waiting=True, detail=f"{words}; last time: {told}" if told else words)
+    if job.ended:
+        old = job.reason in ("", "None", *REASONS) and job.reason != "DependencyNeverSatisfied"
+        why = "" if old else f" ({job.reason}{': ' if job.reason in ENDS else ''}{ENDS.get(job.reason, '')})"
+        log = handle.data.get("log", "") if job.state == "FAILED" and not told else ""
+        words = f"Slurm job {number} has ended {job.state}{why}" + (
+            f"; what Slurm said is in {log} on {first_node(job.nodes)}" if log and job.nodes else ""
+        )
+        return Life(
+            alive=False,
+            cause=told,
+            cancelled=job.state == "CANCELLED" and not told and "Dependency" not in job.reason,
+            detail=f"{told}; {words}" if told else words,
+        )
+    if job.state == "RUNNING":
+        return Life(alive=True, phase="starting", detail=f"Slurm job {number} on {job.nodes}")
+    return Life(alive=True if job.state in RUNNING else None, detail=f"Slurm job {number} is {job.state}")

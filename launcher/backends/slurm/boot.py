@@ -1,0 +1,99 @@
+"""The first words on every node of a Slurm job: get the run's code and plan, then go on in that code.
+
+This text stands in the batch script itself, so it needs nothing but Python. A run's folder on a path that the nodes
+share is read directly; one in an object store is read by the launcher that is installed on the node. What goes wrong is
+written to the job's comment, where `launcher status` finds it whatever the node can reach.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
+
+
+def give_up(words: str) -> NoReturn:
+    words = " ".join(f"{socket.gethostname()}: {words}".split())[:1000]
+    sys.stderr.write(f"error: {words}\n")
+    comment = f"Comment={os.environ['LAUNCHER_COMMENT']} {words}"
+    command = ["scontrol", "update", f"JobId={os.environ['LAUNCHER_SLURM_JOB']}", comment]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(command, timeout=60, check=False)
+    sys.exit(78)
+
+
+if sys.version_info < (3, 11):  # noqa: UP036 - asked before anything that an old one does not understand
+    give_up(f"{sys.executable} is Python {sys.version.split()[0]}, 3.11 or newer is needed")
+
+
+def read(store: dict[str, Any], name: str) -> bytes:
+    parts = urlsplit(store["url"])
+    if parts.scheme == "file":
+        return Path(unquote(parts.path), name).read_bytes()
+    from launcher.storage.address import StoreAddress
+
+    return StoreAddress(**store).open().read(name)
+
+
+def keep(path: Path, data: bytes) -> None:
+    number, temporary = tempfile.mkstemp(dir=path.parent, prefix=".boot-")
+    with os.fdopen(number, "wb") as file:
+        file.write(data)
+    Path(temporary).replace(path)
+
+
+def unpack(store: dict[str, Any], digest: str, run_dir: Path) -> Path:
+    folder = run_dir / f".code-{digest[:16]}"
+    if folder.is_dir():
+        return folder
+    data = read(store, "code.zip")
+    if hashlib.sha256(data).hexdigest() != digest:
+        give_up("the code in the run's folder is not what was submitted; submit the run again")
+    temporary = tempfile.mkdtemp(dir=run_dir, prefix=".code-new-")
+    zipfile.ZipFile(io.BytesIO(data)).extractall(temporary)
+    try:
+        Path(temporary).rename(folder)
+    except OSError:  # another node that shares this folder was faster
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def main() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+    facts, run = json.loads(os.environ["LAUNCHER_BOOT"]), os.environ["LAUNCHER_RUN"]
+    store = {**facts["store"], "url": facts["store"]["url"] + "/" + run}
+    missing = [
+        name for name in facts["packages"] if not getattr(importlib.util.find_spec(name), "origin", None)
+    ]
+    if missing:
+        give_up(f"{', '.join(missing)} not installed in {sys.executable}")
+    run_dir = Path(facts["work_dir"], run)
+    code = run_dir
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        code = unpack(store, facts["code"], run_dir)
+        if not (run_dir / "plan.json").exists():
+            keep(run_dir / "plan.json", read(store, "plan.json"))
+    except ImportError as error:
+        where = f"and {store['url']} is no path that all nodes share"
+        give_up(f"no launcher is installed in {sys.executable}, {where} ({error})")
+    except Exception as error:
+        give_up(f"can't get the run's code and plan: {type(error).__name__}: {error}")
+    others = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = f"{code}{os.pathsep}{others}" if others else str(code)
+    program = [sys.executable, "-P", "-m", "launcher.backends.slurm.node", *sys.argv[1:], str(run_dir)]
+    os.execv(sys.executable, program)  # noqa: S606
+
+
+main()

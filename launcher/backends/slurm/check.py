@@ -1,0 +1,218 @@
+"""What the cluster says of a plan before it is submitted, and of itself to `launcher doctor`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from launcher.backends.slurm.query import call
+from launcher.backends.slurm.script import gres_of, options_of
+from launcher.errors import BackendError
+from launcher.findings import Finding
+from launcher.plan.model import Plan
+from launcher.units import show_bytes, show_duration
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """`limit_s` is None for a partition without a time limit; `default_s` is what a job without one gets, where that is less;
+    `gres` is what the nodes have, by name and by name:type."""
+
+    name: str
+    default: bool
+    up: bool
+    nodes: int
+    limit_s: int | None
+    default_s: int | None
+    cpus: int
+    memory_mb: int
+    gres: dict[str, int]
+
+
+def partitions() -> list[Partition]:
+    """Raises BackendError when Slurm is not installed or does not answer."""
+    found: dict[str, Partition] = {}
+    for line in call("sinfo", "-h", "-a", "-o", "%P|%a|%D|%l|%L|%c|%m|%G").splitlines():
+        fields = line.split("|", 7)
+        if len(fields) != 8:  # the name of the cluster, where there are several
+            continue
+        name, up, nodes, limit, default, cpus, memory, gres = fields
+        one = Partition(
+            name.rstrip("*"),
+            name.endswith("*"),
+            up == "up",
+            _number(nodes),
+            _seconds(limit),
+            _seconds(default),
+            _number(cpus),
+            _number(memory),
+            parse_gres(gres),
+        )
+        other = found.get(one.name)
+        found[one.name] = _together(other, one) if other else one
+    return list(found.values())
+
+
+def parse_gres(text: str) -> dict[str, int]:
+    """`npu:910b:8(S:0-1),gpu:2` as {"npu": 8, "npu:910b": 8, "gpu": 2}."""
+    found: dict[str, int] = {}
+    for part in re.split(r",(?![^(]*\))", text):
+        match = re.fullmatch(r"([^:()]+)(?::([^:()]+))?:(\d+)(?:\(.*\))?", part)
+        if match:
+            name, kind, count = match[1], match[2], int(match[3])
+            found[name] = found.get(name, 0) + count
+            if kind:
+                found[f"{name}:{kind}"] = count
+    return found
+
+
+def _together(a: Partition, b: Partition) -> Partition:
+    """Of different kinds of nodes, the largest of each."""
+    gres = {name: max(a.gres.get(name, 0), b.gres.get(name, 0)) for name in {**a.gres, **b.gres}}
+    return Partition(
+        a.name,
+        a.default,
+        a.up,
+        a.nodes + b.nodes,
+        a.limit_s,
+        a.default_s,
+        max(a.cpus, b.cpus),
+        max(a.memory_mb, b.memory_mb),
+        gres,
+    )
+
+
+def _number(text: str) -> int:
+    match = re.match(r"\d+", text)
+    return int(match[0]) if match else 0
+
+
+def _seconds(text: str) -> int | None:
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text)
+    if not match:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def check_cluster(plan: Plan) -> list[Finding]:
+    """Findings SL001 to SL009, and SL014."""
+    try:
+        known = partitions()
+    except BackendError as error:
+        missing = "not installed" in error.what
+        rule, fix = (
+            ("SL001", error.hint) if missing else ("SL002", "try again; `scontrol ping` tells who is down")
+        )
+        return [
+            Finding(
+                rule, "error", f"{error.where}: {error.what}".removeprefix(": "), "resources.backend", fix
+            )
+        ]
+    wanted = options_of(plan).partition
+    asked = None if wanted is None else wanted.split(",")
+    chosen = [one for one in known if (one.default if asked is None else one.name in asked)]
+    if not chosen:
+        what = (
+            "the cluster has no default partition" if asked is None else f"there is no partition '{wanted}'"
+        )
+        names = ", ".join(one.name for one in known)
+        return [Finding("SL003", "error", what, "slurm.partition", f"name one of {names}")]
+    return [*_not_heard(plan), *([] if len(chosen) > 1 else _fits(plan, chosen[0]))]
+
+
+def _not_heard(plan: Plan) -> Iterator[Finding]:
+    """What a job asks for stands in its file alone: it is submitted again from other shells, and by `resume`."""
+    for field in ("partition", "account", "qos", "constraint", "reservation"):
+        name = f"SBATCH_{field.upper()}"
+        if os.environ.get(name) and not getattr(options_of(plan), field, None):
+            way_out = (
+                f"set slurm.{field}" if field != "reservation" else "add --reservation=NAME to slurm.extra"
+            )
+            where = "slurm.extra" if field == "reservation" else f"slurm.{field}"
+            words = f"{name}={os.environ[name]} of this shell is not heard"
+            yield Finding("SL014", "warning", words, where, f"{way_out}, where the job needs it")
+
+
+def _fits(plan: Plan, partition: Partition) -> Iterator[Finding]:
+    options, name = options_of(plan), partition.name
+    if not partition.up:
+        yield Finding(
+            "SL004",
+            "warning",
+            f"partition {name} is down: the run would wait",
+            "slurm.partition",
+            "name another one",
+        )
+    if plan.nodes > partition.nodes:
+        yield Finding(
+            "SL005",
+            "error",
+            f"the job asks for {plan.nodes} nodes, partition {name} has {partition.nodes}: it would wait for ever",
+            "resources.nodes",
+            f"ask for at most {partition.nodes}, or name another partition",
+        )
+    if options.time and partition.limit_s and options.time > partition.limit_s:
+        yield Finding(
+            "SL006",
+            "error",
+            f"{show_duration(options.time)} is above the limit of partition {name}, {show_duration(partition.limit_s)}",
+            "slurm.time",
+            "lower it: the run is queued again when its time is over, and goes on",
+        )
+    usual_s = partition.default_s or partition.limit_s
+    if options.time is None and usual_s and usual_s <= options.stop_before:
+        yield Finding(
+            "SL007",
+            "error",
+            f"a job of partition {name} that names no time gets {show_duration(usual_s)}: the run would be stopped as soon "
+            f"as it starts, {show_duration(options.stop_before)} before the end",
+            "slurm.time",
+            "set it, or lower slurm.stop_before to what a checkpoint and its upload need",
+        )
+    asked = options.gres if gres_of(plan) else ""
+    if asked and plan.devices_per_node > partition.gres.get(asked, 0):
+        have = ", ".join(f"{key}:{count}" for key, count in sorted(partition.gres.items())) or "none"
+        yield Finding(
+            "SL008",
+            "error",
+            f"the job asks for {gres_of(plan)} on each node, a node of partition {name} has {have}",
+            "slurm.gres",
+            "name it as the cluster does, or set it to '' for whole nodes",
+        )
+    yield from _size(plan, partition)
+
+
+def _size(plan: Plan, partition: Partition) -> Iterator[Finding]:
+    options = options_of(plan)
+    too_much: Sequence[tuple[str, str, str]] = (
+        *(
+            [("slurm.cpus", f"{options.cpus} CPUs", f"{partition.cpus}")]
+            if (options.cpus or 0) > partition.cpus
+            else []
+        ),
+        *(
+            [("slurm.memory", show_bytes(options.memory or 0), show_bytes(partition.memory_mb << 20))]
+            if (options.memory or 0) > partition.memory_mb << 20
+            else []
+        ),
+    )
+    for field, asked, have in too_much:
+        yield Finding(
+            "SL009",
+            "error",
+            f"{asked} per node are asked for, a node of partition {partition.name} has {have}",
+            field,
+            "ask for less, or name another partition",
+        )
+
+
+def describe_cluster() -> str:
+    """One line on the partitions. Raises BackendError."""
+    return "; ".join(
+        f"partition {one.name}{'' if one.up else ' (down)'}: {one.nodes} nodes"
+        + "".join(f", {key}:{count}" for key, count in sorted(one.gres.items()) if ":" not in key)
+        for one in partitions()
+    )

@@ -1,0 +1,164 @@
+"""What Slurm knows and the node program must: which attempt this is, which machine, which devices.
+
+    python -m launcher.backends.slurm.node attempt RUN_DIR    once per start, on the first node: the attempt's number
+    python -m launcher.backends.slurm.node node RUN_DIR       on every node, by srun: becomes the node program
+
+Every start of the job by Slurm makes a new attempt. Its number leaves room for the restarts that a node program which is
+cut off may have made by itself meanwhile, so that it can't take the number of the one that follows it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from launcher.disk import write_text
+from launcher.errors import BackendError, LauncherError, NotFound, StoreError
+from launcher.plan.model import ASCEND_DEVICES, Plan
+from launcher.runfolder import paths
+from launcher.runfolder.attempts import newest_attempt, newest_begun
+from launcher.runfolder.sets import read_json
+
+STORE_PAUSE_S = 10.0
+
+
+def next_attempt(plan: Plan, env: Mapping[str, str] = os.environ) -> int:
+    """The number of the attempt that begins now. Waits for a store that is down. Raises StoreError when patience ends."""
+    base = int(env.get("LAUNCHER_FIRST_ATTEMPT", "1"))
+    again = int(env.get("SLURM_RESTART_COUNT") or 0) > 0
+    deadline = time.monotonic() + plan.upload_patience_s
+    while True:
+        try:
+            store = plan.store.open()
+            if (
+                not again and newest_begun(store) < base
+            ):  # else a second job of the run was submitted at the same time
+                return base
+            return max(base, newest_attempt(store)) + 1 + plan.retry.max_restarts
+        except StoreError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(STORE_PAUSE_S)
+
+
+def devices_of(
+    job: str, host: str, hosts_of: Mapping[str, Sequence[str]], name: str = "npu"
+) -> tuple[int, ...]:
+    """Logical ids of the NPUs that Slurm gave to this job on a node, from `scontrol -o -d show job`; empty when it only counts.
+
+    `hosts_of` expands the lists of hosts that stand in it; `name` is that of the NPUs, without a type.
+    """
+    ours = re.compile(rf"(?:^|,){re.escape(name)}(?::[^:(),]+)*\(IDX:([0-9,-]+)\)")
+    for nodes, gres in re.findall(r" Nodes=(\S+) CPU_IDs=\S* Mem=\S* GRES=(\S*)", " " + job):
+        if host in hosts_of.get(nodes, [nodes]):
+            return tuple(sorted(number for text in ours.findall(gres) for number in _ids(text)))
+    return ()
+
+
+def _ids(text: str) -> list[int]:
+    found: list[int] = []
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def expand(lists: str) -> list[str]:
+    """`node[1-2]` as the names it stands for. Raises BackendError."""
+    try:
+        done = subprocess.run(
+            ["scontrol", "show", "hostnames", lists], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BackendError(f"can't expand {lists}: {error}", where="scontrol") from error
+    return done.stdout.split()
+
+
+def _visible_devices(plan: Plan) -> None:
+    """No variable exists for NPUs, so what Slurm gave is told to the node program in the one it knows."""
+    job = os.environ.get("LAUNCHER_JOB", "")
+    if plan.device not in ASCEND_DEVICES or "IDX:" not in job:
+        return
+    lists = re.findall(r" Nodes=(\S+) CPU_IDs=", job)
+    name = plan.slurm.gres.partition(":")[0] if plan.slurm else ""
+    ids = devices_of(job, os.environ["SLURMD_NODENAME"], {each: expand(each) for each in lists}, name)
+    if ids:
+        os.environ["ASCEND_RT_VISIBLE_DEVICES"] = ",".join(map(str, ids))
+
+
+def _know_devices(plan: Plan) -> None:
+    """Raises BackendError where other jobs may have devices on the node and nobody told us which are ours."""
+    if (
+        plan.device in ASCEND_DEVICES
+        and plan.slurm
+        and plan.slurm.gres
+        and not os.environ.get("LAUNCHER_JOB")
+    ):
+        raise BackendError("no answer on which NPUs are the job's", where="scontrol show job")
+
+
+def forget_old_requests(run_dir: paths.RunDir, began: float) -> None:
+    """A node that was the first one of an earlier start may still hold what that one was asked to do. Unix seconds."""
+    for path in (run_dir.stop, run_dir.cancel):
+        with suppress(OSError):
+            if path.stat().st_mtime < began:
+                path.unlink()
+
+
+def _bring_state(plan: Plan) -> None:
+    """On a machine that has not seen the run yet: what is known of its earlier attempts."""
+    here = plan.run_dir.state
+    try:
+        text = plan.store.open(10.0).read(paths.STATE)
+        stored = read_json(plan.store.open(10.0), paths.STATE).get("attempt", 0)
+    except (NotFound, StoreError):
+        return
+    held = 0
+    if here.exists():
+        match = re.search(r'"attempt":\s*(\d+)', here.read_text())
+        held = int(match[1]) if match else 0
+    if stored >= held:
+        write_text(here, text.decode())
+
+
+def tell(words: str) -> None:
+    """An error before the run can say anything itself, to whoever asks Slurm for the job."""
+    words = " ".join(f"{socket.gethostname()}: {words}".split())
+    sys.stderr.write(f"error: {words}\n")
+    comment = f"Comment={os.environ.get('LAUNCHER_COMMENT', '')} {words[:1000]}"
+    command = ["scontrol", "update", f"JobId={os.environ.get('LAUNCHER_SLURM_JOB', '')}", comment]
+    with suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(command, timeout=60, check=False, capture_output=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    what, run_dir = arguments[0], Path(arguments[1])
+    try:
+        plan = Plan.model_validate_json((run_dir / paths.PLAN).read_text())
+        if what == "attempt":
+            _know_devices(plan)
+            sys.stdout.write(f"{next_attempt(plan)}\n")
+            return 0
+        node, attempt = os.environ["SLURM_NODEID"], os.environ["LAUNCHER_SLURM_ATTEMPT"]
+        _visible_devices(plan)
+        forget_old_requests(plan.run_dir, float(os.environ["LAUNCHER_BEGAN"]))
+        if node == "0":
+            _bring_state(plan)
+    except (LauncherError, OSError, ValueError) as error:
+        tell(f"{error}")
+        return getattr(error, "exit_code", 1)
+    os.chdir("/")
+    program = [sys.executable, "-P", "-m", "launcher.node", str(run_dir / paths.PLAN)]
+    os.execv(sys.executable, [*program, "--node", node, "--attempt", attempt])  # noqa: S606
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

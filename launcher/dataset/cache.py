@@ -1,0 +1,82 @@
+"""A data set on the local disk while it is being filled: its listing, what is missing, its space, its marker.
+
+<cache_dir>/datasets/<digest>.lock          held by the process that fills it
+<cache_dir>/datasets/<digest>.status.json   how far that process is, for those who wait
+<cache_dir>/datasets/<digest>/listing.tsv   key, size, ETag of every object
+<cache_dir>/datasets/<digest>/files/...     the objects, each under its final name only when verified
+<cache_dir>/datasets/<digest>/COMPLETE.json written last
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from launcher.disk import digest_file, is_temporary, write_atomic
+from launcher.storage.base import ObjectInfo
+from launcher.storage.contents import Listing
+
+"""Called with the number of objects and bytes listed so far, once per thousand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What COMPLETE.json says."""
+
+    source: str
+    digest: str
+    files: int
+    bytes: int
+    format: int = 1
+
+    def write(self, path: Path) -> None:
+        """Durably, last of all."""
+        write_atomic(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
+
+
+def read_marker(path: Path) -> Marker | None:
+    """The marker, or None when there is none that can be understood."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return Marker(**value) if value.get("format") == 1 else None
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def missing(root: Path, listing: Listing, *, trust: bool) -> Iterator[ObjectInfo]:
+    """Entries without a good file. With `trust` the size decides, since names are given only after verification;
+    without it (the machine crashed meanwhile) the content is read where a digest is known, else fetched again."""
+    for info in listing.entries():
+        path = f"{root}/{info.key}"
+        try:
+            status = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            yield info
+            continue
+        good = stat.S_ISREG(status.st_mode) and status.st_size == info.size
+        if good and not trust:
+            good = _content_is(Path(path), info)
+        if not good:
+            yield info
+
+
+def _content_is(path: Path, info: ObjectInfo) -> bool:
+    """Read a file against its MD5, or against the sha256 that an entry of a packed data set ends with."""
+    sha256 = info.etag.rpartition(":")[2]
+    if info.md5 is None and len(sha256) != 64:
+        return False
+    return digest_file(path).md5 == info.md5 if info.md5 else digest_file(path).sha256 == sha256
+
+
+def remove_parts(root: Path) -> None:
+    """Remove what an earlier process left half-fetched under our own temporary names; nothing else."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if is_temporary(name):
+                with suppress(OSError):
+                    (Path(folder) / name).unlink()

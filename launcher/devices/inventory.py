@@ -1,0 +1,288 @@
+"""The devices of this machine: which there are, their addresses, who uses them, and how to take them.
+
+The only module that runs `npu-smi` and `hccn_tool`. Two numbers name a device: the *physical* id (N of
+/dev/davinciN, used in rank tables and locks) and the *logical* id (position among the devices this process can
+see, which is what DEVICE_ID means). In a container that was given cards 4-7 the logical ids are 0-3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher.devices.locks import DeviceLocks, HeldDevices, Owner, default_lock_dir
+from launcher.devices.npu import (
+    ChipRow,
+    parse_address,
+    parse_hccn_conf,
+    parse_health,
+    parse_mapping,
+    parse_processes,
+    parse_super_pod,
+)
+from launcher.errors import LauncherError
+from launcher.findings import Finding
+
+__all__ = [
+    "DeviceInfo",
+    "DeviceLocks",
+    "DeviceProcess",
+    "HeldDevices",
+    "Owner",
+    "Probe",
+    "addresses_of",
+    "check_devices",
+    "default_lock_dir",
+    "list_devices",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProcess:
+    """A process that uses a device. `memory_mb` is 0 and `name` empty where nobody tells."""
+
+    pid: int
+    name: str = ""
+    memory_mb: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """One device. `npu_id` and `chip_id` are how npu-smi calls it; -1 for a CPU slot.
+
+    `numa_node` is the kernel's number of the node that its bus is connected to, -1 where nobody tells.
+    """
+
+    device_id: int
+    logical_id: int
+    name: str
+    health: str = "OK"
+    device_ip: str = ""
+    npu_id: int = -1
+    chip_id: int = -1
+    super_device_id: str = ""
+    super_pod_id: str = ""
+    numa_node: int = -1
+    processes: tuple[DeviceProcess, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Where to look. The defaults are where Ascend's driver installs things; tests point elsewhere."""
+
+    npu_smi: str = "npu-smi"
+    hccn_tool: str = "hccn_tool"
+    hccn_conf: Path = Path("/etc/hccn.conf")
+    dev_dir: Path = Path("/dev")
+    proc_dir: Path = Path("/proc")
+    pci_dir: Path = Path("/sys/bus/pci/devices")
+    timeout_s: float = 20.0
+    search: tuple[str, ...] = field(
+        default=("/usr/local/sbin", "/usr/local/bin", "/usr/local/Ascend/driver/tools"), repr=False
+    )
+
+    def run(self, tool: str, *arguments: str) -> str:
+        """What a tool prints. Raises LauncherError when it is missing, fails, or hangs."""
+        places = os.pathsep.join([os.environ.get("PATH", ""), *self.search])
+        program = shutil.which(tool, path=places)
+        command = " ".join([tool, *arguments])
+        if program is None:
+            hint = "Is this an Ascend machine? In a container, mount the driver's tools from the host."
+            raise LauncherError(f"{tool} is not installed", where=command, hint=hint)
+        try:
+            done = subprocess.run(
+                [program, *arguments],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=self.timeout_s,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            hint = "The driver does not answer. Look at `dmesg`; a restart of the machine may be needed."
+            raise LauncherError(f"no answer within {self.timeout_s:g} s", where=command, hint=hint) from None
+        except OSError as error:
+            raise LauncherError(f"can't be started: {error.strerror}", where=command) from None
+        if done.returncode != 0:
+            text = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            detail = f": {text[-1].strip()}" if text else ""
+            raise LauncherError(f"ended with code {done.returncode}{detail}", where=command)
+        return done.stdout
+
+
+def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = None) -> tuple[DeviceInfo, ...]:
+    """The devices of this machine by physical id. For `cpu`, one slot a core, numbered from 0.
+
+    `addresses` asks `hccn_tool` too (then hccn.conf). Blocks while the tools run. Raises LauncherError when
+    npu-smi is missing or fails; a missing address is empty, not an error.
+    """
+    if chip == "cpu":
+        return tuple(DeviceInfo(k, k, "CPU slot") for k in range(os.cpu_count() or 1))
+    probe = probe or Probe()
+    rows = parse_mapping(probe.run(probe.npu_smi, "info", "-m"))
+    if not rows:
+        raise LauncherError("lists no device", where="npu-smi info -m", hint="Is the driver loaded?")
+    table = probe.run(probe.npu_smi, "info")
+    health = {(row.npu_id, row.chip_id): row for row in parse_health(table)}
+    physical = _physical_ids(rows, {key: row.physical_id for key, row in health.items()}, probe)
+    processes = _processes(table, rows, physical, probe)
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        ips = addresses_of(physical, probe) if addresses else {}
+        pods = list(pool.map(lambda row: _super_pod(row, probe) if chip == "atlas-a3" else ("", ""), rows))
+    found = []
+    for row, device_id, (sdid, pod) in zip(rows, physical, pods, strict=True):
+        known = health.get((row.npu_id, row.chip_id))
+        found.append(
+            DeviceInfo(
+                device_id=device_id,
+                logical_id=row.logical_id,
+                name=row.name or (known.name if known else ""),
+                health=known.health if known else "unknown",
+                device_ip=ips.get(device_id, ""),
+                npu_id=row.npu_id,
+                chip_id=row.chip_id,
+                super_device_id=sdid,
+                super_pod_id=pod,
+                numa_node=_numa_node(known.bus_id, probe) if known else -1,
+                processes=processes.get(device_id, ()),
+            )
+        )
+    return tuple(sorted(found, key=lambda device: device.device_id))
+
+
+def addresses_of(ids: Sequence[int], probe: Probe | None = None) -> dict[int, str]:
+    """Network card addresses by physical id, as printed; empty where neither hccn_tool nor hccn.conf knows one."""
+    probe = probe or Probe()
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return dict(zip(ids, pool.map(lambda k: _address(k, probe), ids), strict=True))
+
+
+def check_devices(
+    devices: Sequence[DeviceInfo], ids: Sequence[int], own: Sequence[int] = ()
+) -> list[Finding]:
+    """What stands against using these physical ids now: missing, unhealthy, in use by a foreign process.
+
+    `own` are pids that may be there: those of this run.
+    """
+    by_id = {device.device_id: device for device in devices}
+    found: list[Finding] = []
+    for k in ids:
+        device = by_id.get(k)
+        where = f"device {k}"
+        if device is None:
+            have = ", ".join(str(other) for other in by_id) or "none"
+            found.append(Finding("DV001", "error", "not on this machine", where, f"It has: {have}."))
+            continue
+        if device.health not in ("OK", "unknown"):
+            fix = f"Look at `npu-smi info -t health -i {device.npu_id} -c {device.chip_id}`, or use another device."
+            found.append(Finding("DV002", "error", f"health is {device.health}", where, fix))
+        for process in device.processes:
+            if process.pid not in own:
+                name = f" ({process.name})" if process.name else ""
+                message = f"in use by process {process.pid}{name}"
+                fix = f"Wait for it, or see what it is: ps -fp {process.pid}"
+                found.append(Finding("DV003", "error", message, where, fix))
+    return found
+
+
+def _physical_ids(
+    rows: Sequence[ChipRow], from_health: dict[tuple[int, int], int | None], probe: Probe
+) -> list[int]:
+    """Physical ids of the rows: as npu-smi prints them, else the numbers of /dev/davinci*, else card numbers.
+
+    910 and 910B have one device a card, and their cards are numbered as the devices are.
+    """
+    printed = [
+        row.physical_id if row.physical_id is not None else from_health.get((row.npu_id, row.chip_id))
+        for row in rows
+    ]
+    known = [k for k in printed if k is not None]
+    if len(known) == len(rows):
+        return known
+    nodes = sorted(
+        int(match.group(1))
+        for path in probe.dev_dir.glob("davinci*")
+        if (match := re.fullmatch(r"davinci([0-9]+)", path.name))
+    )
+    logical = sorted(row.logical_id for row in rows)
+    if len(nodes) == len(rows):
+        of_logical = dict(zip(logical, nodes, strict=True))
+        return [of_logical[row.logical_id] for row in rows]
+    one_each = all(row.chip_id == 0 for row in rows)
+    return [row.npu_id if one_each else row.logical_id for row in rows]
+
+
+def _address(device_id: int, probe: Probe) -> str:
+    with contextlib.suppress(LauncherError):
+        found = parse_address(probe.run(probe.hccn_tool, "-i", str(device_id), "-ip", "-g"))
+        if found:
+            return found
+    try:
+        return parse_hccn_conf(probe.hccn_conf.read_text(encoding="utf-8")).get(device_id, "")
+    except OSError:
+        return ""
+
+
+def _numa_node(bus_id: str, probe: Probe) -> int:
+    try:
+        return int((probe.pci_dir / bus_id / "numa_node").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return -1
+
+
+def _super_pod(row: ChipRow, probe: Probe) -> tuple[str, str]:
+    where = ("-i", str(row.npu_id), "-c", str(row.chip_id))
+    with contextlib.suppress(LauncherError):
+        return parse_super_pod(probe.run(probe.npu_smi, "info", "-t", "spod-info", *where))
+    return "", ""
+
+
+def _processes(
+    table: str, rows: Sequence[ChipRow], physical: Sequence[int], probe: Probe
+) -> dict[int, tuple[DeviceProcess, ...]]:
+    """Physical id -> processes, from npu-smi and from open device files (npu-smi hides some in containers)."""
+    device_of = {(row.npu_id, row.chip_id): k for row, k in zip(rows, physical, strict=True)}
+    found: dict[int, dict[int, DeviceProcess]] = {}
+    for row in parse_processes(table):
+        device_id = device_of.get((row.npu_id, row.chip_id))
+        if device_id is not None:
+            name = row.name or _name_of(row.pid, probe)
+            found.setdefault(device_id, {})[row.pid] = DeviceProcess(row.pid, name, row.memory_mb)
+    for device_id, pid in _open_devices(probe):
+        if device_id in physical:
+            found.setdefault(device_id, {}).setdefault(pid, DeviceProcess(pid, _name_of(pid, probe)))
+    return {k: tuple(by_pid[pid] for pid in sorted(by_pid)) for k, by_pid in found.items()}
+
+
+def _open_devices(probe: Probe) -> list[tuple[int, int]]:
+    """(physical id, pid) of every process we may look into that has a device file open."""
+    found: list[tuple[int, int]] = []
+    prefix = f"{probe.dev_dir}/davinci"
+    for folder in probe.proc_dir.glob("[0-9]*"):
+        numbers = {link.removeprefix(prefix) for link in _links(folder / "fd") if link.startswith(prefix)}
+        found.extend((int(number), int(folder.name)) for number in numbers if number.isdecimal())
+    return found
+
+
+def _links(folder: Path) -> list[str]:
+    found: list[str] = []
+    with contextlib.suppress(OSError):  # gone, or another user's
+        for link in folder.iterdir():
+            with contextlib.suppress(OSError):
+                found.append(str(link.readlink()))
+    return found
+
+
+def _name_of(pid: int, probe: Probe) -> str:
+    try:
+        return (probe.proc_dir / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,113 @@
+"""Checks of one object store: reached, allowed to list, write and remove; and is the clock right?"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+
+from launcher.doctor.machine import Check
+from launcher.errors import LauncherError, StoreError
+from launcher.storage import ObjectStore
+from launcher.storage.address import StoreAddress
+from launcher.storage.s3.client import OBS_CREDENTIALS, sdk_profile
+from launcher.units import show_duration
+
+PATIENCE_S = 6.0
+SKEW_WARN_S = 60.0
+SKEW_FAIL_S = 900.0
+"""S3 and OBS refuse requests whose time is further off than this."""
+
+
+def store_checks(label: str, address: StoreAddress, *, write: bool) -> list[Check]:
+    """`write` puts, reads and removes one small object. Blocks for some seconds when the store does not answer."""
+    found = [_credentials(label, address)] if address.url.startswith(("s3:", "obs:")) else []
+    try:
+        store = address.open(PATIENCE_S)
+        started = time.monotonic()
+        first = next(iter(store.list()), None)
+    except LauncherError as error:
+        return [*found, _failed(f"{label}: list", error)]
+    took = time.monotonic() - started
+    what = "something is there" if first else "empty so far"
+    found.append(Check(f"{label}: list", "ok", f"{address.url}, {what}, {1000 * took:.0f} ms"))
+    if write:
+        found += _write(label, store)
+    return found
+
+
+def _credentials(label: str, address: StoreAddress) -> Check:
+    """Where they are from; never what they are."""
+    name = f"{label}: credentials"
+    if address.profile:
+        return Check(name, "ok", f"profile {address.profile}")
+    obs = address.url.startswith("obs:")
+    for key, secret, _ in (
+        *(OBS_CREDENTIALS if obs else ()),
+        ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", ""),
+    ):
+        if os.environ.get(key) and os.environ.get(secret):
+            return Check(name, "ok", f"from {key} in the environment")
+    shared = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials").expanduser()
+    if shared.is_file():
+        return Check(name, "ok", f"from {shared}")
+    if obs and sdk_profile().is_file():
+        return Check(name, "ok", f"from {sdk_profile()}")
+    fix = "export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write a profile"
+    return Check(
+        name, "warn", "neither in the environment nor in a profile; the machine's own role may do", fix
+    )
+
+
+def _write(label: str, store: ObjectStore) -> list[Check]:
+    key = f".runs/.doctor-{secrets.token_hex(4)}"
+    data = secrets.token_bytes(64)
+    try:
+        before = time.time()
+        store.put(key, data)
+        after = time.time()
+        back, info = store.read(key), store.head(key)
+    except StoreError as error:
+        return [_failed(f"{label}: write", error)]
+    finally:
+        removed = _remove(store, key)
+    checks = [Check(f"{label}: write", "ok", "put, read back, removed")]
+    if back != data:
+        checks = [
+            Check(f"{label}: write", "fail", "what was read back differs", "look for a proxy in between")
+        ]
+    elif not removed:
+        fix = "runs work without, but a failed submit can't clean up after itself"
+        checks = [Check(f"{label}: write", "warn", "put and read back, but it can't be removed", fix)]
+    if info is not None and info.mtime:
+        checks.append(_clock(label, info.mtime, before, after))
+    return checks
+
+
+def _clock(label: str, stored: float, before: float, after: float) -> Check:
+    """Stores tell whole seconds, so one is no difference."""
+    skew = stored - after if stored > after else min(0.0, stored + 1 - before)
+    name = f"{label}: clock"
+    text = f"{show_duration(abs(skew))} {'behind' if skew > 0 else 'ahead of'} the store"
+    fix = "set the clock: timedatectl set-ntp true"
+    if abs(skew) >= SKEW_FAIL_S:
+        return Check(name, "fail", f"{text}; requests are refused", fix)
+    if abs(skew) >= SKEW_WARN_S:
+        return Check(name, "warn", text, fix)
+    return Check(name, "ok", "within a minute of the store's")
+
+
+def _remove(store: ObjectStore, key: str) -> bool:
+    try:
+        store.delete(key)
+    except StoreError:
+        return False
+    return True
+
+
+def _failed(name: str, error: LauncherError) -> Check:
+    text = f"{error.where}: {error.what}" if error.where else error.what
+    return Check(
+        name, "fail", text.split("\n", 1)[0], error.hint or "check address, endpoint and credentials"
+    )

@@ -1,0 +1,56 @@
+"""Every value of a job with where it came from: what `launcher check --origins` lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.jobfile.load import LoadedJob
+from launcher.jobfile.overrides import DEFAULT, Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One value. `path` is `resources.nodes` or, for the merged recipe, `recipe.epochs`."""
+
+    path: str
+    value: Any
+    origin: Origin
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "value": self.value,
+            "origin": self.origin.kind.name,
+            "detail": self.origin.detail or None,
+        }
+
+
+def rows(job: LoadedJob) -> list[Row]:
+    """All values in the order of the job file's sections, the recipe last. `model.set` is shown as the recipe it makes."""
+    found = [
+        *_walk(job.spec.model_dump(mode="json"), ""),
+        *_walk(dict(job.recipe_values), "recipe.", deep=False),
+    ]
+    return [
+        Row(path, value, job.origins.get(path, DEFAULT))
+        for path, value in found
+        if not path.startswith("model.set")
+    ]
+
+
+def table(job: LoadedJob) -> str:
+    """The rows for people: `resources.nodes = 2  ← jobs/x.yaml:14`."""
+    shown = [(f"{row.path} = {json.dumps(row.value, ensure_ascii=False)}", row.origin) for row in rows(job)]
+    width = max(len(text) for text, _ in shown if len(text) <= 60)
+    return "\n".join(f"{text:<{width}}  ← {origin}" for text, origin in shown)
+
+
+def _walk(values: dict[str, Any], prefix: str, *, deep: bool = True) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if deep and isinstance(value, dict) and value:
+            yield from _walk(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,366 @@
+"""The job file as frozen values. The field descriptions are the documentation: the JSON Schema, `launcher init`
+and the error messages are made from them.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from launcher.jobfile.secrets import looks_secret
+from launcher.jobfile.spec_modelarts import ModelArtsOptions
+from launcher.jobfile.spec_slurm import SlurmOptions
+from launcher.units import Duration, Size
+
+Task = Literal["train", "eval", "export", "infer"]
+Device = Literal["cpu", "ascend910", "ascend910b", "atlas-a3"]
+Backend = Literal["local", "slurm", "modelarts"]
+ExportFormat = Literal["MINDIR", "ONNX", "AIR"]
+
+URL_SCHEMES = ("file", "s3", "obs")  # memory:// ends with its process, so no job can use it
+
+
+def _check_url(url: str) -> str:
+    if not url.strip():
+        raise ValueError("expected a URL or a path, found an empty text")
+    parts = urlsplit(url)
+    if "://" in url and parts.scheme not in URL_SCHEMES:
+        raise ValueError(
+            f"expected a path or a URL of one of {', '.join(s + '://' for s in URL_SCHEMES)}, found '{parts.scheme}://'"
+        )
+    if re.match(r"(s3|obs|file):", url) and "://" not in url:
+        raise ValueError(f"a URL has two slashes after the colon: {parts.scheme}://…")
+    return _no_credentials(url)
+
+
+def _no_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    signed = parts.query and "://" in url
+    if parts.username or parts.password or signed:
+        raise ValueError("credentials don't belong into a URL; set them in the environment or in a profile")
+    return url
+
+
+def _check_endpoint(url: str) -> str:
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError("expected an address that begins with http:// or https://")
+    return _no_credentials(url)
+
+
+StoreUrl = Annotated[str, AfterValidator(_check_url)]
+Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
+
+
+class Section(BaseModel):
+    """A mapping of the job file: no unknown keys, no guessing of types, no change after reading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class StoreOptions(Section):
+    """How to reach an object store. Credentials come from the environment or from `profile`, never from here."""
+
+    endpoint: Endpoint | None = Field(
+        None,
+        description="Address of the S3 service; default: AWS_ENDPOINT_URL, else the provider's own.",
+        examples=["https://obs.cn-north-4.myhuaweicloud.com"],
+    )
+    region: str | None = Field(None, description="Region of the bucket.", examples=["cn-north-4"])
+    profile: str | None = Field(None, description="Profile of the AWS credentials file to use.")
+    ca_bundle: str | None = Field(None, description="File with the certificates to trust for https.")
+    addressing: Literal["auto", "virtual", "path"] = Field(
+        "auto",
+        description="Where the bucket's name goes: into the host name (virtual) or the path. auto: virtual, path for IP addresses.",
+    )
+
+
+class ModelSpec(Section):
+    """What is trained, and by which recipe."""
+
+    arch: str | None = Field(
+        None,
+        description="Architecture; default: the one the recipe names.",
+        examples=["tnt_s_patch16_224", "vit_base_patch16_224"],
+    )
+    config: str | None = Field(
+        None,
+        description="Recipe file: the flat keys of the TNT and ViT model-zoo READMEs.",
+        examples=["vitmodels/configs/tnt_s_patch16_224.yaml"],
+    )
+    set: dict[str, Any] = Field(
+        default_factory=dict, description="Overrides of single recipe keys.", examples=[{"epochs": 300}]
+    )
+    checkpoint: StoreUrl | None = Field(
+        None,
+        description="Folder of an earlier run: start from its newest complete checkpoint. Required for the tasks eval, export and infer.",
+    )
+
+
+class DataSpec(StoreOptions):
+    """Where the images are, and where each node keeps its copy."""
+
+    url: StoreUrl | None = Field(
+        None,
+        description="Folder with train/<class>/ and val/<class>/, or what `launcher pack` made of one; a path is relative to the current directory.",
+        examples=["obs://bucket/imagenet", "data/imagenet"],
+    )
+    cache_dir: str | None = Field(
+        None,
+        description="Local disk for the staged copy, shared by all runs of the machine; default: $LAUNCHER_HOME/cache.",
+        examples=["/cache"],
+    )
+    unpack: bool | None = Field(
+        None,
+        description="Unpack a packed data set to class folders while it is staged; false: leave it packed, ranks read the shards. Default: true, but false with placement: shard. Class folders are not touched by it.",
+    )
+    placement: Literal["full", "shard"] = Field(
+        "full",
+        description="full: each machine gets all of it. shard: each machine gets its part of the training shards of a packed data set, and images are shuffled within the part only.",
+    )
+    train_images: int | None = Field(
+        None,
+        ge=1,
+        description="Number of training images, for the arithmetic before staging; checked against what was staged.",
+        examples=[1281167],
+    )
+    workers: int = Field(64, ge=1, le=256, description="Connections to the store while staging.")
+    timeout: Duration = Field(
+        6 * 3600, description="Staging that takes longer fails, with its progress kept for the next try."
+    )
+
+    @model_validator(mode="after")
+    def _parts_stay_packed(self) -> DataSpec:
+        if self.placement == "shard" and self.unpack:
+            raise ValueError("unpack: a data set that is placed by shards stays packed; leave unpack out")
+        return self
+
+
+class ResourceSpec(Section):
+    """What the job runs on."""
+
+    backend: Backend = Field("local", description="Where node programs are started.")
+    device: Device = Field("cpu", description="Kind of device a rank uses.")
+    nodes: int = Field(1, ge=1, le=1024, description="Machines.")
+    devices_per_node: int = Field(1, ge=1, le=64, description="Devices, and so ranks, per machine.")
+    time_limit: Duration | None = Field(
+        None,
+        description="The run is stopped, with a checkpoint, when this time is over.",
+        examples=["12:30:00"],
+    )
+
+
+class OutputSpec(StoreOptions):
+    """Where results go."""
+
+    url: StoreUrl = Field(
+        "runs",
+        description="Store for run folders; a path is relative to the current directory.",
+        examples=["obs://bucket/runs"],
+    )
+    work_dir: str | None = Field(
+        None,
+        description="Local disk for checkpoints and logs until they are uploaded; default: $LAUNCHER_HOME/work.",
+        examples=["/cache/work"],
+    )
+    upload_every: Duration | None = Field(
+        None,
+        description="Pause between two uploads of what is new; default: 2 s to files, 15 s to a network store.",
+    )
+    upload_limit: Size | None = Field(
+        None,
+        ge=1 << 16,
+        description="Bytes per second that a machine sends at most; checkpoints then share the line politely.",
+        examples=["200MB"],
+    )
+    upload_patience: Duration = Field(
+        3600,
+        description="How long the end of a run waits for a store that does not answer before it gives up.",
+    )
+
+
+class AfterSpec(Section):
+    """What follows a training that went well."""
+
+    eval: bool = Field(
+        True, description="Evaluate the last checkpoint, read back from disk, over the whole validation part."
+    )
+    export: tuple[ExportFormat, ...] = Field(
+        ("MINDIR",), description="Formats to export; MINDIR is evaluated again after the export. [] for none."
+    )
+
+    @field_validator("export", mode="before")
+    @classmethod
+    def _sequence(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class RetryRule(Section):
+    """What to do about one kind of failure. All conditions given must hold; the first rule that fits decides."""
+
+    match: str | None = Field(
+        None,
+        description="Regular expression, searched in the failing rank's log and in the reason.",
+        examples=["EI0006"],
+    )
+    exit_code: int | None = Field(None, ge=0, le=255, description="Exit code of the failing rank.")
+    signal: str | None = Field(None, description="Signal that ended the failing rank.", examples=["SIGKILL"])
+    do: Literal["restart", "fail"] = Field(description="Restart the gang, or end the run.")
+    exclude_node: bool = Field(
+        False,
+        description="Leave the machine of the failing rank out of the next try, where the back end can; else the run ends and names it.",
+    )
+
+    @field_validator("match")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return value
+
+    @field_validator("signal")
+    @classmethod
+    def _exists(cls, value: str | None) -> str | None:
+        if value is not None and value not in signal.Signals.__members__:
+            raise ValueError(f"expected the name of a signal, such as SIGKILL, found '{value}'")
+        return value
+
+    @model_validator(mode="after")
+    def _says_when(self) -> RetryRule:
+        if self.match is None and self.exit_code is None and self.signal is None:
+            raise ValueError("expected at least one of match, exit_code and signal, found none")
+        return self
+
+
+class RetrySpec(Section):
+    """When a rank fails."""
+
+    max_restarts: int = Field(
+        0, ge=0, le=1000, description="Restarts of the whole gang from the newest complete checkpoint."
+    )
+    window: Duration = Field(
+        24 * 3600,
+        description="Restarts longer ago than this don't count towards max_restarts any more. 0: all count.",
+    )
+    backoff: Duration = Field(
+        5, description="Pause before the first restart; doubles with each one, up to 5 min."
+    )
+    on: tuple[RetryRule, ...] = Field(
+        (),
+        description="Own rules on what is restarted; they come before the built-in ones.",
+        examples=[[{"match": "EI0006", "do": "restart", "exclude_node": True}]],
+    )
+
+    @field_validator("on", mode="before")
+    @classmethod
+    def _sequence(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class WatchSpec(Section):
+    """How ranks are watched and stopped."""
+
+    hang_after: Duration = Field(
+        1800,
+        description="No progress and no log line for this long is a hang: stacks are dumped and the gang is stopped. 0: never.",
+    )
+    grace: Duration = Field(
+        60, description="Time a rank has after SIGTERM to save a checkpoint, before SIGKILL."
+    )
+    guard: Literal["stop", "warn", "off"] = Field(
+        "stop",
+        description="What to do when training does not learn: the loss is no number, stays at ln(classes), or the loss scale collapsed.",
+    )
+    guard_epochs: int = Field(
+        5,
+        ge=0,
+        le=1000,
+        description="Epochs with the loss at ln(classes) that are enough for the guard. 0: never.",
+    )
+    log_limit: Size = Field(
+        1 << 30,
+        ge=3 << 10,
+        description="Bytes that the log of one rank may take; its beginning and its end are kept.",
+    )
+    nodes_timeout: Duration = Field(
+        1800, description="How long the machines of a run wait for one that has not come."
+    )
+
+
+class LocalOptions(Section):
+    """Options of the back end `local`."""
+
+    python: str | None = Field(
+        None, description="Python that has MindSpore; default: the one that runs launcher."
+    )
+
+
+class JobSpec(Section):
+    """A job: what to train, on what, from where and to where."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="1 to 64 letters, digits, `_` or `-`; the run id begins with it.",
+        examples=["tnt-s-imagenet-8p"],
+    )
+    task: Task = Field("train", description="train; or eval, export, infer of an earlier run's checkpoint.")
+    program: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Own training program, a command started once per rank, in place of vitmodels.",
+        examples=[["python", "my_train.py"]],
+    )
+    model: ModelSpec = Field(default_factory=ModelSpec, description="What is trained, and by which recipe.")
+    data: DataSpec = Field(default_factory=DataSpec, description="Where the images are.")
+    resources: ResourceSpec = Field(default_factory=ResourceSpec, description="What the job runs on.")
+    output: OutputSpec = Field(default_factory=OutputSpec, description="Where results go.")
+    after: AfterSpec = Field(default_factory=AfterSpec, description="What follows a training that went well.")
+    retry: RetrySpec = Field(default_factory=RetrySpec, description="When a rank fails.")
+    watch: WatchSpec = Field(default_factory=WatchSpec, description="How ranks are watched and stopped.")
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Environment variables of every rank; never a secret.",
+        examples=[{"HCCL_BUFFSIZE": "200"}],
+    )
+    local: LocalOptions = Field(default_factory=LocalOptions, description="Options of the back end `local`.")
+    modelarts: ModelArtsOptions = Field(
+        default_factory=ModelArtsOptions, description="Options of the back end `modelarts`."
+    )
+    slurm: SlurmOptions = Field(default_factory=SlurmOptions, description="Options of the back end `slurm`.")
+
+    @field_validator("program", mode="before")
+    @classmethod
+    def _sequence(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("env")
+    @classmethod
+    def _no_secrets(cls, env: Mapping[str, str]) -> Mapping[str, str]:
+        for key in env:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+                raise ValueError(f"'{key}' is not the name of an environment variable")
+            if looks_secret(key):
+                raise ValueError(
+                    f"'{key}' looks like a secret; export it in the shell or use a profile, it is inherited from there"
+                )
+        return env
+
+    @model_validator(mode="after")
+    def _complete(self) -> JobSpec:
+        if self.program is None and self.model.config is None and self.model.arch is None:
+            raise ValueError(
+                "model.config: expected a recipe file (or model.arch, or a program of your own), found none"
+            )
+        if self.data.url is None and self.program is None and self.task != "export":
+            raise ValueError("data.url: expected the folder or URL of the images, found none")
+        if self.task != "train" and self.model.checkpoint is None and self.program is None:
+            raise ValueError(
+                f"model.checkpoint: task '{self.task}' works on an earlier run's checkpoint; name the folder of that run"
+            )
+        return self

@@ -1,0 +1,147 @@
+"""A commented job file for a task and an architecture, made from the descriptions of the fields.
+
+Keys that the task needs are written with a value; every other key stands in a comment with its default or an
+example, so that removing the `#` is all it takes to use it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from launcher.jobfile.schema import EXPECTED, ModelSchema, Schema, schema_of
+from launcher.jobfile.spec import JobSpec
+from launcher.jobfile.suggest import listing
+from launcher.jobfile.yamlscalars import resolve
+from vitmodels import archs
+
+_WIDTH = 100
+_PLAIN = re.compile(r"[A-Za-z0-9./][A-Za-z0-9_./-]*(://[A-Za-z0-9_./-]*)?")  # needs no quotes in any YAML
+Values = dict[tuple[str, ...], Any]
+
+
+def render(*, name: str, arch: str, backend: str, task: str, schema_file: str = "") -> str:
+    """The text of a job file that `launcher check` accepts. `arch` is any spelling that vitmodels knows;
+    `schema_file` is where editors find the JSON Schema.
+
+    Raises UnknownArch.
+    """
+    arch = archs.resolve_arch(arch)
+    values = _values(name, arch, backend, task)
+    lines = [
+        *([f"# yaml-language-server: $schema={schema_file}"] if schema_file else []),
+        "# A job of ascend-launcher. To use a key, remove the # before it and before its section.",
+        "# `launcher check FILE` says whether all is well.",
+        "",
+        *_section(schema_of(JobSpec), (), values),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _values(name: str, arch: str, backend: str, task: str) -> Values:
+    """What is written without a comment sign."""
+    small = arch.endswith("_digits")
+    values: Values = {
+        ("name",): name,
+        ("task",): task,
+        ("model", "arch"): arch,
+        ("data", "url"): "data/digits" if small else "obs://bucket/imagenet",
+        ("resources", "backend"): backend,
+        ("resources", "device"): "cpu" if small else "ascend910",
+        ("resources", "nodes"): 1,
+        ("resources", "devices_per_node"): 1 if small or task != "train" else 8,
+        ("output", "url"): "runs" if small else "obs://bucket/runs",
+    }
+    if backend == "modelarts":
+        values |= _in_the_cloud(small)
+    if task == "train":
+        values["model", "set"] = {"epochs": 25 if small else 300}
+        values["after", "eval"] = True
+        values["after", "export"] = ["MINDIR"]
+        if not small:
+            values["data", "train_images"] = 1281167
+            values["retry", "max_restarts"] = 3
+    else:
+        run = f"{values['output', 'url']}/RUN_ID"
+        values["model", "checkpoint"] = run
+    if task == "export":
+        del values["data", "url"]
+    return values
+
+
+def _in_the_cloud(small: bool) -> Values:
+    """What a training job of ModelArts can't do without; names and ids are to be replaced."""
+    machine = {"flavor": "modelarts.vm.cpu.8u"} if small else {"pool_id": "pool-00000000"}
+    return {
+        ("data", "url"): "obs://bucket/digits" if small else "obs://bucket/imagenet",
+        ("output", "url"): "obs://bucket/runs",
+        ("resources", "time_limit"): "2h" if small else "10d",
+        ("modelarts", "region"): "cn-north-4",
+        ("modelarts", "image"): "my-org/ascend-launcher:0.1",
+        **{("modelarts", key): value for key, value in machine.items()},
+    }
+
+
+def _section(schema: ModelSchema, path: tuple[str, ...], values: Values) -> Iterator[str]:
+    indent = "  " * len(path)
+    for key in schema.keys(path):
+        here = (*path, key)
+        field = schema.at(here) or {}
+        live = any(known[: len(here)] == here for known in values)
+        mark = "" if live else "#"
+        if not path and key != "name":
+            yield ""
+        yield from _comment(field, indent)
+        if schema.keys(here):
+            yield f"{indent}{mark}{key}:"
+            yield from _section(schema, here, values)
+            continue
+        yield f"{indent}{mark}{key}: {_flow(values[here] if here in values else _sample(field))}"
+
+
+def _comment(field: Schema, indent: str) -> Iterator[str]:
+    """The description, and the words a value is chosen from, wrapped."""
+    text = str(field.get("description", ""))
+    if "enum" in field and not all(str(value) in text for value in field["enum"]):
+        text = f"{text} One of {listing(map(str, field['enum']))}."
+    text = " ".join(text.split())
+    line = f"{indent}#"
+    for word in text.split(" "):
+        if len(line) + len(word) > _WIDTH:
+            yield line
+            line = f"{indent}#"
+        line += f" {word}"
+    yield line
+
+
+def _sample(field: Schema) -> Any:
+    """The default, or an example where there is none."""
+    default = field.get("default")
+    if default is not None and default != {}:
+        return _as_duration(default) if "duration" in str(field.get(EXPECTED)) else default
+    examples = field.get("examples")
+    if examples:
+        return examples[0]
+    if "duration" in str(field.get(EXPECTED)):
+        return "30s"
+    return {"object": {}, "array": [], "integer": 1, "boolean": False}.get(str(field.get("type")), "VALUE")
+
+
+def _as_duration(seconds: int) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _flow(value: Any) -> str:
+    """A value in one line of YAML."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and resolve(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,144 @@
+"""Carries what a node has to the run's folder in the store, in the background, and brings back a request to cancel.
+
+A node program whose run a later attempt has taken over sends nothing any more: `superseded` is set, and it should end.
+
+A store that is down never stops training: the next round tries again, and the end of the run waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+from launcher.errors import StoreError
+from launcher.node.heartbeat import Heartbeat
+from launcher.results.collector import Collector, CollectReport
+from launcher.runfolder import paths
+from launcher.runfolder.attempts import newest_attempt
+from launcher.runfolder.paths import ATTEMPTS
+from launcher.runfolder.sets import read_json
+from launcher.storage import ObjectStore
+
+log = logging.getLogger(__name__)
+
+FOLLOWERS_PATIENCE_S = 60.0
+
+
+class Courier:
+    """One thread per node program. `cancelled` is set when somebody put a cancel request into the run's folder."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        collector: Collector,
+        run_dir: paths.RunDir,
+        node: int,
+        every_s: float,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self.cancelled = threading.Event()
+        self.superseded = threading.Event()
+        self.last_report: CollectReport | None = None
+        self._store = store
+        self._collector = collector
+        self._run_dir = run_dir
+        self._node = node
+        self._every_s = every_s
+        self._heartbeat = heartbeat
+        self._end = threading.Event()
+        self._round = threading.Lock()
+        self._sent: dict[str, bytes] = {}
+        self._failing = False
+        self._behind_since = 0.0
+        self._announced = 0
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the round that is under way."""
+        self._end.set()
+        self._thread.join()
+
+    def send_status(self, unwritten_state: str = "") -> None:
+        """Put the heartbeat and, from node 0, the state, unless a later attempt has taken over. Raises StoreError.
+
+        What the local disk did not take goes up from memory: the heartbeat, and `unwritten_state`.
+        """
+        self._look_for_a_later_attempt()
+        if self.superseded.is_set():
+            return
+        self._announce()
+        self._send(
+            paths.node_status_key(self._node),
+            self._heartbeat.unwritten or _bytes(self._run_dir.node_status(self._node)),
+        )
+        if self._node == 0:
+            self._send(
+                paths.STATE, (unwritten_state and unwritten_state.encode()) or _bytes(self._run_dir.state)
+            )
+
+    def _look_for_a_later_attempt(self) -> None:
+        """Node 0 numbers the attempts; the others may hear of a new one a little later than the store does."""
+        if newest_attempt(self._store) <= self._collector.attempt:
+            self._behind_since = 0.0
+            return
+        self._behind_since = self._behind_since or time.monotonic()
+        patience_s = 0.0 if self._node == 0 else FOLLOWERS_PATIENCE_S
+        if time.monotonic() - self._behind_since >= patience_s and not self.superseded.is_set():
+            log.error("a later attempt of this run has taken over; nothing of this one counts any more")
+            self.superseded.set()
+
+    def _announce(self) -> None:
+        """Mark the attempt as begun. A zombie may have been about to write its state: ours is then sent again."""
+        if self._node != 0:
+            return
+        attempt = self._collector.attempt
+        if self._announced != attempt:
+            self._store.put(f"{ATTEMPTS}{attempt}", b"")
+            self._announced = attempt
+        if read_json(self._store, paths.STATE).get("attempt") != attempt:
+            self._sent.pop(paths.STATE, None)
+
+    def _send(self, key: str, data: bytes) -> None:
+        if data and self._sent.get(key) != data:
+            self._store.put(key, data)
+            self._sent[key] = data
+
+    def _run(self) -> None:
+        while not self._end.wait(self._every_s):
+            self.round()
+
+    def round(self) -> None:
+        """One exchange with the store. Errors are logged and shown in the status, never raised."""
+        with self._round:
+            error = ""
+            try:
+                self.send_status()
+                report = self._collector.sync()
+                self.last_report = report
+                error = report.error
+                if self._store.head(paths.CANCEL):
+                    self.cancelled.set()
+            except StoreError as store_error:
+                error = str(store_error)
+            except OSError as os_error:  # a file that went away under the upload
+                error = f"{type(os_error).__name__}: {os_error}"
+            if error and not self._failing:
+                log.warning("upload: %s; training goes on, the next round tries again", error)
+            if self._failing and not error:
+                log.info("upload: the store answers again")
+            self._failing = bool(error)
+            pending = len(self.last_report.pending) if self.last_report else 0
+            self._heartbeat.set(upload_error=error, pending_uploads=pending)
+
+
+def _bytes(path: Path) -> bytes:
+    """What is in a file; nothing when it is not there."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,38 @@
+"""Is this machine's Python fit for the run, and are the program's files those that were submitted?
+
+Asked on every machine before anything is staged, so that a gang never starts where one of its ranks can't.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import sys
+from pathlib import Path
+
+from launcher.errors import PlanError
+from launcher.plan.code import file_digest
+from launcher.plan.model import Plan
+
+
+def check_environment(plan: Plan) -> None:
+    """Raises PlanError that names this machine and what it lacks. Asks nothing when the ranks have another Python."""
+    for path, digest in plan.sources.items():
+        if (found := file_digest(Path(path))) != digest:
+            what = "has changed since the run was submitted" if found else "is not here"
+            raise PlanError(
+                f"{socket.gethostname()}: {path} {what}",
+                hint="submit it again, or keep programs on a path that all machines share",
+            )
+    missing = [name for name in plan.requires if not _is_installed(name)]
+    if missing and plan.python == sys.executable:
+        raise PlanError(
+            f"{socket.gethostname()}: {', '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed in {plan.python}",
+            hint="install them there: pip install 'ascend-launcher[train]'",
+        )
+
+
+def _is_installed(name: str) -> bool:
+    """A folder without code, such as what a failed installation leaves, is no package."""
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None

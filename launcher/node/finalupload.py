@@ -1,0 +1,132 @@
+"""The end of a run: everything into the store, with patience for a store that is down, until somebody asks again to stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from launcher.errors import IntegrityError, NoSpace, NotFound, StoreError
+from launcher.node.steps import Site
+from launcher.node.stopping import CANCELLED
+from launcher.runfolder import paths
+from launcher.runfolder.states import State
+from launcher.units import show_duration
+
+log = logging.getLogger("launcher.node")
+
+TRY_S = 60.0
+NO_SPACE_PATIENCE_S = 30.0
+"""A full disk is not emptied by waiting, as a store that is down comes back by waiting."""
+POLL_S = 0.1
+CANCEL_POLL_S = 3.0
+"""How often the store is asked for a request to cancel that was made on another machine."""
+HAND_OVER_S = 2.0
+LAST_WORD_S = 5.0
+"""So long the final state may take to reach a store, once somebody asked for an end."""
+
+
+class FinalUpload:
+    """Runs in a thread of its own, since a call to a dead store can't be interrupted."""
+
+    def __init__(self, site: Site, final: State, reason: str) -> None:
+        self._site, self._final, self._reason = site, final, reason
+        self._given_up, self._asked = threading.Event(), threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="final upload", daemon=True)
+
+    def wait(self) -> str:
+        """Block until all is safe, and return an empty text; else why somebody asked again to stop. Raises StoreError."""
+        self._thread.start()
+        threading.Thread(target=self._watch_store, name="cancel requests", daemon=True).start()
+        asked = ""
+        while self._thread.is_alive() and not asked:
+            self._thread.join(POLL_S)
+            asked = self._site.stopper.asked_again() or (CANCELLED if self._asked.is_set() else "")
+        if asked:
+            self._given_up.set()
+            self._thread.join(HAND_OVER_S)
+            if self._thread.is_alive() or self._error is not None:
+                return asked
+        if self._error is not None:
+            raise self._error
+        return ""
+
+    def _run(self) -> None:
+        try:
+            self._upload_all()
+        except BaseException as error:  # raised again where the end is waited for
+            self._error = error
+
+    def _watch_store(self) -> None:
+        """Until the upload has ended: a request that is there when the run ends for it already is none."""
+        known = b"" if self._final is not State.CANCELLED else None
+        while self._thread.is_alive():
+            try:
+                request = self._site.store.read(paths.CANCEL)
+            except NotFound:
+                request = b""
+            except StoreError:
+                request = None
+            if request is not None:
+                known = request if known is None else known
+                if request not in (b"", known):
+                    self._asked.set()
+                    return
+            self._thread.join(CANCEL_POLL_S)
+
+    def _upload_all(self) -> None:
+        """Everything, verified; MANIFEST.json last. Raises StoreError when patience ends."""
+        site = self._site
+        begun = time.monotonic()
+        deadline = begun + site.plan.upload_patience_s
+        pause = 1.0
+        while True:
+            try:
+                budget_s = min(TRY_S, max(0.0, deadline - time.monotonic()))
+                report = site.collector.sync(final=True, budget_s=budget_s)
+                site.state.note_safe(report.latest_step)
+                site.peers.leave()
+                if site.node == 0:
+                    self._commit()
+                site.heartbeat.set(upload_error="", pending_uploads=0)
+                return
+            except StoreError as error:
+                if isinstance(error, NoSpace):
+                    deadline = min(deadline, begun + NO_SPACE_PATIENCE_S)
+                if (
+                    time.monotonic() + pause > deadline
+                    or isinstance(error, IntegrityError)
+                    or self._given_up.is_set()
+                ):
+                    raise
+                left = show_duration(deadline - time.monotonic())
+                log.warning("upload: %s; trying again for %s", error, left)
+                site.heartbeat.set(upload_error=str(error))
+                if self._given_up.wait(pause):
+                    raise
+                pause = min(30.0, pause * 2)
+
+    def _commit(self) -> None:
+        site = self._site
+        if self._given_up.is_set():
+            raise StoreError("given up on request")
+        facts = {"run_id": site.plan.run_id, "state": self._final.value, "reason": self._reason}
+        site.collector.commit({**facts, "attempt": site.collector.attempt})
+
+
+def send_last_word(site: Site, patience_s: float | None) -> None:
+    """The final state into the store; what is not there in time stays on this machine. None waits as long as the store does."""
+
+    def send() -> None:
+        try:
+            site.courier.send_status(site.state.unwritten)
+        except StoreError as error:
+            log.error("the final state is only on this machine: %s", error)
+
+    thread = threading.Thread(target=send, name="last word", daemon=True)
+    thread.start()
+    thread.join(patience_s)
+
+
+__all__ = ["LAST_WORD_S", "FinalUpload", "send_last_word"]

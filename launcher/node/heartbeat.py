@@ -1,0 +1,120 @@
+"""What a node program says of itself, written once a second: `status/node-<k>.json` in the run directory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from launcher.disk import write_text
+from launcher.errors import StoreError
+from launcher.ranks.gang import Gang
+from launcher.runfolder.progress import ProgressReader
+from launcher.runfolder.states import NodeStatus, RankStatus
+
+log = logging.getLogger("launcher.node")
+
+BEAT_S = 1.0
+SILENT_BEAT_S = 10.0
+"""An unchanged status is still rewritten this often, so that its age tells whether the node program lives."""
+
+
+class Heartbeat:
+    """Holds the status of one node and a thread that writes it. Every method may be called from any thread."""
+
+    def __init__(self, path: Path, node: int, attempt: int) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._readers: dict[int, ProgressReader] = {}
+        self._pids: dict[str, int] = {}
+        self._node_phase = ("starting", time.time())
+        self._values: dict[str, Any] = {
+            "node": node,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "attempt": attempt,
+        }
+        self._written: tuple[str, float] = ("", 0.0)
+        self._failing = False
+        self.unwritten = b""
+        """The status as it should be, while the disk does not take it."""
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._end.set()
+        self._thread.join()
+        self.beat()
+
+    def set(self, *, phase: str | None = None, **values: Any) -> None:
+        """Change fields of the status; a new phase begins now and clears the detail."""
+        with self._lock:
+            if phase is not None and phase != self._node_phase[0]:
+                self._node_phase = (phase, time.time())
+                self._values["detail"] = ""
+            self._values.update(values)
+
+    def watch(self, progress_files: dict[int, Path], gang: Gang | None) -> None:
+        """Follow the progress files of these ranks; the phase is then the lowest rank's own."""
+        with self._lock:
+            self._readers = {
+                rank: self._readers.get(rank) or ProgressReader(path) for rank, path in progress_files.items()
+            }
+            for reader in self._readers.values():
+                reader.update()  # what stands there is of an earlier program, or attempt
+                reader.phase = reader.last_error = ""
+            self._pids = gang.pids() if gang else {}
+
+    def snapshot(self) -> NodeStatus:
+        with self._lock:
+            phase, since = self._node_phase
+            values = dict(self._values)
+            ranks = []
+            for rank, reader in sorted(self._readers.items()):
+                reader.update()
+                progress = reader.progress
+                ranks.append(
+                    RankStatus(
+                        rank=rank, phase=reader.phase, step=progress.step, pid=self._pids.get(f"rank {rank}")
+                    )
+                )
+            if self._readers:
+                first = self._readers[min(self._readers)]
+                values["progress"] = first.progress
+                if phase == "running":
+                    phase, since = (first.phase, first.phase_since) if first.phase else ("starting", since)
+                values["last_error"] = next(
+                    (r.last_error for r in self._readers.values() if r.last_error),
+                    values.get("last_error", ""),
+                )
+            return NodeStatus(
+                phase=phase, phase_since=since, ranks=tuple(ranks), updated_at=time.time(), **values
+            )
+
+    def beat(self) -> None:
+        status = self.snapshot()
+        text = status.model_dump_json(exclude={"updated_at"})
+        if text == self._written[0] and time.time() - self._written[1] <= SILENT_BEAT_S:
+            return
+        try:
+            write_text(self._path, status.model_dump_json(indent=1) + "\n")
+        except (StoreError, OSError) as error:  # a full disk is no reason to stop beating
+            if not self._failing:
+                log.error("the status can't be written: %s", error)
+            self._failing = True
+            said = {"upload_error": status.upload_error or f"the local disk takes nothing: {error}"}
+            self.unwritten = status.model_copy(update=said).model_dump_json(indent=1).encode() + b"\n"
+            return
+        self._failing, self.unwritten = False, b""
+        self._written = (text, time.time())
+
+    def _run(self) -> None:
+        while not self._end.wait(BEAT_S):
+            self.beat()

@@ -1,0 +1,354 @@
+"""The program that every back end starts once per machine: `python -m launcher.node PLAN --node K --attempt A`.
+
+    take devices -> stage -> meet the other machines -> programs of the task, each supervised -> collect -> commit
+
+Node 0 is the only writer of the run's state from the moment it starts. A node program never ends without one of the
+final states in the run's folder, unless it is killed outright; then `launcher status` sees that it is gone, and
+`launcher resume` goes on from what is on the disk and in the store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from launcher.dataset.packed import Part
+from launcher.dataset.plain import StageProgress
+from launcher.dataset.stage import stage_data
+from launcher.devices.inventory import DeviceInfo, DeviceLocks, HeldDevices, check_devices, list_devices
+from launcher.disk import write_text
+from launcher.errors import LauncherError, NodeTrouble, PlanError, StoreError, UsageError
+from launcher.findings import errors
+from launcher.node.courier import Courier
+from launcher.node.environment import check_environment
+from launcher.node.finalupload import LAST_WORD_S, FinalUpload, send_last_word
+from launcher.node.heartbeat import Heartbeat
+from launcher.node.log import log_into
+from launcher.node.peers import Alone, Machine, Peers
+from launcher.node.preset import as_one_rank, preset_rank
+from launcher.node.processes import device_choices, visible_devices
+from launcher.node.ranktable import describe_machine
+from launcher.node.rendezvous import Rendezvous, Timing
+from launcher.node.statefile import StateFile, newest_step
+from launcher.node.steps import Rounds, Site, one_at_a_time
+from launcher.node.stopping import CANCELLED, SIGNALS, SUPERSEDED, Stopped, Stopper
+from launcher.plan.model import ASCEND_DEVICES, Plan
+from launcher.ranks.gang import TEMPORARY_FAILURE
+from launcher.ranks.orphans import node_mark, sweep
+from launcher.results.collector import Collector, restore_latest
+from launcher.results.restore import restore_file
+from launcher.runfolder.states import EXIT_CODES, State
+from launcher.storage import ObjectStore
+from launcher.units import show_bytes, show_duration
+
+log = logging.getLogger("launcher.node")
+
+DEVICE_FREE_S = 20.0
+"""A process that has just been killed still shows up on its device for some seconds."""
+NODES_PER_POLL_S = 128
+"""With many machines each asks the store less often, so that all together ask it this often per second."""
+PROGRESS = "progress/rank-0.jsonl"
+RENDEZVOUS_PATIENCE_S = 10.0
+AGAIN = "LAUNCHER_AGAIN"
+"""Names a file. A platform that sets it starts the run again when node 0 has written that file."""
+
+
+class NodeProgram:
+    """One machine of one run. Made and run by the main thread, which is the one that starts ranks."""
+
+    def __init__(self, plan: Plan, node: int, attempt: int, *, preset: bool = False) -> None:
+        self.plan, self.node, self.preset = plan, node, preset
+        self.first_attempt = attempt
+        self.run_dir = plan.run_dir
+        store = plan.store.open(upload_bytes_per_s=plan.upload_bytes_per_s)
+        heartbeat = Heartbeat(self.run_dir.node_status(node), node, attempt)
+        collector = Collector(self.run_dir.root, store, attempt=attempt, node=node)
+        courier = Courier(store, collector, self.run_dir, node, plan.upload_every_s, heartbeat)
+        state = StateFile(plan, self.run_dir, node, attempt)
+        stopper = Stopper(plan, courier)
+        self.site = Site(
+            plan, node, store, collector, courier, heartbeat, state, stopper, make_peers(plan, node)
+        )
+
+    # ---- the whole life
+
+    def run(self) -> int:
+        """Exit code of the node program: 0, 100 FAILED, 103 CANCELLED, 75 stopped and worth a resume."""
+        site = self.site
+        site.stopper.install()
+        site.state.save(State.QUEUED)
+        site.state.keep_reserve()
+        site.heartbeat.start()
+        site.courier.start()
+        try:
+            site.peers.enter(self.first_attempt)
+            self._work()
+            final, reason = State.SUCCEEDED, ""
+        except Stopped as stop:
+            final = (
+                State.CANCELLED if stop.what == CANCELLED else self._unless_again(site.stopper.by_platform)
+            )
+            reason = "cancelled on request" if final is State.CANCELLED else stop.what
+        except NodeTrouble as error:
+            final, reason = self._unless_again(True), str(error)
+        except LauncherError as error:
+            final, reason = State.FAILED, str(error)
+        except OSError as error:  # a full or broken disk, a limit of this machine
+            log.error("%s", traceback.format_exc())
+            where = f" ({error.filename})" if error.filename else ""
+            final, reason = State.FAILED, f"{socket.gethostname()}: {error.strerror or error}{where}"
+        except Exception as error:  # a defect of ours must not leave a run without an end
+            log.error("%s", traceback.format_exc())
+            final, reason = State.FAILED, f"defect in launcher: {type(error).__name__}: {error}"
+        return self._finish(final, reason)
+
+    def _work(self) -> None:
+        if left := sweep(node_mark(self.plan.run_id, self.node)):
+            log.warning("ended %d process(es) that an earlier attempt had left here", len(left))
+        check_environment(self.plan)
+        with self._take_devices() as devices:
+            self.site.state.save(State.RUNNING)
+            log.info("%s: device(s) %s", self.plan.run_id, ", ".join(map(str, devices.ids)))
+            data_dir = self._stage()
+            self._prepare()
+            self.site.state.note_resumed(newest_step(self.run_dir.checkpoints))
+            self.site.state.save(State.RUNNING)
+            self.site.peers.introduce(describe_machine(self.plan, devices.ids))
+            rounds = Rounds(self.site, self.first_attempt, devices, data_dir, self._logical, self._near)
+            for index, step in enumerate(self.plan.steps):
+                rounds.run(index, step)
+
+    def _take_devices(self) -> HeldDevices:
+        """The locks of this machine's devices, which must then be healthy and free. Raises PlanError."""
+        plan = self.plan
+        devices = list_devices(plan.device, addresses=False)
+        usable = devices if plan.device == "cpu" else visible_devices(devices)
+        self._logical = None if self.preset else {each.device_id: each.logical_id for each in usable}
+        self._near = {each.device_id: each.numa_node for each in usable}
+        choices = self._choices(usable)
+        if not choices:
+            raise PlanError(f"{plan.devices_per_node} {plan.device} devices asked for, {len(usable)} here")
+        held = DeviceLocks(label=plan.run_id).acquire_any(
+            choices, on_wait=self._on_wait, on_poll=self.site.stopper.check
+        )
+        try:
+            self._check_devices(held)
+        except BaseException:
+            held.release()
+            raise
+        return held
+
+    def _choices(self, usable: list[DeviceInfo] | tuple[DeviceInfo, ...]) -> list[tuple[int, ...]]:
+        if self.preset:
+            wanted = int(os.environ["ASCEND_DEVICE_ID"])
+            return [(each.device_id,) for each in usable if each.logical_id == wanted]
+        return device_choices(
+            self.plan.device, self.plan.devices_per_node, [each.device_id for each in usable]
+        )
+
+    def _check_devices(self, held: HeldDevices) -> None:
+        """Nobody else holds the locks, so what is on the devices now is on its way out, or foreign. Raises PlanError."""
+        if self.plan.device not in ASCEND_DEVICES:
+            return
+        deadline = time.monotonic() + DEVICE_FREE_S
+        while found := errors(check_devices(list_devices(self.plan.device, addresses=False), held.ids)):
+            only_busy = all(finding.rule == "DV003" for finding in found)
+            if not only_busy or time.monotonic() > deadline:
+                raise PlanError("\n".join(map(str, found)), where=socket.gethostname())
+            self.site.heartbeat.set(detail=str(found[0].message))
+            self.site.stopper.check()
+            time.sleep(1.0)
+
+    # ---- before the ranks
+
+    def _on_wait(self, detail: str) -> None:
+        self.site.heartbeat.set(phase="queued", detail=detail)
+
+    def _stage(self) -> Path:
+        if self.plan.data is None:
+            return Path()
+        self.site.heartbeat.set(phase="staging")
+        staged = stage_data(
+            self.plan.data.open(),
+            Path(self.plan.cache_dir),
+            unpacked=self.plan.unpack,
+            part=Part(self.node, self.plan.nodes) if self.plan.placement == "shard" else None,
+            reserve_bytes=self._reserve_bytes(),
+            workers=self.plan.stage_workers,
+            timeout_s=self.plan.stage_timeout_s,
+            progress=self._on_stage_progress,
+        )
+        how = "already here, verified before" if staged.reused else f"in {show_duration(staged.seconds)}"
+        log.info("staged %d files, %s, %s: %s", staged.files, show_bytes(staged.bytes), how, staged.path)
+        return staged.path
+
+    def _on_stage_progress(self, progress: StageProgress) -> None:
+        self.site.stopper.check()
+        if trouble := self.site.peers.trouble():
+            raise Stopped(trouble.reason)
+        if progress.waiting_for:
+            self.site.heartbeat.set(detail=f"waiting for {progress.waiting_for}")
+        elif progress.bytes_total:
+            percent = 100 * progress.bytes_done / progress.bytes_total
+            self.site.heartbeat.set(
+                detail=f"{percent:.0f} % of {show_bytes(progress.bytes_total)} at {show_bytes(progress.bytes_per_s)}/s"
+            )
+
+    def _reserve_bytes(self) -> int:
+        numbers = self.plan.arithmetic
+        return numbers.checkpoint_bytes * (numbers.keep_checkpoints + 2) if numbers else 0
+
+    def _prepare(self) -> None:
+        """Recipe and, on a machine that has none, the newest checkpoint of the run or of the one it starts from."""
+        write_text(self.run_dir.recipe, json.dumps(self.plan.recipe, indent=1) + "\n")
+        if self.node != 0:
+            return  # node 0 decides which checkpoint everybody starts from
+        with one_at_a_time(self.run_dir.root / ".restore.lock"):
+            here = newest_step(self.run_dir.checkpoints)
+            step = self._restore(here)
+            if step is None and self.plan.checkpoint is not None:
+                step = _start_from(self.plan.checkpoint.open(), self.run_dir.root)
+            if step != here:
+                log.info("restored checkpoint step %d from the store", step)
+
+    def _restore(self, here: int | None) -> int | None:
+        """The newest step of disk and store, now on the disk. A store that does not answer stops nobody who has one."""
+        try:
+            step = restore_latest(self.site.store, self.run_dir.root)
+            restore_file(self.site.store, self.run_dir.root, PROGRESS)
+            return step
+        except StoreError as error:
+            if here is None:
+                raise
+            log.warning("starting from checkpoint step %d of this machine: %s", here, error)
+            return newest_step(self.run_dir.checkpoints)
+
+    # ---- after the ranks
+
+    def _finish(self, final: State, reason: str) -> int:
+        site = self.site
+        if site.courier.superseded.is_set() or reason == SUPERSEDED:
+            log.info("ending: %s", SUPERSEDED)
+            site.courier.stop()
+            site.heartbeat.stop()
+            site.peers.over()
+            return 0 if self._only_leader_tells() else EXIT_CODES[State.FAILED]
+        log.info("%s%s", "all programs ended well" if final is State.SUCCEEDED else "ending: ", reason)
+        if final is not State.SUCCEEDED:
+            site.peers.fail(reason, cancelled=final is State.CANCELLED)
+        site.state.release_reserve()
+        site.heartbeat.set(phase="uploading")
+        site.courier.stop()
+        site.state.end_attempt(reason or "done")
+        site.stopper.settle()
+        upload = FinalUpload(site, final, reason)
+        try:
+            asked = upload.wait()
+        except (StoreError, OSError) as error:
+            asked, final = "", State.FAILED if final.terminal else final
+            reason = self._unsafe(reason, str(error))
+        if asked:
+            if asked == CANCELLED and final is not State.FAILED:
+                final = State.CANCELLED
+            elif final.terminal:
+                final = State.FAILED
+            what = "cancelled on request" if asked == CANCELLED else asked
+            reason = self._unsafe(reason, f"{what} while they were uploaded")
+        site.heartbeat.set(phase="done" if final.terminal else "queued", last_error=reason)
+        site.heartbeat.stop()
+        site.state.save(final, reason)
+        send_last_word(site, LAST_WORD_S if asked else None)
+        site.peers.over()
+        if not final.terminal and self.node == 0:
+            ask_for_another_start(site.state.value.exclude_hosts)
+        return self._exit_code(final)
+
+    @staticmethod
+    def _only_leader_tells() -> bool:
+        """Whether the platform kills a run, perhaps a later attempt of it, for any node program that ends with an error."""
+        return os.environ.get("LAUNCHER_EXIT") == "leader"
+
+    def _unless_again(self, helps: bool) -> State:
+        """How a run ends that another start by its platform could go on with: not at all where that is going to happen."""
+        return State.QUEUED if helps and os.environ.get(AGAIN) else State.FAILED
+
+    def _exit_code(self, final: State) -> int:
+        """Where a platform takes a failure of any machine as a reason to kill the others, only node 0 tells of one."""
+        if self.node != 0 and self._only_leader_tells():
+            return 0
+        stopped = final is State.FAILED and self.site.stopper.reason
+        return TEMPORARY_FAILURE if stopped or not final.terminal else EXIT_CODES[final]
+
+    def _unsafe(self, reason: str, why: str) -> str:
+        """The reason of the run's end, with the word that its results are on this machine."""
+        unsafe = (
+            f"results are on {socket.gethostname()} in {self.run_dir.root}, but not all in the store: {why}"
+        )
+        log.error("%s", unsafe)
+        return f"{reason}; {unsafe}" if reason else unsafe
+
+
+def ask_for_another_start(exclude: Sequence[str]) -> None:
+    """To whoever started this node program: which hosts the next start should do without."""
+    with suppress(OSError):
+        Path(os.environ[AGAIN]).write_text(",".join(exclude))
+
+
+def make_peers(plan: Plan, node: int) -> Peers:
+    """The other machines of the run. LAUNCHER_LAUNCH_ID tells apart two starts of one attempt by a platform."""
+    machine = Machine(host=socket.gethostname())
+    if plan.nodes == 1:
+        return Alone(machine)
+    timing = Timing(
+        arrive_s=float(plan.watch.nodes_timeout),
+        poll_s=max(1.0, plan.nodes / NODES_PER_POLL_S),
+        eager_s=max(0.25, plan.nodes / NODES_PER_POLL_S),
+        leave_s=float(plan.upload_patience_s),
+    )
+    launch = os.environ.get("LAUNCHER_LAUNCH_ID", "")
+    return Rendezvous(plan.store.open(RENDEZVOUS_PATIENCE_S), node, plan.nodes, machine, timing, launch)
+
+
+def _start_from(source: ObjectStore, run_dir: Path) -> int:
+    """The newest checkpoint of another run. Raises UsageError when it has none."""
+    step = restore_latest(source, run_dir)
+    if step is None:
+        raise UsageError(
+            f"no complete checkpoint in {source.url}",
+            hint="model.checkpoint names the folder of a run, the one that holds checkpoints/",
+        )
+    return step
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one node of a plan to its end; blocks until then."""
+    parser = argparse.ArgumentParser(prog="launcher.node", description="Run one machine's part of a plan.")
+    parser.add_argument("plan", type=Path)
+    parser.add_argument("--node", type=int, default=0)
+    parser.add_argument("--attempt", type=int, default=1)
+    args = parser.parse_args(argv)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the stopper takes them
+    plan, node = Plan.model_validate_json(args.plan.read_text()), args.node
+    try:
+        rank = preset_rank(plan, os.environ)
+        if rank is not None:
+            plan, node = as_one_rank(plan, rank, os.environ["ASCEND_DEVICE_ID"]), rank
+        log_into(plan.run_dir.node_log(args.attempt, node))
+        os.umask(0o022)
+        plan.run_dir.root.mkdir(parents=True, exist_ok=True)
+        os.chdir(plan.run_dir.root)  # don't hold on to the folder it was submitted from
+        return NodeProgram(plan, node, args.attempt, preset=rank is not None).run()
+    except LauncherError as error:
+        log.error("%s", error)
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code

@@ -1,0 +1,153 @@
+"""`state.json` of a run on the machine that writes it: what is known, saved whenever it changes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from launcher.disk import write_text
+from launcher.errors import StoreError
+from launcher.plan.model import Plan
+from launcher.runfolder.manifest import local_sets
+from launcher.runfolder.paths import RunDir
+from launcher.runfolder.states import Attempt, RunState, State
+
+log = logging.getLogger("launcher.node")
+
+RESERVE_BYTES = 256 << 10
+GONE = "its node program was gone without a word"
+
+
+class StateFile:
+    """The state of one run. Only node 0 writes it, and never over that of a later attempt."""
+
+    def __init__(self, plan: Plan, run_dir: RunDir, node: int, attempt: int) -> None:
+        self._run_dir, self._node = run_dir, node
+        self.value = _first(plan, run_dir, attempt)
+        self.unwritten = ""
+        """The state as it should be, when the disk did not take it."""
+
+    def save(self, state: State, reason: str = "") -> None:
+        """Write it down. A disk that takes nothing is logged: the run is more than this file."""
+        now = time.time()
+        self.value = self.value.model_copy(
+            update={
+                "state": state,
+                "reason": reason,
+                "updated_at": now,
+                "ended_at": now if state.terminal else None,
+                "results": read_results(self._run_dir.root / "eval"),
+            }
+        )
+        if self._node != 0 or self._taken_over():
+            return
+        text = self.value.model_dump_json(indent=1) + "\n"
+        try:
+            write_text(self._run_dir.state, text)
+        except (StoreError, OSError) as error:
+            log.error("the state can't be written: %s", error)
+            self.unwritten = text
+            return
+        self.unwritten = ""
+
+    def keep_reserve(self) -> None:
+        """Put some bytes aside, so that a run that filled its disk can still say how it ended."""
+        with suppress(OSError):
+            self._reserve.write_bytes(b"\0" * RESERVE_BYTES)
+
+    def release_reserve(self) -> None:
+        """The end has come: what follows, the records of the last uploads and the final state, may use these bytes."""
+        with suppress(OSError):
+            self._reserve.unlink()
+
+    @property
+    def _reserve(self) -> Path:
+        return self._run_dir.root / f".reserve-{self._node}"
+
+    def note_safe(self, step: int | None) -> None:
+        """The newest checkpoint that is in the store."""
+        self.value = self.value.model_copy(update={"safe_step": step})
+
+    def note_excluded(self, host: str) -> None:
+        """A machine that the next attempt should do without."""
+        hosts = (*self.value.exclude_hosts, *([host] if host not in self.value.exclude_hosts else []))
+        self.value = self.value.model_copy(update={"exclude_hosts": hosts})
+
+    def end_attempt(self, outcome: str) -> None:
+        """The attempt under way ended now."""
+        *earlier, last = self.value.attempts
+        ended = last.model_copy(update={"ended_at": time.time(), "outcome": outcome})
+        self.value = self.value.model_copy(update={"attempts": (*earlier, ended)})
+
+    def note_resumed(self, step: int | None) -> None:
+        """The checkpoint that the attempt under way starts from, once it is known."""
+        *earlier, last = self.value.attempts
+        begun = last.model_copy(update={"resumed_step": step})
+        self.value = self.value.model_copy(update={"attempts": (*earlier, begun)})
+
+    def begin_attempt(self, attempt: int, resumed_step: int | None) -> None:
+        """A new attempt starts now."""
+        begun = Attempt(attempt=attempt, started_at=time.time(), resumed_step=resumed_step)
+        self.value = self.value.model_copy(
+            update={"attempt": attempt, "attempts": (*self.value.attempts, begun)}
+        )
+
+    def _taken_over(self) -> bool:
+        try:
+            held = RunState.model_validate_json(self._run_dir.state.read_text())
+        except (OSError, ValueError):
+            return False
+        return held.attempt > self.value.attempt
+
+
+def _first(plan: Plan, run_dir: RunDir, attempt: int) -> RunState:
+    now = time.time()
+    begun = Attempt(attempt=attempt, started_at=now, resumed_step=newest_step(run_dir.checkpoints))
+    try:
+        old = RunState.model_validate_json(run_dir.state.read_text())
+    except (OSError, ValueError):
+        return RunState(
+            run_id=plan.run_id,
+            name=plan.name,
+            backend=plan.backend,
+            state=State.QUEUED,
+            attempt=attempt,
+            submitted_at=now,
+            updated_at=now,
+            attempts=(begun,),
+            url=plan.store.url,
+        )
+    earlier = tuple(_closed(a, old.updated_at) for a in old.attempts if a.attempt < attempt)
+    return old.model_copy(update={"attempt": attempt, "attempts": (*earlier, begun), "ended_at": None})
+
+
+def _closed(attempt: Attempt, heard_at: float) -> Attempt:
+    """An attempt that could not say itself how it ended; `heard_at` is its last word."""
+    if attempt.ended_at is not None or attempt.outcome:
+        return attempt
+    return attempt.model_copy(update={"ended_at": max(heard_at, attempt.started_at), "outcome": GONE})
+
+
+def newest_step(checkpoints: Path) -> int | None:
+    """Step of the newest complete set, by number."""
+    return max(local_sets(checkpoints), default=None)
+
+
+def read_results(folder: Path) -> dict[str, float]:
+    """Top-1 per evaluation file, by its name without `.json`. What is no finite number is left out: JSON has no NaN."""
+    results = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            top1 = float(json.loads(path.read_text())["top1"])
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+            log.warning("%s holds no top1", path)
+            continue
+        if math.isfinite(top1):
+            results[path.stem] = top1
+        else:
+            log.warning("%s: top1 is %s, which is left out of the results", path, top1)
+    return results

@@ -1,0 +1,290 @@
+"""One gang of processes: start them, watch them, stop them, and never leave one behind.
+
+Each process is the leader of its own session, dies with the node program (parent-death signal), and writes to a log
+of its own through a pipe. What it started itself dies with it (see `orphans`). The first process that fails decides the
+outcome; what fails after it is a consequence.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher.ranks.logpump import LogPump
+from launcher.ranks.orphans import MARK, Keeper, sweep
+
+POLL_S = 0.05
+FAILED_GANG_GRACE_S = 1.5
+"""After a failure the others wait for a peer that is gone; they can't save, so they get little time."""
+SCHEDULER_GRACE_S = 15.0
+DUMP_S = 5.0
+KILL_PATIENCE_S = 60.0
+"""A process in an uninterruptible call (a dead disk, a driver) does not even hear SIGKILL; it is not waited for longer."""
+
+TEMPORARY_FAILURE = 75
+"""Exit code of a rank that saved a checkpoint on SIGTERM and wants to be resumed (EX_TEMPFAIL)."""
+
+DEFAULT_LOG_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True)
+class Process:
+    """What to start. `rank` is None for MindSpore's scheduler."""
+
+    name: str
+    rank: int | None
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    log: Path
+    cores: tuple[int, ...] = ()
+    fds: tuple[int, ...] = ()
+    """Descriptors it inherits: the device locks, so that a device stays taken as long as a rank lives."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended: `code` as in subprocess, negative for a signal. `asked` when it was told to stop before."""
+
+    process: Process
+    code: int
+    at: float
+    asked: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a watcher says against a gang that has not failed by itself.
+
+    `how` is what to do with it: `stop` lets the ranks save, `abandon` gives them little time since they can't,
+    `dump` takes their stacks first, `kill` is for ranks whose state must not be saved.
+    """
+
+    kind: str
+    reason: str
+    how: str = "stop"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a gang ended. `failure` is the first failing process, or None. `logs` are what each process wrote, shortened."""
+
+    exits: tuple[Exit, ...]
+    failure: Exit | None = None
+    verdict: Verdict | None = None
+    stopped: str = ""
+    """The reason given by whoever asked for the stop."""
+    logs: Mapping[str, str] = field(default_factory=dict)
+    undying: tuple[str, ...] = ()
+    """Processes that did not end after SIGKILL."""
+
+    @property
+    def ok(self) -> bool:
+        return self.failure is None and self.verdict is None and not self.stopped
+
+
+@dataclass
+class _Member:
+    process: Process
+    popen: subprocess.Popen[bytes]
+    exit: Exit | None = None
+    asked: bool = False
+
+
+@dataclass
+class Gang:
+    """Processes that live and die together. Start and poll it from one thread: the thread whose end ends the ranks.
+
+    `mark` is unique on the machine; every process of the gang and all that they start carry it.
+    """
+
+    processes: Sequence[Process]
+    mark: str = field(default_factory=lambda: f"gang:{os.getpid()}:{time.monotonic_ns()}")
+    log_limit_bytes: int = DEFAULT_LOG_LIMIT
+    _members: list[_Member] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pump = LogPump(self.log_limit_bytes)
+        self.keeper = Keeper(self.mark)
+
+    def start(self) -> None:
+        try:
+            self.keeper.ensure()
+            for process in self.processes:
+                writing = self.pump.open(process.name, process.log)
+                try:
+                    self._members.append(_Member(process, _spawn(process, self.mark, writing)))
+                finally:
+                    os.close(writing)
+        except BaseException:
+            self.kill()
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """After the last process has ended: nothing that they started lives on. Blocks until that is so."""
+        sweep(self.mark)
+        self.keeper.dismiss()
+        self.pump.close()
+
+    def poll(self) -> list[Exit]:
+        """New exits, in the order in which they were seen. What a dead process left in its group is killed."""
+        new = []
+        for member in self._members:
+            if member.exit is None and _has_ended(member.popen.pid):
+                _signal_group(member.popen.pid, signal.SIGKILL)
+                code = member.popen.wait()
+                member.exit = Exit(member.process, code, time.time(), member.asked)
+                new.append(member.exit)
+        return new
+
+    @property
+    def alive(self) -> list[Process]:
+        return [m.process for m in self._members if m.exit is None]
+
+    @property
+    def exits(self) -> tuple[Exit, ...]:
+        return tuple(sorted((m.exit for m in self._members if m.exit), key=lambda e: e.at))
+
+    def pids(self) -> dict[str, int]:
+        return {m.process.name: m.popen.pid for m in self._members if m.exit is None}
+
+    def signal(self, number: signal.Signals) -> None:
+        for member in self._members:
+            if member.exit is None:
+                member.asked = member.asked or number != signal.SIGCONT
+                _signal_group(member.popen.pid, number)
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM (with SIGCONT, for a stopped rank), then SIGKILL for who is left after `grace_s`. Blocks until all are gone."""
+        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)
+        self.wait(grace_s)
+        self.kill()
+
+    def wait(self, timeout_s: float) -> bool:
+        """True when all ended in time."""
+        deadline = time.monotonic() + timeout_s
+        self.poll()
+        while self.alive and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            self.poll()
+        return not self.alive
+
+    def kill(self) -> None:
+        deadline = time.monotonic() + KILL_PATIENCE_S
+        while self.alive and time.monotonic() < deadline:
+            self.signal(signal.SIGKILL)
+            self.wait(1.0)
+
+
+def supervise(
+    gang: Gang,
+    *,
+    grace_s: float,
+    stop_requested: Callable[[], str],
+    check: Callable[[], Verdict | None],
+    finished: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Run a started gang to its end.
+
+    `stop_requested` returns a reason, or an empty text; `check` is called about once a second and may find against
+    the gang; `finished` is asked at a request to stop, and tells whether all ranks have already said that they are done.
+    Returns when no process of the gang is left, nor anything that they started.
+    """
+    try:
+        outcome = _watch(gang, grace_s, stop_requested, check, finished)
+    except BaseException:
+        gang.kill()
+        raise
+    finally:
+        gang.close()
+    logs = {name: excerpt.text for name, excerpt in gang.pump.excerpts.items()}
+    return Outcome(
+        gang.exits,
+        outcome.failure,
+        outcome.verdict,
+        outcome.stopped,
+        logs,
+        tuple(process.name for process in gang.alive),
+    )
+
+
+def _watch(
+    gang: Gang,
+    grace_s: float,
+    stop_requested: Callable[[], str],
+    check: Callable[[], Verdict | None],
+    finished: Callable[[], bool],
+) -> Outcome:
+    next_check = time.monotonic()
+    while True:
+        failure = next((e for e in gang.poll() if e.code != 0), None)
+        if failure:  # one that saved on its own account has peers that are saving, too
+            gang.stop(grace_s if failure.code == TEMPORARY_FAILURE else FAILED_GANG_GRACE_S)
+            return Outcome(gang.exits, failure=failure)
+        if not [p for p in gang.alive if p.rank is not None]:
+            if not gang.wait(SCHEDULER_GRACE_S):
+                gang.kill()
+            return Outcome(gang.exits)
+        if reason := stop_requested():
+            done = finished()  # a program that ends with 0 on SIGTERM has not finished for that
+            gang.stop(grace_s)
+            return _stopped(gang, "" if done else reason)
+        if time.monotonic() >= next_check:
+            next_check = time.monotonic() + 1.0
+            gang.keeper.ensure()
+            if verdict := check():
+                _end_by(verdict, gang, grace_s)
+                return Outcome(gang.exits, verdict=verdict)
+        time.sleep(POLL_S)
+
+
+def _stopped(gang: Gang, reason: str) -> Outcome:
+    """An empty `reason`: the ranks had said that they are done at the moment of the request."""
+    failure = next((e for e in gang.exits if e.process.rank is not None and e.code != 0), None)
+    return Outcome(gang.exits, stopped=reason, failure=None if reason else failure)
+
+
+def _end_by(verdict: Verdict, gang: Gang, grace_s: float) -> None:
+    if verdict.how == "dump":  # faulthandler prints the stacks of all threads on SIGABRT
+        gang.signal(signal.SIGABRT)
+        gang.signal(signal.SIGCONT)
+        gang.wait(DUMP_S)
+    elif verdict.how in ("stop", "abandon"):
+        gang.stop(grace_s if verdict.how == "stop" else FAILED_GANG_GRACE_S)
+    gang.kill()
+
+
+def _spawn(process: Process, mark: str, log: int) -> subprocess.Popen[bytes]:
+    process.cwd.mkdir(parents=True, exist_ok=True)
+    cores = ",".join(map(str, process.cores)) or "-"
+    wrapper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("_exec.py")), str(os.getpid()), cores]
+    return subprocess.Popen(
+        [*wrapper, *process.argv],
+        env={**process.env, MARK: mark},
+        cwd=process.cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=process.fds,
+    )
+
+
+def _has_ended(pid: int) -> bool:
+    """True for a zombie of ours; it is left unreaped, so that its process group can't be somebody else's yet."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    # macOS and hardened kernels answer PermissionError for a group that has only zombies
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)

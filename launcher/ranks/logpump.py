@@ -1,0 +1,193 @@
+"""The logs of a gang: ranks write into pipes, one thread carries the lines to files that have a limit.
+
+A rank never meets the disk: a full one costs log lines, which are counted, and neither stops nor fails a rank. What a
+diagnosis needs, the beginning and the end of each log, is kept in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher.runfolder.logtimes import TimesFile
+
+EXCERPT_BYTES = 512 << 10
+PARTS = 3
+"""A log has a beginning that is kept for ever, an older part and the newest part, each a third of the limit."""
+_READ_BYTES = 256 << 10
+_RETRY_S = 2.0
+_LAST_READ_S = 2.0
+
+
+@dataclass
+class Excerpt:
+    """The first and the last bytes a process wrote since it started."""
+
+    head: bytearray = field(default_factory=bytearray)
+    tail: bytearray = field(default_factory=bytearray)
+
+    def add(self, data: bytes) -> None:
+        room = max(0, EXCERPT_BYTES - len(self.head))
+        self.head += data[:room]
+        self.tail += data[room:]
+        if len(self.tail) > 2 * EXCERPT_BYTES:
+            del self.tail[:-EXCERPT_BYTES]
+
+    @property
+    def text(self) -> str:
+        return (self.head + self.tail).decode("utf-8", "replace")
+
+
+class LimitedLog:
+    """Appends to `path`. Beyond its share of the limit the file becomes `<stem>.head.log`, later ones `<stem>.old.log`.
+
+    Beside each lies a file that says when its lines came, see `launcher.runfolder.logtimes`.
+    """
+
+    def __init__(self, path: Path, limit_bytes: int) -> None:
+        self._path = path
+        self._part_bytes = max(1, limit_bytes // PARTS)
+        self._file = -1
+        self._size = 0
+        self._lost = 0
+        self._not_before = 0.0
+        self._times = TimesFile(path)
+
+    @property
+    def lost_bytes(self) -> int:
+        """Bytes that the disk did not take since it last took some."""
+        return self._lost
+
+    def write(self, data: bytes) -> None:
+        """Never raises: what can't be written is counted, and said in the log once the disk takes bytes again."""
+        if self._lost and time.monotonic() < self._not_before:
+            self._lost += len(data)
+            return
+        try:
+            self._open()
+            if self._size + len(data) > self._part_bytes and self._size:
+                self._rotate()
+            if self._lost:
+                self._write_all(
+                    f"[launcher: {self._lost} bytes of this log are lost: the disk was full]\n".encode()
+                )
+                self._lost = 0
+            if data:
+                self._times.mark(self._size)
+            self._write_all(data)
+        except OSError:
+            self._lost += len(data)
+            self._not_before = time.monotonic() + _RETRY_S
+            self.close()
+
+    def close(self) -> None:
+        if self._file >= 0:
+            with suppress(OSError):
+                os.close(self._file)
+            self._file = -1
+
+    def _open(self) -> None:
+        if self._file < 0:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._size = os.fstat(self._file).st_size
+
+    def _rotate(self) -> None:
+        self.close()
+        head = self._path.with_name(f"{self._path.stem}.head.log")
+        new = self._path.with_name(f"{self._path.stem}.old.log") if head.exists() else head
+        self._path.replace(new)
+        self._times.rename(new)
+        self._open()
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.write(self._file, view)
+            self._size += written
+            view = view[written:]
+
+
+class LogPump:
+    """One thread for all logs of a gang. `open` gives the end that a process writes to."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._read_bytes = min(_READ_BYTES, max(1, limit_bytes // PARTS))
+        self._selector = selectors.DefaultSelector()
+        self._logs: dict[str, LimitedLog] = {}
+        self._heard: dict[str, float] = {}
+        self.excerpts: dict[str, Excerpt] = {}
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
+
+    def open(self, name: str, path: Path) -> int:
+        """A new descriptor to write the log of the process `name` to; the caller closes it after the start."""
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        self._logs[name] = LimitedLog(path, self._limit_bytes)
+        self._logs[name].write(b"")  # a rank that says nothing has an empty log
+        self.excerpts[name] = Excerpt()
+        self._selector.register(reading, selectors.EVENT_READ, name)
+        if not self._thread.is_alive() and not self._end.is_set():
+            self._thread.start()
+        return writing
+
+    def heard(self, name: str) -> float:
+        """When the process last wrote something, on the monotonic clock; 0 when it never did."""
+        return self._heard.get(name, 0.0)
+
+    @property
+    def lost_bytes(self) -> int:
+        """Bytes that wait to be reported as lost: more than 0 means that the disk is full now."""
+        return sum(log.lost_bytes for log in self._logs.values())
+
+    def close(self) -> None:
+        """Take what is in the pipes and end. A process that still holds the other end is not waited for."""
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        deadline = time.monotonic() + _LAST_READ_S
+        while self._round(0) and time.monotonic() < deadline:
+            pass
+        for key in list(self._selector.get_map().values()):
+            self._forget(key.fd)
+        self._selector.close()
+        for log in self._logs.values():
+            log.close()
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            if not self._round(0.1):
+                self._end.wait(0.02)
+
+    def _round(self, timeout_s: float) -> bool:
+        """Read once from each pipe that has something; False when none has."""
+        ready = self._selector.select(timeout_s)
+        for key, _ in ready:
+            self._take(key.fd, str(key.data))
+        return bool(ready)
+
+    def _take(self, fd: int, name: str) -> None:
+        try:
+            data = os.read(fd, self._read_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:  # it closed its log, or ended
+            self._forget(fd)
+            return
+        self._heard[name] = time.monotonic()
+        self.excerpts[name].add(data)
+        self._logs[name].write(data)
+
+    def _forget(self, fd: int) -> None:
+        with suppress(KeyError, OSError):
+            self._selector.unregister(fd)
+            os.close(fd)

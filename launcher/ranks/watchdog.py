@@ -1,0 +1,177 @@
+"""Watches a gang that has not failed: hangs, ranks that stopped or left early, and training that does not learn."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher.jobfile.spec import WatchSpec
+from launcher.ranks.gang import Gang, Process, Verdict
+from launcher.ranks.learning import LearningGuard
+from launcher.runfolder.progress import ProgressReader
+from launcher.units import show_duration
+
+log = logging.getLogger("launcher.node")
+
+CHATTER_TIMES = 4
+"""Log lines without any progress are believed this many times longer than silence."""
+ASLEEP_S = 15.0
+"""We were not running for this long (stopped, or the machine was suspended): nobody's silence counts then."""
+_UNFINISHED = ("compiling", "training")
+
+
+@dataclass
+class _Seen:
+    """What was last seen of one rank; times are on the monotonic clock."""
+
+    reader: ProgressReader
+    progressed: float
+    reported: bool = False
+    stopped_since: float = 0.0
+
+
+@dataclass
+class Watchdog:
+    """Made after the start of a gang, asked about once a second. `classes` is that of the recipe, 0 when unknown."""
+
+    gang: Gang
+    files: Mapping[int, Path]
+    limits: WatchSpec
+    classes: int = 0
+    proc: Path = Path("/proc")
+    _ranks: dict[int, _Seen] = field(default_factory=dict)
+    _warned: bool = False
+
+    def __post_init__(self) -> None:
+        self._begun = self._checked = time.monotonic()
+        for rank, path in self.files.items():
+            reader = ProgressReader(path)
+            reader.skip()
+            self._ranks[rank] = _Seen(reader, self._begun)
+        self._guard = LearningGuard(self.classes, self.limits.guard_epochs)
+
+    def check(self) -> Verdict | None:
+        """What stands against the gang now, or None."""
+        now = time.monotonic()
+        self._forgive_sleep(now)
+        self._read(now)
+        return self._left_early() or self._not_learning() or self._hang(now)
+
+    def finished(self) -> bool:
+        """Whether every rank has said that it is done."""
+        self._read(time.monotonic())
+        return all(seen.reader.phase == "done" for seen in self._ranks.values())
+
+    def _forgive_sleep(self, now: float) -> None:
+        gap = now - self._checked
+        self._checked = now
+        if gap > ASLEEP_S:
+            self._begun = now
+            for seen in self._ranks.values():
+                seen.stopped_since = now if seen.stopped_since else 0.0
+
+    def _read(self, now: float) -> None:
+        pids = self.gang.pids()
+        for rank, seen in self._ranks.items():
+            events = seen.reader.update()
+            if events:
+                seen.progressed, seen.reported = now, True
+            if rank == min(self._ranks) and self.limits.guard != "off":
+                for event in events:
+                    self._guard.feed(event)
+            stopped = _state(self.proc, pids.get(f"rank {rank}")) == "T"
+            seen.stopped_since = (seen.stopped_since or now) if stopped else 0.0
+
+    def _left_early(self) -> Verdict | None:
+        """A rank that ended with 0 in the middle of training leaves the others waiting for it."""
+        for exit_ in self.gang.exits:
+            seen = self._ranks.get(exit_.process.rank) if exit_.process.rank is not None else None
+            if seen is None or exit_.code != 0 or not self.gang.alive:
+                continue
+            seen.reader.update()
+            if seen.reader.phase in _UNFINISHED:
+                reason = f"{exit_.process.name} ended with exit code 0 in the middle of {seen.reader.phase}{_step(seen)}, while others went on"
+                return Verdict("left-early", reason, how="kill")
+        return None
+
+    def _not_learning(self) -> Verdict | None:
+        if not self._guard.finding:
+            return None
+        if self.limits.guard == "stop":
+            how = "kill" if self._guard.poisoned else "stop"
+            return Verdict("not-learning", self._guard.finding, how)
+        if not self._warned:
+            self._warned = True
+            log.warning("%s (watch.guard is warn, so it goes on)", self._guard.finding)
+        return None
+
+    @property
+    def warning(self) -> str:
+        """What the guard found, when it is told only to warn."""
+        return self._guard.finding if self._warned else ""
+
+    def _hang(self, now: float) -> Verdict | None:
+        limit = self.limits.hang_after
+        if not limit:
+            return None
+        for rank, seen in self._ranks.items():
+            if seen.stopped_since and now - seen.stopped_since > limit:
+                words = f"rank {rank} has been stopped (SIGSTOP) for {show_duration(now - seen.stopped_since)}{_step(seen)}"
+                return Verdict("hang", f"{words}; {_DUMPED}", how="dump")
+        progressed = max([self._begun, *(seen.progressed for seen in self._ranks.values())])
+        logged = max([self._begun, *(self.gang.pump.heard(p.name) for p in self.gang.processes)])
+        silent, stalled = now - max(progressed, logged), now - progressed
+        if silent > limit:
+            return Verdict(
+                "hang",
+                f"no progress and no log line for {show_duration(silent)}{self._behind()}; {_DUMPED}",
+                "dump",
+            )
+        if stalled > CHATTER_TIMES * limit and any(seen.reported for seen in self._ranks.values()):
+            return Verdict(
+                "hang",
+                f"log lines, but no progress for {show_duration(stalled)}{self._behind()}; {_DUMPED}",
+                "dump",
+            )
+        return None
+
+    def _stopped(self) -> list[str]:
+        """Processes that somebody has stopped, MindSpore's scheduler among them: the others wait for these."""
+        names = [name for name, pid in self.gang.pids().items() if _state(self.proc, pid) == "T"]
+        return [f"{name} has been stopped (SIGSTOP)" for name in names]
+
+    def _behind(self) -> str:
+        """Who the others wait for, as far as the steps tell."""
+        alive = {p.rank for p in self.gang.alive if p.rank is not None}
+        ended = [f"rank {p.rank} has ended" for p in _ended(self.gang) if p.rank is not None]
+        steps = {rank: seen.reader.progress.step or 0 for rank, seen in self._ranks.items() if rank in alive}
+        low, high = min(steps.values(), default=0), max(steps.values(), default=0)
+        late = [f"rank {rank} stands at step {step}" for rank, step in steps.items() if step == low]
+        words = [*self._stopped(), *ended, *(late[:3] if low < high else [])]
+        others = [f"others at step {high}"] if high else []
+        return f" ({', '.join([*words, *others])})" if words else ""
+
+
+_DUMPED = "taken as a hang; the stacks of all ranks are in their logs"
+
+
+def _ended(gang: Gang) -> list[Process]:
+    return [exit_.process for exit_ in gang.exits]
+
+
+def _step(seen: _Seen) -> str:
+    at = seen.reader.progress
+    return f" (step {at.step} of {at.steps})" if at.step is not None and at.steps is not None else ""
+
+
+def _state(proc: Path, pid: int | None) -> str:
+    """The kernel's letter for a process: T is stopped by a signal, t by a debugger."""
+    if pid is None:
+        return ""
+    try:
+        return (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""

@@ -1,0 +1,340 @@
+"""Check a rank table against its chip and the run it is for. The rules are explained in `ranktable_rules`."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import pairwise
+
+from launcher.findings import Finding, Severity
+from launcher.ranktable.chips import Chip, chip_of, device_set_problem
+from launcher.ranktable.lint_pods import (
+    check_backups,
+    check_layers,
+    check_pods,
+    check_ports,
+    check_super_devices,
+)
+from launcher.ranktable.model import UNKNOWN, RankTable, Server
+
+SHOWN_PER_RULE = 8
+"""Findings of one rule beyond this number are counted, not listed."""
+
+_EXAMPLES = tuple(
+    ipaddress.ip_network(text)
+    for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+)
+
+
+def lint(
+    table: RankTable, *, chip: str, ranks: int | None = None, nodes: int | None = None, planned: bool = False
+) -> list[Finding]:
+    """Every rule that `table` breaks, in the order of the rules.
+
+    `ranks` and `nodes` are what the run needs. `planned` is for the placeholder table of a plan: what is a
+    placeholder in it is told, but stops nothing. Raises UsageError for an unknown chip.
+    """
+    known = chip_of(chip)
+    found = [
+        Finding(q.rule, q.severity, q.message, _place(table.source, q.where), q.fix) for q in table.quirks
+    ]
+    if known.name == "cpu":
+        message = "CPU ranks find each other through MS_SCHED_HOST and read no rank table"
+        found.append(Finding("RT027", "warning", message, table.source))
+    for check in _CHECKS:
+        found.extend(check(table, known))
+    found.extend(_plan(table, ranks, nodes))
+    if planned:
+        found = [replace(f, severity="info") if f.rule in ("RT002", "RT012") else f for f in found]
+    return _shortened(sorted(found, key=lambda finding: finding.rule))
+
+
+def lint_here(table: RankTable, server_id: str, addresses: Mapping[int, str]) -> list[Finding]:
+    """Compare the table with what this machine's devices say: physical id -> address (RT028)."""
+    server = table.server(server_id)
+    if server is None:
+        message = f"this machine ({server_id}) is not in the table"
+        return [Finding("RT028", "error", message, table.source, "Generate the table again.")]
+    found: list[Finding] = []
+    for device in server.devices:
+        where = f"server {server_id}, device {device.device_id}"
+        real = addresses.get(device.device_id)
+        if real is None:
+            found.append(Finding("RT028", "error", "this machine has no such device", where))
+        elif device.device_ip and real and device.device_ip != real:
+            message = f"the table says {device.device_ip}, the network card says {real}"
+            found.append(Finding("RT028", "error", message, where, "Generate the table again."))
+    return found
+
+
+def _version(table: RankTable, chip: Chip) -> Iterator[Finding]:
+    if not chip.versions:
+        return
+    wanted = " or ".join(chip.versions)
+    if table.version not in chip.versions:
+        have = f"version {table.version!r}" if table.version else "no version"
+        yield Finding(
+            "RT001",
+            "error",
+            f"{have}, but {chip.title} reads {wanted}",
+            table.source,
+            "A wrong version ends every rank with EI0014. Generate the table for this chip.",
+        )
+    elif table.version != chip.versions[0]:
+        message = f"version {table.version}: {chip.title} runs in server mode, without its super pod"
+        yield Finding("RT001", "info", message, table.source)
+
+
+def _status(table: RankTable, _chip: Chip) -> Iterator[Finding]:
+    if not table.completed:
+        yield Finding("RT002", "error", f"status is {table.status!r}, not 'completed'", table.source)
+
+
+def _ranks(table: RankTable, _chip: Chip) -> Iterator[Finding]:
+    counts = Counter(device.rank_id for _, device in table.devices())
+    total = table.rank_count
+    if total == 0:
+        yield Finding("RT003", "error", "the table has no devices", table.source)
+        return
+    if unset := counts.pop(UNKNOWN, 0):
+        yield Finding("RT003", "error", f"{unset} of {total} devices have no rank_id", table.source)
+    for rank, count in sorted(counts.items()):
+        if count > 1:
+            yield Finding("RT003", "error", f"rank {rank} appears {count} times", table.source)
+        elif rank >= total:
+            message = f"rank {rank} in a table of {total} devices (ranks 0 to {total - 1})"
+            yield Finding("RT003", "error", message, table.source)
+    missing = [rank for rank in range(total) if rank not in counts]
+    if missing:
+        shown = ", ".join(str(rank) for rank in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        yield Finding(
+            "RT003", "error", f"no device has rank {shown}", table.source, "`rank-table merge` renumbers."
+        )
+
+
+def _interleaved(table: RankTable, _chip: Chip) -> Iterator[Finding]:
+    spans = [
+        (min(ranks), max(ranks), server)
+        for server in table.servers
+        if (ranks := [device.rank_id for device in server.devices])
+    ]
+    spans.sort(key=lambda span: span[:2])
+    for (_, last, one), (first, _, other) in pairwise(spans):
+        if first < last:
+            message = f"ranks of server {other.server_id} lie between those of {one.server_id}"
+            yield Finding("RT004", "error", message, _server(one), "Number server after server.")
+
+
+def _repeated_devices(table: RankTable, chip: Chip) -> Iterator[Finding]:
+    for server in table.servers:
+        seen: dict[int, list[int]] = {}
+        for device in server.devices:
+            if device.device_id != UNKNOWN:
+                seen.setdefault(device.device_id, []).append(device.device_port)
+        for device_id, ports in seen.items():
+            shared = (
+                chip.name in ("ascend910b", "atlas-a3") and 0 not in ports and len(set(ports)) == len(ports)
+            )
+            if len(ports) > 1 and not shared:
+                message = f"device {device_id} appears {len(ports)} times"
+                yield Finding("RT005", "error", message, _server(server), "Each device is one rank.")
+
+
+def _repeated_addresses(table: RankTable, _chip: Chip) -> Iterator[Finding]:
+    owners: dict[str, tuple[str, int]] = {}
+    for server, device in table.devices():
+        if not device.device_ip or not _is_address(device.device_ip):
+            continue
+        me = (server.server_id, device.device_id)
+        first = owners.setdefault(device.device_ip, me)
+        if first != me:
+            message = f"{device.device_ip} is also device {first[1]} of server {first[0]}"
+            fix = "Read the addresses again: hccn_tool -i N -ip -g."
+            yield Finding("RT006", "error", message, _device(server, device.device_id), fix)
+
+
+def _device_sets(table: RankTable, chip: Chip) -> Iterator[Finding]:
+    if chip.name == "cpu":
+        return
+    for server in table.servers:
+        ids = sorted({device.device_id for device in server.devices} - {UNKNOWN})
+        problem = device_set_problem(chip, ids)
+        if problem:
+            yield Finding(
+                "RT007", "error", f"{problem[0]}: no legal set on {chip.title}", _server(server), problem[1]
+            )
+
+
+def _server_ids(table: RankTable, _chip: Chip) -> Iterator[Finding]:
+    counts = Counter(server.server_id for server in table.servers)
+    several = len(table.servers) > 1
+    for server_id, count in counts.items():
+        where = f"server {server_id}"
+        if count > 1 and server_id:
+            yield Finding(
+                "RT008", "error", f"appears {count} times", where, "Every machine needs its own id."
+            )
+        if not 1 <= len(server_id) <= 64:
+            message = (
+                f"server_id has {len(server_id)} characters, not 1 to 64" if server_id else "no server_id"
+            )
+            yield Finding("RT009", "error", message, table.source if not server_id else where)
+        if _is_loopback(server_id):
+            severity: Severity = "error" if several else "info"
+            message = "is a loopback address, the same on every machine"
+            fix = "Generate with --server-ip and the address that the other machines see."
+            yield Finding("RT010", severity, message, where, fix)
+
+
+def _addresses(table: RankTable, chip: Chip) -> Iterator[Finding]:
+    if table.is_placeholder:
+        yield Finding("RT012", "error", "every address is a placeholder, made for a plan", table.source)
+        return
+    needed = _addresses_needed(table, chip)
+    for server, device in table.devices():
+        where = _device(server, device.device_id)
+        if not device.device_ip:
+            if needed:
+                fix = "Read it with hccn_tool -i N -ip -g or from hccn.conf."
+                yield Finding("RT011", "error", f"no device_ip: {needed}", where, fix)
+        elif problem := address_problem(device.device_ip):
+            yield Finding("RT012", "error", f"device_ip {device.device_ip} {problem}", where)
+
+
+def _addresses_needed(table: RankTable, chip: Chip) -> str:
+    """Why device addresses are required here; empty when they are not."""
+    if chip.name == "cpu" or table.version == "2.0":
+        return ""
+    if chip.address_needed_on_one_server:
+        return f"{chip.title} always needs it"
+    if table.version == "1.2":
+        return "needed between super pods" if len(table.super_pods) > 1 else ""
+    return "needed as soon as there are several servers" if len(table.servers) > 1 else ""
+
+
+def _shapes(table: RankTable, chip: Chip) -> Iterator[Finding]:
+    if chip.name == "cpu" or len(table.servers) < 2:
+        return
+    first = table.servers[0]
+    ids = {device.device_id for device in first.devices}
+    for server in table.servers[1:]:
+        here = {device.device_id for device in server.devices}
+        if len(server.devices) != len(first.devices):
+            severity: Severity = "error" if chip.name == "ascend910" else "warning"
+            message = f"{len(server.devices)} devices, but server {first.server_id} has {len(first.devices)}"
+            yield Finding(
+                "RT017", severity, message, _server(server), "Use the same devices on every machine."
+            )
+        elif here != ids:
+            message = f"other device ids than server {first.server_id}"
+            yield Finding(
+                "RT017", "warning", message, _server(server), "Use the same devices on every machine."
+            )
+
+
+def _host_addresses(table: RankTable, _chip: Chip) -> Iterator[Finding]:
+    for server in table.servers:
+        if server.host_ip and not _is_ipv4(server.host_ip) and not table.is_placeholder:
+            message = f"host_ip {server.host_ip!r} is no IPv4 address"
+            yield Finding(
+                "RT022", "warning", message, _server(server), "HCCL's operator retry stays off without it."
+            )
+
+
+def _plan(table: RankTable, ranks: int | None, nodes: int | None) -> Iterator[Finding]:
+    fix = "This is the table of another run. Generate one for this job."
+    if ranks is not None and table.rank_count != ranks:
+        message = f"{table.rank_count} ranks, but the run has {ranks}"
+        yield Finding("RT016", "error", message, table.source, fix)
+    if nodes is not None and len(table.servers) != nodes:
+        message = f"{len(table.servers)} servers, but the run has {nodes}"
+        yield Finding("RT016", "error", message, table.source, fix)
+
+
+def address_problem(text: str) -> str:
+    """What is wrong with a device address, as the end of a sentence; empty when nothing is."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        unset = not text.strip("-.:*xX ")
+        return "is a placeholder: the card is not configured" if unset else "is no IP address"
+    if any(address in network for network in _EXAMPLES):
+        return "is an example address, reserved for documentation"
+    if address.is_unspecified or address.is_loopback or address.is_multicast:
+        return "can't be the address of a network card"
+    return ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(server_id: str) -> bool:
+    if server_id == "localhost" or server_id.startswith("localhost."):
+        return True
+    try:
+        return ipaddress.ip_address(server_id).is_loopback
+    except ValueError:
+        return False
+
+
+def _place(source: str, where: str) -> str:
+    return f"{source}: {where}" if source and where else source or where
+
+
+def _server(server: Server) -> str:
+    return f"server {server.server_id}"
+
+
+def _device(server: Server, device_id: int) -> str:
+    return f"server {server.server_id}, device {device_id}"
+
+
+def _shortened(found: list[Finding]) -> list[Finding]:
+    """At most SHOWN_PER_RULE findings of each rule and severity, then one that counts the rest."""
+    totals = Counter((finding.rule, finding.severity) for finding in found)
+    shown: Counter[tuple[str, Severity]] = Counter()
+    result: list[Finding] = []
+    for finding in found:
+        key = (finding.rule, finding.severity)
+        shown[key] += 1
+        if shown[key] <= SHOWN_PER_RULE:
+            result.append(finding)
+        elif shown[key] == SHOWN_PER_RULE + 1:
+            rest = totals[key] - SHOWN_PER_RULE
+            result.append(Finding(finding.rule, finding.severity, f"and {rest} more like this"))
+    return result
+
+
+_CHECKS: tuple[Callable[[RankTable, Chip], Iterator[Finding]], ...] = (
+    _version,
+    _status,
+    _ranks,
+    _interleaved,
+    _repeated_devices,
+    _repeated_addresses,
+    _device_sets,
+    _server_ids,
+    _addresses,
+    _shapes,
+    check_pods,
+    check_super_devices,
+    check_ports,
+    _host_addresses,
+    check_backups,
+    check_layers,
+)

@@ -1,0 +1,308 @@
+"""Where the machines of a rank table come from: this machine, a map of addresses, a Slurm allocation, a plan.
+
+Run as a program (`python -m launcher.ranktable.sources CHIP DEVICES`) it prints this machine as one line of
+JSON; that is how a Slurm allocation is asked, one process a node.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from launcher.devices.inventory import DeviceInfo, Probe, addresses_of, list_devices
+from launcher.errors import BackendError, LauncherError, UsageError
+from launcher.ranktable.generate import DeviceAddress, NodeAddress, placeholder_table
+from launcher.ranktable.model import RankTable
+
+_MARK = "launcher-node:"
+_MAX_DEVICE = 65
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which devices of a machine take part. `visible` maps logical ids to physical ids; None: ask the machine.
+
+    `logical` is None for all of them.
+    """
+
+    logical: tuple[int, ...] | None = None
+    visible: tuple[int, ...] | None = None
+
+    def physical(self, machine: Sequence[int]) -> tuple[int, ...]:
+        """Physical ids, `machine` being those of the machine by logical id. Raises UsageError."""
+        visible = self.visible if self.visible is not None else tuple(machine)
+        if self.logical is None:
+            return visible
+        outside = [k for k in self.logical if k >= len(visible)]
+        if outside:
+            hint = (
+                "--device_num counts visible devices from 0, so with --visible_devices 4,5,6,7 "
+                'all four are "[0,4)"; --devices names physical ids.'
+            )
+            raise UsageError(f"no device {outside[0]} among {len(visible)} visible devices", hint=hint)
+        return tuple(visible[k] for k in self.logical)
+
+
+def parse_interval(text: str) -> tuple[int, ...]:
+    """`[0,8)` as hccl_tools writes it: from the first number, up to but without the second."""
+    match = re.fullmatch(r"\s*\[\s*([0-9]+)\s*,\s*([0-9]+)\s*\)\s*", text)
+    if not match:
+        raise UsageError(f"not an interval of devices: {text!r}", hint='Write "[0,8)" for devices 0 to 7.')
+    first, end = int(match.group(1)), int(match.group(2))
+    if not first < end <= _MAX_DEVICE:
+        raise UsageError(
+            f"no devices in {text!r}", hint=f"The second number is larger, and at most {_MAX_DEVICE}."
+        )
+    return tuple(range(first, end))
+
+
+def parse_ids(text: str) -> tuple[int, ...]:
+    """`0,1,2`, `0-3` or a mixture, in the order written. Raises UsageError for anything else, or a repetition."""
+    ids: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", part)
+        if not match:
+            raise UsageError(f"not a list of devices: {text!r}", hint="Write 0-3 or 0,1,2,3.")
+        first = int(match.group(1))
+        last = int(match.group(2) or first)
+        if not first <= last < _MAX_DEVICE:
+            raise UsageError(
+                f"not a range of devices: {part.strip()!r}", hint=f"Ids run from 0 to {_MAX_DEVICE - 1}."
+            )
+        ids.extend(range(first, last + 1))
+    if len(set(ids)) != len(ids):
+        raise UsageError(f"a device appears twice in {text!r}")
+    return tuple(ids)
+
+
+def this_machine(
+    chip: str, choice: Choice, *, server_ip: str = "", super_pod: str = "", probe: Probe | None = None
+) -> NodeAddress:
+    """This machine with its devices' addresses, from npu-smi, hccn_tool and hccn.conf.
+
+    Without npu-smi the addresses are enough, when the devices were named. Raises LauncherError.
+    """
+    probe = probe or Probe()
+    try:
+        found = list_devices(chip, addresses=False, probe=probe)
+    except LauncherError as error:
+        if choice.visible is None and choice.logical is None:
+            raise
+        # The way of hccl_tools: believe the ids given, logical and physical alike when nothing maps them.
+        wanted = choice.physical(range(max(choice.logical or (0,)) + 1))
+        found = tuple(DeviceInfo(k, k, "") for k in wanted)
+        if chip == "atlas-a3":
+            raise LauncherError(error.what, where=error.where, hint="Super pods need npu-smi.") from error
+    by_id = {device.device_id: device for device in found}
+    by_logical = sorted(found, key=lambda device: device.logical_id)
+    ids = choice.physical([device.device_id for device in by_logical])
+    missing = [k for k in ids if k not in by_id]
+    if missing:
+        have = ", ".join(str(k) for k in sorted(by_id))
+        raise UsageError(f"this machine has no device {missing[0]}", hint=f"It has {have}.")
+    ips = addresses_of(ids, probe)
+    devices = tuple(DeviceAddress(k, ips[k], by_id[k].super_device_id) for k in ids)
+    pods = {by_id[k].super_pod_id for k in ids} - {""}
+    host = server_ip or own_address()
+    on_a3 = chip == "atlas-a3"
+    pod = super_pod or (pods.pop() if len(pods) == 1 else "")
+    return NodeAddress(host, devices, host_ip=host if on_a3 else "", super_pod_id=pod if on_a3 else "")
+
+
+def own_address() -> str:
+    """The address other machines most likely see: what the host name means, or the one routes leave from."""
+    try:
+        address = socket.gethostbyname(socket.gethostname())
+        if not ipaddress.ip_address(address).is_loopback:
+            return address
+    except OSError:
+        pass
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: asks the kernel which address it would use
+            return str(probe.getsockname()[0])
+        except OSError:
+            hint = "Give --server-ip."
+            raise UsageError("can't tell this machine's address", hint=hint) from None
+
+
+def from_map(text: str, *, where: str = "") -> list[NodeAddress]:
+    """Machines from YAML or JSON: `{server: {device: address}}`, or a list of objects with
+    server_id, devices, host_ip and super_pod_id. Machines become servers in the order written."""
+    try:
+        document = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader that refuses repeated keys
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        raise UsageError(f"not a map of addresses: {error.problem}", where=place) from None
+    hint = "Write one block a machine:\n  10.0.0.5:\n    0: 192.168.100.101\n    1: 192.168.101.101"
+    if isinstance(document, dict) and document:
+        return [
+            NodeAddress(str(name), _map_devices(values, where, hint)) for name, values in document.items()
+        ]
+    if isinstance(document, list) and document:
+        return [_map_node(entry, where, hint) for entry in document]
+    raise UsageError("not a map of addresses", where=where, hint=hint)
+
+
+def from_plan(text: str, *, where: str = "") -> tuple[str, RankTable]:
+    """The chip and placeholder table of a plan.json, or of anything that names device, nodes and devices_per_node."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"not JSON: {error.msg}", where=f"{where}:{error.lineno}:{error.colno}") from None
+    resources = _find_resources(document)
+    if resources is None:
+        hint = "It needs device, nodes and devices_per_node, at the top or under resources."
+        raise UsageError("not a plan", where=where, hint=hint)
+    chip, nodes, devices = str(resources["device"]), resources["nodes"], resources["devices_per_node"]
+    if not isinstance(nodes, int) or not isinstance(devices, int) or nodes < 1 or devices < 1:
+        raise UsageError("nodes and devices_per_node must be numbers of at least 1", where=where)
+    return chip, placeholder_table(chip, nodes, devices)
+
+
+def from_slurm(
+    chip: str, choice: Choice, *, super_pod: str = "", timeout_s: float = 120.0
+) -> list[NodeAddress]:
+    """Ask every machine of the Slurm allocation this process runs in, through one `srun`.
+
+    Servers come in the order of SLURM_NODEID. Blocks for at most `timeout_s`. Raises UsageError outside of an
+    allocation and BackendError when a machine does not answer.
+    """
+    count = os.environ.get("SLURM_JOB_NUM_NODES", os.environ.get("SLURM_NNODES", ""))
+    if not count.isdecimal():
+        hint = "Run it inside salloc or sbatch."
+        raise UsageError("no Slurm allocation: SLURM_JOB_NUM_NODES is not set", hint=hint)
+    asked = json.dumps({"logical": choice.logical, "visible": choice.visible, "super_pod": super_pod})
+    command = ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1", "--kill-on-bad-exit=0"]
+    command += [sys.executable, "-m", "launcher.ranktable.sources", chip, asked]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except FileNotFoundError:
+        raise UsageError("srun is not installed", hint="Run it on a machine of the Slurm cluster.") from None
+    except subprocess.TimeoutExpired:
+        hint = "Are all nodes of the allocation up? See `sinfo -R`."
+        raise BackendError(
+            f"no answer from every node within {timeout_s:g} s", where="srun", hint=hint
+        ) from None
+    nodes, failures = _slurm_answers(done.stdout)
+    if failures or len(nodes) != int(count):
+        detail = failures[0] if failures else (done.stderr.strip().splitlines() or ["no message"])[-1]
+        message = f"{len(nodes)} of {count} nodes answered: {detail}"
+        raise BackendError(message, where="srun", hint="Try `launcher rank-table generate` on that node.")
+    return [node for _, node in sorted(nodes.items())]
+
+
+def _slurm_answers(text: str) -> tuple[dict[int, NodeAddress], list[str]]:
+    nodes: dict[int, NodeAddress] = {}
+    failures: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith(_MARK):
+            continue
+        values = json.loads(line.removeprefix(_MARK))
+        if "error" in values:
+            failures.append(f"{values['host']}: {values['error']}")
+            continue
+        devices = tuple(DeviceAddress(**device) for device in values["node"].pop("devices"))
+        nodes[int(values["index"])] = NodeAddress(devices=devices, **values["node"])
+    return nodes, failures
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """SafeLoader that refuses a key twice: a machine that silently disappears is the worst kind of mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key} appears twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _map_node(entry: object, where: str, hint: str) -> NodeAddress:
+    if not isinstance(entry, dict) or "server_id" not in entry or "devices" not in entry:
+        raise UsageError("an entry needs server_id and devices", where=where, hint=hint)
+    known = ("server_id", "devices", "host_ip", "super_pod_id")
+    unknown = [key for key in entry if key not in known]
+    if unknown:
+        raise UsageError(f"unknown key {unknown[0]!r}", where=where, hint=f"Known: {', '.join(known)}.")
+    return NodeAddress(
+        str(entry["server_id"]),
+        _map_devices(entry["devices"], where, hint),
+        host_ip=str(entry.get("host_ip", "")),
+        super_pod_id=str(entry.get("super_pod_id", "")),
+    )
+
+
+def _map_devices(values: object, where: str, hint: str) -> tuple[DeviceAddress, ...]:
+    if isinstance(values, dict) and values:
+        return tuple(DeviceAddress(_device_id(key, where), str(address)) for key, address in values.items())
+    if isinstance(values, list) and values and all(isinstance(entry, dict) for entry in values):
+        return tuple(_map_device(entry, where) for entry in values)
+    raise UsageError("a machine needs its devices: number and address", where=where, hint=hint)
+
+
+def _map_device(entry: Mapping[str, object], where: str) -> DeviceAddress:
+    known = ("device_id", "device_ip", "super_device_id")
+    unknown = [key for key in entry if key not in known]
+    if unknown or "device_id" not in entry:
+        message = f"unknown key {unknown[0]!r}" if unknown else "a device needs device_id"
+        raise UsageError(message, where=where, hint=f"Known: {', '.join(known)}.")
+    ip, sdid = str(entry.get("device_ip", "")), str(entry.get("super_device_id", ""))
+    return DeviceAddress(_device_id(entry["device_id"], where), ip, sdid)
+
+
+def _device_id(value: object, where: str) -> int:
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,3}", str(value)):
+        raise UsageError(f"device {value!r} is no number", where=where)
+    return int(str(value))
+
+
+def _find_resources(document: object) -> Mapping[str, object] | None:
+    if not isinstance(document, dict):
+        return None
+    if all(key in document for key in ("device", "nodes", "devices_per_node")):
+        return document
+    for key in ("resources", "spec", "job"):
+        found = _find_resources(document.get(key))
+        if found is not None:
+            return found
+    return None
+
+
+def _answer(arguments: Sequence[str]) -> str:
+    """What one node of an allocation says."""
+    chip, asked = arguments[0], json.loads(arguments[1])
+    choice = Choice(
+        *(tuple(asked[key]) if asked[key] is not None else None for key in ("logical", "visible"))
+    )
+    try:
+        node = this_machine(chip, choice, super_pod=asked["super_pod"])
+    except LauncherError as error:
+        return _MARK + json.dumps({"host": socket.gethostname(), "error": str(error)})
+    return _MARK + json.dumps({"index": int(os.environ["SLURM_NODEID"]), "node": asdict(node)})
+
+
+def read_text(path: Path) -> str:
+    """The file's text. Raises UsageError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(f"can't be read: {reason}", where=str(path)) from None
+
+
+if __name__ == "__main__":
+    sys.stdout.write(_answer(sys.argv[1:]) + "\n")

@@ -1,0 +1,161 @@
+"""What a report tells of a run, gathered from its folder: curves, phases, results, recipe, environment, failures."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from launcher.api import EpochMetrics, Run
+from launcher.errors import LauncherError
+from launcher.plan.model import Plan
+from launcher.runs.explain import Explanation
+from launcher.runs.folder import RunFolder
+from launcher.runs.loglines import LogLine
+from launcher.runs.view import RunView
+
+MAX_POINTS = 400
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity over training. `x` names the unit of the horizontal axis."""
+
+    title: str
+    x: str
+    points: Points
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run. Parts that the run does not have are empty."""
+
+    view: RunView
+    plan: Plan
+    record: dict[str, Any]
+    curves: dict[str, Curve]
+    phases: dict[str, float]
+    evals: dict[str, dict[str, Any]]
+    settings: dict[str, tuple[Any, str]]
+    """Each value of the recipe with where it came from."""
+    explanation: Explanation | None = None
+    missing: tuple[str, ...] = field(default=())
+
+
+def gather(run: Run) -> RunReport:
+    """Reads the run's folder. Parts that can't be read are named in `missing`. Raises StoreError for the plan."""
+    view = run.view()
+    folder = RunFolder.of(run.entry)
+    plan = folder.plan()
+    missing: list[str] = []
+    record = _optional("record", missing, run.record, {})
+    events = _optional("progress", missing, lambda: folder.json_lines("progress/rank-0.jsonl"), [])
+    lines = _optional("logs", missing, run.logs, [])
+    failed = any(attempt.outcome not in ("", "done") for attempt in view.attempts)
+    return RunReport(
+        view=view,
+        plan=plan,
+        record=record,
+        curves=_curves(_optional("metrics", missing, run.metrics, []), events),
+        phases=phase_seconds(view, events, lines),
+        evals=_optional("eval", missing, lambda: _evals(folder), {}),
+        settings=_settings(plan, record),
+        explanation=_optional("logs", missing, run.explain, None) if failed or view.reason else None,
+        missing=tuple(dict.fromkeys(missing)),
+    )
+
+
+def phase_seconds(
+    view: RunView, events: Sequence[dict[str, Any]], lines: Sequence[LogLine]
+) -> dict[str, float]:
+    """Seconds per phase over all attempts, in the order the phases came.
+
+    The marks between them are in the node program's log and in rank 0's progress file; without that, the whole of a
+    program counts as one phase.
+    """
+    marks: list[tuple[float, str]] = [(view.submitted_at, "queued")] if view.submitted_at else []
+    for line in lines:
+        if line.process == "node" and line.node == 0 and line.time:
+            marks += [(line.time, phase) for words, phase in _NODE_MARKS if words in line.text]
+            if program := _STARTS.search(line.text):
+                marks.append((line.time, "starting" if events else _PROGRAMS.get(program[1], "training")))
+    for event in events:
+        if event.get("event") == "phase" and isinstance(event.get("t"), int | float):
+            phase = str(event.get("phase", ""))
+            marks.append((float(event["t"]), "starting" if phase == "done" else phase))
+    end = view.ended_at or view.updated_at or 0.0
+    marks = [*sorted(marks), (end, "")]
+    seconds: dict[str, float] = {}
+    for (start, phase), (stop, _) in itertools.pairwise(marks):
+        if phase and stop > start:
+            seconds[phase] = seconds.get(phase, 0.0) + stop - start
+    return {phase: time for phase, time in seconds.items() if time >= 0.005}
+
+
+_STARTS = re.compile(r" INFO (\S+?)(?:-\w+)?: starting ")
+_PROGRAMS = {"train": "training", "eval": "evaluating", "infer": "evaluating", "export": "exporting"}
+_NODE_MARKS = (
+    (": device(s) ", "staging"),
+    (": not done", "waiting"),
+    (" INFO all programs ended well", "uploading"),
+    (" INFO ending: ", "uploading"),
+)
+
+
+def _curves(rows: Sequence[EpochMetrics], events: Sequence[dict[str, Any]]) -> dict[str, Curve]:
+    """Per epoch where the program writes metrics, else per step from its progress."""
+    if rows:
+        found = {
+            "loss": ("training loss", [(row.epoch, row.loss) for row in rows]),
+            "top1": ("top-1, %", [(row.epoch, _percent(row.top1)) for row in rows]),
+            "lr": ("learning rate", [(row.epoch, row.lr) for row in rows]),
+            "images_per_s": ("images per second", [(row.epoch, row.images_per_s) for row in rows]),
+        }
+        return _finite(found, "epoch")
+    steps = [event for event in events if event.get("event") == "step" and isinstance(event.get("step"), int)]
+    steps = steps[:: max(1, len(steps) // MAX_POINTS)]
+    titles = {"loss": "training loss", "lr": "learning rate", "images_per_s": "images per second"}
+    return _finite(
+        {key: (title, [(e["step"], e.get(key)) for e in steps]) for key, title in titles.items()}, "step"
+    )
+
+
+def _finite(found: dict[str, tuple[str, list[tuple[int, Any]]]], x: str) -> dict[str, Curve]:
+    curves = {}
+    for key, (title, pairs) in found.items():
+        points = tuple(
+            (float(a), float(b)) for a, b in pairs if isinstance(b, int | float) and abs(b) < float("inf")
+        )
+        if points:
+            curves[key] = Curve(title, x, points)
+    return curves
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _evals(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """The files below eval/ by name without `.json`."""
+    found = {}
+    for key in folder.sizes("eval/"):
+        value = folder.json(key) if key.endswith(".json") else None
+        if isinstance(value, dict):
+            found[key.removeprefix("eval/").removesuffix(".json")] = value
+    return found
+
+
+def _settings(plan: Plan, record: dict[str, Any]) -> dict[str, tuple[Any, str]]:
+    origins = record.get("origins", {})
+    return {key: (value, str(origins.get(f"recipe.{key}", ""))) for key, value in plan.recipe.items()}
+
+
+def _optional(name: str, missing: list[str], read: Any, default: Any) -> Any:
+    try:
+        return read()
+    except LauncherError:
+        missing.append(name)
+        return default

@@ -1,0 +1,87 @@
+"""What the run's folder really holds: compared with the ledger, and turned into the entries of MANIFEST.json."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from launcher.errors import IntegrityError
+from launcher.results.ledger import Ledger
+from launcher.runfolder.manifest import Entry, parse_manifest, parse_set_manifest
+from launcher.runfolder.paths import PARTS, SET_MANIFEST, is_result, part_key
+from launcher.runfolder.sets import remote_sets
+from launcher.storage.base import ObjectInfo, ObjectStore
+
+"""One object per machine: what it uploaded, with sha256."""
+
+_READ_BYTES = 8 << 20
+
+
+def reconcile(store: ObjectStore, ledger: Ledger) -> list[str]:
+    """Forget what the ledger believes to be in the store and is not, or not as it was sent. Returns those keys."""
+    held = {info.key: info for info in store.list()}
+    wrong = []
+    for key, record in ledger.objects.items():
+        info = held.get(key)
+        if (
+            info is None
+            or info.size != record.size
+            or (record.etag and info.etag and info.etag != record.etag)
+        ):
+            wrong.append(key)
+    for step, state in list(ledger.sets.items()):
+        prefix = f"checkpoints/step-{step}/"
+        damaged = prefix + SET_MANIFEST not in held or any(key.startswith(prefix) for key in wrong)
+        if state == "safe" and damaged:
+            ledger.sets[step] = "uploading"
+            wrong.append(prefix + SET_MANIFEST)
+    for key in wrong:
+        ledger.objects.pop(key, None)
+    return wrong
+
+
+def result_entries(store: ObjectStore, ledger: Ledger, node: int) -> tuple[Entry, ...]:
+    """Every result in the run's folder, complete checkpoint sets among them, with sha256.
+
+    What no manifest knows (files the launcher put there at submission) is read once. Raises StoreError.
+    """
+    held = {info.key: info for info in store.list()}
+    known = _known(store, ledger, node, held)
+    incomplete = {step for step, names in remote_sets(store).items() if SET_MANIFEST not in names}
+    entries = []
+    for key, info in sorted(held.items()):
+        if not is_result(key):
+            continue
+        if any(key.startswith(f"checkpoints/step-{step}/") for step in incomplete):
+            continue
+        found = known.get(key)
+        entries.append(found if found is not None and found.size == info.size else _hash(store, info))
+    return tuple(entries)
+
+
+def _known(store: ObjectStore, ledger: Ledger, node: int, held: Mapping[str, ObjectInfo]) -> dict[str, Entry]:
+    """Entries from the other machines' parts, the sets' manifests, and our ledger, which wins."""
+    known: dict[str, Entry] = {}
+    for key in held:
+        if key.startswith(PARTS) and key != part_key(node):
+            part = parse_manifest(store.read(key), store.join(key))
+            known |= {each.key: each for each in part.files}
+    for key in held:
+        if key.startswith("checkpoints/step-") and key.endswith("/" + SET_MANIFEST):
+            prefix = key.removesuffix(SET_MANIFEST)
+            found = parse_set_manifest(store.read(key), store.join(key))
+            known |= {
+                prefix + each.key: Entry(prefix + each.key, each.size, each.sha256) for each in found.files
+            }
+    return known | {key: Entry(key, each.size, each.sha256) for key, each in ledger.objects.items()}
+
+
+def _hash(store: ObjectStore, info: ObjectInfo) -> Entry:
+    digest, start = hashlib.sha256(), 0
+    while start < info.size:
+        data = store.read(info.key, start, _READ_BYTES)
+        if not data:
+            raise IntegrityError("the object shrank while it was read", where=store.join(info.key))
+        digest.update(data)
+        start += len(data)
+    return Entry(info.key, start, digest.hexdigest())

@@ -1,0 +1,145 @@
+"""Checkpoint sets in the store: uploaded complete-or-absent, named by LATEST, removed when the run drops them.
+
+The order is what makes it safe: files, then a check of what the store holds, then the set's manifest, then
+LATEST. Removal goes the other way round: first the manifest, so that a half-removed set is no set.
+"""
+
+from __future__ import annotations
+
+from launcher.disk import digest_file, mapped
+from launcher.errors import IntegrityError, NotFound
+from launcher.results.ledger import Ledger, Record
+from launcher.results.tree import LocalSet
+from launcher.runfolder.manifest import best_step
+from launcher.runfolder.paths import BEST, LATEST, SET_MANIFEST
+from launcher.runfolder.sets import Latest, read_latest
+from launcher.storage.base import ObjectStore
+
+"""One empty object per attempt, put once when it begins. Unlike state.json nobody can overwrite it by being late."""
+
+
+class DamagedSet(IntegrityError):
+    """A local set is not what its own manifest says."""
+
+
+class SetUploader:
+    """Moves one run's sets. Every method may be interrupted at any point and repeated."""
+
+    def __init__(self, store: ObjectStore, ledger: Ledger) -> None:
+        self._store = store
+        self._ledger = ledger
+
+    def upload(self, local: LocalSet) -> int:
+        """Make the set complete in the store. Returns the bytes sent. Raises StoreError."""
+        if self._adopt(local):
+            return 0
+        self._ledger.sets[local.step] = "uploading"
+        self._ledger.save()
+        sent = 0
+        for entry in local.manifest.files:
+            key, path = f"{local.prefix}/{entry.key}", local.folder / entry.key
+            with mapped(path):
+                status = path.stat()
+            record = self._ledger.objects.get(key)
+            if record and record.sha256 == entry.sha256 and record.mtime_ns == status.st_mtime_ns:
+                continue
+            if digest_file(path).sha256 != entry.sha256:
+                raise DamagedSet(
+                    "the local checkpoint is damaged; it is not uploaded",
+                    where=str(path),
+                    hint="check the disk; an earlier complete set stays the newest one",
+                )
+            info = self._store.put_file(key, path)
+            self._ledger.objects[key] = Record(entry.size, status.st_mtime_ns, entry.sha256, info.etag)
+            self._ledger.save()
+            sent += entry.size
+        self._verify(local)
+        self._store.put(local.manifest_key, local.manifest.raw)
+        self._ledger.sets[local.step] = "safe"
+        self._ledger.save()
+        return sent + len(local.manifest.raw)
+
+    def _adopt(self, local: LocalSet) -> bool:
+        """True when the store already holds exactly this set. Another set under this step is taken apart first."""
+        try:
+            raw = self._store.read(local.manifest_key)
+        except NotFound:
+            return False
+        if raw == local.manifest.raw and not self._wrong(local):
+            self._ledger.sets[local.step] = "safe"
+            return True
+        self._demote(local.step)
+        self._store.delete(local.manifest_key)
+        self._ledger.forget_set(local.step)
+        return False
+
+    def _demote(self, step: int) -> None:
+        """LATEST must not name a set that is about to be replaced."""
+        latest = read_latest(self._store)
+        if latest is not None and latest.step == step:
+            self._store.delete(LATEST)
+
+    def _wrong(self, local: LocalSet) -> list[str]:
+        """Files of the set that the store lacks or holds with another size or ETag."""
+        held = {info.key: info for info in self._store.list(local.prefix + "/")}
+        wrong = []
+        for entry in local.manifest.files:
+            key = f"{local.prefix}/{entry.key}"
+            info, record = held.get(key), self._ledger.objects.get(key)
+            same = info is not None and info.size == entry.size
+            if info is not None and record is not None and record.etag and info.etag:
+                same = same and info.etag == record.etag
+            if not same:
+                wrong.append(key)
+        return wrong
+
+    def _verify(self, local: LocalSet) -> None:
+        wrong = self._wrong(local)
+        for key in wrong:
+            self._ledger.objects.pop(key, None)
+        if wrong:
+            raise IntegrityError(
+                f"the store does not hold what was sent: {', '.join(wrong[:3])}",
+                where=self._store.url,
+                hint="something else writes to this run's folder",
+            )
+
+    def move_latest(self, local: LocalSet, attempt: int) -> Latest:
+        """Let LATEST name this set, unless it names a newer one of this attempt. Returns what it says then."""
+        wanted = Latest(local.step, local.manifest.epoch, local.prefix, attempt)
+        now = read_latest(self._store)
+        if now is not None and now.attempt == attempt and now.step > local.step:
+            return now
+        if now != wanted:
+            self._store.put(LATEST, wanted.to_json())
+        return wanted
+
+    def remove_dropped(self, local_steps: set[int], newest: int | None) -> list[int]:
+        """Remove sets that this machine uploaded and the program has dropped since. Returns their steps.
+
+        A set goes only while a newer one is on the disk, so that a lost disk never empties the store; what
+        LATEST and best.json name stays.
+        """
+        dropped = [step for step in self._ledger.sets if step not in local_steps]
+        dropped = [step for step in dropped if newest is not None and step < newest]
+        if not dropped:
+            return []
+        latest = read_latest(self._store)
+        try:
+            best = best_step(self._store.read(BEST))
+        except NotFound:
+            best = None
+        kept = {best, latest.step if latest else None}
+        removed = [step for step in sorted(dropped) if step not in kept]
+        for step in removed:
+            self.remove(step)
+        return removed
+
+    def remove(self, step: int) -> None:
+        """Remove a set, its manifest first."""
+        prefix = f"checkpoints/step-{step}/"
+        self._store.delete(prefix + SET_MANIFEST)
+        for info in list(self._store.list(prefix)):
+            self._store.delete(info.key)
+        self._ledger.forget_set(step)
+        self._ledger.save()

@@ -1,0 +1,125 @@
+"""What a run directory holds that belongs into the store, and what is complete there.
+
+A name with a leading dot is unfinished by the contract with training programs; it is never looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.runfolder.manifest import SetManifest, best_step, local_sets
+from launcher.runfolder.paths import SET_MANIFEST
+from launcher.storage.keys import key_problem
+
+RESULT_FOLDERS = ("eval", "export")
+GROWING_FILES = ("metrics.jsonl", "progress/rank-0.jsonl")
+BEST = "checkpoints/best.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """One file to upload. A growing one is uploaded up to the size seen here."""
+
+    key: str
+    path: Path
+    size: int
+    mtime_ns: int
+    growing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSet:
+    """One complete checkpoint set."""
+
+    manifest: SetManifest
+    folder: Path
+
+    @property
+    def step(self) -> int:
+        """Its global step."""
+        return self.manifest.step
+
+    @property
+    def prefix(self) -> str:
+        """Key of its folder."""
+        return f"checkpoints/step-{self.step}"
+
+    @property
+    def manifest_key(self) -> str:
+        """Key of its manifest, without which it does not exist."""
+        return f"{self.prefix}/{SET_MANIFEST}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One look at a run directory. `problems` are things nobody will upload, in words."""
+
+    sets: tuple[LocalSet, ...]
+    files: tuple[LocalFile, ...]
+    best: LocalFile | None
+    best_step: int | None
+    problems: tuple[str, ...]
+
+
+def scan(run_dir: Path, node: int) -> Tree:
+    """Look once. Files may vanish or grow meanwhile; that is the caller's to notice.
+
+    Results belong to node 0, whose ranks write them; every node has logs of its own.
+    """
+    problems: list[str] = []
+    files: list[LocalFile] = []
+    for attempt in sorted((run_dir / "logs").glob("attempt-*")):
+        folder = f"logs/{attempt.name}/node-{node}"
+        files += _walk(run_dir, folder, growing=True, problems=problems)
+    if node != 0:
+        return Tree((), tuple(files), None, None, tuple(problems))
+    checkpoints = run_dir / "checkpoints"
+    sets = tuple(
+        LocalSet(manifest, checkpoints / f"step-{step}")
+        for step, manifest in sorted(local_sets(checkpoints).items())
+    )
+    for folder in RESULT_FOLDERS:
+        files += _walk(run_dir, folder, growing=False, problems=problems)
+    for name in GROWING_FILES:
+        found = _look(run_dir, name, growing=True)
+        files += [found] if found else []
+    best = _look(run_dir, BEST, growing=False)
+    step = None
+    with suppress(OSError):
+        step = best_step(best.path.read_bytes()) if best else None
+    return Tree(sets, tuple(files), best, step, tuple(problems))
+
+
+def _look(run_dir: Path, key: str, *, growing: bool) -> LocalFile | None:
+    path = run_dir / key
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return LocalFile(key, path, status.st_size, status.st_mtime_ns, growing)
+
+
+def _walk(run_dir: Path, folder: str, *, growing: bool, problems: list[str]) -> Iterator[LocalFile]:
+    """Regular files below a folder, in order. Links are reported, not followed: they could lead anywhere."""
+    for current, folders, names in os.walk(run_dir / folder):
+        linked = [name for name in folders if (Path(current) / name).is_symlink()]
+        problems += [f"{Path(current) / name} is a symbolic link and is not uploaded" for name in linked]
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in linked)
+        for name in sorted(names):
+            path = Path(current) / name
+            if name.startswith("."):
+                continue
+            key = path.relative_to(run_dir).as_posix()
+            if path.is_symlink():
+                problems.append(f"{path} is a symbolic link and is not uploaded")
+            elif reason := key_problem(key):
+                problems.append(f"{key!r} {reason} and is not uploaded")
+            elif found := _look(run_dir, key, growing=growing):
+                yield found

@@ -1,0 +1,159 @@
+"""Manifests: what belongs together, with size and sha256. Without its manifest nothing counts as complete.
+
+Two kinds: the one inside a checkpoint set, written by the training program, and MANIFEST.json of a run, which
+commits its results. Reading is strict, since everything downloaded is judged by them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from launcher.errors import IntegrityError
+from launcher.runfolder.paths import SET_MANIFEST, SET_NAME
+from launcher.storage.keys import key_problem
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file; `key` is relative to what the manifest describes."""
+
+    key: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The results of a run. `run` holds facts for readers (run id, state, ...), nothing depends on it."""
+
+    files: tuple[Entry, ...]
+    run: Mapping[str, Any] = field(default_factory=dict)
+    created_at: float = field(default_factory=time.time)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files together."""
+        return sum(entry.size for entry in self.files)
+
+    def to_json(self) -> bytes:
+        """The file's content, entries in order of their keys."""
+        files = [
+            {"name": each.key, "size": each.size, "sha256": each.sha256}
+            for each in sorted(self.files, key=lambda each: each.key)
+        ]
+        value = {"format": 1, "created_at": self.created_at, "run": dict(self.run), "files": files}
+        return (json.dumps(value, indent=1) + "\n").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class SetManifest:
+    """The manifest inside a checkpoint set; `raw` is its exact content."""
+
+    step: int
+    epoch: int
+    files: tuple[Entry, ...]
+    raw: bytes
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """Read MANIFEST.json. Raises IntegrityError."""
+    value = _object(data, where)
+    run = value.get("run")
+    created = value.get("created_at", 0.0)
+    return Manifest(
+        _entries(value, where),
+        run if isinstance(run, dict) else {},
+        float(created) if isinstance(created, int | float) else 0.0,
+    )
+
+
+def parse_set_manifest(data: bytes, where: str) -> SetManifest:
+    """Read the manifest of a checkpoint set. Raises IntegrityError."""
+    value = _object(data, where)
+    step, epoch = value.get("step"), value.get("epoch", 0)
+    metrics = value.get("metrics")
+    if not _count(step) or not _count(epoch):
+        raise _bad("step and epoch must be whole numbers", where)
+    files = _entries(value, where)
+    if not files:
+        raise _bad("it names no file", where)
+    return SetManifest(step, epoch, files, data, metrics if isinstance(metrics, dict) else {})
+
+
+def read_set(folder: Path) -> SetManifest | None:
+    """The manifest of a local set whose files are all there with the right sizes, or None: not complete."""
+    try:
+        found = parse_set_manifest((folder / SET_MANIFEST).read_bytes(), str(folder))
+        sizes_fit = all((folder / entry.key).stat().st_size == entry.size for entry in found.files)
+    except (OSError, IntegrityError):
+        return None
+    return found if sizes_fit and folder.name == f"step-{found.step}" else None
+
+
+def local_sets(checkpoints: Path) -> dict[int, SetManifest]:
+    """Complete sets below a `checkpoints` folder, by step."""
+    sets: dict[int, SetManifest] = {}
+    try:
+        folders = [each for each in checkpoints.iterdir() if SET_NAME.fullmatch(each.name)]
+    except OSError:
+        return sets
+    for folder in folders:
+        found = read_set(folder)
+        if found is not None:
+            sets[found.step] = found
+    return sets
+
+
+def best_step(data: bytes) -> int | None:
+    """The step that a best.json names."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return None
+    step = value.get("step") if isinstance(value, dict) else None
+    return step if _count(step) else None
+
+
+def _object(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise _bad("it is not JSON", where) from error
+    if not isinstance(value, dict) or value.get("format") != 1:
+        raise _bad("its format is not 1; it may come from a newer launcher", where)
+    return value
+
+
+def _entries(value: dict[str, Any], where: str) -> tuple[Entry, ...]:
+    found, names = [], set()
+    files = value.get("files")
+    if not isinstance(files, list):
+        raise _bad("'files' is not a list", where)
+    for item in files:
+        if not isinstance(item, dict):
+            raise _bad("an entry is not an object", where)
+        name, size, sha256 = item.get("name"), item.get("size"), item.get("sha256")
+        if not isinstance(name, str) or key_problem(name) or name in names:
+            raise _bad(f"the name {str(name)[:80]!r} is not usable", where)
+        if not _count(size) or not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+            raise _bad(f"size or sha256 of {name!r} is not usable", where)
+        names.add(name)
+        found.append(Entry(name, size, sha256))
+    return tuple(found)
+
+
+def _count(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _bad(what: str, where: str) -> IntegrityError:
+    return IntegrityError(f"the manifest can't be used: {what}", where=where)

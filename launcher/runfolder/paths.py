@@ -1,0 +1,111 @@
+"""Every file and object name of a run, in one place. Nothing here touches a disk."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+JOB = "job.yaml"
+PLAN = "plan.json"
+RECORD = "record.json"
+STATE = "state.json"
+RUN_MANIFEST = "MANIFEST.json"
+LATEST = "checkpoints/LATEST"
+BEST = "checkpoints/best.json"
+SET_MANIFEST = "manifest.json"
+SET_NAME = re.compile(r"step-(0|[1-9][0-9]{0,17})")
+ATTEMPTS = "attempts/"
+"""One empty object per attempt, put once when it begins. Unlike state.json nobody can overwrite it by being late."""
+PARTS = "manifests/"
+"""One object per machine: what it uploaded, with sha256."""
+CANCEL = "cancel.json"
+CATALOGUE = ".runs/"
+"""Under `output.url`: one small object per run, so that one listing finds all runs of a store."""
+
+_NOT_RESULTS = (RUN_MANIFEST, STATE, CANCEL)
+_NOT_RESULT_FOLDERS = ("status/", "rendezvous/", "launches/", "platform-logs/", ATTEMPTS, PARTS)
+
+
+def node_status_key(node: int) -> str:
+    return f"status/node-{node}.json"
+
+
+def home(env: Mapping[str, str] = os.environ) -> Path:
+    """`$LAUNCHER_HOME`, else `ascend-launcher` under the user's data folder."""
+    if value := env.get("LAUNCHER_HOME"):
+        return Path(value).expanduser().absolute()
+    data = env.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(data).expanduser().absolute() / "ascend-launcher"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The local directory of one run on one machine: `$LAUNCHER_RUN_DIR` of its ranks."""
+
+    root: Path
+
+    @property
+    def plan(self) -> Path:
+        return self.root / PLAN
+
+    @property
+    def recipe(self) -> Path:
+        return self.root / "recipe.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def progress(self) -> Path:
+        return self.root / "progress"
+
+    def progress_of(self, rank: int) -> Path:
+        return self.progress / f"rank-{rank}.jsonl"
+
+    @property
+    def work(self) -> Path:
+        """Current directory of the ranks: what a library drops there stays out of the user's way."""
+        return self.root / "work"
+
+    @property
+    def rank_table(self) -> Path:
+        return self.root / "rank_table.json"
+
+    @property
+    def state(self) -> Path:
+        return self.root / STATE
+
+    @property
+    def cancel(self) -> Path:
+        return self.root / CANCEL
+
+    @property
+    def stop(self) -> Path:
+        """Written by a platform that is about to end its part; the text says why."""
+        return self.root / "stop"
+
+    def node_status(self, node: int) -> Path:
+        return self.root / node_status_key(node)
+
+    def logs(self, attempt: int, node: int) -> Path:
+        return self.root / "logs" / f"attempt-{attempt}" / f"node-{node}"
+
+    def rank_log(self, attempt: int, node: int, rank: int) -> Path:
+        return self.logs(attempt, node) / f"rank-{rank}.log"
+
+    def node_log(self, attempt: int, node: int) -> Path:
+        return self.logs(attempt, node) / "node.log"
+
+
+def part_key(node: int) -> str:
+    """Where a machine leaves its part."""
+    return f"{PARTS}node-{node}.json"
+
+
+def is_result(key: str) -> bool:
+    """Whether MANIFEST.json should name it."""
+    return key not in _NOT_RESULTS and not key.startswith(_NOT_RESULT_FOLDERS) and not key.endswith("/")

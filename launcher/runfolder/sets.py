@@ -1,0 +1,55 @@
+"""Checkpoint sets as the store holds them, and which one LATEST names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.errors import NotFound
+from launcher.runfolder.paths import LATEST, SET_NAME
+from launcher.storage.base import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """What checkpoints/LATEST says."""
+
+    step: int
+    epoch: int
+    path: str
+    attempt: int
+
+    def to_json(self) -> bytes:
+        """The object's content."""
+        value = {"step": self.step, "epoch": self.epoch, "path": self.path, "attempt": self.attempt}
+        return (json.dumps(value) + "\n").encode()
+
+
+def read_latest(store: ObjectStore) -> Latest | None:
+    """LATEST of a run, or None when there is none that can be understood."""
+    value = read_json(store, LATEST)
+    try:
+        return Latest(int(value["step"]), int(value["epoch"]), str(value["path"]), int(value["attempt"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def read_json(store: ObjectStore, key: str) -> dict[str, Any]:
+    """A small JSON object from the store; empty when it is absent or damaged."""
+    try:
+        value = json.loads(store.read(key))
+    except (NotFound, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def remote_sets(store: ObjectStore) -> dict[int, set[str]]:
+    """Names of the objects of each set in the store, by step; a set is complete only with its manifest."""
+    found: dict[int, set[str]] = {}
+    for info in store.list("checkpoints/step-"):
+        folder, _, name = info.key.removeprefix("checkpoints/").partition("/")
+        match = SET_NAME.fullmatch(folder)
+        if match and name:
+            found.setdefault(int(match[1]), set()).add(name)
+    return found

@@ -1,0 +1,33 @@
+"""Runs that were submitted from another machine: their platform is asked which job of its own they are."""
+
+from __future__ import annotations
+
+import time
+
+from launcher.backends import get_backend
+from launcher.backends.base import Finds, Handle
+from launcher.errors import LauncherError
+from launcher.runs.index import Entry
+
+KEPT_S = 60.0
+"""For so long an answer is taken for true: whoever follows a run looks twice a second."""
+
+_known: dict[str, tuple[float, Handle | None, str]] = {}
+
+
+def adopted(entry: Entry) -> tuple[Entry, str]:
+    """The entry with the handle of its job; else as it was, and why. Raises nothing; contacts nobody for a run of this machine."""
+    backend = get_backend(entry.backend)
+    if entry.handle is not None or entry.final is not None or not isinstance(backend, Finds):
+        return entry, ""
+    since, handle, why = _known.get(entry.store.url, (0.0, None, ""))
+    if not since or time.monotonic() - since > KEPT_S:
+        from launcher.runs.folder import RunFolder  # imports the plan, which a table of runs does without
+
+        try:
+            handle = backend.find(RunFolder.of(entry).plan())
+            why = "" if handle else "the platform knows no job of this run"
+        except LauncherError as error:  # also credentials that this machine does not have
+            handle, why = None, f"the platform can't be asked: {error.what}"
+        _known[entry.store.url] = (time.monotonic(), handle, why)
+    return entry.model_copy(update={"handle": handle}), why

@@ -1,0 +1,80 @@
+"""Read the files of a run, wherever they are nearest: its directory on this machine, or its folder in the store."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import IntegrityError, NotFound
+from launcher.plan.model import Plan
+from launcher.runfolder import paths
+from launcher.runs.index import Entry
+from launcher.storage import ObjectStore
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run by their names in its folder. Methods raise StoreError when the store must be asked and fails."""
+
+    source: Path | ObjectStore
+
+    @classmethod
+    def of(cls, entry: Entry) -> RunFolder:
+        """The directory here when the whole run lives on this machine, else the folder in the store."""
+        root = entry.run_dir.root
+        handle = entry.handle
+        here = handle is None or (handle.backend == "local" and handle.host == socket.gethostname())
+        return cls(root if here and (root / paths.PLAN).exists() else entry.store.open())
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Bytes of each file below `prefix`, a folder's name with its slash."""
+        if not isinstance(self.source, Path):
+            return {info.key: info.size for info in self.source.list(prefix)}
+        found = {}
+        for path in sorted((self.source / prefix).rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                found[path.relative_to(self.source).as_posix()] = path.stat().st_size
+        return found
+
+    def read(self, name: str, start: int = 0) -> bytes:
+        """Bytes from `start` to the end as it is now. Raises NotFound."""
+        if not isinstance(self.source, Path):
+            return self.source.read(name, start)
+        try:
+            with (self.source / name).open("rb") as file:
+                file.seek(start)
+                return file.read()
+        except OSError as error:
+            raise NotFound("no such file in the run's directory", where=str(self.source / name)) from error
+
+    def json(self, name: str) -> Any:
+        """The value of a JSON file; None when there is none. Raises IntegrityError for one that is broken."""
+        try:
+            return json.loads(self.read(name))
+        except NotFound:
+            return None
+        except ValueError as error:
+            raise IntegrityError(f"not a JSON file: {error}", where=f"{self.source}/{name}") from error
+
+    def json_lines(self, name: str) -> list[dict[str, Any]]:
+        """The objects of a file with one a line; a line that is not whole yet is left out. Empty when there is no file."""
+        try:
+            lines = self.read(name).splitlines()
+        except NotFound:
+            return []
+        rows = []
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+        return rows
+
+    def plan(self) -> Plan:
+        """The plan of the run. Raises NotFound."""
+        return Plan.model_validate_json(self.read(paths.PLAN))

@@ -1,0 +1,153 @@
+"""The index of runs on this machine: one small file per run under `$LAUNCHER_HOME/runs`.
+
+It is a cache. A run's own folder in the store is the truth, and a run can always be named by that folder's URL.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict
+
+from launcher.backends.base import Handle
+from launcher.disk import write_text
+from launcher.errors import NoSuchRun, NotFound
+from launcher.runfolder import paths
+from launcher.runfolder.states import NodeStatus, RunState
+from launcher.storage.address import StoreAddress, absolute_url
+
+_RUN_ID = re.compile(r"^(?P<name>[A-Za-z0-9_-]{1,64})-(?P<day>\d{8})-(?P<time>\d{6})-(?P<tail>[0-9a-f]{4})$")
+
+
+def new_run_id(name: str, now: float | None = None) -> str:
+    """`<name>-<yyyymmdd>-<hhmmss>-<4 hex>`, UTC."""
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}"
+
+
+def _when(run_id: str) -> str:
+    """What of a run id tells its age: yyyymmdd-hhmmss-abcd."""
+    return run_id[-20:]
+
+
+class Entry(BaseModel):
+    """What this machine remembers of a run. `final` and `final_nodes` are those of a run that has ended: they are asked for only once."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run_id: str
+    name: str
+    backend: str
+    submitted_at: float
+    store: StoreAddress
+    work_dir: str
+    group: str = ""
+    labels: dict[str, str] = {}
+    handle: Handle | None = None
+    final: RunState | None = None
+    final_nodes: tuple[NodeStatus, ...] | None = None
+
+    @property
+    def run_dir(self) -> paths.RunDir:
+        return paths.RunDir(Path(self.work_dir) / self.run_id)
+
+
+class Index:
+    """All methods are safe to use from several processes at once: a file per run, replaced atomically."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or paths.home() / "runs"
+
+    def put(self, entry: Entry) -> None:
+        write_text(self.root / f"{entry.run_id}.json", entry.model_dump_json(indent=1) + "\n")
+
+    def remove(self, run_id: str) -> None:
+        (self.root / f"{run_id}.json").unlink(missing_ok=True)
+
+    def ids(self) -> list[str]:
+        """Newest first, by the time in the id."""
+        try:
+            names = [name[:-5] for name in os.listdir(self.root) if name.endswith(".json")]  # noqa: PTH208 - 10,000 of them
+        except OSError:  # not there yet, or not a folder: `put` says so
+            return []
+        return sorted(filter(_RUN_ID.match, names), key=_when, reverse=True)
+
+    def get(self, run_id: str) -> Entry | None:
+        """None for a run that is not here, or whose file can't be read."""
+        try:
+            with open(f"{self.root}/{run_id}.json", "rb") as file:  # noqa: PTH123 - 10,000 of them
+                return Entry.model_validate_json(file.read())
+        except (OSError, ValueError):
+            return None
+
+    def entries(self) -> Iterator[Entry]:
+        """Newest first, read one by one."""
+        for run_id in self.ids():
+            if entry := self.get(run_id):
+                yield entry
+
+    def _last(self, ids: list[str]) -> list[str]:
+        """The newest run; of those that were submitted within a second, as a sweep does, the one that came last."""
+        same = [run_id for run_id in ids if _when(run_id)[:15] == _when(ids[0])[:15]]
+        if len(same) < 2:
+            return same
+        entries = [entry for run_id in same if (entry := self.get(run_id))]
+        return [max(entries, key=lambda entry: entry.submitted_at).run_id] if entries else same[:1]
+
+    def find(self, reference: str) -> Entry:
+        """A run by id, unique prefix, `last`, or the URL or path of its folder. Raises NoSuchRun, StoreError for a URL."""
+        if "/" in reference:
+            return entry_of_url(reference)
+        ids = self.ids()
+        if reference == "last":
+            candidates = self._last(ids)
+        else:
+            candidates = [reference] if reference in ids else [i for i in ids if i.startswith(reference)]
+        if len(candidates) > 1:
+            some = ", ".join(candidates[:4]) + (" …" if len(candidates) > 4 else "")
+            raise NoSuchRun(
+                f"'{reference}' fits {len(candidates)} runs: {some}", hint="type more of the run id"
+            )
+        entry = self.get(candidates[0]) if candidates else None
+        if entry is None:
+            known = (
+                f"the newest is {ids[0]}"
+                if ids
+                else f"no run has been submitted with LAUNCHER_HOME={self.root.parent}"
+            )
+            raise NoSuchRun(
+                f"no run '{reference}' in the index of this machine; {known}",
+                hint="a run of another machine is named by its folder's URL: obs://bucket/runs/<run id>",
+            )
+        return entry
+
+
+def entry_of_url(url: str) -> Entry:
+    """The entry of a run submitted elsewhere, from its folder in the store. Raises NoSuchRun, StoreError."""
+    url = absolute_url(url, Path.cwd()).rstrip("/")
+    from launcher.plan.model import (
+        Plan,  # the only one here that needs it, and the slowest import of a status
+    )
+
+    address = StoreAddress(url=url)
+    try:
+        plan = Plan.model_validate_json(address.open().read(paths.PLAN))
+    except NotFound as error:
+        raise NoSuchRun(
+            f"no run's folder at {url}: it has no {paths.PLAN}",
+            hint=f"the last part of the URL is the run id, not '{urlsplit(url).path.rsplit('/', 1)[-1]}'",
+        ) from error
+    store = plan.store.model_copy(update={"url": url})
+    return Entry(
+        run_id=plan.run_id,
+        name=plan.name,
+        backend=plan.backend,
+        submitted_at=0.0,
+        store=store,
+        work_dir=plan.work_dir,
+    )

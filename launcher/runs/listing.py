@@ -1,0 +1,156 @@
+"""Which runs a list shows, and how ten thousand of them are listed within a second.
+
+What is known for good of ended runs stands in one file beside the index, `.ended.json`. It is a cache of a cache: an
+entry of the index that changed since is read again, and without the file everything is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from launcher.disk import write_text
+from launcher.errors import StoreError
+from launcher.runfolder.states import State
+from launcher.runs.index import Index
+from launcher.runs.view import RunView, views
+
+CACHE = ".ended.json"
+CACHE_FROM = 50
+"""So many ended runs that the cache lacks are worth writing it anew."""
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a list leaves in. Empty fields leave in everything. `since` in unix seconds.
+
+    `name` is a name or a pattern with *; `group` also the beginning of a name, up to a hyphen.
+    """
+
+    states: Collection[State] = ()
+    since: float | None = None
+    name: str = ""
+    backend: str = ""
+    group: str = ""
+
+    def fits_id(self, run_id: str) -> bool:
+        """What the run id alone can tell."""
+        name = run_id[: -len("-yyyymmdd-hhmmss-abcd")]
+        return not self.name or name == self.name or fnmatchcase(name, self.name)
+
+    def _fits_group(self, group: str) -> bool:
+        wanted = self.group
+        return not wanted or group.startswith(f"{wanted}-") or fnmatchcase(group, wanted)
+
+    def fits(self, view: RunView) -> bool:
+        return (
+            (not self.states or view.state in self.states)
+            and (self.since is None or view.submitted_at >= self.since)
+            and self.backend in ("", view.backend)
+            and self._fits_group(view.group)
+        )
+
+
+class _Cache(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    mtimes: dict[str, int]
+    views: tuple[RunView, ...]
+
+
+def select(index: Index, wanted: Filter, limit: int | None) -> list[RunView]:
+    """The newest `limit` runs (None: all) that fit, newest first. A store that does not answer makes its runs UNKNOWN."""
+    ids = [run_id for run_id in index.ids() if wanted.fits_id(run_id)]
+    plain = not (wanted.states or wanted.since or wanted.backend or wanted.group)
+    if limit is not None and (plain or len(ids) <= limit):
+        return list(islice(filter(wanted.fits, _fresh(index, ids)), limit))
+    return list(islice(filter(wanted.fits, _cached(index, ids)), limit))
+
+
+def _fresh(index: Index, ids: list[str]) -> Iterator[RunView]:
+    """Views in the order of `ids`, some entries at a time, so that whoever needs few reads few."""
+    for start in range(0, len(ids), _BATCH):
+        entries = [entry for run_id in ids[start : start + _BATCH] if (entry := index.get(run_id))]
+        yield from views(entries, index)
+
+
+def _cached(index: Index, ids: list[str]) -> list[RunView]:
+    mtimes = _mtimes(index)
+    with no_gc():
+        old = _read(index)
+    known = {
+        view.run_id: view
+        for view in (old.views if old else ())
+        if old and old.mtimes.get(view.run_id) == mtimes.get(view.run_id)
+    }
+    unknown = [run_id for run_id in ids if run_id not in known]
+    fresh = {view.run_id: view for view in _fresh(index, unknown)}
+    if sum(view.state.terminal for view in fresh.values()) >= CACHE_FROM:
+        _write(index, {**known, **fresh})
+    return [view for run_id in ids if (view := known.get(run_id) or fresh.get(run_id))]
+
+
+@contextlib.contextmanager
+def no_gc() -> Iterator[None]:
+    """Thousands of values that all stay: looking for garbage among them doubles the time."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
+
+
+def _mtimes(index: Index) -> dict[str, int]:
+    try:
+        with os.scandir(index.root) as found:
+            return {each.name[:-5]: each.stat().st_mtime_ns for each in found if each.name.endswith(".json")}
+    except FileNotFoundError:
+        return {}
+
+
+def _read(index: Index) -> _Cache | None:
+    try:
+        return _Cache.model_validate_json((index.root / CACHE).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _write(index: Index, views_by_id: dict[str, RunView]) -> None:
+    """Only runs whose end stands in the index, so that the time of that file tells whether it still holds."""
+    mtimes = _mtimes(index)
+    ended = [
+        view
+        for run_id, view in views_by_id.items()
+        if view.state.terminal and (entry := index.get(run_id)) and entry.final is not None
+    ]
+    cache = _Cache(
+        mtimes={view.run_id: mtimes[view.run_id] for view in ended if view.run_id in mtimes},
+        views=tuple(ended),
+    )
+    with contextlib.suppress(StoreError, OSError):
+        write_text(index.root / CACHE, cache.model_dump_json(exclude_defaults=True))
+
+
+def parse_states(words: Collection[str]) -> frozenset[State]:
+    """States of `FAILED`, `failed,cancelled`, `ended` or `live`. Raises ValueError with the valid words."""
+    found: set[State] = set()
+    for word in (part.strip() for text in words for part in re.split(r"[,\s]+", text)):
+        if word.lower() in ("ended", "live"):
+            found |= {state for state in State if state.terminal is (word.lower() == "ended")}
+        elif word.upper() in State.__members__:
+            found.add(State(word.upper()))
+        elif word:
+            names = ", ".join(state.value.lower() for state in State)
+            raise ValueError(f"expected ended, live or one of {names}, found '{word}'")
+    return frozenset(found)

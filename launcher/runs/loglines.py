@@ -1,0 +1,96 @@
+"""Lines of logs as values: whose they are, when they were written, whether they state an error."""
+
+from __future__ import annotations
+
+import heapq
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+_STAMP = re.compile(
+    r"(?P<day>20\d\d-\d\d-\d\d)[T -](?P<clock>\d\d:\d\d:\d\d)(?:[.,](?P<part>\d{1,6}))?(?:\.\d+)?(?P<utc>Z)?"
+)
+_STAMP_WITHIN = 80
+"""A time further right in a line is part of a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line. `time` in unix seconds: its own stamp or that of the line before it; 0 when neither has one."""
+
+    time: float
+    attempt: int
+    node: int
+    process: str
+    text: str
+
+    @property
+    def rank(self) -> int | None:
+        """None for the node program and for MindSpore's scheduler."""
+        return int(self.process[5:]) if self.process.startswith("rank-") else None
+
+
+def stamp_of(text: str) -> float | None:
+    """The time a line begins with, as logging, glog of MindSpore and CANN, and ISO 8601 write it; local unless it ends in Z."""
+    match = _STAMP.search(text, 0, _STAMP_WITHIN)
+    if match is None:
+        return None
+    try:
+        when = datetime.fromisoformat(f"{match['day']} {match['clock']}" + ("+00:00" if match["utc"] else ""))
+    except ValueError:
+        return None
+    return when.timestamp() + (float(f"0.{match['part']}") if match["part"] else 0.0)
+
+
+def in_time_order(files: Iterable[Sequence[LogLine]]) -> Iterator[LogLine]:
+    """Lines of several files as one. Within a file the order stays, even where its clock goes back."""
+    return (line for _, line in heapq.merge(*map(_keyed, files), key=lambda pair: pair[0]))
+
+
+def _keyed(lines: Sequence[LogLine]) -> list[tuple[tuple[int, float], LogLine]]:
+    latest = (0, 0.0)
+    keyed = []
+    for line in lines:
+        latest = max(latest, (line.attempt, line.time))
+        keyed.append((latest, line))
+    return keyed
+
+
+def parse_since(text: str, now: float) -> float:
+    """Unix seconds of `10min` (ago), `14:30` (today) or `2026-11-21 14:30`. Raises ValueError with the accepted forms."""
+    from launcher.units import parse_duration
+
+    clock = re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", text.strip())
+    if clock:
+        today = time.strftime("%Y-%m-%d", time.localtime(now))
+        hour, _, rest = text.strip().partition(":")
+        return datetime.fromisoformat(f"{today} {hour:0>2}:{rest}").timestamp()
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except ValueError:
+        pass
+    try:
+        return now - parse_duration(text)
+    except ValueError:
+        raise ValueError(
+            f"expected how long ago (10min, 2h, 3d) or a time (14:30, 2026-11-21 14:30), found '{text}'"
+        ) from None
+
+
+def error_texts(texts: Sequence[str]) -> list[bool]:
+    """For each line of one log whether it belongs to an error: a line that states one, or a traceback with what ends it."""
+    from launcher.runfolder.errorlines import error_lines
+
+    flags = [False] * len(texts)
+    start = None
+    for index, text in enumerate(texts):
+        if text.startswith("Traceback (most recent call last):"):
+            start = index
+        elif start is not None and text and not text[0].isspace():
+            flags[start : index + 1] = [True] * (index + 1 - start)
+            start = None
+        elif start is None and error_lines(text):
+            flags[index] = True
+    return flags

@@ -1,0 +1,156 @@
+"""What takes room on this machine and is not needed any more: finding it is separate from removing it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from launcher.disk import LockTimeout, locked
+from launcher.runfolder import paths
+from launcher.runfolder.states import State
+from launcher.runs.index import Entry, Index
+from launcher.runs.view import RunView, view_of
+
+Kind = Literal["work folder", "index entry", "data set", "rehearsal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something to remove. `why` says in words that nothing is lost by it."""
+
+    kind: Kind
+    name: str
+    path: Path
+    bytes: int
+    why: str
+
+
+def find_items(
+    index: Index,
+    *,
+    older_than_s: float,
+    kinds: Sequence[Kind],
+    unsafe: bool = False,
+    home: Path | None = None,
+    cache_dir: Path | None = None,
+    now: float | None = None,
+) -> list[Item]:
+    """Reads only. A run that has not ended, or that could still be resumed from this disk alone, is left out.
+
+    Data sets (in `cache_dir`, default `$LAUNCHER_HOME/cache`) all stay while a run of this machine lives.
+    `unsafe` also takes work folders of failed and cancelled runs whose results are not all in the store.
+    Raises StoreError when a run's folder must be asked and the store does not answer.
+    """
+    root = home or paths.home()
+    before = (time.time() if now is None else now) - older_than_s
+    found: list[Item] = []
+    if "work folder" in kinds or "index entry" in kinds:
+        for entry in index.entries():
+            found += [item for item in _of_run(entry, index, before, unsafe) if item.kind in kinds]
+    if "data set" in kinds:
+        found += _data_sets(cache_dir or root / "cache", before) if not _live_here(index) else []
+    if "rehearsal" in kinds:
+        found += _rehearsals(root / "rehearsal", before, index)
+    return found
+
+
+def remove(item: Item) -> bool:
+    """False when it could not be removed whole, or is in use now."""
+    if item.kind == "data set":
+        return _remove_data_set(item.path)
+    if item.path.is_dir():
+        shutil.rmtree(item.path, ignore_errors=True)
+    else:
+        item.path.unlink(missing_ok=True)
+    return not item.path.exists()
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes on the disk, links not followed; what goes away meanwhile counts nothing."""
+    total = 0
+    for here, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(here) / name).lstat().st_blocks * 512
+            except OSError:
+                continue
+    return total
+
+
+def _of_run(entry: Entry, index: Index, before: float, unsafe: bool) -> Iterator[Item]:
+    if entry.submitted_at > before:
+        return
+    view = view_of(entry, index)
+    if not view.state.terminal or (view.ended_at or view.submitted_at) > before:
+        return
+    folder = entry.run_dir.root
+    if folder.is_dir() and (safe := _safe(entry, view, unsafe)):
+        yield Item("work folder", entry.run_id, folder, folder_bytes(folder), safe)
+    yield Item(
+        "index entry",
+        entry.run_id,
+        index.root / f"{entry.run_id}.json",
+        0,
+        f"{view.state}; the run stays in {entry.store.url}",
+    )
+
+
+def _safe(entry: Entry, view: RunView, unsafe: bool) -> str:
+    """Why the folder on this disk may go; empty when it must stay."""
+    if view.state is State.SUCCEEDED:
+        return f"SUCCEEDED; everything is in {entry.store.url}"
+    if entry.store.open().head(paths.RUN_MANIFEST) is not None and "not all in the store" not in view.reason:
+        return f"{view.state}; everything is in {entry.store.url}, `launcher resume` brings it back"
+    return f"{view.state}; NOT everything is in the store" if unsafe else ""
+
+
+def _live_here(index: Index) -> bool:
+    return any(
+        not view_of(entry, index).state.terminal for entry in index.entries() if entry.run_dir.root.is_dir()
+    )
+
+
+def _data_sets(cache: Path, before: float) -> Iterator[Item]:
+    """Staged data sets that no run uses now, and that were not used for long."""
+    for folder in sorted((cache / "datasets").glob("*")):
+        if not folder.is_dir():
+            continue
+        try:
+            used = max(
+                (folder / name).stat().st_mtime
+                for name in ("COMPLETE.json", "listing.tsv", ".")
+                if (folder / name).exists()
+            )
+        except OSError:
+            continue
+        if used <= before:
+            yield Item(
+                "data set", folder.name[:12], folder, folder_bytes(folder), "the next run stages it again"
+            )
+
+
+def _rehearsals(folder: Path, before: float, index: Index) -> Iterator[Item]:
+    for each in sorted(folder.glob("*")):
+        if each.is_dir() and each.stat().st_mtime <= before:
+            entry = index.get(each.name)
+            if entry is None or view_of(entry, index).state.terminal:
+                yield Item("rehearsal", each.name, each, folder_bytes(each), "made by a rehearsal")
+
+
+def _remove_data_set(folder: Path) -> bool:
+    """Under the lock that staging takes, so that no run fills or checks it meanwhile."""
+    try:
+        with locked(folder.with_name(folder.name + ".lock"), timeout_s=0):
+            (folder / "COMPLETE.json").unlink(
+                missing_ok=True
+            )  # first, so that half of it is never taken for all
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.with_name(folder.name + ".status.json").unlink(missing_ok=True)
+    except LockTimeout:
+        return False
+    return not folder.exists()

@@ -1,0 +1,127 @@
+"""What a store holds, listed into a file, and whether it fits on a disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.disk import TEMP_PREFIX, mapped
+from launcher.errors import NoSpace, NotFound, StoreError
+from launcher.storage.base import ObjectInfo, ObjectStore
+from launcher.storage.keys import PrefixGuard, check_key, folded, is_folder_marker
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a source holds: totals, the file that has the details, and a digest over source and details."""
+
+    file: Path
+    digest: str
+    files: int
+    bytes: int
+    folders: int
+
+    def entries(self) -> Iterator[ObjectInfo]:
+        """The objects, one at a time."""
+        yield from read_listing(self.file)
+
+
+def read_listing(file: Path) -> Iterator[ObjectInfo]:
+    """Entries of a listing file."""
+    with mapped(file), file.open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            key, size, etag = line.rstrip("\n").split("\t")
+            yield ObjectInfo(key, int(size), etag)
+
+
+OnListed = Callable[[int, int], None]
+
+
+def take_listing(
+    store: ObjectStore, folder: Path, *, folds: bool, on_listed: OnListed | None = None
+) -> Listing:
+    """List the source into a file in `folder`, checking each key; memory does not grow with the count.
+
+    Raises StoreError naming the first key that can't become a file, NotFound when there is nothing.
+    """
+    digest = hashlib.sha256(f"1\n{store.url}\n".encode())
+    guard = PrefixGuard()
+    seen: dict[str, str] = {}
+    files = size = folders = 0
+    previous = ""
+    with mapped(folder):
+        handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, suffix=".tsv", dir=folder)
+    file = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as output:
+            for info in store.list():
+                if is_folder_marker(info.key, info.size):
+                    continue
+                check_key(info.key, store.url)
+                clash = guard.clash(info.key)
+                if folds and not clash:
+                    clash = seen.setdefault(folded(info.key), info.key)
+                    clash = None if clash == info.key else clash
+                if clash:
+                    raise StoreError(
+                        f"keys {clash!r} and {info.key!r} can't both become files here",
+                        where=store.url,
+                        hint="rename one of them; nothing is skipped silently",
+                    )
+                line = f"{info.key}\t{info.size}\t{info.etag}\n"
+                digest.update(line.encode())
+                with mapped(file):
+                    output.write(line)
+                files, size = files + 1, size + info.size
+                if on_listed and files % 1000 == 0:
+                    on_listed(files, size)
+                parent = info.key.rpartition("/")[0]
+                folders += parent != previous
+                previous = parent
+        if not files:
+            raise NotFound(
+                "there is nothing to stage", where=store.url, hint="check the address and the prefix"
+            )
+    except BaseException:
+        with suppress(OSError):
+            file.unlink()
+        raise
+    return Listing(file, digest.hexdigest()[:32], files, size, folders)
+
+
+def check_space(root: Path, infos: Iterator[ObjectInfo], folders: int, reserve_bytes: int) -> tuple[int, int]:
+    """Compare what is still to come with what the disk has, before the first byte. Returns files and bytes.
+
+    Raises NoSpace, which says how much is lacking.
+    """
+    with mapped(root):
+        disk = os.statvfs(root)
+    block = disk.f_frsize or 4096
+    files = size = needed = 0
+    for info in infos:
+        files, size = files + 1, size + info.size
+        needed += -(-info.size // block) * block
+    free = disk.f_bavail * block
+    if files and needed + reserve_bytes > free:
+        lacking = needed + reserve_bytes - free
+        raise NoSpace(
+            f"{_gib(needed)} to fetch and {_gib(reserve_bytes)} in reserve, {_gib(free)} free: {_gib(lacking)} lacking",
+            where=str(root),
+            hint="free some space, or name a cache_dir on a larger disk",
+        )
+    if disk.f_files and files + folders > disk.f_favail:
+        raise NoSpace(
+            f"{files} files and {folders} folders to create, {disk.f_favail} inodes free",
+            where=str(root),
+            hint="remove old files, or name a cache_dir on another disk",
+        )
+    return files, size
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.2f} GiB" if size >= 1 << 27 else f"{size / (1 << 20):.1f} MiB"

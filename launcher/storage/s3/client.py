@@ -1,0 +1,218 @@
+"""A boto3 client for S3 and OBS, with the settings that are safe on both."""
+
+from __future__ import annotations
+
+import configparser
+import functools
+import ipaddress
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from launcher.errors import StoreRefused, UsageError
+from launcher.storage.registry import Location, Options
+from launcher.storage.s3.errors import Edge
+
+MAX_CONNECTIONS = 64
+CONNECT_TIMEOUT_S = 10
+DEFAULT_REGION = "us-east-1"
+READ_TIMEOUT_S = 25  # OBS drops a connection that is idle for 30 s
+
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
+OBS_CREDENTIALS = (
+    ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN"),
+    ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SECURITY_TOKEN"),
+)
+_AWS_WORDS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_OBS_WORDS = (
+    f"HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, ACCESS_KEY_ID and SECRET_ACCESS_KEY, or {_AWS_WORDS}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect and how to spell addresses. `endpoint` is None for AWS itself."""
+
+    scheme: str
+    endpoint: str | None
+    region: str | None
+    addressing: str
+
+    @property
+    def edge(self) -> Edge:
+        """The same, for messages."""
+        words = _OBS_WORDS if self.scheme == "obs" else _AWS_WORDS
+        return Edge(self.endpoint or "the AWS endpoint of the region", words)
+
+
+def resolve(location: Location, options: Options) -> Target:
+    """Find endpoint, region and address style from the options, then the environment. Raises UsageError."""
+    env = _environment(options)
+    region = options.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
+    endpoint = options.endpoint or next((env[name] for name in _ENDPOINT_VARIABLES if env.get(name)), None)
+    if location.scheme == "obs" and not endpoint:
+        endpoint = env.get("OBS_ENDPOINT") or (f"https://obs.{region}.myhuaweicloud.com" if region else None)
+        if not endpoint:
+            raise UsageError(
+                "an obs:// address needs an endpoint",
+                where=f"obs://{location.bucket}",
+                hint="set AWS_ENDPOINT_URL_S3 or endpoint: in the job file, or the region (AWS_REGION=cn-north-4)",
+            )
+    if endpoint:
+        endpoint = _checked(endpoint, secure=env.get("S3_USE_HTTPS", "1") != "0")
+    if options.addressing not in ("auto", "path", "virtual"):
+        raise UsageError(f"addressing {options.addressing!r}", hint="one of auto, path, virtual")
+    addressing = options.addressing
+    if addressing == "auto" and endpoint:
+        addressing = "virtual" if location.scheme == "obs" and _has_domain(endpoint) else "path"
+    return Target(location.scheme, endpoint, region, addressing)
+
+
+def _environment(options: Options) -> Mapping[str, str]:
+    return os.environ if options.env is None else options.env
+
+
+def _checked(endpoint: str, *, secure: bool) -> str:
+    if "://" not in endpoint:
+        endpoint = f"{'https' if secure else 'http'}://{endpoint}"
+    parts = urlsplit(endpoint)
+    if "@" in parts.netloc:
+        raise UsageError("an endpoint must not contain credentials", hint="remove everything before '@'")
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise UsageError(
+            f"endpoint {endpoint!r} has no valid port", hint="write https://host:port"
+        ) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise UsageError(
+            f"endpoint {endpoint!r} is not an address", hint="write https://host or http://host:port"
+        )
+    return endpoint.rstrip("/")
+
+
+def _has_domain(endpoint: str) -> bool:
+    """True when bucket.host can be a name at all: not for an IP address, nor for localhost."""
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return "." in host
+    return False
+
+
+def make_client(target: Target, options: Options) -> Any:
+    """Build a client. It retries nothing itself, and sends no checksums that OBS does not know."""
+    import botocore.config
+    import botocore.exceptions
+    import botocore.session
+
+    env = _environment(options)
+    try:
+        core = botocore.session.Session(profile=options.profile or env.get("AWS_PROFILE"))
+        core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
+        if target.endpoint:  # only AWS machines have a metadata service; elsewhere asking it costs seconds
+            core.get_component("credential_provider").remove("iam-role")
+        region = target.region or core.get_config_variable("region")
+    except botocore.exceptions.ProfileNotFound as error:
+        raise StoreRefused(f"profile {options.profile!r} does not exist", hint="see ~/.aws/config") from error
+    keys = explicit_keys(target.scheme, options)
+    if target.scheme == "obs" and not keys and core.get_credentials() is None:
+        from launcher.storage.s3.agency import agency_credentials
+
+        session: Any = core
+        session._credentials = agency_credentials(env)
+    addressing: Any = {"addressing_style": target.addressing}
+    config = botocore.config.Config(
+        signature_version="s3v4",
+        retries={"mode": "standard", "total_max_attempts": 1},
+        max_pool_connections=MAX_CONNECTIONS,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3=addressing,
+        user_agent_extra="ascend-launcher",
+    )
+    client: Any = core.create_client(  # boto3's session does the same and loads more
+        "s3",
+        endpoint_url=target.endpoint,
+        region_name=region or DEFAULT_REGION,
+        verify=options.ca_bundle,
+        config=config,
+        **keys,
+    )
+    if target.scheme == "obs":
+        # A store that ignores encoding-type returns plain keys; one that half-knows it repeats pages for ever.
+        from botocore.handlers import set_list_objects_encoding_type_url
+
+        client.meta.events.unregister(
+            "before-parameter-build.s3.ListObjects", set_list_objects_encoding_type_url
+        )
+    return client
+
+
+@functools.cache
+def _loader(data_path: str | None) -> Any:
+    """Descriptions of services, read once per process: reading them takes ten times as long as the rest of a client."""
+    import botocore.loaders
+
+    return botocore.loaders.create_loader(data_path)
+
+
+def explicit_keys(scheme: str, options: Options) -> dict[str, str]:
+    """Arguments of a client, or nothing: then the standard AWS chain looks for keys."""
+    env = _environment(options)
+    names = OBS_CREDENTIALS if scheme == "obs" and not options.profile else ()
+    if options.env is not None:
+        names = (*names, ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"))
+    for key, secret, token in names:
+        if env.get(key) and env.get(secret):
+            found = {"aws_access_key_id": env[key], "aws_secret_access_key": env[secret]}
+            return {**found, "aws_session_token": env[token]} if env.get(token) else found
+    standard = env.get("AWS_ACCESS_KEY_ID") or env.get("AWS_PROFILE")
+    return {} if scheme != "obs" or options.profile or standard else _profile_of_the_sdk(env)
+
+
+def sdk_profile(env: Mapping[str, str] = os.environ) -> Path:
+    """Where Huawei's SDK has its credentials."""
+    named = env.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE")
+    return Path(named or Path(env.get("HOME", "~")) / ".huaweicloud" / "credentials").expanduser()
+
+
+def _profile_of_the_sdk(env: Mapping[str, str]) -> dict[str, str]:
+    """Keys from the file of Huawei's SDK, for a machine that has nothing else; one pair opens service and buckets."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(sdk_profile(env), encoding="utf-8")
+        section = dict(parser["basic"])
+    except (configparser.Error, KeyError, OSError, UnicodeDecodeError):
+        return {}
+    if not (section.get("ak") and section.get("sk")):
+        return {}
+    found = {"aws_access_key_id": section["ak"], "aws_secret_access_key": section["sk"]}
+    token = section.get("security_token")
+    return {**found, "aws_session_token": token} if token else found
+
+
+class ClientHolder:
+    """One client per process, made on first use: a client inherited over fork is broken in silent ways."""
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self.target = target
+        self.options = options
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._client: Any = None
+
+    def get(self) -> Any:
+        """The client of this process. Safe from several threads."""
+        with self._lock:
+            if self._pid != os.getpid():
+                self._client = make_client(self.target, self.options)
+                self._pid = os.getpid()
+            return self._client

@@ -1,0 +1,56 @@
+"""Ask a run to stop with a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from launcher.backends import get_backend
+from launcher.backends.base import Ends
+from launcher.disk import write_text
+from launcher.errors import BackendError, StoreError
+from launcher.runfolder import paths
+from launcher.runs.adopt import adopted
+from launcher.runs.index import Entry
+
+AGAIN_S = 60.0
+GLANCE_S = 2.0
+
+
+def cancel(entry: Entry) -> None:
+    """Ask a run to stop with a checkpoint. Works from any machine that can write to the run's folder. Does not wait."""
+    again = _asked_before(entry)
+    request = json.dumps({"requested_at": time.time(), "first_at": again or time.time()})
+    stored: StoreError | None = None
+    try:
+        entry.store.open().put(paths.CANCEL, request.encode())
+    except StoreError as error:
+        stored = error
+    local: StoreError | None = None
+    if entry.run_dir.root.is_dir():
+        try:
+            write_text(entry.run_dir.cancel, request)
+        except StoreError as error:  # a full disk must not keep the signal from being sent
+            local = error
+    entry, _ = adopted(entry)
+    if entry.handle:
+        backend = get_backend(entry.backend)
+        try:
+            if isinstance(backend, Ends) and again and time.time() - again > AGAIN_S:
+                backend.terminate(entry.handle)
+            else:
+                backend.cancel(entry.handle)
+        except BackendError:
+            if stored:
+                raise  # else the run finds the request in its folder
+    if stored and (local or not entry.run_dir.root.is_dir()):
+        raise stored
+
+
+def _asked_before(entry: Entry) -> float:
+    """When this run was asked to stop for the first time; 0 for never, or no quick answer."""
+    try:
+        value = json.loads(entry.store.open(GLANCE_S).read(paths.CANCEL))
+        return float(value.get("first_at") or value["requested_at"])
+    except (StoreError, ValueError, KeyError, TypeError, AttributeError):
+        return 0.0

@@ -1,0 +1,188 @@
+"""Checks before anything starts. Each finding has a rule id, a severity and what to do; nothing here prints or changes anything.
+
+`check_plan` is pure. `check_world` looks at the stores and the disk, and is left out of a dry run.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from launcher.backends.modelarts.rules import check_modelarts
+from launcher.backends.slurm.rules import check_slurm
+from launcher.dataset.shards import Packed, read_packed
+from launcher.errors import NotFound, StoreError
+from launcher.findings import Finding
+from launcher.plan.model import ASCEND_DEVICES, Plan
+from launcher.plan.rules import check_rules
+from launcher.ranktable import check_devices_per_node, lint, placeholder_table
+from launcher.storage.address import StoreAddress
+from launcher.units import show_bytes
+
+PATIENCE_S = 6.0
+"""A person waits for the answer, so a store that fails is tried only this long."""
+
+IMAGE_BYTES = 112_000
+"""What one JPEG of ImageNet takes on average."""
+
+_PLACEHOLDER_RULES = ("RT002", "RT012")  # not completed, made-up addresses: as a plan's table has to be
+
+
+def check_plan(plan: Plan) -> list[Finding]:
+    """What the plan alone shows to be wrong or worth knowing."""
+    findings = []
+    if found := check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes):
+        findings.append(replace(found, where="resources.devices_per_node"))
+    findings += check_rules(plan)
+    findings += check_modelarts(plan)
+    findings += check_slurm(plan)
+    return findings
+
+
+def check_world(plan: Plan) -> list[Finding]:
+    """What the stores and this machine's disk say. Reads only. Raises nothing for a store that fails: that is a finding."""
+    here = plan.modelarts is None  # else the disks are those of containers
+    own_disks = here and plan.slurm is None
+    findings = [*check_folders(plan), *_check_cache(plan)] if own_disks else []
+    if plan.data is not None and (here or not plan.data.url.startswith("file:")):
+        findings += _check_data(plan.data)
+    findings += _check_store(plan.store, "output.url", "PF020")
+    if plan.checkpoint is not None:
+        findings += _check_store(plan.checkpoint, "model.checkpoint", "PF021")
+    return findings
+
+
+def dry_rank_table(plan: Plan) -> str | None:
+    """The rank table this plan would start with, on addresses that are marked as placeholders; None without NPUs."""
+    if plan.device not in ASCEND_DEVICES or not _legal(plan):
+        return None
+    return placeholder_table(plan.device, plan.nodes, plan.devices_per_node).to_json()
+
+
+def check_rank_table(plan: Plan) -> list[Finding]:
+    """Lint of the table of `dry_rank_table`; its placeholder addresses are expected, so they are not reported."""
+    if plan.device not in ASCEND_DEVICES or not _legal(plan):
+        return []
+    table = placeholder_table(plan.device, plan.nodes, plan.devices_per_node)
+    findings = lint(table, chip=plan.device, ranks=plan.world_size, nodes=plan.nodes)
+    return [finding for finding in findings if finding.rule not in _PLACEHOLDER_RULES]
+
+
+def _legal(plan: Plan) -> bool:
+    """A note or a warning is no reason to show no table."""
+    found = check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes)
+    return found is None or found.severity != "error"
+
+
+def check_folders(plan: Plan) -> list[Finding]:
+    """What the disk of output.work_dir says: can it be written to, and is there room for the checkpoints?"""
+    numbers = plan.arithmetic
+    folder = _existing(Path(plan.work_dir))
+    if not os.access(folder, os.W_OK):
+        return [
+            Finding(
+                rule="PF011",
+                severity="error",
+                message=f"{folder} can't be written to",
+                where="output.work_dir",
+                fix="name another folder",
+            )
+        ]
+    if numbers is None:
+        return []
+    needed = numbers.checkpoint_bytes * (numbers.keep_checkpoints + 2)
+    free = _free(folder)
+    if free >= needed:
+        return []
+    return [
+        Finding(
+            rule="PF010",
+            severity="error",
+            message=f"{numbers.keep_checkpoints} checkpoints of {show_bytes(numbers.checkpoint_bytes)} and two in flight need {show_bytes(needed)}; {folder} has {show_bytes(free)} free",
+            where="output.work_dir",
+            fix="free some space, name another disk, or lower keep_checkpoint_max",
+        )
+    ]
+
+
+def _check_cache(plan: Plan) -> list[Finding]:
+    """Only a warning: the data may be staged already, and staging counts the real bytes before it begins."""
+    numbers = plan.arithmetic
+    if plan.data is None or numbers is None or not numbers.train_images:
+        return []
+    needed = numbers.train_images * IMAGE_BYTES
+    folder = _existing(Path(plan.cache_dir))
+    free = _free(folder)
+    if free >= needed or (Path(plan.cache_dir) / "datasets").exists():
+        return []
+    return [
+        Finding(
+            rule="PF012",
+            severity="warning",
+            message=f"{numbers.train_images:,} images of ImageNet's usual size are about {show_bytes(needed)}; {folder} has {show_bytes(free)} free",
+            where="data.cache_dir",
+            fix="name a larger disk",
+        )
+    ]
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _free(folder: Path) -> int:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
+
+
+def _check_data(address: StoreAddress) -> list[Finding]:
+    try:
+        store = address.open(PATIENCE_S)
+        if next(iter(store.list("train/")), None) or next(iter(store.list("val/")), None):
+            return []
+        if packed := read_packed(store):
+            return _check_packed(packed, store.url)
+        if next(iter(store.list()), None) is None:
+            raise NotFound("nothing there", where=store.url)
+    except StoreError as error:
+        return [_store_finding(error, "data.url", "PF030")]
+    return [
+        Finding(
+            rule="PF031",
+            severity="error",
+            message=f"{store.url} has neither train/ nor val/",
+            where="data.url",
+            fix="name the folder that holds train/<class>/ and val/<class>/",
+        )
+    ]
+
+
+def _check_packed(packed: Packed, where: str) -> list[Finding]:
+    if {"train", "val"} & packed.classes.keys():
+        return []
+    return [
+        Finding(
+            rule="PF031",
+            severity="error",
+            message=f"{where} has packed neither train/ nor val/",
+            where="data.url",
+            fix="pack the folder that holds train/<class>/ and val/<class>/",
+        )
+    ]
+
+
+def _check_store(address: StoreAddress, field: str, rule: str) -> list[Finding]:
+    try:
+        address.open(PATIENCE_S).head("plan.json")
+    except StoreError as error:
+        return [_store_finding(error, field, rule)]
+    return []
+
+
+def _store_finding(error: StoreError, field: str, rule: str) -> Finding:
+    message = f"{error.where}: {error.what}" if error.where else error.what
+    fix = error.hint or "check the address, the endpoint and the credentials"
+    return Finding(rule=rule, severity="error", message=message, where=field, fix=fix)

@@ -1,0 +1,57 @@
+"""What ran: versions, code state, machine and the origin of every value, so that a result can be made again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from launcher.jobfile.problems import mask
+
+_PACKAGES = ("ascend-launcher", "mindspore", "numpy", "pillow", "boto3", "pydantic")
+
+
+def make_record(job_text: str, origins: Mapping[str, str], cwd: Path) -> dict[str, Any]:
+    """A JSON value; nothing of the environment but versions goes into it."""
+    return {
+        "submitted_at": time.time(),
+        "host": socket.gethostname(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "git": git_state(cwd),
+        "job_sha256": hashlib.sha256(job_text.encode()).hexdigest(),
+        "origins": dict(origins),
+        "command": ["launcher", *map(mask, sys.argv[1:])],
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit and whether files differ from it; None outside a checkout or without git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
+    try:
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
