@@ -87,19 +87,19 @@ def make_images(folder: Path, count: int) -> int:
 
 def ours(folder: Path) -> Run:
     """The worker's function and the step's first part in this process."""
-    from vitmodels.runtime import quiet
+    from vitmodels.device.runtime import quiet
 
     quiet()
     import mindspore as ms
 
-    from vitmodels.augment import load_train
-    from vitmodels.compat import kernels_digest
     from vitmodels.config import load_recipe
-    from vitmodels.data import scan_folder
-    from vitmodels.kernels.library import limit_threads
-    from vitmodels.mixing import draw_mix, mix_targets, smooth_targets
-    from vitmodels.pixels import keep_memory
-    from vitmodels.step import Normalise
+    from vitmodels.device.compat import kernels_digest
+    from vitmodels.device.kernels.library import limit_threads
+    from vitmodels.images.augment import load_train
+    from vitmodels.images.data import scan_folder
+    from vitmodels.images.mixing import draw_mix, mix_targets, smooth_targets
+    from vitmodels.images.pixels import keep_memory
+    from vitmodels.training.step import Normalise
 
     keep_memory()
     ms.set_device("CPU")
@@ -129,7 +129,7 @@ def plain(folder: Path) -> Run:
     """Decode, crop, resize, flip, normalise; no RandAugment, erasing or mixing."""
     from PIL import Image
 
-    from vitmodels.augment import crop_box
+    from vitmodels.images.augment import crop_box
 
     files = sorted(folder.glob("*/*.jpg"))
 

@@ -107,11 +107,10 @@ def prepare(folder: Path, digits: Path, arch: str, seeds: list[int], epochs: int
     """What the torch side reads: pixels, first weights, recipe, sizes."""
     from dataclasses import asdict
 
-    from vitmodels.data import MemoryImages, scan_folder
-    from vitmodels.initialise import initial_value
-
     from vitmodels.archs import ARCHS, parameter_count
     from vitmodels.config import load_recipe
+    from vitmodels.images.data import MemoryImages, scan_folder
+    from vitmodels.nets.initialise import initial_value
     from vitmodels.nets.weights import expected_shapes
 
     recipe = load_recipe(

@@ -5,7 +5,7 @@
 
 Each library runs in a process of its own that waits between its turns, so that all of them meet the same load.
 A step is forward, backward and AdamW. Peak memory is the process's, read after the steps. The compile times
-are those of the training program's own step (`vitmodels.step`: also normalises, clips and checks): what its first call
+are those of the training program's own step (`vitmodels.training.step`: also normalises, clips and checks): what its first call
 takes beyond a usual one, without and with the compile cache, and how long a step waits for a checkpoint.
 """
 
@@ -81,7 +81,7 @@ def ours(arch: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]
     import mindspore as ms
 
     from vitmodels.archs import ARCHS
-    from vitmodels.registry import create_model
+    from vitmodels.nets.registry import create_model
 
     ms.set_context(mode=ms.GRAPH_MODE)
     return mindspore_runs(create_model(arch, num_classes=CLASSES), batch, ARCHS[arch].image_size)
@@ -89,13 +89,13 @@ def ours(arch: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]
 
 def program(arch: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
     """The training program's step, and in place of forward what it does to save a checkpoint; with its compile cache."""
-    from vitmodels.batches import Batch
-    from vitmodels.checkpoint import Saver, Snapshot
-    from vitmodels.compilecache import seal, separate_cache
     from vitmodels.config import make_recipe
-    from vitmodels.registry import create_model
-    from vitmodels.runtime import Group, Rank
-    from vitmodels.step import Trainer
+    from vitmodels.device.compilecache import seal, separate_cache
+    from vitmodels.device.runtime import Group, Rank
+    from vitmodels.images.batches import Batch
+    from vitmodels.nets.registry import create_model
+    from vitmodels.training.checkpoint import Saver, Snapshot
+    from vitmodels.training.step import Trainer
 
     recipe = make_recipe({"arch": arch, "batch_size": batch, "num_classes": CLASSES, "lr_scale": "none"})
     Group(Rank(), "CPU")

@@ -29,8 +29,8 @@ PURE_VITMODELS = {
     "vitmodels.archs",
     "vitmodels.config",
     "vitmodels.errors",
-    "vitmodels.imagenames",
-    "vitmodels.kernels.library",
+    "vitmodels.images.imagenames",
+    "vitmodels.device.kernels.library",
     "vitmodels.yamlfile",
 }
 

@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vitmodels.compilecache import seal, separate_cache
 from vitmodels.config import Recipe
+from vitmodels.device.compilecache import seal, separate_cache
+from vitmodels.device.runtime import Group, pick_device, quiet, read_rank, silence_exit
 from vitmodels.program import common_parser, data_dir_of, finish, read_recipe, run_dir_of, say
 from vitmodels.progress import Progress, write_json
-from vitmodels.runtime import Group, pick_device, quiet, read_rank, silence_exit
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     rank = read_rank(os.environ)
     if rank.scheduler:
-        from vitmodels.runtime import run_scheduler
+        from vitmodels.device.runtime import run_scheduler
 
         run_scheduler(args.device)
         return 0
@@ -76,8 +76,8 @@ def _evaluate(
     args: argparse.Namespace, recipe: Recipe, run_dir: Path, data: Path, group: Group
 ) -> dict[str, Any]:
     """Everything that needs MindSpore: the content of the result file."""
-    from vitmodels.assemble import open_images, open_split
-    from vitmodels.scoring import score
+    from vitmodels.training.assemble import open_images, open_split
+    from vitmodels.training.scoring import score
 
     predict, about = (
         _exported(args.exported, recipe, run_dir)
@@ -92,9 +92,9 @@ def _evaluate(
 
 
 def _checkpoint(which: str, recipe: Recipe, run_dir: Path) -> tuple[Any, dict[str, Any]]:
-    from vitmodels.assemble import build_model, make_predict
-    from vitmodels.checkpoint import find_set
-    from vitmodels.convert import load_weights
+    from vitmodels.nets.weights import load_weights
+    from vitmodels.training.assemble import build_model, make_predict
+    from vitmodels.training.checkpoint import find_set
 
     found = find_set(run_dir, which)
     model = build_model(recipe)

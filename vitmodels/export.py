@@ -76,7 +76,7 @@ def export_model(
     interpolation) is kept in export.json for whoever runs the file. From now on `model` computes with MindSpore's
     own operators, which a file can hold. Raises ExportError and NotSupported.
     """
-    from vitmodels.compat import compose, on_ascend
+    from vitmodels.device.compat import compose, on_ascend
 
     if "AIR" in formats and not on_ascend():
         raise NotSupported(
@@ -153,8 +153,8 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
+    from vitmodels.device.runtime import quiet
     from vitmodels.program import common_parser, finish
-    from vitmodels.runtime import quiet
 
     quiet()
     parser = common_parser("export", (__doc__ or "").splitlines()[0], data=False)
@@ -170,11 +170,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from vitmodels.checkpoint import find_set
-    from vitmodels.compilecache import seal, separate_cache
+    from vitmodels.device.compilecache import seal, separate_cache
+    from vitmodels.device.runtime import Group, Rank, pick_device, read_rank
     from vitmodels.program import read_recipe, run_dir_of, say
     from vitmodels.progress import Progress
-    from vitmodels.runtime import Group, Rank, pick_device, read_rank
+    from vitmodels.training.checkpoint import find_set
 
     formats = parse_formats(args.format)
     if args.batch < 1:
@@ -190,8 +190,8 @@ def _run(args: argparse.Namespace) -> int:
     cache = separate_cache("export", {**recipe.json_dict(), "formats": formats, "batch": args.batch})
     Group(Rank(device_id=rank.device_id), pick_device(args.device, recipe.device_target))
 
-    from vitmodels.assemble import build_model
-    from vitmodels.convert import load_weights
+    from vitmodels.nets.weights import load_weights
+    from vitmodels.training.assemble import build_model
 
     model = build_model(recipe)
     load_weights(model, found.weights())

@@ -77,8 +77,8 @@ class Summary:
 
 def find_images(data: Path) -> Images:
     """Class folders under `data` or `data/val`, else the images in `data` itself. Raises DataError."""
-    from vitmodels.data import scan_folder
-    from vitmodels.imagenames import EXTENSIONS
+    from vitmodels.images.data import scan_folder
+    from vitmodels.images.imagenames import EXTENSIONS
 
     if not data.is_dir():
         raise DataError(f"{data} is not a folder")
@@ -115,7 +115,7 @@ def preprocess(
     images: Images, how: Preparation, batch: int
 ) -> Iterator[tuple[list[int], np.ndarray, list[str]]]:
     """Batches of (indices of readable images, float32 (B, 3, H, W), files that can't be read)."""
-    from vitmodels.data import decode, eval_transform
+    from vitmodels.images.data import decode, eval_transform
 
     mean = np.array(how.mean, np.float32).reshape(3, 1, 1)
     std = np.array(how.std, np.float32).reshape(3, 1, 1)
@@ -247,8 +247,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
+    from vitmodels.device.runtime import quiet
     from vitmodels.program import finish
-    from vitmodels.runtime import quiet
 
     quiet()
     args = make_parser().parse_args(argv)
@@ -280,7 +280,7 @@ def _open_model(args: argparse.Namespace) -> tuple[Predict, str]:
     engine = args.engine or ("onnxruntime" if args.model.suffix == ".onnx" else "mindspore")
     device = args.device or "cpu"
     if engine == "mindspore":
-        from vitmodels.runtime import Group, Rank, pick_device
+        from vitmodels.device.runtime import Group, Rank, pick_device
 
         target = pick_device(args.device, None)
         Group(Rank(device_id=int(os.environ.get("DEVICE_ID") or 0)), target)

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from vitmodels.config import Recipe
+from vitmodels.device.runtime import Rank, StopSignal, quiet, read_rank, silence_exit
 from vitmodels.errors import EXIT_RESUME
 from vitmodels.program import common_parser, data_dir_of, finish, read_recipe, run_dir_of
 from vitmodels.progress import Progress
-from vitmodels.runtime import Rank, StopSignal, quiet, read_rank, silence_exit
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace, stop: StopSignal, reporter: list[Progress]) -> int:
     rank = read_rank(os.environ)
     if rank.scheduler:
-        from vitmodels.runtime import run_scheduler
+        from vitmodels.device.runtime import run_scheduler
 
         run_scheduler(args.device)
         return 0
@@ -65,11 +65,11 @@ def _train(
     stop: StopSignal,
 ) -> bool:
     """Everything that needs MindSpore; returns whether the target epoch was reached."""
-    from vitmodels.runtime import Group, pick_device
+    from vitmodels.device.runtime import Group, pick_device
 
     group = Group(rank, pick_device(args.device, recipe.device_target), recipe.cpu_threads)
     stop.install()
-    from vitmodels.assemble import assemble_loop
+    from vitmodels.training.assemble import assemble_loop
 
     return assemble_loop(recipe, data, run_dir, group, progress, lambda: stop.received).run()
 

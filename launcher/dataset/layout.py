@@ -12,7 +12,7 @@ from launcher.dataset.shards import BLOCK
 from launcher.errors import NotFound, StoreError
 from launcher.storage.base import ObjectInfo, ObjectStore
 from launcher.storage.keys import PrefixGuard, check_key, is_folder_marker
-from vitmodels.imagenames import class_of, labelled, split_of
+from vitmodels.images.imagenames import class_of, labelled, split_of
 
 
 class Entry(NamedTuple):

@@ -119,7 +119,7 @@ def _compiler() -> Iterable[Check]:
     """What training on CPU compiles its operators with."""
     if not version_of("mindspore"):
         return
-    from vitmodels.kernels.library import Unavailable, compiler
+    from vitmodels.device.kernels.library import Unavailable, compiler
 
     try:
         yield Check("C++ compiler", "ok", compiler())

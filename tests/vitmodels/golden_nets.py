@@ -40,9 +40,9 @@ def read_golden(family: str) -> Golden:
 
 
 def make_net(family: str, num_classes: int = 5, **rates: float) -> Any:
-    from vitmodels.initialise import initialise
-    from vitmodels.tnt import TNT
-    from vitmodels.vit import ViT
+    from vitmodels.nets.initialise import initialise
+    from vitmodels.nets.tnt import TNT
+    from vitmodels.nets.vit import ViT
 
     net = (TNT if family == "tnt" else ViT)(TINY[family], num_classes, **rates)
     initialise(net, 0)

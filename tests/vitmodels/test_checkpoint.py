@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vitmodels import checkpoint as ck
 from vitmodels.errors import CheckpointError
+from vitmodels.training import checkpoint as ck
 
 
 def snapshot(step: int, size: int = 8) -> ck.Snapshot:
@@ -141,7 +141,7 @@ import threading
 from pathlib import Path
 from typing import Any
 import numpy as np
-from vitmodels import checkpoint as ck
+from vitmodels.training import checkpoint as ck
 weights = {"w": np.arange(2_000_000, dtype=np.float32)}
 for step in range(1, 100000):
     ck.write_set(Path(sys.argv[1]), ck.Snapshot(step, 0, "vit_digits", weights, {"s": np.zeros(1)}))

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from vitmodels.compilecache import ENABLE, PATH, _locks, cache_key, seal, separate_cache
+from vitmodels.device.compilecache import ENABLE, PATH, _locks, cache_key, seal, separate_cache
 
 PROGRAM = """
 import sys
 import numpy as np
-from vitmodels.compilecache import seal, separate_cache
+from vitmodels.device.compilecache import seal, separate_cache
 
 def main():
     arch, batch = sys.argv[1], int(sys.argv[2])
     cache = separate_cache("test", {"arch": arch, "batch": batch})
     import mindspore as ms
-    from vitmodels.registry import create_model
+    from vitmodels.nets.registry import create_model
 
     ms.set_context(mode=ms.GRAPH_MODE)
     net = create_model(arch, num_classes=3)

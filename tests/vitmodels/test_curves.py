@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vitmodels.curves import write_csv, write_plot
+from vitmodels.training.curves import write_csv, write_plot
 
 ROWS = [
     {

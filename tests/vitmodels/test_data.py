@@ -17,9 +17,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from vitmodels.augment import crop_box, erase, train_transform
 from vitmodels.config import Recipe, make_recipe
-from vitmodels.data import (
+from vitmodels.digits import stratified_val, write_digits
+from vitmodels.errors import DataError, UsageError
+from vitmodels.images.augment import crop_box, erase, train_transform
+from vitmodels.images.data import (
     MemoryImages,
     Request,
     decode,
@@ -27,10 +29,8 @@ from vitmodels.data import (
     scan_folder,
     shift_images,
 )
-from vitmodels.digits import stratified_val, write_digits
-from vitmodels.errors import DataError, UsageError
-from vitmodels.pixels import crop_resize, read_rgb
-from vitmodels.workers import FileImages
+from vitmodels.images.pixels import crop_resize, read_rgb
+from vitmodels.images.workers import FileImages
 
 SIDE = 32
 
@@ -92,11 +92,11 @@ def test_every_kind_of_image_becomes_rgb(tmp_path: Path, mode: str, kind: str) -
 
 @pytest.mark.parametrize("name", ["resizer", "simplejpeg", None])
 def test_fast_ways_give_pillows_pixels(monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
-    import vitmodels.pixels
+    import vitmodels.images.pixels
 
     if name:  # without the library it is Pillow itself
-        monkeypatch.setattr(vitmodels.pixels, name, None)
-        vitmodels.pixels._resizer.cache_clear()
+        monkeypatch.setattr(vitmodels.images.pixels, name, None)
+        vitmodels.images.pixels._resizer.cache_clear()
     data = jpeg("RGB", (130, 90))
     pixels = read_rgb(io.BytesIO(data))
     for mode, kind in (("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG")):
@@ -322,8 +322,8 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from vitmodels.config import make_recipe
-from vitmodels.data import Request, scan_folder
-from vitmodels.workers import FileImages
+from vitmodels.images.data import Request, scan_folder
+from vitmodels.images.workers import FileImages
 if __name__ == "__main__":
     recipe = make_recipe({"arch": "vit_digits", "num_classes": 2, "num_parallel_workers": 2})
     images = FileImages(scan_folder(Path(sys.argv[1])), recipe, 32, 24, print)

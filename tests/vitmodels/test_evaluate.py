@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from vitmodels.checkpoint import Snapshot, write_set
 
 from vitmodels.config import load_recipe
+from vitmodels.training.checkpoint import Snapshot, write_set
 
 ROOT = Path(__file__).parents[2]
 RECIPE = (

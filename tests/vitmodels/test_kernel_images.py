@@ -9,12 +9,12 @@ import pytest
 
 ms = pytest.importorskip("mindspore")
 
-from vitmodels.compat import compose  # noqa: E402
 from vitmodels.config import Recipe  # noqa: E402
-from vitmodels.kernels import operators  # noqa: E402
-from vitmodels.kernels.library import library, limit_threads  # noqa: E402
-from vitmodels.mixing import neighbours  # noqa: E402
-from vitmodels.step import Normalise  # noqa: E402
+from vitmodels.device.compat import compose  # noqa: E402
+from vitmodels.device.kernels import operators  # noqa: E402
+from vitmodels.device.kernels.library import library, limit_threads  # noqa: E402
+from vitmodels.images.mixing import neighbours  # noqa: E402
+from vitmodels.training.step import Normalise  # noqa: E402
 
 pytestmark = pytest.mark.skipif(library().path is None, reason=library().note)
 RECIPE = Recipe(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))

@@ -12,11 +12,10 @@ from golden_nets import logits_and_grads, make_net, read_golden, worst_relative
 
 ms = pytest.importorskip("mindspore")
 
-from vitmodels.compat import compiled_kernels, compose, kernels_digest, kernels_note  # noqa: E402
-from vitmodels.kernels.library import library, limit_threads  # noqa: E402
-from vitmodels.precision import set_precision  # noqa: E402
-
-from vitmodels.kernels import operators  # noqa: E402
+from vitmodels.device.compat import compiled_kernels, compose, kernels_digest, kernels_note  # noqa: E402
+from vitmodels.device.kernels import operators  # noqa: E402
+from vitmodels.device.kernels.library import library, limit_threads  # noqa: E402
+from vitmodels.nets.precision import set_precision  # noqa: E402
 from vitmodels.nets.weights import load_weights  # noqa: E402
 
 pytestmark = pytest.mark.skipif(library().path is None, reason=library().note)

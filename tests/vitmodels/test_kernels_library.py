@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from launcher.plan.code import code_zip
-from vitmodels.kernels import library as module
-from vitmodels.kernels.library import SWITCH, Unavailable, build, cache_folders, compiler, own, sources
+from vitmodels.device.kernels import library as module
+from vitmodels.device.kernels.library import SWITCH, Unavailable, build, cache_folders, compiler, own, sources
 
 
 @pytest.fixture
@@ -135,8 +135,8 @@ def test_a_run_takes_the_sources_along() -> None:
 PROGRAM = """
 import numpy as np
 import mindspore as ms
-from vitmodels.compat import kernels_digest, kernels_note
-from vitmodels.registry import create_model
+from vitmodels.device.compat import kernels_digest, kernels_note
+from vitmodels.nets.registry import create_model
 net = create_model("vit_digits", num_classes=3)
 print(kernels_note(net), repr(kernels_digest()), net(ms.Tensor(np.zeros((1, 3, 32, 32), np.float32))).shape)
 """

@@ -7,15 +7,15 @@ import pytest
 
 ms = pytest.importorskip("mindspore")
 
-from vitmodels.compat import compiled_kernels  # noqa: E402
-from vitmodels.layers.attention import Attention  # noqa: E402
-from vitmodels.layers.gelu import COEFFICIENTS, CompiledGelu, PolynomialGelu, gelu  # noqa: E402
-from vitmodels.layers.linear import Linear  # noqa: E402
-from vitmodels.layers.norm import LayerNorm  # noqa: E402
-from vitmodels.layers.patches import CutPatches  # noqa: E402
-from vitmodels.layers.pixel_embed import KERNEL, PADDING, tap_index  # noqa: E402
-from vitmodels.layers.stochastic import Dropout, DropPath, MaskLayout  # noqa: E402
-from vitmodels.layers.tokens import AddClassToken  # noqa: E402
+from vitmodels.device.compat import compiled_kernels  # noqa: E402
+from vitmodels.nets.layers.attention import Attention  # noqa: E402
+from vitmodels.nets.layers.gelu import COEFFICIENTS, CompiledGelu, PolynomialGelu, gelu  # noqa: E402
+from vitmodels.nets.layers.linear import Linear  # noqa: E402
+from vitmodels.nets.layers.norm import LayerNorm  # noqa: E402
+from vitmodels.nets.layers.patches import CutPatches  # noqa: E402
+from vitmodels.nets.layers.pixel_embed import KERNEL, PADDING, tap_index  # noqa: E402
+from vitmodels.nets.layers.stochastic import Dropout, DropPath, MaskLayout  # noqa: E402
+from vitmodels.nets.layers.tokens import AddClassToken  # noqa: E402
 
 RNG = np.random.default_rng(0)
 

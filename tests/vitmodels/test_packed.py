@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from tests.vitmodels.test_data import SIDE, jpeg, recipe_of
-from vitmodels.assemble import divide, open_split
-from vitmodels.batches import Batches, Slicing
 from vitmodels.config import Recipe
-from vitmodels.data import MemoryImages, Request, scan_folder
 from vitmodels.errors import DataError
-from vitmodels.packed import open_packed, packed_splits
-from vitmodels.workers import FileImages
+from vitmodels.images.batches import Batches, Slicing
+from vitmodels.images.data import MemoryImages, Request, scan_folder
+from vitmodels.images.packed import open_packed, packed_splits
+from vitmodels.images.workers import FileImages
+from vitmodels.training.assemble import divide, open_split
 
 ROOT = Path(__file__).parents[2]
 STAGE = (

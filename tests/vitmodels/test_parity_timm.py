@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from golden_nets import logits_and_grads, worst_relative
 from timm_peer import import_timm
-from vitmodels.registry import create_model
 
+from vitmodels.nets.registry import create_model
 from vitmodels.nets.weights import convert, load_weights, model_weights, write_weights
 
 pytest.importorskip("mindspore")

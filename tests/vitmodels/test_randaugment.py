@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from vitmodels.errors import RecipeError
+from vitmodels.images.randaugment import NAMES, OPERATIONS, draw_magnitude, rand_augment, strength
 from vitmodels.policy import Policy, parse_policy
-from vitmodels.randaugment import NAMES, OPERATIONS, draw_magnitude, rand_augment, strength
 
 FILL = (124, 116, 104)
 

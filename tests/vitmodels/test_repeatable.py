@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from vitmodels.assemble import build_model
-from vitmodels.batches import Batch
 from vitmodels.config import Recipe, make_recipe
-from vitmodels.mixing import draw_mix, mix_targets, smooth_targets
-from vitmodels.rng import Stream, uniforms
-from vitmodels.step import Trainer, ordered_sum
+from vitmodels.device.rng import Stream, uniforms
+from vitmodels.images.batches import Batch
+from vitmodels.images.mixing import draw_mix, mix_targets, smooth_targets
+from vitmodels.training.assemble import build_model
+from vitmodels.training.step import Trainer, ordered_sum
 
 CALLS = 28
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vitmodels.rng import Stream, generator, key_of, permutation, uniforms
+from vitmodels.device.rng import Stream, generator, key_of, permutation, uniforms
 
 
 def test_a_row_depends_on_its_position_alone() -> None:

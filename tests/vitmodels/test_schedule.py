@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from vitmodels.config import make_recipe
-from vitmodels.schedule import learning_rate
+from vitmodels.training.schedule import learning_rate
 
 BASE = {
     "arch": "vit_digits",

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 
-from vitmodels.batches import EvalSlice, Slicing
-from vitmodels.data import Request
+from vitmodels.device.runtime import Group, Rank, read_rank
 from vitmodels.errors import DataError
-from vitmodels.runtime import Group, Rank, read_rank
-from vitmodels.scoring import hits, score
+from vitmodels.images.batches import EvalSlice, Slicing
+from vitmodels.images.data import Request
+from vitmodels.training.scoring import hits, score
 
 
 class OneRank(Group):

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from vitmodels.batches import Batch
 from vitmodels.config import Recipe, make_recipe
-from vitmodels.loss import mix_images, soft_cross_entropy
-from vitmodels.mixing import Mix, draw_mix, mix_targets, neighbours, smooth_targets
-from vitmodels.optim import Update, adam_scalars, decayed_first, decays
-from vitmodels.step import LossScale, Normalise, StepResult, Trainer
+from vitmodels.images.batches import Batch
+from vitmodels.images.mixing import Mix, draw_mix, mix_targets, neighbours, smooth_targets
+from vitmodels.training.loss import mix_images, soft_cross_entropy
+from vitmodels.training.optim import Update, adam_scalars, decayed_first, decays
+from vitmodels.training.step import LossScale, Normalise, StepResult, Trainer
 
 SIDE, CLASSES, BATCH = 8, 3, 4
 FEATURES = 3 * SIDE * SIDE

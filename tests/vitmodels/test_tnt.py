@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from golden_nets import TINY, make_net, read_golden
-from vitmodels.initialise import initial_value
 
+from vitmodels.nets.initialise import initial_value
 from vitmodels.nets.weights import load_weights, model_weights
 
 ms = pytest.importorskip("mindspore")

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitmodels.checkpoint import CheckpointSet, list_sets, newest_set
+from vitmodels.training.checkpoint import CheckpointSet, list_sets, newest_set
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """

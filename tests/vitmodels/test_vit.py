@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from golden_nets import logits_and_grads, make_net, read_golden, worst_relative
-from vitmodels.registry import create_model
 
 from vitmodels.archs import ARCHS, parameter_count
+from vitmodels.nets.registry import create_model
 from vitmodels.nets.weights import load_weights, model_weights
 
 ms = pytest.importorskip("mindspore")

@@ -1,0 +1,154 @@
+"""Where a rank runs: its number, its device, its peers, and the signal to stop.
+
+MindSpore is imported here only after its log level is set, so that a user's log holds our lines alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from vitmodels.device.kernels.library import limit_threads
+from vitmodels.errors import NotSupported, UsageError
+
+DEVICES = {"cpu": "CPU", "ascend": "Ascend"}
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One process of the run, as the environment states it."""
+
+    id: int = 0
+    size: int = 1
+    device_id: int = 0
+    scheduler: bool = False
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank writes the files that all ranks share."""
+        return self.id == 0
+
+
+def read_rank(env: Mapping[str, str]) -> Rank:
+    """The rank that RANK_ID, RANK_SIZE, DEVICE_ID and MS_ROLE describe. Raises UsageError."""
+    values = {}
+    for key, default in (("RANK_ID", "0"), ("RANK_SIZE", "1"), ("DEVICE_ID", "0")):
+        text = env.get(key) or default
+        if not text.isdigit():
+            raise UsageError(f"{key} is {text!r}, expected a number")
+        values[key] = int(text)
+    scheduler = env.get("MS_ROLE") == "MS_SCHED"
+    if not scheduler and values["RANK_ID"] >= max(1, values["RANK_SIZE"]):
+        raise UsageError(f"RANK_ID {values['RANK_ID']} is not below RANK_SIZE {values['RANK_SIZE']}")
+    return Rank(values["RANK_ID"], max(1, values["RANK_SIZE"]), values["DEVICE_ID"], scheduler)
+
+
+def quiet() -> None:
+    """Limit MindSpore's own log to errors, unless the user asked for more. Call before importing it."""
+    os.environ.setdefault("GLOG_v", "3")
+
+
+def pick_device(option: str | None, recipe_target: str | None) -> str:
+    """CPU or Ascend: the option, else what is there, else the recipe's wish. Raises NotSupported."""
+    quiet()
+    import mindspore as ms
+
+    has_ascend = bool(ms.hal.is_available("Ascend"))
+    wanted = DEVICES[option] if option else ("Ascend" if has_ascend else (recipe_target or "CPU"))
+    if wanted == "Ascend" and not has_ascend:
+        raise NotSupported(
+            "no Ascend device is usable here", hint="add --device cpu, or check CANN and npu-smi"
+        )
+    return wanted
+
+
+def silence_exit() -> None:
+    """Close stderr for what is left of this process, after everything of ours is written.
+
+    MindSpore's cluster threads print lines at INFO when the process ends, whatever the log level is.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+def _limit_threads(count: int) -> None:
+    """The context's `runtime_num_threads` would not do: with 1, operators still run in two parts."""
+    import mindspore as ms
+
+    limit_threads(count)
+    with contextlib.suppress(RuntimeError):  # MindSpore takes this once per process
+        ms.device_context.cpu.op_tuning.threads_num(count)
+
+
+class Group:
+    """All ranks of the run. With one rank, nothing is started and every reduction is the identity."""
+
+    def __init__(self, rank: Rank, device: str, cpu_threads: int = 0) -> None:
+        """`cpu_threads` is how many threads an operator may use on CPU; 0: as many as this process has cores."""
+        import mindspore as ms
+
+        self.rank = rank
+        self.size = rank.size
+        self.device = device
+        self._reduce: Any = None
+        if device == "Ascend":
+            ms.set_device("Ascend", rank.device_id)
+        else:
+            ms.set_device("CPU")
+            _limit_threads(cpu_threads or len(os.sched_getaffinity(0)))
+        ms.set_context(mode=ms.GRAPH_MODE)
+        ms.set_recursion_limit(20_000)  # the compiler recurses along the graph; 32 blocks are deeper than 12
+        if rank.scheduler or rank.size > 1:
+            from mindspore.communication import init
+
+            init()
+        if rank.size > 1:
+            self._reduce = ms.ops.AllReduce(ms.ops.ReduceOp.SUM)
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """The float32 sum over all ranks, element by element."""
+        if self._reduce is None:
+            return np.asarray(values, np.float32)
+        import mindspore as ms
+
+        return self._reduce(ms.Tensor(np.asarray(values, np.float32))).asnumpy()
+
+    def gather(self, value: float) -> np.ndarray:
+        """One number of every rank, by rank."""
+        values = np.zeros(self.size, np.float32)
+        values[self.rank.id] = value
+        return self.sum(values)
+
+
+def run_scheduler(device: str) -> None:
+    """Be the dynamic cluster's scheduler: join, wait until the workers are done, leave no trace in the log."""
+    quiet()
+    null = os.open(os.devnull, os.O_WRONLY)
+    sys.stdout.flush()
+    os.dup2(null, 1)
+    Group(Rank(scheduler=True), device)
+
+
+class StopSignal:
+    """Remembers SIGTERM, so that training can stop between two steps."""
+
+    def __init__(self) -> None:
+        self.received = False
+
+    def install(self) -> None:
+        """Take over SIGTERM; MindSpore installs its own handler when it joins a cluster, so call this after."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.received = True

@@ -1,0 +1,219 @@
+"""Image folders: what is in them, how a file becomes pixels, and small sets kept in memory.
+
+    <data>/train/<class>/*.jpg   <data>/val/<class>/*.jpg
+
+The class index is the position of the folder's name in sorted order. Everything leaves here as uint8
+(B, H, W, 3); normalisation belongs to the compiled step.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from vitmodels.config import Recipe
+from vitmodels.device.rng import Stream, uniforms
+from vitmodels.errors import DataError
+from vitmodels.images.imagenames import is_image
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Source = Path | BinaryIO
+MEMORY_LIMIT = 256 << 20  # bytes of decoded pixels that may be kept
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """One split: files and labels in a fixed order.
+
+    Where each machine has only a part of the split, `parts` holds the images of every part, and `part` says which is here.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    files: tuple[str, ...]  # relative to root
+    labels: np.ndarray  # int64 (N,)
+    part: int = 0
+    parts: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def path(self, index: int) -> Path:
+        return self.root / self.files[index]
+
+    def source(self, index: int) -> Source:
+        """What `decode` reads."""
+        return self.path(index)
+
+
+def scan_folder(root: Path) -> ImageFolder:
+    """List a split. Raises DataError when there are no class folders or no images."""
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is not a folder", hint="the data folder holds train/<class>/ and val/<class>/"
+        )
+    classes = sorted(
+        entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")
+    )
+    files: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = sorted(entry.name for entry in os.scandir(root / name) if is_image(entry.name))
+        files.extend(f"{name}/{file}" for file in found)
+        labels.extend([label] * len(found))
+    if not files:
+        raise DataError(f"{root} holds no images in class folders")
+    return ImageFolder(root, tuple(classes), tuple(files), np.array(labels, np.int64))
+
+
+def train_folder(data: Path) -> Path:
+    """`<data>/train`, or `<data>` itself when it holds the class folders directly."""
+    return data / "train" if (data / "train").is_dir() else data
+
+
+def decode(source: Source, wanted: tuple[int, int] | None = None) -> Image.Image:
+    """The image as RGB; `wanted` (width, height) lets a JPEG be decoded at a smaller scale not below it.
+
+    Grey, palette, CMYK and alpha images are converted; the content decides, not the file's name.
+    Raises OSError, ValueError or SyntaxError for a file that is no image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(source) as image:
+            if wanted is not None:
+                image.draft("RGB", wanted)
+            image.load()
+            return image if image.mode == "RGB" else image.convert("RGB")
+    except Image.DecompressionBombError as error:  # a class of its own, derived from Exception
+        raise ValueError(f"{error}") from error
+
+
+FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "random": 3}
+
+
+def eval_transform(image: Image.Image, side: int, crop_pct: float, interpolation: str) -> np.ndarray:
+    """Resize the shorter edge to side / crop_pct, then cut the centre; uint8 (side, side, 3)."""
+    from PIL import Image
+
+    edge = math.floor(side / crop_pct)
+    width, height = image.size
+    scale = edge / min(width, height)
+    size = (edge, round(height * scale)) if width <= height else (round(width * scale), edge)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling(FILTERS[interpolation]))
+    left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
+    if size != (side, side):
+        image = image.crop((left, top, left + side, top + side))
+    return np.asarray(image)
+
+
+def fits_memory(count: int, side: int) -> bool:
+    """Whether `count` decoded images may be kept in memory."""
+    return count * side * side * 3 <= MEMORY_LIMIT
+
+
+def is_simple(recipe: Recipe) -> bool:
+    """Whether training images need nothing but a shift and flips, which arrays can do."""
+    return recipe.train_crop != "random_resized" and not (
+        recipe.auto_augment or recipe.color_jitter or recipe.re_prob
+    )
+
+
+@dataclass(frozen=True)
+class Request:
+    """One batch: which images, and at which positions of which epoch (None: evaluation)."""
+
+    indices: np.ndarray
+    positions: np.ndarray
+    epoch: int | None
+
+
+class MemoryImages:
+    """A split decoded once; shifts and flips are made on whole batches.
+
+    An unreadable training image gives way to the next readable one, an unreadable evaluation image is a miss.
+    """
+
+    def __init__(
+        self,
+        folder: ImageFolder,
+        recipe: Recipe,
+        side: int,
+        *,
+        train: bool,
+        note: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        crop = 1.0 if train else recipe.crop_pct
+        self.labels = folder.labels
+        self._recipe = recipe
+        self.pixels = np.zeros((len(folder), side, side, 3), np.uint8)
+        bad = []
+        for index in range(len(folder)):
+            try:
+                image = decode(folder.source(index))
+            except (OSError, ValueError, SyntaxError) as error:
+                bad.append(index)
+                note(f"unreadable image {len(bad)}: {folder.path(index)}: {error}")
+                continue
+            self.pixels[index] = eval_transform(image, side, crop, recipe.interpolation)
+        if len(bad) > recipe.max_corrupt or len(bad) == len(folder):
+            raise DataError(
+                f"{len(bad)} unreadable images in {folder.root}, the recipe allows {recipe.max_corrupt}",
+                hint="repair the data set, or raise max_corrupt",
+            )
+        self._used = np.arange(len(folder))
+        for index in reversed(bad):
+            self._used[index] = self._used[(index + 1) % len(folder)] if train else -1
+        if train and bad and bad[-1] == len(folder) - 1:  # the first image was not settled yet
+            for index in reversed(bad):
+                self._used[index] = self._used[(index + 1) % len(folder)]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def stream(self, requests: Iterable[Request]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(uint8 images (B, H, W, 3), their indices) of every request, in order."""
+        for request in requests:
+            used = self._used[request.indices]
+            images = self.pixels[used]
+            if request.epoch is not None:
+                images = self._augment(images, request.epoch, request.positions)
+            yield images, used
+
+    def _augment(self, images: np.ndarray, epoch: int, positions: np.ndarray) -> np.ndarray:
+        """Images shifted and flipped by the draws of (seed, epoch, position)."""
+        recipe = self._recipe
+        draws = uniforms(recipe.seed, Stream.AUGMENT, epoch, positions, 4)
+        if recipe.train_crop == "shift" and recipe.shift:
+            images = shift_images(images, draws[:, :2], recipe.shift)
+        for column, probability, axis in ((2, recipe.hflip, 2), (3, recipe.vflip, 1)):
+            if probability:
+                chosen = draws[:, column] < probability
+                images[chosen] = np.flip(images[chosen], axis)
+        return images
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def shift_images(images: np.ndarray, draws: np.ndarray, reach: int) -> np.ndarray:
+    """Each image (B, H, W, C) moved by -reach..reach pixels down and right; edges are repeated.
+
+    `draws` is (B, 2), uniform from [0, 1).
+    """
+    height, width = images.shape[1:3]
+    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+    offsets = (draws * (2 * reach + 1)).astype(np.int64)
+    rows = offsets[:, 0, None] + np.arange(height)
+    columns = offsets[:, 1, None] + np.arange(width)
+    batch = np.arange(len(images))[:, None, None]
+    return padded[batch, rows[:, :, None], columns[:, None, :]]

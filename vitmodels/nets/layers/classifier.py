@@ -1,0 +1,24 @@
+"""What both models have in common as seen from outside."""
+
+from __future__ import annotations
+
+from mindspore import nn
+
+from vitmodels.archs import ModelConfig
+from vitmodels.nets.layers.stochastic import MaskLayout
+
+
+class Classifier(nn.Cell):
+    """Images (B, 3, H, W), normalised, to logits (B, num_classes)."""
+
+    def __init__(self, config: ModelConfig, layout: MaskLayout) -> None:
+        super().__init__()
+        self.config = config
+        self._layout = layout
+
+    def mask_shape(self, batch: int) -> tuple[int, int] | None:
+        """Shape of the uniform random numbers wanted as `masks`; None when nothing is random."""
+        return (batch, self._layout.width) if self._layout.width else None
+
+    def update_parameters_name(self, prefix: str = "", recurse: bool = True) -> None:
+        """Parameters keep their names, which are those of checkpoints, inside whatever cell holds the model."""

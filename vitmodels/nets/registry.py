@@ -1,0 +1,33 @@
+"""From the name of an architecture to a net."""
+
+from __future__ import annotations
+
+from mindspore import nn
+
+from vitmodels.archs import ARCHS, resolve_arch
+from vitmodels.nets.initialise import initialise
+from vitmodels.nets.tnt import TNT
+from vitmodels.nets.vit import ViT
+
+
+def create_model(
+    arch: str,
+    *,
+    num_classes: int,
+    image_size: int | None = None,
+    drop: float = 0.0,
+    drop_path: float = 0.0,
+    attn_drop: float = 0.0,
+    seed: int = 0,
+) -> nn.Cell:
+    """A net with fresh weights, for the device that is set now.
+
+    `model(images)` infers; `model(images, masks)` trains, where masks are uniform numbers from [0, 1) of
+    shape `model.mask_shape(batch)`; when that is None (no drop_path, no dropout), train without masks.
+    Images are float32 (B, 3, H, W), normalised. Raises UnknownArch, and RecipeError for a wrong image size.
+    """
+    config = ARCHS[resolve_arch(arch)].resized(image_size)
+    family = TNT if config.family == "tnt" else ViT
+    model = family(config, num_classes, drop=drop, attn_drop=attn_drop, drop_path=drop_path)
+    initialise(model, seed)
+    return model
