@@ -62,7 +62,7 @@ def test_a_run_on_two_nodes_that_share_nothing_and_what_the_commands_say(
     assert (tmp_path / "results" / "eval" / "last.json").exists()
     assert {"logs/attempt-1/node-0/rank-0.log", "logs/attempt-1/node-1/rank-1.log"} <= jobs.names(entry)
     work = [jobs.cluster.local_disk(host) / "work" / entry.run_id for host in hosts]
-    assert all(list(folder.glob(".code-*/launcher/node.py")) for folder in work), (
+    assert all(list(folder.glob(".code-*/launcher/node/program.py")) for folder in work), (
         "the code of the submission runs"
     )
     assert not jobs.cluster.disk.joinpath("work").exists(), "the nodes' disks are their own"

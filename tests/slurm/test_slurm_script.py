@@ -14,7 +14,7 @@ from launcher.submission.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
-BOOT = (ROOT / "launcher" / "backends" / "slurm_boot.py").read_text()
+BOOT = (ROOT / "launcher" / "backends" / "slurm" / "boot.py").read_text()
 
 CASES: dict[str, list[str]] = {
     "one_node": [],

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_nets import TINY, make_net, read_golden
 
+from tests.vitmodels.nets.golden_nets import TINY, make_net, read_golden
 from vitmodels.archs import ARCHS, parameter_count
 from vitmodels.convert import main
 from vitmodels.errors import CheckpointError

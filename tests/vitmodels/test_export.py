@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from golden_nets import make_net, read_golden
 
+from tests.vitmodels.nets.golden_nets import make_net, read_golden
 from vitmodels.engines import in_batches
 from vitmodels.errors import ExportError, NotSupported, UsageError
 from vitmodels.export import export_model, load_exported, parse_formats, read_index

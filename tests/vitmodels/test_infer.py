@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_nets import make_net
 from PIL import Image
 
+from tests.vitmodels.nets.golden_nets import make_net
 from vitmodels.engines import load_exported
 from vitmodels.errors import DataError, UsageError
 from vitmodels.export import export_model

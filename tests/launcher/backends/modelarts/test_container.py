@@ -1,0 +1,327 @@
+"""What happens in a container before the node program: environment, code, attempts over restarts, moxing."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from launcher.backends.modelarts.agree import Start, agree, ended_before, mark_job, outdated, unmark_job
+from launcher.backends.modelarts.code import code_files, make_snapshot, upload_snapshot
+from launcher.backends.modelarts.container import placed, prepare, read_plan
+from launcher.backends.modelarts.container_env import Container, moxing_words, obs_client, which_moxing
+from launcher.backends.modelarts.request import code_url
+from launcher.errors import IntegrityError, PlanError, RunFailed
+from launcher.plan.model import CONTAINER_HOME
+from launcher.storage import ObjectStore, open_store
+from tests.launcher.backends.modelarts.jobs import IMAGE, make
+
+BOOT = Path(__file__).parents[4] / "launcher" / "backends" / "modelarts" / "boot.py"
+
+
+@pytest.fixture
+def run_store(tmp_path: Path) -> ObjectStore:
+    return open_store(str(tmp_path / "run"))
+
+
+# ---- environment
+
+
+def test_the_environment_of_a_custom_image() -> None:
+    found = Container.of(
+        {
+            "VC_TASK_INDEX": "1",
+            "MA_NUM_HOSTS": "2",
+            "VC_WORKER_HOSTS": "job-worker-0.job, job-worker-1.job",
+            "MA_CURRENT_INSTANCE_NAME": "job-worker-1",
+            "RANK_TABLE_FILE": "/user/config",
+            "MA_SCHEDULE_CNT": "2",
+            "MA_PROC_START_CNT": "3",
+        }
+    )
+    assert (found.node, found.nodes, found.pod, found.starts, found.rank) == (1, 2, "job-worker-1", 4, None)
+    assert found.hosts == ("job-worker-0.job", "job-worker-1.job")
+    assert found.rank_table == Path("/user/config")
+
+
+def test_one_machine_says_little_and_a_preset_engine_says_the_rank() -> None:
+    assert (Container.of({}).node, Container.of({}).nodes, Container.of({}).starts) == (0, 1, 1)
+    assert Container.of({"VC_WORKER_HOSTS": "a,b,c"}).nodes == 3
+    assert Container.of({"RANK_ID": "5", "ASCEND_DEVICE_ID": "5"}).rank == 5
+
+
+def test_what_the_platform_gets_wrong_is_named() -> None:
+    with pytest.raises(PlanError, match="VC_TASK_INDEX='one'"):
+        Container.of({"VC_TASK_INDEX": "one"})
+    with pytest.raises(PlanError, match="machine 0 of 2, the job has 4"):
+        Container.of({"MA_NUM_HOSTS": "2"}).check(4)
+
+
+# ---- moxing
+
+
+def package(folder: Path, *files: str) -> None:
+    for name in files:
+        path = folder / "moxing" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("raise SystemExit('must not be imported')\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "kind", "words"),
+    [
+        ((), "none", "no moxing"),
+        (("__init__.py", "file/__init__.py"), "platform", "of the platform"),
+        (("__init__.py", "models.py"), "foreign", "is not Huawei's"),
+    ],
+)
+def test_the_real_moxing_is_told_from_its_namesake_without_importing_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...], kind: str, words: str
+) -> None:
+    package(tmp_path, *files)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "moxing", raising=False)
+    assert which_moxing() == kind
+    assert words in moxing_words()
+    assert obs_client("auto", {}) == ("moxing" if kind == "platform" else "boto3")
+    assert obs_client("auto", {"ACCESS_KEY_ID": "x"}) == "boto3"
+    assert obs_client("moxing", {}) == "moxing"
+
+
+# ---- the code
+
+
+def test_the_same_code_gives_the_same_digest_and_hidden_files_stay_here(tmp_path: Path) -> None:
+    own = tmp_path / "mine"
+    own.mkdir()
+    (own / "train.py").write_text("print(1)")
+    (own / ".env").write_text("SECRET=1")
+    plan = make(tmp_path, modelarts={**IMAGE, "code": ["mine"]})
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    first = make_snapshot(plan, folders[0])
+    os.utime(own / "train.py", (1, 1))
+    assert make_snapshot(plan, folders[1]).digest == first.digest
+    names = set(zipfile.ZipFile(first.path).namelist())
+    assert {"launcher/node/program.py", "vitmodels/config.py", "code/mine/train.py"} <= names
+    assert not [name for name in names if "/." in name or name.endswith(".pyc")]
+    (own / "train.py").write_text("print(2)")
+    assert make_snapshot(plan, folders[1]).digest != first.digest
+
+
+def test_a_folder_that_is_not_there_and_two_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="is no folder"):
+        list(code_files([str(tmp_path / "none")]))
+    (tmp_path / "a" / "src").mkdir(parents=True)
+    (tmp_path / "b" / "src").mkdir(parents=True)
+    with pytest.raises(PlanError, match="two folders"):
+        list(code_files([str(tmp_path / "a" / "src"), str(tmp_path / "b" / "src")]))
+
+
+def test_code_is_uploaded_once_per_content_and_again_when_half_of_it_is_missing(tmp_path: Path) -> None:
+    plan = make(tmp_path)
+    local = plan.store.model_copy(update={"url": (tmp_path / "runs" / plan.run_id).as_uri()})
+    plan = plan.model_copy(update={"store": local})
+    snapshot = make_snapshot(plan, tmp_path)
+    assert [upload_snapshot(plan, snapshot), upload_snapshot(plan, snapshot)] == [True, False]
+    store = plan.store.model_copy(update={"url": code_url(plan, snapshot.digest)}).open()
+    store.delete("boot.py")
+    assert upload_snapshot(plan, snapshot) is True
+
+
+def boot(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "MA_MOUNT_PATH": str(tmp_path / "mount"), "PYTHONPATH": ""}
+    command = [sys.executable, str(tmp_path / "code" / "boot.py"), *words]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+
+def test_the_boot_file_verifies_unpacks_and_starts_what_it_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "boot.py").write_bytes(BOOT.read_bytes())
+    snapshot = make_snapshot(make(tmp_path), tmp_path / "code")
+    common = ("--run", str(tmp_path / "run"), "--attempt", "1", "--data_url=/x")
+    wrong = boot(tmp_path, *common, "--code", "0" * 64)
+    assert wrong.returncode == 2
+    assert "is not the code of this job" in wrong.stderr
+    assert list((tmp_path / "mount" / "ascend-launcher").iterdir()) == [
+        tmp_path / "mount" / "ascend-launcher" / ".lock"
+    ]
+    done = boot(tmp_path, *common, "--code", snapshot.digest)
+    assert done.returncode == 4, (
+        done.stderr
+    )  # launcher.backends.modelarts.container runs, and finds no run there
+    assert "plan.json" in done.stderr
+    assert (tmp_path / "mount" / "ascend-launcher" / snapshot.digest[:32] / "launcher" / "node.py").exists()
+
+
+def wheel(folder: Path) -> None:
+    """A package of one module, as pip takes it."""
+    with zipfile.ZipFile(folder / "tiny-1.0-py3-none-any.whl", "w") as file:
+        file.writestr("tiny.py", "WORD = 'here'\n")
+        info = "tiny-1.0.dist-info"
+        file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+
+
+def test_the_boot_file_installs_what_the_job_asks_for_and_only_once(tmp_path: Path) -> None:
+    """With pip itself, and a folder in place of an index."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "boot.py").write_bytes(BOOT.read_bytes())
+    wanted = ["--no-index", f"--find-links={tmp_path}", "tiny==1.0"]
+    snapshot = make_snapshot(make(tmp_path, modelarts={**IMAGE, "requirements": wanted}), tmp_path / "code")
+    words = ("--run", str(tmp_path / "run"), "--attempt", "1", "--code", snapshot.digest)
+    failed = boot(tmp_path, *words)
+    assert (failed.returncode, "pip ended with 1" in failed.stderr) == (2, True), failed.stderr
+    wheel(tmp_path)
+    done = boot(tmp_path, *words)  # what failed before is tried again
+    assert (done.returncode, "installing what" in done.stdout) == (4, True), done.stderr
+    folder = tmp_path / "mount" / "ascend-launcher" / snapshot.digest[:32]
+    assert (folder / "site" / "tiny.py").exists()
+    again = boot(tmp_path, *words)
+    assert (again.returncode, again.stdout) == (4, "")
+
+
+def test_words_of_the_platform_are_not_taken_for_ours_and_scripts_stay_scripts(tmp_path: Path) -> None:
+    """`--co` is no short form of `--code`."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "boot.py").write_bytes(BOOT.read_bytes())
+    own = tmp_path / "mine"
+    own.mkdir()
+    (own / "go.sh").write_text("#!/bin/sh\n")
+    (own / "go.sh").chmod(0o700)
+    (own / "data.txt").write_text("")
+    snapshot = make_snapshot(make(tmp_path, modelarts={**IMAGE, "code": ["mine"]}), tmp_path / "code")
+    done = boot(tmp_path, "--run=x", "--attempt=1", f"--code={snapshot.digest}", "--co=/y", "--r=1", "--p=2")
+    assert done.returncode == 4, done.stderr
+    folder = tmp_path / "mount" / "ascend-launcher" / snapshot.digest[:32] / "code" / "mine"
+    assert [os.access(folder / name, os.X_OK) for name in ("go.sh", "data.txt")] == [True, False]
+
+
+def test_a_code_folder_that_did_not_arrive_is_told(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "boot.py").write_bytes(BOOT.read_bytes())
+    done = boot(tmp_path, "--run", "x", "--attempt", "1", "--code", "0" * 64)
+    assert (done.returncode, "did not arrive" in done.stderr) == (2, True)
+
+
+# ---- the plan
+
+
+def test_the_plan_takes_the_folders_of_the_container(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "train.py").write_text("")
+    plan = make(tmp_path, program=["python", "src/train.py"], modelarts={**IMAGE, "code": ["src"]})
+    moved = placed(plan, tmp_path / "disk", tmp_path / "unpacked")
+    assert CONTAINER_HOME not in moved.model_dump_json()
+    assert moved.run_dir.root == tmp_path / "disk" / "work" / plan.run_id
+    assert moved.env["LAUNCHER_RUN_DIR"] == str(moved.run_dir.root)
+    assert moved.steps[0].argv == ("python", str(tmp_path / "unpacked" / "code" / "src" / "train.py"))
+    assert moved.store == plan.store
+
+
+def test_a_plan_that_was_changed_is_refused(tmp_path: Path) -> None:
+    data = make(tmp_path).model_dump_json().encode()
+    assert read_plan(data, "").name == "tnt"
+    with pytest.raises(IntegrityError, match="the job was made for"):
+        read_plan(data + b" ", "0" * 64)
+
+
+# ---- attempts over restarts
+
+
+def start_all(store: ObjectStore, nodes: int, attempt: int = 1, timeout_s: float = 20.0) -> list[Start]:
+    found: dict[int, Start] = {}
+
+    def one(node: int) -> None:
+        found[node] = agree(store, node, nodes, attempt, timeout_s=timeout_s, sleep=lambda s: None)
+
+    threads = [threading.Thread(target=one, args=(node,)) for node in reversed(range(nodes))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [found[node] for node in range(nodes)]
+
+
+def test_all_machines_of_a_start_agree_and_the_next_start_is_another_attempt(run_store: ObjectStore) -> None:
+    first = start_all(run_store, 3)
+    assert len(set(first)) == 1
+    assert first[0].attempt == 1
+    again = start_all(run_store, 3)  # nothing had begun
+    assert again[0].attempt == 1
+    assert again[0].launch != first[0].launch
+    run_store.put("attempts/1", b"")
+    run_store.put("attempts/2", b"")  # the run had restarted its ranks by itself
+    third = start_all(run_store, 3)
+    assert len(set(third)) == 1
+    assert third[0].attempt == 3
+    assert start_all(run_store, 3, attempt=7)[0].attempt == 7  # a resume
+
+
+def test_a_machine_that_does_not_come_is_named(run_store: ObjectStore) -> None:
+    start_all(run_store, 2)  # leaves its marks
+    with pytest.raises(RunFailed, match="node 1 of 2 did not come"):
+        agree(run_store, 0, 2, 1, timeout_s=0.3)
+    with pytest.raises(RunFailed, match="node 0 did not come"):
+        agree(run_store, 1, 2, 1, timeout_s=0.3)
+
+
+def test_a_job_of_an_earlier_attempt_and_a_run_that_has_ended_go_no_further(
+    tmp_path: Path, run_store: ObjectStore
+) -> None:
+    mark_job(run_store, 1)
+    assert not outdated(run_store, 1)
+    first, second = mark_job(run_store, 2), mark_job(run_store, 2)
+    assert outdated(run_store, 1)
+    unmark_job(run_store, second)
+    assert outdated(run_store, 1), "another machine made the job of this attempt"
+    unmark_job(run_store, first)
+    assert not outdated(run_store, 1)
+    assert ended_before(run_store, 1) is None
+    state = {
+        "run_id": "r",
+        "name": "r",
+        "backend": "modelarts",
+        "submitted_at": 0,
+        "updated_at": 0,
+        "url": "x",
+    }
+    run_store.put("state.json", json.dumps({**state, "state": "CANCELLED", "attempt": 1}).encode())
+    assert ended_before(run_store, 1) == "CANCELLED"
+    assert ended_before(run_store, 2) is None
+    run_store.put("state.json", json.dumps({**state, "state": "FAILED", "attempt": 1}).encode())
+    assert ended_before(run_store, 1) is None
+
+
+def test_a_preset_process_takes_its_own_rank(tmp_path: Path) -> None:
+    """Two cards on one machine: two processes, which agree as two machines would."""
+    import argparse
+
+    plan = make(tmp_path, resources={"nodes": 1, "devices_per_node": 2})
+    run = tmp_path / "runs" / plan.run_id
+    local = plan.store.model_copy(update={"url": run.as_uri()})
+    plan = plan.model_copy(update={"store": local})
+    run.mkdir(parents=True)
+    (run / "plan.json").write_text(plan.model_dump_json())
+    args = argparse.Namespace(
+        run=str(run), attempt=1, code=str(tmp_path), plan="", endpoint=None, region=None
+    )
+    commands = {}
+
+    def one(card: int) -> None:
+        env = {"RANK_ID": str(card), "RANK_SIZE": "2", "ASCEND_DEVICE_ID": str(card)}
+        commands[card] = prepare(args, {**env, "MA_MOUNT_PATH": str(tmp_path / "mount")})
+
+    threads = [threading.Thread(target=one, args=(card,)) for card in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {command.launch for command in commands.values() if command} == {commands[0].launch}  # type: ignore[union-attr]
+    assert commands[1].argv[-4:] == ["--node", "0", "--attempt", "1"]  # type: ignore[union-attr]

@@ -1,0 +1,108 @@
+"""Seeded runs on ModelArts, each the whole way, with faults of the service and of the machines: nothing is lost, nothing made twice.
+
+Several cases run at a time, each with a fake service of its own and all with one S3 server, because a run mostly waits.
+`LAUNCHER_SEEDS` sets their number.
+"""
+
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from launcher.runs.index import Index
+from tests.fakes.modelarts import account_of, exports, fake_modelarts
+from tests.launcher.backends.modelarts.site import QUICK, Site, well
+from tests.servers.process import Unavailable
+from tests.servers.s3 import S3Server, rclone_server
+
+SEEDS = int(os.environ.get("LAUNCHER_SEEDS", "30"))
+AT_ONCE = 5
+REFUSED = ("429", "500", "503", "drop", "html", "portal")
+UNCLEAR = ("lost", "broken", "torn", "late 0.3")
+LOOK_S = 0.5
+FAKES = Path(__file__).parents[3] / "fakes"
+CARDS = {
+    "PATH": f"{FAKES}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "FAKE_ASCEND": str(FAKES / "machines" / "ascend910"),
+}
+"""A machine with cards, as far as a program that needs none can tell."""
+
+
+def one(seed: int, s3: S3Server, bucket: Path, folder: Path) -> None:
+    """A run of one or two machines, or of two cards with a process each, whose machines are lost and whose programs die,
+    by the seed. Raises AssertionError."""
+    account = account_of(s3)
+    with fake_modelarts(account, folder / "containers", times=QUICK) as fake:
+        site = Site(folder, bucket, fake, exports(fake, account), Index(), look_s=LOOK_S)
+        dice = random.Random(1000 + seed)
+        faults = fake.faults
+        faults.add("create", *[dice.choice(REFUSED + UNCLEAR) for _ in range(dice.randint(0, 3))])
+        for route in ("search", "show", "stages", "metrics"):
+            faults.add(route, *[dice.choice(REFUSED) for _ in range(dice.randint(0, 2))])
+        nodes = dice.choice((1, 1, 1, 2))
+        options = {"restarts": {"jobs": 3}, "endpoint": fake.endpoint}
+        if preset := nodes == 1 and dice.random() < 0.2:
+            fake.cloud.extra_env = CARDS
+            options |= {"image": None, "engine": "Ascend:mindspore_2.10", "pool_id": "pool-1", "flavor": None}
+        entry = site.submit(
+            resources={"nodes": nodes, **({"device": "ascend910", "devices_per_node": 2} if preset else {})},
+            modelarts=options,
+            env={"STEP_S": "0.3"},
+        )
+        for _ in range(dice.choice((0, 1, 1, 2))):
+            time.sleep(dice.uniform(0.5, 4.0))
+            faults.add("any", *[dice.choice(REFUSED) for _ in range(dice.randint(0, 3))])
+            if site.job(entry).phase == "Running":
+                dice.choice((fake.cloud.lose, fake.cloud.crash))(site.job(entry), dice.randrange(nodes))
+        well(site, entry)
+        assert len(site.jobs(entry)) == 1
+
+
+@pytest.fixture(scope="module")
+def cases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[int, Future[None]]]:
+    """All seeds that were asked for, begun together."""
+    wanted = [
+        item.callspec.params["seed"]
+        for item in request.session.items
+        if item.path == request.path and isinstance(item, pytest.Function)
+    ]
+    root = tmp_path_factory.mktemp("faults")
+    bucket = root / "s3" / "bucket"
+    bucket.mkdir(parents=True)
+    with suppress(Unavailable), rclone_server(bucket.parent) as s3, pytest.MonkeyPatch.context() as patch:
+        account = account_of(s3)
+        for key, value in {
+            "HUAWEICLOUD_SDK_AK": account.ak,
+            "HUAWEICLOUD_SDK_SK": account.sk,
+            "HUAWEICLOUD_SDK_PROJECT_ID": account.project_id,
+            "AWS_ENDPOINT_URL_S3": s3.endpoint,
+            "NO_PROXY": "127.0.0.1",
+            "LAUNCHER_HOME": str(root / "home"),
+            "LAUNCHER_NO_AGENCY": "1",
+        }.items():
+            patch.setenv(key, value)
+        patch.setattr("launcher.backends.modelarts.backend.PATIENCE_S", 8.0)
+        patch.setattr("launcher.backends.modelarts.backend.PAUSE_S", 0.0)
+        folders = {seed: root / f"case-{seed}" for seed in wanted}
+        for folder in folders.values():
+            folder.mkdir()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            yield {seed: pool.submit(one, seed, s3, bucket, folder) for seed, folder in folders.items()}
+            pool.shutdown(cancel_futures=True)
+        return
+    yield {}
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_nothing_is_lost_and_nothing_made_twice(cases: dict[int, Future[None]], seed: int) -> None:
+    if not cases:
+        pytest.skip("NOT TESTED, no S3 server")
+    cases[seed].result()

@@ -1,0 +1,100 @@
+"""Every rule for ModelArts: one job that breaks it, and none that the sample job breaks."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.backends.modelarts.rules import RULES, check_modelarts
+from launcher.submission.prepare import prepare
+from tests.launcher.backends.modelarts.jobs import IMAGE, make, write_job
+
+PUBLIC = {"region": "cn-north-4", "image": "org/launcher:1", "flavor": "some.flavor"}
+
+
+def ma(**options: Any) -> dict[str, Any]:
+    return {"modelarts": {**IMAGE, **options}}
+
+
+BREAKING: dict[str, dict[str, Any]] = {
+    "MA001": {"name": "n" * 60},
+    "MA002": {"modelarts": {"region": "cn-north-4", "pool_id": "pool-x"}},
+    "MA003": {"modelarts": {"image": "org/launcher:1", "pool_id": "pool-x"}},
+    "MA004": {"output": {"url": "runs"}},
+    "MA005": {"output": {"profile": "mine"}},
+    "MA006": {"output": {"endpoint": "https://obs.cn-east-3.myhuaweicloud.com"}},
+    "MA007": ma(flavor="modelarts.pool.visual.4xlarge"),
+    "MA008": {"env": {"LONG": "x" * 5000}},
+    "MA009": {"env": {"PLACE": "$HOME/x"}},
+    "MA010": {"env": {"MA_JOB_DIR": "/x"}},
+    "MA011": ma(volumes=[{"pfs": "/b/x", "mount": "/cache"}]),
+    "MA012": ma(restarts={"jobs": 129}),
+    "MA013": {"modelarts": {**PUBLIC, "priority": 2}},
+    "MA014": ma(affinity="hyperinstance"),
+    "MA015": ma(inputs={"9lives": "obs://bucket/x"}),
+    "MA016": ma(outputs={"a": "obs://bucket/x", "b": "obs://bucket/x/"}),
+    "MA017": {"output": {"work_dir": "/home/ma-user/modelarts/outputs"}},
+    "MA018": {"program": ["python", "train.py"]},
+    "MA019": ma(annotations={"fault-tolerance/job-retry-num": "3"}),
+    "MA020": {
+        "modelarts": {**PUBLIC, "image": None, "engine": "CPU:1"},
+        "resources": {"device": "cpu", "devices_per_node": 2},
+    },
+    "MA021": {"resources": {"time_limit": None}},
+    "MA022": ma(requirements=["boto3"]),
+    "MA023": ma(notify_topic="my-topic"),
+    "MA024": {"output": {"url": "obs://bucket/my runs"}},
+}
+
+
+@pytest.mark.parametrize("rule", BREAKING)
+def test_a_job_that_breaks_a_rule_is_found_with_a_place_and_a_fix(rule: str, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("")
+    found = check_modelarts(make(tmp_path, **BREAKING[rule]))
+    assert {finding.rule for finding in found} == {rule}
+    assert found[0].where
+    assert found[0].fix
+
+
+MORE: dict[str, tuple[str, dict[str, Any]]] = {
+    "both image and engine": ("MA002", ma(engine="a:b")),
+    "no flavor for three cards": ("MA007", {"resources": {"devices_per_node": 3}}),
+    "the public pool without a flavor": (
+        "MA007",
+        {"modelarts": {k: v for k, v in PUBLIC.items() if k != "flavor"}},
+    ),
+    "too many variables": ("MA008", {"env": {f"V{n}": "1" for n in range(101)}}),
+    "two volumes in one place": (
+        "MA011",
+        ma(volumes=[{"pfs": "/b/x", "mount": "/mnt/a"}, {"pfs": "/b/y", "mount": "/mnt/a/"}]),
+    ),
+    "a channel in both directions": ("MA015", ma(inputs={"a": "obs://b/x"}, outputs={"a": "obs://b/y"})),
+    "a channel that is no folder in OBS": ("MA015", ma(outputs={"a": "/data"})),
+    "data on this machine": ("MA004", {"data": {"url": "images"}}),
+}
+
+
+@pytest.mark.parametrize("case", MORE)
+def test_more_ways_to_break_a_rule(case: str, tmp_path: Path) -> None:
+    rule, sections = MORE[case]
+    assert rule in {finding.rule for finding in check_modelarts(make(tmp_path, **sections))}
+
+
+def test_every_rule_is_tested_here() -> None:
+    assert len(RULES) == len(BREAKING)
+
+
+def test_the_sample_job_breaks_none_and_data_may_lie_on_a_volume(tmp_path: Path) -> None:
+    assert check_modelarts(make(tmp_path)) == []
+    volume = ma(volumes=[{"sfs": "192.0.2.1:/", "mount": "/mnt/data"}])
+    assert check_modelarts(make(tmp_path, data={"url": "/mnt/data/imagenet"}, **volume)) == []
+
+
+def test_rules_are_part_of_a_dry_run(tmp_path: Path) -> None:
+    found = prepare(write_job(tmp_path, **BREAKING["MA012"]), cwd=tmp_path).findings
+    assert "MA012" in {finding.rule for finding in found}
+
+
+def test_the_rules_are_in_the_documentation() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "modelarts.md").read_text()
+    assert [rule for rule in BREAKING if rule not in text] == []

@@ -1,0 +1,316 @@
+"""The edge to the service: one job per creation whatever goes wrong, retries, pages, phases, errors in words."""
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.backends.base import Handle
+from launcher.backends.modelarts.agree import outdated
+from launcher.backends.modelarts.backend import ModelArtsBackend
+from launcher.backends.modelarts.client import Service, UnclearCreation
+from launcher.backends.modelarts.errors import ADVICE, ServiceError, advice_of
+from launcher.backends.modelarts.jobs import SeenJob, metrics_words, stage_words
+from launcher.backends.modelarts.login import Site
+from launcher.backends.modelarts.poll import Doubts, judge, lookup
+from launcher.backends.modelarts.request import job_request
+from tests.fakes.modelarts import FakeModelArts
+from tests.fakes.modelarts_cloud import Job
+from tests.fakes.modelarts_wire import Account
+from tests.launcher.backends.modelarts.jobs import make, service_here
+
+ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1", token="token-of-tests")
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelArts]:
+    with service_here(ACCOUNT, tmp_path, monkeypatch) as fake:
+        yield fake
+
+
+def service(fake: FakeModelArts, patience_s: float = 5.0, answer_s: float = 3.0) -> Service:
+    site = Site("cn-north-4", fake.endpoint, "project-1")
+    return Service(site, patience_s=patience_s, answer_s=answer_s, sleep=lambda s: time.sleep(s / 20))
+
+
+@pytest.fixture
+def body(tmp_path: Path) -> dict[str, Any]:
+    return job_request(make(tmp_path), 1).body()
+
+
+def named(body: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**body, "metadata": {**body["metadata"], "name": name}}
+
+
+def live(fake: FakeModelArts, name: str) -> list[Job]:
+    return [job for job in fake.named(name) if job.phase != "Terminated"]
+
+
+def test_a_job_is_made_shown_stopped_and_deleted(fake: FakeModelArts, body: dict[str, Any]) -> None:
+    edge = service(fake)
+    job = edge.create(body)
+    assert (job.name, job.phase) == (body["metadata"]["name"], "Creating")
+    assert edge.details(job.id) == job == edge.find(job.name)
+    assert edge.find(job.name[:-1]) is None
+    edge.stop(job.id)
+    edge.stop(job.id)
+    assert edge.details(job.id).phase == "Terminated"
+    edge.delete(job.id)
+    edge.delete(job.id)
+    edge.stop(job.id)
+    assert edge.find(job.name) is None
+    assert fake.service.requests[0] == ("create", body)
+
+
+WORDS = ("429", "500", "503", "html", "drop", "portal", "torn", "lost", "broken", "late 0.2", "slow 0.1")
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_goes_wrong_one_job_is_made(fake: FakeModelArts, body: dict[str, Any], seed: int) -> None:
+    dice = random.Random(seed)
+    fake.cloud.unique_names = dice.random() < 0.7
+    words = [dice.choice(WORDS) for _ in range(dice.randint(1, 5))]
+    if not fake.cloud.unique_names:  # a service that takes a name twice must at least show what it has
+        words = [word for word in words if not word.startswith("late")]
+    fake.faults.add("create", *words)
+    fake.faults.add("search", *[dice.choice(WORDS[:7]) for _ in range(dice.randint(0, 3))])
+    fake.faults.add("show", *[dice.choice(WORDS[:7]) for _ in range(dice.randint(0, 3))])
+    fake.faults.add("stop", *[dice.choice(WORDS[:8]) for _ in range(dice.randint(0, 2))])
+    edge = service(fake, patience_s=20.0)
+    job = edge.create(body)
+    time.sleep(0.3 if "late 0.2" in words else 0)
+    (only,) = live(fake, body["metadata"]["name"])
+    assert only.id == job.id
+    assert edge.details(job.id).id == job.id
+    edge.stop(job.id)
+    assert live(fake, body["metadata"]["name"]) == []
+
+
+def test_a_job_that_nobody_can_tell_of_is_said_to_be_unclear(
+    fake: FakeModelArts, body: dict[str, Any]
+) -> None:
+    fake.faults.add("create", "lost")
+    fake.faults.add("search", *["503"] * 200)
+    with pytest.raises(UnclearCreation, match="may have made the job"):
+        service(fake, patience_s=1.0).create(body)
+    assert len(live(fake, body["metadata"]["name"])) == 1
+
+
+def test_a_refusal_is_not_repeated_and_comes_with_advice(fake: FakeModelArts, body: dict[str, Any]) -> None:
+    body["spec"]["resource"]["flavor_id"] = "no.such.flavor"
+    with pytest.raises(
+        ServiceError, match=r"does not exist \(ModelArts\.2763 HTTP 400\), request fake-"
+    ) as caught:
+        service(fake).create(body)
+    assert caught.value.hint == ADVICE["ModelArts.2763"]
+    assert [name for name, _ in fake.service.requests] == ["create"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("ModelArts.0116", "quota"),
+        ("ModelArts.0215", "credentials"),
+        ("APIGW.0301", "clock"),
+        ("APIGW.0399", "keys"),
+    ],
+)
+def test_codes_have_advice(code: str, words: str) -> None:
+    assert words in advice_of(code)
+    assert advice_of("ModelArts.9999") == ""
+
+
+def test_a_service_that_stays_in_trouble_is_given_up_within_the_budget(fake: FakeModelArts) -> None:
+    fake.faults.add("search", *["503"] * 500)
+    began = time.monotonic()
+    with pytest.raises(ServiceError, match="internal error"):
+        service(fake, patience_s=1.5).find("x")
+    assert time.monotonic() - began < 4
+
+
+def test_no_answer_in_time_is_an_error_of_the_tree(fake: FakeModelArts) -> None:
+    fake.faults.add("search", *["slow 3"] * 3)
+    with pytest.raises(ServiceError, match="no answer"):
+        service(fake, patience_s=0.5, answer_s=0.4).find("x")
+
+
+def test_all_pages_are_read_and_a_job_made_meanwhile_is_counted_once(
+    fake: FakeModelArts, body: dict[str, Any]
+) -> None:
+    for number in range(120):
+        fake.cloud.create(named(body, f"job-{number}"))
+    edge = service(fake)
+    seen = []
+    for job in edge.jobs():
+        seen.append(job.name)
+        if len(seen) == 30:  # everything moves by one place
+            fake.cloud.create(named(body, "in-between"))
+    assert sorted(set(seen) - {"in-between"}) == sorted(f"job-{n}" for n in range(120))
+    assert len(seen) == len(set(seen))
+
+
+def handle_of(job: Job | SeenJob, **data: Any) -> Handle:
+    made = {"created_ms": job.created_ms, "submitted_at": time.time() - 1000, "id": job.id, "name": job.name}
+    return Handle(backend="modelarts", data={**made, **data})
+
+
+def test_one_search_answers_for_many_runs_and_stops_at_the_oldest(
+    fake: FakeModelArts, body: dict[str, Any]
+) -> None:
+    jobs = [fake.cloud.create(named(body, f"job-{number}")) for number in range(120)]
+    edge = service(fake)
+    fake.service.requests.clear()
+    handles = [handle_of(job) for job in jobs[-40:]]
+    found = lookup(handles, lambda handle: edge)
+    assert [found[n].name for n in range(40)] == [f"job-{n}" for n in range(80, 120)]
+    assert [name for name, _ in fake.service.requests] == ["search"]
+    lookup([handle_of(jobs[0])], lambda handle: edge)
+    assert len(fake.service.requests) == 1 + 3
+
+
+LIVES = [
+    ("Creating", True, "is being created"),
+    ("Pending", True, "waits for machines"),
+    ("Running", True, "has its machines"),
+    ("Terminating", True, "is being stopped"),
+    ("Completed", False, "ended well"),
+    ("Failed", False, "worker-1 ended with 137 (killed, most likely out of memory)"),
+    ("Terminated", False, "was stopped"),
+    ("Hibernating", True, "the platform says 'Hibernating'"),
+    ("", True, "the platform says 'nothing'"),
+    ("Abnormal", None, "which may pass"),
+]
+
+
+@pytest.mark.parametrize(("phase", "alive", "words"), LIVES)
+def test_phases(tmp_path: Path, phase: str, alive: bool | None, words: str) -> None:
+    job = SeenJob.of(
+        {
+            "metadata": {"id": "1", "name": "j"},
+            "status": {"phase": phase, "task_statuses": [{"task": "worker-1", "exit_code": 137}]},
+        }
+    )
+    life = judge(handle_of(job), job, Doubts(tmp_path / "doubts.json"))
+    assert life.alive is alive
+    assert words in life.detail
+
+
+def test_abnormal_is_final_only_after_several_looks_over_some_time(tmp_path: Path) -> None:
+    clock = [0.0]
+    doubts = Doubts(tmp_path / "doubts.json", now=lambda: clock[0])
+    bad = SeenJob(id="1", name="j", phase="Abnormal")
+    good = SeenJob(id="1", name="j", phase="Running")
+
+    def look(job: SeenJob, at: float) -> bool | None:
+        clock[0] = at
+        return judge(handle_of(job), job, doubts).alive
+
+    assert [look(bad, at) for at in (0, 10, 20, 30)] == [None] * 4
+    assert look(bad, 130) is False
+    assert look(good, 140) is True
+    assert [look(bad, at) for at in (150, 400)] == [None] * 2
+    assert look(bad, 410) is False
+
+
+def test_a_job_that_is_not_there(tmp_path: Path) -> None:
+    doubts = Doubts(tmp_path / "doubts.json")
+    job = SeenJob(id="1", name="j")
+    assert judge(handle_of(job), None, doubts).alive is False
+    assert judge(handle_of(job, submitted_at=time.time()), None, doubts).alive is None
+    unclear = {"id": "", "submitted_at": time.time() - 60}
+    assert "not known yet" in judge(handle_of(job, **unclear), None, doubts).detail
+    assert judge(handle_of(job, **{**unclear, "submitted_at": 0}), None, doubts).alive is False
+
+
+def test_events_stages_metrics_and_logs(fake: FakeModelArts, body: dict[str, Any], tmp_path: Path) -> None:
+    edge = service(fake)
+    job = fake.cloud.get(edge.create(body).id)
+    for number in range(250):
+        job.event(f"event {number}")
+    assert [e["message"] for e in edge.events(job.id)] == [
+        "Training job created.",
+        *(f"event {number}" for number in range(250)),
+    ]
+    job.stage("scheduling", "the pool is full")
+    assert stage_words(edge.stages(job.id)) == "waiting for machines: the pool is full"
+    assert edge.metrics(job.id, "worker-0") == {}
+    job.phase = "Running"
+    assert metrics_words(edge.metrics(job.id, "worker-0")) == "NPU 93 %, NPU memory 71 %"
+    assert edge.log_page(job.id, "worker-0").lines == 0
+
+
+def test_what_the_platform_did_is_told_in_sentences() -> None:
+    record = {
+        "end_reason": "node fault",
+        "end_related_task": "worker-1",
+        "end_recover": "job_reschedule_with_taint",
+        "recover_records": [
+            {
+                "recover": "npu_step_retry",
+                "fault_scenario": "chip_fault",
+                "recover_result": "failed",
+                "reason": None,
+            }
+        ],
+    }
+    job = SeenJob.of({"metadata": {"id": "1", "name": "j"}, "status": {"running_records": [record, None]}})
+    assert job.story() == (
+        "start 1: a card failed; repeated a step: failed",
+        "start 1 ended (worker-1): node fault; started the whole job again, without the faulty machine",
+    )
+
+
+# ---- the jobs of a run
+
+
+def test_a_refusal_ends_no_job_of_somebody_else(
+    fake: FakeModelArts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines resume one run: the second is refused for want of quota, and the job of the first goes on."""
+    plan = make(tmp_path)
+    local = plan.store.model_copy(update={"url": (tmp_path / "runs" / plan.run_id).as_uri()})
+    plan = plan.model_copy(update={"store": local})
+    plan.store.open().put("plan.json", plan.model_dump_json().encode())
+    job = fake.cloud.get(ModelArtsBackend().submit(plan, 2).data["id"])
+    fake.cloud.capacity, fake.cloud.unique_names = 1, False
+    monkeypatch.setattr(
+        "launcher.backends.modelarts.backend._free_serial", lambda *_: (1, None)
+    )  # it looked before
+    with pytest.raises(ServiceError, match="quota"):
+        ModelArtsBackend().submit(plan, 2)
+    assert job.phase == "Creating"
+
+
+def test_a_job_that_stays_abnormal_keeps_no_run_from_going_on(fake: FakeModelArts, tmp_path: Path) -> None:
+    """The service can't stop it."""
+    plan = make(tmp_path)
+    local = plan.store.model_copy(update={"url": (tmp_path / "runs" / plan.run_id).as_uri()})
+    plan = plan.model_copy(update={"store": local})
+    store = plan.store.open()
+    store.put("plan.json", plan.model_dump_json().encode())
+    fake.cloud.get(ModelArtsBackend().submit(plan, 1).data["id"]).phase = "Abnormal"
+    second = ModelArtsBackend().submit(plan, 2)
+    assert fake.cloud.get(second.data["id"]).phase == "Creating"
+    assert outdated(store, 1)  # what its containers look for when they start again
+
+
+def test_a_submission_is_safe_to_repeat_and_a_job_that_has_ended_is_not_taken_for_a_new_one(
+    fake: FakeModelArts, tmp_path: Path
+) -> None:
+    plan = make(tmp_path)
+    local = plan.store.model_copy(update={"url": (tmp_path / "runs" / plan.run_id).as_uri()})
+    plan = plan.model_copy(update={"store": local})
+    plan.store.open().put("plan.json", plan.model_dump_json().encode())
+    backend = ModelArtsBackend()
+    first = backend.submit(plan, 1)
+    assert backend.submit(plan, 1).data["id"] == first.data["id"]
+    second = backend.submit(plan, 2)  # a resume by force: the first job must not go on
+    assert fake.cloud.get(first.data["id"]).phase == "Terminated"
+    fake.cloud.get(second.data["id"]).phase = "Failed"  # before a container began, so the attempt is the same
+    third = backend.submit(plan, 2)
+    assert third.data["name"] == f"{plan.run_id}-a2-2"
+    assert backend.submit(plan, 2).data["id"] == third.data["id"]
+    assert [job.phase for job in fake.cloud.jobs.values()] == ["Terminated", "Failed", "Creating"]

@@ -1,0 +1,298 @@
+"""Packing: the same input gives the same bytes, complete or absent, resumed after a kill, and every flipped bit is found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher.cli import main
+from launcher.dataset.layout import lay_out
+from launcher.dataset.pack import PackProgress, pack
+from launcher.dataset.shards import PACKED, Packed, Shard, divide, parse_index, read_members, read_packed
+from launcher.dataset.verify import verify_packed
+from launcher.errors import IntegrityError, NotFound, StoreError, UsageError
+from launcher.storage import ObjectInfo, open_store
+from launcher.storage.address import StoreAddress
+from tests.servers.rundir import tree
+from tests.servers.s3 import S3Server
+from tests.servers.stores import open_on
+
+ROOT = Path(__file__).parents[3]
+LONG = "train/b/" + "ü" * 120 + ".jpg"
+
+
+def make_tree(root: Path, files: int = 40, size: int = 3000) -> Path:
+    """Class folders with odd names, an empty file, and a file that is no image."""
+    for n in range(files):
+        path = root / ("val" if n % 5 == 0 else "train") / "abc"[n % 3] / f"{n:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(hashlib.sha256(b"%d" % n).digest() * (size // 32 + n))
+    (root / LONG).write_bytes(b"long name")
+    (root / "train/a/empty.png").write_bytes(b"")
+    (root / "train/a/notes.txt").write_bytes(b"no image")
+    (root / "labels.txt").write_bytes(b"a b c")
+    return root
+
+
+def packed_tree(folder: Path, source: Path, **options: object) -> Packed:
+    options = {"shard_bytes": 40_000, "jobs": 1, **options}
+    made = pack(
+        StoreAddress(url=source.as_uri()),
+        StoreAddress(url=folder.as_uri()),
+        folder.parent / "scratch",
+        **options,  # type: ignore[arg-type]
+    )
+    return made.packed
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return make_tree(tmp_path / "tree")
+
+
+def test_tar_takes_the_shards_apart(source: Path, tmp_path: Path) -> None:
+    packed = packed_tree(tmp_path / "packed", source)
+    for shard in packed.shards:
+        with tarfile.open(tmp_path / "packed" / shard.tar) as tar:
+            tar.extractall(tmp_path / "out", filter="data")
+    assert tree(tmp_path / "out") == tree(source)
+    assert packed.files == 44
+    assert packed.payload == sum(map(len, tree(source).values()))
+    assert packed.classes["train"] == {"a": 12, "b": 12, "c": 10}
+    assert packed.classes["val"] == {"a": 3, "b": 2, "c": 3}
+    assert sum(shard.images for shard in packed.of_split("train")) == 34
+    assert [shard.name for shard in packed.of_split("")] == ["data-00000"]
+
+
+def test_members_are_where_the_index_says(source: Path, tmp_path: Path) -> None:
+    packed = packed_tree(tmp_path / "packed", source)
+    store = open_store(str(tmp_path / "packed"))
+    for shard in packed.shards:
+        data = (tmp_path / "packed" / shard.tar).read_bytes()
+        for each in read_members(store, shard):
+            content = data[each.offset : each.offset + each.size]
+            assert content == (source / each.key).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == each.sha256
+
+
+def test_the_same_files_give_the_same_bytes(source: Path, tmp_path: Path) -> None:
+    packed_tree(tmp_path / "first", source)
+    again = make_tree(tmp_path / "again")
+    for path in again.rglob("*"):
+        path.chmod(0o700)
+        os.utime(path, (1, 1))
+    packed_tree(tmp_path / "second", again, jobs=3)
+    assert tree(tmp_path / "first") == tree(tmp_path / "second")
+    packed_tree(tmp_path / "other", again, seed=1)
+    assert tree(tmp_path / "first").keys() == tree(tmp_path / "other").keys()
+    assert tree(tmp_path / "first") != tree(tmp_path / "other")
+
+
+def test_from_s3_to_s3_the_same_bytes(
+    rclone: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in rclone.env.items():
+        monkeypatch.setenv(name, value)
+    source = make_tree(tmp_path / "tree", files=8)
+    store = open_on(rclone)
+    for key, data in tree(source).items():
+        store.put(f"tree/{key}", data)
+    address = StoreAddress(url=store.url)
+    scratch = tmp_path / "scratch"
+    report = pack(address.child("tree"), address.child("packed"), scratch, shard_bytes=20_000, jobs=1)
+    local = packed_tree(tmp_path / "packed", source, shard_bytes=20_000)
+    assert report.packed == local
+    assert verify_packed(store.substore("packed")) == local
+    for key, data in tree(tmp_path / "packed").items():
+        assert store.read(f"packed/{key}") == data
+    assert list(scratch.rglob("*.tar")) == []
+
+
+def test_packing_again_keeps_what_is_complete(source: Path, tmp_path: Path) -> None:
+    first = packed_tree(tmp_path / "packed", source)
+    (tmp_path / "packed" / PACKED).unlink()
+    (tmp_path / "packed" / first.shards[1].index).unlink()
+    (tmp_path / "packed" / first.shards[2].tar).write_bytes(b"short")
+    seen: list[PackProgress] = []
+    assert packed_tree(tmp_path / "packed", source, progress=seen.append) == first
+    assert (seen[-1].kept, seen[-1].shards_done) == (len(first.shards) - 2, len(first.shards))
+    assert seen[-1].bytes_done == seen[-1].bytes_total == first.payload
+    assert verify_packed(open_store(str(tmp_path / "packed"))) == first
+
+
+def test_a_file_changed_between_two_tries_is_packed_anew(source: Path, tmp_path: Path) -> None:
+    first = packed_tree(tmp_path / "packed", source)
+    (tmp_path / "packed" / PACKED).unlink()
+    changed = source / "train/a/003.jpg"
+    changed.write_bytes(changed.read_bytes()[::-1])
+    second = packed_tree(tmp_path / "packed", source)
+    assert sum(a != b for a, b in zip(first.shards, second.shards, strict=True)) == 1
+    assert verify_packed(open_store(str(tmp_path / "packed"))) == second
+
+
+def test_a_killed_packing_goes_on(source: Path, tmp_path: Path) -> None:
+    whole = packed_tree(tmp_path / "whole", source)
+    for n in range(60):
+        (source / "train/a" / f"large-{n}.jpg").write_bytes(bytes(1_000_000))
+    command = [sys.executable, "-m", "launcher", "pack", str(source), str(tmp_path / "killed")]
+    command += ["--shard-size", "4MB", "--jobs", "2", "--work-dir", str(tmp_path / "scratch")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "killed").glob("shards/*.tsv"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / PACKED).exists(), "it was too fast to be killed"
+    with pytest.raises(NotFound, match=r"packed\.json"):
+        verify_packed(open_store(str(tmp_path / "killed")))
+    time.sleep(0.3)  # the processes of a killed packing go with it
+    resumed = packed_tree(tmp_path / "killed", source, shard_bytes=4_000_000)
+    assert resumed == packed_tree(tmp_path / "fresh", source, shard_bytes=4_000_000)
+    assert tree(tmp_path / "killed") == tree(tmp_path / "fresh")
+    assert resumed != whole
+
+
+@pytest.mark.parametrize("where", ["content", "header", "padding", "index", "manifest", "length"])
+def test_a_flipped_bit_is_found_and_named(source: Path, tmp_path: Path, where: str) -> None:
+    packed = packed_tree(tmp_path / "packed", source)
+    store = open_store(str(tmp_path / "packed"))
+    shard = packed.of_split("train")[1]
+    member = read_members(store, shard)[2]
+    path = tmp_path / "packed" / {"index": shard.index, "manifest": PACKED}.get(where, shard.tar)
+    data = bytearray(path.read_bytes())
+    at = {
+        "content": member.offset + 7,
+        "header": member.offset - 500,
+        "padding": member.offset + member.size,
+        "index": 200,
+        "manifest": data.find(b'"files": ') + 10,
+    }
+    if where == "length":
+        data += b"x"
+    else:
+        data[at[where]] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError) as caught:
+        verify_packed(store)
+    assert path.name in str(caught.value)
+    if where in ("content", "header", "padding"):
+        assert member.key in str(caught.value)
+
+
+def test_what_the_destination_may_hold(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("x")
+    with pytest.raises(UsageError, match=r"not empty: 'mine\.txt'"):
+        packed_tree(tmp_path / "full", source)
+    with pytest.raises(UsageError, match="lie in each other"):
+        packed_tree(source / "packed", source)
+    packed_tree(tmp_path / "packed", source)
+    with pytest.raises(UsageError, match="not empty"):
+        packed_tree(tmp_path / "packed", source, shard_bytes=80_000)
+    changed = source / "train/a/003.jpg"
+    changed.write_bytes(changed.read_bytes()[::-1])
+    before = tree(tmp_path / "packed")
+    with pytest.raises(UsageError, match="another packed data set"):
+        packed_tree(tmp_path / "packed", source)
+    assert tree(tmp_path / "packed") == before
+    with pytest.raises(NotFound, match="nothing to pack"):
+        packed_tree(tmp_path / "new", tmp_path / "nothing")
+
+
+def test_shards_are_alike_and_random_samples() -> None:
+    infos = [ObjectInfo(f"train/{n // 100:02d}/{n:04d}.jpg", 1000 + n % 7) for n in range(2000)]
+    drafts = lay_out(infos, 100 * 1536, 0)
+    assert [draft.name for draft in drafts] == [f"train-{n:05d}" for n in range(20)]
+    assert {draft.images for draft in drafts} <= {99, 100, 101}
+    assert sorted(entry.key for draft in drafts for entry in draft.entries) == [info.key for info in infos]
+    assert min(len({entry.key[6:8] for entry in draft.entries}) for draft in drafts) > 16
+    huge = lay_out([ObjectInfo(f"a/{n}", 10**6 if n == 3 else 10) for n in range(8)], 1000, 0)
+    assert [draft.name for draft in huge] == [f"data-{n:05d}" for n in range(len(huge))]
+
+
+def test_parts_have_about_the_same_number_of_images() -> None:
+    shards = [
+        Shard(
+            name=f"train-{n:05d}",
+            split="train",
+            files=100 + n,
+            images=100 + n,
+            payload=0,
+            bytes=0,
+            sha256="0" * 64,
+            index_bytes=0,
+            index_sha256="0" * 64,
+        )
+        for n in range(16)
+    ]
+    parts = divide(shards, 4)
+    assert sorted(shard.name for part in parts for shard in part) == [shard.name for shard in shards]
+    assert [sum(shard.images for shard in part) for part in parts] == [430] * 4
+    assert parts == divide(reversed(shards), 4)
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("512\t3\t0\t../up", r"\.\."),
+        ("512\t3\t0\t/root", "empty segment"),
+        ("512\t3\t0\ta/../../b", r"\.\."),
+        ("512\t900\t0\ta", "don't fit"),
+        ("512\t-1\t0\ta", "overlaps"),
+        ("512\t3\t0\ta\n514\t3\t0\tb", "overlaps"),
+        ("512\tx\t0\ta", "no index"),
+        ("512\t3\ta", "no index"),
+    ],
+)
+def test_an_index_that_leads_elsewhere_is_refused(line: str, match: str) -> None:
+    with pytest.raises(StoreError, match=match):
+        parse_index(f"#tar\t1024\t{'0' * 64}\n{line}\n".encode(), "here")
+
+
+def test_another_file_of_that_name_is_no_packed_data_set(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    assert read_packed(store) is None
+    store.put(PACKED, b'{"name": "webpack"}')
+    assert read_packed(store) is None
+    store.put(PACKED, b'{"kind": "ascend-launcher packed data set", "format": 2}')
+    with pytest.raises(IntegrityError, match="format 2"):
+        read_packed(store)
+    store.put(PACKED, b'{"kind": ')
+    with pytest.raises(IntegrityError, match="no JSON"):
+        read_packed(store)
+
+
+def test_the_command(
+    source: Path, tmp_path: Path, launcher_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dest = str(tmp_path / "packed")
+    assert main(["pack", str(source), dest, "--shard-size", "40KB", "--jobs", "1"]) == 0
+    assert "packed 44 files" in capsys.readouterr().out
+    assert main(["pack", str(source), dest, "--shard-size", "40KB", "--jobs", "1", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["kept_shards"] == facts["shards"] > 3
+    assert facts["images"] == {"train": 34, "val": 8}
+    assert main(["pack", "--verify", dest]) == 0
+    assert "every byte is right" in capsys.readouterr().out
+    shard = next((tmp_path / "packed" / "shards").glob("train*.tar"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert main(["pack", "--verify", dest]) == 4
+    assert shard.name in capsys.readouterr().err
+    for wrong in (
+        ["pack", str(source)],
+        ["pack", "--verify", dest, dest],
+        ["pack", "a", "b", "--shard-size", "x"],
+    ):
+        assert main(wrong) == 2
+        assert "hint" in capsys.readouterr().err or "--" in " ".join(wrong)
+    assert main(["pack", str(source), dest, "--jobs", "0"]) == 2

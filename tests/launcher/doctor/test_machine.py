@@ -1,0 +1,116 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from launcher.cli import main
+from launcher.doctor import machine as doctor
+from launcher.doctor.machine import Check, device_checks, machine_checks, worst
+from launcher.doctor.store import _clock, store_checks
+from launcher.storage.address import StoreAddress
+from tests.launcher.samples import write_job
+
+FAKES = Path(__file__).parents[2] / "fakes"
+
+
+def test_this_machine(launcher_home: Path) -> None:
+    found = {check.name: check for check in machine_checks()}
+    assert found["Python"].status == "ok"
+    assert found["MindSpore"].status == "ok"
+    assert found["disk"].status in ("ok", "warn")
+    assert all(check.fix for check in found.values() if check.status in ("warn", "fail"))
+
+
+def test_packages_that_don_t_fit(monkeypatch: pytest.MonkeyPatch, launcher_home: Path) -> None:
+    versions = {"mindspore": "2.4.0", "numpy": "2.1.0"}
+    monkeypatch.setattr(doctor, "version_of", lambda package: versions.get(package, ""))
+    found = {check.name: check for check in machine_checks()}
+    assert (found["MindSpore"].status, found["NumPy"].status) == ("warn", "fail")
+    versions.clear()
+    assert {check.name: check for check in machine_checks()}["MindSpore"].fix
+
+
+def test_a_machine_without_a_compiler(monkeypatch: pytest.MonkeyPatch, launcher_home: Path) -> None:
+    assert {check.name: check.status for check in machine_checks()}["C++ compiler"] == "ok"
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = {check.name: check for check in machine_checks()}["C++ compiler"]
+    assert (found.status, "twice as long" in found.text) == ("none", True)
+
+
+def test_a_home_that_can_t_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
+    found = {check.name: check for check in machine_checks(home=tmp_path)}
+    assert found["disk"].status == "fail"
+    assert found["device locks"].status == "fail"
+
+
+def test_cann_without_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
+    monkeypatch.delenv("ASCEND_TOOLKIT_HOME", raising=False)
+    toolkit = tmp_path / "ascend-toolkit" / "latest"
+    toolkit.mkdir(parents=True)
+    (toolkit / "version.cfg").write_text("# x\nVersion=8.0.RC3\n")
+    cann = next(c for c in machine_checks(ascend=tmp_path) if c.name == "CANN")
+    assert cann.status == "warn"
+    assert "8.0.RC3" in cann.text
+    assert "set_env.sh" in cann.fix
+    monkeypatch.setenv("ASCEND_HOME_PATH", str(toolkit))
+    assert next(c for c in machine_checks(ascend=tmp_path) if c.name == "CANN").status == "ok"
+
+
+def test_no_npu_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert [check.status for check in device_checks("ascend910")] == ["none"]
+
+
+def test_the_npus_of_a_machine_with_their_health_and_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_ASCEND", str(FAKES / "machines" / "ascend910"))
+    found = device_checks("ascend910")
+    assert found[0].status == "ok"
+    assert found[0].text.startswith("8 × ")
+    assert found[-1].name == "HCCN"
+    assert all(check.fix for check in found if check.status in ("warn", "fail"))
+
+
+def test_a_store_that_works(tmp_path: Path) -> None:
+    found = store_checks("s", StoreAddress(url=(tmp_path / "store").as_uri()), write=True)
+    assert [check.status for check in found] == ["ok", "ok", "ok"]
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+
+
+def test_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "value-of-a-secret")
+    monkeypatch.setattr("launcher.doctor.store.PATIENCE_S", 0.1)
+    found = store_checks("s", StoreAddress(url="s3://bucket/x", endpoint="http://127.0.0.1:9"), write=True)
+    assert [check.status for check in found] == ["ok", "fail"]
+    assert "127.0.0.1:9" in found[1].text
+    assert "value-of-a-secret" not in "".join(check.text for check in found)
+
+
+@pytest.mark.parametrize(
+    ("stored", "status", "words"),
+    [(1000, "ok", "within"), (1000 + 120, "warn", "2 min 00 s behind"), (1000 - 1000, "fail", "ahead of")],
+)
+def test_the_clock(stored: float, status: str, words: str) -> None:
+    check = _clock("s", stored, 1000.2, 1000.4)
+    assert check.status == status
+    assert words in check.text
+
+
+def test_the_worst_counts() -> None:
+    assert worst([Check("a", "ok", ""), Check("b", "none", "")]) == "ok"
+    assert worst([Check("a", "warn", ""), Check("b", "fail", "")]) == "fail"
+
+
+def test_the_command(launcher_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = write_job(tmp_path, data={"url": str(tmp_path / "no-images")})
+    assert main(["doctor", "--job", str(job), "--json"]) == 0
+    found = {check["name"]: check["status"] for check in json.loads(capsys.readouterr().out)}
+    assert found["output.url: write"] == "ok"
+    assert main(["doctor", "--url", "s3://AK:secret@bucket"]) == 2
+    text = capsys.readouterr()
+    assert "secret" not in text.out + text.err

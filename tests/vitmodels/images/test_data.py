@@ -1,0 +1,380 @@
+"""Image folders, odd files, crops and erasing, worker processes, the digits."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from vitmodels.config import Recipe, make_recipe
+from vitmodels.digits import stratified_val, write_digits
+from vitmodels.errors import DataError, UsageError
+from vitmodels.images.augment import crop_box, erase, train_transform
+from vitmodels.images.data import (
+    MemoryImages,
+    Request,
+    decode,
+    eval_transform,
+    scan_folder,
+    shift_images,
+)
+from vitmodels.images.pixels import crop_resize, read_rgb
+from vitmodels.images.workers import FileImages
+
+SIDE = 32
+
+
+def recipe_of(**changes: object) -> Recipe:
+    return make_recipe({"arch": "vit_digits", "num_classes": 2, "num_parallel_workers": 2, **changes})
+
+
+def jpeg(mode: str, size: tuple[int, int] = (50, 40), kind: str = "JPEG") -> bytes:
+    channels = {"L": 1, "RGB": 3, "CMYK": 4, "RGBA": 4, "P": 1}[mode]
+    pixels = np.random.default_rng(len(mode)).integers(0, 256, (size[1], size[0], channels), np.uint8)
+    image = Image.fromarray(pixels.squeeze() if channels == 1 else pixels, "L" if mode == "P" else mode)
+    out = io.BytesIO()
+    (image.convert("P") if mode == "P" else image).save(out, kind)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 12 images of several kinds."""
+    root = tmp_path_factory.mktemp("images")
+    for label in ("cat", "dog"):
+        (root / label).mkdir()
+        for index in range(12):
+            (root / label / f"{index:02d}.JPEG").write_bytes(jpeg("RGB", (40 + index, 60 - index)))
+    return root
+
+
+def test_folders_are_listed_in_a_fixed_order(folder: Path, tmp_path: Path) -> None:
+    found = scan_folder(folder)
+    assert found.classes == ("cat", "dog")
+    assert found.files[0] == "cat/00.JPEG"
+    assert list(found.files) == sorted(found.files)
+    np.testing.assert_array_equal(found.labels, [0] * 12 + [1] * 12)
+    with pytest.raises(DataError, match="is not a folder"):
+        scan_folder(tmp_path / "none")
+    with pytest.raises(DataError, match="no images"):
+        scan_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("L", "JPEG"),
+        ("RGB", "JPEG"),
+        ("CMYK", "JPEG"),
+        ("RGB", "PNG"),
+        ("RGBA", "PNG"),
+        ("P", "PNG"),
+        ("L", "BMP"),
+    ],
+)
+def test_every_kind_of_image_becomes_rgb(tmp_path: Path, mode: str, kind: str) -> None:
+    path = tmp_path / "image.jpg"  # whatever it is
+    path.write_bytes(jpeg(mode, kind=kind))
+    image = decode(path)
+    assert (image.mode, image.size) == ("RGB", (50, 40))
+
+
+@pytest.mark.parametrize("name", ["resizer", "simplejpeg", None])
+def test_fast_ways_give_pillows_pixels(monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
+    import vitmodels.images.pixels
+
+    if name:  # without the library it is Pillow itself
+        monkeypatch.setattr(vitmodels.images.pixels, name, None)
+        vitmodels.images.pixels._resizer.cache_clear()
+    data = jpeg("RGB", (130, 90))
+    pixels = read_rgb(io.BytesIO(data))
+    for mode, kind in (("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG")):
+        other = jpeg(mode, (130, 90), kind)
+        apart = read_rgb(io.BytesIO(other)).astype(int) - np.asarray(decode(io.BytesIO(other)))
+        assert np.abs(apart).max() <= 2
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(
+        rng.integers(50, 200, (9, 13, 3), np.uint8)
+    )  # sharp noise would be cut off at 0 and 255
+    pixels = np.asarray(coarse.resize((130, 90), Image.Resampling.BICUBIC))
+    for kernel in (1, 2, 3):
+        for _ in range(20):
+            box = crop_box(130, 90, (0.01, 1.0), (0.5, 2.0), rng)
+            wanted = Image.fromarray(pixels).crop(box).resize((SIDE, SIDE), Image.Resampling(kernel))
+            apart = np.abs(
+                crop_resize(pixels, box, SIDE, kernel).astype(int) - np.asarray(wanted).astype(int)
+            )
+            assert apart.max() <= 2
+            assert (apart > 1).mean() < 0.001
+    for broken in (data[:400], data[:20], b"\xff\xd8 no image"):
+        with pytest.raises((OSError, ValueError, SyntaxError)):
+            read_rgb(io.BytesIO(broken))
+
+
+def test_evaluation_keeps_the_centre() -> None:
+    pixels = np.zeros((256, 512, 3), np.uint8)
+    pixels[16:240, 144:368] = 255
+    found = eval_transform(Image.fromarray(pixels), 224, 0.875, "bicubic")
+    assert found.shape == (224, 224, 3)
+    assert found.min() == 255
+    tall = eval_transform(Image.fromarray(pixels.transpose(1, 0, 2)), 224, 0.875, "bicubic")
+    assert tall.min() == 255
+    same = eval_transform(Image.fromarray(pixels[:224, :224]), 224, 1.0, "bicubic")
+    np.testing.assert_array_equal(same, pixels[:224, :224])
+
+
+def test_crops_follow_the_rule() -> None:
+    rng = np.random.default_rng(0)
+    boxes = np.array([crop_box(500, 375, (0.08, 1.0), (0.75, 4 / 3), rng) for _ in range(4000)])
+    left, top, right, bottom = boxes.T
+    assert left.min() >= 0
+    assert top.min() >= 0
+    assert right.max() <= 500
+    assert bottom.max() <= 375
+    area = (right - left) * (bottom - top) / (500 * 375)
+    aspect = (right - left) / (bottom - top)
+    assert area.min() > 0.079
+    assert 0.74 < aspect.min() < 0.77
+    assert 1.30 < aspect.max() < 1.35
+    small = (
+        area < 0.31
+    ).mean()  # uniform in area, so 0.25 of the draws; about a quarter, large ones, are redrawn
+    assert 0.30 < small < 0.36
+    assert crop_box(1000, 10, (0.9, 1.0), (0.75, 4 / 3), rng) == (493, 0, 506, 10)
+
+
+@pytest.mark.parametrize("mode", ["const", "rand", "pixel"])
+def test_erasing_fills_a_box(mode: str) -> None:
+    recipe = recipe_of(re_prob=1.0, re_mode=mode)
+    shares, values = [], []
+    for seed in range(200):
+        pixels = np.zeros((64, 64, 3), np.uint8)
+        erase(pixels, recipe, np.random.default_rng(seed))
+        rows, columns = np.flatnonzero(pixels.any(axis=(1, 2))), np.flatnonzero(pixels.any(axis=(0, 2)))
+        shares.append(len(rows) * len(columns) / 64**2)
+        box = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        if mode != "pixel":
+            assert (box == box[0, 0]).all()
+        values.append(box.reshape(-1, 3).mean(axis=0))
+    assert min(shares) > 0.015
+    assert max(shares) < 0.36
+    assert np.mean(shares) == pytest.approx((0.02 + 1 / 3) / 2, abs=0.02)
+    assert np.mean(values, axis=0) == pytest.approx(np.array(recipe.mean) * 255, abs=15)
+    untouched = np.zeros((64, 64, 3), np.uint8)
+    erase(untouched, recipe_of(re_prob=0.0), np.random.default_rng(0))
+    assert not untouched.any()
+
+
+def test_shifts_repeat_the_edge_and_reach_both_ends() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    found = shift_images(images, np.array([[0.0, 0.0], [0.5, 0.5], [0.999, 0.999]]), 2)
+    np.testing.assert_array_equal(found[0, 2:, 2:], images[0, :-2, :-2])
+    np.testing.assert_array_equal(found[0, 0], np.pad(images[0, 0], ((2, 0), (0, 0)), mode="edge")[:8])
+    np.testing.assert_array_equal(found[1], images[1])
+    np.testing.assert_array_equal(found[2, :-2, :-2], images[2, 2:, 2:])
+
+
+def test_flips_happen_as_often_as_asked(folder: Path) -> None:
+    recipe = recipe_of(train_crop="resize", hflip=0.25, vflip=0.0)
+    images = MemoryImages(scan_folder(folder), recipe, SIDE, train=True)
+    indices = np.zeros(2000, np.int64)
+    (found, _), *_ = images.stream([Request(indices, np.arange(2000), 0)])
+    flipped = (found == images.pixels[0][:, ::-1]).all(axis=(1, 2, 3))
+    assert flipped.mean() == pytest.approx(0.25, abs=0.03)
+    np.testing.assert_array_equal(found[~flipped][0], images.pixels[0])
+
+
+def test_the_whole_recipe_on_one_image() -> None:
+    recipe = recipe_of(auto_augment="rand-m9-mstd0.5-inc1", re_prob=0.25, interpolation="random")
+    image = read_rgb(io.BytesIO(jpeg("RGB", (120, 90))))
+    results = [train_transform(image, recipe, SIDE, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert results[0].shape == (SIDE, SIDE, 3)
+    np.testing.assert_array_equal(results[0], results[1])
+    assert (results[0] != results[2]).any()
+    jittered = train_transform(image, recipe_of(color_jitter=0.4), SIDE, np.random.default_rng(0))
+    assert jittered.dtype == np.uint8
+
+
+def requests(count: int, batch: int, epoch: int | None) -> list[Request]:
+    return [
+        Request(np.arange(at, at + batch) % 24, np.arange(at, at + batch), epoch)
+        for at in range(0, count, batch)
+    ]
+
+
+def read(images: FileImages | MemoryImages, wanted: list[Request]) -> tuple[np.ndarray, np.ndarray]:
+    parts = [(pixels.copy(), used.copy()) for pixels, used in images.stream(wanted)]
+    return np.concatenate([p for p, _ in parts]), np.concatenate([u for _, u in parts])
+
+
+@pytest.fixture
+def notes() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def files(folder: Path, notes: list[str]) -> Iterator[FileImages]:
+    images = FileImages(scan_folder(folder), recipe_of(auto_augment="rand-m9"), SIDE, 24, notes.append)
+    yield images
+    images.close()
+
+
+def test_workers_give_the_same_pixels_whatever_the_batch(files: FileImages, folder: Path) -> None:
+    whole, used = read(files, requests(48, 24, 0))
+    np.testing.assert_array_equal(used, np.arange(48) % 24)
+    parts, _ = read(files, requests(48, 8, 0))
+    np.testing.assert_array_equal(whole, parts)
+    other, _ = read(files, requests(48, 24, 1))
+    assert (whole != other).mean() > 0.5
+    plain, _ = read(files, requests(24, 8, None))
+    memory = MemoryImages(scan_folder(folder), recipe_of(), SIDE, train=False)
+    np.testing.assert_array_equal(plain, memory.pixels)
+
+
+def test_a_stream_can_be_left_early(files: FileImages) -> None:
+    stream = files.stream(requests(240, 24, 0))
+    next(stream)
+    stream.close()
+    again, _ = read(files, requests(24, 24, 3))
+    fresh, _ = read(files, requests(24, 24, 3))
+    np.testing.assert_array_equal(again, fresh)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """Eight images, of which three can't be read: cut off, empty, and text."""
+    folder = tmp_path / "only"
+    folder.mkdir()
+    for index in range(8):
+        (folder / f"{index}.jpg").write_bytes(jpeg("RGB"))
+    (folder / "1.jpg").write_bytes(jpeg("RGB")[:300])
+    (folder / "2.jpg").write_bytes(b"")
+    (folder / "7.jpg").write_text("not an image")
+    return tmp_path
+
+
+def test_unreadable_images_are_replaced_counted_and_named(broken: Path, notes: list[str]) -> None:
+    images = FileImages(scan_folder(broken), recipe_of(max_corrupt=3), SIDE, 8, notes.append)
+    try:
+        for epoch in (0, 1):
+            _, used = read(images, [Request(np.arange(8), np.arange(8), epoch)])
+            np.testing.assert_array_equal(used, [0, 3, 3, 3, 4, 5, 6, 0])
+        assert sorted(images.unreadable) == [1, 2, 7]
+        assert len(notes) == 3
+        assert "1.jpg" in "".join(notes)
+        pixels, used = read(images, [Request(np.arange(8), np.arange(8), None)])
+        np.testing.assert_array_equal(used, [0, -1, -1, 3, 4, 5, 6, -1])
+        assert not pixels[1].any()
+    finally:
+        images.close()
+
+
+def test_memory_treats_unreadable_images_alike(broken: Path, notes: list[str]) -> None:
+    recipe = recipe_of(max_corrupt=3, train_crop="resize", hflip=0.0)
+    images = MemoryImages(scan_folder(broken), recipe, SIDE, train=True, note=notes.append)
+    _, used = read(images, [Request(np.arange(8), np.arange(8), 0)])
+    np.testing.assert_array_equal(used, [0, 3, 3, 3, 4, 5, 6, 0])
+    assert len(notes) == 3
+    images = MemoryImages(scan_folder(broken), recipe, SIDE, train=False)
+    _, used = read(images, [Request(np.arange(8), np.arange(8), None)])
+    np.testing.assert_array_equal(used, [0, -1, -1, 3, 4, 5, 6, -1])
+    with pytest.raises(DataError, match="3 unreadable images"):
+        MemoryImages(scan_folder(broken), recipe_of(max_corrupt=2), SIDE, train=True)
+    (broken / "only" / "0.jpg").write_bytes(b"")  # first and last: the replacement goes round
+    wrapped = MemoryImages(scan_folder(broken), recipe_of(max_corrupt=4), SIDE, train=True)
+    _, used = read(wrapped, [Request(np.arange(8), np.arange(8), 0)])
+    np.testing.assert_array_equal(used, [3, 3, 3, 3, 4, 5, 6, 3])
+
+
+def test_too_many_unreadable_images_end_training(broken: Path, notes: list[str]) -> None:
+    images = FileImages(scan_folder(broken), recipe_of(max_corrupt=2), SIDE, 8, notes.append)
+    try:
+        with pytest.raises(DataError, match="more than 2 unreadable images"):
+            read(images, [Request(np.arange(8), np.arange(8), 0)])
+    finally:
+        images.close()
+
+
+def test_a_bomb_is_an_unreadable_image(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+    path = tmp_path / "bomb.jpg"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
+    with pytest.raises((OSError, ValueError)):
+        decode(path)
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from vitmodels.config import make_recipe
+from vitmodels.images.data import Request, scan_folder
+from vitmodels.images.workers import FileImages
+if __name__ == "__main__":
+    recipe = make_recipe({"arch": "vit_digits", "num_classes": 2, "num_parallel_workers": 2})
+    images = FileImages(scan_folder(Path(sys.argv[1])), recipe, 32, 24, print)
+    next(images.stream([Request(np.arange(24), np.arange(24), 0)]))
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_workers_die_with_their_rank(folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    root = str(Path(__file__).parents[3])
+    with subprocess.Popen(
+        [sys.executable, str(script), str(folder)],
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": root, "PATH": ""},
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        children = psutil.Process(parent.pid).children(recursive=True)
+        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        assert len(workers) == min(2, multiprocessing.cpu_count())
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while any(worker.is_running() and worker.status() != "zombie" for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_digits_are_complete_and_always_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    assert write_digits(tmp_path / "a") == {"train": 1437, "val": 360}
+    assert write_digits(tmp_path / "a") == {"train": 1437, "val": 360}
+    write_digits(tmp_path / "b")
+    first = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.jpg"))
+    assert first == sorted(path.relative_to(tmp_path / "b") for path in (tmp_path / "b").rglob("*.jpg"))
+    for path in first[::97]:
+        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
+    val = scan_folder(tmp_path / "a" / "val")
+    assert set(np.bincount(val.labels)) <= {35, 36, 37}
+    assert decode(val.path(0)).size == (32, 32)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "mine.txt").write_text("keep")
+    with pytest.raises(UsageError, match="not empty"):
+        write_digits(tmp_path / "c")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_split_is_proportional_and_exact() -> None:
+    labels = np.repeat(np.arange(3), (50, 30, 21))
+    mask = stratified_val(labels, 20, 0)
+    assert mask.sum() == 20
+    np.testing.assert_array_equal(np.bincount(labels[mask]), [10, 6, 4])
