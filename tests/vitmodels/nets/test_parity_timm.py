@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.vitmodels.timm_peer import import_timm
 
 from tests.vitmodels.nets.golden_nets import logits_and_grads, worst_relative
+from tests.vitmodels.timm_peer import import_timm
 from vitmodels.nets.registry import create_model
 from vitmodels.nets.weights import convert, load_weights, model_weights, write_weights
 
