@@ -19,7 +19,7 @@ from launcher.backends.base import Handle
 from launcher.cli import COMMANDS
 from launcher.runfolder.progress import Progress
 from launcher.runfolder.states import NodeStatus, RankStatus, RunState, State
-from launcher.runs.index import Entry, Index, new_run_id
+from launcher.runs.index import Index, RunEntry, new_run_id
 from launcher.storage.address import StoreAddress
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def fill(index: Index, count: int) -> None:
             ranks=(RankStatus(rank=0, phase="done", step=575),),
             updated_at=now,
         )
-        entry = Entry(
+        entry = RunEntry(
             run_id=run_id,
             name="bench",
             backend="local",

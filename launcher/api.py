@@ -23,7 +23,7 @@ from launcher.errors import LauncherError
 from launcher.plan.model import Plan
 from launcher.runfolder.states import State
 from launcher.runs.folder import RunFolder
-from launcher.runs.index import Entry, Index
+from launcher.runs.index import Index, RunEntry
 from launcher.runs.view import RunView, view_of
 from launcher.submission.cancel import cancel as cancel_run
 from launcher.submission.launch import submit as submit_job
@@ -60,7 +60,7 @@ class EpochMetrics(BaseModel):
 class Run:
     """One submitted run. Every method asks anew; nothing is cached. Methods raise StoreError when the store fails."""
 
-    entry: Entry
+    entry: RunEntry
     index: Index = field(default_factory=Index, repr=False)
 
     @property

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from launcher.backends import get_backend
-from launcher.runs.index import Entry, Index
+from launcher.runs.index import Index, RunEntry
 from launcher.runs.view import RunView, view_of
 from launcher.submission.cancel import cancel
 from launcher.submission.launch import submit
@@ -34,7 +34,7 @@ class Jobs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.index = Index()
-        self.entries: list[Entry] = []
+        self.entries: list[RunEntry] = []
 
     def file(self, *, env: dict[str, str] | None = None, devices: int = 1, **sections: object) -> Path:
         job = {
@@ -50,22 +50,24 @@ class Jobs:
         path.write_text(yaml.safe_dump(job))
         return path
 
-    def submit(self, **arguments: object) -> Entry:
+    def submit(self, **arguments: object) -> RunEntry:
         entry = submit(prepare(self.file(**arguments)), self.index)  # type: ignore[arg-type]
         self.entries.append(entry)
         return entry
 
-    def view(self, entry: Entry) -> RunView:
+    def view(self, entry: RunEntry) -> RunView:
         return view_of(self.index.find(entry.run_id), self.index)
 
-    def until(self, entry: Entry, condition: Callable[[RunView], bool], timeout_s: float = 40.0) -> RunView:
+    def until(
+        self, entry: RunEntry, condition: Callable[[RunView], bool], timeout_s: float = 40.0
+    ) -> RunView:
         deadline = time.monotonic() + timeout_s
         while not condition(view := self.view(entry)):
             assert time.monotonic() < deadline, f"still {view.state} {view.phase}: {view.reason}"
             time.sleep(0.1)
         return view
 
-    def end(self, entry: Entry) -> RunView:
+    def end(self, entry: RunEntry) -> RunView:
         """The view of the ended run; its node program has then sent its last word to the store, too."""
         view = self.until(entry, lambda view: view.state.terminal)
         handle = self.index.find(entry.run_id).handle

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import StoreError
-from launcher.runs.index import Entry
+from launcher.runs.index import RunEntry
 from launcher.runs.view import RunView, view_of
 from tests.servers.faults import Faults, delay, reset, status
 
@@ -32,7 +32,7 @@ POLL_S = 0.03
 class Run:
     """One disturbed run, while it is under way. `scale` shortens what lasts for a while."""
 
-    entry: Entry
+    entry: RunEntry
     cli: subprocess.Popen[bytes]
     chance: random.Random
     locks: Path

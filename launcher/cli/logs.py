@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from launcher.cli.common import add_run, count, out, say
 
 if TYPE_CHECKING:
-    from launcher.runs.index import Entry, Index
+    from launcher.runs.index import Index, RunEntry
     from launcher.runs.loglines import LogLine
 
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _follow(
-    entry: Entry,
+    entry: RunEntry,
     index: Index,
     reader: Reader,
     keep: Callable[[list[LogLine]], list[LogLine]],

@@ -15,7 +15,7 @@ from launcher.storage.keys import PrefixGuard, check_key, is_folder_marker
 from vitmodels.images.imagenames import class_of, labelled, split_of
 
 
-class Entry(NamedTuple):
+class ShardFile(NamedTuple):
     """A file to pack; `mtime` in Unix seconds, 0 when not known."""
 
     key: str
@@ -29,7 +29,7 @@ class Draft:
 
     name: str
     split: str
-    entries: list[Entry]
+    entries: list[ShardFile]
 
     @property
     def images(self) -> int:
@@ -62,19 +62,19 @@ def lay_out(infos: Iterable[ObjectInfo], shard_bytes: int, seed: int) -> list[Dr
     Files stand in the order of a hash of seed and key: a shard is a random sample of its split. Takes some 300 bytes of
     memory per file.
     """
-    groups: dict[str, list[Entry]] = {}
+    groups: dict[str, list[ShardFile]] = {}
     for info in infos:
-        groups.setdefault(split_of(info.key), []).append(Entry(info.key, info.size, info.mtime))
+        groups.setdefault(split_of(info.key), []).append(ShardFile(info.key, info.size, info.mtime))
     return [draft for split in sorted(groups) for draft in _cut(split, groups[split], shard_bytes, seed)]
 
 
-def _cut(split: str, entries: list[Entry], shard_bytes: int, seed: int) -> Iterator[Draft]:
+def _cut(split: str, entries: list[ShardFile], shard_bytes: int, seed: int) -> Iterator[Draft]:
     salt = f"{seed}\n"
     entries.sort(key=attrgetter("key"))
     entries.sort(key=lambda entry: hashlib.sha256((salt + entry.key).encode()).digest()[:8])
     total = sum(_room(entry) for entry in entries)
     count = max(1, round(total / shard_bytes))
-    part: list[Entry] = []
+    part: list[ShardFile] = []
     number = share = filled = 0
     for entry in entries:
         part.append(entry)
@@ -85,7 +85,7 @@ def _cut(split: str, entries: list[Entry], shard_bytes: int, seed: int) -> Itera
     assert not part
 
 
-def _room(entry: Entry) -> int:
+def _room(entry: ShardFile) -> int:
     """Bytes in a tar file, but for long names."""
     return BLOCK - entry.size // -BLOCK * BLOCK
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.dataset.layout import Draft, Entry
+from launcher.dataset.layout import Draft, ShardFile
 from launcher.dataset.shards import (
     END,
     Member,
@@ -132,9 +132,9 @@ class _Output:
             self.size += len(data)
 
 
-def _read_ahead(source: ObjectStore, entries: list[Entry]) -> Iterator[tuple[Entry, Iterator[bytes]]]:
+def _read_ahead(source: ObjectStore, entries: list[ShardFile]) -> Iterator[tuple[ShardFile, Iterator[bytes]]]:
     """Files in order, small ones read by several threads within bounded memory, large ones piece by piece."""
-    waiting: deque[tuple[Entry, Future[bytes] | None]] = deque()
+    waiting: deque[tuple[ShardFile, Future[bytes] | None]] = deque()
     ahead, following = 0, iter(entries)
     with ThreadPoolExecutor(READERS, thread_name_prefix="read") as pool:
         try:
@@ -158,7 +158,7 @@ def _read_ahead(source: ObjectStore, entries: list[Entry]) -> Iterator[tuple[Ent
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read_small(source: ObjectStore, entry: Entry) -> bytes:
+def _read_small(source: ObjectStore, entry: ShardFile) -> bytes:
     data = source.read(entry.key)
     if len(data) != entry.size:
         raise IntegrityError(

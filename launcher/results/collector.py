@@ -22,7 +22,7 @@ from launcher.results.restore import restore_latest
 from launcher.results.sets import DamagedSet, SetUploader
 from launcher.results.tree import LocalFile, Tree, scan
 from launcher.runfolder.attempts import newest_attempt
-from launcher.runfolder.manifest import Entry, Manifest
+from launcher.runfolder.manifest import Manifest, ManifestFile
 from launcher.runfolder.paths import BEST, LATEST, RUN_MANIFEST, part_key
 from launcher.runfolder.sets import Latest, read_latest
 from launcher.storage.base import ObjectStore
@@ -272,7 +272,9 @@ class Collector:
 
     def _publish_part(self) -> None:
         """What this machine uploaded, with sha256, for the machine that commits."""
-        entries = tuple(Entry(key, each.size, each.sha256) for key, each in self._ledger.objects.items())
+        entries = tuple(
+            ManifestFile(key, each.size, each.sha256) for key, each in self._ledger.objects.items()
+        )
         part = Manifest(entries, {"node": self.node, "attempt": self.attempt}, created_at=0.0)
         self._store.put(part_key(self.node), part.to_json())
 
@@ -304,7 +306,7 @@ class Collector:
             return manifest
 
 
-def _set_size(files: tuple[Entry, ...]) -> int:
+def _set_size(files: tuple[ManifestFile, ...]) -> int:
     return sum(entry.size for entry in files)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from launcher.errors import IntegrityError
 from launcher.results.ledger import Ledger
-from launcher.runfolder.manifest import Entry, parse_manifest, parse_set_manifest
+from launcher.runfolder.manifest import ManifestFile, parse_manifest, parse_set_manifest
 from launcher.runfolder.paths import PARTS, SET_MANIFEST, is_result, part_key
 from launcher.runfolder.sets import remote_sets
 from launcher.storage.base import ObjectInfo, ObjectStore
@@ -40,7 +40,7 @@ def reconcile(store: ObjectStore, ledger: Ledger) -> list[str]:
     return wrong
 
 
-def result_entries(store: ObjectStore, ledger: Ledger, node: int) -> tuple[Entry, ...]:
+def result_entries(store: ObjectStore, ledger: Ledger, node: int) -> tuple[ManifestFile, ...]:
     """Every result in the run's folder, complete checkpoint sets among them, with sha256.
 
     What no manifest knows (files the launcher put there at submission) is read once. Raises StoreError.
@@ -59,9 +59,11 @@ def result_entries(store: ObjectStore, ledger: Ledger, node: int) -> tuple[Entry
     return tuple(entries)
 
 
-def _known(store: ObjectStore, ledger: Ledger, node: int, held: Mapping[str, ObjectInfo]) -> dict[str, Entry]:
+def _known(
+    store: ObjectStore, ledger: Ledger, node: int, held: Mapping[str, ObjectInfo]
+) -> dict[str, ManifestFile]:
     """Entries from the other machines' parts, the sets' manifests, and our ledger, which wins."""
-    known: dict[str, Entry] = {}
+    known: dict[str, ManifestFile] = {}
     for key in held:
         if key.startswith(PARTS) and key != part_key(node):
             part = parse_manifest(store.read(key), store.join(key))
@@ -71,12 +73,13 @@ def _known(store: ObjectStore, ledger: Ledger, node: int, held: Mapping[str, Obj
             prefix = key.removesuffix(SET_MANIFEST)
             found = parse_set_manifest(store.read(key), store.join(key))
             known |= {
-                prefix + each.key: Entry(prefix + each.key, each.size, each.sha256) for each in found.files
+                prefix + each.key: ManifestFile(prefix + each.key, each.size, each.sha256)
+                for each in found.files
             }
-    return known | {key: Entry(key, each.size, each.sha256) for key, each in ledger.objects.items()}
+    return known | {key: ManifestFile(key, each.size, each.sha256) for key, each in ledger.objects.items()}
 
 
-def _hash(store: ObjectStore, info: ObjectInfo) -> Entry:
+def _hash(store: ObjectStore, info: ObjectInfo) -> ManifestFile:
     digest, start = hashlib.sha256(), 0
     while start < info.size:
         data = store.read(info.key, start, _READ_BYTES)
@@ -84,4 +87,4 @@ def _hash(store: ObjectStore, info: ObjectInfo) -> Entry:
             raise IntegrityError("the object shrank while it was read", where=store.join(info.key))
         digest.update(data)
         start += len(data)
-    return Entry(info.key, start, digest.hexdigest())
+    return ManifestFile(info.key, start, digest.hexdigest())

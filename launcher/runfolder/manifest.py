@@ -22,7 +22,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ManifestFile:
     """One file; `key` is relative to what the manifest describes."""
 
     key: str
@@ -34,7 +34,7 @@ class Entry:
 class Manifest:
     """The results of a run. `run` holds facts for readers (run id, state, ...), nothing depends on it."""
 
-    files: tuple[Entry, ...]
+    files: tuple[ManifestFile, ...]
     run: Mapping[str, Any] = field(default_factory=dict)
     created_at: float = field(default_factory=time.time)
 
@@ -59,7 +59,7 @@ class SetManifest:
 
     step: int
     epoch: int
-    files: tuple[Entry, ...]
+    files: tuple[ManifestFile, ...]
     raw: bytes
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
@@ -133,7 +133,7 @@ def _object(data: bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def _entries(value: dict[str, Any], where: str) -> tuple[Entry, ...]:
+def _entries(value: dict[str, Any], where: str) -> tuple[ManifestFile, ...]:
     found, names = [], set()
     files = value.get("files")
     if not isinstance(files, list):
@@ -147,7 +147,7 @@ def _entries(value: dict[str, Any], where: str) -> tuple[Entry, ...]:
         if not _count(size) or not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
             raise _bad(f"size or sha256 of {name!r} is not usable", where)
         names.add(name)
-        found.append(Entry(name, size, sha256))
+        found.append(ManifestFile(name, size, sha256))
     return tuple(found)
 
 

@@ -7,7 +7,7 @@ import time
 from launcher.backends import get_backend
 from launcher.backends.base import Finds, Handle
 from launcher.errors import LauncherError
-from launcher.runs.index import Entry
+from launcher.runs.index import RunEntry
 
 KEPT_S = 60.0
 """For so long an answer is taken for true: whoever follows a run looks twice a second."""
@@ -15,7 +15,7 @@ KEPT_S = 60.0
 _known: dict[str, tuple[float, Handle | None, str]] = {}
 
 
-def adopted(entry: Entry) -> tuple[Entry, str]:
+def adopted(entry: RunEntry) -> tuple[RunEntry, str]:
     """The entry with the handle of its job; else as it was, and why. Raises nothing; contacts nobody for a run of this machine."""
     backend = get_backend(entry.backend)
     if entry.handle is not None or entry.final is not None or not isinstance(backend, Finds):

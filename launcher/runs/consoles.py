@@ -9,7 +9,7 @@ from launcher.backends import get_backend
 from launcher.backends.base import Platform
 from launcher.errors import BackendError, NoSuchRun
 from launcher.runs.adopt import adopted
-from launcher.runs.index import Entry
+from launcher.runs.index import RunEntry
 from launcher.runs.loglines import LogLine, stamp_of
 
 MANY_NODES = 8
@@ -21,7 +21,7 @@ PAUSE_S = 2.0
 class ConsoleReader:
     """Gives, call by call, the lines that are new since the last one. None for `node`: all, but not more than the first eight."""
 
-    entry: Entry
+    entry: RunEntry
     node: int | None = None
     _after: dict[int, str] = field(default_factory=dict)
     _time: dict[int, float] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from launcher.plan.model import ASCEND_DEVICES, Plan
 from launcher.runfolder.states import State
 from launcher.runs.adopt import adopted
 from launcher.runs.folder import RunFolder
-from launcher.runs.index import Entry
+from launcher.runs.index import RunEntry
 from launcher.runs.loglines import LogLine, error_texts
 from launcher.runs.logs import LogReader
 from launcher.runs.view import RunView
@@ -69,7 +69,7 @@ class Explanation:
         return asdict(self)
 
 
-def explain_run(entry: Entry, view: RunView) -> Explanation:
+def explain_run(entry: RunEntry, view: RunView) -> Explanation:
     """Reads state, plan and logs of the run; a log that can't be read is left out. Raises StoreError for the plan."""
     if view.state is not State.FAILED and not view.reason and not _failed_before(view):
         return Explanation(
@@ -151,14 +151,14 @@ def _without_hint(reason: str) -> str:
     return "\n".join(line for line in reason.splitlines() if not line.startswith("  hint:"))
 
 
-def _log(entry: Entry, attempt: int) -> list[LogLine]:
+def _log(entry: RunEntry, attempt: int) -> list[LogLine]:
     try:
         return LogReader(entry, attempt=attempt).read()
     except (NoSuchRun, LauncherError):
         return []
 
 
-def _platform(entry: Entry) -> tuple[str, ...]:
+def _platform(entry: RunEntry) -> tuple[str, ...]:
     """What the platform of the run says of it; what it does not tell is no reason to tell nothing."""
     backend = get_backend(entry.backend)
     entry, why = adopted(entry)

@@ -11,7 +11,7 @@ from typing import Any
 from launcher.errors import IntegrityError, NotFound
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
-from launcher.runs.index import Entry
+from launcher.runs.index import RunEntry
 from launcher.storage import ObjectStore
 
 
@@ -22,7 +22,7 @@ class RunFolder:
     source: Path | ObjectStore
 
     @classmethod
-    def of(cls, entry: Entry) -> RunFolder:
+    def of(cls, entry: RunEntry) -> RunFolder:
         """The directory here when the whole run lives on this machine, else the folder in the store."""
         root = entry.run_dir.root
         handle = entry.handle

@@ -35,7 +35,7 @@ def _when(run_id: str) -> str:
     return run_id[-20:]
 
 
-class Entry(BaseModel):
+class RunEntry(BaseModel):
     """What this machine remembers of a run. `final` and `final_nodes` are those of a run that has ended: they are asked for only once."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -63,7 +63,7 @@ class Index:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or paths.home() / "runs"
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: RunEntry) -> None:
         write_text(self.root / f"{entry.run_id}.json", entry.model_dump_json(indent=1) + "\n")
 
     def remove(self, run_id: str) -> None:
@@ -77,15 +77,15 @@ class Index:
             return []
         return sorted(filter(_RUN_ID.match, names), key=_when, reverse=True)
 
-    def get(self, run_id: str) -> Entry | None:
+    def get(self, run_id: str) -> RunEntry | None:
         """None for a run that is not here, or whose file can't be read."""
         try:
             with open(f"{self.root}/{run_id}.json", "rb") as file:  # noqa: PTH123 - 10,000 of them
-                return Entry.model_validate_json(file.read())
+                return RunEntry.model_validate_json(file.read())
         except (OSError, ValueError):
             return None
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[RunEntry]:
         """Newest first, read one by one."""
         for run_id in self.ids():
             if entry := self.get(run_id):
@@ -99,7 +99,7 @@ class Index:
         entries = [entry for run_id in same if (entry := self.get(run_id))]
         return [max(entries, key=lambda entry: entry.submitted_at).run_id] if entries else same[:1]
 
-    def find(self, reference: str) -> Entry:
+    def find(self, reference: str) -> RunEntry:
         """A run by id, unique prefix, `last`, or the URL or path of its folder. Raises NoSuchRun, StoreError for a URL."""
         if "/" in reference:
             return entry_of_url(reference)
@@ -127,7 +127,7 @@ class Index:
         return entry
 
 
-def entry_of_url(url: str) -> Entry:
+def entry_of_url(url: str) -> RunEntry:
     """The entry of a run submitted elsewhere, from its folder in the store. Raises NoSuchRun, StoreError."""
     url = absolute_url(url, Path.cwd()).rstrip("/")
     from launcher.plan.model import (
@@ -143,7 +143,7 @@ def entry_of_url(url: str) -> Entry:
             hint=f"the last part of the URL is the run id, not '{urlsplit(url).path.rsplit('/', 1)[-1]}'",
         ) from error
     store = plan.store.model_copy(update={"url": url})
-    return Entry(
+    return RunEntry(
         run_id=plan.run_id,
         name=plan.name,
         backend=plan.backend,

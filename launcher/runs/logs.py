@@ -11,7 +11,7 @@ from pathlib import Path
 from launcher.errors import NoSuchRun, NotFound, StoreError
 from launcher.runfolder.logtimes import Times, times_name
 from launcher.runs.folder import RunFolder
-from launcher.runs.index import Entry
+from launcher.runs.index import RunEntry
 from launcher.runs.loglines import LogLine, in_time_order, stamp_of
 
 GLANCE_S = 5.0
@@ -52,7 +52,7 @@ class _Piece:
 class LogReader:
     """Gives, call by call, the lines that are new since the last one. None for `rank`, `node` or `attempt` is all of them."""
 
-    entry: Entry
+    entry: RunEntry
     rank: int | None = None
     node: int | None = None
     attempt: int | None = None

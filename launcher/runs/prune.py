@@ -13,7 +13,7 @@ from typing import Literal
 from launcher.disk import LockTimeout, locked
 from launcher.runfolder import paths
 from launcher.runfolder.states import State
-from launcher.runs.index import Entry, Index
+from launcher.runs.index import Index, RunEntry
 from launcher.runs.view import RunView, view_of
 
 Kind = Literal["work folder", "index entry", "data set", "rehearsal"]
@@ -82,7 +82,7 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
-def _of_run(entry: Entry, index: Index, before: float, unsafe: bool) -> Iterator[Item]:
+def _of_run(entry: RunEntry, index: Index, before: float, unsafe: bool) -> Iterator[Item]:
     if entry.submitted_at > before:
         return
     view = view_of(entry, index)
@@ -100,7 +100,7 @@ def _of_run(entry: Entry, index: Index, before: float, unsafe: bool) -> Iterator
     )
 
 
-def _safe(entry: Entry, view: RunView, unsafe: bool) -> str:
+def _safe(entry: RunEntry, view: RunView, unsafe: bool) -> str:
     """Why the folder on this disk may go; empty when it must stay."""
     if view.state is State.SUCCEEDED:
         return f"SUCCEEDED; everything is in {entry.store.url}"

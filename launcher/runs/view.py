@@ -17,7 +17,7 @@ from launcher.runfolder import paths
 from launcher.runfolder.progress import Progress
 from launcher.runfolder.states import Attempt, NodeStatus, RunState, State
 from launcher.runs.adopt import adopted
-from launcher.runs.index import Entry, Index
+from launcher.runs.index import Index, RunEntry
 from launcher.units import show_duration
 
 PATIENCE_S = 6.0
@@ -56,7 +56,7 @@ class RunView(BaseModel):
     url: str
 
 
-def view_of(entry: Entry, index: Index | None = None) -> RunView:
+def view_of(entry: RunEntry, index: Index | None = None) -> RunView:
     """Reads the run's directory on this machine, or else its folder in the store. Raises StoreError.
 
     A final state is written into `index`, so that the next call needs no store.
@@ -75,25 +75,25 @@ def view_of(entry: Entry, index: Index | None = None) -> RunView:
     return _settle(entry, state, nodes, life, index)
 
 
-def _is_final(entry: Entry, state: RunState) -> bool:
+def _is_final(entry: RunEntry, state: RunState) -> bool:
     """Whether the run's own word is enough. A platform may start again what has failed, and says so itself."""
     again = entry.backend in STARTS_AGAIN and entry.handle is not None and entry.final is None
     return state.state is State.SUCCEEDED or (state.state.terminal and not again)
 
 
-def _view_of_the_other(entry: Entry) -> RunView:
+def _view_of_the_other(entry: RunEntry) -> RunView:
     """What the store says of a run that another machine resumed: what lies here is of an attempt before that."""
     state, nodes = _look(entry, here=False)
     return _settle(entry, state, nodes, Life(alive=None), None)
 
 
-def _resumed_elsewhere(entry: Entry, known: RunState) -> bool:
+def _resumed_elsewhere(entry: RunEntry, known: RunState) -> bool:
     """Whether the store has a later attempt than this machine knows of: somebody resumed the run from another one."""
     state = _stored_state(entry)
     return state is not None and state.attempt > known.attempt
 
 
-def _stored_state(entry: Entry) -> RunState | None:
+def _stored_state(entry: RunEntry) -> RunState | None:
     """The state in the store; None when there is none, or no quick answer."""
     try:
         return _parse_state(entry.store.open(GLANCE_S).read(paths.STATE))
@@ -101,7 +101,7 @@ def _stored_state(entry: Entry) -> RunState | None:
         return None
 
 
-def views(entries: Sequence[Entry], index: Index) -> list[RunView]:
+def views(entries: Sequence[RunEntry], index: Index) -> list[RunView]:
     """One view per entry, with one call to each platform for all its runs, and several stores asked at once.
 
     A store or a platform that does not answer makes its runs UNKNOWN instead of failing the list.
@@ -118,7 +118,7 @@ def views(entries: Sequence[Entry], index: Index) -> list[RunView]:
     ]
 
 
-def _poll(entries: Sequence[Entry]) -> dict[str, Life]:
+def _poll(entries: Sequence[RunEntry]) -> dict[str, Life]:
     """What the platforms say of runs that have not ended, by run id."""
     lives: dict[str, Life] = {}
     for backend in dict.fromkeys(entry.backend for entry in entries):
@@ -135,24 +135,24 @@ def _poll(entries: Sequence[Entry]) -> dict[str, Life]:
     return lives
 
 
-def _look(entry: Entry, *, here: bool = True) -> tuple[RunState, tuple[NodeStatus, ...]]:
+def _look(entry: RunEntry, *, here: bool = True) -> tuple[RunState, tuple[NodeStatus, ...]]:
     state, nodes = _read(entry, here=here)
     return state or _unheard(entry), nodes
 
 
-def _try_look(entry: Entry) -> tuple[RunState, tuple[NodeStatus, ...]]:
+def _try_look(entry: RunEntry) -> tuple[RunState, tuple[NodeStatus, ...]]:
     try:
         return _look(entry)
     except StoreError as error:
         return _unheard(entry).model_copy(update={"reason": str(error)}), ()
 
 
-def _known(entry: Entry, final: RunState) -> RunView:
+def _known(entry: RunEntry, final: RunState) -> RunView:
     return _view(entry, final, entry.final_nodes or _local_nodes(entry))
 
 
 def _settle(
-    entry: Entry, state: RunState, nodes: tuple[NodeStatus, ...], life: Life, index: Index | None
+    entry: RunEntry, state: RunState, nodes: tuple[NodeStatus, ...], life: Life, index: Index | None
 ) -> RunView:
     """Put the run's own word and the platform's together."""
     if life.alive and life.waiting:
@@ -198,7 +198,7 @@ def _with_platform(state: RunState, life: Life) -> RunState:
     return state
 
 
-def _stored_end(entry: Entry, state: RunState) -> RunState:
+def _stored_end(entry: RunEntry, state: RunState) -> RunState:
     """A node program whose disk was full could say how it ended only in the store."""
     stored = _stored_state(entry)
     if stored is None or not stored.state.terminal or stored.attempt < state.attempt:
@@ -206,7 +206,7 @@ def _stored_end(entry: Entry, state: RunState) -> RunState:
     return stored
 
 
-def _cancel_requested(entry: Entry) -> bool:
+def _cancel_requested(entry: RunEntry) -> bool:
     if entry.run_dir.cancel.exists():
         return True
     try:
@@ -215,7 +215,7 @@ def _cancel_requested(entry: Entry) -> bool:
         return False
 
 
-def _judge(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Life) -> RunState:
+def _judge(entry: RunEntry, state: RunState, nodes: Sequence[NodeStatus], life: Life) -> RunState:
     """The state of a run that has not said that it ended."""
     if life.alive:
         return state
@@ -255,7 +255,7 @@ def _judge(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Lif
     )
 
 
-def _read(entry: Entry, *, here: bool = True) -> tuple[RunState | None, tuple[NodeStatus, ...]]:
+def _read(entry: RunEntry, *, here: bool = True) -> tuple[RunState | None, tuple[NodeStatus, ...]]:
     """From this machine when the run lives on it and `here` is true, else from the store."""
     path = entry.run_dir.state
     if here and (entry.handle is None or entry.handle.host == socket.gethostname()) and path.exists():
@@ -269,7 +269,7 @@ def _read(entry: Entry, *, here: bool = True) -> tuple[RunState | None, tuple[No
     return state, _parse_nodes(store.read(key) for key in keys)
 
 
-def _local_nodes(entry: Entry) -> tuple[NodeStatus, ...]:
+def _local_nodes(entry: RunEntry) -> tuple[NodeStatus, ...]:
     return _parse_nodes(
         path.read_bytes() for path in sorted((entry.run_dir.root / "status").glob("node-*.json"))
     )
@@ -292,7 +292,7 @@ def _parse_nodes(texts: Iterable[bytes]) -> tuple[NodeStatus, ...]:
     return tuple(sorted(nodes, key=lambda node: node.node))
 
 
-def _unheard(entry: Entry) -> RunState:
+def _unheard(entry: RunEntry) -> RunState:
     return RunState(
         run_id=entry.run_id,
         name=entry.name,
@@ -305,7 +305,7 @@ def _unheard(entry: Entry) -> RunState:
     )
 
 
-def _view(entry: Entry, state: RunState, nodes: Sequence[NodeStatus], life: Life | None = None) -> RunView:
+def _view(entry: RunEntry, state: RunState, nodes: Sequence[NodeStatus], life: Life | None = None) -> RunView:
     first = nodes[0] if nodes else None
     live = first if first and not state.state.terminal else None
     phase = live.phase if live else ("done" if state.state is State.SUCCEEDED else state.phase)

@@ -11,13 +11,13 @@ from launcher.disk import write_text
 from launcher.errors import BackendError, StoreError
 from launcher.runfolder import paths
 from launcher.runs.adopt import adopted
-from launcher.runs.index import Entry
+from launcher.runs.index import RunEntry
 
 AGAIN_S = 60.0
 GLANCE_S = 2.0
 
 
-def cancel(entry: Entry) -> None:
+def cancel(entry: RunEntry) -> None:
     """Ask a run to stop with a checkpoint. Works from any machine that can write to the run's folder. Does not wait."""
     again = _asked_before(entry)
     request = json.dumps({"requested_at": time.time(), "first_at": again or time.time()})
@@ -47,7 +47,7 @@ def cancel(entry: Entry) -> None:
         raise stored
 
 
-def _asked_before(entry: Entry) -> float:
+def _asked_before(entry: RunEntry) -> float:
     """When this run was asked to stop for the first time; 0 for never, or no quick answer."""
     try:
         value = json.loads(entry.store.open(GLANCE_S).read(paths.CANCEL))

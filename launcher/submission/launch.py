@@ -17,7 +17,7 @@ from launcher.plan.code import CODE, code_digest, code_zip
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runfolder.states import RunState, State
-from launcher.runs.index import Entry, Index
+from launcher.runs.index import Index, RunEntry
 from launcher.storage.address import StoreAddress
 from launcher.submission.prepare import Prepared, look_around, refuse_errors
 from launcher.submission.record import make_record
@@ -29,7 +29,7 @@ ELSEWHERE = frozenset({"modelarts", "slurm"})
 
 def submit(
     job: Prepared, index: Index | None = None, *, group: str = "", labels: Mapping[str, str] | None = None
-) -> Entry:
+) -> RunEntry:
     """Start the run and return at once. Raises PlanError, StoreError or BackendError, and then nothing is left behind.
 
     `group` is a name that several runs share, for `status --group`; `labels` are the values that tell them apart.
@@ -39,7 +39,7 @@ def submit(
 
 def submit_all(
     jobs: Sequence[tuple[Prepared, Mapping[str, str]]], index: Index | None = None, *, group: str = ""
-) -> list[Entry]:
+) -> list[RunEntry]:
     """Start several runs of one back end, with one request where that can be. All or nothing, as `submit`."""
     ready = []
     for job, labels in jobs:
@@ -61,12 +61,12 @@ def _rehearsed(job: Prepared) -> dict[str, str]:
     return {f"recipe.{key}": "rehearsal" for key, value in job.plan.recipe.items() if asked.get(key) != value}
 
 
-def launch(plan: Plan, job_text: str, record: Mapping[str, Any], index: Index) -> Entry:
+def launch(plan: Plan, job_text: str, record: Mapping[str, Any], index: Index) -> RunEntry:
     """Write the run's folder, start it and note it in the index. Raises StoreError or BackendError, with nothing left."""
     return launch_all([(plan, job_text, record)], index)[0]
 
 
-def launch_all(ready: Sequence[tuple[Plan, str, Mapping[str, Any]]], index: Index) -> list[Entry]:
+def launch_all(ready: Sequence[tuple[Plan, str, Mapping[str, Any]]], index: Index) -> list[RunEntry]:
     """As `launch`, for runs of one back end."""
     begun: list[tuple[Plan, Mapping[str, Any], float]] = []
     try:
@@ -81,7 +81,7 @@ def launch_all(ready: Sequence[tuple[Plan, str, Mapping[str, Any]]], index: Inde
             _undo(plan)
         raise
     entries = [
-        Entry(
+        RunEntry(
             run_id=plan.run_id,
             name=plan.name,
             backend=plan.backend,

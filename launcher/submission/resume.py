@@ -11,13 +11,13 @@ from launcher.errors import PlanError
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runfolder.states import RunState, State
-from launcher.runs.index import Entry, Index
+from launcher.runs.index import Index, RunEntry
 from launcher.submission import preflight
 from launcher.submission.launch import ELSEWHERE
 from launcher.submission.prepare import conditions, refuse_errors
 
 
-def resume(entry: Entry, index: Index, *, force: bool = False) -> Entry:
+def resume(entry: RunEntry, index: Index, *, force: bool = False) -> RunEntry:
     """A new attempt of a run that has ended, from its newest complete checkpoint. Raises LauncherError when it still lives.
 
     `force` takes over a run that was not heard of for a while (UNKNOWN); should its old node program still live, it is
@@ -32,7 +32,7 @@ def resume(entry: Entry, index: Index, *, force: bool = False) -> Entry:
         raise PlanError(f"{entry.run_id} is being resumed by another command right now") from error
 
 
-def _resume(entry: Entry, index: Index, *, force: bool) -> Entry:
+def _resume(entry: RunEntry, index: Index, *, force: bool) -> RunEntry:
     from launcher.runs.view import view_of
 
     view = view_of(entry)

@@ -8,14 +8,14 @@ from launcher.backends import get_backend
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runs.folder import RunFolder
-from launcher.runs.index import Entry, Index, new_run_id
+from launcher.runs.index import Index, RunEntry, new_run_id
 from launcher.submission import preflight
 from launcher.submission.launch import launch
 from launcher.submission.prepare import conditions, refuse_errors
 from launcher.submission.record import make_record
 
 
-def retry(entry: Entry, index: Index) -> Entry:
+def retry(entry: RunEntry, index: Index) -> RunEntry:
     """Submit the plan of a run again under a new run id; the old run stays as it is. Raises LauncherError.
 
     The job file as it is on disk now does not matter: plan and overrides are those that ran.

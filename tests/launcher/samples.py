@@ -10,7 +10,7 @@ import yaml
 
 from launcher.api import Run
 from launcher.runfolder.states import Attempt, NodeStatus, RunState, State
-from launcher.runs.index import Entry, Index
+from launcher.runs.index import Index, RunEntry
 from launcher.runs.view import RunView
 from launcher.submission.prepare import prepare
 
@@ -43,7 +43,7 @@ class Sample:
         self.write(
             "record.json", json.dumps({"origins": origins, "command": ["launcher", "submit", "job.yaml"]})
         )
-        self.entry = Entry(
+        self.entry = RunEntry(
             run_id=self.plan.run_id,
             name=self.plan.name,
             backend="local",

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from launcher.errors import StoreError
-from launcher.runs.index import Entry, Index
+from launcher.runs.index import Index, RunEntry
 from launcher.runs.view import RunView, view_of
 from launcher.storage import ObjectStore
 from launcher.submission.launch import submit
@@ -30,7 +30,7 @@ class SlurmJobs:
 
     def __init__(self, cluster: Cluster, folder: Path, endpoint: str) -> None:
         self.cluster, self.folder, self.endpoint, self.index = cluster, folder, endpoint, Index()
-        self.entries: list[Entry] = []
+        self.entries: list[RunEntry] = []
         self.ended: set[str] = set()
 
     def file(self, name: str, *, env: dict[str, str] | None = None, nodes: int = 2, **sections: Any) -> Path:
@@ -57,12 +57,12 @@ class SlurmJobs:
         path.write_text(yaml.safe_dump(job))
         return path
 
-    def submit(self, name: str, **arguments: Any) -> Entry:
+    def submit(self, name: str, **arguments: Any) -> RunEntry:
         entry = submit(prepare(self.file(name, **arguments)), self.index)
         self.entries.append(entry)
         return entry
 
-    def view(self, entry: Entry) -> RunView:
+    def view(self, entry: RunEntry) -> RunView:
         for _ in range(5):
             with suppress(StoreError):  # this server lists an object twice while it is being replaced
                 return view_of(self.index.find(entry.run_id), self.index)
@@ -70,7 +70,7 @@ class SlurmJobs:
         return view_of(self.index.find(entry.run_id), self.index)
 
     def until(
-        self, entry: Entry, condition: Callable[[RunView], Any], what: str, timeout_s: float = 120.0
+        self, entry: RunEntry, condition: Callable[[RunView], Any], what: str, timeout_s: float = 120.0
     ) -> RunView:
         deadline = time.monotonic() + timeout_s
         while not condition(view := self.view(entry)):
@@ -80,15 +80,15 @@ class SlurmJobs:
             time.sleep(POLL_S)
         return view
 
-    def training(self, entry: Entry, step: int = 1, attempt: int = 1) -> RunView:
+    def training(self, entry: RunEntry, step: int = 1, attempt: int = 1) -> RunView:
         return self.until(
             entry, lambda view: view.attempt >= attempt and (view.progress.step or 0) >= step, f"step {step}"
         )
 
-    def safe(self, entry: Entry, step: int) -> RunView:
+    def safe(self, entry: RunEntry, step: int) -> RunView:
         return self.until(entry, lambda view: (view.safe_step or 0) >= step, f"step {step} in the store")
 
-    def end(self, entry: Entry, timeout_s: float = 240.0) -> RunView:
+    def end(self, entry: RunEntry, timeout_s: float = 240.0) -> RunView:
         deadline = time.monotonic() + timeout_s
         while not (view := self.view(entry)).state.terminal:
             words = f"{view.state} {view.phase} {view.detail} {view.reason}\n{self.log(entry)}"
@@ -97,21 +97,21 @@ class SlurmJobs:
         self.ended.add(entry.run_id)
         return view
 
-    def number(self, entry: Entry) -> str:
+    def number(self, entry: RunEntry) -> str:
         assert entry.handle is not None
         return str(entry.handle.data["job"])
 
-    def store(self, entry: Entry) -> ObjectStore:
+    def store(self, entry: RunEntry) -> ObjectStore:
         return entry.store.open()
 
-    def names(self, entry: Entry) -> set[str]:
+    def names(self, entry: RunEntry) -> set[str]:
         """What MANIFEST.json names."""
         return {file["name"] for file in json.loads(self.store(entry).read("MANIFEST.json"))["files"]}
 
-    def log(self, entry: Entry) -> str:
+    def log(self, entry: RunEntry) -> str:
         """The end of what Slurm and the node programs said."""
         path = self.cluster.folder / "log" / f"job-{self.number(entry)}.log"
         return path.read_text()[-3000:] if path.exists() else "no log"
 
-    def nothing_is_left(self, entry: Entry) -> None:
+    def nothing_is_left(self, entry: RunEntry) -> None:
         Cluster.until(lambda: not processes_of(entry.run_id), f"{entry.run_id} left processes", 15.0)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from launcher.api import submit_points
-from launcher.runs.index import Entry
+from launcher.runs.index import RunEntry
 from launcher.runs.view import RunView
 from launcher.submission.resume import resume
 from launcher.submission.sweeps import Axis, prepare_points
@@ -34,7 +34,7 @@ def total(steps: int) -> float:
     return steps * (steps + 1) / 2 / 1000
 
 
-def begun(jobs: SlurmJobs, name: str, *, steps: int = 40, nodes: int = 2, **more: object) -> Entry:
+def begun(jobs: SlurmJobs, name: str, *, steps: int = 40, nodes: int = 2, **more: object) -> RunEntry:
     """A run that has a checkpoint in the store."""
     env = {"STEPS": str(steps), "STEP_S": "0.5"}
     entry = jobs.submit(name, env=env, nodes=nodes, **more)

@@ -18,7 +18,7 @@ import pytest
 
 from launcher.api import Run, submit_points
 from launcher.errors import PlanError
-from launcher.runs.index import Entry
+from launcher.runs.index import RunEntry
 from launcher.runs.view import RunView
 from launcher.submission.cancel import cancel
 from launcher.submission.launch import launch, submit
@@ -118,7 +118,7 @@ def test_a_run_that_was_stopped_is_resumed_on_any_nodes(jobs: SlurmJobs) -> None
 # ---- cancel, in each phase
 
 
-def waiting(jobs: SlurmJobs) -> Entry:
+def waiting(jobs: SlurmJobs) -> RunEntry:
     entry = jobs.submit("cancel-waiting", slurm={"extra": ["--hold"]})
     seen = jobs.until(entry, lambda view: view.detail, "it is held")
     assert "is held" in seen.detail
@@ -126,14 +126,14 @@ def waiting(jobs: SlurmJobs) -> Entry:
     return entry
 
 
-def training(jobs: SlurmJobs) -> Entry:
+def training(jobs: SlurmJobs) -> RunEntry:
     entry = jobs.submit("cancel-training", env=LONG)
     jobs.safe(entry, 4)
     cancel(entry)
     return entry
 
 
-def staging(jobs: SlurmJobs) -> Entry:
+def staging(jobs: SlurmJobs) -> RunEntry:
     folder = jobs.folder / "images"
     for k in range(1500):
         path = folder / "train" / f"{k % 10}" / f"{k}.jpg"
@@ -148,7 +148,7 @@ def staging(jobs: SlurmJobs) -> Entry:
     return entry
 
 
-def uploading(jobs: SlurmJobs) -> Entry:
+def uploading(jobs: SlurmJobs) -> RunEntry:
     """The store takes its time over the last object."""
     with fault_proxy(jobs.endpoint, jobs.cluster.address) as faults:
         faults.add(delay(20.0), method="PUT", path="MANIFEST.json")
@@ -160,7 +160,7 @@ def uploading(jobs: SlurmJobs) -> Entry:
 
 
 def test_cancel_in_each_phase_leaves_nothing_on_any_node(jobs: SlurmJobs) -> None:
-    phases: list[Callable[[SlurmJobs], Entry]] = [waiting, staging, training, uploading]
+    phases: list[Callable[[SlurmJobs], RunEntry]] = [waiting, staging, training, uploading]
     with ThreadPoolExecutor(len(phases)) as pool:
         ended = list(pool.map(lambda phase: phase(jobs), phases))
     views = [jobs.end(entry) for entry in ended]

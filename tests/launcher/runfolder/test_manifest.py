@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from launcher.errors import IntegrityError
 from launcher.runfolder.manifest import (
-    Entry,
     Manifest,
+    ManifestFile,
     best_step,
     local_sets,
     parse_manifest,
@@ -26,7 +26,7 @@ FILE = {"name": "a/b", "size": 3, "sha256": SHA}
 
 
 def test_there_and_back() -> None:
-    manifest = Manifest((Entry("b", 1, SHA), Entry("a", 2, SHA)), {"run_id": "r", "n": 1}, 12.5)
+    manifest = Manifest((ManifestFile("b", 1, SHA), ManifestFile("a", 2, SHA)), {"run_id": "r", "n": 1}, 12.5)
     again = parse_manifest(manifest.to_json(), "x")
     assert sorted(again.files, key=lambda each: each.key) == list(again.files)
     assert set(again.files) == set(manifest.files)
@@ -70,7 +70,7 @@ def test_bad_set_manifests(change: dict[str, Any]) -> None:
     assert (found.step, found.epoch, found.files, found.metrics) == (
         3,
         1,
-        (Entry("a/b", 3, SHA),),
+        (ManifestFile("a/b", 3, SHA),),
         {"top1": 0.5},
     )
     with pytest.raises(IntegrityError):

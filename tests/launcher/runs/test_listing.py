@@ -5,7 +5,7 @@ import pytest
 
 from launcher.runfolder.progress import Progress
 from launcher.runfolder.states import NodeStatus, RunState, State
-from launcher.runs.index import Entry, Index
+from launcher.runs.index import Index, RunEntry
 from launcher.runs.listing import CACHE, Filter, parse_states, select
 from tests.launcher.samples import NOW
 
@@ -41,7 +41,7 @@ def index(launcher_home: Path, tmp_path: Path) -> Index:
             updated_at=NOW,
         )
         index.put(
-            Entry(
+            RunEntry(
                 **values,
                 store={"url": state.url},
                 work_dir=str(tmp_path / "work"),

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from launcher.backends.modelarts import backend as modelarts
-from launcher.runs.index import Entry, Index
+from launcher.runs.index import Index, RunEntry
 from launcher.runs.view import RunView, view_of
 from launcher.submission.launch import submit
 from launcher.submission.prepare import prepare
@@ -37,7 +37,7 @@ class Site:
     fake: FakeModelArts
     env: Mapping[str, str]
     index: Index
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[RunEntry] = field(default_factory=list)
     look_s: float = 0.2
 
     def file(self, modelarts_only: dict[str, Any] | None = None, **sections: Any) -> Path:
@@ -66,39 +66,41 @@ class Site:
         path.write_text(yaml.safe_dump(job))
         return path
 
-    def submit(self, **sections: Any) -> Entry:
+    def submit(self, **sections: Any) -> RunEntry:
         entry = submit(prepare(self.file(**sections)), self.index)
         self.entries.append(entry)
         return entry
 
-    def view(self, entry: Entry) -> RunView:
+    def view(self, entry: RunEntry) -> RunView:
         return view_of(self.index.find(entry.run_id), self.index)
 
-    def until(self, entry: Entry, condition: Callable[[RunView], bool], timeout_s: float = 150.0) -> RunView:
+    def until(
+        self, entry: RunEntry, condition: Callable[[RunView], bool], timeout_s: float = 150.0
+    ) -> RunView:
         deadline = time.monotonic() + timeout_s
         while not condition(view := self.view(entry)):
             assert time.monotonic() < deadline, f"still {view.state} {view.platform}: {self.console(entry)}"
             time.sleep(self.look_s)
         return view
 
-    def end(self, entry: Entry, timeout_s: float = 150.0) -> RunView:
+    def end(self, entry: RunEntry, timeout_s: float = 150.0) -> RunView:
         return self.until(entry, lambda view: view.state.terminal, timeout_s)
 
-    def jobs(self, entry: Entry, attempt: int = 1) -> list[Job]:
+    def jobs(self, entry: RunEntry, attempt: int = 1) -> list[Job]:
         return self.fake.named(f"{entry.run_id}-a{attempt}")
 
-    def job(self, entry: Entry, attempt: int = 1) -> Job:
+    def job(self, entry: RunEntry, attempt: int = 1) -> Job:
         (job,) = self.jobs(entry, attempt)
         return job
 
-    def run_dir(self, entry: Entry) -> Path:
+    def run_dir(self, entry: RunEntry) -> Path:
         return self.bucket / "runs" / entry.run_id
 
-    def result(self, entry: Entry) -> float:
+    def result(self, entry: RunEntry) -> float:
         """What the counter program counted to."""
         return float(json.loads((self.run_dir(entry) / "eval" / "last.json").read_text())["top1"])
 
-    def console(self, entry: Entry) -> str:
+    def console(self, entry: RunEntry) -> str:
         """The end of what the containers printed."""
         logs = [
             m.log
@@ -109,7 +111,7 @@ class Site:
         return "\n".join(log.read_text()[-3000:] for log in logs if log.exists())
 
 
-def well(site: Site, entry: Entry) -> None:
+def well(site: Site, entry: RunEntry) -> None:
     """The run went well: the count is whole, every result is there and the platform has one job that ended."""
     view = site.end(entry)
     assert view.state == "SUCCEEDED", f"{view.reason}\n{site.console(entry)}"

@@ -11,7 +11,7 @@ import pytest
 
 from launcher.cli import main
 from launcher.runs import adopt
-from launcher.runs.index import Entry, Index
+from launcher.runs.index import Index, RunEntry
 from tests.launcher.backends.modelarts.site import Site, served_bucket, site_on
 from tests.servers.s3 import S3Server
 
@@ -30,21 +30,21 @@ def site(s3: tuple[S3Server, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def entry(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Entry:
+def entry(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunEntry:
     """Submitted; then this is another machine."""
     entry = site.submit(resources={"nodes": 1})
     monkeypatch.setenv("LAUNCHER_HOME", str(tmp_path / "another-home"))
     return entry
 
 
-def status(capsys: pytest.CaptureFixture[str], entry: Entry) -> dict[str, Any]:
+def status(capsys: pytest.CaptureFixture[str], entry: RunEntry) -> dict[str, Any]:
     assert main(["status", entry.store.url, "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
 
 def test_the_platform_is_asked_and_the_run_stays_out_of_the_index(
-    site: Site, entry: Entry, capsys: pytest.CaptureFixture[str]
+    site: Site, entry: RunEntry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = site.job(entry)
     job.phase = "Pending"
@@ -68,7 +68,7 @@ def test_the_platform_is_asked_and_the_run_stays_out_of_the_index(
 
 
 def test_the_newest_job_of_a_run_that_was_resumed_is_meant(
-    site: Site, entry: Entry, capsys: pytest.CaptureFixture[str]
+    site: Site, entry: RunEntry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = site.job(entry)
     again = site.fake.cloud.create(
@@ -78,14 +78,16 @@ def test_the_newest_job_of_a_run_that_was_resumed_is_meant(
     assert "NPU 93 %" in status(capsys, entry)["platform"]
 
 
-def test_cancel_ends_a_job_that_waits(site: Site, entry: Entry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cancel_ends_a_job_that_waits(
+    site: Site, entry: RunEntry, capsys: pytest.CaptureFixture[str]
+) -> None:
     site.job(entry).phase = "Pending"
     assert main(["cancel", entry.store.url]) == 0
     assert site.job(entry).phase == "Terminated"
     assert status(capsys, entry)["state"] == "CANCELLED"
 
 
-def test_a_run_is_resumed_from_another_machine(site: Site, entry: Entry) -> None:
+def test_a_run_is_resumed_from_another_machine(site: Site, entry: RunEntry) -> None:
     job = site.job(entry)
     job.phase = "Running"
     assert main(["resume", entry.store.url]) == 2  # it lives
@@ -96,7 +98,7 @@ def test_a_run_is_resumed_from_another_machine(site: Site, entry: Entry) -> None
 
 
 def test_whoever_follows_hears_why_a_job_waits(
-    site: Site, entry: Entry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    site: Site, entry: RunEntry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = site.job(entry)
     job.phase = "Pending"
@@ -113,7 +115,7 @@ def test_whoever_follows_hears_why_a_job_waits(
 
 def test_without_credentials_or_when_the_job_is_gone_the_status_says_so(
     site: Site,
-    entry: Entry,
+    entry: RunEntry,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -134,7 +136,7 @@ def test_without_credentials_or_when_the_job_is_gone_the_status_says_so(
 
 
 def test_logs_console_follow_prints_new_lines_until_the_run_has_ended(
-    site: Site, entry: Entry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    site: Site, entry: RunEntry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Page by page: each look brings what is new, once."""
     job = site.job(entry)
