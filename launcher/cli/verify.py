@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from launcher.cli.common import Line, add_store, address_of, out_json, say
 
 if TYPE_CHECKING:
-    from launcher.results.verify import Verdict
+    from launcher.results.verify import VerifyReport
 
 HELP = """Read every file and compare it with its manifest: the results of a run, a packed data set, or a data set that was
 staged on this machine (the folder with COMPLETE.json). Exit code 4 when something is missing or damaged.
@@ -31,29 +31,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     line = Line(shown=sys.stderr.isatty() and not args.json)
     try:
-        verdict = _verdict(args, line)
+        report = _report_on(args, line)
     finally:
         line.clear()
     if args.json:
         out_json(
             {
-                "good": verdict.good,
-                "committed": verdict.committed,
-                "files": verdict.files,
-                "bytes": verdict.bytes,
-                "unproven": verdict.unproven,
-                "flaws": [{"key": flaw.key, "why": flaw.why} for flaw in verdict.flaws],
-                "stray": list(verdict.stray),
+                "good": report.good,
+                "committed": report.committed,
+                "files": report.files,
+                "bytes": report.bytes,
+                "unproven": report.unproven,
+                "flaws": [{"key": flaw.key, "why": flaw.why} for flaw in report.flaws],
+                "stray": list(report.stray),
             }
         )
     else:
-        _tell(verdict)
-    return 0 if verdict.good else 4
+        _tell(report)
+    return 0 if report.good else 4
 
 
-def _verdict(args: argparse.Namespace, line: Line) -> Verdict:
+def _report_on(args: argparse.Namespace, line: Line) -> VerifyReport:
     from launcher.dataset.shards import read_packed
-    from launcher.results.verify import Verdict, is_staged, verify_run, verify_staged
+    from launcher.results.verify import VerifyReport, is_staged, verify_run, verify_staged
 
     def tell(done: int, total: int) -> None:
         line.show(f"{done} of {total} files")
@@ -66,7 +66,7 @@ def _verdict(args: argparse.Namespace, line: Line) -> Verdict:
             from launcher.dataset.verify import verify_packed
 
             packed = verify_packed(store, jobs=4)  # raises IntegrityError at the first damage
-            return Verdict(packed.files, packed.payload, (), 0, (), committed=True)
+            return VerifyReport(packed.files, packed.payload, (), 0, (), committed=True)
     else:
         from launcher.api import find
 
@@ -74,19 +74,19 @@ def _verdict(args: argparse.Namespace, line: Line) -> Verdict:
     return verify_run(store, tell)
 
 
-def _tell(verdict: Verdict) -> None:
+def _tell(report: VerifyReport) -> None:
     from launcher.units import show_bytes
 
-    for flaw in verdict.flaws[:SHOWN]:
+    for flaw in report.flaws[:SHOWN]:
         say(f"{flaw.key} {flaw.why}")
-    if len(verdict.flaws) > SHOWN:
-        say(f"and {len(verdict.flaws) - SHOWN} more")
-    for key in verdict.stray[:SHOWN]:
+    if len(report.flaws) > SHOWN:
+        say(f"and {len(report.flaws) - SHOWN} more")
+    for key in report.stray[:SHOWN]:
         say(f"stray: {key} is in no manifest")
-    if not verdict.committed:
+    if not report.committed:
         say(
             "the run has not committed its results: these are its complete checkpoints and what else is there"
         )
-    unproven = f", {verdict.unproven} of them by size only" if verdict.unproven else ""
-    what = "every file is right" if verdict.good else f"{len(verdict.flaws)} are damaged or missing"
-    say(f"{verdict.files} files{unproven}, {show_bytes(verdict.bytes)}: {what}")
+    unproven = f", {report.unproven} of them by size only" if report.unproven else ""
+    what = "every file is right" if report.good else f"{len(report.flaws)} are damaged or missing"
+    say(f"{report.files} files{unproven}, {show_bytes(report.bytes)}: {what}")

@@ -7,7 +7,7 @@ import threading
 import time
 
 from launcher.errors import IntegrityError, NoSpace, NotFound, StoreError
-from launcher.node.steps import Site
+from launcher.node.steps import NodeContext
 from launcher.node.stopping import CANCELLED
 from launcher.runfolder import paths
 from launcher.runfolder.states import State
@@ -29,8 +29,8 @@ LAST_WORD_S = 5.0
 class FinalUpload:
     """Runs in a thread of its own, since a call to a dead store can't be interrupted."""
 
-    def __init__(self, site: Site, final: State, reason: str) -> None:
-        self._site, self._final, self._reason = site, final, reason
+    def __init__(self, context: NodeContext, final: State, reason: str) -> None:
+        self._context, self._final, self._reason = context, final, reason
         self._given_up, self._asked = threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="final upload", daemon=True)
@@ -42,7 +42,7 @@ class FinalUpload:
         asked = ""
         while self._thread.is_alive() and not asked:
             self._thread.join(POLL_S)
-            asked = self._site.stopper.asked_again() or (CANCELLED if self._asked.is_set() else "")
+            asked = self._context.stopper.asked_again() or (CANCELLED if self._asked.is_set() else "")
         if asked:
             self._given_up.set()
             self._thread.join(HAND_OVER_S)
@@ -63,7 +63,7 @@ class FinalUpload:
         known = b"" if self._final is not State.CANCELLED else None
         while self._thread.is_alive():
             try:
-                request = self._site.store.read(paths.CANCEL)
+                request = self._context.store.read(paths.CANCEL)
             except NotFound:
                 request = b""
             except StoreError:
@@ -77,19 +77,19 @@ class FinalUpload:
 
     def _upload_all(self) -> None:
         """Everything, verified; MANIFEST.json last. Raises StoreError when patience ends."""
-        site = self._site
+        context = self._context
         begun = time.monotonic()
-        deadline = begun + site.plan.upload_patience_s
+        deadline = begun + context.plan.upload_patience_s
         pause = 1.0
         while True:
             try:
                 budget_s = min(TRY_S, max(0.0, deadline - time.monotonic()))
-                report = site.collector.sync(final=True, budget_s=budget_s)
-                site.state.note_safe(report.latest_step)
-                site.peers.leave()
-                if site.node == 0:
+                report = context.collector.sync(final=True, budget_s=budget_s)
+                context.state.note_safe(report.latest_step)
+                context.peers.leave()
+                if context.node == 0:
                     self._commit()
-                site.heartbeat.set(upload_error="", pending_uploads=0)
+                context.heartbeat.set(upload_error="", pending_uploads=0)
                 return
             except StoreError as error:
                 if isinstance(error, NoSpace):
@@ -102,25 +102,25 @@ class FinalUpload:
                     raise
                 left = show_duration(deadline - time.monotonic())
                 log.warning("upload: %s; trying again for %s", error, left)
-                site.heartbeat.set(upload_error=str(error))
+                context.heartbeat.set(upload_error=str(error))
                 if self._given_up.wait(pause):
                     raise
                 pause = min(30.0, pause * 2)
 
     def _commit(self) -> None:
-        site = self._site
+        context = self._context
         if self._given_up.is_set():
             raise StoreError("given up on request")
-        facts = {"run_id": site.plan.run_id, "state": self._final.value, "reason": self._reason}
-        site.collector.commit({**facts, "attempt": site.collector.attempt})
+        facts = {"run_id": context.plan.run_id, "state": self._final.value, "reason": self._reason}
+        context.collector.commit({**facts, "attempt": context.collector.attempt})
 
 
-def send_last_word(site: Site, patience_s: float | None) -> None:
+def send_last_word(context: NodeContext, patience_s: float | None) -> None:
     """The final state into the store; what is not there in time stays on this machine. None waits as long as the store does."""
 
     def send() -> None:
         try:
-            site.courier.send_status(site.state.unwritten)
+            context.upload.send_status(context.state.unwritten)
         except StoreError as error:
             log.error("the final state is only on this machine: %s", error)
 

@@ -3,7 +3,7 @@
     rendezvous/attempt-<a>/node-<k>.json    a card: written by node k alone
     rendezvous/attempt-<a>/leader.json      the board: written by node 0 alone
 
-A run on one machine needs neither; `Alone` answers at once.
+A run on one machine needs neither; `SingleMachine` answers at once.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from launcher.ranks.diagnose import Cause
 
-CardPhase = Literal["arriving", "ready", "running", "ended", "gone", "uploaded"]
-BoardPhase = Literal["waiting", "go", "decided", "over"]
+NodePhase = Literal["arriving", "ready", "running", "ended", "gone", "uploaded"]
+LeaderPhase = Literal["waiting", "go", "decided", "over"]
 
 
 class _Value(BaseModel):
@@ -32,7 +32,7 @@ class Machine(_Value):
     super_pod: str = ""
 
 
-class Report(_Value):
+class StepReport(_Value):
     """How a program ended on one machine. `stopped` is why it was stopped, when it was not the program's own fault."""
 
     ok: bool
@@ -41,7 +41,7 @@ class Report(_Value):
     cancelled: bool = False
 
 
-class Go(_Value):
+class StartOrder(_Value):
     """What node 0 lays down when everybody is ready. `step` is the checkpoint that all have to start from."""
 
     scheduler_host: str = "127.0.0.1"
@@ -50,7 +50,7 @@ class Go(_Value):
     step: int | None = None
 
 
-class Verdict(_Value):
+class NextAction(_Value):
     """What follows the end of a program, on all machines."""
 
     do: Literal["next", "restart", "end"]
@@ -64,42 +64,42 @@ class Verdict(_Value):
     exclude_host: str = ""
 
 
-class Trouble(_Value):
+class PeerStop(_Value):
     """Why a gang should stop for the sake of another machine. `saving`: all ranks are on their way to an orderly end."""
 
     reason: str
     saving: bool = False
 
 
-class Card(_Value):
+class NodeMessage(_Value):
     """One machine. `program` is the place of a program in the plan; `launch` tells apart two starts of one attempt."""
 
     node: int
     launch: str = ""
     beat: float = 0.0
-    phase: CardPhase = "arriving"
+    phase: NodePhase = "arriving"
     program: int = -1
     machine: Machine
     step: int | None = None
-    report: Report | None = None
+    report: StepReport | None = None
     reason: str = ""
 
 
-class Board(_Value):
+class LeaderMessage(_Value):
     """Node 0's word. Programs only go up, so a board that is further on implies `next` for the ones before."""
 
     launch: str = ""
     beat: float = 0.0
-    phase: BoardPhase = "waiting"
+    phase: LeaderPhase = "waiting"
     program: int = -1
-    go: Go | None = None
-    verdict: Verdict | None = None
+    go: StartOrder | None = None
+    action: NextAction | None = None
 
 
-Decide = Callable[[Sequence[Report]], Verdict]
+DecideNext = Callable[[Sequence[StepReport]], NextAction]
 """From the reports of all machines to what follows; called on node 0."""
 
-MakeGo = Callable[[Sequence[Machine]], Go]
+MakeStartOrder = Callable[[Sequence[Machine]], StartOrder]
 """From all machines, in node order, to the common start; called on node 0."""
 
 
@@ -112,13 +112,17 @@ class Peers(Protocol):
     def introduce(self, machine: Machine) -> None:
         """What this machine brings, once it is known; before the first `begin`."""
 
-    def begin(self, program: int, step: int | None, make_go: MakeGo, check: Callable[[], None]) -> Go:
+    def begin(
+        self, program: int, step: int | None, make_order: MakeStartOrder, check: Callable[[], None]
+    ) -> StartOrder:
         """Block until all machines are ready for a program. Raises RunFailed when one of them never is."""
 
-    def trouble(self) -> Trouble | None:
+    def trouble(self) -> PeerStop | None:
         """Why this machine should stop its ranks: another one has failed, or was lost. None when all is well."""
 
-    def end(self, program: int, report: Report, decide: Decide, check: Callable[[], None]) -> Verdict:
+    def end(
+        self, program: int, report: StepReport, decide: DecideNext, check: Callable[[], None]
+    ) -> NextAction:
         """Tell how a program ended here; block until it is known what follows."""
 
     def fail(self, reason: str, *, cancelled: bool = False) -> None:
@@ -131,7 +135,7 @@ class Peers(Protocol):
         """Node 0 has written the final state, or another node needs nothing any more."""
 
 
-class Alone:
+class SingleMachine:
     """A run on one machine."""
 
     def __init__(self, machine: Machine) -> None:
@@ -143,13 +147,17 @@ class Alone:
     def introduce(self, machine: Machine) -> None:
         self.machine = machine
 
-    def begin(self, program: int, step: int | None, make_go: MakeGo, check: Callable[[], None]) -> Go:
-        return make_go([self.machine])
+    def begin(
+        self, program: int, step: int | None, make_order: MakeStartOrder, check: Callable[[], None]
+    ) -> StartOrder:
+        return make_order([self.machine])
 
-    def trouble(self) -> Trouble | None:
+    def trouble(self) -> PeerStop | None:
         return None
 
-    def end(self, program: int, report: Report, decide: Decide, check: Callable[[], None]) -> Verdict:
+    def end(
+        self, program: int, report: StepReport, decide: DecideNext, check: Callable[[], None]
+    ) -> NextAction:
         return decide([report])
 
     def fail(self, reason: str, *, cancelled: bool = False) -> None:

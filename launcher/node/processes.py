@@ -11,7 +11,7 @@ from pathlib import Path
 from launcher.devices.inventory import DeviceInfo
 from launcher.devices.locks import HeldDevices
 from launcher.errors import PlanError
-from launcher.node.peers import Go
+from launcher.node.peers import StartOrder
 from launcher.plan.model import ASCEND_DEVICES, HCCL_CONNECT_TIMEOUT_S, Plan, Rank, Step
 from launcher.ranks.cores import nearest, numa_nodes, share_cores, usable_cores
 from launcher.ranks.gang import Process
@@ -73,7 +73,7 @@ def gang_processes(
     data_dir: Path,
     devices: HeldDevices,
     *,
-    go: Go,
+    order: StartOrder,
     logical: Mapping[int, int] | None = None,
     near: Mapping[int, int] | None = None,
 ) -> list[Process]:
@@ -87,10 +87,10 @@ def gang_processes(
     slices = share_cores(usable_cores(), max(1, len(ranks)), numa_nodes())
     slices = nearest(slices, [(near or {}).get(device, -1) for device in devices.ids])
     threads = len(slices[0]) or max(1, len(usable_cores()) // max(1, len(ranks)))
-    fill = {"{data}": str(data_dir), "{sched_port}": str(go.scheduler_port), "{threads}": str(threads)}
+    fill = {"{data}": str(data_dir), "{sched_port}": str(order.scheduler_port), "{threads}": str(threads)}
     shown = [str(logical.get(k, k)) for k in devices.ids] if logical is not None else []
     processes = [
-        _rank_process(plan, step, rank, attempt, fill, slices[i], devices, go, shown)
+        _rank_process(plan, step, rank, attempt, fill, slices[i], devices, order, shown)
         for i, rank in enumerate(ranks)
     ]
     if node == 0 and any(p.env.get("MS_ROLE") == "MS_WORKER" for p in processes):
@@ -106,14 +106,14 @@ def _rank_process(
     fill: Mapping[str, str],
     cores: tuple[int, ...],
     devices: HeldDevices,
-    go: Go,
+    order: StartOrder,
     visible: Sequence[str],
 ) -> Process:
     env = {key: _fill(value, fill) for key, value in {**plan.env, **rank.env}.items()}
     env["LAUNCHER_ATTEMPT"] = str(attempt)
     env.setdefault("MS_COMPILER_CACHE_PATH", str(plan.run_dir.root / "compile-cache" / f"rank-{rank.rank}"))
     if "MS_SCHED_HOST" in env:
-        env["MS_SCHED_HOST"] = go.scheduler_host
+        env["MS_SCHED_HOST"] = order.scheduler_host
     if plan.device in ASCEND_DEVICES:
         if visible:
             env["ASCEND_RT_VISIBLE_DEVICES"] = ",".join(visible)

@@ -29,19 +29,19 @@ from launcher.devices.inventory import DeviceInfo, DeviceLocks, HeldDevices, che
 from launcher.disk import write_text
 from launcher.errors import LauncherError, NodeTrouble, PlanError, StoreError, UsageError
 from launcher.findings import errors
-from launcher.node.courier import Courier
 from launcher.node.environment import check_environment
 from launcher.node.finalupload import LAST_WORD_S, FinalUpload, send_last_word
 from launcher.node.heartbeat import Heartbeat
 from launcher.node.log import log_into
-from launcher.node.peers import Alone, Machine, Peers
+from launcher.node.peers import Machine, Peers, SingleMachine
 from launcher.node.preset import as_one_rank, preset_rank
 from launcher.node.processes import device_choices, visible_devices
 from launcher.node.ranktable import describe_machine
 from launcher.node.rendezvous import Rendezvous, Timing
 from launcher.node.statefile import StateFile, newest_step
-from launcher.node.steps import Rounds, Site, one_at_a_time
+from launcher.node.steps import NodeContext, StepRunner, one_at_a_time
 from launcher.node.stopping import CANCELLED, SIGNALS, SUPERSEDED, Stopped, Stopper
+from launcher.node.upload import BackgroundUpload
 from launcher.plan.model import ASCEND_DEVICES, Plan
 from launcher.ranks.gang import TEMPORARY_FAILURE
 from launcher.ranks.orphans import node_mark, sweep
@@ -73,30 +73,30 @@ class NodeProgram:
         store = plan.store.open(upload_bytes_per_s=plan.upload_bytes_per_s)
         heartbeat = Heartbeat(self.run_dir.node_status(node), node, attempt)
         collector = Collector(self.run_dir.root, store, attempt=attempt, node=node)
-        courier = Courier(store, collector, self.run_dir, node, plan.upload_every_s, heartbeat)
+        upload = BackgroundUpload(store, collector, self.run_dir, node, plan.upload_every_s, heartbeat)
         state = StateFile(plan, self.run_dir, node, attempt)
-        stopper = Stopper(plan, courier)
-        self.site = Site(
-            plan, node, store, collector, courier, heartbeat, state, stopper, make_peers(plan, node)
+        stopper = Stopper(plan, upload)
+        self.context = NodeContext(
+            plan, node, store, collector, upload, heartbeat, state, stopper, make_peers(plan, node)
         )
 
     # ---- the whole life
 
     def run(self) -> int:
         """Exit code of the node program: 0, 100 FAILED, 103 CANCELLED, 75 stopped and worth a resume."""
-        site = self.site
-        site.stopper.install()
-        site.state.save(State.QUEUED)
-        site.state.keep_reserve()
-        site.heartbeat.start()
-        site.courier.start()
+        context = self.context
+        context.stopper.install()
+        context.state.save(State.QUEUED)
+        context.state.keep_reserve()
+        context.heartbeat.start()
+        context.upload.start()
         try:
-            site.peers.enter(self.first_attempt)
+            context.peers.enter(self.first_attempt)
             self._work()
             final, reason = State.SUCCEEDED, ""
         except Stopped as stop:
             final = (
-                State.CANCELLED if stop.what == CANCELLED else self._unless_again(site.stopper.by_platform)
+                State.CANCELLED if stop.what == CANCELLED else self._unless_again(context.stopper.by_platform)
             )
             reason = "cancelled on request" if final is State.CANCELLED else stop.what
         except NodeTrouble as error:
@@ -117,16 +117,18 @@ class NodeProgram:
             log.warning("ended %d process(es) that an earlier attempt had left here", len(left))
         check_environment(self.plan)
         with self._take_devices() as devices:
-            self.site.state.save(State.RUNNING)
+            self.context.state.save(State.RUNNING)
             log.info("%s: device(s) %s", self.plan.run_id, ", ".join(map(str, devices.ids)))
             data_dir = self._stage()
             self._prepare()
-            self.site.state.note_resumed(newest_step(self.run_dir.checkpoints))
-            self.site.state.save(State.RUNNING)
-            self.site.peers.introduce(describe_machine(self.plan, devices.ids))
-            rounds = Rounds(self.site, self.first_attempt, devices, data_dir, self._logical, self._near)
+            self.context.state.note_resumed(newest_step(self.run_dir.checkpoints))
+            self.context.state.save(State.RUNNING)
+            self.context.peers.introduce(describe_machine(self.plan, devices.ids))
+            runner = StepRunner(
+                self.context, self.first_attempt, devices, data_dir, self._logical, self._near
+            )
             for index, step in enumerate(self.plan.steps):
-                rounds.run(index, step)
+                runner.run(index, step)
 
     def _take_devices(self) -> HeldDevices:
         """The locks of this machine's devices, which must then be healthy and free. Raises PlanError."""
@@ -139,7 +141,7 @@ class NodeProgram:
         if not choices:
             raise PlanError(f"{plan.devices_per_node} {plan.device} devices asked for, {len(usable)} here")
         held = DeviceLocks(label=plan.run_id).acquire_any(
-            choices, on_wait=self._on_wait, on_poll=self.site.stopper.check
+            choices, on_wait=self._on_wait, on_poll=self.context.stopper.check
         )
         try:
             self._check_devices(held)
@@ -165,19 +167,19 @@ class NodeProgram:
             only_busy = all(finding.rule == "DV003" for finding in found)
             if not only_busy or time.monotonic() > deadline:
                 raise PlanError("\n".join(map(str, found)), where=socket.gethostname())
-            self.site.heartbeat.set(detail=str(found[0].message))
-            self.site.stopper.check()
+            self.context.heartbeat.set(detail=str(found[0].message))
+            self.context.stopper.check()
             time.sleep(1.0)
 
     # ---- before the ranks
 
     def _on_wait(self, detail: str) -> None:
-        self.site.heartbeat.set(phase="queued", detail=detail)
+        self.context.heartbeat.set(phase="queued", detail=detail)
 
     def _stage(self) -> Path:
         if self.plan.data is None:
             return Path()
-        self.site.heartbeat.set(phase="staging")
+        self.context.heartbeat.set(phase="staging")
         staged = stage_data(
             self.plan.data.open(),
             Path(self.plan.cache_dir),
@@ -193,14 +195,14 @@ class NodeProgram:
         return staged.path
 
     def _on_stage_progress(self, progress: StageProgress) -> None:
-        self.site.stopper.check()
-        if trouble := self.site.peers.trouble():
+        self.context.stopper.check()
+        if trouble := self.context.peers.trouble():
             raise Stopped(trouble.reason)
         if progress.waiting_for:
-            self.site.heartbeat.set(detail=f"waiting for {progress.waiting_for}")
+            self.context.heartbeat.set(detail=f"waiting for {progress.waiting_for}")
         elif progress.bytes_total:
             percent = 100 * progress.bytes_done / progress.bytes_total
-            self.site.heartbeat.set(
+            self.context.heartbeat.set(
                 detail=f"{percent:.0f} % of {show_bytes(progress.bytes_total)} at {show_bytes(progress.bytes_per_s)}/s"
             )
 
@@ -224,8 +226,8 @@ class NodeProgram:
     def _restore(self, here: int | None) -> int | None:
         """The newest step of disk and store, now on the disk. A store that does not answer stops nobody who has one."""
         try:
-            step = restore_latest(self.site.store, self.run_dir.root)
-            restore_file(self.site.store, self.run_dir.root, PROGRESS)
+            step = restore_latest(self.context.store, self.run_dir.root)
+            restore_file(self.context.store, self.run_dir.root, PROGRESS)
             return step
         except StoreError as error:
             if here is None:
@@ -236,22 +238,22 @@ class NodeProgram:
     # ---- after the ranks
 
     def _finish(self, final: State, reason: str) -> int:
-        site = self.site
-        if site.courier.superseded.is_set() or reason == SUPERSEDED:
+        context = self.context
+        if context.upload.superseded.is_set() or reason == SUPERSEDED:
             log.info("ending: %s", SUPERSEDED)
-            site.courier.stop()
-            site.heartbeat.stop()
-            site.peers.over()
+            context.upload.stop()
+            context.heartbeat.stop()
+            context.peers.over()
             return 0 if self._only_leader_tells() else EXIT_CODES[State.FAILED]
         log.info("%s%s", "all programs ended well" if final is State.SUCCEEDED else "ending: ", reason)
         if final is not State.SUCCEEDED:
-            site.peers.fail(reason, cancelled=final is State.CANCELLED)
-        site.state.release_reserve()
-        site.heartbeat.set(phase="uploading")
-        site.courier.stop()
-        site.state.end_attempt(reason or "done")
-        site.stopper.settle()
-        upload = FinalUpload(site, final, reason)
+            context.peers.fail(reason, cancelled=final is State.CANCELLED)
+        context.state.release_reserve()
+        context.heartbeat.set(phase="uploading")
+        context.upload.stop()
+        context.state.end_attempt(reason or "done")
+        context.stopper.settle()
+        upload = FinalUpload(context, final, reason)
         try:
             asked = upload.wait()
         except (StoreError, OSError) as error:
@@ -264,13 +266,13 @@ class NodeProgram:
                 final = State.FAILED
             what = "cancelled on request" if asked == CANCELLED else asked
             reason = self._unsafe(reason, f"{what} while they were uploaded")
-        site.heartbeat.set(phase="done" if final.terminal else "queued", last_error=reason)
-        site.heartbeat.stop()
-        site.state.save(final, reason)
-        send_last_word(site, LAST_WORD_S if asked else None)
-        site.peers.over()
+        context.heartbeat.set(phase="done" if final.terminal else "queued", last_error=reason)
+        context.heartbeat.stop()
+        context.state.save(final, reason)
+        send_last_word(context, LAST_WORD_S if asked else None)
+        context.peers.over()
         if not final.terminal and self.node == 0:
-            ask_for_another_start(site.state.value.exclude_hosts)
+            ask_for_another_start(context.state.value.exclude_hosts)
         return self._exit_code(final)
 
     @staticmethod
@@ -286,7 +288,7 @@ class NodeProgram:
         """Where a platform takes a failure of any machine as a reason to kill the others, only node 0 tells of one."""
         if self.node != 0 and self._only_leader_tells():
             return 0
-        stopped = final is State.FAILED and self.site.stopper.reason
+        stopped = final is State.FAILED and self.context.stopper.reason
         return TEMPORARY_FAILURE if stopped or not final.terminal else EXIT_CODES[final]
 
     def _unsafe(self, reason: str, why: str) -> str:
@@ -308,7 +310,7 @@ def make_peers(plan: Plan, node: int) -> Peers:
     """The other machines of the run. LAUNCHER_LAUNCH_ID tells apart two starts of one attempt by a platform."""
     machine = Machine(host=socket.gethostname())
     if plan.nodes == 1:
-        return Alone(machine)
+        return SingleMachine(machine)
     timing = Timing(
         arrive_s=float(plan.watch.nodes_timeout),
         poll_s=max(1.0, plan.nodes / NODES_PER_POLL_S),

@@ -17,7 +17,17 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 
 from launcher.errors import LauncherError, NodeTrouble, NotFound, RunFailed
-from launcher.node.peers import Board, Card, Decide, Go, Machine, MakeGo, Report, Trouble, Verdict
+from launcher.node.peers import (
+    DecideNext,
+    LeaderMessage,
+    Machine,
+    MakeStartOrder,
+    NextAction,
+    NodeMessage,
+    PeerStop,
+    StartOrder,
+    StepReport,
+)
 from launcher.ranks.diagnose import Cause
 from launcher.storage import ObjectStore
 from launcher.units import show_duration
@@ -52,9 +62,9 @@ class Rendezvous:
         self._store = store
         self._node, self._nodes, self._timing, self._launch = node, nodes, timing, launch
         self._changed = threading.Condition()
-        self._card = Card(node=node, launch=launch, machine=machine)
-        self._board = Board(launch=launch)
-        self._cards: dict[int, Card] = {}
+        self._card = NodeMessage(node=node, launch=launch, machine=machine)
+        self._board = LeaderMessage(launch=launch)
+        self._cards: dict[int, NodeMessage] = {}
         self._marks: dict[str, tuple[str, float, int]] = {}
         self._seen: dict[int, float] = {}
         self._attempt = 0
@@ -76,8 +86,8 @@ class Rendezvous:
             self._attempt = attempt
             self._cards, self._marks, self._seen = {}, {}, {}
             self._begun = time.monotonic()
-            self._board = Board(launch=self._launch)
-            self._card = Card(node=self._node, launch=self._launch, machine=self._card.machine)
+            self._board = LeaderMessage(launch=self._launch)
+            self._card = NodeMessage(node=self._node, launch=self._launch, machine=self._card.machine)
             self._written, self._beaten = "", 0.0
         if not self._thread.is_alive():
             self._thread.start()
@@ -85,13 +95,15 @@ class Rendezvous:
     def introduce(self, machine: Machine) -> None:
         self._say_card(machine=machine)
 
-    def begin(self, program: int, step: int | None, make_go: MakeGo, check: Callable[[], None]) -> Go:
+    def begin(
+        self, program: int, step: int | None, make_order: MakeStartOrder, check: Callable[[], None]
+    ) -> StartOrder:
         self._say_card(phase="ready", program=program, step=step, report=None)
         self._waiting = True
         if self._node == 0:
-            self._say_board(phase="waiting", program=program, go=None, verdict=None)
+            self._say_board(phase="waiting", program=program, go=None, action=None)
             self._wait(lambda: self._all("ready", program), check)
-            go = make_go([self._cards[k].machine for k in range(self._nodes)])
+            go = make_order([self._cards[k].machine for k in range(self._nodes)])
             self._say_board(phase="go", go=self._with_table_aside(go, program))
         else:
             self._wait(
@@ -106,7 +118,7 @@ class Rendezvous:
         self._say_card(phase="running")
         return go
 
-    def _with_table_aside(self, go: Go, program: int) -> Go:
+    def _with_table_aside(self, go: StartOrder, program: int) -> StartOrder:
         """The table of 8,192 ranks is a megabyte, and the board is read every second: the board names its object."""
         if not go.rank_table:
             return go
@@ -114,47 +126,49 @@ class Rendezvous:
         self._store.put(key, go.rank_table.encode())
         return go.model_copy(update={"rank_table": key})
 
-    def trouble(self) -> Trouble | None:
+    def trouble(self) -> PeerStop | None:
         with self._changed:
             if self._node == 0:
                 for node, card in self._cards.items():
                     report = card.report if card.phase == "ended" else None
                     if node and card.program == self._board.program and report is not None and not report.ok:
                         words = f"node {node} ({card.machine.host}) has ended"
-                        return Trouble(reason=words, saving=bool(report.stopped))
+                        return PeerStop(reason=words, saving=bool(report.stopped))
             elif self._board.phase == "over":
-                return Trouble(reason=self._end_reason())
+                return PeerStop(reason=self._end_reason())
             elif self._board.phase == "decided" and self._board.program == self._card.program:
-                orderly = self._board.verdict is not None and self._board.verdict.orderly
-                return Trouble(reason="node 0 has stopped the gang", saving=orderly)
+                orderly = self._board.action is not None and self._board.action.orderly
+                return PeerStop(reason="node 0 has stopped the gang", saving=orderly)
             words = self._gone() or self._lost()
-            return Trouble(reason=words) if words else None
+            return PeerStop(reason=words) if words else None
 
-    def end(self, program: int, report: Report, decide: Decide, check: Callable[[], None]) -> Verdict:
+    def end(
+        self, program: int, report: StepReport, decide: DecideNext, check: Callable[[], None]
+    ) -> NextAction:
         self._waiting = True
         self._say_card(phase="ended", program=program, report=report)
         if self._node == 0:
             self._await_reports(program, report, check)
-            verdict = decide(self._reports(program, report))
-            self._say_board(phase="decided", verdict=verdict)
+            action = decide(self._reports(program, report))
+            self._say_board(phase="decided", action=action)
             self._flush()
-            return verdict
+            return action
         self._wait(lambda: self._decided(program), check)
         board = self._board
         if board.program > program:
-            return Verdict(do="next")
-        if board.phase == "decided" and board.verdict is not None:
-            return board.verdict
-        return Verdict(do="end", reason=self._end_reason())
+            return NextAction(do="next")
+        if board.phase == "decided" and board.action is not None:
+            return board.action
+        return NextAction(do="end", reason=self._end_reason())
 
     def fail(self, reason: str, *, cancelled: bool = False) -> None:
-        decided = self._board.verdict if self._node == 0 and self._board.phase == "decided" else None
+        decided = self._board.action if self._node == 0 and self._board.phase == "decided" else None
         if decided is not None and decided.do == "restart":
             self.enter(decided.attempt)  # where the others are going to wait
         self._say_card(phase="gone", reason=reason)
         if self._node == 0 and not self._over() and (decided is None or decided.do != "end"):
-            verdict = Verdict(do="end", reason=reason, cancelled=cancelled)
-            self._say_board(phase="over", verdict=verdict)
+            action = NextAction(do="end", reason=reason, cancelled=cancelled)
+            self._say_board(phase="over", action=action)
         self._flush()
 
     def leave(self) -> None:
@@ -176,7 +190,7 @@ class Rendezvous:
 
     # ---- waiting
 
-    def _await_reports(self, program: int, own: Report, check: Callable[[], None]) -> None:
+    def _await_reports(self, program: int, own: StepReport, check: Callable[[], None]) -> None:
         """Until all have ended; a short while only, once one of them has failed: the rest waits for it in vain."""
         deadline = float("inf")
         while True:
@@ -191,7 +205,7 @@ class Rendezvous:
                 self._changed.wait(0.1)
             check()
 
-    def _reports(self, program: int, own: Report) -> list[Report]:
+    def _reports(self, program: int, own: StepReport) -> list[StepReport]:
         """Those that are here; a machine that is gone or lost has one, too."""
         found = [own]
         for node in range(1, self._nodes):
@@ -199,7 +213,7 @@ class Rendezvous:
             if card is not None and card.phase == "ended" and card.program == program and card.report:
                 found.append(card.report)
         if trouble := self._gone() or self._lost():  # only its platform can start that node program again
-            found.append(Report(ok=False, cause=Cause(words=trouble, rule="node-lost", restart=False)))
+            found.append(StepReport(ok=False, cause=Cause(words=trouble, rule="node-lost", restart=False)))
         return found
 
     def _await_leaving(self) -> None:
@@ -241,8 +255,8 @@ class Rendezvous:
         )
 
     def _end_reason(self) -> str:
-        verdict = self._board.verdict
-        return verdict.reason if verdict and verdict.reason else "node 0 has ended the run"
+        action = self._board.action
+        return action.reason if action and action.reason else "node 0 has ended the run"
 
     # ---- who is missing
 
@@ -364,7 +378,7 @@ class Rendezvous:
 
     def _read_card(self, key: str, mark: tuple[str, float, int], attempt: int) -> None:
         try:
-            card = Card.model_validate_json(self._store.read(key))
+            card = NodeMessage.model_validate_json(self._store.read(key))
         except (ValidationError, NotFound):
             return
         with self._changed:
@@ -378,7 +392,7 @@ class Rendezvous:
     def _read_board(self) -> None:
         folder, attempt = self._folder(), self._attempt
         try:
-            board = Board.model_validate_json(self._store.read(folder + "leader.json"))
+            board = LeaderMessage.model_validate_json(self._store.read(folder + "leader.json"))
         except (ValidationError, NotFound):
             return
         with self._changed:
@@ -388,7 +402,7 @@ class Rendezvous:
                 self._board = board
 
 
-def first_cause(reports: Sequence[Report]) -> Report:
+def first_cause(reports: Sequence[StepReport]) -> StepReport:
     """The report that explains the others: what is no consequence goes first, then what came earliest."""
     failed = [report for report in reports if not report.ok]
     with_cause = [report for report in failed if report.cause is not None]

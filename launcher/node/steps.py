@@ -14,20 +14,19 @@ from pathlib import Path
 from launcher.devices.locks import HeldDevices
 from launcher.disk import write_text
 from launcher.errors import NodeTrouble, RunFailed
-from launcher.node.courier import Courier
 from launcher.node.heartbeat import Heartbeat
 from launcher.node.log import log_into
-from launcher.node.peers import Go, Machine, Peers, Report, Verdict
+from launcher.node.peers import Machine, NextAction, Peers, StartOrder, StepReport
 from launcher.node.processes import free_port, gang_processes
 from launcher.node.ranktable import common_table
 from launcher.node.rendezvous import first_cause
 from launcher.node.statefile import StateFile, newest_step
 from launcher.node.stopping import CANCELLED, Stopped, Stopper
+from launcher.node.upload import BackgroundUpload
 from launcher.plan.model import Plan, Step
 from launcher.ranks.causes import own_rules
 from launcher.ranks.diagnose import find_cause
-from launcher.ranks.gang import Gang, Outcome, supervise
-from launcher.ranks.gang import Verdict as GangVerdict
+from launcher.ranks.gang import EndOrder, Gang, Outcome, supervise
 from launcher.ranks.orphans import gang_mark
 from launcher.ranks.restarts import RestartPolicy
 from launcher.ranks.watchdog import Watchdog
@@ -40,202 +39,204 @@ from launcher.units import show_duration
 log = logging.getLogger("launcher.node")
 
 PEER = "peer"
-"""Kind of the verdict against a gang whose other machines have failed."""
+"""Kind of the order to end a gang whose other machines have failed."""
 
 
 @dataclass
-class Site:
+class NodeContext:
     """What the parts of a node program share."""
 
     plan: Plan
     node: int
     store: ObjectStore
     collector: Collector
-    courier: Courier
+    upload: BackgroundUpload
     heartbeat: Heartbeat
     state: StateFile
     stopper: Stopper
     peers: Peers
 
 
-class Rounds:
+class StepRunner:
     """Runs the programs of a plan on one machine; a restart makes a new attempt for all that follows."""
 
     def __init__(
         self,
-        site: Site,
+        context: NodeContext,
         attempt: int,
         devices: HeldDevices,
         data_dir: Path,
         logical: Mapping[int, int] | None,
         near: Mapping[int, int] | None = None,
     ) -> None:
-        self._site, self.attempt = site, attempt
-        self._plan, self._run_dir = site.plan, site.plan.run_dir
+        self._context, self.attempt = context, attempt
+        self._plan, self._run_dir = context.plan, context.plan.run_dir
         self._devices, self._data_dir, self._logical = devices, data_dir, logical
         self._near = near
-        self._policy = RestartPolicy(site.plan.retry)
-        self._rules = own_rules(site.plan.retry.on)
+        self._policy = RestartPolicy(context.plan.retry)
+        self._rules = own_rules(context.plan.retry.on)
         self._finished: Callable[[], bool] = lambda: True
 
     def run(self, index: int, step: Step) -> None:
         """Blocks until the program has ended well on all machines. Raises RunFailed or Stopped."""
         self._policy.next_program()
         while True:
-            verdict = self._once(index, step)
-            if verdict.do == "next":
+            action = self._once(index, step)
+            if action.do == "next":
                 return
-            if verdict.exclude_host:
-                self._site.state.note_excluded(verdict.exclude_host)
-            if verdict.do == "end":
-                if verdict.cancelled:
+            if action.exclude_host:
+                self._context.state.note_excluded(action.exclude_host)
+            if action.do == "end":
+                if action.cancelled:
                     raise Stopped(CANCELLED)
-                self._site.stopper.check()
-                raise (NodeTrouble if verdict.again else RunFailed)(verdict.reason, hint=verdict.hint)
-            self._pause(verdict.pause_s)
-            self._next_attempt(verdict)
+                self._context.stopper.check()
+                raise (NodeTrouble if action.again else RunFailed)(action.reason, hint=action.hint)
+            self._pause(action.pause_s)
+            self._next_attempt(action)
 
-    def _once(self, index: int, step: Step) -> Verdict:
-        site = self._site
-        site.stopper.check()
+    def _once(self, index: int, step: Step) -> NextAction:
+        context = self._context
+        context.stopper.check()
         before = self._share_checkpoint()
-        go = site.peers.begin(index, before, self._make_go, site.stopper.check)
-        self._accept(go)
-        report = self._report(step, self._run_gang(step, go))
-        check = site.stopper.check if report.ok else _nothing
-        return site.peers.end(index, report, lambda reports: self._decide(reports, before), check)
+        order = context.peers.begin(index, before, self._make_order, context.stopper.check)
+        self._accept(order)
+        report = self._report(step, self._run_gang(step, order))
+        check = context.stopper.check if report.ok else _nothing
+        return context.peers.end(index, report, lambda reports: self._decide(reports, before), check)
 
     # ---- before the ranks
 
     def _share_checkpoint(self) -> int | None:
         """The newest set here. On several machines node 0 first brings it to the store, from where the others take it."""
         step = newest_step(self._run_dir.checkpoints)
-        if self._plan.nodes == 1 or self._site.node != 0 or step is None:
+        if self._plan.nodes == 1 or self._context.node != 0 or step is None:
             return step
         deadline = time.monotonic() + self._plan.upload_patience_s
-        while (report := self._site.collector.sync()).latest_step != step:
-            self._site.stopper.check()
+        while (report := self._context.collector.sync()).latest_step != step:
+            self._context.stopper.check()
             if time.monotonic() > deadline:
                 raise RunFailed(
                     f"checkpoint step {step} can't be brought to the other machines: {report.error}"
                 )
-            self._site.heartbeat.set(detail=f"bringing checkpoint step {step} to the store")
+            self._context.heartbeat.set(detail=f"bringing checkpoint step {step} to the store")
             time.sleep(1.0)
         return step
 
-    def _make_go(self, machines: Sequence[Machine]) -> Go:
+    def _make_order(self, machines: Sequence[Machine]) -> StartOrder:
         """On node 0: what everybody starts with. Raises PlanError for a rank table that can't work."""
         single = self._plan.nodes == 1
-        return Go(
+        return StartOrder(
             scheduler_host="127.0.0.1" if single else machines[0].address,
             scheduler_port=free_port(),
-            rank_table=common_table(self._plan, machines, self._site.heartbeat),
+            rank_table=common_table(self._plan, machines, self._context.heartbeat),
             step=newest_step(self._run_dir.checkpoints),
         )
 
-    def _accept(self, go: Go) -> None:
+    def _accept(self, order: StartOrder) -> None:
         """Make this machine fit for the common start."""
-        if go.rank_table:
-            write_text(self._run_dir.rank_table, go.rank_table)
-        if go.step is None or newest_step(self._run_dir.checkpoints) == go.step:
+        if order.rank_table:
+            write_text(self._run_dir.rank_table, order.rank_table)
+        if order.step is None or newest_step(self._run_dir.checkpoints) == order.step:
             return
         with one_at_a_time(self._run_dir.root / ".restore.lock"):
-            here = restore_latest(self._site.store, self._run_dir.root)
-            if here == go.step:
-                drop_earlier(self._run_dir.root, self._site.node, here)
-        if here != go.step:
+            here = restore_latest(self._context.store, self._run_dir.root)
+            if here == order.step:
+                drop_earlier(self._run_dir.root, self._context.node, here)
+        if here != order.step:
             raise RunFailed(
-                f"node {self._site.node} has checkpoint step {here}, node 0 has step {go.step}",
+                f"node {self._context.node} has checkpoint step {here}, node 0 has step {order.step}",
                 hint="give every machine an empty output.work_dir of its own, or one that all share",
             )
 
     # ---- the ranks
 
-    def _run_gang(self, step: Step, go: Go) -> Outcome:
-        site = self._site
+    def _run_gang(self, step: Step, order: StartOrder) -> Outcome:
+        context = self._context
         processes = gang_processes(
             self._plan,
             step,
-            site.node,
+            context.node,
             self.attempt,
             self._data_dir,
             self._devices,
-            go=go,
+            order=order,
             logical=self._logical,
             near=self._near,
         )
         if not processes:
             return Outcome(())
         log.info("%s: starting %d process(es)", step.name, len(processes))
-        mark = gang_mark(self._plan.run_id, site.node, self.attempt)
+        mark = gang_mark(self._plan.run_id, context.node, self.attempt)
         gang = Gang(processes, mark, self._plan.watch.log_limit)
         files = {p.rank: self._run_dir.progress_of(p.rank) for p in processes if p.rank is not None}
         classes = self._plan.recipe.get("num_classes", 0) if step.name == "train" else 0
         watchdog = Watchdog(gang, files, self._plan.watch, classes)
         self._finished = watchdog.finished
         gang.start()
-        site.heartbeat.set(phase="running")
-        site.heartbeat.watch(files, gang)
+        context.heartbeat.set(phase="running")
+        context.heartbeat.watch(files, gang)
         outcome = supervise(
             gang,
             grace_s=self._plan.watch.grace,
-            stop_requested=lambda: site.stopper.reason,
+            stop_requested=lambda: context.stopper.reason,
             check=lambda: self._tick(watchdog, gang),
             finished=watchdog.finished,
         )
         log.info("%s: %s", step.name, "done" if outcome.ok else "not done")
         return outcome
 
-    def _tick(self, watchdog: Watchdog, gang: Gang) -> GangVerdict | None:
-        site = self._site
-        verdict = watchdog.check()
+    def _tick(self, watchdog: Watchdog, gang: Gang) -> EndOrder | None:
+        context = self._context
+        end_order = watchdog.check()
         lost = gang.pump.lost_bytes
         words = f"the disk is full: {lost} bytes of logs are lost" if lost else watchdog.warning
-        site.heartbeat.set(warning=words)
-        report = site.courier.last_report
-        if report and report.latest_step != site.state.value.safe_step:
-            site.state.note_safe(report.latest_step)
-            site.state.save(State.RUNNING)
-        if verdict is None and (trouble := site.peers.trouble()):
-            return GangVerdict(PEER, trouble.reason, "stop" if trouble.saving else "abandon")
-        return verdict
+        context.heartbeat.set(warning=words)
+        report = context.upload.last_report
+        if report and report.latest_step != context.state.value.safe_step:
+            context.state.note_safe(report.latest_step)
+            context.state.save(State.RUNNING)
+        if end_order is None and (trouble := context.peers.trouble()):
+            return EndOrder(PEER, trouble.reason, "stop" if trouble.saving else "abandon")
+        return end_order
 
     # ---- after the ranks
 
-    def _report(self, step: Step, outcome: Outcome) -> Report:
-        reason = self._site.stopper.reason
+    def _report(self, step: Step, outcome: Outcome) -> StepReport:
+        reason = self._context.stopper.reason
         if outcome.ok and (not reason or self._finished()):
-            return Report(ok=True)
+            return StepReport(ok=True)
         if reason:
-            return Report(ok=False, stopped=reason, cancelled=reason == CANCELLED)
+            return StepReport(ok=False, stopped=reason, cancelled=reason == CANCELLED)
         if (
-            outcome.verdict is not None and outcome.verdict.kind == PEER
+            outcome.end_order is not None and outcome.end_order.kind == PEER
         ):  # for the sake of another machine, which knows why
-            return Report(ok=False)
-        cause = find_cause(outcome, socket.gethostname(), self._rules, self._site.node)
+            return StepReport(ok=False)
+        cause = find_cause(outcome, socket.gethostname(), self._rules, self._context.node)
         log.error("%s: %s", step.name, cause.words)
-        return Report(ok=False, cause=cause)
+        return StepReport(ok=False, cause=cause)
 
-    def _decide(self, reports: Sequence[Report], before: int | None) -> Verdict:
+    def _decide(self, reports: Sequence[StepReport], before: int | None) -> NextAction:
         """On node 0: what follows for all machines."""
         if all(report.ok for report in reports):
-            return Verdict(do="next")
+            return NextAction(do="next")
         stopped = next((report for report in reports if report.stopped), None)
         if stopped is not None:
-            return Verdict(do="end", reason=stopped.stopped, cancelled=stopped.cancelled, orderly=True)
+            return NextAction(do="end", reason=stopped.stopped, cancelled=stopped.cancelled, orderly=True)
         cause = first_cause(reports).cause
         if cause is None:
-            return Verdict(do="end", reason="stopped for the sake of another machine, which did not say why")
+            return NextAction(
+                do="end", reason="stopped for the sake of another machine, which did not say why"
+            )
         after = newest_step(self._run_dir.checkpoints)
         decision = self._policy.decide(cause, before, after, time.time())
         if decision.restart:
-            return Verdict(
+            return NextAction(
                 do="restart", reason=decision.reason, attempt=self.attempt + 1, pause_s=decision.pause_s
             )
         hint = (
             f"{decision.hint}; `launcher logs {self._plan.run_id}` has the whole log" if decision.hint else ""
         )
-        return Verdict(
+        return NextAction(
             do="end",
             reason=decision.reason,
             hint=hint,
@@ -243,25 +244,25 @@ class Rounds:
             again=bool(decision.exclude_host) or cause.rule == "node-lost",
         )
 
-    def _next_attempt(self, verdict: Verdict) -> None:
-        site = self._site
+    def _next_attempt(self, action: NextAction) -> None:
+        context = self._context
         step = newest_step(self._run_dir.checkpoints)
-        self.attempt = site.collector.attempt = verdict.attempt
-        site.heartbeat.set(attempt=self.attempt, last_error=verdict.reason)
-        site.state.end_attempt(verdict.reason)
-        site.state.begin_attempt(self.attempt, step)
-        site.state.save(State.RUNNING)
-        log_into(self._run_dir.node_log(self.attempt, site.node))
-        log.info("attempt %d follows: %s", self.attempt, verdict.reason)
+        self.attempt = context.collector.attempt = action.attempt
+        context.heartbeat.set(attempt=self.attempt, last_error=action.reason)
+        context.state.end_attempt(action.reason)
+        context.state.begin_attempt(self.attempt, step)
+        context.state.save(State.RUNNING)
+        log_into(self._run_dir.node_log(self.attempt, context.node))
+        log.info("attempt %d follows: %s", self.attempt, action.reason)
         from_where = f"checkpoint step {step}" if step is not None else "the beginning"
         log.info("attempt %d starts from %s", self.attempt, from_where)
-        site.peers.enter(self.attempt)
+        context.peers.enter(self.attempt)
 
     def _pause(self, seconds: float) -> None:
-        self._site.heartbeat.set(phase="waiting", detail=f"a pause of {show_duration(seconds)}")
+        self._context.heartbeat.set(phase="waiting", detail=f"a pause of {show_duration(seconds)}")
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self._site.stopper.check()
+            self._context.stopper.check()
             time.sleep(0.2)
 
 
@@ -283,4 +284,4 @@ class one_at_a_time:  # noqa: N801 - used as a statement
         os.close(self._fd)
 
 
-__all__ = ["Rounds", "Site", "one_at_a_time"]
+__all__ = ["NodeContext", "StepRunner", "one_at_a_time"]

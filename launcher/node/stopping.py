@@ -7,7 +7,7 @@ import time
 from types import FrameType
 
 from launcher.errors import LauncherError
-from launcher.node.courier import Courier
+from launcher.node.upload import BackgroundUpload
 from launcher.plan.model import Plan
 from launcher.units import show_duration
 
@@ -25,8 +25,8 @@ class Stopped(LauncherError):
 class Stopper:
     """Remembers the first reason. Made by the main thread, which takes the signals."""
 
-    def __init__(self, plan: Plan, courier: Courier) -> None:
-        self._plan, self._courier = plan, courier
+    def __init__(self, plan: Plan, upload: BackgroundUpload) -> None:
+        self._plan, self._upload = plan, upload
         self._started = time.time()
         self._reason = ""
         self._signals: list[float] = []
@@ -44,9 +44,9 @@ class Stopper:
     @property
     def reason(self) -> str:
         """The reason to stop, or an empty text. Looks at the run directory, so call it from the main loop only."""
-        if self._courier.superseded.is_set():
+        if self._upload.superseded.is_set():
             self._reason = SUPERSEDED
-        elif self._plan.run_dir.cancel.exists() or self._courier.cancelled.is_set():
+        elif self._plan.run_dir.cancel.exists() or self._upload.cancelled.is_set():
             self._reason = CANCELLED
         elif not self._reason and (words := self._told()):
             self._reason, self.by_platform = words, True

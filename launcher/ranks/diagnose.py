@@ -66,8 +66,8 @@ def _find(outcome: Outcome, host: str, own: Sequence[Rule]) -> Cause:
         names = ", ".join(outcome.undying)
         words = f"{names} on {host} did not end after SIGKILL: the machine's driver or disk does not answer"
         return Cause(words=words, rule="undying", restart=False)
-    if outcome.verdict is not None:
-        return _of_verdict(outcome, host, own)
+    if outcome.end_order is not None:
+        return _of_end_order(outcome, host, own)
     assert outcome.failure is not None, "asked only about gangs that failed"
     by_themselves = [e for e in outcome.exits if e.code != 0 and not e.asked] or [outcome.failure]
     causes = sorted(
@@ -115,16 +115,16 @@ def _judge(code: int, lines: Sequence[str]) -> tuple[str, Rule]:
     return "", first_fit(built_in(), code, "") or UNKNOWN
 
 
-def _of_verdict(outcome: Outcome, host: str, own: Sequence[Rule]) -> Cause:
-    verdict = outcome.verdict
-    assert verdict is not None
-    words = verdict.reason if verdict.kind == "not-learning" else f"{verdict.reason} (on {host})"
+def _of_end_order(outcome: Outcome, host: str, own: Sequence[Rule]) -> Cause:
+    end_order = outcome.end_order
+    assert end_order is not None
+    words = end_order.reason if end_order.kind == "not-learning" else f"{end_order.reason} (on {host})"
     at = max((e.at for e in outcome.exits), default=0.0)
     wished = first_fit(own, 0, "\n".join([words, *outcome.logs.values()]))
-    restart = wished.restart if wished else verdict.kind != "not-learning"
+    restart = wished.restart if wished else end_order.kind != "not-learning"
     return Cause(
         words=words,
-        rule=wished.id if wished else verdict.kind,
+        rule=wished.id if wished else end_order.kind,
         restart=restart,
         exclude_node=wished.exclude_node if wished else False,
         at=at,

@@ -60,7 +60,7 @@ class Exit:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class EndOrder:
     """What a watcher says against a gang that has not failed by itself.
 
     `how` is what to do with it: `stop` lets the ranks save, `abandon` gives them little time since they can't,
@@ -78,7 +78,7 @@ class Outcome:
 
     exits: tuple[Exit, ...]
     failure: Exit | None = None
-    verdict: Verdict | None = None
+    end_order: EndOrder | None = None
     stopped: str = ""
     """The reason given by whoever asked for the stop."""
     logs: Mapping[str, str] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        return self.failure is None and self.verdict is None and not self.stopped
+        return self.failure is None and self.end_order is None and not self.stopped
 
 
 @dataclass
@@ -190,7 +190,7 @@ def supervise(
     *,
     grace_s: float,
     stop_requested: Callable[[], str],
-    check: Callable[[], Verdict | None],
+    check: Callable[[], EndOrder | None],
     finished: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Run a started gang to its end.
@@ -210,7 +210,7 @@ def supervise(
     return Outcome(
         gang.exits,
         outcome.failure,
-        outcome.verdict,
+        outcome.end_order,
         outcome.stopped,
         logs,
         tuple(process.name for process in gang.alive),
@@ -221,7 +221,7 @@ def _watch(
     gang: Gang,
     grace_s: float,
     stop_requested: Callable[[], str],
-    check: Callable[[], Verdict | None],
+    check: Callable[[], EndOrder | None],
     finished: Callable[[], bool],
 ) -> Outcome:
     next_check = time.monotonic()
@@ -241,9 +241,9 @@ def _watch(
         if time.monotonic() >= next_check:
             next_check = time.monotonic() + 1.0
             gang.keeper.ensure()
-            if verdict := check():
-                _end_by(verdict, gang, grace_s)
-                return Outcome(gang.exits, verdict=verdict)
+            if end_order := check():
+                _end_by(end_order, gang, grace_s)
+                return Outcome(gang.exits, end_order=end_order)
         time.sleep(POLL_S)
 
 
@@ -253,13 +253,13 @@ def _stopped(gang: Gang, reason: str) -> Outcome:
     return Outcome(gang.exits, stopped=reason, failure=None if reason else failure)
 
 
-def _end_by(verdict: Verdict, gang: Gang, grace_s: float) -> None:
-    if verdict.how == "dump":  # faulthandler prints the stacks of all threads on SIGABRT
+def _end_by(end_order: EndOrder, gang: Gang, grace_s: float) -> None:
+    if end_order.how == "dump":  # faulthandler prints the stacks of all threads on SIGABRT
         gang.signal(signal.SIGABRT)
         gang.signal(signal.SIGCONT)
         gang.wait(DUMP_S)
-    elif verdict.how in ("stop", "abandon"):
-        gang.stop(grace_s if verdict.how == "stop" else FAILED_GANG_GRACE_S)
+    elif end_order.how in ("stop", "abandon"):
+        gang.stop(grace_s if end_order.how == "stop" else FAILED_GANG_GRACE_S)
     gang.kill()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launcher.jobfile.spec import WatchSpec
-from launcher.ranks.gang import Gang, Process, Verdict
+from launcher.ranks.gang import EndOrder, Gang, Process
 from launcher.ranks.learning import LearningGuard
 from launcher.runfolder.progress import ProgressReader
 from launcher.units import show_duration
@@ -53,7 +53,7 @@ class Watchdog:
             self._ranks[rank] = _Seen(reader, self._begun)
         self._guard = LearningGuard(self.classes, self.limits.guard_epochs)
 
-    def check(self) -> Verdict | None:
+    def check(self) -> EndOrder | None:
         """What stands against the gang now, or None."""
         now = time.monotonic()
         self._forgive_sleep(now)
@@ -85,7 +85,7 @@ class Watchdog:
             stopped = _state(self.proc, pids.get(f"rank {rank}")) == "T"
             seen.stopped_since = (seen.stopped_since or now) if stopped else 0.0
 
-    def _left_early(self) -> Verdict | None:
+    def _left_early(self) -> EndOrder | None:
         """A rank that ended with 0 in the middle of training leaves the others waiting for it."""
         for exit_ in self.gang.exits:
             seen = self._ranks.get(exit_.process.rank) if exit_.process.rank is not None else None
@@ -94,15 +94,15 @@ class Watchdog:
             seen.reader.update()
             if seen.reader.phase in _UNFINISHED:
                 reason = f"{exit_.process.name} ended with exit code 0 in the middle of {seen.reader.phase}{_step(seen)}, while others went on"
-                return Verdict("left-early", reason, how="kill")
+                return EndOrder("left-early", reason, how="kill")
         return None
 
-    def _not_learning(self) -> Verdict | None:
+    def _not_learning(self) -> EndOrder | None:
         if not self._guard.finding:
             return None
         if self.limits.guard == "stop":
             how = "kill" if self._guard.poisoned else "stop"
-            return Verdict("not-learning", self._guard.finding, how)
+            return EndOrder("not-learning", self._guard.finding, how)
         if not self._warned:
             self._warned = True
             log.warning("%s (watch.guard is warn, so it goes on)", self._guard.finding)
@@ -113,25 +113,25 @@ class Watchdog:
         """What the guard found, when it is told only to warn."""
         return self._guard.finding if self._warned else ""
 
-    def _hang(self, now: float) -> Verdict | None:
+    def _hang(self, now: float) -> EndOrder | None:
         limit = self.limits.hang_after
         if not limit:
             return None
         for rank, seen in self._ranks.items():
             if seen.stopped_since and now - seen.stopped_since > limit:
                 words = f"rank {rank} has been stopped (SIGSTOP) for {show_duration(now - seen.stopped_since)}{_step(seen)}"
-                return Verdict("hang", f"{words}; {_DUMPED}", how="dump")
+                return EndOrder("hang", f"{words}; {_DUMPED}", how="dump")
         progressed = max([self._begun, *(seen.progressed for seen in self._ranks.values())])
         logged = max([self._begun, *(self.gang.pump.heard(p.name) for p in self.gang.processes)])
         silent, stalled = now - max(progressed, logged), now - progressed
         if silent > limit:
-            return Verdict(
+            return EndOrder(
                 "hang",
                 f"no progress and no log line for {show_duration(silent)}{self._behind()}; {_DUMPED}",
                 "dump",
             )
         if stalled > CHATTER_TIMES * limit and any(seen.reported for seen in self._ranks.values()):
-            return Verdict(
+            return EndOrder(
                 "hang",
                 f"log lines, but no progress for {show_duration(stalled)}{self._behind()}; {_DUMPED}",
                 "dump",

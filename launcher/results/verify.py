@@ -30,7 +30,7 @@ class Flaw:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerifyReport:
     """`unproven` files have no digest to compare with: their size and presence is all that is known.
 
     `stray` are results that no manifest names. They are reported, and make nothing wrong.
@@ -49,7 +49,7 @@ class Verdict:
         return not self.flaws
 
 
-def verify_run(store: ObjectStore, on_verified: OnVerified | None = None) -> Verdict:
+def verify_run(store: ObjectStore, on_verified: OnVerified | None = None) -> VerifyReport:
     """Read every result of a run. Raises NotFound when there is none, IntegrityError for a broken manifest."""
     wants, committed = wants_of(store)
     if not wants:
@@ -77,7 +77,9 @@ def verify_run(store: ObjectStore, on_verified: OnVerified | None = None) -> Ver
             if on_verified:
                 on_verified(number, len(wants))
     unproven = sum(want.sha256 is None for want in wants)
-    return Verdict(len(wants), sum(want.size for want in wants), tuple(flaws), unproven, stray, committed)
+    return VerifyReport(
+        len(wants), sum(want.size for want in wants), tuple(flaws), unproven, stray, committed
+    )
 
 
 def is_staged(folder: Path) -> bool:
@@ -85,7 +87,7 @@ def is_staged(folder: Path) -> bool:
     return read_marker(folder / "COMPLETE.json") is not None
 
 
-def verify_staged(folder: Path, on_verified: OnVerified | None = None) -> Verdict:
+def verify_staged(folder: Path, on_verified: OnVerified | None = None) -> VerifyReport:
     """Read a staged data set, the folder with COMPLETE.json. MD5 where the store's ETag was one, else the size."""
     marker, root = read_marker(folder / "COMPLETE.json"), folder / "files"
     if marker is None:
@@ -110,7 +112,7 @@ def verify_staged(folder: Path, on_verified: OnVerified | None = None) -> Verdic
         if on_verified and files % 100 == 0:
             on_verified(files, marker.files)
     stray = tuple(key for key in _files(root) if key not in named)
-    return Verdict(files, size, tuple(flaws), unproven, stray, committed=True)
+    return VerifyReport(files, size, tuple(flaws), unproven, stray, committed=True)
 
 
 def _files(root: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from launcher.errors import RunFailed, StoreUnreachable
-from launcher.node.peers import Card, Go, Machine, Report, Verdict
+from launcher.node.peers import Machine, NextAction, NodeMessage, StartOrder, StepReport
 from launcher.node.rendezvous import Rendezvous, Timing, first_cause
 from launcher.ranks.diagnose import Cause
 from launcher.storage import ObjectStore, open_store
@@ -22,8 +22,8 @@ def nothing() -> None:
     """A check that never stops a wait."""
 
 
-def go(machines: Any) -> Go:
-    return Go(scheduler_host=machines[0].address, scheduler_port=7, step=4)
+def go(machines: Any) -> StartOrder:
+    return StartOrder(scheduler_host=machines[0].address, scheduler_port=7, step=4)
 
 
 class Flaky:
@@ -92,10 +92,10 @@ def make() -> Iterator[Callable[..., Party]]:
 def test_all_get_the_word_of_node_0(make: Callable[..., Party]) -> None:
     party = make(3)
     party.enter(0, 1, 2)
-    assert party.begin() == [Go(scheduler_host="10.0.0.0", scheduler_port=7, step=4)] * 3
+    assert party.begin() == [StartOrder(scheduler_host="10.0.0.0", scheduler_port=7, step=4)] * 3
     assert [member.trouble() for member in party.members] == [None] * 3
-    ended = party.all(lambda m: m.end(0, Report(ok=True), lambda reports: Verdict(do="next"), nothing))
-    assert [verdict.do for verdict in ended] == ["next"] * 3
+    ended = party.all(lambda m: m.end(0, StepReport(ok=True), lambda reports: NextAction(do="next"), nothing))
+    assert [action.do for action in ended] == ["next"] * 3
 
 
 def test_node_0_hears_the_reports_of_all_and_decides_for_all(make: Callable[..., Party]) -> None:
@@ -104,16 +104,16 @@ def test_node_0_hears_the_reports_of_all_and_decides_for_all(make: Callable[...,
     party.begin()
     early = Cause(words="rank 2 broke", at=5.0)
     late = Cause(words="rank 0 lost its peer", at=4.0, consequence=True)
-    reports = [Report(ok=False, cause=late), Report(ok=True), Report(ok=False, cause=early)]
-    heard: list[Report] = []
+    reports = [StepReport(ok=False, cause=late), StepReport(ok=True), StepReport(ok=False, cause=early)]
+    heard: list[StepReport] = []
 
-    def decide(found: Any) -> Verdict:
+    def decide(found: Any) -> NextAction:
         heard.extend(found)
         cause = first_cause(found).cause
-        return Verdict(do="restart", attempt=2, reason=cause.words if cause else "")
+        return NextAction(do="restart", attempt=2, reason=cause.words if cause else "")
 
     verdicts = party.all(lambda m: m.end(0, reports[party.members.index(m)], decide, nothing))
-    assert {verdict.reason for verdict in verdicts} == {"rank 2 broke"}
+    assert {action.reason for action in verdicts} == {"rank 2 broke"}
     assert len(heard) == 3
 
 
@@ -150,7 +150,7 @@ def test_a_machine_that_never_comes_is_named_once_the_time_is_over(make: Callabl
     party = make(4)
     party.enter(0, 2)
 
-    def begin(member: Rendezvous) -> Go:
+    def begin(member: Rendezvous) -> StartOrder:
         try:
             return member.begin(0, None, go, nothing)
         except RunFailed as error:
@@ -166,7 +166,7 @@ def test_a_machine_that_never_comes_is_named_once_the_time_is_over(make: Callabl
 
 def test_what_another_start_of_the_same_attempt_left_is_not_believed(make: Callable[..., Party]) -> None:
     party = make(2)
-    left = Card(node=1, launch="job 7", phase="ready", program=0, machine=Machine(host="ghost"))
+    left = NodeMessage(node=1, launch="job 7", phase="ready", program=0, machine=Machine(host="ghost"))
     open_store(party.url).put("rendezvous/attempt-1/node-1.json", left.model_dump_json().encode())
     party.enter(0)
     assert "node 1 of 2 did not come" in str(party.begin(0)[0])
@@ -188,8 +188,8 @@ def test_a_stop_of_node_0_reaches_those_that_wait_for_what_it_never_began(
     party.enter(0, 1)
     if when != "before the start":
         party.begin()
-        verdict = Verdict(do="next") if when == "between programs" else Verdict(do="restart", attempt=2)
-        party.all(lambda m: m.end(0, Report(ok=True), lambda reports: verdict, nothing))
+        action = NextAction(do="next") if when == "between programs" else NextAction(do="restart", attempt=2)
+        party.all(lambda m: m.end(0, StepReport(ok=True), lambda reports: action, nothing))
     if when == "before a restart":
         party.enter(1, attempt=2)
     party.members[0].fail("the time limit of the allocation is near")
@@ -204,7 +204,7 @@ def test_the_rank_table_is_read_once_and_not_with_every_look_at_the_board(make: 
     party = make(2)
     party.enter(0, 1)
     table = '{"server_list": []}' * 1000
-    found = party.all(lambda m: m.begin(0, None, lambda machines: Go(rank_table=table), nothing))
+    found = party.all(lambda m: m.begin(0, None, lambda machines: StartOrder(rank_table=table), nothing))
     assert [each.rank_table for each in found] == [table, table]
     assert len(open_store(party.url).read("rendezvous/attempt-1/leader.json")) < 2000
 

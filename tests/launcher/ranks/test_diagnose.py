@@ -9,7 +9,7 @@ import pytest
 from launcher.jobfile.spec import RetryRule
 from launcher.ranks.causes import built_in, own_rules, signal_of
 from launcher.ranks.diagnose import Cause, find_cause, how_it_ended
-from launcher.ranks.gang import Exit, Outcome, Process, Verdict
+from launcher.ranks.gang import EndOrder, Exit, Outcome, Process
 from launcher.runfolder.errorlines import error_lines
 
 TRACEBACK = """Traceback (most recent call last):
@@ -25,11 +25,11 @@ def process(name: str) -> Process:
     return Process(name, rank, ("true",), {}, Path(), Path("log"))
 
 
-def outcome(*ends: tuple[str, int, str, bool], verdict: Verdict | None = None) -> Outcome:
+def outcome(*ends: tuple[str, int, str, bool], end_order: EndOrder | None = None) -> Outcome:
     """Ends are (name, code, log, whether it was told to end), in order of time."""
     exits = tuple(Exit(process(name), code, float(i), asked) for i, (name, code, _, asked) in enumerate(ends))
-    failure = next((e for e in exits if e.code), None) if verdict is None else None
-    return Outcome(exits, failure, verdict, logs={name: log for name, _, log, _ in ends})
+    failure = next((e for e in exits if e.code), None) if end_order is None else None
+    return Outcome(exits, failure, end_order, logs={name: log for name, _, log, _ in ends})
 
 
 def cause_of(*ends: tuple[str, int, str, bool], own: tuple[RetryRule, ...] = ()) -> Cause:
@@ -134,13 +134,13 @@ def test_rules_of_the_job_come_first() -> None:
     assert cause_of(("rank 0", -11, "", False), own=rules).rule == "crashed"
 
 
-def test_a_verdict_is_the_cause_and_a_guard_is_not_restarted() -> None:
+def test_an_order_to_end_is_the_cause_and_a_guard_is_not_restarted() -> None:
     hang = find_cause(
-        outcome(("rank 0", -6, "", True), verdict=Verdict("hang", "no progress", "dump")), "host"
+        outcome(("rank 0", -6, "", True), end_order=EndOrder("hang", "no progress", "dump")), "host"
     )
     assert (hang.words, hang.restart) == ("no progress (on host (node 0))", True)
     guard = find_cause(
-        outcome(("rank 0", -9, "", True), verdict=Verdict("not-learning", "the loss is nan")), "host"
+        outcome(("rank 0", -9, "", True), end_order=EndOrder("not-learning", "the loss is nan")), "host"
     )
     assert (guard.words, guard.restart) == ("the loss is nan", False)
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from launcher.ranks.cores import usable_cores
-from launcher.ranks.gang import Gang, Outcome, Process, Verdict, supervise
+from launcher.ranks.gang import EndOrder, Gang, Outcome, Process, supervise
 
 GRACE_S = 3.0
 
@@ -24,14 +24,14 @@ def process(tmp_path: Path, rank: int, code: str, **env: str) -> Process:
     )
 
 
-def watch(gang: Gang, *, stop: str = "", verdict: Verdict | None = None) -> Outcome:
+def watch(gang: Gang, *, stop: str = "", end_order: EndOrder | None = None) -> Outcome:
     start = time.time()
     gang.start()
     return supervise(
         gang,
         grace_s=GRACE_S,
         stop_requested=lambda: stop if time.time() - start > 0.6 else "",
-        check=lambda: verdict if time.time() - start > 0.6 else None,
+        check=lambda: end_order if time.time() - start > 0.6 else None,
     )
 
 
@@ -96,8 +96,8 @@ def test_stacks_are_dumped_before_the_end_of_a_hang_even_of_a_stopped_rank(tmp_p
     code = "import time\ndef waiting_for_godot():\n    time.sleep(60)\nwaiting_for_godot()"
     frozen = code.replace("time.sleep(60)", "__import__('os').kill(0, 19)")
     gang = Gang([process(tmp_path, r, c, PYTHONFAULTHANDLER="1") for r, c in enumerate((code, frozen))])
-    outcome = watch(gang, verdict=Verdict("hang", "it hangs", "dump"))
-    assert outcome.verdict is not None
+    outcome = watch(gang, end_order=EndOrder("hang", "it hangs", "dump"))
+    assert outcome.end_order is not None
     assert not outcome.ok
     assert "waiting_for_godot" in (tmp_path / "rank-1.log").read_text()
     assert "waiting_for_godot" in (tmp_path / "rank-0.log").read_text()

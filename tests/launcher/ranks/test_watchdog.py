@@ -42,12 +42,12 @@ class Scene:
             file.write(json.dumps({"t": 0.0, **event}) + "\n")
 
     def pass_time(self, seconds: float) -> Any:
-        """Second by second, as the supervisor asks; the first verdict."""
+        """Second by second, as the supervisor asks; the first end_order."""
         end = self.now + seconds
         while self.now < end:
             self.now += 1.0
-            if verdict := self.watchdog.check():
-                return verdict
+            if end_order := self.watchdog.check():
+                return end_order
         return None
 
     def ends(self, rank: int, code: int) -> None:
@@ -65,10 +65,10 @@ def test_silence_is_a_hang_and_the_rank_behind_is_named(scene: Scene) -> None:
     scene.write(0, event="step", step=7, steps=9)
     scene.write(1, event="step", step=3, steps=9)
     assert scene.pass_time(55) is None
-    verdict = scene.pass_time(10)
-    assert (verdict.kind, verdict.how) == ("hang", "dump")
-    assert "no progress and no log line for 1 min" in verdict.reason
-    assert "rank 1 stands at step 3, others at step 7" in verdict.reason
+    end_order = scene.pass_time(10)
+    assert (end_order.kind, end_order.how) == ("hang", "dump")
+    assert "no progress and no log line for 1 min" in end_order.reason
+    assert "rank 1 stands at step 3, others at step 7" in end_order.reason
 
 
 def test_progress_or_log_lines_prove_life(scene: Scene) -> None:
@@ -81,13 +81,13 @@ def test_progress_or_log_lines_prove_life(scene: Scene) -> None:
 
 def test_log_lines_without_progress_are_believed_for_a_while(scene: Scene) -> None:
     scene.write(0, event="phase", phase="starting")
-    verdict = None
+    end_order = None
     for _ in range(500):
         scene.heard = scene.now
-        if verdict := scene.pass_time(1):
+        if end_order := scene.pass_time(1):
             break
-    assert verdict is not None
-    assert "log lines, but no progress for 4 min" in verdict.reason
+    assert end_order is not None
+    assert "log lines, but no progress for 4 min" in end_order.reason
 
 
 def test_a_program_without_progress_files_is_judged_by_its_log_alone(scene: Scene) -> None:
@@ -119,21 +119,21 @@ def frozen() -> Iterator[int]:
 
 def test_a_stopped_rank_is_named_although_the_others_go_on(scene: Scene, frozen: int) -> None:
     scene.pids["rank 1"] = frozen
-    verdict = None
+    end_order = None
     for step in range(200):
         scene.write(0, event="step", step=step, steps=999)
-        if verdict := scene.pass_time(1):
+        if end_order := scene.pass_time(1):
             break
-    assert verdict is not None
-    assert "rank 1 has been stopped (SIGSTOP) for 1 min" in verdict.reason
+    assert end_order is not None
+    assert "rank 1 has been stopped (SIGSTOP) for 1 min" in end_order.reason
 
 
 def test_whoever_was_stopped_is_named_when_all_wait(scene: Scene, frozen: int) -> None:
     """MindSpore's scheduler, too; and a rank that was stopped a moment after the last progress."""
     scene.pids = {"scheduler": frozen}
-    verdict = scene.pass_time(70)
-    assert "no log line for 1 min" in verdict.reason
-    assert "(scheduler has been stopped (SIGSTOP))" in verdict.reason
+    end_order = scene.pass_time(70)
+    assert "no log line for 1 min" in end_order.reason
+    assert "(scheduler has been stopped (SIGSTOP))" in end_order.reason
 
 
 @pytest.mark.parametrize("phase", ["compiling", "training"])
@@ -141,9 +141,9 @@ def test_a_rank_that_leaves_early_is_a_failure(scene: Scene, phase: str) -> None
     scene.write(1, event="phase", phase=phase)
     scene.write(1, event="step", step=3, steps=9)
     scene.ends(1, 0)
-    verdict = scene.pass_time(2)
-    assert (verdict.kind, verdict.how) == ("left-early", "kill")
-    assert f"rank 1 ended with exit code 0 in the middle of {phase} (step 3 of 9)" in verdict.reason
+    end_order = scene.pass_time(2)
+    assert (end_order.kind, end_order.how) == ("left-early", "kill")
+    assert f"rank 1 ended with exit code 0 in the middle of {phase} (step 3 of 9)" in end_order.reason
 
 
 @pytest.mark.parametrize("phase", ["done", "evaluating", "exporting"])
@@ -167,8 +167,8 @@ def test_the_guard_stops_warns_or_sleeps(
     scene = Scene(tmp_path, monkeypatch, guard=guard)
     for step in range(5):
         scene.write(0, event="step", step=step, loss="nan")
-    verdict = scene.pass_time(3)
-    assert (verdict is not None) is found
+    end_order = scene.pass_time(3)
+    assert (end_order is not None) is found
     assert bool(scene.watchdog.warning) is (guard == "warn")
-    if verdict:
-        assert (verdict.kind, verdict.how) == ("not-learning", "kill")
+    if end_order:
+        assert (end_order.kind, end_order.how) == ("not-learning", "kill")

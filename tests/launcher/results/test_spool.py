@@ -29,6 +29,6 @@ def test_the_work_folder_is_the_spool(jobs: Jobs, tmp_path: Path) -> None:
     assert view.attempts[1].resumed_step is not None, (
         "it began where the first was, with what only this disk had"
     )
-    verdict = verify_run(store)
-    assert (verdict.good, verdict.committed) == (True, True)
+    report = verify_run(store)
+    assert (report.good, report.committed) == (True, True)
     assert list(store.list("checkpoints/"))

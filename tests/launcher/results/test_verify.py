@@ -27,9 +27,9 @@ def committed(tmp_path: Path, store: ObjectStore) -> None:
 def test_results_of_a_run(store: ObjectStore, tmp_path: Path) -> None:
     committed(tmp_path, store)
     seen: list[tuple[int, int]] = []
-    verdict = verify_run(store, lambda *now: seen.append(now))
-    assert (verdict.good, verdict.committed, verdict.stray, verdict.unproven) == (True, True, (), 0)
-    assert seen[-1] == (verdict.files, verdict.files)
+    report = verify_run(store, lambda *now: seen.append(now))
+    assert (report.good, report.committed, report.stray, report.unproven) == (True, True, (), 0)
+    assert seen[-1] == (report.files, report.files)
     store.put("eval/notes.txt", b"by hand")
     store.put("status/node-0.json", b"{}")
     assert verify_run(store).stray == ("eval/notes.txt",)
@@ -51,9 +51,9 @@ def test_a_run_that_has_not_ended(tmp_path: Path) -> None:
     RunDir(tmp_path / "run").checkpoint(10)
     (tmp_path / "run/metrics.jsonl").write_text("{}\n")
     Collector(tmp_path / "run", store, attempt=1).sync()
-    verdict = verify_run(store)
-    assert (verdict.good, verdict.committed) == (True, False)
-    assert verdict.unproven >= 1, "what no manifest names yet"
+    report = verify_run(store)
+    assert (report.good, report.committed) == (True, False)
+    assert report.unproven >= 1, "what no manifest names yet"
 
 
 def test_a_staged_data_set(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_a_staged_data_set(tmp_path: Path) -> None:
     (staged.path / "train/1.jpg").write_bytes(b"")
     (staged.path / "train/2.jpg").unlink()
     (staged.path / "train/mine.txt").write_bytes(b"")
-    verdict = verify_staged(home)
-    assert [flaw.why.split()[0] for flaw in verdict.flaws] == ["does", "has", "is"]
-    assert verdict.stray == ("train/mine.txt",)
+    report = verify_staged(home)
+    assert [flaw.why.split()[0] for flaw in report.flaws] == ["does", "has", "is"]
+    assert report.stray == ("train/mine.txt",)
     assert not is_staged(tmp_path)
     with pytest.raises(NotFound):
         verify_staged(tmp_path)

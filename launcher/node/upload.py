@@ -1,8 +1,7 @@
-"""Carries what a node has to the run's folder in the store, in the background, and brings back a request to cancel.
+"""Uploads a node's files to the run's folder in the background, and looks there for a cancel request.
 
-A node program whose run a later attempt has taken over sends nothing any more: `superseded` is set, and it should end.
-
-A store that is down never stops training: the next round tries again, and the end of the run waits for it.
+When a later attempt of the run has taken over, `superseded` is set and nothing more is uploaded: the node program
+should end. A store that is down never stops training: the next upload tries again, and the end of the run waits for it.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ log = logging.getLogger(__name__)
 FOLLOWERS_PATIENCE_S = 60.0
 
 
-class Courier:
-    """One thread per node program. `cancelled` is set when somebody put a cancel request into the run's folder."""
+class BackgroundUpload:
+    """One thread of the node program. `cancelled` is set when the run's folder holds a cancel request."""
 
     def __init__(
         self,
@@ -35,7 +34,7 @@ class Courier:
         collector: Collector,
         run_dir: paths.RunDir,
         node: int,
-        every_s: float,
+        interval_s: float,
         heartbeat: Heartbeat,
     ) -> None:
         self.cancelled = threading.Event()
@@ -45,21 +44,21 @@ class Courier:
         self._collector = collector
         self._run_dir = run_dir
         self._node = node
-        self._every_s = every_s
+        self._interval_s = interval_s
         self._heartbeat = heartbeat
         self._end = threading.Event()
-        self._round = threading.Lock()
+        self._uploading = threading.Lock()
         self._sent: dict[str, bytes] = {}
         self._failing = False
         self._behind_since = 0.0
         self._announced = 0
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends after the round that is under way."""
+        """End the thread after the upload that is under way."""
         self._end.set()
         self._thread.join()
 
@@ -109,12 +108,12 @@ class Courier:
             self._sent[key] = data
 
     def _run(self) -> None:
-        while not self._end.wait(self._every_s):
-            self.round()
+        while not self._end.wait(self._interval_s):
+            self.upload_once()
 
-    def round(self) -> None:
-        """One exchange with the store. Errors are logged and shown in the status, never raised."""
-        with self._round:
+    def upload_once(self) -> None:
+        """Upload what is new, and read the cancel request. Errors are logged and shown in the status, never raised."""
+        with self._uploading:
             error = ""
             try:
                 self.send_status()
