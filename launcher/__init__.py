@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from launcher.runfolder.states import State as State
     from launcher.runs.view import RunView as RunView
 
+__version__ = "0.1.0"
+"""The version of the package. pyproject.toml and `launcher --version` read it here."""
+
 _WHERE = {
     "EpochMetrics": "api",
     "LauncherError": "errors",
@@ -41,4 +44,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(_WHERE)
+    return sorted([*_WHERE, "__version__"])

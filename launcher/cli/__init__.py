@@ -13,6 +13,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from launcher import __version__
+
 COMMANDS = {
     "submit": (
         "launcher.cli.submit",
@@ -78,9 +80,7 @@ def _dispatch(argv: list[str]) -> int:
         print(overview())
         return 0
     if argv[0] == "--version":
-        from importlib.metadata import version
-
-        print(f"launcher {version('ascend-launcher')}")
+        print(f"launcher {__version__}")
         return 0
     if argv[0] == "__complete":  # what the completion of a shell asks
         from launcher.cli.completion import candidates

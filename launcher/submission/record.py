@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import platform
@@ -13,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from launcher import __version__
 from launcher.jobfile.problems import mask
 
-_PACKAGES = ("ascend-launcher", "mindspore", "numpy", "pillow", "boto3", "pydantic")
+_PACKAGES = ("mindspore", "numpy", "pillow", "boto3", "pydantic")
 
 
 def make_record(job_text: str, origins: Mapping[str, str], cwd: Path) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def make_record(job_text: str, origins: Mapping[str, str], cwd: Path) -> dict[st
         "host": socket.gethostname(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "packages": _packages(),
         "git": git_state(cwd),
         "job_sha256": hashlib.sha256(job_text.encode()).hexdigest(),
         "origins": dict(origins),
@@ -50,8 +52,10 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+def _packages() -> dict[str, str]:
+    """Versions of launcher itself and of the installed packages that a result depends on."""
+    versions = {"ascend-launcher": __version__}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import launcher
 from launcher.cli import COMMANDS
 
 COUNTER = Path(__file__).parents[2] / "programs" / "counter.py"
@@ -314,3 +315,8 @@ def test_a_home_that_is_a_file(shell: Shell) -> None:
     assert done.returncode in (2, 4)
     assert "defect" not in done.stderr
     assert shell("status", LAUNCHER_HOME="file").returncode == 0
+
+
+def test_the_version(shell: Shell) -> None:
+    done = shell("--version")
+    assert (done.returncode, done.stdout) == (0, f"launcher {launcher.__version__}\n")

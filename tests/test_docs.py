@@ -1,0 +1,72 @@
+"""The documentation names what exists: rooms, files, modules and links."""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import launcher
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "rank_tables").glob("*.md")],
+    key=lambda page: page.relative_to(ROOT).as_posix(),
+)
+FOLDERS = "launcher|vitmodels|tests|docs|jobs|rank_tables|benchmarks"
+PATH = re.compile(rf"(?<![\w./:-])((?:{FOLDERS})/[\w./*-]*[\w*]|\.ci/[\w-]+)")
+MODULE = re.compile(r"(?<![\w./-])((?:launcher|vitmodels|benchmarks)(?:\.[a-z_0-9]+)+)(?![\w/])")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+MADE = {"tests/launcher/ROOM"}
+"""Paths on a page that stand for others."""
+
+
+def missing_paths(text: str) -> set[str]:
+    return {path for path in PATH.findall(text) if path not in MADE and not list(ROOT.glob(path))}
+
+
+def missing_modules(text: str) -> set[str]:
+    """Dotted names that are neither a module nor a name of one."""
+    return {name for name in MODULE.findall(text) if not _exists(name)}
+
+
+def _exists(name: str) -> bool:
+    parent, _, last = name.rpartition(".")
+    if (ROOT / name.replace(".", "/")).is_dir() or (ROOT / f"{name.replace('.', '/')}.py").exists():
+        return True
+    source = importlib.util.find_spec(parent) if parent else None
+    return source is not None and source.origin is not None and last in Path(source.origin).read_text()
+
+
+def missing_links(page: Path, text: str) -> set[str]:
+    return {link for link in LINK.findall(text) if not (page.parent / link).exists()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_what_a_page_names_exists(page: Path) -> None:
+    text = page.read_text()
+    assert missing_links(page, text) == set()
+    if page.name != "CHANGELOG.md":  # it names what is gone, too
+        assert missing_paths(text) | missing_modules(text) == set()
+
+
+def test_a_wrong_name_on_a_page_is_found() -> None:
+    text = "`launcher/storage/wire.py`, launcher.storage.wire, [x](nowhere.md#y), launcher/storage/s3/wire.py"
+    assert missing_paths(text) == {"launcher/storage/wire.py"}
+    assert missing_modules(text) == {"launcher.storage.wire"}
+    assert missing_links(ROOT / "README.md", text) == {"nowhere.md"}
+
+
+def test_the_map_of_the_documentation_names_every_page() -> None:
+    text = (ROOT / "docs" / "README.md").read_text()
+    assert [page.name for page in PAGES if page.name not in text] == []
+
+
+def test_there_is_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"]
+    source = (ROOT / project["tool"]["hatch"]["version"]["path"]).read_text()
+    assert f'__version__ = "{launcher.__version__}"' in source
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {launcher.__version__} - " in changes
