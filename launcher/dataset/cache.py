@@ -21,8 +21,6 @@ from launcher.disk import digest_file, is_temporary, write_atomic
 from launcher.storage.base import ObjectInfo
 from launcher.storage.contents import Listing
 
-"""Called with the number of objects and bytes listed so far, once per thousand."""
-
 
 @dataclass(frozen=True, slots=True)
 class Marker:

@@ -1,8 +1,8 @@
 """A packed data set on the local disk: unpacked to class folders while it arrives, or left packed.
 
 Unpacking reads a shard in large pieces, cuts it by its index and writes the files into a folder of that shard alone.
-Only when the sha256 of the whole shard is right do they get their final names, so a file that is there is a file
-that is good. Names come from the index, never from the tar file, and obey the rules of all keys.
+The files get their final names only after the sha256 of the whole shard was right, so every file with a final name is
+good. Names come from the index, never from the tar file, and obey the rules of all keys.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from itertools import groupby
 from pathlib import Path
 
 from launcher.dataset.cache import missing
+from launcher.dataset.extract import Extractor, WantedFile
 from launcher.dataset.plain import OnProgress, Staged, StageJob
 from launcher.dataset.shards import Packed, Shard, read_members
 from launcher.dataset.stream import pieces
-from launcher.disk import TEMP_PREFIX, Folders, folds_names, mapped, write_all
+from launcher.disk import TEMP_PREFIX, Folders, folds_names, mapped
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreUnreachable
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes
 from launcher.storage.contents import Listing
 from launcher.storage.keys import folded
 
 MOST_SHARDS_AT_ONCE = 4
-"""Each holds two pieces of 8 MiB; more would only wait for each other's Python."""
+"""Each holds two pieces of 8 MiB in memory. More shards at once are no faster: Python code runs one thread at a time."""
 TRIES = 2
-"""A shard that is damaged twice is damaged in the store."""
+"""A shard that arrives damaged twice is taken to be damaged in the store."""
 
 
 def unpack(
@@ -46,7 +47,7 @@ def unpack(
     timeout_s: float | None = None,
     progress: OnProgress | None = None,
 ) -> Staged:
-    """Like `stage`, for the files inside of the shards. What a killed run unpacked whole is kept, shard by shard."""
+    """Like `stage`, for the files inside the shards. Shards that a killed run had unpacked completely are kept."""
     started = time.monotonic()
     deadline = None if timeout_s is None else started + timeout_s
     datasets = cache_dir / "datasets"
@@ -96,21 +97,12 @@ def list_members(store: ObjectStore, packed: Packed, folder: Path) -> Listing:
     return Listing(file, digest[:32], packed.files, packed.payload, len(places))
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A file of one shard that is not on the disk yet."""
-
-    key: str
-    offset: int
-    size: int
-
-
-def _by_shard(infos: Iterator[ObjectInfo]) -> Iterator[tuple[int, list[_Wanted]]]:
-    """Entries of `list_members`, one shard at a time."""
+def _by_shard(infos: Iterator[ObjectInfo]) -> Iterator[tuple[int, list[WantedFile]]]:
+    """The number of each shard and its wanted files, from entries of `list_members`."""
     for number, group in groupby(infos, lambda info: int(info.etag.partition(":")[0])):
         yield (
             number,
-            [_Wanted(info.key, int(info.etag.split(":")[1]), info.size) for info in group],
+            [WantedFile(info.key, int(info.etag.split(":")[1]), info.size) for info in group],
         )
 
 
@@ -133,38 +125,39 @@ class _UnpackJob(StageJob):
         """See StageJob."""
         private = self._home / "unpacking"
         with mapped(private):
-            shutil.rmtree(private, ignore_errors=True)  # of a killed run; nobody else is here
+            # Left by a killed run: the lock keeps other processes out.
+            shutil.rmtree(private, ignore_errors=True)
             private.mkdir()
         report = self.reporter(files, size)
-        crew = _Crew(self._store, Folders(self.files), private, report.add)
+        unpacker = _Unpacker(self._store, Folders(self.files), private, report.add)
         pending: set[Future[None]] = set()
         workers = max(1, min(workers, MOST_SHARDS_AT_ONCE))
         report.report(0)
         pool = ThreadPoolExecutor(workers, thread_name_prefix="unpack")
         try:
             for number, wanted in _by_shard(missing(self.files, self._listing, trust=trust)):
-                pending.add(pool.submit(crew.fetch, self._shards[number], wanted))
+                pending.add(pool.submit(unpacker.fetch, self._shards[number], wanted))
                 while len(pending) > workers:
-                    pending = self._drain(pending, crew, report.tick)
+                    pending = self._drain(pending, unpacker, report.tick)
             while pending:
-                pending = self._drain(pending, crew, report.tick)
+                pending = self._drain(pending, unpacker, report.tick)
         except BaseException:
-            crew.stop.set()
+            unpacker.stop.set()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             shutil.rmtree(private, ignore_errors=True)
-        report.report(crew.done)
-        crew.raise_failures(len(self._shards))
+        report.report(unpacker.done)
+        unpacker.raise_failures(len(self._shards))
 
-    def _drain(self, pending: set[Future[None]], crew: _Crew, tick: OnBytes) -> set[Future[None]]:
+    def _drain(self, pending: set[Future[None]], unpacker: _Unpacker, tick: OnBytes) -> set[Future[None]]:
         finished, left = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
-        tick(crew.done)
+        tick(unpacker.done)
         for future in finished:
             future.result()
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise StoreUnreachable(
-                f"out of time with {crew.done} of {self._listing.files} files unpacked",
+                f"out of time with {unpacker.done} of {self._listing.files} files unpacked",
                 where=self._store.url,
                 hint="run again to continue, or allow more time; shards that are unpacked are kept",
             )
@@ -172,8 +165,8 @@ class _UnpackJob(StageJob):
 
 
 @dataclass
-class _Crew:
-    """What the unpacking threads share. A damaged shard does not end the others; anything else does."""
+class _Unpacker:
+    """The state that the unpacking threads share. A damaged shard does not end the others; any other error does."""
 
     store: ObjectStore
     folders: Folders
@@ -184,7 +177,7 @@ class _Crew:
     stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def fetch(self, shard: Shard, wanted: list[_Wanted]) -> None:
+    def fetch(self, shard: Shard, wanted: list[WantedFile]) -> None:
         """Unpack the wanted files of one shard."""
         for last in range(1, TRIES + 1):
             folder = self.private / shard.name
@@ -195,31 +188,31 @@ class _Crew:
                 self._publish(wanted, folder)
                 return
             except (IntegrityError, NotFound) as error:
-                self.on_bytes(-self._taken_back(folder, wanted))
+                self.on_bytes(-self._bytes_written(folder, wanted))
                 if last == TRIES:
                     with self._lock:
                         self.failed.append(error)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _check(self) -> None:
+    def _check_stop(self) -> None:
         if self.stop.is_set():
             raise StoreUnreachable("stopped", where=self.store.url)
 
-    def _write(self, shard: Shard, wanted: list[_Wanted], folder: Path) -> None:
-        """Every wanted file, under its number, in `folder`; raises IntegrityError when the shard is not as packed."""
+    def _write(self, shard: Shard, wanted: list[WantedFile], folder: Path) -> None:
+        """Write every wanted file into `folder`, named by its number. Raises IntegrityError when the shard is not as packed."""
         digest = hashlib.sha256()
-        cutter = _Cutter(wanted, folder, self.on_bytes)
+        extractor = Extractor(wanted, folder, self.on_bytes)
         try:
-            for piece in pieces(self.store, shard.tar, shard.bytes, self._check):
+            for piece in pieces(self.store, shard.tar, shard.bytes, self._check_stop):
                 digest.update(piece)
-                cutter.add(piece)
+                extractor.feed(piece)
         finally:
-            cutter.close()
+            extractor.close()
         if digest.hexdigest() != shard.sha256:
             raise IntegrityError("does not match its sha256", where=self.store.join(shard.tar), hint=_DAMAGED)
 
-    def _publish(self, wanted: list[_Wanted], folder: Path) -> None:
+    def _publish(self, wanted: list[WantedFile], folder: Path) -> None:
         with self._lock:
             for parent in {each.key.rpartition("/")[0] for each in wanted}:
                 self.folders.make(parent)
@@ -231,7 +224,7 @@ class _Crew:
             self.done += len(wanted)
 
     @staticmethod
-    def _taken_back(folder: Path, wanted: list[_Wanted]) -> int:
+    def _bytes_written(folder: Path, wanted: list[WantedFile]) -> int:
         begun = len(list(folder.iterdir())) if folder.is_dir() else 0
         return sum(each.size for each in wanted[:begun])
 
@@ -251,53 +244,3 @@ class _Crew:
 
 
 _DAMAGED = "two downloads were damaged; `launcher pack --verify` tells whether the shard itself is"
-
-
-class _Cutter:
-    """Writes the wanted files out of a shard's stream, without copying a byte in Python."""
-
-    def __init__(self, wanted: list[_Wanted], folder: Path, on_bytes: OnBytes) -> None:
-        self._wanted = wanted
-        self._base = f"{folder}/"
-        self._on_bytes = on_bytes
-        self._next = 0
-        self._at = 0
-        self._handle = -1
-        self._left = 0
-
-    def add(self, piece: bytes) -> None:
-        """The next bytes of the shard."""
-        view, begin, end = memoryview(piece), self._at, self._at + len(piece)
-        written = 0
-        with mapped(self._base):
-            if self._handle >= 0:
-                written += self._more(view[: self._left])
-            while self._handle < 0 and self._next < len(self._wanted):
-                each = self._wanted[self._next]
-                if each.offset >= end and (each.size or each.offset > end):
-                    break
-                self._open(each)
-                start = each.offset - begin
-                written += self._more(view[start : start + each.size])
-        self._at = end
-        self._on_bytes(written)
-
-    def _open(self, each: _Wanted) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._handle = os.open(self._base + str(self._next), flags, 0o666)
-        self._left = each.size
-        self._next += 1
-
-    def _more(self, view: memoryview) -> int:
-        size = len(view)
-        write_all(self._handle, view)
-        self._left -= size
-        if not self._left:
-            self.close()
-        return size
-
-    def close(self) -> None:
-        """Let go of a file that is not complete."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1

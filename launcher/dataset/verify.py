@@ -37,6 +37,20 @@ def verify_packed(
             done += size
             progress(done, total)
 
+    bad = _damaged(store, packed, jobs, count)
+    if bad:
+        lines = sorted(f"{error.where}: {error.what}" for error in bad)
+        more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
+        raise IntegrityError(
+            f"{len(bad)} of {len(packed.shards)} shards are damaged: {'; '.join(lines[:5])}{more}",
+            where=store.url,
+            hint=_HINT,
+        )
+    return packed
+
+
+def _damaged(store: ObjectStore, packed: Packed, jobs: int, count: Callable[[int], None]) -> list[StoreError]:
+    """One error for each shard that is damaged or gone. Raises any other error."""
     bad: list[StoreError] = []
     with ThreadPoolExecutor(max(1, jobs), thread_name_prefix="verify") as pool:
         futures = [pool.submit(verify_shard, store, shard, count) for shard in packed.shards]
@@ -49,15 +63,7 @@ def verify_packed(
                     raise error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-    if bad:
-        lines = sorted(f"{error.where}: {error.what}" for error in bad)
-        more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
-        raise IntegrityError(
-            f"{len(bad)} of {len(packed.shards)} shards are damaged: {'; '.join(lines[:5])}{more}",
-            where=store.url,
-            hint=_HINT,
-        )
-    return packed
+    return bad
 
 
 def verify_shard(store: ObjectStore, shard: Shard, on_bytes: Callable[[int], None]) -> None:

@@ -40,6 +40,7 @@ def read_listing(file: Path) -> Iterator[ObjectInfo]:
 
 
 OnListed = Callable[[int, int], None]
+"""Called with the number of objects and bytes listed so far, once per thousand objects."""
 
 
 def take_listing(
@@ -49,30 +50,15 @@ def take_listing(
 
     Raises StoreError naming the first key that can't become a file, NotFound when there is nothing.
     """
-    digest = hashlib.sha256(f"1\n{store.url}\n".encode())
-    guard = PrefixGuard()
-    seen: dict[str, str] = {}
-    files = size = folders = 0
-    previous = ""
     with mapped(folder):
         handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, suffix=".tsv", dir=folder)
     file = Path(name)
+    digest = hashlib.sha256(f"1\n{store.url}\n".encode())
+    files = size = folders = 0
+    previous = ""
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as output:
-            for info in store.list():
-                if is_folder_marker(info.key, info.size):
-                    continue
-                check_key(info.key, store.url)
-                clash = guard.clash(info.key)
-                if folds and not clash:
-                    clash = seen.setdefault(folded(info.key), info.key)
-                    clash = None if clash == info.key else clash
-                if clash:
-                    raise StoreError(
-                        f"keys {clash!r} and {info.key!r} can't both become files here",
-                        where=store.url,
-                        hint="rename one of them; nothing is skipped silently",
-                    )
+            for info in _checked(store, folds=folds):
                 line = f"{info.key}\t{info.size}\t{info.etag}\n"
                 digest.update(line.encode())
                 with mapped(file):
@@ -92,6 +78,26 @@ def take_listing(
             file.unlink()
         raise
     return Listing(file, digest.hexdigest()[:32], files, size, folders)
+
+
+def _checked(store: ObjectStore, *, folds: bool) -> Iterator[ObjectInfo]:
+    """The objects of a store without folder markers. Raises StoreError for keys that can't be files, or not both."""
+    guard = PrefixGuard()
+    seen: dict[str, str] = {}
+    for info in store.list():
+        if is_folder_marker(info.key, info.size):
+            continue
+        check_key(info.key, store.url)
+        clash = guard.clash(info.key)
+        if folds and not clash:
+            clash = seen.setdefault(folded(info.key), info.key)
+        if clash and clash != info.key:
+            raise StoreError(
+                f"keys {clash!r} and {info.key!r} can't both become files here",
+                where=store.url,
+                hint="rename one of them; nothing is skipped silently",
+            )
+        yield info
 
 
 def check_space(root: Path, infos: Iterator[ObjectInfo], folders: int, reserve_bytes: int) -> tuple[int, int]:

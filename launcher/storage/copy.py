@@ -99,34 +99,47 @@ def send_tree(
     Objects with the right content are kept. Raises UsageError at the first one that differs, unless `force`: what was
     sent until then stays. Raises NotFound for an empty folder.
     """
-    files = size = reused = 0
-    waiting: deque[tuple[int, Future[bool]]] = deque()
-
-    def settle() -> None:
-        nonlocal size, reused
-        length, future = waiting.popleft()
-        reused += not future.result()
-        size += length
-        if on_copied:
-            on_copied(files - len(waiting), size)
-
+    sending = _Sending(on_copied)
     with ThreadPoolExecutor(UP_WORKERS, thread_name_prefix="send") as pool:
         try:
             for mine, theirs in _beside(source.list(), store.list()):
-                files += 1
-                path = root / mine.key
-                job = pool.submit(_send, path, mine.size, store, mine.key, theirs, force=force)
-                waiting.append((mine.size, job))
-                if len(waiting) > 4 * UP_WORKERS:
-                    settle()
-            while waiting:
-                settle()
+                job = pool.submit(_send, root / mine.key, mine.size, store, mine.key, theirs, force=force)
+                sending.add(mine.size, job)
+            sending.finish()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    if not files:
+    if not sending.files:
         raise NotFound("there is nothing to copy", where=str(root))
-    return CopyReport(files, size, reused)
+    return CopyReport(sending.files, sending.bytes, sending.reused)
+
+
+class _Sending:
+    """Uploads under way, a bounded number, and the totals of those that are done."""
+
+    def __init__(self, on_copied: OnCopied | None) -> None:
+        self.files = self.bytes = self.reused = 0
+        self._on_copied = on_copied
+        self._waiting: deque[tuple[int, Future[bool]]] = deque()
+
+    def add(self, size: int, job: Future[bool]) -> None:
+        """`job` tells whether the file had to be sent. Waits for the oldest job when many are under way."""
+        self.files += 1
+        self._waiting.append((size, job))
+        if len(self._waiting) > 4 * UP_WORKERS:
+            self._settle()
+
+    def finish(self) -> None:
+        """Wait for all. Raises the first error."""
+        while self._waiting:
+            self._settle()
+
+    def _settle(self) -> None:
+        size, job = self._waiting.popleft()
+        self.reused += not job.result()
+        self.bytes += size
+        if self._on_copied:
+            self._on_copied(self.files - len(self._waiting), self.bytes)
 
 
 def sha256_of(store: ObjectStore, info: ObjectInfo, on_bytes: Callable[[int], None] | None = None) -> str:

@@ -17,9 +17,9 @@ from typing import Any
 
 from launcher.disk import CHUNK_BYTES, fsync_folder, mapped, open_part, os_error, write_all
 from launcher.errors import IntegrityError, NoSpace, StoreError, StoreUnreachable
+from launcher.storage.backoff import Backoff, BackoffPolicy
 from launcher.storage.base import ObjectInfo, OnBytes, Pace
 from launcher.storage.ranges import Rest
-from launcher.storage.retry import Retrying, RetryPolicy
 
 RESUME_BYTES = 4 << 20
 """A part smaller than this is simply fetched again."""
@@ -131,7 +131,7 @@ def download(
     path: Path | str,
     wanted: Wanted,
     *,
-    policy: RetryPolicy,
+    policy: BackoffPolicy,
     fsync: bool = True,
     on_bytes: OnBytes | None = None,
     pace: Pace | None = None,
@@ -146,7 +146,7 @@ def download(
     try:
         with mapped(path):
             _resume(part, wanted)
-        info = _fill(part, open_body, wanted, Retrying(policy, pace))
+        info = _fill(part, open_body, wanted, Backoff(policy, pace))
         with mapped(path):
             if fsync:
                 os.fsync(handle)
@@ -175,7 +175,7 @@ def _resume(part: _Part, wanted: Wanted) -> None:
         os.ftruncate(part.handle, 0)
 
 
-def _fill(part: _Part, open_body: OpenBody, wanted: Wanted, retrying: Retrying) -> ObjectInfo:
+def _fill(part: _Part, open_body: OpenBody, wanted: Wanted, backoff: Backoff) -> ObjectInfo:
     while True:
         before = part.size
         try:
@@ -195,14 +195,14 @@ def _fill(part: _Part, open_body: OpenBody, wanted: Wanted, retrying: Retrying) 
         except OSError as error:
             raise os_error(error, wanted.where) from error
         except IntegrityError as error:
-            retrying.wait(error)
+            backoff.wait(error)
             part.restart()
         except NoSpace:
             raise
         except StoreUnreachable as error:
             if part.size - before >= CHUNK_BYTES:
-                retrying.progress()
-            retrying.wait(error)
+                backoff.progress()
+            backoff.wait(error)
 
 
 def _copy(part: _Part, body: Body, where: str) -> None:

@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 from launcher.disk import CHUNK_BYTES, fsync_folder, is_temporary, mapped, replacing, write_all
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused
+from launcher.storage.backoff import BackoffPolicy
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.brake import Brake
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key, key_problem, local_path
 from launcher.storage.registry import Location, Options
-from launcher.storage.retry import RetryPolicy
 
 
 def open_file(location: Location, options: Options) -> ObjectStore:
@@ -148,7 +148,7 @@ class FileStore:
                     raise IntegrityError("the file changed while it was read", where=str(source))
 
         wanted = Wanted(str(source), expect, sha256)
-        policy = RetryPolicy(tries=2, base_s=0.1)
+        policy = BackoffPolicy(tries=2, base_s=0.1)
         return download(open_body, path, wanted, policy=policy, fsync=fsync, on_bytes=on_bytes, pace=pace)
 
     def put(self, key: str, data: bytes) -> ObjectInfo:

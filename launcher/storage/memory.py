@@ -110,7 +110,7 @@ class MemoryStore:
 
         wanted = Wanted(self.join(key), expect, sha256)
         return download(
-            open_body, path, wanted, policy=self._options.retry, fsync=fsync, on_bytes=on_bytes, pace=pace
+            open_body, path, wanted, policy=self._options.backoff, fsync=fsync, on_bytes=on_bytes, pace=pace
         )
 
     def put(self, key: str, data: bytes) -> ObjectInfo:

@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 
 from launcher.disk import CHUNK_BYTES, mapped
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreUnreachable, UsageError
+from launcher.storage.backoff import with_backoff
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.brake import Brake
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key
 from launcher.storage.registry import Location, Options
-from launcher.storage.retry import call
 
 T = TypeVar("T")
 CLIENT_VARIABLE = "LAUNCHER_OBS_CLIENT"
@@ -93,7 +93,7 @@ class MoxingStore:
 
     def _call(self, key: str, request: Callable[[], T]) -> T:
         """Again and again within the policy. moxing raises what it likes, so any failure counts as one of the line."""
-        return call(self._options.retry, lambda: self._once(key, request))
+        return with_backoff(self._options.backoff, lambda: self._once(key, request))
 
     def _once(self, key: str, request: Callable[[], T]) -> T:
         try:
@@ -178,7 +178,7 @@ class MoxingStore:
 
         wanted = Wanted(self.join(key), expect, sha256)
         return download(
-            open_body, path, wanted, policy=self._options.retry, fsync=fsync, on_bytes=on_bytes, pace=pace
+            open_body, path, wanted, policy=self._options.backoff, fsync=fsync, on_bytes=on_bytes, pace=pace
         )
 
     def _chunks(self, info: ObjectInfo, start: int) -> Iterator[bytes]:

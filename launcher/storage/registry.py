@@ -10,9 +10,9 @@ from typing import cast
 from urllib.parse import unquote
 
 from launcher.errors import UsageError
+from launcher.storage.backoff import BackoffPolicy
 from launcher.storage.base import ObjectStore
 from launcher.storage.keys import check_key
-from launcher.storage.retry import RetryPolicy
 
 _OPENERS: dict[str, str] = {
     "file": "launcher.storage.file:open_file",
@@ -34,7 +34,7 @@ class Options:
         ca_bundle: file with the certificates to trust instead of the system's
         follow_symlinks: let a listing of `file://` follow symbolic links
         upload_bytes_per_s: no more than this goes out per second, from this store and its folders
-        retry: how long a request is tried again
+        backoff: how often and how long a failed request is repeated
         env: the environment to look into; None is this process's
     """
 
@@ -45,7 +45,7 @@ class Options:
     ca_bundle: str | None = None
     follow_symlinks: bool = False
     upload_bytes_per_s: int | None = None
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    backoff: BackoffPolicy = field(default_factory=BackoffPolicy)
     env: Mapping[str, str] | None = field(default=None, repr=False)  # holds secrets
 
 
@@ -123,7 +123,7 @@ def open_store(
         ca_bundle=ca_bundle,
         follow_symlinks=follow_symlinks,
         upload_bytes_per_s=upload_bytes_per_s,
-        retry=RetryPolicy(patience_s=patience_s),
+        backoff=BackoffPolicy(patience_s=patience_s),
         env=env,
     )
     module, _, name = _OPENERS[location.scheme].partition(":")

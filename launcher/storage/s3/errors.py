@@ -17,7 +17,7 @@ from launcher.errors import (
     StoreRefused,
     StoreUnreachable,
 )
-from launcher.storage.retry import StoreBusy
+from launcher.storage.backoff import StoreBusy
 
 _KEYS = "check the access key and secret ({variables}), or the profile"
 _REFUSED: dict[str, tuple[str, str]] = {

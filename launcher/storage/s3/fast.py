@@ -19,9 +19,9 @@ from pathlib import Path
 
 from launcher.disk import fsync_folder, os_error, part_name, write_all
 from launcher.errors import StoreUnreachable, UsageError
+from launcher.storage.backoff import Backoff, BackoffPolicy, StoreBusy
 from launcher.storage.base import ObjectInfo, Pace
 from launcher.storage.ranges import InMemory, Target
-from launcher.storage.retry import Retrying, RetryPolicy, StoreBusy
 from launcher.storage.s3 import client as s3_client
 from launcher.storage.s3.listing import PAGE_KEYS, Page, read_page
 from launcher.storage.s3.sigv4 import query_of
@@ -78,7 +78,7 @@ class Bad:
 class FastGets:
     """Downloads from one bucket. Any thread may call it; a forked child is sent the careful way."""
 
-    def __init__(self, holder: s3_client.ClientHolder, bucket: str, policy: RetryPolicy) -> None:
+    def __init__(self, holder: s3_client.ClientHolder, bucket: str, policy: BackoffPolicy) -> None:
         self._holder = holder
         self._bucket = bucket
         self._policy = policy
@@ -290,7 +290,7 @@ class FastGets:
             return Bad()
         if not isinstance(error, StoreBusy):
             error = StoreUnreachable("the request failed", where=self._where(key))
-        Retrying(self._policy, pace).wait(error)
+        Backoff(self._policy, pace).wait(error)
         return Bad()
 
     def _where(self, key: str) -> str:

@@ -2,7 +2,7 @@
 
 - Listing uses the first version of the call: some stores answer the second one as if it were the first, and
   clients then stop after 1,000 keys without an error. Each page must advance, or the listing is refused.
-- Every request is retried here and nowhere else (`retry.py`); each upload carries a Content-MD5, and what the
+- Every request is retried here and nowhere else (`backoff.py`); each upload carries a Content-MD5, and what the
   store says it holds afterwards is compared.
 """
 
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from launcher.disk import CHUNK_BYTES, md5_of
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreUnreachable
+from launcher.storage.backoff import with_backoff
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.brake import Brake
 from launcher.storage.download import Body, Wanted, download
@@ -28,7 +29,6 @@ from launcher.storage.keys import check_key
 from launcher.storage.moxing import CLIENT_VARIABLE, moxing_wanted, open_moxing
 from launcher.storage.ranges import FIRST_BYTES, LARGE_BYTES, Lanes, Rest, Target, pour
 from launcher.storage.registry import Location, Options
-from launcher.storage.retry import call
 from launcher.storage.s3 import upload as s3_upload
 from launcher.storage.s3.client import ClientHolder, resolve
 from launcher.storage.s3.errors import OutOfRange, map_error
@@ -49,7 +49,7 @@ def open_s3(location: Location, options: Options) -> ObjectStore:
         return open_moxing(location, options)
     target = resolve(location, options)
     holder = ClientHolder(target, options)
-    fast = FastGets(holder, location.bucket, options.retry) if fast_wanted(os.environ) else None
+    fast = FastGets(holder, location.bucket, options.backoff) if fast_wanted(os.environ) else None
     return S3Store(location, options, holder, target.edge, fast)
 
 
@@ -105,7 +105,7 @@ class S3Store:
 
     def retried(self, key: str, request: Callable[[Any, dict[str, Any]], T], pace: Pace | None = None) -> T:
         """`once`, again and again within the policy."""
-        return call(self._options.retry, lambda: self.once(key, request), pace)
+        return with_backoff(self._options.backoff, lambda: self.once(key, request), pace)
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -273,7 +273,7 @@ class S3Store:
         """See ObjectStore. A whole object is checked against its MD5."""
         if length == 0:
             return b""
-        return call(self._options.retry, lambda: self._read_once(key, start, length))
+        return with_backoff(self._options.backoff, lambda: self._read_once(key, start, length))
 
     def _read_once(self, key: str, start: int, length: int | None) -> bytes:
         if self._fast is not None and self._fast.on and length is not None and length >= FAST_READ_BYTES:
@@ -321,7 +321,7 @@ class S3Store:
             lambda start: self._get_wide(key, start, expect),
             path,
             Wanted(self.join(key), expect, sha256),
-            policy=self._options.retry,
+            policy=self._options.backoff,
             fsync=fsync,
             on_bytes=on_bytes,
             pace=pace,

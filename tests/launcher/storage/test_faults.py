@@ -15,8 +15,8 @@ import pytest
 from launcher.disk import os_error, part_path
 from launcher.errors import IntegrityError, NoSpace, StoreError, StoreUnreachable
 from launcher.storage import ObjectStore, open_store
+from launcher.storage.backoff import Backoff, BackoffPolicy, StoreBusy
 from launcher.storage.base import Pace
-from launcher.storage.retry import Retrying, RetryPolicy, StoreBusy
 from launcher.storage.s3 import client as s3_client
 from launcher.storage.s3 import upload as s3_upload
 from tests.servers.faults import Answer, Faults, cut, delay, flip_bit, reset, status
@@ -156,8 +156,8 @@ def test_a_download_that_was_killed_continues(radosgw: S3Server, faults: Faults,
 
     faults.add(two_thirds, times=1)
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom launcher.storage import open_store, retry\n"
-        "retry.Retrying.wait = lambda self, error: os.kill(os.getpid(), 9)\n"
+        "import os, sys\nfrom pathlib import Path\nfrom launcher.storage import open_store, backoff\n"
+        "backoff.Backoff.wait = lambda self, error: os.kill(os.getpid(), 9)\n"
         f"store = open_store({store.url!r}, endpoint={faults.endpoint!r})\n"
         f"store.get_file('x', Path({str(tmp_path / 'x')!r}))\n"
     )
@@ -258,18 +258,18 @@ def test_retries_end(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     pace = Pace()
     monkeypatch.setattr(pace.stop, "wait", lambda seconds: bool(waits.append(seconds)))
-    retrying = Retrying(RetryPolicy(tries=6, base_s=1.0, cap_s=3.0, patience_s=1000), pace)
+    backoff = Backoff(BackoffPolicy(tries=6, base_s=1.0, cap_s=3.0, patience_s=1000), pace)
     error = StoreUnreachable("down")
     for _ in range(5):
-        retrying.wait(error)
+        backoff.wait(error)
     with pytest.raises(StoreUnreachable):
-        retrying.wait(error)
+        backoff.wait(error)
     assert len(waits) == 5
     assert all(0 <= wait <= min(3.0, 2**n) for n, wait in enumerate(waits))
     busy = StoreBusy("slow down")
     busy.retry_after_s = 2.5
-    retrying.progress()
-    retrying.wait(busy)
+    backoff.progress()
+    backoff.wait(busy)
     assert waits[-1] >= 2.5
 
 

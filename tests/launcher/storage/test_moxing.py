@@ -95,7 +95,7 @@ def test_its_troubles_are_retried_and_named(
     store: ObjectStore, moxing: MoxingFile, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     left = [times]
-    monkeypatch.setattr("launcher.storage.retry.random.uniform", lambda low, high: 0.01)
+    monkeypatch.setattr("launcher.storage.backoff.random.uniform", lambda low, high: 0.01)
 
     def fail(name: str) -> None:
         left[0] -= 1

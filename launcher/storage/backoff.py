@@ -1,6 +1,6 @@
-"""Waiting and trying again: full jitter, Retry-After, an end.
+"""Repeating a request after a failure: random growing pauses, Retry-After honoured, and an end.
 
-Clients here retry nothing by themselves; this is the only loop, around the request and its body together.
+The client libraries here repeat nothing themselves; this is the only loop, around the request and its body together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class StoreBusy(StoreUnreachable):
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class BackoffPolicy:
     """At most `tries` requests, and none that would start after `patience_s` seconds."""
 
     tries: int = 10
@@ -33,10 +33,10 @@ class RetryPolicy:
     patience_s: float = 60.0
 
 
-class Retrying:
-    """The state of one operation's retries. Call `wait` after each failure; it raises when it is time to give up."""
+class Backoff:
+    """The failures of one operation so far. Call `wait` after each; it raises when it is time to give up."""
 
-    def __init__(self, policy: RetryPolicy, pace: Pace | None = None) -> None:
+    def __init__(self, policy: BackoffPolicy, pace: Pace | None = None) -> None:
         self._policy = policy
         self._pace = pace or Pace()
         self._failures = 0
@@ -68,11 +68,11 @@ class Retrying:
             raise error
 
 
-def call(policy: RetryPolicy, request: Callable[[], T], pace: Pace | None = None) -> T:
+def with_backoff(policy: BackoffPolicy, request: Callable[[], T], pace: Pace | None = None) -> T:
     """Run `request` until it succeeds, fails for good, or patience ends."""
-    retrying = Retrying(policy, pace)
+    backoff = Backoff(policy, pace)
     while True:
         try:
             return request()
         except (StoreUnreachable, IntegrityError) as error:
-            retrying.wait(error)
+            backoff.wait(error)
