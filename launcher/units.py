@@ -18,7 +18,7 @@ SIZE_FORMS = "'500MB', '2GiB' or a whole number of bytes"
 
 
 def parse_duration(text: str | int | float) -> int:
-    """Seconds of a duration such as `30min`, `1h30min`, `12:30:00` (h:m:s) or `1-12:00:00` (days-h:m:s, as Slurm writes it).
+    """Seconds of a duration such as `30min`, `1h30min`, `12:30:00` (h:m:s) or `1-12:00:00` (days-h:m:s).
 
     A bare number is refused, because readers disagree on whether it means seconds or minutes.
     Raises ValueError with the accepted forms.

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROWS = [
-    "errors units findings",
+    "errors units findings installed",
     "disk devices jobfile",
     "storage ranktable",
     "dataset runfolder",

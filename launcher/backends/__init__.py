@@ -1,4 +1,4 @@
-"""Back ends by name; each is one module, imported when it is used."""
+"""Back ends by name; each is one room, imported when it is used. `docs/backends.md` tells how to add one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ BACKENDS = {
     "modelarts": "launcher.backends.modelarts.backend:ModelArtsBackend",
     "slurm": "launcher.backends.slurm.backend:SlurmBackend",
 }
-STARTS_AGAIN = frozenset({"modelarts", "slurm"})
-"""Platforms that start a run again by themselves: a run has failed only when the platform says that it is over, too."""
 
 
 def get_backend(name: str) -> Backend:
@@ -31,6 +29,11 @@ def get_backend(name: str) -> Backend:
     module, _, attribute = BACKENDS[name].partition(":")
     backend: Backend = getattr(importlib.import_module(module), attribute)()
     return backend
+
+
+def starts_again(name: str) -> bool:
+    """Whether a back end's platform starts failed runs again; False for a back end that this launcher does not have."""
+    return name in BACKENDS and get_backend(name).starts_again
 
 
 def start_all(backend: Backend, plans: Sequence[Plan]) -> list[Handle]:

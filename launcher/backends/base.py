@@ -1,15 +1,21 @@
-"""What a back end is: render a request (pure), send it, and later answer for it."""
+"""What a back end is: it says what its machines are like, renders a request (pure), sends it, and later answers for it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from launcher.findings import Finding
+    from launcher.jobfile.spec import JobSpec
+    from launcher.plan.machines import Machines
     from launcher.plan.model import Plan
+    from launcher.ranktable.generate import NodeAddress
+    from launcher.ranktable.sources import Choice
 
 
 class Frozen(BaseModel):
@@ -28,8 +34,8 @@ class Life(Frozen):
     """What a back end knows of a run: `alive` is None when it can't tell from here.
 
     `waiting`: it is alive but has no machine yet, or none any more. `cancelled`: somebody ended it, past us.
-    `forgotten`: the platform has no record of it, which is no proof of its end while it still says something.
-    `cause`: what the platform was told to be the first failure. `phase`: what the platform does, before the run itself speaks.
+    `forgotten`: the platform has no record of it, which is no proof of its end while the run itself is still heard of.
+    `cause`: the first failure, as the platform knows it. `phase`: what the platform does before the run reports a phase.
     """
 
     alive: bool | None
@@ -48,23 +54,51 @@ class Console(Frozen):
     after: str
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """A platform. No method reads the run's folder in the store; that is done in one place for all back ends."""
 
-    def check(self, plan: Plan) -> Sequence[Finding]:
-        """Findings on whether this back end, from this machine, can run the plan."""
+    runs_elsewhere: ClassVar[bool] = False
+    """Runs are on other machines, so this one keeps no copy of their folders."""
+    shares_files: ClassVar[bool] = True
+    """The machines of a run see the paths and `file:` URLs of this machine."""
+    starts_again: ClassVar[bool] = False
+    """The platform starts a failed run again by itself: the run has failed only when the platform says so, too."""
 
+    @abstractmethod
+    def machines(self, spec: JobSpec, env: Mapping[str, str], cwd: Path) -> Machines:
+        """What a plan must know of the machines. Pure. `env` and `cwd` are those of the person who submits."""
+
+    @abstractmethod
     def render(self, plan: Plan, attempt: int) -> str:
         """The literal request that `submit` sends. Pure."""
 
+    @abstractmethod
     def submit(self, plan: Plan, attempt: int) -> Handle:
         """Start the node programs. Not safe to repeat. Raises BackendError, with nothing left behind."""
 
+    @abstractmethod
     def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
         """One answer per handle, with one call to the platform for all. Safe to repeat."""
 
+    @abstractmethod
     def cancel(self, handle: Handle) -> None:
         """Ask the node programs to stop, with a checkpoint. Does not wait. Safe to repeat."""
+
+    def rules(self, plan: Plan) -> Sequence[Finding]:
+        """What the plan alone shows to be wrong for this platform. Pure."""
+        return ()
+
+    def check(self, plan: Plan) -> Sequence[Finding]:
+        """Whether this platform, asked from this machine, can run the plan. Raises nothing for one that does not answer."""
+        return ()
+
+    def doctor_checks(self) -> Sequence[Finding]:
+        """Whether this machine can use the platform at all."""
+        return ()
+
+    def job_id(self, handle: Handle) -> str:
+        """The platform's name of a run that others can wait for; empty where there are no such conditions."""
+        return ""
 
 
 @runtime_checkable
@@ -92,6 +126,14 @@ class Finds(Protocol):
 
     def find(self, plan: Plan) -> Handle | None:
         """The newest job of the run. None when there is none. Raises LauncherError, also for missing credentials."""
+
+
+@runtime_checkable
+class Allocates(Protocol):
+    """A back end whose machines a person can hold without a run, and whose commands can reach all of them."""
+
+    def allocated(self, chip: str, choice: Choice, super_pod: str = "") -> Sequence[NodeAddress]:
+        """The machines of the allocation that this process is in. Raises UsageError outside of one, BackendError."""
 
 
 @runtime_checkable

@@ -9,20 +9,42 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.backends.base import Handle, Life
+from launcher.backends.base import Backend, Handle, Life
 from launcher.errors import BackendError
 from launcher.findings import Finding
 
 if TYPE_CHECKING:  # half of the time that a status takes
+    from launcher.jobfile.spec import JobSpec
+    from launcher.plan.machines import Machines
     from launcher.plan.model import Plan
 
 
-class LocalBackend:
+class LocalBackend(Backend):
     """Starts `python -m launcher.node PLAN` in a session of its own, so that it outlives the terminal."""
+
+    def machines(self, spec: JobSpec, env: Mapping[str, str], cwd: Path) -> Machines:
+        from launcher.plan.machines import Machines
+        from launcher.runfolder.paths import home
+
+        return Machines(spec.local.python or sys.executable, spec.local, home(env), cwd)
+
+    def rules(self, plan: Plan) -> Sequence[Finding]:
+        cores = os.cpu_count() or 1
+        if plan.device != "cpu" or plan.devices_per_node <= cores:
+            return []
+        return [
+            Finding(
+                rule="LO004",
+                severity="warning",
+                message=f"{plan.devices_per_node} CPU ranks on {cores} cores: the run would wait for cores that are not there",
+                where="resources.devices_per_node",
+                fix=f"use at most {cores} on this machine",
+            )
+        ]
 
     def check(self, plan: Plan) -> Sequence[Finding]:
         from launcher.plan.model import ASCEND_DEVICES

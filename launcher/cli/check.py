@@ -65,15 +65,15 @@ def _check(file: str, overrides: typing.Sequence[str]) -> _Report:
     from launcher.findings import worst_first
     from launcher.jobfile.load import load_job
     from launcher.jobfile.problems import JobFileError
-    from launcher.plan.make import make_plan
     from launcher.submission import preflight
+    from launcher.submission.prepare import plan_of
 
     try:
         job = load_job(file, overrides=overrides)
     except JobFileError as error:
         return _Report(file, error)
     run_id = f"{job.spec.name}-00000000-000000-0000"  # of no run: nothing is submitted
-    plan = make_plan(
+    plan = plan_of(
         job.spec,
         job.recipe,
         run_id=run_id,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from launcher.cli.common import out, out_json, say
 
 if TYPE_CHECKING:
-    from launcher.doctor.machine import Check
+    from launcher.findings import Finding, Severity
 
-HELP = """Look at this machine: Python, MindSpore, NPUs, CANN, disks, locks, Slurm, ModelArts; with --job or --url at
-the stores, too, and at the clock. Exit code 0 when nothing fails, 2 otherwise."""
+HELP = """Look at this machine: Python, MindSpore, NPUs, CANN, disks, locks, the platforms of the back ends; with --job
+or --url at the stores, too, and at the clock. Exit code 0 when nothing fails, 2 otherwise."""
 
+STATUSES: dict[Severity, str] = {"ok": "ok", "warning": "warn", "error": "fail", "info": "none"}
 STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "none": "dim"}
 
 
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     device = args.device
     checks = machine_checks()
-    job_checks: list[Check] = []
+    job_checks: list[Finding] = []
     if args.job:
         device, job_checks = _job(args.job, device)
     checks += device_checks(device if device != "cpu" else "ascend910")
@@ -39,36 +40,38 @@ def run(args: argparse.Namespace) -> int:
     for url in args.url:
         checks += _store(url)
     if args.json:
-        out_json([{"name": c.name, "status": c.status, "text": c.text, "fix": c.fix} for c in checks])
+        out_json(
+            [
+                {"name": _name(c), "status": STATUSES[c.severity], "text": c.message, "fix": c.fix}
+                for c in checks
+            ]
+        )
     else:
         out(_table(checks))
         if worst(checks) == "ok":
             say("all is well")
-    return 2 if worst(checks) == "fail" else 0
+    return 2 if worst(checks) == "error" else 0
 
 
-def _job(file: str, device: str) -> tuple[str, list[Check]]:
+def _job(file: str, device: str) -> tuple[str, list[Finding]]:
     """The device that a job asks for, and checks of its stores. Raises JobFileError."""
-    from launcher.doctor.machine import Check
+    from launcher.backends import get_backend
+    from launcher.doctor import platform
     from launcher.doctor.store import store_checks
     from launcher.submission.preflight import check_folders
     from launcher.submission.prepare import prepare
 
     plan = prepare(file).plan
-    folders = check_folders(plan) if plan.modelarts is None else []
-    checks = [Check(f"job: {f.where}", "fail", f.message, f.fix) for f in folders]
+    checks = list(check_folders(plan)) if get_backend(plan.backend).shares_files else []
     if plan.data is not None:
         checks += store_checks("data.url", plan.data, write=False)
-    if plan.modelarts is not None:
-        from launcher.doctor.modelarts import service_checks
-
-        checks += service_checks(plan)
+    checks += platform.job_checks(plan)
     parent = plan.store.model_copy(update={"url": plan.store.url.rpartition("/")[0]})
     checks += store_checks("output.url", parent, write=True)
     return plan.device, checks
 
 
-def _store(url: str) -> list[Check]:
+def _store(url: str) -> list[Finding]:
     from pathlib import Path
 
     from launcher.doctor.store import store_checks
@@ -77,17 +80,20 @@ def _store(url: str) -> list[Check]:
     return store_checks("store", StoreAddress(url=absolute_url(url, Path.cwd())), write=True)
 
 
-def _table(checks: Sequence[Check]) -> str:
+def _table(checks: Sequence[Finding]) -> str:
     from launcher.cli.style import coloured, paint
 
     colour = coloured()
-    width = max(len(check.name) for check in checks)
+    width = max(len(_name(check)) for check in checks)
     lines = []
     for check in checks:
-        mark = "-" if check.status == "none" else check.status
-        lines.append(
-            f"{paint(f'{mark:<4}', STYLES[check.status], colour)}  {check.name:<{width}}  {check.text}"
-        )
-        if check.fix and check.status in ("warn", "fail"):
+        status = STATUSES[check.severity]
+        mark = paint(f"{'-' if status == 'none' else status:<4}", STYLES[status], colour)
+        lines.append(f"{mark}  {_name(check):<{width}}  {check.message}")
+        if check.fix and status in ("warn", "fail"):
             lines.append(f"{'':4}  {'':{width}}  → {check.fix}")
     return "\n".join(lines)
+
+
+def _name(check: Finding) -> str:
+    return f"{check.rule}: {check.where}" if check.where else check.rule

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from launcher.findings import Finding
-    from launcher.ranktable import RankTable
+    from launcher.ranktable import NodeAddress, RankTable
     from launcher.ranktable.sources import Choice
 
 HELP = "make, check and draw HCCL rank tables"
 
 _CHIPS = ("ascend910", "ascend910b", "atlas-a3", "ascend950", "cpu")  # a test compares it with CHIPS
-_EPILOG = """exit codes: 0 fine, 2 wrong usage or lint errors, 5 a node of the Slurm allocation did not answer
+_EPILOG = """exit codes: 0 fine, 2 wrong usage or lint errors, 5 a machine of the allocation did not answer
 
 examples:
   launcher rank-table generate -o hccl_8p.json                      this machine, all its devices
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_generate(commands.add_parser("generate", help="make a table"))
     _add_lint(commands.add_parser("lint", help="check tables, or explain a rule"))
     _add_merge(commands.add_parser("merge", help="join tables in the order given, ranks renumbered"))
-    _add_convert(commands.add_parser("convert", help="rewrite any known form, ModelArts' group_list too"))
+    _add_convert(commands.add_parser("convert", help="rewrite any known form, group_list too"))
     _add_show(commands.add_parser("show", help="draw servers, devices and ranks"))
 
 
@@ -57,7 +57,11 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chip", choices=_CHIPS, default="ascend910", help="default: %(default)s")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--addresses", metavar="FILE", help="machines and addresses from YAML or JSON")
-    source.add_argument("--slurm", action="store_true", help="ask every machine of this Slurm allocation")
+    source.add_argument(
+        "--allocation",
+        metavar="BACKEND",
+        help="ask every machine that this shell holds on a back end's platform",
+    )
     source.add_argument("--plan", metavar="FILE", help="placeholder table of a plan.json")
     devices = parser.add_mutually_exclusive_group()
     devices.add_argument("--devices", metavar="IDS", help="physical ids, as 0-3 or 0,2 (default: all)")
@@ -137,13 +141,29 @@ def _generate(args: argparse.Namespace) -> int:
         nodes = sources.from_map(sources.read_text(Path(args.addresses)), where=args.addresses)
         return _finish(args, generate(args.chip, nodes), args.chip)
     choice = _choice(args)
-    if args.slurm:
-        return _finish(args, generate(args.chip, sources.from_slurm(args.chip, choice)), args.chip)
+    if args.allocation:
+        return _finish(args, generate(args.chip, _allocated(args, choice)), args.chip)
     probe = Probe(hccn_conf=Path(args.hccn_conf), hccn_tool="") if args.hccn_conf else Probe()
     node = sources.this_machine(
         args.chip, choice, server_ip=args.server_ip, super_pod=args.super_pod, probe=probe
     )
     return _finish(args, generate(args.chip, [node]), args.chip)
+
+
+def _allocated(args: argparse.Namespace, choice: Choice) -> Sequence[NodeAddress]:
+    """Raises LauncherError."""
+    from launcher.backends import get_backend
+    from launcher.backends.base import Allocates
+    from launcher.errors import UsageError
+
+    backend = get_backend(args.allocation)
+    if not isinstance(backend, Allocates):
+        raise UsageError(
+            f"the back end '{args.allocation}' has no allocations",
+            where="--allocation",
+            hint="give the machines' addresses with --addresses",
+        )
+    return backend.allocated(args.chip, choice, args.super_pod)
 
 
 def _choice(args: argparse.Namespace) -> Choice:

@@ -5,44 +5,29 @@ MindSpore is never imported: what is installed is read from the packages' own re
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from launcher.doctor.platform import platform_checks
+from launcher.findings import Finding, Severity
+from launcher.installed import program_output, version_of
 from launcher.runfolder import paths
 from launcher.units import show_bytes
-
-Status = Literal["ok", "warn", "fail", "none"]
-"""`none`: not here, and only needed for some jobs."""
 
 MINDSPORE = "2.10"
 LITTLE_DISK = 20 << 30
 LITTLE_INODES = 100_000
 LITTLE_SHM = 1 << 30
 _ASCEND = Path("/usr/local/Ascend")
-_TOOL_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the table. `fix` is what to do, for warn and fail."""
-
-    name: str
-    status: Status
-    text: str
-    fix: str = ""
-
-
-def machine_checks(*, home: Path | None = None, ascend: Path = _ASCEND) -> list[Check]:
+def machine_checks(*, home: Path | None = None, ascend: Path = _ASCEND) -> list[Finding]:
     """Everything that needs neither a job nor a store."""
-    checks: list[Callable[[], Check | Iterable[Check]]] = [
+    checks: list[Callable[[], Finding | Iterable[Finding]]] = [
         _python,
         _mindspore,
         _numpy,
@@ -53,129 +38,116 @@ def machine_checks(*, home: Path | None = None, ascend: Path = _ASCEND) -> list[
         _locks,
         lambda: _cann(ascend),
         lambda: _driver(ascend),
-        _slurm,
-        _modelarts,
+        platform_checks,
         _git,
     ]
-    found: list[Check] = []
+    found: list[Finding] = []
     for check in checks:
         result = check()
-        found += [result] if isinstance(result, Check) else result
+        found += [result] if isinstance(result, Finding) else result
     return found
 
 
-def program_output(*command: str) -> str | None:
-    """The first line a tool prints; None when it is not there, fails, or does not answer in time."""
-    if shutil.which(command[0]) is None:
-        return None
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TOOL_S, stdin=subprocess.DEVNULL, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return (done.stdout.strip() or done.stderr.strip()).split("\n", 1)[0]
-
-
-def version_of(package: str) -> str:
-    """Empty when it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _python() -> Check:
+def _python() -> Finding:
     version = platform.python_version()
     text = f"{version} at {sys.executable}, launcher {version_of('ascend-launcher') or 'not installed'}"
     if sys.version_info[:2] == (3, 11):
-        return Check("Python", "ok", text)
-    return Check("Python", "warn", text, "ranks need Python 3.11; name one in local.python")
+        return Finding("Python", "ok", text)
+    return Finding("Python", "warning", text, fix="ranks need Python 3.11; name one in local.python")
 
 
-def _mindspore() -> Check:
+def _mindspore() -> Finding:
     version = version_of("mindspore")
     if not version:
         fix = "pip install 'ascend-launcher[train]', or name a Python that has it in local.python"
-        return Check("MindSpore", "warn", "not installed for this Python; enough to submit and fetch", fix)
+        return Finding(
+            "MindSpore", "warning", "not installed for this Python; enough to submit and fetch", fix=fix
+        )
     if version.startswith(f"{MINDSPORE}."):
-        return Check("MindSpore", "ok", version)
-    return Check(
-        "MindSpore", "warn", f"{version}; tested with {MINDSPORE}", f"pip install 'mindspore=={MINDSPORE}.*'"
+        return Finding("MindSpore", "ok", version)
+    return Finding(
+        "MindSpore",
+        "warning",
+        f"{version}; tested with {MINDSPORE}",
+        fix=f"pip install 'mindspore=={MINDSPORE}.*'",
     )
 
 
-def _numpy() -> Iterable[Check]:
+def _numpy() -> Iterable[Finding]:
     version = version_of("numpy")
     if version and version_of("mindspore") and not version.startswith("1."):
-        yield Check(
-            "NumPy", "fail", f"{version}; MindSpore {MINDSPORE} breaks with it", "pip install 'numpy<2'"
+        yield Finding(
+            "NumPy", "error", f"{version}; MindSpore {MINDSPORE} breaks with it", fix="pip install 'numpy<2'"
         )
     elif version:
-        yield Check("NumPy", "ok", version)
+        yield Finding("NumPy", "ok", version)
 
 
-def _compiler() -> Iterable[Check]:
+def _compiler() -> Iterable[Finding]:
     """What training on CPU compiles its operators with."""
     if not version_of("mindspore"):
         return
     from vitmodels.device.kernels.library import Unavailable, compiler
 
     try:
-        yield Check("C++ compiler", "ok", compiler())
+        yield Finding("C++ compiler", "ok", compiler())
     except Unavailable:
-        yield Check("C++ compiler", "none", "none here: training on CPU takes twice as long; NPUs need none")
+        yield Finding(
+            "C++ compiler", "info", "none here: training on CPU takes twice as long; NPUs need none"
+        )
 
 
-def _cores() -> Check:
+def _cores() -> Finding:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     text = f"{usable} of {os.cpu_count()} cores usable"
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
-        return Check("CPU", "ok", text)
-    return Check("CPU", "ok", f"{text}, {show_bytes(memory)} of memory")
+        return Finding("CPU", "ok", text)
+    return Finding("CPU", "ok", f"{text}, {show_bytes(memory)} of memory")
 
 
-def _shared_memory() -> Iterable[Check]:
+def _shared_memory() -> Iterable[Finding]:
     shm = Path("/dev/shm")  # noqa: S108 - looked at, not written to
     if not shm.is_dir():
         return
     disk = os.statvfs(shm)
     free = disk.f_bavail * disk.f_frsize
     if free >= LITTLE_SHM:
-        yield Check("shared memory", "ok", f"{show_bytes(free)} free")
+        yield Finding("shared memory", "ok", f"{show_bytes(free)} free")
     else:
         fix = "start the container with a larger one, for example --shm-size=8g"
-        yield Check("shared memory", "warn", f"only {show_bytes(free)} free; data workers may crash", fix)
+        yield Finding(
+            "shared memory", "warning", f"only {show_bytes(free)} free; data workers may crash", fix=fix
+        )
 
 
-def _disk(name: str, folder: Path) -> Check:
+def _disk(name: str, folder: Path) -> Finding:
     existing = folder
     while not existing.exists():
         existing = existing.parent
     if not os.access(existing, os.W_OK):
-        return Check(
-            name, "fail", f"{existing} can't be written to", "set LAUNCHER_HOME to a folder of your own"
+        return Finding(
+            name, "error", f"{existing} can't be written to", fix="set LAUNCHER_HOME to a folder of your own"
         )
     disk = os.statvfs(existing)
     free = disk.f_bavail * disk.f_frsize
     text = f"{show_bytes(free)} free for {folder}"
     if free < LITTLE_DISK:
-        return Check(
-            name, "warn", text, "launcher prune --data, or another disk: LAUNCHER_HOME, data.cache_dir"
+        return Finding(
+            name, "warning", text, fix="launcher prune --data, or another disk: LAUNCHER_HOME, data.cache_dir"
         )
     if disk.f_files and disk.f_favail < LITTLE_INODES:
-        return Check(
+        return Finding(
             name,
-            "warn",
+            "warning",
             f"{text}, but only {disk.f_favail} inodes",
-            "remove small files, or use another disk",
+            fix="remove small files, or use another disk",
         )
-    return Check(name, "ok", text)
+    return Finding(name, "ok", text)
 
 
-def _locks() -> Check:
+def _locks() -> Finding:
     from launcher.devices.inventory import default_lock_dir
 
     folder = default_lock_dir()
@@ -183,12 +155,12 @@ def _locks() -> Check:
     while not existing.exists():
         existing = existing.parent
     if os.access(existing, os.W_OK):
-        return Check("device locks", "ok", str(folder))
+        return Finding("device locks", "ok", str(folder))
     fix = "let its owner make it writable for all (mode 1777), or set LAUNCHER_LOCK_DIR, the same one for all users"
-    return Check("device locks", "fail", f"{existing} can't be written to", fix)
+    return Finding("device locks", "error", f"{existing} can't be written to", fix=fix)
 
 
-def device_checks(chip: str) -> list[Check]:
+def device_checks(chip: str) -> list[Finding]:
     """NPUs of this machine: how many, their health and addresses. `chip` as in resources.device."""
     from launcher.devices.inventory import check_devices, list_devices
     from launcher.errors import LauncherError
@@ -198,43 +170,47 @@ def device_checks(chip: str) -> list[Check]:
     except LauncherError as error:
         if shutil.which("npu-smi") or any(Path("/dev").glob("davinci[0-9]*")):
             return [
-                Check("NPUs", "fail", str(error.what), error.hint or "look at `npu-smi info` and `dmesg`")
+                Finding(
+                    "NPUs", "error", str(error.what), fix=error.hint or "look at `npu-smi info` and `dmesg`"
+                )
             ]
-        return [Check("NPUs", "none", "no npu-smi and no /dev/davinci*: jobs run on CPU here")]
+        return [Finding("NPUs", "info", "no npu-smi and no /dev/davinci*: jobs run on CPU here")]
     names = ", ".join(sorted({device.name for device in devices if device.name}))
-    found = [Check("NPUs", "ok", f"{len(devices)} × {names or chip}")]
+    found = [Finding("NPUs", "ok", f"{len(devices)} × {names or chip}")]
     for finding in check_devices(devices, [device.device_id for device in devices]):
         found.append(
-            Check(f"NPU {finding.where.removeprefix('device ')}", "warn", finding.message, finding.fix)
+            Finding(
+                f"NPU {finding.where.removeprefix('device ')}", "warning", finding.message, fix=finding.fix
+            )
         )
     lacking = [str(device.device_id) for device in devices if not device.device_ip]
     if lacking and len(devices) > 1:
         fix = "set them with `hccn_tool -i N -ip -s …`, or in /etc/hccn.conf"
-        found.append(Check("HCCN", "fail", f"no network address for NPU {', '.join(lacking)}", fix))
+        found.append(Finding("HCCN", "error", f"no network address for NPU {', '.join(lacking)}", fix=fix))
     elif chip != "cpu":
-        found.append(Check("HCCN", "ok", "every NPU has a network address"))
+        found.append(Finding("HCCN", "ok", "every NPU has a network address"))
     return found
 
 
-def _cann(ascend: Path) -> Check:
+def _cann(ascend: Path) -> Finding:
     names = ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH")
     places = [Path(os.environ[name]) for name in names if os.environ.get(name)]
     for place in [*places, ascend / "ascend-toolkit" / "latest", ascend / "cann"]:
         if place.is_dir():
             version = _version_in(place)
             if places:
-                return Check("CANN", "ok", f"{version or 'found'} at {place}")
+                return Finding("CANN", "ok", f"{version or 'found'} at {place}")
             fix = f"source {ascend}/ascend-toolkit/set_env.sh in the shell that submits"
-            return Check(
-                "CANN", "warn", f"{version or 'found'} at {place}, but its environment is not set", fix
+            return Finding(
+                "CANN", "warning", f"{version or 'found'} at {place}, but its environment is not set", fix=fix
             )
-    return Check("CANN", "none", "not installed; only NPU jobs need it")
+    return Finding("CANN", "info", "not installed; only NPU jobs need it")
 
 
-def _driver(ascend: Path) -> Iterable[Check]:
+def _driver(ascend: Path) -> Iterable[Finding]:
     place = ascend / "driver"
     if place.is_dir():
-        yield Check("driver", "ok", _version_in(place) or f"found at {place}")
+        yield Finding("driver", "ok", _version_in(place) or f"found at {place}")
 
 
 def _version_in(folder: Path) -> str:
@@ -251,43 +227,16 @@ def _version_in(folder: Path) -> str:
     return ""
 
 
-def _slurm() -> Check:
-    text = program_output("sbatch", "--version")
-    if not text:
-        return Check("Slurm", "none", "no sbatch here")
-    from launcher.backends.slurm.check import describe_cluster
-    from launcher.errors import BackendError
-
-    try:
-        return Check("Slurm", "ok", f"{text}; {describe_cluster()}")
-    except BackendError as error:
-        fix = "`scontrol ping` tells who is down; SLURM_CONF names the cluster's configuration"
-        return Check("Slurm", "warn", f"{text}, but the controller does not answer: {error.what}", fix)
-
-
-def _modelarts() -> Check:
-    version = version_of("huaweicloudsdkmodelarts")
-    if not version:
-        return Check("ModelArts", "none", "no SDK: pip install huaweicloudsdkmodelarts for that back end")
-    missing = [name for name in ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK") if not os.environ.get(name)]
-    profile = Path(os.environ.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE") or "~/.huaweicloud/credentials")
-    if not missing:
-        return Check("ModelArts", "ok", f"SDK {version}, credentials in the environment")
-    if profile.expanduser().is_file():
-        return Check("ModelArts", "ok", f"SDK {version}, credentials in {profile}")
-    return Check("ModelArts", "none", f"SDK {version}, but no {' and '.join(missing)} in the environment")
-
-
-def _git() -> Check:
+def _git() -> Finding:
     text = program_output("git", "--version")
     return (
-        Check("git", "ok", text)
+        Finding("git", "ok", text)
         if text
-        else Check("git", "none", "not here: records of runs lack the commit")
+        else Finding("git", "info", "not here: records of runs lack the commit")
     )
 
 
-def worst(checks: Sequence[Check]) -> Status:
-    """fail, warn or ok."""
-    statuses = {check.status for check in checks}
-    return "fail" if "fail" in statuses else "warn" if "warn" in statuses else "ok"
+def worst(findings: Sequence[Finding]) -> Severity:
+    """`error`, `warning` or `ok`; a note is no fault."""
+    found = {finding.severity for finding in findings}
+    return "error" if "error" in found else "warning" if "warning" in found else "ok"

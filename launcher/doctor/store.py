@@ -7,8 +7,8 @@ import secrets
 import time
 from pathlib import Path
 
-from launcher.doctor.machine import Check
 from launcher.errors import LauncherError, StoreError
+from launcher.findings import Finding
 from launcher.storage import ObjectStore
 from launcher.storage.address import StoreAddress
 from launcher.storage.s3.client import OBS_CREDENTIALS, sdk_profile
@@ -20,7 +20,7 @@ SKEW_FAIL_S = 900.0
 """S3 and OBS refuse requests whose time is further off than this."""
 
 
-def store_checks(label: str, address: StoreAddress, *, write: bool) -> list[Check]:
+def store_checks(label: str, address: StoreAddress, *, write: bool) -> list[Finding]:
     """`write` puts, reads and removes one small object. Blocks for some seconds when the store does not answer."""
     found = [_credentials(label, address)] if address.url.startswith(("s3:", "obs:")) else []
     try:
@@ -31,36 +31,36 @@ def store_checks(label: str, address: StoreAddress, *, write: bool) -> list[Chec
         return [*found, _failed(f"{label}: list", error)]
     took = time.monotonic() - started
     what = "something is there" if first else "empty so far"
-    found.append(Check(f"{label}: list", "ok", f"{address.url}, {what}, {1000 * took:.0f} ms"))
+    found.append(Finding(f"{label}: list", "ok", f"{address.url}, {what}, {1000 * took:.0f} ms"))
     if write:
         found += _write(label, store)
     return found
 
 
-def _credentials(label: str, address: StoreAddress) -> Check:
+def _credentials(label: str, address: StoreAddress) -> Finding:
     """Where they are from; never what they are."""
     name = f"{label}: credentials"
     if address.profile:
-        return Check(name, "ok", f"profile {address.profile}")
+        return Finding(name, "ok", f"profile {address.profile}")
     obs = address.url.startswith("obs:")
     for key, secret, _ in (
         *(OBS_CREDENTIALS if obs else ()),
         ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", ""),
     ):
         if os.environ.get(key) and os.environ.get(secret):
-            return Check(name, "ok", f"from {key} in the environment")
+            return Finding(name, "ok", f"from {key} in the environment")
     shared = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials").expanduser()
     if shared.is_file():
-        return Check(name, "ok", f"from {shared}")
+        return Finding(name, "ok", f"from {shared}")
     if obs and sdk_profile().is_file():
-        return Check(name, "ok", f"from {sdk_profile()}")
+        return Finding(name, "ok", f"from {sdk_profile()}")
     fix = "export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write a profile"
-    return Check(
-        name, "warn", "neither in the environment nor in a profile; the machine's own role may do", fix
+    return Finding(
+        name, "warning", "neither in the environment nor in a profile; the machine's own role may do", fix=fix
     )
 
 
-def _write(label: str, store: ObjectStore) -> list[Check]:
+def _write(label: str, store: ObjectStore) -> list[Finding]:
     key = f".runs/.doctor-{secrets.token_hex(4)}"
     data = secrets.token_bytes(64)
     try:
@@ -72,30 +72,34 @@ def _write(label: str, store: ObjectStore) -> list[Check]:
         return [_failed(f"{label}: write", error)]
     finally:
         removed = _remove(store, key)
-    checks = [Check(f"{label}: write", "ok", "put, read back, removed")]
+    checks = [Finding(f"{label}: write", "ok", "put, read back, removed")]
     if back != data:
         checks = [
-            Check(f"{label}: write", "fail", "what was read back differs", "look for a proxy in between")
+            Finding(
+                f"{label}: write", "error", "what was read back differs", fix="look for a proxy in between"
+            )
         ]
     elif not removed:
         fix = "runs work without, but a failed submit can't clean up after itself"
-        checks = [Check(f"{label}: write", "warn", "put and read back, but it can't be removed", fix)]
+        checks = [
+            Finding(f"{label}: write", "warning", "put and read back, but it can't be removed", fix=fix)
+        ]
     if info is not None and info.mtime:
         checks.append(_clock(label, info.mtime, before, after))
     return checks
 
 
-def _clock(label: str, stored: float, before: float, after: float) -> Check:
+def _clock(label: str, stored: float, before: float, after: float) -> Finding:
     """Stores tell whole seconds, so one is no difference."""
     skew = stored - after if stored > after else min(0.0, stored + 1 - before)
     name = f"{label}: clock"
     text = f"{show_duration(abs(skew))} {'behind' if skew > 0 else 'ahead of'} the store"
     fix = "set the clock: timedatectl set-ntp true"
     if abs(skew) >= SKEW_FAIL_S:
-        return Check(name, "fail", f"{text}; requests are refused", fix)
+        return Finding(name, "error", f"{text}; requests are refused", fix=fix)
     if abs(skew) >= SKEW_WARN_S:
-        return Check(name, "warn", text, fix)
-    return Check(name, "ok", "within a minute of the store's")
+        return Finding(name, "warning", text, fix=fix)
+    return Finding(name, "ok", "within a minute of the store's")
 
 
 def _remove(store: ObjectStore, key: str) -> bool:
@@ -106,8 +110,8 @@ def _remove(store: ObjectStore, key: str) -> bool:
     return True
 
 
-def _failed(name: str, error: LauncherError) -> Check:
+def _failed(name: str, error: LauncherError) -> Finding:
     text = f"{error.where}: {error.what}" if error.where else error.what
-    return Check(
-        name, "fail", text.split("\n", 1)[0], error.hint or "check address, endpoint and credentials"
+    return Finding(
+        name, "error", text.split("\n", 1)[0], fix=error.hint or "check address, endpoint and credentials"
     )

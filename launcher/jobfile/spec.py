@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -364,3 +364,15 @@ class JobSpec(Section):
                 f"model.checkpoint: task '{self.task}' works on an earlier run's checkpoint; name the folder of that run"
             )
         return self
+
+
+def backend_sections() -> dict[str, type[BaseModel]]:
+    """The sections that belong to one back end each, by its name."""
+    return {name: options_class(name) for name in get_args(Backend)}
+
+
+def options_class(backend: str) -> type[BaseModel]:
+    """The section with the name of a back end; an empty one for a back end without options."""
+    field = JobSpec.model_fields.get(backend) if backend in get_args(Backend) else None
+    section = field.annotation if field else None
+    return section if isinstance(section, type) and issubclass(section, BaseModel) else Section

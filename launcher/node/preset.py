@@ -1,6 +1,6 @@
 """A platform that starts one process per card: the node program acts as that one rank, and never starts N × N.
 
-ModelArts' preset images run the boot file once per card with RANK_ID, RANK_SIZE, ASCEND_DEVICE_ID and RANK_TABLE_FILE
+Some images of a platform run the boot file once per card with RANK_ID, RANK_SIZE, ASCEND_DEVICE_ID and RANK_TABLE_FILE
 set. Every such process then counts as a machine of its own with one device, so everything else stays as it is.
 """
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
-from launcher.jobfile.spec import RetrySpec, WatchSpec
-from launcher.jobfile.spec_modelarts import ModelArtsOptions
-from launcher.jobfile.spec_slurm import SlurmOptions
+from launcher.jobfile.spec import RetrySpec, WatchSpec, backend_sections, options_class
 from launcher.runfolder.paths import RunDir
 from launcher.storage.address import StoreAddress
 
 ASCEND_DEVICES = ("ascend910", "ascend910b", "atlas-a3")
-HCCL_CONNECT_TIMEOUT_S = (
-    1800  # ranks start apart: staging, compile. HCCL's own 120 s is the most frequent failure.
-)
-CONTAINER_HOME = "/cache/ascend-launcher"
+HCCL_CONNECT_TIMEOUT_S = 1800
+"""Ranks start at different times, because of staging and compilation. HCCL's own 120 s is the most frequent failure."""
 OUTSIDE = "{outside}/"
+"""Begins a word of a program that names a file which is not copied to the machines."""
 
 
 class Frozen(BaseModel):
@@ -59,7 +57,7 @@ class Arithmetic(Frozen):
 
 
 class Plan(Frozen):
-    """All that a node program needs to know."""
+    """All that a node program needs to know. Reads the plans of older runs, too."""
 
     format: int = 1
     run_id: str
@@ -90,20 +88,30 @@ class Plan(Frozen):
     steps: tuple[Step, ...]
     retry: RetrySpec
     watch: WatchSpec
-    modelarts: ModelArtsOptions | None = Field(
-        None,
-        description="Set for that back end: then folders are those of containers, not of the submitter's machine.",
-    )
-    slurm: SlurmOptions | None = Field(None, description="Set for that back end.")
-    after_jobs: tuple[str, ...] = Field((), description="Jobs of the platform that must end well before.")
-    code: str = Field("", description="SHA-256 of the code that other machines take from the run's folder.")
+    options: SerializeAsAny[BaseModel] = Field(description="The job file's section of the back end.")
+    after_runs: tuple[str, ...] = Field((), description="Runs that must succeed before this one begins.")
+    after_jobs: tuple[str, ...] = Field((), description="The platform's jobs of those runs.")
+    code: str = Field("", description="SHA-256 of the code that machines take from the run's folder.")
     requires: tuple[str, ...] = Field((), description="Packages that every machine needs.")
     sources: dict[str, str] = Field(
         default_factory=dict,
-        description="Files of a program of one's own, with their SHA-256, to be on every machine.",
+        description="Files of the user's own program that every machine needs, with their SHA-256.",
     )
     rehearsal: bool = False
-    notes: tuple[str, ...] = Field((), description="What was changed on the way to this plan, in words.")
+    notes: tuple[str, ...] = Field((), description="Changes that were made to the job, in words.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_options(cls, values: Any) -> Any:
+        """Options are read by the class of the plan's back end."""
+        if not isinstance(values, dict):
+            return values
+        values = values if "options" in values else _from_older_format(values)
+        options = values["options"]
+        if not isinstance(options, BaseModel):
+            section = options_class(str(values.get("backend")))
+            values = {**values, "options": section.model_validate_json(json.dumps(options))}
+        return values
 
     @property
     def run_dir(self) -> RunDir:
@@ -115,3 +123,11 @@ class Plan(Frozen):
 
     def ranks_of(self, node: int) -> tuple[Rank, ...]:
         return tuple(rank for rank in self.ranks if rank.node == node)
+
+
+def _from_older_format(values: dict[str, Any]) -> dict[str, Any]:
+    """Plans used to hold the options, with the runs to follow among them, under the name of their back end."""
+    sections = backend_sections()
+    options = values.get(str(values.get("backend"))) or {}
+    rest = {key: value for key, value in values.items() if key not in sections}
+    return {**rest, "options": options, "after_runs": options.get("after", ())}

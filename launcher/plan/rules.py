@@ -5,7 +5,6 @@ Each rule is one function of the table at the end; `launcher check` and `submit 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 
 from launcher.findings import Finding, Severity
@@ -112,18 +111,6 @@ def _own_variables(plan: Plan) -> Iterator[Finding]:
             )
 
 
-def _cores(plan: Plan) -> Iterator[Finding]:
-    cores = os.cpu_count() or 1
-    if plan.device == "cpu" and plan.backend == "local" and plan.devices_per_node > cores:
-        yield Finding(
-            "PF005",
-            "warning",
-            f"{plan.devices_per_node} CPU ranks on {cores} cores: the run would wait for cores that are not there",
-            "resources.devices_per_node",
-            f"use at most {cores} on this machine",
-        )
-
-
 def _hang(plan: Plan) -> Iterator[Finding]:
     limit = plan.watch.hang_after
     if plan.device in ASCEND_DEVICES and 0 < limit < COMPILE_S:
@@ -186,7 +173,6 @@ RULES: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _left_out,
     _learning_rate,
     _own_variables,
-    _cores,
     _hang,
     _air,
     _checkpoints,

@@ -63,7 +63,7 @@ class Device:
     local_id: int = UNKNOWN
     levels: tuple[Level, ...] = ()
     extra: Extra = ()
-    pod: str = field(default="", compare=False)  # of ModelArts' form, not written
+    pod: str = field(default="", compare=False)  # of the group_list form, not written
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class RankTable:
         return next((server for server in self.servers if server.server_id == server_id), None)
 
     def of_pod(self, name: str) -> tuple[Device, ...]:
-        """The devices of one pod of ModelArts (MA_CURRENT_INSTANCE_NAME), by logical id: 0 is the first."""
+        """The devices of one pod of a group_list, by logical id: 0 is the first."""
         return tuple(device for _, device in self.devices() if device.pod == name)
 
     def repaired(self, *rules: str) -> RankTable:

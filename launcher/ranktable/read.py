@@ -1,4 +1,4 @@
-"""Read a rank table of any known form: 1.0, 1.2, 2.0, or the `group_list` of ModelArts (converted to 1.0).
+"""Read a rank table of any known form: 1.0, 1.2, 2.0, or the `group_list` of platforms that start pods (converted to 1.0).
 
 Reading is lenient and remembers: a number where a string belongs, a wrong count or an unknown key becomes a
 `Quirk` of the table, and `lint` reports it. Only what is no rank table at all raises here.
@@ -84,7 +84,7 @@ def parse(text: str, *, where: str = "") -> RankTable:
         for key, read in (("server_list", _read_v1), ("group_list", _read_groups), ("rank_list", _read_v2)):
             if isinstance(document.get(key), list):
                 return replace(read(reader, document), source=where, quirks=reader.finished())
-    hint = "A rank table has a list named server_list (1.0, 1.2), rank_list (2.0) or group_list (ModelArts)."
+    hint = "A rank table has a list named server_list (1.0, 1.2), rank_list (2.0) or group_list (pods)."
     raise UsageError("not a rank table", where=where, hint=hint)
 
 
@@ -192,7 +192,7 @@ def _pod(reader: Reader, values: Mapping[str, object], where: str) -> SuperPod:
 
 
 def _read_groups(reader: Reader, document: Mapping[str, object]) -> RankTable:
-    """ModelArts' form has no rank ids: pods by the number at the end of their name, then devices as listed."""
+    """This form has no rank ids: pods are ordered by the number at the end of their name, then devices as listed."""
     pods: list[tuple[str, Server]] = []
     groups = reader.objects(document, "group_list", "")
     reader.count(document, "group_count", len(groups), "groups")
@@ -209,7 +209,7 @@ def _read_groups(reader: Reader, document: Mapping[str, object]) -> RankTable:
     ordered = [server for _, server in sorted(pods, key=lambda pod: _trailing_number(pod[0]))]
     status = reader.text(document, "status", "")
     if status == "completed" or ordered:
-        reader.note("RT025", "info", "ModelArts group_list, read as version 1.0 with ranks in pod order")
+        reader.note("RT025", "info", "group_list, read as version 1.0 with ranks in pod order")
     return RankTable("1.0", status, renumbered(_joined_servers(ordered)))
 
 

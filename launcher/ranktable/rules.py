@@ -183,7 +183,7 @@ RULES: dict[str, Rule] = {
         Rule(
             "RT025",
             "the table was converted",
-            "ModelArts writes a group_list without rank ids. Ranks follow the number at the end of the pod name, then "
+            "A platform that starts pods may write a group_list, which has no rank ids. Ranks follow the number at the end of the pod name, then "
             "the order of devices in the pod. With ROUTE_PLAN=true the platform wants another order.",
             "Nothing to do.",
         ),

@@ -1,30 +1,22 @@
-"""Where the machines of a rank table come from: this machine, a map of addresses, a Slurm allocation, a plan.
-
-Run as a program (`python -m launcher.ranktable.sources CHIP DEVICES`) it prints this machine as one line of
-JSON; that is how a Slurm allocation is asked, one process a node.
-"""
+"""Where the machines of a rank table come from: this machine, a map of addresses, or a plan."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from launcher.devices.inventory import DeviceInfo, Probe, addresses_of, list_devices
-from launcher.errors import BackendError, LauncherError, UsageError
+from launcher.errors import LauncherError, UsageError
 from launcher.ranktable.generate import DeviceAddress, NodeAddress, placeholder_table
 from launcher.ranktable.model import RankTable
 
-_MARK = "launcher-node:"
 _MAX_DEVICE = 65
 
 
@@ -171,53 +163,6 @@ def from_plan(text: str, *, where: str = "") -> tuple[str, RankTable]:
     return chip, placeholder_table(chip, nodes, devices)
 
 
-def from_slurm(
-    chip: str, choice: Choice, *, super_pod: str = "", timeout_s: float = 120.0
-) -> list[NodeAddress]:
-    """Ask every machine of the Slurm allocation this process runs in, through one `srun`.
-
-    Servers come in the order of SLURM_NODEID. Blocks for at most `timeout_s`. Raises UsageError outside of an
-    allocation and BackendError when a machine does not answer.
-    """
-    count = os.environ.get("SLURM_JOB_NUM_NODES", os.environ.get("SLURM_NNODES", ""))
-    if not count.isdecimal():
-        hint = "Run it inside salloc or sbatch."
-        raise UsageError("no Slurm allocation: SLURM_JOB_NUM_NODES is not set", hint=hint)
-    asked = json.dumps({"logical": choice.logical, "visible": choice.visible, "super_pod": super_pod})
-    command = ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1", "--kill-on-bad-exit=0"]
-    command += [sys.executable, "-m", "launcher.ranktable.sources", chip, asked]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-    except FileNotFoundError:
-        raise UsageError("srun is not installed", hint="Run it on a machine of the Slurm cluster.") from None
-    except subprocess.TimeoutExpired:
-        hint = "Are all nodes of the allocation up? See `sinfo -R`."
-        raise BackendError(
-            f"no answer from every node within {timeout_s:g} s", where="srun", hint=hint
-        ) from None
-    nodes, failures = _slurm_answers(done.stdout)
-    if failures or len(nodes) != int(count):
-        detail = failures[0] if failures else (done.stderr.strip().splitlines() or ["no message"])[-1]
-        message = f"{len(nodes)} of {count} nodes answered: {detail}"
-        raise BackendError(message, where="srun", hint="Try `launcher rank-table generate` on that node.")
-    return [node for _, node in sorted(nodes.items())]
-
-
-def _slurm_answers(text: str) -> tuple[dict[int, NodeAddress], list[str]]:
-    nodes: dict[int, NodeAddress] = {}
-    failures: list[str] = []
-    for line in text.splitlines():
-        if not line.startswith(_MARK):
-            continue
-        values = json.loads(line.removeprefix(_MARK))
-        if "error" in values:
-            failures.append(f"{values['host']}: {values['error']}")
-            continue
-        devices = tuple(DeviceAddress(**device) for device in values["node"].pop("devices"))
-        nodes[int(values["index"])] = NodeAddress(devices=devices, **values["node"])
-    return nodes, failures
-
-
 class _UniqueKeys(yaml.SafeLoader):
     """SafeLoader that refuses a key twice: a machine that silently disappears is the worst kind of mistake."""
 
@@ -282,19 +227,6 @@ def _find_resources(document: object) -> Mapping[str, object] | None:
     return None
 
 
-def _answer(arguments: Sequence[str]) -> str:
-    """What one node of an allocation says."""
-    chip, asked = arguments[0], json.loads(arguments[1])
-    choice = Choice(
-        *(tuple(asked[key]) if asked[key] is not None else None for key in ("logical", "visible"))
-    )
-    try:
-        node = this_machine(chip, choice, super_pod=asked["super_pod"])
-    except LauncherError as error:
-        return _MARK + json.dumps({"host": socket.gethostname(), "error": str(error)})
-    return _MARK + json.dumps({"index": int(os.environ["SLURM_NODEID"]), "node": asdict(node)})
-
-
 def read_text(path: Path) -> str:
     """The file's text. Raises UsageError."""
     try:
@@ -302,7 +234,3 @@ def read_text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(f"can't be read: {reason}", where=str(path)) from None
-
-
-if __name__ == "__main__":
-    sys.stdout.write(_answer(sys.argv[1:]) + "\n")

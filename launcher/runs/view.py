@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from launcher.backends import STARTS_AGAIN, get_backend
+from launcher.backends import get_backend, starts_again
 from launcher.backends.base import Life
 from launcher.errors import LauncherError, NotFound, StoreError
 from launcher.runfolder import paths
@@ -77,7 +77,7 @@ def view_of(entry: RunEntry, index: Index | None = None) -> RunView:
 
 def _is_final(entry: RunEntry, state: RunState) -> bool:
     """Whether the run's own word is enough. A platform may start again what has failed, and says so itself."""
-    again = entry.backend in STARTS_AGAIN and entry.handle is not None and entry.final is None
+    again = entry.handle is not None and entry.final is None and starts_again(entry.backend)
     return state.state is State.SUCCEEDED or (state.state.terminal and not again)
 
 

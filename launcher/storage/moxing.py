@@ -1,4 +1,4 @@
-"""OBS through moxing, which only ModelArts images have: for a container that may reach OBS by no other credentials.
+"""OBS through moxing, which only the images of Huawei's cloud have: for a container that may reach OBS by no other credentials.
 
 moxing is a black box: it promises no checksums, no temporary names, no resume. So it only moves bytes here. Downloads go
 through the same part names and checks as everywhere; what was uploaded is read back and compared. It knows no ETag, so an
@@ -38,20 +38,20 @@ def moxing_wanted(word: str) -> bool:
 
 
 def load() -> Any:
-    """`moxing.file` of a ModelArts image. Raises UsageError where there is none, or another package of that name."""
+    """`moxing.file` of an image of Huawei's cloud. Raises UsageError where there is none, or another package of that name."""
     try:
         module = importlib.import_module("moxing")
     except ImportError as error:
         raise UsageError(
             "moxing is not installed",
-            hint=f"only ModelArts images have it; elsewhere unset {CLIENT_VARIABLE}: obs:// then goes through boto3",
+            hint=f"only images of Huawei's cloud have it; elsewhere unset {CLIENT_VARIABLE}: obs:// then goes through boto3",
         ) from error
     file = getattr(module, "file", None)
     if file is None or any(not hasattr(file, name) for name in NEEDED):
         raise UsageError(
             "the package moxing here is not Huawei's: it has no moxing.file",
             where=str(getattr(module, "__file__", "")),
-            hint=f"the one on PyPI is unrelated; uninstall it, and unset {CLIENT_VARIABLE} outside ModelArts",
+            hint=f"the one on PyPI is unrelated; uninstall it, or unset {CLIENT_VARIABLE}",
         )
     return file
 

@@ -22,10 +22,6 @@ from launcher.storage.address import StoreAddress
 from launcher.submission.prepare import Prepared, look_around, refuse_errors
 from launcher.submission.record import make_record
 
-"""A platform's job that was asked to stop longer ago than this, and is asked again, is ended from outside."""
-ELSEWHERE = frozenset({"modelarts", "slurm"})
-"""Back ends whose runs are on other machines: this one keeps no copy of their folders."""
-
 
 def submit(
     job: Prepared, index: Index | None = None, *, group: str = "", labels: Mapping[str, str] | None = None
@@ -121,7 +117,7 @@ def _write_folder(plan: Plan, job_text: str, record: Mapping[str, Any], now: flo
         state.model_dump_json(indent=1) + "\n",
     )
     for name, text in zip(_FOLDER, texts, strict=True):
-        if plan.backend not in ELSEWHERE:
+        if not get_backend(plan.backend).runs_elsewhere:
             write_text(plan.run_dir.root / name, text)
         store.put(name, text.encode())
     if plan.code:
@@ -141,7 +137,7 @@ def _catalogue(plan: Plan) -> StoreAddress:
 
 
 def _undo(plan: Plan) -> None:
-    if plan.backend not in ELSEWHERE:
+    if not get_backend(plan.backend).runs_elsewhere:
         shutil.rmtree(plan.run_dir.root, ignore_errors=True)
     store = plan.store.open()
     for name in (*_FOLDER, *([CODE] if plan.code else [])):

@@ -9,8 +9,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from launcher.backends.modelarts.rules import check_modelarts
-from launcher.backends.slurm.rules import check_slurm
+from launcher.backends import get_backend
 from launcher.dataset.shards import Packed, read_packed
 from launcher.errors import NotFound, StoreError
 from launcher.findings import Finding
@@ -31,21 +30,17 @@ _PLACEHOLDER_RULES = ("RT002", "RT012")  # not completed, made-up addresses: as 
 
 def check_plan(plan: Plan) -> list[Finding]:
     """What the plan alone shows to be wrong or worth knowing."""
-    findings = []
+    findings: list[Finding] = []
     if found := check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes):
         findings.append(replace(found, where="resources.devices_per_node"))
-    findings += check_rules(plan)
-    findings += check_modelarts(plan)
-    findings += check_slurm(plan)
-    return findings
+    return [*findings, *check_rules(plan), *get_backend(plan.backend).rules(plan)]
 
 
 def check_world(plan: Plan) -> list[Finding]:
     """What the stores and this machine's disk say. Reads only. Raises nothing for a store that fails: that is a finding."""
-    here = plan.modelarts is None  # else the disks are those of containers
-    own_disks = here and plan.slurm is None
-    findings = [*check_folders(plan), *_check_cache(plan)] if own_disks else []
-    if plan.data is not None and (here or not plan.data.url.startswith("file:")):
+    backend = get_backend(plan.backend)
+    findings = [] if backend.runs_elsewhere else [*check_folders(plan), *_check_cache(plan)]
+    if plan.data is not None and (backend.shares_files or not plan.data.url.startswith("file:")):
         findings += _check_data(plan.data)
     findings += _check_store(plan.store, "output.url", "PF020")
     if plan.checkpoint is not None:
@@ -185,4 +180,4 @@ def _check_store(address: StoreAddress, field: str, rule: str) -> list[Finding]:
 def _store_finding(error: StoreError, field: str, rule: str) -> Finding:
     message = f"{error.where}: {error.what}" if error.where else error.what
     fix = error.hint or "check the address, the endpoint and the credentials"
-    return Finding(rule=rule, severity="error", message=message, where=field, fix=fix)
+    return Finding(rule=rule, severity="error", message=message, where=field, fix=fix, source="store")

@@ -6,19 +6,25 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from launcher.backends import get_backend
-from launcher.errors import BackendError, PlanError, StoreError
-from launcher.findings import Finding, errors, worst_first
+from launcher.errors import BackendError, LauncherError, PlanError, StoreError
+from launcher.findings import Finding, Source, errors, worst_first
 from launcher.jobfile.load import LoadedJob, Origin, load_job
+from launcher.jobfile.spec import JobSpec
 from launcher.plan.make import make_plan
 from launcher.plan.model import Plan
 from launcher.runfolder.states import State
 from launcher.runs.index import Index, new_run_id
 from launcher.submission import preflight
+from vitmodels.config import Recipe
 
-_STORE_RULES = ("PF020", "PF021", "PF030")
-_SERVICE_RULES = ("MA051",)
+_FAMILIES: dict[Source, type[LauncherError]] = {
+    "job": PlanError,
+    "store": StoreError,
+    "platform": BackendError,
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ def prepare(
     job = load_job(
         path, overrides=[*overrides, *([f"resources.backend={backend}"] if backend else [])], env=env
     )
-    plan = make_plan(
+    plan = plan_of(
         job.spec,
         job.recipe,
         run_id=new_run_id(job.spec.name),
@@ -54,35 +60,61 @@ def prepare(
         settings=job.recipe_values,
         notes=job.notes,
     )
-    return prepared(job, conditions(plan))
+    return prepared(job, with_conditions(plan))
 
 
-def conditions(plan: Plan) -> Plan:
-    """The runs of `slurm.after`, by their whole ids, and the jobs that they are now. Raises LauncherError.
+def plan_of(
+    spec: JobSpec,
+    recipe: Recipe | None,
+    *,
+    run_id: str,
+    env: Mapping[str, str],
+    cwd: Path,
+    settings: Mapping[str, Any] | None = None,
+    rehearsal: bool = False,
+    notes: tuple[str, ...] = (),
+) -> Plan:
+    """The plan of a job on the machines of its back end; see `make_plan`. Pure."""
+    machines = get_backend(spec.resources.backend).machines(spec, env, cwd)
+    return make_plan(
+        spec,
+        recipe,
+        machines,
+        run_id=run_id,
+        cwd=cwd,
+        settings=settings,
+        rehearsal=rehearsal,
+        notes=notes,
+    )
 
-    One that has SUCCEEDED is no condition any more.
+
+def with_conditions(plan: Plan) -> Plan:
+    """The plan with the whole ids of the runs that it follows, and their jobs. Raises LauncherError.
+
+    A run that has SUCCEEDED is no condition any more.
     """
-    if plan.slurm is None or not plan.slurm.after:
+    if not plan.after_runs:
         return plan
     from launcher.runs.view import view_of
 
-    index, ids, jobs = Index(), [], []
-    for reference in plan.slurm.after:
+    index, backend = Index(), get_backend(plan.backend)
+    run_ids, jobs = [], []
+    for reference in plan.after_runs:
         entry = index.find(reference)
-        ids.append(entry.run_id)
+        run_ids.append(entry.run_id)
         view = view_of(entry, index)
         if view.state is State.SUCCEEDED:
             continue
-        job = entry.handle.data.get("job") if entry.handle else None
-        if view.state.terminal or entry.backend != plan.backend or not job:
+        same = entry.backend == plan.backend and entry.handle is not None
+        job = backend.job_id(entry.handle) if same and entry.handle else ""
+        if view.state.terminal or not job:
             raise PlanError(
                 f"{entry.run_id} is a run of the back end '{entry.backend}' that is {view.state}: nothing can follow it",
-                where="slurm.after",
-                hint="name runs of the back end 'slurm' that have not failed",
+                where=f"{plan.backend}.after",
+                hint=f"name runs of the back end '{plan.backend}' that have not failed",
             )
-        jobs.append(str(job))
-    options = plan.slurm.model_copy(update={"after": tuple(ids)})
-    return plan.model_copy(update={"slurm": options, "after_jobs": tuple(jobs)})
+        jobs.append(job)
+    return plan.model_copy(update={"after_runs": tuple(run_ids), "after_jobs": tuple(jobs)})
 
 
 def prepared(job: LoadedJob, plan: Plan) -> Prepared:
@@ -113,11 +145,9 @@ def refuse_errors(findings: Sequence[Finding], origins: Mapping[str, Origin] | N
     if not bad:
         return
     text = "\nerror: ".join(_sentence(finding, origins or {}) for finding in bad)
-    if all(finding.rule in _STORE_RULES for finding in bad):
-        raise StoreError(text)
-    if all(finding.rule in _SERVICE_RULES for finding in bad):
-        raise BackendError(text)
-    raise PlanError(text)
+    sources = {finding.source for finding in bad}
+    family = _FAMILIES[sources.pop()] if len(sources) == 1 else PlanError
+    raise family(text)
 
 
 def _sentence(finding: Finding, origins: Mapping[str, Origin]) -> str:

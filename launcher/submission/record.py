@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib.metadata
 import platform
 import socket
 import subprocess
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import __version__
+from launcher.installed import version_of
 from launcher.jobfile.problems import mask
 
 _PACKAGES = ("mindspore", "numpy", "pillow", "boto3", "pydantic")
@@ -54,8 +53,5 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 def _packages() -> dict[str, str]:
     """Versions of launcher itself and of the installed packages that a result depends on."""
-    versions = {"ascend-launcher": __version__}
-    for name in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
+    installed = {name: version for name in _PACKAGES if (version := version_of(name))}
+    return {"ascend-launcher": __version__, **installed}

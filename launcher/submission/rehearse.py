@@ -14,13 +14,13 @@ from pathlib import Path
 from launcher.errors import LauncherError, PlanError, StoreError
 from launcher.jobfile.load import LoadedJob
 from launcher.jobfile.spec import DataSpec, OutputSpec, ResourceSpec, RetrySpec
-from launcher.plan.make import make_plan
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runs.index import new_run_id
 from launcher.storage.address import StoreAddress, absolute_url
 from launcher.storage.keys import check_key
 from launcher.submission.preflight import PATIENCE_S
+from launcher.submission.prepare import plan_of
 from vitmodels.config import Recipe
 
 TRAIN_IMAGES, VAL_IMAGES, CLASSES = 8, 4, 2
@@ -47,7 +47,7 @@ def rehearsal_plan(job: LoadedJob, env: Mapping[str, str], cwd: Path) -> Plan:
             "retry": RetrySpec(),
         }
     )
-    return make_plan(
+    return plan_of(
         spec, recipe, run_id=run_id, env=env, cwd=cwd, rehearsal=True, notes=(*job.notes, *notes, *note)
     )
 

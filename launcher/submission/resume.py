@@ -13,8 +13,7 @@ from launcher.runfolder import paths
 from launcher.runfolder.states import RunState, State
 from launcher.runs.index import Index, RunEntry
 from launcher.submission import preflight
-from launcher.submission.launch import ELSEWHERE
-from launcher.submission.prepare import conditions, refuse_errors
+from launcher.submission.prepare import refuse_errors, with_conditions
 
 
 def resume(entry: RunEntry, index: Index, *, force: bool = False) -> RunEntry:
@@ -55,8 +54,8 @@ def _resume(entry: RunEntry, index: Index, *, force: bool) -> RunEntry:
     text = store.read(paths.STATE).decode()
     stored = RunState.model_validate_json(text)
     began = plan.model_copy(update={"after_jobs": ()})  # what it was to follow has SUCCEEDED then
-    plan = began if stored.attempts else conditions(plan)
-    here = plan.backend not in ELSEWHERE
+    plan = began if stored.attempts else with_conditions(plan)
+    here = not backend.runs_elsewhere
     if here:
         if not run_dir.plan.exists():
             write_text(run_dir.plan, store.read(paths.PLAN).decode())

@@ -11,7 +11,7 @@ from launcher.runs.folder import RunFolder
 from launcher.runs.index import Index, RunEntry, new_run_id
 from launcher.submission import preflight
 from launcher.submission.launch import launch
-from launcher.submission.prepare import conditions, refuse_errors
+from launcher.submission.prepare import refuse_errors, with_conditions
 from launcher.submission.record import make_record
 
 
@@ -24,7 +24,7 @@ def retry(entry: RunEntry, index: Index) -> RunEntry:
     text = folder.read(paths.PLAN).decode()
     old = Plan.model_validate_json(text)
     run_id = new_run_id(old.name)
-    plan = conditions(Plan.model_validate_json(text.replace(old.run_id, run_id)))
+    plan = with_conditions(Plan.model_validate_json(text.replace(old.run_id, run_id)))
     refuse_errors(
         [*preflight.check_plan(plan), *get_backend(plan.backend).check(plan), *preflight.check_world(plan)]
     )

@@ -21,7 +21,7 @@ from launcher.errors import BackendError, PlanError
 from launcher.runs.index import Index
 from launcher.runs.view import view_of
 from launcher.submission.launch import launch
-from launcher.submission.prepare import conditions, prepare
+from launcher.submission.prepare import prepare, with_conditions
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "digits_tnt_1p.yaml"
@@ -171,16 +171,15 @@ def test_a_run_that_is_followed_is_known_by_its_whole_id(stand_in: StandIn, tmp_
     entry = launch(first.plan, first.job.source_text, {}, Index())
     stand_in("squeue", f"echo '17|RUNNING|None|node1|1|main|{entry.run_id}|launcher:{entry.run_id}'")
     plan = prepare(JOB, overrides=["slurm.after=[last]"], backend="slurm").plan
-    assert plan.slurm is not None
-    assert (plan.slurm.after, plan.after_jobs) == ((entry.run_id,), ("17",))
+    assert (plan.after_runs, plan.after_jobs) == ((entry.run_id,), ("17",))
     assert entry.handle is not None
     handle = entry.handle.model_copy(update={"data": {**entry.handle.data, "job": "18"}})
     Index().put(entry.model_copy(update={"handle": handle}))
     stand_in("squeue", f"echo '18|RUNNING|None|node1|1|main|{entry.run_id}|launcher:{entry.run_id}'")
-    assert conditions(plan).after_jobs == ("18",)
+    assert with_conditions(plan).after_jobs == ("18",)
     stand_in("squeue", "echo '18|FAILED|NonZeroExitCode|node[1-2]|2|main|x|launcher:" + entry.run_id + "'")
     with pytest.raises(PlanError, match="nothing can follow it"):
-        conditions(plan)
+        with_conditions(plan)
     view = view_of(entry.model_copy(update={"handle": handle}))
     assert f"what Slurm said is in {handle.data['log']} on node1" in view.reason
 

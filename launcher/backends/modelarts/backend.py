@@ -8,23 +8,27 @@ import logging
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from launcher.backends.base import Console, Handle, Life
+from launcher.backends.base import Backend, Console, Handle, Life
 from launcher.backends.modelarts.agree import mark_job, unmark_job
-from launcher.backends.modelarts.check import check_service
+from launcher.backends.modelarts.check import check_service, doctor_checks
 from launcher.backends.modelarts.client import Service, UnclearCreation
 from launcher.backends.modelarts.code import digest_of, make_snapshot, upload_snapshot
 from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.jobs import OUR_PHASES, WAITING, SeenJob, metrics_words, stage_words
 from launcher.backends.modelarts.login import Site
+from launcher.backends.modelarts.machines import containers_of, options_of
 from launcher.backends.modelarts.poll import Doubts, Unanswered, find_job, judge, lookup
 from launcher.backends.modelarts.request import job_description, job_name, job_request
+from launcher.backends.modelarts.rules import check_modelarts
 from launcher.backends.recent import Recent
 from launcher.errors import BackendError, LauncherError
 from launcher.findings import Finding
+from launcher.jobfile.spec import JobSpec
+from launcher.plan.machines import Machines
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 
@@ -38,11 +42,24 @@ PAUSE_S = 5.0
 _recent = Recent()
 
 
-class ModelArtsBackend:
-    """Renders, sends and asks; what a job does stands in the run's folder, as with every back end."""
+class ModelArtsBackend(Backend):
+    """Renders, sends and asks. What a job does is read from the run's folder, as with every back end."""
+
+    runs_elsewhere = True
+    shares_files = False
+    starts_again = True
+
+    def machines(self, spec: JobSpec, env: Mapping[str, str], cwd: Path) -> Machines:
+        return containers_of(spec, cwd)
+
+    def rules(self, plan: Plan) -> Sequence[Finding]:
+        return check_modelarts(plan)
 
     def check(self, plan: Plan) -> Sequence[Finding]:
         return check_service(plan, service_of(plan, patience_s=8.0))
+
+    def doctor_checks(self) -> Sequence[Finding]:
+        return doctor_checks()
 
     def render(self, plan: Plan, attempt: int) -> str:
         digest, plan_digest = digest_of(plan), hashlib.sha256(plan_text(plan).encode()).hexdigest()
@@ -212,8 +229,7 @@ def _free_serial(plan: Plan, attempt: int, jobs: Sequence[SeenJob]) -> tuple[int
 
 def service_of(plan: Plan, patience_s: float | None = None) -> Service:
     """The service of a plan's project."""
-    options = plan.modelarts
-    assert options is not None, "made for plans of this back end"
+    options = options_of(plan)
     site = Site(options.region, options.endpoint, options.project_id, options.workspace)
     return Service(site, patience_s=PATIENCE_S if patience_s is None else patience_s)
 

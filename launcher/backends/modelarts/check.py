@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from launcher.backends.modelarts.client import Service
 from launcher.backends.modelarts.code import MANY_BYTES, MOST_BYTES, code_bytes
-from launcher.backends.modelarts.login import INSTALL, sdk_missing
+from launcher.backends.modelarts.login import INSTALL, SDK, sdk_missing
+from launcher.backends.modelarts.machines import options_of
 from launcher.backends.modelarts.rules import bucket_path
 from launcher.errors import LauncherError, PlanError
 from launcher.findings import Finding, Severity
+from launcher.installed import version_of
 from launcher.plan.model import Plan
 from launcher.units import show_bytes
+
+
+def doctor_checks() -> list[Finding]:
+    """Whether this machine has the SDK, and credentials for it. Contacts nobody."""
+    version = version_of(SDK)
+    if not version:
+        return [Finding("ModelArts", "info", f"no SDK: {INSTALL} for that back end")]
+    missing = [name for name in ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK") if not os.environ.get(name)]
+    profile = Path(os.environ.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE") or "~/.huaweicloud/credentials")
+    if not missing:
+        return [Finding("ModelArts", "ok", f"SDK {version}, credentials in the environment")]
+    if profile.expanduser().is_file():
+        return [Finding("ModelArts", "ok", f"SDK {version}, credentials in {profile}")]
+    return [Finding("ModelArts", "info", f"SDK {version}, but no {' and '.join(missing)} in the environment")]
 
 
 def check_service(plan: Plan, service: Service) -> list[Finding]:
@@ -22,14 +41,13 @@ def check_service(plan: Plan, service: Service) -> list[Finding]:
     except LauncherError as error:
         message = f"{error.where}: {error.what}" if error.where else error.what
         fix = error.hint or "look at region, endpoint and credentials"
-        findings.append(_found("MA051", message, "modelarts", fix))
+        findings.append(Finding("MA051", "error", message, "modelarts", fix, source="platform"))
     return findings
 
 
 def _check_code(plan: Plan) -> list[Finding]:
-    assert plan.modelarts is not None, "made for plans of this back end"
     try:
-        size = code_bytes(plan.modelarts.code)
+        size = code_bytes(options_of(plan).code)
     except PlanError as error:
         return [_found("MA052", error.what, "modelarts.code", error.hint)]
     if size <= MANY_BYTES:
@@ -48,8 +66,7 @@ def _check_code(plan: Plan) -> list[Finding]:
 
 def _check_others(plan: Plan, service: Service) -> list[Finding]:
     """One page of jobs answers two questions: whether the service takes our credentials, and who else writes where we will."""
-    assert plan.modelarts is not None, "made for plans of this back end"
-    wanted = {bucket_path(url): name for name, url in plan.modelarts.outputs.items()}
+    wanted = {bucket_path(url): name for name, url in options_of(plan).outputs.items()}
     findings = []
     for job in service.living() if wanted else service.jobs(enough=lambda page: True):
         for url in job.outputs:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import launcher
+from launcher.backends.modelarts.machines import options_of
 from launcher.backends.modelarts.request import BOOT, CODE_DIGEST, code_url
 from launcher.errors import PlanError
 from launcher.plan.model import Plan
@@ -100,15 +101,14 @@ def _told(file: Path | None = None) -> Iterator[None]:
 
 def make_snapshot(plan: Plan, folder: Path) -> Snapshot:
     """Write code.zip into `folder`. Raises PlanError."""
-    assert plan.modelarts is not None, "made for plans of this back end"
     path = folder / CODE
     count = 0
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, source in code_files(plan.modelarts.code):
+        for name, source in code_files(options_of(plan).code):
             _add_file(archive, name, source)
             count += 1
-        if plan.modelarts.requirements:
-            text = "\n".join(plan.modelarts.requirements) + "\n"
+        if options_of(plan).requirements:
+            text = "\n".join(options_of(plan).requirements) + "\n"
             archive.writestr(_info(REQUIREMENTS), text.encode())
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -119,8 +119,7 @@ def make_snapshot(plan: Plan, folder: Path) -> Snapshot:
 
 def digest_of(plan: Plan) -> str:
     """The digest that a submission would find now; zeros for code that can't be packed, which a submission refuses."""
-    assert plan.modelarts is not None, "made for plans of this back end"
-    if not plan.modelarts.code and not plan.modelarts.requirements:
+    if not options_of(plan).code and not options_of(plan).requirements:
         return _plain_digest(plan)
     return _digest(plan)
 
@@ -136,9 +135,8 @@ def _plain_digest(plan: Plan) -> str:
 
 
 def _digest(plan: Plan) -> str:
-    assert plan.modelarts is not None, "made for plans of this back end"
     try:
-        if code_bytes(plan.modelarts.code) > MOST_BYTES:
+        if code_bytes(options_of(plan).code) > MOST_BYTES:
             return CODE_DIGEST
         with tempfile.TemporaryDirectory(prefix="launcher-code-") as folder:
             return make_snapshot(plan, Path(folder)).digest

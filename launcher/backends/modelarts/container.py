@@ -22,11 +22,12 @@ from typing import Any
 
 from launcher.backends.modelarts.agree import Start, agree, ended_before, outdated
 from launcher.backends.modelarts.container_env import Container, moxing_words, obs_client, which_moxing
+from launcher.backends.modelarts.machines import CONTAINER_HOME
 from launcher.disk import write_text
 from launcher.errors import IntegrityError, LauncherError, NotFound
 from launcher.node.log import CONSOLE, log_to_stderr
 from launcher.node.preset import preset_rank
-from launcher.plan.model import CONTAINER_HOME, Plan
+from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.storage import ObjectStore
 from launcher.storage.address import StoreAddress

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from launcher.errors import PlanError
+from launcher.installed import version_of
 
 Moxing = Literal["none", "platform", "foreign"]
 
@@ -104,19 +104,12 @@ def moxing_words() -> str:
     """A sentence for the log."""
     kind = which_moxing()
     if kind == "platform":
-        return f"moxing {_version('moxing-framework') or _version('moxing')} of the platform is here".replace(
+        return f"moxing {version_of('moxing-framework') or version_of('moxing')} of the platform is here".replace(
             "  ", " "
         )
     if kind == "foreign":
         return (
-            f"the package moxing {_version('moxing')} of this image is not Huawei's: it comes from PyPI, has no "
+            f"the package moxing {version_of('moxing')} of this image is not Huawei's: it comes from PyPI, has no "
             "moxing.file, and is not used; remove it from the image"
         )
     return "no moxing in this image"
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""

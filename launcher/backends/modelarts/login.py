@@ -13,7 +13,8 @@ from typing import Any
 from launcher.errors import BackendError, UsageError
 
 PROJECT = "HUAWEICLOUD_SDK_PROJECT_ID"
-INSTALL = "pip install huaweicloudsdkmodelarts"
+SDK = "huaweicloudsdkmodelarts"
+INSTALL = f"pip install {SDK}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Site:
 
 
 def sdk_missing() -> bool:
-    return importlib.util.find_spec("huaweicloudsdkmodelarts") is None
+    return importlib.util.find_spec(SDK) is None
 
 
 def connect(site: Site, timeout_s: tuple[float, float]) -> tuple[Any, Any]:

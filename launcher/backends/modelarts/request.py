@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from launcher.backends.modelarts.machines import options_of
 from launcher.backends.modelarts.rules import bucket_path, environments, flavor
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.plan.model import Plan
@@ -143,7 +144,7 @@ def job_name(run_id: str, attempt: int, serial: int = 1) -> str:
 
 def job_description(plan: Plan) -> str:
     """Says whose job it is; by this a job that was found by name is known to be ours."""
-    return f"{plan.store.url} {(plan.modelarts.description if plan.modelarts else '')}".strip()[:256]
+    return f"{plan.store.url} {options_of(plan).description}".strip()[:256]
 
 
 def code_url(plan: Plan, digest: str) -> str:
@@ -156,8 +157,7 @@ def job_request(
     plan: Plan, attempt: int, digest: str = CODE_DIGEST, plan_digest: str = "", serial: int = 1
 ) -> JobRequest:
     """The job of one attempt; `digest` is that of its code, `plan_digest` that of its plan.json."""
-    options = plan.modelarts
-    assert options is not None, "made for plans of this back end"
+    options = options_of(plan)
     return JobRequest(
         metadata=Metadata(
             name=job_name(plan.run_id, attempt, serial),
@@ -223,11 +223,11 @@ def _boot_words(plan: Plan, attempt: int, digest: str, plan_digest: str) -> dict
     words = {"run": plan.store.url, "attempt": str(attempt), "code": digest, "plan": plan_digest}
     if plan.store.endpoint:
         words["endpoint"] = plan.store.endpoint
-    region = plan.store.region or (plan.modelarts.region if plan.modelarts else None)
+    region = plan.store.region or options_of(plan).region
     if region:
         words["region"] = region
-    if plan.modelarts and plan.modelarts.obs_client != "auto":
-        words["client"] = plan.modelarts.obs_client
+    if options_of(plan).obs_client != "auto":
+        words["client"] = options_of(plan).obs_client
     return {key: value for key, value in words.items() if value}
 
 

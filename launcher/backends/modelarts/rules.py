@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
+from launcher.backends.modelarts.machines import options_of
 from launcher.findings import Finding, Severity
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.plan.model import ASCEND_DEVICES, OUTSIDE, Plan
@@ -55,10 +56,8 @@ def bucket_path(url: str) -> str:
 
 
 def check_modelarts(plan: Plan) -> list[Finding]:
-    """Everything that the rules find, in their order; nothing for another back end."""
-    if plan.modelarts is None:
-        return []
-    return [finding for rule in RULES for finding in rule(plan, plan.modelarts)]
+    """Everything that the rules find, in their order."""
+    return [finding for rule in RULES for finding in rule(plan, options_of(plan))]
 
 
 def _found(rule: str, message: str, field: str, fix: str, severity: Severity = "error") -> Finding:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from launcher.backends.base import Handle, Life
+from launcher.backends.base import Backend, Handle, Life
 from launcher.backends.recent import Recent
-from launcher.backends.slurm.check import check_cluster
+from launcher.backends.slurm.check import check_cluster, doctor_checks
 from launcher.backends.slurm.query import (
     COMMENT,
     ENDS,
@@ -22,21 +25,49 @@ from launcher.backends.slurm.query import (
     partition_nodes,
     waiting_words,
 )
+from launcher.backends.slurm.rules import check_slurm
 from launcher.backends.slurm.script import log_of, options_of, render
 from launcher.backends.slurm.send import send
 from launcher.errors import BackendError
 from launcher.findings import Finding
+from launcher.jobfile.spec import JobSpec
+from launcher.plan.machines import Machines
 from launcher.plan.model import Plan
+from launcher.runfolder.paths import home
+
+if TYPE_CHECKING:  # a rank table is no part of a status
+    from launcher.ranktable.generate import NodeAddress
+    from launcher.ranktable.sources import Choice
 
 PAUSE_S = 3.0
 _recent = Recent()
 
 
-class SlurmBackend:
-    """Every method but `render` calls the commands of Slurm, which must be installed here."""
+class SlurmBackend(Backend):
+    """Methods that are not pure call the commands of Slurm, which must be installed here."""
+
+    runs_elsewhere = True
+    starts_again = True
+
+    def machines(self, spec: JobSpec, env: Mapping[str, str], cwd: Path) -> Machines:
+        options = spec.slurm
+        return Machines(
+            options.python or sys.executable,
+            options,
+            home(env),
+            cwd,
+            fetch_code=True,
+            after_runs=options.after,
+        )
+
+    def rules(self, plan: Plan) -> Sequence[Finding]:
+        return check_slurm(plan)
 
     def check(self, plan: Plan) -> Sequence[Finding]:
         return check_cluster(plan)
+
+    def doctor_checks(self) -> Sequence[Finding]:
+        return doctor_checks()
 
     def render(self, plan: Plan, attempt: int) -> str:
         return render([plan], attempt)
@@ -108,6 +139,14 @@ class SlurmBackend:
         job = _own(handle, look_up([handle.data["job"]]))
         if job is not None and not job.ended:
             call("scancel", handle.data["job"])
+
+    def allocated(self, chip: str, choice: Choice, super_pod: str = "") -> Sequence[NodeAddress]:
+        from launcher.backends.slurm.allocation import allocated
+
+        return allocated(chip, choice, super_pod)
+
+    def job_id(self, handle: Handle) -> str:
+        return str(handle.data["job"])
 
     @staticmethod
     def _handle(plan: Plan, job: str, name: str, cluster: str) -> Handle:

@@ -11,6 +11,7 @@ from launcher.backends.slurm.query import call
 from launcher.backends.slurm.script import gres_of, options_of
 from launcher.errors import BackendError
 from launcher.findings import Finding
+from launcher.installed import program_output
 from launcher.plan.model import Plan
 from launcher.units import show_bytes, show_duration
 
@@ -207,6 +208,19 @@ def _size(plan: Plan, partition: Partition) -> Iterator[Finding]:
             field,
             "ask for less, or name another partition",
         )
+
+
+def doctor_checks() -> list[Finding]:
+    """Whether this machine has Slurm's commands, and whether the controller answers."""
+    version = program_output("sbatch", "--version")
+    if not version:
+        return [Finding("Slurm", "info", "no sbatch here")]
+    try:
+        return [Finding("Slurm", "ok", f"{version}; {describe_cluster()}")]
+    except BackendError as error:
+        fix = "`scontrol ping` tells who is down; SLURM_CONF names the cluster's configuration"
+        message = f"{version}, but the controller does not answer: {error.what}"
+        return [Finding("Slurm", "warning", message, fix=fix)]
 
 
 def describe_cluster() -> str:

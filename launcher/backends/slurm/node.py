@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from launcher.backends.slurm.script import options_of
 from launcher.disk import write_text
 from launcher.errors import BackendError, LauncherError, NotFound, StoreError
 from launcher.plan.model import ASCEND_DEVICES, Plan
@@ -87,7 +88,7 @@ def _visible_devices(plan: Plan) -> None:
     if plan.device not in ASCEND_DEVICES or "IDX:" not in job:
         return
     lists = re.findall(r" Nodes=(\S+) CPU_IDs=", job)
-    name = plan.slurm.gres.partition(":")[0] if plan.slurm else ""
+    name = options_of(plan).gres.partition(":")[0]
     ids = devices_of(job, os.environ["SLURMD_NODENAME"], {each: expand(each) for each in lists}, name)
     if ids:
         os.environ["ASCEND_RT_VISIBLE_DEVICES"] = ",".join(map(str, ids))
@@ -95,12 +96,7 @@ def _visible_devices(plan: Plan) -> None:
 
 def _know_devices(plan: Plan) -> None:
     """Raises BackendError where other jobs may have devices on the node and nobody told us which are ours."""
-    if (
-        plan.device in ASCEND_DEVICES
-        and plan.slurm
-        and plan.slurm.gres
-        and not os.environ.get("LAUNCHER_JOB")
-    ):
+    if plan.device in ASCEND_DEVICES and options_of(plan).gres and not os.environ.get("LAUNCHER_JOB"):
         raise BackendError("no answer on which NPUs are the job's", where="scontrol show job")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from launcher.backends.slurm.script import options_of
 from launcher.findings import Finding
 from launcher.plan.model import ASCEND_DEVICES, Plan
 from launcher.units import show_duration
@@ -14,13 +15,12 @@ LITTLE_TRAINING = 0.5
 
 
 def check_slurm(plan: Plan) -> list[Finding]:
-    """Findings SL010 to SL013; none for another back end."""
-    return list(_findings(plan)) if plan.slurm is not None else []
+    """Findings SL010 to SL013."""
+    return list(_findings(plan))
 
 
 def _findings(plan: Plan) -> Iterator[Finding]:
-    options = plan.slurm
-    assert options is not None, "asked before"
+    options = options_of(plan)
     if options.time is not None:
         left = max(0, options.time - options.stop_before - EARLY_S)
         if options.time <= options.stop_before:

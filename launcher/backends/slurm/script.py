@@ -115,8 +115,9 @@ def render(plans: Sequence[Plan], attempt: int, *, comment: str = "") -> str:
 
 
 def options_of(plan: Plan) -> SlurmOptions:
-    """The options of the plan; the defaults for one that has none."""
-    return plan.slurm or SlurmOptions.model_validate({})
+    """The section `slurm` of a plan for this back end."""
+    assert isinstance(plan.options, SlurmOptions), "made for plans of this back end"
+    return plan.options
 
 
 def log_of(plan: Plan, job: str) -> str:

@@ -6,8 +6,9 @@ import pytest
 
 from launcher.cli import main
 from launcher.doctor import machine as doctor
-from launcher.doctor.machine import Check, device_checks, machine_checks, worst
+from launcher.doctor.machine import device_checks, machine_checks, worst
 from launcher.doctor.store import _clock, store_checks
+from launcher.findings import Finding
 from launcher.storage.address import StoreAddress
 from tests.launcher.samples import write_job
 
@@ -15,35 +16,35 @@ FAKES = Path(__file__).parents[2] / "fakes"
 
 
 def test_this_machine(launcher_home: Path) -> None:
-    found = {check.name: check for check in machine_checks()}
-    assert found["Python"].status == "ok"
-    assert found["MindSpore"].status == "ok"
-    assert found["disk"].status in ("ok", "warn")
-    assert all(check.fix for check in found.values() if check.status in ("warn", "fail"))
+    found = {check.rule: check for check in machine_checks()}
+    assert found["Python"].severity == "ok"
+    assert found["MindSpore"].severity == "ok"
+    assert found["disk"].severity in ("ok", "warning")
+    assert all(check.fix for check in found.values() if check.severity in ("warning", "error"))
 
 
 def test_packages_that_don_t_fit(monkeypatch: pytest.MonkeyPatch, launcher_home: Path) -> None:
     versions = {"mindspore": "2.4.0", "numpy": "2.1.0"}
     monkeypatch.setattr(doctor, "version_of", lambda package: versions.get(package, ""))
-    found = {check.name: check for check in machine_checks()}
-    assert (found["MindSpore"].status, found["NumPy"].status) == ("warn", "fail")
+    found = {check.rule: check for check in machine_checks()}
+    assert (found["MindSpore"].severity, found["NumPy"].severity) == ("warning", "error")
     versions.clear()
-    assert {check.name: check for check in machine_checks()}["MindSpore"].fix
+    assert {check.rule: check for check in machine_checks()}["MindSpore"].fix
 
 
 def test_a_machine_without_a_compiler(monkeypatch: pytest.MonkeyPatch, launcher_home: Path) -> None:
-    assert {check.name: check.status for check in machine_checks()}["C++ compiler"] == "ok"
+    assert {check.rule: check.severity for check in machine_checks()}["C++ compiler"] == "ok"
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
-    found = {check.name: check for check in machine_checks()}["C++ compiler"]
-    assert (found.status, "twice as long" in found.text) == ("none", True)
+    found = {check.rule: check for check in machine_checks()}["C++ compiler"]
+    assert (found.severity, "twice as long" in found.message) == ("info", True)
 
 
 def test_a_home_that_can_t_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
-    found = {check.name: check for check in machine_checks(home=tmp_path)}
-    assert found["disk"].status == "fail"
-    assert found["device locks"].status == "fail"
+    found = {check.rule: check for check in machine_checks(home=tmp_path)}
+    assert found["disk"].severity == "error"
+    assert found["device locks"].severity == "error"
 
 
 def test_cann_without_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,32 +53,32 @@ def test_cann_without_its_environment(tmp_path: Path, monkeypatch: pytest.Monkey
     toolkit = tmp_path / "ascend-toolkit" / "latest"
     toolkit.mkdir(parents=True)
     (toolkit / "version.cfg").write_text("# x\nVersion=8.0.RC3\n")
-    cann = next(c for c in machine_checks(ascend=tmp_path) if c.name == "CANN")
-    assert cann.status == "warn"
-    assert "8.0.RC3" in cann.text
+    cann = next(c for c in machine_checks(ascend=tmp_path) if c.rule == "CANN")
+    assert cann.severity == "warning"
+    assert "8.0.RC3" in cann.message
     assert "set_env.sh" in cann.fix
     monkeypatch.setenv("ASCEND_HOME_PATH", str(toolkit))
-    assert next(c for c in machine_checks(ascend=tmp_path) if c.name == "CANN").status == "ok"
+    assert next(c for c in machine_checks(ascend=tmp_path) if c.rule == "CANN").severity == "ok"
 
 
 def test_no_npu_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert [check.status for check in device_checks("ascend910")] == ["none"]
+    assert [check.severity for check in device_checks("ascend910")] == ["info"]
 
 
 def test_the_npus_of_a_machine_with_their_health_and_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_ASCEND", str(FAKES / "machines" / "ascend910"))
     found = device_checks("ascend910")
-    assert found[0].status == "ok"
-    assert found[0].text.startswith("8 × ")
-    assert found[-1].name == "HCCN"
-    assert all(check.fix for check in found if check.status in ("warn", "fail"))
+    assert found[0].severity == "ok"
+    assert found[0].message.startswith("8 × ")
+    assert found[-1].rule == "HCCN"
+    assert all(check.fix for check in found if check.severity in ("warning", "error"))
 
 
 def test_a_store_that_works(tmp_path: Path) -> None:
     found = store_checks("s", StoreAddress(url=(tmp_path / "store").as_uri()), write=True)
-    assert [check.status for check in found] == ["ok", "ok", "ok"]
+    assert [check.severity for check in found] == ["ok", "ok", "ok"]
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
 
 
@@ -86,24 +87,28 @@ def test_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "value-of-a-secret")
     monkeypatch.setattr("launcher.doctor.store.PATIENCE_S", 0.1)
     found = store_checks("s", StoreAddress(url="s3://bucket/x", endpoint="http://127.0.0.1:9"), write=True)
-    assert [check.status for check in found] == ["ok", "fail"]
-    assert "127.0.0.1:9" in found[1].text
-    assert "value-of-a-secret" not in "".join(check.text for check in found)
+    assert [check.severity for check in found] == ["ok", "error"]
+    assert "127.0.0.1:9" in found[1].message
+    assert "value-of-a-secret" not in "".join(check.message for check in found)
 
 
 @pytest.mark.parametrize(
     ("stored", "status", "words"),
-    [(1000, "ok", "within"), (1000 + 120, "warn", "2 min 00 s behind"), (1000 - 1000, "fail", "ahead of")],
+    [
+        (1000, "ok", "within"),
+        (1000 + 120, "warning", "2 min 00 s behind"),
+        (1000 - 1000, "error", "ahead of"),
+    ],
 )
 def test_the_clock(stored: float, status: str, words: str) -> None:
     check = _clock("s", stored, 1000.2, 1000.4)
-    assert check.status == status
-    assert words in check.text
+    assert check.severity == status
+    assert words in check.message
 
 
 def test_the_worst_counts() -> None:
-    assert worst([Check("a", "ok", ""), Check("b", "none", "")]) == "ok"
-    assert worst([Check("a", "warn", ""), Check("b", "fail", "")]) == "fail"
+    assert worst([Finding("a", "ok", ""), Finding("b", "info", "")]) == "ok"
+    assert worst([Finding("a", "warning", ""), Finding("b", "error", "")]) == "error"
 
 
 def test_the_command(launcher_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

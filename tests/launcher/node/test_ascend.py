@@ -15,9 +15,9 @@ from launcher.errors import PlanError
 from launcher.jobfile.spec import JobSpec
 from launcher.node.processes import visible_devices
 from launcher.node.program import NodeProgram
-from launcher.plan.make import make_plan
 from launcher.plan.model import Plan
 from launcher.runfolder.states import RunState
+from launcher.submission.prepare import plan_of
 
 FAKES = Path(__file__).parents[2] / "fakes"
 NAMES = (
@@ -59,7 +59,7 @@ def on(tmp_path: Path, launcher_home: Path, monkeypatch: pytest.MonkeyPatch) -> 
                 },
             }
         )
-        plan = make_plan(spec, None, run_id="npu-20260101-000000-abcd", env=os.environ, cwd=tmp_path)
+        plan = plan_of(spec, None, run_id="npu-20260101-000000-abcd", env=os.environ, cwd=tmp_path)
         plan.run_dir.root.mkdir(parents=True)
         return plan
 

@@ -11,13 +11,13 @@ import pytest
 from launcher.errors import PlanError
 from launcher.jobfile.spec import JobSpec
 from launcher.node.preset import as_one_rank, preset_rank
-from launcher.plan.make import make_plan
 from launcher.plan.model import Plan
+from launcher.submission.prepare import plan_of
 
 PRESET = {"RANK_ID": "5", "RANK_SIZE": "8", "ASCEND_DEVICE_ID": "5"}
 
 
-def plan_of(tmp_path: Path, device: str = "ascend910", devices: int = 8) -> Plan:
+def preset_plan(tmp_path: Path, device: str = "ascend910", devices: int = 8) -> Plan:
     spec = JobSpec.model_validate(
         {
             "name": "preset",
@@ -26,24 +26,24 @@ def plan_of(tmp_path: Path, device: str = "ascend910", devices: int = 8) -> Plan
             "output": {"url": str(tmp_path / "runs"), "work_dir": str(tmp_path / "work")},
         }
     )
-    return make_plan(spec, None, run_id="preset-20260101-000000-abcd", env=os.environ, cwd=tmp_path)
+    return plan_of(spec, None, run_id="preset-20260101-000000-abcd", env=os.environ, cwd=tmp_path)
 
 
 def test_the_rank_of_the_platform_is_taken(tmp_path: Path) -> None:
-    assert preset_rank(plan_of(tmp_path), PRESET) == 5
-    assert preset_rank(plan_of(tmp_path), {"RANK_ID": "5"}) is None
-    assert preset_rank(plan_of(tmp_path), {}) is None
-    assert preset_rank(plan_of(tmp_path, "cpu"), PRESET) is None
+    assert preset_rank(preset_plan(tmp_path), PRESET) == 5
+    assert preset_rank(preset_plan(tmp_path), {"RANK_ID": "5"}) is None
+    assert preset_rank(preset_plan(tmp_path), {}) is None
+    assert preset_rank(preset_plan(tmp_path, "cpu"), PRESET) is None
 
 
 @pytest.mark.parametrize("wrong", [{"RANK_SIZE": "16"}, {"RANK_ID": "8"}, {"RANK_ID": "five"}])
 def test_a_platform_with_another_number_of_ranks_is_refused(tmp_path: Path, wrong: dict[str, str]) -> None:
     with pytest.raises(PlanError, match=r"the platform (started|set)"):
-        preset_rank(plan_of(tmp_path), {**PRESET, **wrong})
+        preset_rank(preset_plan(tmp_path), {**PRESET, **wrong})
 
 
 def test_every_process_is_a_machine_with_one_rank(tmp_path: Path) -> None:
-    plan = as_one_rank(plan_of(tmp_path), 5, "5")
+    plan = as_one_rank(preset_plan(tmp_path), 5, "5")
     assert (plan.nodes, plan.devices_per_node, plan.world_size) == (8, 1, 8)
     assert [rank.rank for rank in plan.ranks_of(5)] == [5]
     assert plan.ranks_of(5)[0].env["DEVICE_ID"] == "5"
@@ -60,7 +60,7 @@ def test_eight_processes_of_a_platform_start_eight_ranks_and_not_sixty_four(
         "line = json.dumps({name: e.get(name) for name in names}) + chr(10); "
         "f = os.open(e['LAUNCHER_RUN_DIR'] + '/started', os.O_WRONLY | os.O_APPEND | os.O_CREAT); os.write(f, line.encode())"
     )
-    plan = plan_of(tmp_path, devices=2)
+    plan = preset_plan(tmp_path, devices=2)
     step = plan.steps[0].model_copy(update={"argv": (sys.executable, "-c", program)})
     plan = plan.model_copy(update={"steps": (step,), "upload_every_s": 1})
     plan.run_dir.root.mkdir(parents=True)

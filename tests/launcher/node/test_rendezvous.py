@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from launcher.jobfile.load import load_job
-from launcher.plan.make import make_plan
 from launcher.plan.model import Plan, Step
 from launcher.runfolder.states import RunState
 from launcher.runs.index import new_run_id
 from launcher.storage import ObjectStore
+from launcher.submission.prepare import plan_of
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET
 from vitmodels.digits import write_digits
@@ -49,7 +49,7 @@ class Machines:
         for node in range(nodes):
             work = self.folder / f"machine-{node}"
             loaded = load_job(path, overrides=[f"output.work_dir={work}"])
-            plan = make_plan(loaded.spec, loaded.recipe, run_id=self.run_id, env=os.environ, cwd=self.folder)
+            plan = plan_of(loaded.spec, loaded.recipe, run_id=self.run_id, env=os.environ, cwd=self.folder)
             self.plans[node] = plan
             plan.run_dir.root.mkdir(parents=True)
             plan.run_dir.plan.write_text(plan.model_dump_json())

@@ -1,4 +1,4 @@
-"""Machines from this machine's tools, from a map, from Slurm, from a plan."""
+"""Machines from this machine's tools, from a map, from a plan."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from launcher.devices.inventory import Probe
-from launcher.errors import BackendError, LauncherError, UsageError
+from launcher.errors import LauncherError, UsageError
 from launcher.ranktable import DeviceAddress, generate, lint
 from launcher.ranktable.sources import (
     Choice,
     from_map,
     from_plan,
-    from_slurm,
     own_address,
     parse_ids,
     parse_interval,
@@ -166,53 +165,3 @@ def test_a_plan() -> None:
     ):
         with pytest.raises(UsageError, match=words):
             from_plan(text)
-
-
-SRUN = """#!/bin/sh
-# Runs the task once a node, the last node first, each on its own machine of tests/fakes.
-nodes=${1#--nodes=}
-[ "$2 $3" = "--ntasks=$nodes --ntasks-per-node=1" ] || { echo "srun: unexpected $*" >&2; exit 1; }
-shift 4
-k=$nodes
-while [ $k -gt 0 ]; do
-    k=$((k - 1))
-    echo "srun: some banner"
-    SLURM_NODEID=$k FAKE_ASCEND="$MACHINES/$(echo "$FAKE_NODES" | cut -d, -f$((k + 1)))" "$@"
-done
-"""
-
-
-@pytest.fixture
-def allocation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """A Slurm allocation of the machines named."""
-
-    def make(names: str) -> None:
-        srun = tmp_path / "srun"
-        srun.write_text(SRUN)
-        srun.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{FAKES}{os.pathsep}{os.environ['PATH']}")
-        monkeypatch.setenv("PYTHONPATH", str(FAKES.parents[1]))
-        monkeypatch.setenv("MACHINES", str(MACHINES))
-        monkeypatch.setenv("FAKE_NODES", names)
-        monkeypatch.setenv("SLURM_JOB_NUM_NODES", str(names.count(",") + 1))
-
-    return make
-
-
-def test_a_slurm_allocation_is_asked_in_node_order(allocation: Callable[[str], None]) -> None:
-    allocation("ascend910,unconfigured")
-    nodes = from_slurm("ascend910", Choice(visible=(0,)))
-    assert [node.devices[0].device_ip for node in nodes] == ["192.168.100.101", "-.-.-.-"]
-
-
-def test_a_slurm_node_that_fails_is_named(allocation: Callable[[str], None]) -> None:
-    allocation("ascend910,nowhere")
-    with pytest.raises(BackendError, match=r"1 of 2 nodes answered: .*npu-smi info -m"):
-        from_slurm("ascend910", Choice())
-
-
-def test_slurm_without_an_allocation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SLURM_JOB_NUM_NODES", raising=False)
-    monkeypatch.delenv("SLURM_NNODES", raising=False)
-    with pytest.raises(UsageError, match="no Slurm allocation"):
-        from_slurm("ascend910", Choice())

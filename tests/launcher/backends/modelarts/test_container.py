@@ -14,9 +14,9 @@ from launcher.backends.modelarts.agree import Start, agree, ended_before, mark_j
 from launcher.backends.modelarts.code import code_files, make_snapshot, upload_snapshot
 from launcher.backends.modelarts.container import placed, prepare, read_plan
 from launcher.backends.modelarts.container_env import Container, moxing_words, obs_client, which_moxing
+from launcher.backends.modelarts.machines import CONTAINER_HOME
 from launcher.backends.modelarts.request import code_url
 from launcher.errors import IntegrityError, PlanError, RunFailed
-from launcher.plan.model import CONTAINER_HOME
 from launcher.storage import ObjectStore, open_store
 from tests.launcher.backends.modelarts.jobs import IMAGE, make
 
@@ -156,7 +156,9 @@ def test_the_boot_file_verifies_unpacks_and_starts_what_it_unpacked(tmp_path: Pa
         done.stderr
     )  # launcher.backends.modelarts.container runs, and finds no run there
     assert "plan.json" in done.stderr
-    assert (tmp_path / "mount" / "ascend-launcher" / snapshot.digest[:32] / "launcher" / "node.py").exists()
+    assert (
+        tmp_path / "mount" / "ascend-launcher" / snapshot.digest[:32] / "launcher" / "node" / "program.py"
+    ).exists()
 
 
 def wheel(folder: Path) -> None:

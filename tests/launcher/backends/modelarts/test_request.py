@@ -10,6 +10,7 @@ import pytest
 
 from launcher.backends import get_backend
 from launcher.backends.modelarts.code import make_snapshot
+from launcher.backends.modelarts.machines import options_of
 from launcher.backends.modelarts.request import job_request
 from launcher.jobfile.spec_modelarts import ModelArtsOptions, ModelArtsRestarts, NotifyEvent
 from launcher.submission.dryrun import dry_run_json
@@ -198,4 +199,4 @@ def test_a_program_and_its_files_are_found_in_the_snapshot(tmp_path: Path) -> No
         tmp_path, program=["python", "src/train.py", "--lr", "1"], modelarts={**IMAGE, "code": ["src"]}
     )
     assert plan.steps[0].argv == ("python", "{code}/src/train.py", "--lr", "1")
-    assert list(itertools.chain(plan.modelarts.code)) == [str(source)]  # type: ignore[union-attr]
+    assert list(itertools.chain(options_of(plan).code)) == [str(source)]

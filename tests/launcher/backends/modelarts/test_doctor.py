@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher.doctor.machine import machine_checks
-from launcher.doctor.modelarts import service_checks
+from launcher.doctor.platform import job_checks
 from launcher.doctor.store import store_checks
 from launcher.storage.address import StoreAddress
 from tests.fakes.modelarts import FakeModelArts
@@ -23,9 +23,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelA
 
 
 def test_a_job_whose_service_answers(fake: FakeModelArts, tmp_path: Path) -> None:
-    assert {(check.name, check.status) for check in service_checks(make(tmp_path))} == {
-        ("ModelArts: rules", "ok"),
-        ("ModelArts: service", "ok"),
+    assert {(check.rule, check.severity) for check in job_checks(make(tmp_path))} == {
+        ("modelarts: rules", "ok"),
+        ("modelarts: platform", "ok"),
     }
 
 
@@ -34,10 +34,10 @@ def test_keys_that_are_refused_and_a_rule_that_is_broken(
 ) -> None:
     monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "another")
     plan = make(tmp_path, modelarts={**IMAGE, "restarts": {"jobs": 200}})
-    found = {check.name: check for check in service_checks(plan)}
-    assert {check.status for check in found.values()} == {"fail"}
-    assert "clock" in found["MA051: modelarts"].fix
-    assert found["MA012: modelarts.restarts.jobs"].fix
+    found = {(check.rule, check.where): check for check in job_checks(plan)}
+    assert {check.severity for check in found.values()} == {"error"}
+    assert "clock" in found["MA051", "modelarts"].fix
+    assert found["MA012", "modelarts.restarts.jobs"].fix
 
 
 def test_keys_that_open_the_service_open_the_buckets_too(
@@ -51,7 +51,7 @@ def test_keys_that_open_the_service_open_the_buckets_too(
     def said(url: str) -> str:
         address = StoreAddress(url=url, endpoint="http://127.0.0.1:1")
         monkeypatch.setattr("launcher.doctor.store.PATIENCE_S", 0.1)
-        return store_checks("data.url", address, write=False)[0].text
+        return store_checks("data.url", address, write=False)[0].message
 
     assert "neither in the environment" in said("obs://bucket/x")
     (tmp_path / "credentials").write_text("[basic]\nak = a\nsk = b\n")
@@ -64,7 +64,7 @@ def test_keys_that_open_the_service_open_the_buckets_too(
 
 def test_a_machine_with_credentials_in_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def said() -> str:
-        return next(check.text for check in machine_checks(home=tmp_path) if check.name == "ModelArts")
+        return next(check.message for check in machine_checks(home=tmp_path) if check.rule == "ModelArts")
 
     monkeypatch.delenv("HUAWEICLOUD_SDK_AK", raising=False)
     monkeypatch.setenv("HUAWEICLOUD_SDK_CREDENTIALS_FILE", str(tmp_path / "credentials"))

@@ -1,0 +1,35 @@
+"""What the back ends say: of this machine, and of one job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from launcher.backends import BACKENDS, get_backend
+from launcher.errors import LauncherError
+from launcher.findings import Finding, errors
+from launcher.plan.model import Plan
+
+
+def platform_checks() -> Iterator[Finding]:
+    """Whether this machine can use each platform. One that can't be loaded is reported, and stops no other."""
+    for name in sorted(BACKENDS):
+        try:
+            yield from get_backend(name).doctor_checks()
+        except (LauncherError, ImportError) as error:
+            yield Finding(name, "warning", f"the back end can't be asked: {error}", fix="reinstall launcher")
+
+
+def job_checks(plan: Plan) -> list[Finding]:
+    """What the job's back end says of the job. Reads only. Blocks for some seconds when its platform does not answer."""
+    backend = get_backend(plan.backend)
+    rules, answers = backend.rules(plan), backend.check(plan)
+    return [
+        *rules,
+        *answers,
+        *_summary(f"{plan.backend}: rules", rules, "the job breaks no rule of this back end"),
+        *_summary(f"{plan.backend}: platform", answers, "it was asked, and refuses nothing"),
+    ]
+
+
+def _summary(name: str, findings: Sequence[Finding], message: str) -> list[Finding]:
+    return [] if errors(findings) else [Finding(name, "ok", message)]

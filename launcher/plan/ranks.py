@@ -1,0 +1,66 @@
+"""The ranks of a job and the environment that each of them gets."""
+
+from __future__ import annotations
+
+from launcher.jobfile.spec import JobSpec
+from launcher.plan.model import ASCEND_DEVICES, HCCL_CONNECT_TIMEOUT_S, Rank
+from launcher.runfolder.paths import RunDir
+
+TOPOLOGY_TIMEOUT_S = 600
+COLLECTIVE_TIMEOUT_S = 1800
+
+
+def ranks_of(spec: JobSpec, run_dir: RunDir) -> tuple[Rank, ...]:
+    """All ranks: `devices_per_node` on each node, numbered through."""
+    per_node = spec.resources.devices_per_node
+    return tuple(
+        Rank(rank=r, node=r // per_node, local_rank=r % per_node, env=rank_env(spec, r, run_dir))
+        for r in range(_world_size(spec))
+    )
+
+
+def common_env(spec: JobSpec, run_id: str, run_dir: RunDir) -> dict[str, str]:
+    """Environment that all ranks share. The user's `env` overrides it."""
+    env = {
+        "LAUNCHER_RUN_DIR": str(run_dir.root),
+        "LAUNCHER_RUN_ID": run_id,
+        "RANK_SIZE": str(_world_size(spec)),
+        "OMP_NUM_THREADS": "{threads}",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "GLOG_v": "3",
+    }
+    if spec.resources.device in ASCEND_DEVICES:
+        env |= {
+            "RANK_TABLE_FILE": str(run_dir.rank_table),
+            "HCCL_CONNECT_TIMEOUT": str(HCCL_CONNECT_TIMEOUT_S),
+            "JOB_ID": run_id,
+        }
+    elif _world_size(spec) > 1:
+        env |= {
+            "MS_WORKER_NUM": env["RANK_SIZE"],
+            "MS_SCHED_HOST": "127.0.0.1",
+            "MS_SCHED_PORT": "{sched_port}",
+            "MS_TOPO_TIMEOUT": str(TOPOLOGY_TIMEOUT_S),
+            "MS_NODE_TIMEOUT": str(COLLECTIVE_TIMEOUT_S),
+            "MS_CPU_COMM_OP_TIMEOUT": str(COLLECTIVE_TIMEOUT_S),
+        }
+    return env | dict(spec.env)
+
+
+def rank_env(spec: JobSpec, rank: int, run_dir: RunDir) -> dict[str, str]:
+    """Environment of one rank. DEVICE_ID is the logical index on its machine, never the physical id of the rank table."""
+    local_rank = str(rank % spec.resources.devices_per_node)
+    env = {"RANK_ID": str(rank), "DEVICE_ID": local_rank}
+    if spec.resources.device in ASCEND_DEVICES:
+        env |= {
+            "ASCEND_DEVICE_ID": local_rank,
+            "ASCEND_PROCESS_LOG_PATH": str(run_dir.root / "ascend" / f"rank-{rank}"),
+        }
+    elif _world_size(spec) > 1:
+        env |= {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)}
+    return env
+
+
+def _world_size(spec: JobSpec) -> int:
+    return spec.resources.nodes * spec.resources.devices_per_node

@@ -1,0 +1,108 @@
+"""The programs of a job: those of vitmodels for its task, or the user's own program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launcher.jobfile.spec import JobSpec
+from launcher.plan.code import file_digest
+from launcher.plan.machines import Machines
+from launcher.plan.model import OUTSIDE, Step
+from launcher.runfolder.paths import RunDir
+from vitmodels.config import Recipe
+
+
+def steps_of(
+    spec: JobSpec, recipe: Recipe | None, machines: Machines, run_dir: RunDir, cwd: Path
+) -> tuple[Step, ...]:
+    """The programs of the task, in order."""
+    if spec.program is not None:
+        if machines.code_folders is None:
+            return (Step(name=spec.task, argv=_with_absolute_files(spec.program, cwd)),)
+        return (Step(name=spec.task, argv=_with_copied_files(spec.program, cwd, machines.code_folders)),)
+    assert recipe is not None, "a job without a program has a recipe"
+    device = "cpu" if spec.resources.device == "cpu" else "ascend"
+    words = ("--config", str(run_dir.recipe), "--run-dir", str(run_dir.root), "--device", device)
+    return _Programs(machines.python, words).steps(spec, recipe, run_dir)
+
+
+class _Programs:
+    """The programs of vitmodels, with the words that all of them take."""
+
+    def __init__(self, python: str, common: tuple[str, ...]) -> None:
+        self._python, self._common = python, common
+
+    def steps(self, spec: JobSpec, recipe: Recipe, run_dir: RunDir) -> tuple[Step, ...]:
+        formats = spec.after.export or (("MINDIR",) if spec.task in ("export", "infer") else ())
+        exports = self._exports(spec, recipe, formats, run_dir) if formats else ()
+        evaluate = Step(
+            name="eval", argv=self._argv("evaluate", "--data", "{data}", "--checkpoint", "latest")
+        )
+        if spec.task == "eval":
+            return (evaluate,)
+        if spec.task != "train":
+            return exports
+        train = Step(name="train", argv=self._argv("train", "--data", "{data}"))
+        return (train, *([evaluate] if spec.after.eval else []), *exports)
+
+    def _exports(
+        self, spec: JobSpec, recipe: Recipe, formats: tuple[str, ...], run_dir: RunDir
+    ) -> tuple[Step, ...]:
+        """The export, and an evaluation of what it wrote, where that can run here."""
+        argv = self._argv("export", "--checkpoint", "latest", "--format", ",".join(formats))
+        export = Step(name="export", argv=argv, ranks="first")
+        if "MINDIR" not in formats or not spec.data.url:
+            return (export,)
+        exported = str(run_dir.root / "export" / f"{recipe.arch}.mindir")
+        argv = self._argv("evaluate", "--data", "{data}", "--exported", exported)
+        return export, Step(name="eval-mindir", argv=argv, ranks="first")
+
+    def _argv(self, name: str, *extra: str) -> tuple[str, ...]:
+        return (self._python, "-m", f"vitmodels.{name}", *self._common, *extra)
+
+
+def sources_of(steps: tuple[Step, ...]) -> dict[str, str]:
+    """SHA-256 of the files that a program's words name, without the executable: a Python may differ between machines."""
+    words = {
+        word for step in steps for word in step.argv[1:] if word.startswith("/") and _is_file(Path(word))
+    }
+    return {word: file_digest(Path(word)) for word in sorted(words)}
+
+
+def _with_absolute_files(program: tuple[str, ...], cwd: Path) -> tuple[str, ...]:
+    """Ranks run in a folder of their own: a word that names a file below `cwd` becomes absolute.
+
+    A first word without a slash is left to PATH, as in a shell.
+    """
+    return tuple(
+        str((cwd / word).absolute()) if not word.startswith("/") and _names_a_file(word, place, cwd) else word
+        for place, word in enumerate(program)
+    )
+
+
+def _with_copied_files(program: tuple[str, ...], cwd: Path, folders: tuple[str, ...]) -> tuple[str, ...]:
+    """A word that names a file becomes that of its copy on the machines; a file that is not copied there is marked."""
+    return tuple(
+        _copy_of(word, cwd, folders) if _names_a_file(word, place, cwd) else word
+        for place, word in enumerate(program)
+    )
+
+
+def _copy_of(word: str, cwd: Path, folders: tuple[str, ...]) -> str:
+    path = (cwd / word).resolve()
+    for folder in map(Path, folders):
+        if path.is_relative_to(folder):
+            return f"{{code}}/{folder.name}/{path.relative_to(folder).as_posix()}"
+    return f"{OUTSIDE}{word}"
+
+
+def _names_a_file(word: str, place: int, cwd: Path) -> bool:
+    """Whether a word of a program is a file's name, and neither an option nor a command of PATH."""
+    return bool(word) and ("/" in word or place > 0) and not word.startswith("-") and _is_file(cwd / word)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a word too long for a name, or with a NUL
+        return False
