@@ -1,5 +1,6 @@
 """The documentation names what exists: rooms, files, modules and links."""
 
+import ast
 import importlib.util
 import re
 import tomllib
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import launcher
+from tests.test_architecture import ROWS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -70,3 +72,25 @@ def test_there_is_one_version() -> None:
     assert f'__version__ = "{launcher.__version__}"' in source
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert f"## {launcher.__version__} - " in changes
+
+
+def test_every_room_of_the_launcher_is_described() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    modules = [path for path in (ROOT / "launcher").glob("*.py") if not path.name.startswith("_")]
+    rooms = [path.parent for path in (ROOT / "launcher").glob("*/__init__.py")]
+    assert [path.stem for path in [*modules, *rooms] if f"\n| `{path.stem}` |" not in text] == []
+
+
+def test_the_rows_of_the_rooms_are_those_of_the_architecture_test() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = [re.findall(r"`(\w+)`", row) for row in re.findall(r"^\| \d+ \| (.*) \|$", text, re.MULTILINE)]
+    assert [room for row in rows for room in row] == " ".join(ROWS).removesuffix(" __main__").split()
+
+
+@pytest.mark.parametrize(
+    "room", sorted((ROOT / "launcher").glob("*/__init__.py")), ids=lambda path: path.parent.name
+)
+def test_a_room_says_what_it_is_for(room: Path) -> None:
+    summary = ast.get_docstring(ast.parse(room.read_text())) or ""
+    assert len(summary) > 40
+    assert "See docs" not in summary

@@ -1,4 +1,7 @@
-"""Back ends by name; each is one room, imported when it is used. `docs/backends.md` tells how to add one."""
+"""The name of a back end comes in; a Backend goes out, which turns a Plan into a request and answers for the run.
+
+`docs/backends.md` tells how to add one.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""The text of a job file and its overrides come in; a checked JobSpec and recipe go out, every value with its place."""

@@ -1,11 +1,9 @@
-"""Rank tables: which device of which machine is which rank.
+"""Addresses of devices or a table in any form come in; a rank table goes out (which device is which rank), and findings on it.
 
-    table = load(path)                      any form, file or folder; `wait` until the platform completed it
-    table = generate(chip, nodes)           from explicit addresses; `placeholder_table` for plans
-    findings = lint(table, chip=chip)       what is wrong with it, by rule
-    table.write(path)                       complete or not at all
-
-The parts: `ranktable_model` (values and text), `_read`, `_generate`, `_chips`, `_lint`, `_rules`, `_show`, `_sources`.
+table = load(path)                      any form, file or folder; `wait` until the platform completed it
+table = generate(chip, nodes)           from explicit addresses; `placeholder_table` for plans
+findings = lint(table, chip=chip)       what is wrong with it, by rule
+table.write(path)                       complete or not at all
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Runs come in; one HTML page goes out that needs no other file."""

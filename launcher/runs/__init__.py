@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""A run's id, prefix or URL comes in; what can be known about it from outside goes out: state, logs, explanation."""

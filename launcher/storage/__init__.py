@@ -1,4 +1,4 @@
-"""Object stores behind one protocol: `file://`, `s3://`, `obs://`, `memory://`."""
+"""A URL comes in (`file://`, `s3://`, `obs://`, `memory://`); an ObjectStore goes out, the same protocol for all of them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""A job file comes in; a started run goes out. Also resume, retry, cancel, rehearse and sweeps."""
