@@ -1,11 +1,17 @@
-# Two commands do everything on a machine with Python 3.11: `make demo` and `make test`.
+# Two commands do everything on a machine with Python 3.11: `make demo` and `make test`. While you work: `make check`.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_JOB ?= jobs/digits_tnt_1p.yaml
 PARITY := .venv-parity
 
-.PHONY: demo test test-parity lint format clean install install-test
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=10
+ifndef SEED
+SEED := $(shell date +%s)
+endif
+
+.PHONY: demo check test test-all test-parity lint format clean install install-test
 
 demo: install
 	@$(BIN)/python -m vitmodels.digits demo/digits
@@ -14,8 +20,16 @@ demo: install
 	@$(BIN)/launcher status last
 	@echo "files fetched to demo/results:" && cd demo/results && find . -type f -not -name '.*' | sort
 
-test: install-test lint
-	$(BIN)/python -m pytest
+# The fast loop: lint, types and the unit tests.
+check: lint
+	$(PYTEST) -m "not system and not slow"
+
+test: lint
+	$(PYTEST) -m "not slow"
+
+# The long rest: campaigns, and the random tests with a fresh seed. `make test-all SEED=N` repeats one.
+test-all: install-test
+	LAUNCHER_TEST_SEED=$(SEED) $(PYTEST) -m "slow or random" --hypothesis-seed=$(SEED)
 
 # Our nets against timm's, at full size. PyTorch is large, so it gets a folder of its own on top of $(VENV).
 test-parity: $(PARITY)/.installed

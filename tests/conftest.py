@@ -1,13 +1,16 @@
-"""What tests share: a home of their own, and jobs whose ranks run `tests/programs/counter.py`."""
+"""What tests share: when and on which worker they run, their draws, a home of their own, and jobs whose ranks run
+`tests/programs/counter.py`."""
 
 import os
+import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import is_hypothesis_test, settings
 
 from launcher.backends import get_backend
 from launcher.runs.index import Index, RunEntry
@@ -15,9 +18,57 @@ from launcher.runs.view import RunView, view_of
 from launcher.submission.cancel import cancel
 from launcher.submission.launch import submit
 from launcher.submission.prepare import prepare
+from tests.seeds import SEED, rng_of
 
+SERVERS = {"cluster", "radosgw", "rclone"}
+"""Fixtures that are a server."""
+
+settings.load_profile("fresh" if SEED else "fixed")
 os.environ.setdefault("LAUNCHER_NO_AGENCY", "1")  # the machine of the tests may be one of a cloud
 COUNTER = Path(__file__).parent / "programs" / "counter.py"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks what starts a server or draws at random. What shares a fixture stays on one worker, and the longest come first."""
+    workers = config.pluginmanager.hasplugin("xdist")
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        servers = SERVERS & {*item.fixturenames, *(each for each in parameters if isinstance(each, str))}
+        if servers:
+            item.add_marker("system")
+        if "rng" in item.fixturenames or is_hypothesis_test(item.obj):
+            item.add_marker("random")
+        if workers and (group := next(iter(servers - {"rclone"}), None) or _shared_by_its_module(item)):
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not item.get_closest_marker("system"))
+
+
+def _shared_by_its_module(item: pytest.Function) -> str:
+    """The module of a test that uses a fixture of its module; '' for others."""
+    definitions = item._fixtureinfo.name2fixturedefs.values()
+    return item.nodeid.partition("::")[0] if any(each[-1].scope == "module" for each in definitions) else ""
+
+
+def pytest_report_header() -> str:
+    return f"random tests: LAUNCHER_TEST_SEED={SEED}" if SEED else "random tests: fixed seed"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The report of a random test that failed says how to repeat its draws."""
+    report = yield
+    if report.failed and SEED and item.get_closest_marker("random"):
+        again = f"LAUNCHER_TEST_SEED={SEED} python -m pytest --hypothesis-seed={SEED} '{item.nodeid}'"
+        report.sections.append(("repeat", again))
+    return report
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """The draws of this test: always the same, unless `make test-all` gives a fresh seed."""
+    return rng_of(request.node.name)
 
 
 @pytest.fixture

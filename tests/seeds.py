@@ -1,0 +1,26 @@
+"""Where random tests get their draws: a fixed seed, or the fresh one of `make test-all` in LAUNCHER_TEST_SEED."""
+
+import os
+import random
+
+import pytest
+from hypothesis import settings
+
+SEED = os.environ.get("LAUNCHER_TEST_SEED", "")
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+settings.register_profile("fresh", print_blob=True, database=None, deadline=None)
+
+
+def examples(count: int) -> int:
+    """How many examples hypothesis draws: `count` with the fixed seed, more with a fresh one."""
+    return 10 * count if SEED else count
+
+
+def rng_of(name: str) -> random.Random:
+    """The draws of the test of this name."""
+    return random.Random(f"{SEED} {name}")
+
+
+def campaign(few: int, many: int) -> list[object]:
+    """The cases of a campaign, to parametrize a test with: `make test` runs `few` of them, `make test-all` all."""
+    return [pytest.param(k, marks=[pytest.mark.slow] if k >= few else []) for k in range(many)]
