@@ -1,7 +1,7 @@
-"""The command line: a table of commands, each a module with HELP, add_arguments(parser) and run(args) -> exit code.
+"""The words of a command line come in; tables and JSON go to stdout, prose to stderr, and an exit code goes out.
 
-Only the module of the command that was typed is imported, and it imports what it needs when it runs, so that
-`--help` answers at once.
+Each command is a module with HELP, add_arguments(parser) and run(args) -> exit code. Only the module of the command that
+was typed is imported, and it imports other rooms inside run(), so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -12,43 +12,55 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from typing import NamedTuple
 
 from launcher import __version__
 
-COMMANDS = {
-    "submit": (
-        "launcher.cli.submit",
-        "start a job; or show (--dry-run) or rehearse (--rehearse) what would happen",
+
+class Command(NamedTuple):
+    """One command: its module and one line for the overview."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "submit": Command(
+        "launcher.cli.submit", "start a job, print its plan (--dry-run), or rehearse it (--rehearse)"
     ),
-    "status": ("launcher.cli.status", "state, progress and results of one run or of all"),
-    "attach": ("launcher.cli.attach", "follow a run's progress; Ctrl-C detaches"),
-    "list": ("launcher.cli.status", "the same as status"),
-    "explain": (
-        "launcher.cli.explain",
-        "why a run failed and what to do; or where each value of a job file is from",
+    "status": Command("launcher.cli.status", "state, progress and results of one run or of all"),
+    "attach": Command("launcher.cli.attach", "follow a run's progress; Ctrl-C detaches"),
+    "list": Command("launcher.cli.status", "another name of status"),
+    "explain": Command(
+        "launcher.cli.explain", "why a run failed and what to do; or the origin of each value of a job file"
     ),
-    "wait": ("launcher.cli.wait", "block until a run has ended"),
-    "logs": ("launcher.cli.logs", "logs of all ranks"),
-    "fetch-results": ("launcher.cli.fetch_results", "download a run's results and verify them"),
-    "report": ("launcher.cli.report", "one HTML page on a run, or on several to compare"),
-    "cancel": ("launcher.cli.cancel", "stop a run; it saves a checkpoint first"),
-    "resume": ("launcher.cli.resume", "go on with a run that failed or was cancelled"),
-    "retry": ("launcher.cli.retry", "start a run's plan once more, as a new run"),
-    "delete": ("launcher.cli.delete", "remove a platform's record of a run that has ended; results stay"),
-    "check": ("launcher.cli.check", "check job files without starting anything"),
-    "schema": ("launcher.cli.schema", "JSON Schema of the job file, for editors"),
-    "init": ("launcher.cli.init", "write a commented job file"),
-    "doctor": (
-        "launcher.cli.doctor",
-        "is this machine fit for it: Python, MindSpore, NPUs, disk, store, clock",
+    "wait": Command("launcher.cli.wait", "block until a run has ended"),
+    "logs": Command("launcher.cli.logs", "logs of all ranks"),
+    "fetch-results": Command("launcher.cli.fetch_results", "download a run's results and verify them"),
+    "report": Command("launcher.cli.report", "one HTML page on a run, or on several to compare"),
+    "cancel": Command("launcher.cli.cancel", "stop a run; it saves a checkpoint first"),
+    "resume": Command("launcher.cli.resume", "continue a run that failed or was cancelled"),
+    "retry": Command("launcher.cli.retry", "start the plan of a run again, as a new run"),
+    "delete": Command(
+        "launcher.cli.delete", "remove a platform's record of a run that has ended; results stay"
     ),
-    "pack": ("launcher.cli.pack", "pack class folders into tar shards, or verify them"),
-    "cp": ("launcher.cli.cp", "copy files between this machine and a store, verified"),
-    "ls": ("launcher.cli.ls", "list a folder of a store"),
-    "verify": ("launcher.cli.verify", "read a run's results or a data set and compare with the manifest"),
-    "prune": ("launcher.cli.prune", "remove old runs and caches from this machine; asks first"),
-    "completion": ("launcher.cli.completion", "completion for bash, zsh or fish"),
-    "rank-table": ("launcher.cli.rank_table", "generate, lint, merge, convert or show HCCL rank tables"),
+    "check": Command("launcher.cli.check", "check job files without starting anything"),
+    "schema": Command("launcher.cli.schema", "JSON Schema of the job file, for editors"),
+    "init": Command("launcher.cli.init", "write a commented job file"),
+    "doctor": Command(
+        "launcher.cli.doctor", "check this machine: Python, MindSpore, NPUs, disk, store, clock"
+    ),
+    "pack": Command("launcher.cli.pack", "pack class folders into tar shards, or verify them"),
+    "cp": Command("launcher.cli.cp", "copy files between this machine and a store, verified"),
+    "ls": Command("launcher.cli.ls", "list a folder of a store"),
+    "verify": Command(
+        "launcher.cli.verify", "read a run's results or a data set and compare them with the manifest"
+    ),
+    "prune": Command("launcher.cli.prune", "remove old runs and caches from this machine; asks first"),
+    "completion": Command("launcher.cli.completion", "completion for bash, zsh or fish"),
+    "rank-table": Command(
+        "launcher.cli.rank_table", "generate, lint, merge, convert or show HCCL rank tables"
+    ),
 }
 
 EXIT_CODES = """\
@@ -82,14 +94,14 @@ def _dispatch(argv: list[str]) -> int:
     if argv[0] == "--version":
         print(f"launcher {__version__}")
         return 0
-    if argv[0] == "__complete":  # what the completion of a shell asks
+    if argv[0] == "__complete":  # a shell that completes a line types this
         from launcher.cli.completion import candidates
 
         print("\n".join(candidates(argv[1:], COMMANDS)))
         return 0
     if argv[0] not in COMMANDS:
         return _unknown(argv[0])
-    module = importlib.import_module(COMMANDS[argv[0]][0])
+    module = importlib.import_module(COMMANDS[argv[0]].module)
     parser = argparse.ArgumentParser(
         prog=f"launcher {argv[0]}",
         description=module.HELP,
@@ -102,7 +114,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def overview() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: launcher COMMAND ...",
@@ -118,7 +130,7 @@ def overview() -> str:
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Run a command; errors of the tree become a message and their exit code, and never a traceback."""
+    """The exit code of a command. An error becomes a message on stderr, never a traceback."""
     from launcher.errors import LauncherError
 
     try:

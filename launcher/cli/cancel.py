@@ -6,12 +6,14 @@ import argparse
 
 from launcher.cli.common import add_run, say
 
-HELP = "Stop a run: its ranks save a checkpoint, everything is uploaded, the state becomes CANCELLED. Works from any machine."
+HELP = """Stop a run: its ranks save a checkpoint, all results are uploaded, and the run becomes CANCELLED.
+
+Works from any machine that can write to the run's folder."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("--wait", action="store_true", help="block until it has ended")
+    parser.add_argument("--wait", action="store_true", help="wait until the run has ended")
 
 
 def run(args: argparse.Namespace) -> int:

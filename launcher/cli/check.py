@@ -1,9 +1,11 @@
-"""`launcher check`: is a job file right, and what does it mean in numbers?"""
+"""`launcher check`: the mistakes of a job file, or the numbers of its run."""
 
 from __future__ import annotations
 
 import argparse
 import typing
+
+from launcher.cli.common import add_set
 
 if typing.TYPE_CHECKING:
     from launcher.findings import Finding
@@ -11,26 +13,19 @@ if typing.TYPE_CHECKING:
     from launcher.jobfile.problems import JobFileError
     from launcher.plan.model import Plan
 
-HELP = """Check job files without starting anything: every mistake with its place (file:line:column), then the
-arithmetic of the run and what its devices allow. Exit code 0 when all is well, 2 when a file needs work."""
-
-SET_HELP = (
-    "override one value, for example resources.nodes=2; VALUE is YAML. A recipe key that is no key of the job file "
-    "may stand alone: epochs=3 is model.set.epochs=3. May be repeated"
-)
+HELP = """Check job files without starting anything. Prints every mistake with its place (file:line:column), else the
+numbers of the run and the findings of the rules. Exit code 0 when every file can run, 2 when a file must be changed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="job file")
-    parser.add_argument(
-        "--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE", help=SET_HELP
-    )
+    add_set(parser)
     parser.add_argument(
         "--origins",
         action="store_true",
         help="list every value with the file and line, option or default it is from",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document for tools")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     import json
     import sys
 
-    reports = [_check(file, args.overrides) for file in args.files]
+    reports = [_check(file, args.set) for file in args.files]
     if args.json:
         sys.stdout.write(json.dumps({"files": [_as_json(r) for r in reports]}, indent=2) + "\n")
     else:
@@ -72,7 +67,7 @@ def _check(file: str, overrides: typing.Sequence[str]) -> _Report:
         job = load_job(file, overrides=overrides)
     except JobFileError as error:
         return _Report(file, error)
-    run_id = f"{job.spec.name}-00000000-000000-0000"  # of no run: nothing is submitted
+    run_id = f"{job.spec.name}-00000000-000000-0000"  # a run id that no run has: nothing is submitted
     plan = plan_of(
         job.spec,
         job.recipe,
@@ -91,7 +86,7 @@ def _as_text(report: _Report, with_origins: bool) -> str:
         return str(report.error)
     if report.plan is None:
         return f"{report.file}: nothing to check"
-    lines = [f"{report.file}: {'ok' if report.ok else 'can not run'}", *_numbers(report.plan)]
+    lines = [f"{report.file}: {'ok' if report.ok else 'cannot run'}", *_numbers(report.plan)]
     lines += [f"  note: {note}" for note in report.plan.notes]
     lines += [f"  {line}" for finding in report.findings for line in str(finding).splitlines()]
     if with_origins and report.job is not None:

@@ -1,4 +1,4 @@
-"""Options and small texts that commands share."""
+"""Options that several commands have, and texts that several commands print."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def out(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Prose goes to stderr, so that stdout holds only results."""
+    """Print prose to stderr, so that stdout holds only results."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -28,7 +28,7 @@ def out_json(value: Any) -> None:
 
 
 def count(text: str) -> int:
-    """A whole number from 0 on, for argparse."""
+    """Argparse type: a whole number ≥ 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number ≥ 0, found '{text}'")
     return int(text)
@@ -39,8 +39,19 @@ def add_run(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     parser.add_argument("run", metavar="RUN", nargs="?" if optional else None, help=text)
 
 
+def add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one value of the job file: resources.nodes=2. A recipe key needs no prefix: epochs=3 is "
+        "model.set.epochs=3. VALUE is YAML. May be repeated",
+    )
+
+
 def add_store(parser: argparse.ArgumentParser) -> None:
-    """Where a store is, as far as the environment does not say."""
+    """Options for the address of a store; the environment gives what they leave out."""
     parser.add_argument(
         "--endpoint", metavar="URL", help="address of the service; default: AWS_ENDPOINT_URL_S3"
     )
@@ -79,8 +90,8 @@ class Line:
         self.show("")
 
 
-def progress_words(view: RunView) -> str:
-    """`epoch 3/25, step 69/575, loss 1.204, top-1 81.1 %, 402 images/s, 1 min 10 s left`; what is not known is left out."""
+def progress_text(view: RunView) -> str:
+    """`epoch 3/25, step 69/575, loss 1.204, top-1 81.1 %, 402 images/s, 1 min 10 s left`; unknown values are left out."""
     from launcher.units import show_duration
 
     progress = view.progress
@@ -102,7 +113,7 @@ def progress_words(view: RunView) -> str:
     return ", ".join(parts)
 
 
-def results_words(results: dict[str, float]) -> str:
+def results_text(results: dict[str, float]) -> str:
     """`top-1 96.11 % (last epoch), 96.11 % (checkpoint), 96.11 % (MINDIR)`."""
     names = {
         "last": "last epoch",
@@ -116,7 +127,7 @@ def results_words(results: dict[str, float]) -> str:
 
 
 def say_findings(job: Prepared) -> None:
-    """Notes, warnings and remarks; errors are raised elsewhere."""
+    """Print the plan's notes and all findings but errors, which `refuse_errors` raises."""
     for note in dict.fromkeys(job.plan.notes):
         say(f"note: {note}")
     for finding in job.findings:

@@ -1,7 +1,7 @@
-"""`launcher completion`: what the shell offers when Tab is pressed, and the scripts that make it ask.
+"""`launcher completion`: scripts for three shells, and the candidates that they offer when Tab is pressed.
 
-`launcher __complete WORD...` prints candidates for the last word, one a line. It must answer at once, so it reads names
-of files only. The lines `:yaml` and `:folders` ask the shell to complete names of files itself.
+`launcher __complete WORD...` prints the candidates for the last word, one per line. It must answer at once, so it reads file
+names and no file. The lines `:yaml` and `:folders` tell the shell to complete file names itself.
 """
 
 from __future__ import annotations
@@ -11,8 +11,12 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from launcher.runfolder import paths
+
+if TYPE_CHECKING:
+    from launcher.cli import Command
 
 HELP = """Print the script that lets a shell complete commands, options, run ids and job files.
 
@@ -75,29 +79,29 @@ complete -c launcher -f -a '(__launcher_complete)'
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
-def candidates(words: Sequence[str], commands: Mapping[str, tuple[str, str]]) -> list[str]:
-    """For the last of `words`, which may be empty; the words before it are whole. `commands` as in launcher.cli."""
+def candidates(words: Sequence[str], commands: Mapping[str, Command]) -> list[str]:
+    """Candidates for the last of `words`, which may be empty. `commands` is the table of launcher.cli."""
     *before, last = words or [""]
     if not before:
         return [name for name in [*commands, "--help", "--version"] if name.startswith(last)]
     if before[0] not in commands:
         return []
     parser = argparse.ArgumentParser(prog=before[0])
-    importlib.import_module(commands[before[0]][0]).add_arguments(parser)
+    importlib.import_module(commands[before[0]].module).add_arguments(parser)
     parser = _inner(parser, before[1:])
-    wanted = _value_of(parser, before[-1])
-    if wanted is not None:
-        return _values(wanted, last)
+    option = _value_of(parser, before[-1])
+    if option is not None:
+        return _values(option, last)
     if last.startswith("-"):
         return sorted(o for a in parser._actions for o in a.option_strings if o.startswith(last))
-    found = [
+    values = [
         value for action in parser._actions if not action.option_strings for value in _values(action, last)
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(values))
 
 
 def _inner(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of a sub-command that was typed already, as `rank-table lint` has them."""
+    """The parser of the sub-command among `words`, for commands that have some (`rank-table lint`)."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for word in words:
@@ -107,7 +111,7 @@ def _inner(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Ar
 
 
 def _value_of(parser: argparse.ArgumentParser, word: str) -> argparse.Action | None:
-    """The option that waits for a value."""
+    """The option named by `word`, if it takes a value."""
     for action in parser._actions:
         if word in action.option_strings and action.nargs != 0:
             return action

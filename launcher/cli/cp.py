@@ -17,17 +17,15 @@ if TYPE_CHECKING:
 
 HELP = """Copy a file or a folder between this machine and a store, verified on the way.
 
-SRC and DST are paths, s3:// or obs:// addresses; one of them is on this machine. A folder's contents go into DST. What is
-there with the right content is kept, so a copy that was interrupted goes on when the command is given again; anything
-else of the same name stops it, unless --force."""
+SRC and DST are paths, s3:// or obs:// addresses; one of them is on this machine. The contents of a folder go into DST. A
+file that DST has with the same content is kept, so an interrupted copy continues when the command is typed again. A
+different file of the same name is an error without --force."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="file, folder, object, or prefix of a bucket")
-    parser.add_argument(
-        "dest", metavar="DST", help="a name, or with a trailing '/' the folder to put a file into"
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite what is there and differs")
+    parser.add_argument("dest", metavar="DST", help="the new name, or a folder: with a trailing '/'")
+    parser.add_argument("--force", action="store_true", help="overwrite files that differ")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_store(parser)
 
@@ -43,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         out_json({"files": report.files, "bytes": report.bytes, "reused": report.reused})
     else:
-        kept = f", {report.reused} of them there already" if report.reused else ""
+        kept = f", {report.reused} of them copied before" if report.reused else ""
         say(f"{report.files} files{kept}, {show_bytes(report.bytes)}, each verified, in {args.dest}")
     return 0
 
@@ -51,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 def _copy(args: argparse.Namespace, line: Line) -> CopyReport:
     from launcher.storage.copy import fetch_tree, send_one, send_tree
 
-    def tell(files: int, size: int) -> None:
+    def show_progress(files: int, size: int) -> None:
         from launcher.units import show_bytes
 
         line.show(f"{files} files, {show_bytes(size)}")
@@ -67,7 +65,9 @@ def _copy(args: argparse.Namespace, line: Line) -> CopyReport:
         parent, name = _parent(args)
         if parent is not None and parent.head(name) is not None:
             return _one(parent, name, there, args)
-        return fetch_tree(address_of(args, args.source).open(), there, force=args.force, on_copied=tell)
+        return fetch_tree(
+            address_of(args, args.source).open(), there, force=args.force, on_copied=show_progress
+        )
     assert here is not None
     if here.is_file():
         base, key = _split(args.dest)
@@ -75,7 +75,9 @@ def _copy(args: argparse.Namespace, line: Line) -> CopyReport:
     if not here.is_dir():
         raise UsageError("no such file or folder", where=args.source)
     source = address_of(args, str(here)).open()
-    return send_tree(source, here, address_of(args, args.dest).open(), force=args.force, on_copied=tell)
+    return send_tree(
+        source, here, address_of(args, args.dest).open(), force=args.force, on_copied=show_progress
+    )
 
 
 def _one(store: ObjectStore, name: str, to: Path, args: argparse.Namespace) -> CopyReport:
@@ -86,7 +88,7 @@ def _one(store: ObjectStore, name: str, to: Path, args: argparse.Namespace) -> C
 
 
 def _parent(args: argparse.Namespace) -> tuple[ObjectStore | None, str]:
-    """The store of SRC's folder and the last word of its name; nothing when SRC is a bucket or ends in '/'."""
+    """The store of SRC's folder and the last part of its name; (None, "") when SRC is a bucket or ends in '/'."""
     base, name = _split(args.source)
     return (address_of(args, base).open(), name) if name else (None, "")
 

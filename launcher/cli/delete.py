@@ -6,9 +6,9 @@ import argparse
 
 from launcher.cli.common import add_run, say
 
-HELP = """Remove a platform's record of a run that has ended, which counts against the account's quota.
+HELP = """Remove the platform's record of a run that has ended. On some platforms such records count against a quota.
 
-The run's folder with its results stays, and so does the index of runs."""
+The run's folder with its results stays, and so does its entry in the list of runs."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,5 +31,5 @@ def run(args: argparse.Namespace) -> int:
             hint="`launcher prune` removes what is on this machine",
         )
     backend.delete(entry.handle)
-    say(f"the platform has forgotten {job.id}; its results are in {job.url}")
+    say(f"the platform's record of {job.id} is removed; its results are in {job.url}")
     return 0

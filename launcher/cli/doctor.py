@@ -11,8 +11,8 @@ from launcher.cli.common import out, out_json, say
 if TYPE_CHECKING:
     from launcher.findings import Finding, Severity
 
-HELP = """Look at this machine: Python, MindSpore, NPUs, CANN, disks, locks, the platforms of the back ends; with --job
-or --url at the stores, too, and at the clock. Exit code 0 when nothing fails, 2 otherwise."""
+HELP = """Check this machine: Python, MindSpore, NPUs, CANN, disks, locks, the platforms of the back ends. With --job or
+--url also the stores and the clock. Exit code 0 when no check fails, else 2."""
 
 STATUSES: dict[Severity, str] = {"ok": "ok", "warning": "warn", "error": "fail", "info": "none"}
 STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "none": "dim"}
@@ -20,9 +20,11 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "none": "dim"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--job", metavar="FILE", help="also what this job needs: its stores, devices and folders"
+        "--job", metavar="FILE", help="also check the stores, devices and folders of this job"
     )
-    parser.add_argument("--url", action="append", default=[], help="also this store; may be repeated")
+    parser.add_argument(
+        "--url", action="append", default=[], metavar="URL", help="also check this store; may be repeated"
+    )
     parser.add_argument("--device", default="ascend910", help="kind of NPU to look for (ascend910)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from launcher.cli.common import out, out_json
+from launcher.cli.common import add_set, out, out_json
 
 if TYPE_CHECKING:
     from launcher.runs.explain import Explanation
 
-HELP = """For a RUN: the first failing rank with its host and device, how it ended, the first error line, what that
-means and what to type next. For a job FILE: every value with the file and line, option or default it is from."""
+HELP = """For a RUN: the rank that failed first with its host and device, how it ended, its first error line, what that
+means, and what to type next. For a job FILE: every value, and the file and line, option or default that sets it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN|FILE",
         help="run id, unique prefix, 'last', URL of the run's folder; or a job file (*.yaml)",
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="for a FILE: override a value"
-    )
+    add_set(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from launcher.cli.common import results_words, say
-from launcher.cli.words import PHASE_WORDS, clock, first_line, trouble_words
+from launcher.cli.activity import PHASE_WORDS, clock, first_line, warning_text
+from launcher.cli.common import results_text, say
 from launcher.errors import StoreError
 from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED, State
 from launcher.units import show_duration
@@ -105,7 +105,7 @@ class _Story:
                 self._waits.add(view.detail)
                 self.screen.line(f"  {view.detail}")
         self._new_epochs(run, view)
-        trouble = trouble_words(view)
+        trouble = warning_text(view)
         if trouble and not self._trouble:
             self.screen.line(trouble, "yellow")
         elif self._trouble and not trouble:
@@ -136,7 +136,7 @@ class _Story:
         began = view.submitted_at or self.start
         took = show_duration((view.ended_at or time.time()) - began)
         if view.state is State.SUCCEEDED:
-            self.screen.line(f"SUCCEEDED in {took}: {results_words(view.results) or 'done'}", "green")
+            self.screen.line(f"SUCCEEDED in {took}: {results_text(view.results) or 'done'}", "green")
             self.screen.line(
                 f"results in {view.url}\n         fetch them:  launcher fetch-results {view.run_id} --to DIR"
             )

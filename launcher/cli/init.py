@@ -8,7 +8,7 @@ import typing
 if typing.TYPE_CHECKING:
     from pathlib import Path
 
-HELP = "write a commented job file to start from"
+HELP = "Write a commented job file to start from."
 
 _TASKS = ("train", "eval", "export", "infer")
 _SCHEMA_FILE = "job.schema.json"
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also write job.schema.json beside it, for completion in editors",
     )
-    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
 
 
 def run(args: argparse.Namespace) -> int:

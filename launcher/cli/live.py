@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from launcher.cli.activity import activity_text, best_top1, clock, slow_rank_text, warning_text
 from launcher.cli.style import STATE_STYLES, wrap
-from launcher.cli.words import best_top1, clock, laggards, now_words, trouble_words
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ def frame(view: RunView, now: float, width: int) -> RenderableType:
     if bars.row_count:
         parts.append(bars)
     else:
-        parts.append(_cut(f"  {now_words(view, now)}", ""))
+        parts.append(_cut(f"  {activity_text(view, now)}", ""))
     if numbers := _numbers(view):
         parts.append(_cut(f"  {numbers}", ""))
-    for text in (laggards(view), trouble_words(view)):
+    for text in (slow_rank_text(view), warning_text(view)):
         if text:
             parts.append(_cut(f"  {text}", "yellow"))
     parts.append(_cut("  Ctrl-C detaches; the run goes on", "dim"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from launcher.cli.common import add_run, count, out, say
@@ -20,10 +22,10 @@ class Reader(Protocol):
     def read(self) -> list[LogLine]: ...
 
 
-HELP = """Logs of all ranks and node programs in time order, each line with the node and rank it is from.
+HELP = """Logs of all ranks and node programs in time order, each line with its node and rank.
 
-Works while the run runs and after it, from any machine that can read the store. A line without a time of its own
-is placed by when it came."""
+Works during the run and after it, from any machine that can read the store. A line without a time of its own is
+sorted by the time at which it arrived."""
 
 POLL_S = 0.5
 MIN_COLUMN = 13
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-f",
         "--follow",
         action="store_true",
-        help="go on with new lines, across restarts, until the run has ended",
+        help="then print new lines, across restarts, until the run has ended",
     )
     parser.add_argument("--rank", type=int, metavar="R", help="only this rank")
     parser.add_argument("--node", type=int, metavar="K", help="only this node")
@@ -43,21 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--console",
         action="store_true",
-        help="what the containers themselves printed, as their platform keeps it: also why a run never began",
+        help="the output of the containers, as their platform keeps it; use it when a run never began",
     )
-    parser.add_argument("--tail", type=count, metavar="N", help="begin with the last N lines")
+    parser.add_argument("--tail", type=count, metavar="N", help="start with the last N lines")
     parser.add_argument("--since", metavar="WHEN", help="10min (ago), 14:30, or '2026-11-21 14:30'")
-    parser.add_argument("--grep", metavar="REGEX", help="only lines in which the regular expression is found")
-    parser.add_argument(
-        "--errors", action="store_true", help="only lines that state an error, with tracebacks"
-    )
+    parser.add_argument("--grep", metavar="REGEX", help="only lines that match the regular expression")
+    parser.add_argument("--errors", action="store_true", help="only error lines, with their tracebacks")
 
 
 def run(args: argparse.Namespace) -> int:
     from launcher.runs.index import Index
     from launcher.runs.logs import LogReader
 
-    keep = _filter(args)
+    wanted = _line_filter(args)
     index = Index()
     entry = index.find(args.run)
     reader: Reader = LogReader(entry, rank=args.rank, node=args.node, attempt=args.attempt)
@@ -65,11 +65,11 @@ def run(args: argparse.Namespace) -> int:
         from launcher.runs.consoles import ConsoleReader
 
         reader = ConsoleReader(entry, node=args.node)
-    lines = keep(reader.read())
+    lines = wanted.apply(reader.read())
     printer = _Printer()
-    printer.show(lines[-args.tail :] if args.tail else [] if args.tail == 0 else lines)
+    printer.show(_tail(lines, args.tail))
     if args.follow:
-        return _follow(entry, index, reader, keep, printer)
+        return _follow(entry, index, reader, wanted, printer)
     if not lines:
         say("no lines" if (args.grep or args.errors or args.since) else "no logs yet")
     return 0
@@ -79,32 +79,48 @@ def _follow(
     entry: RunEntry,
     index: Index,
     reader: Reader,
-    keep: Callable[[list[LogLine]], list[LogLine]],
+    wanted: _LineFilter,
     printer: _Printer,
 ) -> int:
-    """Until the run has ended and its last lines were read. A store that does not answer is asked again."""
+    """Print new lines until the run has ended. When the store or the platform does not answer, ask again."""
     from launcher.errors import BackendError, StoreError
     from launcher.runs.view import view_of
 
     ended = False
     while True:
         try:
-            printer.show(keep(reader.read()))
+            printer.show(wanted.apply(reader.read()))
             if ended:
                 return 0
             ended = view_of(entry, index).state.terminal
         except (StoreError, BackendError) as error:
-            who = "store" if isinstance(error, StoreError) else "platform"
-            say(f"the {who} does not answer: {error.what}")
+            service = "store" if isinstance(error, StoreError) else "platform"
+            say(f"the {service} does not answer: {error.what}")
             time.sleep(5)
         if not ended:
             time.sleep(POLL_S)
 
 
-def _filter(args: argparse.Namespace) -> Callable[[list[LogLine]], list[LogLine]]:
-    """What --since, --grep and --errors leave of some lines. Raises UsageError."""
-    import re
+@dataclass(frozen=True)
+class _LineFilter:
+    """What --since, --grep and --errors ask for."""
 
+    since: float | None = None
+    pattern: re.Pattern[str] | None = None
+    errors_only: bool = False
+
+    def apply(self, lines: list[LogLine]) -> list[LogLine]:
+        if self.errors_only:
+            lines = _errors(lines)
+        if self.since is not None:
+            lines = [line for line in lines if line.time >= self.since]
+        if self.pattern is not None:
+            lines = [line for line in lines if self.pattern.search(line.text)]
+        return lines
+
+
+def _line_filter(args: argparse.Namespace) -> _LineFilter:
+    """Raises UsageError for a time or a regular expression that can't be read."""
     from launcher.errors import UsageError
     from launcher.runs.loglines import parse_since
 
@@ -116,21 +132,16 @@ def _filter(args: argparse.Namespace) -> Callable[[list[LogLine]], list[LogLine]
         pattern = re.compile(args.grep) if args.grep else None
     except re.error as error:
         raise UsageError(f"not a regular expression: {error}", where="--grep") from error
+    return _LineFilter(since, pattern, args.errors)
 
-    def keep(lines: list[LogLine]) -> list[LogLine]:
-        if args.errors:
-            lines = _errors(lines)
-        if since is not None:
-            lines = [line for line in lines if line.time >= since]
-        if pattern is not None:
-            lines = [line for line in lines if pattern.search(line.text)]
-        return lines
 
-    return keep
+def _tail(lines: list[LogLine], count: int | None) -> list[LogLine]:
+    """The last `count` lines; all of them when no number was given."""
+    return lines if count is None else lines[len(lines) - min(count, len(lines)) :]
 
 
 def _errors(lines: Sequence[LogLine]) -> list[LogLine]:
-    """Lines of errors, judged log by log, in the order they came."""
+    """The lines that state an error. Each log is judged by itself; the order stays."""
     from launcher.runs.loglines import error_texts
 
     logs: dict[tuple[int, int, str], list[int]] = {}
@@ -144,7 +155,7 @@ def _errors(lines: Sequence[LogLine]) -> list[LogLine]:
 
 
 class _Printer:
-    """Writes lines with `node/rank` before them, coloured by process; says when another attempt begins."""
+    """Prints lines with `node/rank` before them, in one colour per process, and a heading for each new attempt."""
 
     COLOURS = ("cyan", "green", "yellow", "blue", "magenta")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from launcher.cli.common import add_store, address_of, out, out_json, say
 
-HELP = """List a folder of a store, or of this machine: each name with its files and bytes, folders summed up.
+HELP = """List a folder of a store or of this machine: each name with its number of files and bytes.
 
-Sums need a listing of everything below: one request per thousand objects."""
+The sum of a folder needs a listing of everything in it: one request per thousand objects."""
 
 
 @dataclass
@@ -23,7 +23,9 @@ class _Entry:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="path, s3:// or obs:// address")
-    parser.add_argument("-r", "--recursive", action="store_true", help="every object, as the listing comes")
+    parser.add_argument(
+        "-r", "--recursive", action="store_true", help="print every object, in the order of the listing"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     add_store(parser)
 

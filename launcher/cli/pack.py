@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from launcher.cli.common import out, out_json, say
+from launcher.cli.common import Line, out, out_json, say
 from launcher.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,24 +15,28 @@ if TYPE_CHECKING:
 
 HELP = """Pack a data set of class folders into tar shards, which stage many times faster than single files.
 
-SRC and DST are folders, s3:// or obs:// addresses. The same files give the same shards, byte for byte. A packing that
-was killed goes on where it was when the command is given again; packed.json, written last, makes it complete.
-With --verify every byte of a packed data set is read and compared with its sha256."""
+SRC and DST are folders, s3:// or obs:// addresses. The same files give the same shards, byte for byte. When packing is
+interrupted, type the command again: it continues. packed.json is written last; without it a data set is not complete.
+--verify reads every byte of a packed data set and compares it with its sha256."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="data set; with --verify, a packed one")
-    parser.add_argument("dest", metavar="DST", nargs="?", help="empty folder or address for the packed one")
+    parser.add_argument(
+        "dest", metavar="DST", nargs="?", help="empty folder or address for the packed data set"
+    )
     parser.add_argument("--verify", action="store_true", help="check the packed data set SRC")
     parser.add_argument(
-        "--shard-size", default="1GiB", metavar="SIZE", help="about so large is each shard (1GiB)"
+        "--shard-size", default="1GiB", metavar="SIZE", help="approximate size of each shard (1GiB)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="for the order of files in the shards (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the order of files in the shards (0)")
     parser.add_argument(
-        "--jobs", type=int, metavar="N", help="shards at a time; default: one per core, up to 8"
+        "--jobs", type=int, metavar="N", help="shards packed at the same time; default: one per core, up to 8"
     )
     parser.add_argument(
-        "--work-dir", metavar="DIR", help="room for one shard per job; default: $LAUNCHER_HOME/pack"
+        "--work-dir",
+        metavar="DIR",
+        help="folder with space for one shard per job; default: $LAUNCHER_HOME/pack",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -59,7 +63,7 @@ def _pack(args: argparse.Namespace) -> int:
         raise UsageError(f"{error}, found '{args.shard_size}'", where="--shard-size") from error
     if shard_bytes < 1:
         raise UsageError(f"expected 1 byte or more, found '{args.shard_size}'", where="--shard-size")
-    line = _Line(shown=sys.stderr.isatty() and not args.json)
+    line = Line(shown=sys.stderr.isatty() and not args.json)
     try:
         report = pack(
             StoreAddress(url=absolute_url(args.source, Path.cwd())),
@@ -68,14 +72,14 @@ def _pack(args: argparse.Namespace) -> int:
             shard_bytes=shard_bytes,
             seed=args.seed,
             jobs=args.jobs,
-            progress=line.packing,
+            progress=lambda progress: line.show(packing_text(progress)),
         )
     finally:
         line.clear()
     if args.json:
         out_json({**_facts(report.packed), "kept_shards": report.kept, "seconds": round(report.seconds, 3)})
         return 0
-    kept = f", {report.kept} of them there already" if report.kept else ""
+    kept = f", {report.kept} of them packed before" if report.kept else ""
     out(
         f"packed {report.packed.files} files, {show_bytes(report.packed.payload)}, into "
         f"{len(report.packed.shards)} shards{kept} in {show_duration(report.seconds)}"
@@ -94,9 +98,13 @@ def _verify(args: argparse.Namespace) -> int:
     if args.dest is not None:
         raise UsageError("--verify takes one address, that of the packed data set", where=args.dest)
     store = StoreAddress(url=absolute_url(args.source, Path.cwd())).open()
-    line = _Line(shown=sys.stderr.isatty() and not args.json)
+    line = Line(shown=sys.stderr.isatty() and not args.json)
     try:
-        packed = verify_packed(store, jobs=args.jobs or 4, progress=line.verifying)
+        packed = verify_packed(
+            store,
+            jobs=args.jobs or 4,
+            progress=lambda done, total: line.show(f"{show_bytes(done)} of {show_bytes(total)} read"),
+        )
     finally:
         line.clear()
     if args.json:
@@ -118,31 +126,11 @@ def _facts(packed: Packed) -> dict[str, object]:
     }
 
 
-class _Line:
-    """One line on a terminal that tells how far it is."""
+def packing_text(progress: PackProgress) -> str:
+    """`3 of 140 shards, 2.9 GB of 138 GB`."""
+    from launcher.units import show_bytes
 
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-
-    def packing(self, progress: PackProgress) -> None:
-        from launcher.units import show_bytes
-
-        self._show(
-            f"{progress.shards_done} of {progress.shards_total} shards, "
-            f"{show_bytes(progress.bytes_done)} of {show_bytes(progress.bytes_total)}"
-        )
-
-    def verifying(self, done: int, total: int) -> None:
-        from launcher.units import show_bytes
-
-        self._show(f"{show_bytes(done)} of {show_bytes(total)} read")
-
-    def _show(self, text: str) -> None:
-        if self._shown:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-
-    def clear(self) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+    return (
+        f"{progress.shards_done} of {progress.shards_total} shards, "
+        f"{show_bytes(progress.bytes_done)} of {show_bytes(progress.bytes_total)}"
+    )

@@ -13,30 +13,33 @@ from launcher.errors import UsageError
 if TYPE_CHECKING:
     from launcher.runs.prune import Item, Kind
 
-HELP = """Free disk space on this machine: work folders of runs that have ended and are safe in the store, what
-rehearsals left, and with --data staged data sets. Shows what would go and asks first. The store is never touched."""
+HELP = """Free disk space on this machine: remove work folders of ended runs whose results are all in the store, leftovers
+of rehearsals, and with --data staged data sets. Lists everything and asks first. Never touches a store."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--older-than", default="7d", metavar="TIME", help="only what ended, or was used, longer ago (7d)"
+        "--older-than",
+        default="7d",
+        metavar="TIME",
+        help="only what ended or was last used longer ago than this (7d)",
     )
     parser.add_argument(
-        "--data", action="store_true", help="staged data sets, too; not while a run lives here"
+        "--data", action="store_true", help="also staged data sets, unless a run is active on this machine"
     )
     parser.add_argument(
-        "--cache-dir", metavar="DIR", help="where the data sets are; default: $LAUNCHER_HOME/cache"
+        "--cache-dir", metavar="DIR", help="folder of the staged data sets; default: $LAUNCHER_HOME/cache"
     )
     parser.add_argument(
-        "--index", action="store_true", help="forget the runs, too: status does not list them any more"
+        "--index", action="store_true", help="also entries of the list of runs: `status` no longer shows them"
     )
     parser.add_argument(
         "--unsafe",
         action="store_true",
-        help="work folders of failed runs, too, that are not all in the store",
+        help="also work folders of failed runs whose results are not all in the store; they are lost then",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only show")
-    parser.add_argument("--yes", action="store_true", help="don't ask")
+    parser.add_argument("--dry-run", action="store_true", help="only list what would be removed")
+    parser.add_argument("--yes", action="store_true", help="remove without asking")
     parser.add_argument("--json", action="store_true", help="print JSON; needs --yes or --dry-run")
 
 
@@ -48,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.units import parse_duration, show_bytes
 
     if args.json and not (args.yes or args.dry_run):
-        raise UsageError("--json can't ask", hint="add --yes or --dry-run")
+        raise UsageError("--json does not ask, so it needs --yes or --dry-run", hint="add one of them")
     try:
         older_than_s = parse_duration(args.older_than) if args.older_than != "0" else 0
     except ValueError as error:
@@ -63,18 +66,20 @@ def run(args: argparse.Namespace) -> int:
     total = sum(item.bytes for item in items)
     if not args.json:
         out(_table(items) if items else f"nothing to remove that is older than {args.older_than}")
-    sure = bool(items) and not args.dry_run and (args.yes or _asked(f"remove these, {show_bytes(total)}?"))
-    left = [item for item in items if not remove(item)] if sure else []
-    for item in left:
-        say(f"{item.kind} {item.name} is still there: in use, or not ours to remove")
-    freed = total - sum(item.bytes for item in left) if sure else 0
+    agreed = bool(items) and not args.dry_run and (args.yes or _asked(f"remove these, {show_bytes(total)}?"))
+    kept = [item for item in items if not remove(item)] if agreed else []
+    for item in kept:
+        say(f"{item.kind} {item.name} was not removed: it is in use or belongs to somebody else")
+    freed = total - sum(item.bytes for item in kept) if agreed else 0
     if args.json:
-        out_json({"items": [_json(item, sure and item not in left) for item in items], "freed_bytes": freed})
-    elif sure:
+        out_json(
+            {"items": [_json(item, agreed and item not in kept) for item in items], "freed_bytes": freed}
+        )
+    elif agreed:
         out(f"freed {show_bytes(freed)}")
     elif items:
         say("nothing was removed")
-    return 1 if left else 0
+    return 1 if kept else 0
 
 
 def _kinds(args: argparse.Namespace) -> list[Kind]:
@@ -87,9 +92,9 @@ def _kinds(args: argparse.Namespace) -> list[Kind]:
 
 
 def _asked(question: str) -> bool:
-    """False without a terminal: nobody can say yes there."""
+    """Whether the user agrees; False without a terminal, where nobody can answer."""
     if not sys.stdin.isatty():
-        say("not a terminal, so nobody can be asked; --yes removes without asking")
+        say("stdin is no terminal, so nobody can answer; --yes removes without asking")
         return False
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()

@@ -6,8 +6,8 @@ import argparse
 
 from launcher.cli.common import out, say
 
-HELP = """Write one HTML page on a run: curves, results, time per phase, recipe with the origin of each value,
-environment, what went wrong. With several runs they are laid over each other. The page needs nothing from elsewhere."""
+HELP = """Write one HTML page on a run: curves, results, time per phase, the recipe with the origin of each value, the
+environment, failures. Several runs are compared on one page. The page loads no other file."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

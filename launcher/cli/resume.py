@@ -6,7 +6,9 @@ import argparse
 
 from launcher.cli.common import add_run, out, say
 
-HELP = "Go on with a run that failed or was cancelled, from its newest complete checkpoint, under the same run id."
+HELP = (
+    "Continue a run that failed or was cancelled from its newest complete checkpoint, under the same run id."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="take over a run that is UNKNOWN: not heard of, on a machine that can't be asked",
+        help="take over a run in state UNKNOWN, whose machine can't be reached",
     )
 
 

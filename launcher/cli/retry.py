@@ -6,8 +6,8 @@ import argparse
 
 from launcher.cli.common import add_run, out, out_json, say
 
-HELP = """Start the very plan of a run once more, from the beginning, as a new run. The job file as it is now does not
-matter. To go on from a checkpoint instead: launcher resume."""
+HELP = """Start the plan of a run again from the beginning, as a new run. Changes of the job file since then have no effect.
+To continue from a checkpoint instead: launcher resume."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "print the JSON Schema (2020-12) of job files, which editors use to complete and check them"
+HELP = "Print the JSON Schema (2020-12) of job files, with which editors complete and check them."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from launcher.cli.common import progress_words, results_words
+from launcher.cli.activity import activity_text, first_line, slow_rank_text
+from launcher.cli.common import progress_text, results_text
 from launcher.cli.style import STATE_STYLES, coloured, paint, width_of, wrap
-from launcher.cli.words import first_line, laggards, now_words
 from launcher.runfolder.states import Attempt, State
 from launcher.units import show_duration
 
@@ -30,12 +30,12 @@ def detail(view: RunView, now: float | None = None) -> str:
             lines.append(f"  {label:<9} {paint(wrap(text, 12, width), style, colour)}")
 
     if not view.state.terminal:
-        add("now", now_words(view, now))
+        add("now", activity_text(view, now))
         add("platform", view.platform if view.platform != view.detail else "")
     add("reason", view.reason, "red" if view.state is State.FAILED else "")
-    add("progress", progress_words(view))
-    add("behind", laggards(view), "yellow")
-    add("results", results_words(view.results), "green")
+    add("progress", progress_text(view))
+    add("behind", slow_rank_text(view), "yellow")
+    add("results", results_text(view.results), "green")
     add("safe", _safe(view))
     add("url", view.url)
     add("times", _times(view, now))

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from launcher.cli.activity import activity_text, best_top1
 from launcher.cli.style import STATE_STYLES, Column, coloured, table, width_of
-from launcher.cli.words import best_top1, now_words
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _row(view: RunView, now: float) -> list[str]:
         f"{progress.images_per_s:.0f}" if running and progress.images_per_s is not None else "",
         show_duration(progress.eta_s) if running and progress.eta_s is not None else "",
         show_duration(now - view.submitted_at) if view.submitted_at else "",
-        now_words(view, now),
+        activity_text(view, now),
     ]
 
 

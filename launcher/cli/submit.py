@@ -5,28 +5,22 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from launcher.cli.common import out, out_json, run_json, say, say_findings
+from launcher.cli.common import add_set, out, out_json, run_json, say, say_findings
 
 if TYPE_CHECKING:
     from launcher.submission.prepare import Prepared
 
 HELP = """Start the job of a job file and return at once; the run goes on when the terminal closes.
 
-  --follow      stay and show progress; Ctrl-C detaches, the run goes on
-  --dry-run     print plan, rank table, and per-rank environment and commands; touch nothing
-  --rehearse    run the job for real, on one CPU device, a few steps on a handful of images
+  --follow      show progress until the run ends; Ctrl-C detaches, and the run goes on
+  --dry-run     print the plan, the rank table, the environment and command of each rank, and the request; start nothing
+  --rehearse    run the whole job on one CPU device: a few steps on a few images, then eval, export and fetch
   --sweep       one run for each combination of values: --sweep base_lr=1e-4,5e-4 --sweep seed=0,1,2"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="job file")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a value: resources.nodes=2; recipe keys need no prefix: epochs=3",
-    )
+    add_set(parser)
     parser.add_argument(
         "--sweep",
         action="append",
@@ -37,15 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group", default="", metavar="NAME", help="a name for several runs: status --group NAME"
     )
-    parser.add_argument("--backend", help="in place of resources.backend")
+    parser.add_argument("--backend", metavar="NAME", help="back end to use instead of resources.backend")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument(
         "--follow", action="store_true", help="show progress until the run ends, and exit with its code"
     )
-    what.add_argument("--dry-run", action="store_true", help="show what would happen")
-    what.add_argument(
-        "--rehearse", action="store_true", help="a short run on one CPU device, results fetched at the end"
+    mode.add_argument("--dry-run", action="store_true", help="print what would be sent; start nothing")
+    mode.add_argument(
+        "--rehearse", action="store_true", help="a short run of the whole job on one CPU device"
     )
 
 

@@ -1,4 +1,4 @@
-"""`launcher submit --sweep`: several runs at once."""
+"""`launcher submit --sweep`: one run for each combination of values."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HELP = """Read every file and compare it with its manifest: the results of a run, a packed data set, or a data set that was
 staged on this machine (the folder with COMPLETE.json). Exit code 4 when something is missing or damaged.
 
-Results that no manifest names are reported as stray; they make nothing wrong."""
+Files that no manifest names are listed as stray; they are no error."""
 
 SHOWN = 20
 

@@ -11,7 +11,7 @@ HELP = "Block until a run has ended. Exit code: 0 SUCCEEDED, 100 FAILED, 103 CAN
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("--timeout", type=float, metavar="S", help="give up after S seconds")
+    parser.add_argument("--timeout", type=float, metavar="S", help="stop waiting after S seconds")
 
 
 def run(args: argparse.Namespace) -> int:

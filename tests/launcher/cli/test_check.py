@@ -44,7 +44,7 @@ def test_a_wrong_file_gets_its_problems_and_exit_code_2(capsys: pytest.CaptureFi
 def test_what_devices_do_not_allow_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "three.yaml"]) == 2
     out = capsys.readouterr().out
-    assert out.startswith("three.yaml: can not run")
+    assert out.startswith("three.yaml: cannot run")
     assert "RT007" in out
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,18 +36,14 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     return command
 
 
-def test_help_is_quick() -> None:
+def test_help_imports_no_heavy_module() -> None:
+    """What the help of each command costs in CPU time is measured in test_cli."""
     code = (
         "import argparse, sys; from launcher.cli import rank_table as m; p = argparse.ArgumentParser(); m.add_arguments(p)\n"
         "assert not {'yaml', 'pydantic', 'launcher.ranktable'} & set(sys.modules), 'heavy imports'\n"
         "p.parse_args(['--help'])"
     )
-    seconds = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        seconds.append(time.perf_counter() - begin)
-    assert min(seconds) < 0.3
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 def test_chips_are_those_of_the_library() -> None:

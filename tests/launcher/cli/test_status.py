@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import main
+from launcher.cli.activity import activity_text, slow_rank_text
 from launcher.cli.statusdetail import detail
 from launcher.cli.statustable import table_of
-from launcher.cli.words import laggards, now_words
 from launcher.runfolder.states import Attempt, NodeStatus, RankStatus, State
 from tests.launcher.samples import NOW, Sample, make_view
 
@@ -38,7 +38,7 @@ TRAINING = {
     ],
 )
 def test_what_a_run_does_now(values: dict, words: str) -> None:
-    assert now_words(make_view(**values), NOW) == words
+    assert activity_text(make_view(**values), NOW) == words
 
 
 def test_uploads_that_fail_are_told_beside_training() -> None:
@@ -46,7 +46,7 @@ def test_uploads_that_fail_are_told_beside_training() -> None:
         node=0, host="m1", pid=1, attempt=1, phase="training", phase_since=NOW, updated_at=NOW,
         upload_error="no answer\nmore", pending_uploads=7,
     )  # fmt: skip
-    assert now_words(make_view(nodes=(node,)), NOW) == "training; 7 files not uploaded yet: no answer"
+    assert activity_text(make_view(nodes=(node,)), NOW) == "training; 7 files not uploaded yet: no answer"
 
 
 def test_a_rank_that_falls_behind_is_named() -> None:
@@ -58,8 +58,8 @@ def test_a_rank_that_falls_behind_is_named() -> None:
             ),
         )
 
-    assert laggards(make_view(nodes=nodes(75, 74, None))) == ""
-    assert laggards(make_view(nodes=nodes(75, 75, 60, 75))) == "rank 2 is at step 60, others at 75"
+    assert slow_rank_text(make_view(nodes=nodes(75, 74, None))) == ""
+    assert slow_rank_text(make_view(nodes=nodes(75, 75, 60, 75))) == "rank 2 is at step 60, others at 75"
 
 
 def test_the_table() -> None:

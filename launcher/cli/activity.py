@@ -1,4 +1,4 @@
-"""What a run does, in words of different length: for tables, details and the live view."""
+"""What a run does at the moment, as text for tables, details and the live view."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 PHASE_WORDS = {"compiling": "compiling graph", "waiting": "waiting for a restart"}
 
 
-def now_words(view: RunView, now: float | None = None) -> str:
-    """`queued: reason`, `staging 41 % of 1.2 GB at 310 MB/s`, `compiling graph, 1 min 20 s`, `training`; of an ended run how it ended."""
+def activity_text(view: RunView, now: float | None = None) -> str:
+    """`queued: reason`, `staging 41 % of 1.2 GB at 310 MB/s`, `compiling graph, 1 min 20 s`, `training`; for an ended run how it ended."""
     now = time.time() if now is None else now
     if view.state is State.SUCCEEDED:
         took = show_duration(view.ended_at - view.submitted_at) if view.ended_at and view.submitted_at else ""
@@ -23,22 +23,22 @@ def now_words(view: RunView, now: float | None = None) -> str:
     if view.state.terminal or view.state is State.UNKNOWN:
         return first_line(view.reason) or str(view.state).lower()
     phase = view.phase or "starting"
-    words = PHASE_WORDS.get(phase, phase)
-    trouble = trouble_words(view)
+    name = PHASE_WORDS.get(phase, phase)
+    warning = warning_text(view)
     if phase == "queued":
         return f"queued: {view.detail or view.reason}" if view.detail or view.reason else "queued"
     if phase == "staging" and view.detail:
         return f"staging {view.detail}"
     if phase == "training":
-        return f"training; {trouble}" if trouble else "training"
-    if phase == "waiting":  # its detail is a time already
-        return f"{words}, {view.detail}" if view.detail else words
+        return f"training; {warning}" if warning else "training"
+    if phase == "waiting":  # its detail is already a duration
+        return f"{name}, {view.detail}" if view.detail else name
     since = show_duration(now - view.phase_since) if view.phase_since else ""
-    return ", ".join(filter(None, [words, view.detail, since, trouble]))
+    return ", ".join(filter(None, [name, view.detail, since, warning]))
 
 
-def trouble_words(view: RunView) -> str:
-    """What is not well although the run goes on: uploads that fail, a warning of a node program."""
+def warning_text(view: RunView) -> str:
+    """A fault that does not stop the run: uploads that fail, or a warning of a node program. Empty when there is none."""
     for node in view.nodes:
         if node.upload_error:
             return f"{node.pending_uploads} files not uploaded yet: {first_line(node.upload_error)}"
@@ -52,7 +52,7 @@ def first_line(text: str) -> str:
 
 
 def best_top1(view: RunView) -> float | None:
-    """Top-1 to show in one number: of the checkpoint read back, else of the newest evaluation."""
+    """Top-1 of the checkpoint that was read back, else of the newest evaluation."""
     if "checkpoint" in view.results:
         return view.results["checkpoint"]
     if view.progress.top1 is not None:
@@ -60,8 +60,8 @@ def best_top1(view: RunView) -> float | None:
     return view.results.get("last")
 
 
-def laggards(view: RunView) -> str:
-    """`rank 3 is at step 60 of 75` when ranks are more than one step apart; else empty."""
+def slow_rank_text(view: RunView) -> str:
+    """`rank 3 is at step 60 of 75` when ranks are two or more steps apart; else empty."""
     if view.phase not in ("training", "evaluating"):
         return ""
     steps = {rank.rank: rank.step for node in view.nodes for rank in node.ranks if rank.step is not None}
