@@ -36,6 +36,7 @@ class Life(Frozen):
     `waiting`: it is alive but has no machine yet, or none any more. `cancelled`: somebody ended it, past us.
     `forgotten`: the platform has no record of it, which is no proof of its end while the run itself is still heard of.
     `cause`: the first failure, as the platform knows it. `phase`: what the platform does before the run reports a phase.
+    `rule`: id of the kind of its end, as in advice.yaml, where the platform names one.
     """
 
     alive: bool | None
@@ -44,6 +45,7 @@ class Life(Frozen):
     cancelled: bool = False
     forgotten: bool = False
     cause: str = ""
+    rule: str = ""
     phase: str = ""
 
 

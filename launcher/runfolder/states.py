@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,13 +35,76 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")  # a newer launcher may have written more
 
 
+class EndedBy(StrEnum):
+    """Who ended a run or one of its attempts."""
+
+    PROGRAM = "program"  # its processes ended by themselves, well or not
+    USER = "user"  # somebody asked launcher for the end
+    SIGNAL = "signal"  # a signal from outside; whether a person or a platform sent it is not known
+    PLATFORM = "platform"  # the platform announced the end, or was asked for it past launcher
+    LAUNCHER = "launcher"  # a limit, a watchdog, a check, or an error of the node program
+
+
+class AttemptResult(StrEnum):
+    """How an attempt ended. The words of `Attempt.outcome` say more, and nothing depends on them."""
+
+    DONE = "done"  # every program ended with 0
+    FAILED = "failed"
+    CANCELLED = "cancelled"  # stopped on request
+    INTERRUPTED = "interrupted"  # stopped, and the platform was asked for another start
+    LOST = "lost"  # its node program ended without a word
+
+
+class FirstFailure(_Value):
+    """The failure that explains the others. Empty and None mean that it is not known, or that there is none."""
+
+    process: str = Field("", description="`rank 3` or `scheduler`; empty when no single process failed.")
+    rank: int | None = None
+    node: int | None = None
+    host: str = ""
+    device: str = Field("", description="Device of the rank, such as `ascend910 3`.")
+    exit: int | None = Field(None, description="Exit code as in subprocess: negative for a signal.")
+    signal: str = Field("", description="Name of the signal that ended the process.")
+    rule: str = Field(
+        "", description="Id of the rule that knows this failure: causes.yaml, or a check of launcher."
+    )
+    code: str = Field("", description="Error code of CANN in the error line, such as EI0006.")
+    line: str = Field("", description="The line of the log that states the error.")
+    how: str = Field("", description="How the process ended, in words, for people.")
+    no_progress: bool = Field(False, description="Restarts in a row came no further than this failure.")
+
+
+class UnsafeResults(_Value):
+    """Results that only one machine has."""
+
+    host: str
+    folder: str
+    why: str = ""
+
+    def words(self) -> str:
+        """A sentence for people."""
+        return f"results are on {self.host} in {self.folder}, but not all in the store: {self.why}"
+
+
+class PhaseStart(_Value):
+    """A phase of the run began at `at`, unix seconds. `program` is the step of the plan, in the phase `running`."""
+
+    phase: str
+    at: float
+    program: str = ""
+
+
 class Attempt(_Value):
-    """One try of a run. Times are unix seconds."""
+    """One try of a run. Times are unix seconds. `result` and `ended_by` are None while it runs, and where not known."""
 
     attempt: int
     started_at: float
     ended_at: float | None = None
     outcome: str = ""
+    hint: str = ""
+    result: AttemptResult | None = None
+    ended_by: EndedBy | None = None
+    first_failure: FirstFailure | None = None
     resumed_step: int | None = None
 
 
@@ -54,10 +118,20 @@ class RunState(_Value):
     phase: str = ""
     attempt: int = 1
     reason: str = ""
+    hint: str = Field("", description="What to do about `reason`, in words.")
+    ended_by: EndedBy | None = None
+    first_failure: FirstFailure | None = None
+    unsafe: tuple[UnsafeResults, ...] | None = Field(
+        None,
+        description="After the end: results that are not in the store. Empty: all are there. None: not known.",
+    )
     submitted_at: float
     updated_at: float
     ended_at: float | None = None
     attempts: tuple[Attempt, ...] = ()
+    phase_times: tuple[PhaseStart, ...] = Field(
+        (), description="Phases of node 0 over all attempts, in order."
+    )
     results: dict[str, float] = Field(default_factory=dict, description="Top-1 per evaluation, by name.")
     exclude_hosts: tuple[str, ...] = Field(
         (), description="Machines that the next attempt should do without."
@@ -68,11 +142,30 @@ class RunState(_Value):
     url: str
 
 
+def with_hint(reason: str, hint: str) -> str:
+    """A reason as people read it."""
+    return f"{reason}\n  hint: {hint}" if hint else reason
+
+
+def with_unsafe(reason: str, unsafe: Sequence[UnsafeResults] | None) -> str:
+    """A reason, followed by where the results are that the store does not have."""
+    return "; ".join(filter(None, [reason, *(each.words() for each in unsafe or ())]))
+
+
 class RankStatus(_Value):
     rank: int
     phase: str = ""
     step: int | None = None
     pid: int | None = None
+
+
+class Staging(_Value):
+    """How far a machine is with bringing the data to its disk. `waiting_for` names the process that does it, if another one."""
+
+    bytes_done: int = 0
+    bytes_total: int = 0
+    bytes_per_s: float = 0.0
+    waiting_for: str = ""
 
 
 class NodeStatus(_Value):
@@ -85,6 +178,7 @@ class NodeStatus(_Value):
     phase: str
     phase_since: float
     detail: str = ""
+    staging: Staging | None = None
     progress: Progress = Progress()
     ranks: tuple[RankStatus, ...] = ()
     pending_uploads: int = 0

@@ -102,11 +102,19 @@ def _of_run(entry: RunEntry, index: Index, before: float, unsafe: bool) -> Itera
 
 def _safe(entry: RunEntry, view: RunView, unsafe: bool) -> str:
     """Why the folder on this disk may go; empty when it must stay."""
-    if view.state is State.SUCCEEDED:
-        return f"SUCCEEDED; everything is in {entry.store.url}"
-    if entry.store.open().head(paths.RUN_MANIFEST) is not None and "not all in the store" not in view.reason:
-        return f"{view.state}; everything is in {entry.store.url}, `launcher resume` brings it back"
+    if _in_store(entry, view):
+        back = "" if view.state is State.SUCCEEDED else ", `launcher resume` brings it back"
+        return f"{view.state}; everything is in {entry.store.url}{back}"
     return f"{view.state}; NOT everything is in the store" if unsafe else ""
+
+
+def _in_store(entry: RunEntry, view: RunView) -> bool:
+    """Whether the run itself says that the store has all of its results. A run that says nothing of it may lack some."""
+    if view.unsafe:
+        return False
+    if view.state is State.SUCCEEDED:
+        return True
+    return view.unsafe is not None and entry.store.open().head(paths.RUN_MANIFEST) is not None
 
 
 def _live_here(index: Index) -> bool:

@@ -1,35 +1,54 @@
-"""One answer to "how is this run": the run's folder, the back end's word and the age of the heartbeat put together."""
+"""One answer to "how is this run": what the run wrote and what its platform says, put together.
+
+    records of the run (state.json, heartbeats)  +  Life (the platform's answer)  ->  state  ->  RunView
+
+`records` reads the files, `judge` decides, and here the two questions are asked: for one run, or for many at once.
+"""
 
 from __future__ import annotations
 
-import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from launcher.backends import get_backend, starts_again
 from launcher.backends.base import Life
-from launcher.errors import LauncherError, NotFound, StoreError
-from launcher.runfolder import paths
+from launcher.errors import LauncherError, StoreError
 from launcher.runfolder.progress import Progress
-from launcher.runfolder.states import Attempt, NodeStatus, RunState, State
+from launcher.runfolder.states import (
+    Attempt,
+    EndedBy,
+    FirstFailure,
+    NodeStatus,
+    PhaseStart,
+    RunState,
+    Staging,
+    State,
+    UnsafeResults,
+    with_hint,
+)
+from launcher.runs import judge
 from launcher.runs.adopt import adopted
 from launcher.runs.index import Index, RunEntry
-from launcher.units import show_duration
+from launcher.runs.records import (
+    Records,
+    cancel_requested,
+    local_nodes,
+    read_records,
+    stored_state,
+    without_state,
+)
 
 PATIENCE_S = 6.0
-GLANCE_S = 2.0
-"""For a question whose answer is most likely known."""
 READERS = 8
-SILENCE_S = 90.0
-"""A node program writes at least every 10 s; one that was not heard of for longer than this may be gone."""
+NOT_ASKED = Life(alive=None)
 
 
 class RunView(BaseModel):
-    """What `launcher status --json` prints."""
+    """What `launcher status --json` prints. `reason` has the hint, `headline` has not."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,9 +61,15 @@ class RunView(BaseModel):
     phase: str
     phase_since: float | None = None
     detail: str = ""
+    staging: Staging | None = None
     platform: str = ""
     attempt: int
     reason: str
+    headline: str = ""
+    hint: str = ""
+    ended_by: EndedBy | None = None
+    first_failure: FirstFailure | None = None
+    unsafe: tuple[UnsafeResults, ...] | None = None
     progress: Progress
     results: dict[str, float] = {}
     safe_step: int | None = None
@@ -52,6 +77,7 @@ class RunView(BaseModel):
     ended_at: float | None = None
     updated_at: float | None = None
     attempts: tuple[Attempt, ...] = ()
+    phase_times: tuple[PhaseStart, ...] = ()
     nodes: tuple[NodeStatus, ...] = ()
     url: str
 
@@ -61,44 +87,20 @@ def view_of(entry: RunEntry, index: Index | None = None) -> RunView:
 
     A final state is written into `index`, so that the next call needs no store.
     """
-    state, nodes = (entry.final, ()) if entry.final is not None else _look(entry)
-    if state.state.terminal and (entry.handle or entry.final) and _resumed_elsewhere(entry, state):
-        return _view_of_the_other(entry.model_copy(update={"final": None, "handle": None}))
-    if entry.final is not None:
-        return _known(entry, entry.final)
-    life = Life(alive=None)
-    if entry.handle is None and state.state is not State.SUCCEEDED:
+    known = entry.final is not None
+    records = Records(entry.final) if entry.final is not None else read_records(entry, PATIENCE_S)
+    if records.state.state.terminal and (entry.handle or known) and _resumed_elsewhere(entry, records.state):
+        other = entry.model_copy(update={"final": None, "handle": None})
+        return _settle(other, read_records(other, PATIENCE_S, here=False), NOT_ASKED, None)
+    if known:
+        return _view_of_known_end(entry, records.state)
+    life = NOT_ASKED
+    if entry.handle is None and records.state.state is not State.SUCCEEDED:
         entry, why = adopted(entry)
         life, index = Life(alive=None, detail=why), None  # a look at the run of another machine is not kept
-    if entry.handle and not _is_final(entry, state):
+    if entry.handle and not _is_final(entry, records.state):
         life = _poll([entry]).get(entry.run_id, life)
-    return _settle(entry, state, nodes, life, index)
-
-
-def _is_final(entry: RunEntry, state: RunState) -> bool:
-    """Whether the run's own word is enough. A platform may start again what has failed, and says so itself."""
-    again = entry.handle is not None and entry.final is None and starts_again(entry.backend)
-    return state.state is State.SUCCEEDED or (state.state.terminal and not again)
-
-
-def _view_of_the_other(entry: RunEntry) -> RunView:
-    """What the store says of a run that another machine resumed: what lies here is of an attempt before that."""
-    state, nodes = _look(entry, here=False)
-    return _settle(entry, state, nodes, Life(alive=None), None)
-
-
-def _resumed_elsewhere(entry: RunEntry, known: RunState) -> bool:
-    """Whether the store has a later attempt than this machine knows of: somebody resumed the run from another one."""
-    state = _stored_state(entry)
-    return state is not None and state.attempt > known.attempt
-
-
-def _stored_state(entry: RunEntry) -> RunState | None:
-    """The state in the store; None when there is none, or no quick answer."""
-    try:
-        return _parse_state(entry.store.open(GLANCE_S).read(paths.STATE))
-    except StoreError:
-        return None
+    return _settle(entry, records, life, index)
 
 
 def views(entries: Sequence[RunEntry], index: Index) -> list[RunView]:
@@ -108,14 +110,21 @@ def views(entries: Sequence[RunEntry], index: Index) -> list[RunView]:
     """
     asked = [entry for entry in entries if entry.final is None]
     with ThreadPoolExecutor(max(1, min(READERS, len(asked)))) as pool:
-        looks = dict(zip((entry.run_id for entry in asked), pool.map(_try_look, asked), strict=True))
-    lives = _poll([entry for entry in asked if not _is_final(entry, looks[entry.run_id][0])])
+        found = dict(zip((entry.run_id for entry in asked), pool.map(_try_read, asked), strict=True))
+    lives = _poll([entry for entry in asked if not _is_final(entry, found[entry.run_id].state)])
     return [
-        _known(entry, entry.final)
+        _view_of_known_end(entry, entry.final)
         if entry.final is not None
-        else _settle(entry, *looks[entry.run_id], lives.get(entry.run_id, Life(alive=None)), index)
+        else _settle(entry, found[entry.run_id], lives.get(entry.run_id, NOT_ASKED), index)
         for entry in entries
     ]
+
+
+def _try_read(entry: RunEntry) -> Records:
+    try:
+        return read_records(entry, PATIENCE_S)
+    except StoreError as error:
+        return Records(without_state(entry, str(error)))
 
 
 def _poll(entries: Sequence[RunEntry]) -> dict[str, Life]:
@@ -135,182 +144,65 @@ def _poll(entries: Sequence[RunEntry]) -> dict[str, Life]:
     return lives
 
 
-def _look(entry: RunEntry, *, here: bool = True) -> tuple[RunState, tuple[NodeStatus, ...]]:
-    state, nodes = _read(entry, here=here)
-    return state or _unheard(entry), nodes
+def _is_final(entry: RunEntry, state: RunState) -> bool:
+    """Whether the run's own word is enough. A platform may start again what has failed, and says so itself."""
+    again = entry.handle is not None and entry.final is None and starts_again(entry.backend)
+    return state.state is State.SUCCEEDED or (state.state.terminal and not again)
 
 
-def _try_look(entry: RunEntry) -> tuple[RunState, tuple[NodeStatus, ...]]:
-    try:
-        return _look(entry)
-    except StoreError as error:
-        return _unheard(entry).model_copy(update={"reason": str(error)}), ()
+def _resumed_elsewhere(entry: RunEntry, known: RunState) -> bool:
+    """Whether the store has a later attempt than this machine knows of: somebody resumed the run from another one."""
+    state = stored_state(entry)
+    return state is not None and state.attempt > known.attempt
 
 
-def _known(entry: RunEntry, final: RunState) -> RunView:
-    return _view(entry, final, entry.final_nodes or _local_nodes(entry))
-
-
-def _settle(
-    entry: RunEntry, state: RunState, nodes: tuple[NodeStatus, ...], life: Life, index: Index | None
-) -> RunView:
-    """Put the run's own word and the platform's together."""
+def _settle(entry: RunEntry, records: Records, life: Life, index: Index | None) -> RunView:
+    """One state from the records and the platform's answer; an end is kept in `index`."""
+    now = time.time()
+    state, final = records.state, _is_final(entry, records.state)
     if life.alive and life.waiting:
-        return _view(entry, _waiting(state, life), (), life).model_copy(update={"detail": life.detail})
-    if life.alive and not _is_final(entry, state):
-        if state.state.terminal:  # the platform is about to end it, or to start it again
-            state = state.model_copy(update={"state": State.RUNNING, "ended_at": None, "reason": ""})
-        return _view(entry, state, nodes, life)
-    if life.alive is None and state.state.terminal and not _is_final(entry, state):
-        reason = (
-            f"it said {state.state}: {state.reason}; whether it is started again is not known: {life.detail}"
-        )
-        return _view(entry, state.model_copy(update={"state": State.UNKNOWN, "reason": reason}), nodes, life)
+        return _view(entry, Records(judge.without_machine(state, now)), life, detail=life.detail)
+    if life.alive and not final:
+        return _view(entry, Records(judge.alive(state), records.nodes), life)
+    if life.alive is None and state.state.terminal and not final:
+        return _view(entry, Records(judge.perhaps_again(state, life), records.nodes), life)
     if life.alive is False:
-        with suppress(StoreError):  # it may have ended between the two looks
-            state = _read(entry)[0] or state
-        state = _with_platform(state, life)
-    if not state.state.terminal and life.alive is False:
-        state = _stored_end(entry, state)
-    if not state.state.terminal:
-        state = (
-            state
-            if state.state is State.UNKNOWN and life.alive is None
-            else _judge(entry, state, nodes, life)
-        )
-    elif index is not None and entry.handle is not None:
-        index.put(entry.model_copy(update={"final": state, "final_nodes": nodes}))
-    return _view(entry, state, nodes, life)
+        state = _newest_word(entry, state, life)
+    if state.state.terminal:
+        if index is not None and entry.handle is not None:
+            index.put(entry.model_copy(update={"final": state, "final_nodes": records.nodes}))
+    elif life.alive is False:
+        requested = cancel_requested(entry)
+        state = judge.gone(Records(state, records.nodes), life, cancel_requested=requested, now=now)
+    else:
+        state = judge.silent(records, life, now)
+    return _view(entry, Records(state, records.nodes), life)
 
 
-def _waiting(state: RunState, life: Life) -> RunState:
-    """No machine has it, or none any more: what was said of the last one is history."""
-    changes = {"state": State.PENDING, "phase": "queued", "reason": "", "ended_at": None}
-    return state.model_copy(update={**changes, "updated_at": time.time()})
-
-
-def _with_platform(state: RunState, life: Life) -> RunState:
-    """What the platform knows of an end: a failure before the node programs began, or that somebody cancelled it."""
-    if life.cause and state.state is State.FAILED:
-        return state.model_copy(update={"reason": f"{life.cause}; {state.reason}"})
-    if life.cancelled and state.state is State.FAILED and state.reason.startswith("stopped by"):
-        return state.model_copy(update={"state": State.CANCELLED, "reason": f"cancelled; {life.detail}"})
-    return state
-
-
-def _stored_end(entry: RunEntry, state: RunState) -> RunState:
-    """A node program whose disk was full could say how it ended only in the store."""
-    stored = _stored_state(entry)
+def _newest_word(entry: RunEntry, state: RunState, life: Life) -> RunState:
+    """What a run that has ended wrote last: it may have done so after `state` was read."""
+    with suppress(StoreError):
+        newest = read_records(entry, PATIENCE_S).state
+        state = newest if newest.state is not State.UNKNOWN else state
+    state = judge.with_platform(state, life)
+    if state.state.terminal:
+        return state
+    stored = stored_state(
+        entry
+    )  # a node program whose disk was full could say how it ended only in the store
     if stored is None or not stored.state.terminal or stored.attempt < state.attempt:
         return state
     return stored
 
 
-def _cancel_requested(entry: RunEntry) -> bool:
-    if entry.run_dir.cancel.exists():
-        return True
-    try:
-        return entry.store.open(GLANCE_S).head(paths.CANCEL) is not None
-    except StoreError:
-        return False
+def _view_of_known_end(entry: RunEntry, final: RunState) -> RunView:
+    return _view(entry, Records(final, entry.final_nodes or local_nodes(entry)), NOT_ASKED)
 
 
-def _judge(entry: RunEntry, state: RunState, nodes: Sequence[NodeStatus], life: Life) -> RunState:
-    """The state of a run that has not said that it ended."""
-    if life.alive:
-        return state
-    heard = max([state.updated_at, *(node.updated_at for node in nodes)])
-    if life.forgotten and time.time() - heard < SILENCE_S:
-        return state
-    if life.alive is False:
-        safe = (
-            f"checkpoint step {state.safe_step} is in the store"
-            if state.safe_step is not None
-            else "no checkpoint was in the store yet"
-        )
-        why = life.detail or "its node program is gone without a word (killed, or the machine was restarted)"
-        if _cancel_requested(entry) or life.cancelled:
-            who = "cancelled on request" if not life.cancelled else "cancelled"
-            gone = life.detail or "its node program is gone"
-            reason = f"{who}; {gone}; {safe}"
-            return state.model_copy(update={"state": State.CANCELLED, "reason": reason})
-        reason = f"{why}; {safe}; `launcher resume {entry.run_id}` goes on"
-        return state.model_copy(update={"state": State.FAILED, "reason": reason})
-    if (age := time.time() - heard) < SILENCE_S:
-        return state
-    return state.model_copy(
-        update={
-            "state": State.UNKNOWN,
-            "reason": "; ".join(
-                filter(
-                    None,
-                    [
-                        f"last heard of {show_duration(age)} ago",
-                        life.detail,
-                        "if it is gone, `launcher resume --force` takes over",
-                    ],
-                )
-            ),
-        }
-    )
-
-
-def _read(entry: RunEntry, *, here: bool = True) -> tuple[RunState | None, tuple[NodeStatus, ...]]:
-    """From this machine when the run lives on it and `here` is true, else from the store."""
-    path = entry.run_dir.state
-    if here and (entry.handle is None or entry.handle.host == socket.gethostname()) and path.exists():
-        return _parse_state(path.read_bytes()), _local_nodes(entry)
-    store = entry.store.open(PATIENCE_S)
-    try:
-        state = _parse_state(store.read(paths.STATE))
-    except NotFound:
-        return None, ()
-    keys = [info.key for info in store.list("status/")]
-    return state, _parse_nodes(store.read(key) for key in keys)
-
-
-def _local_nodes(entry: RunEntry) -> tuple[NodeStatus, ...]:
-    return _parse_nodes(
-        path.read_bytes() for path in sorted((entry.run_dir.root / "status").glob("node-*.json"))
-    )
-
-
-def _parse_state(data: bytes) -> RunState | None:
-    try:
-        return RunState.model_validate_json(data)
-    except ValidationError:
-        return None
-
-
-def _parse_nodes(texts: Iterable[bytes]) -> tuple[NodeStatus, ...]:
-    nodes = []
-    for text in texts:
-        try:
-            nodes.append(NodeStatus.model_validate_json(text))
-        except ValidationError:
-            continue
-    return tuple(sorted(nodes, key=lambda node: node.node))
-
-
-def _unheard(entry: RunEntry) -> RunState:
-    return RunState(
-        run_id=entry.run_id,
-        name=entry.name,
-        backend=entry.backend,
-        state=State.UNKNOWN,
-        reason="no state.json in the run's folder",
-        submitted_at=entry.submitted_at,
-        updated_at=entry.submitted_at,
-        url=entry.store.url,
-    )
-
-
-def _view(entry: RunEntry, state: RunState, nodes: Sequence[NodeStatus], life: Life | None = None) -> RunView:
-    first = nodes[0] if nodes else None
+def _view(entry: RunEntry, records: Records, life: Life, *, detail: str = "") -> RunView:
+    state, first = records.state, records.nodes[0] if records.nodes else None
     live = first if first and not state.state.terminal else None
-    phase = live.phase if live else ("done" if state.state is State.SUCCEEDED else state.phase)
-    if not phase and life and not state.state.terminal:
-        phase = life.phase
+    headline = judge.headline(state)
     return RunView(
         run_id=state.run_id,
         name=state.name,
@@ -318,19 +210,34 @@ def _view(entry: RunEntry, state: RunState, nodes: Sequence[NodeStatus], life: L
         labels=entry.labels,
         backend=state.backend,
         state=state.state,
-        phase=phase or ("queued" if state.state in (State.PENDING, State.QUEUED) else ""),
+        phase=_phase(state, live, life),
         phase_since=live.phase_since if live else None,
-        detail=live.detail if live else "",
-        platform=life.detail if life and not state.state.terminal else "",
+        detail=live.detail if live else detail,
+        staging=live.staging if live else None,
+        platform=life.detail if not state.state.terminal else "",
         attempt=state.attempt,
-        reason=state.reason,
+        reason=with_hint(headline, state.hint),
+        headline=headline,
+        hint=state.hint,
+        ended_by=state.ended_by,
+        first_failure=state.first_failure,
+        unsafe=state.unsafe,
         progress=first.progress if first else Progress(),
         results=state.results,
         safe_step=state.safe_step,
         submitted_at=state.submitted_at,
         ended_at=state.ended_at,
-        updated_at=max([state.updated_at, *(node.updated_at for node in nodes)]),
+        updated_at=records.heard_at,
         attempts=state.attempts,
-        nodes=tuple(nodes),
+        phase_times=state.phase_times,
+        nodes=records.nodes,
         url=entry.store.url,
     )
+
+
+def _phase(state: RunState, live: NodeStatus | None, life: Life) -> str:
+    """The heartbeat's phase while the run lives, else the platform's or the state's own."""
+    phase = live.phase if live else ("done" if state.state is State.SUCCEEDED else state.phase)
+    if not phase and not state.state.terminal:
+        phase = life.phase
+    return phase or ("queued" if state.state in (State.PENDING, State.QUEUED) else "")

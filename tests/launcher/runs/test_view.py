@@ -8,7 +8,8 @@ import pytest
 from launcher.backends.base import Handle, Life
 from launcher.errors import BackendError
 from launcher.runfolder.states import State
-from launcher.runs.view import SILENCE_S, view_of, views
+from launcher.runs.judge import SILENCE_S
+from launcher.runs.view import view_of, views
 from tests.launcher.samples import Sample
 
 

@@ -1,0 +1,97 @@
+"""The state of a run from what it wrote and what its platform says of it. Pure: records and a Life in, a state out.
+
+A decision reads the fields of these values only; the reasons are made here and never read.
+"""
+
+from __future__ import annotations
+
+from launcher.backends.base import Life
+from launcher.runfolder.states import EndedBy, FirstFailure, RunState, State, with_unsafe
+from launcher.runs.records import Records
+from launcher.units import show_duration
+
+SILENCE_S = 90.0
+"""A node program writes at least every 10 s; one that was not heard of for longer than this may be gone."""
+GONE = "its node program is gone without a word (killed, or the machine was restarted)"
+
+
+def without_machine(state: RunState, now: float) -> RunState:
+    """The platform has the run, but no machine has it, or none any more: what the last one wrote is history."""
+    changes = {"state": State.PENDING, "phase": "queued", "ended_at": None, "updated_at": now}
+    return state.model_copy(update={**changes, **_NOTHING_ENDED})
+
+
+def alive(state: RunState) -> RunState:
+    """The platform says that the run lives. One that wrote its end is about to end, or to be started again."""
+    if not state.state.terminal:
+        return state
+    return state.model_copy(update={"state": State.RUNNING, "ended_at": None, **_NOTHING_ENDED})
+
+
+def perhaps_again(state: RunState, life: Life) -> RunState:
+    """The run wrote its end, its platform may start it again, and does not answer."""
+    reason = f"it said {state.state}: {state.reason}; whether it is started again is not known: {life.detail}"
+    return state.model_copy(update={"state": State.UNKNOWN, "reason": reason})
+
+
+def with_platform(state: RunState, life: Life) -> RunState:
+    """What the platform adds to a failure: an error from before the node programs began, or that somebody cancelled the job."""
+    if state.state is not State.FAILED:
+        return state
+    if life.cause:
+        return state.model_copy(update={"reason": f"{life.cause}; {state.reason}"})
+    if life.cancelled and state.ended_by is EndedBy.SIGNAL:
+        changes = {"state": State.CANCELLED, "reason": f"cancelled; {life.detail}"}
+        return state.model_copy(update={**changes, "ended_by": EndedBy.PLATFORM})
+    return state
+
+
+def gone(records: Records, life: Life, *, cancel_requested: bool, now: float) -> RunState:
+    """The platform says that the run has ended, and the run did not."""
+    state = records.state
+    if life.forgotten and now - records.heard_at < SILENCE_S:
+        return state
+    if state.safe_step is None:
+        safe = "no checkpoint was in the store yet"
+    else:
+        safe = f"checkpoint step {state.safe_step} is in the store"
+    if life.cancelled or cancel_requested:
+        words = "cancelled" if life.cancelled else "cancelled on request"
+        changes: dict[str, object] = {
+            "state": State.CANCELLED,
+            "reason": f"{words}; {life.detail or 'its node program is gone'}; {safe}",
+            "ended_by": EndedBy.PLATFORM if life.cancelled else EndedBy.USER,
+        }
+    else:
+        changes = {
+            "state": State.FAILED,
+            "reason": f"{life.detail or GONE}; {safe}; `launcher resume {state.run_id}` goes on",
+            "first_failure": FirstFailure(rule=life.rule or "node-gone"),
+        }
+    return state.model_copy(update={**_NOTHING_ENDED, **changes})
+
+
+def silent(records: Records, life: Life, now: float) -> RunState:
+    """Nobody can tell whether the run lives: UNKNOWN once it has written nothing for long."""
+    state = records.state
+    age = now - records.heard_at
+    if state.state is State.UNKNOWN or age < SILENCE_S:
+        return state
+    parts = [f"last heard of {show_duration(age)} ago", life.detail]
+    parts.append("if it is gone, `launcher resume --force` takes over")
+    return state.model_copy(update={"state": State.UNKNOWN, "reason": "; ".join(filter(None, parts))})
+
+
+def headline(state: RunState) -> str:
+    """Why the run ended and what is not safe, without the hint."""
+    return with_unsafe(state.reason, state.unsafe)
+
+
+_NOTHING_ENDED: dict[str, object] = {
+    "reason": "",
+    "hint": "",
+    "ended_by": None,
+    "first_failure": None,
+    "unsafe": None,
+}
+"""What a state says of an end, for a run that has not ended, or not with its own words."""

@@ -1,0 +1,103 @@
+"""What a run itself has written: its state and the heartbeats of its machines, from this machine or from the store."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from launcher.errors import NotFound, StoreError
+from launcher.runfolder import paths
+from launcher.runfolder.states import NodeStatus, RunState, State
+from launcher.runs.index import RunEntry
+
+GLANCE_S = 2.0
+"""Patience with a store when the answer is most likely known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The files of one run at one moment."""
+
+    state: RunState
+    nodes: tuple[NodeStatus, ...] = ()
+
+    @property
+    def heard_at(self) -> float:
+        """Unix seconds of the newest of these files."""
+        return max([self.state.updated_at, *(node.updated_at for node in self.nodes)])
+
+
+def read_records(entry: RunEntry, patience_s: float, *, here: bool = True) -> Records:
+    """From this machine when the run lives on it and `here` is true, else from the store.
+
+    A run without a state that can be read is UNKNOWN. Raises StoreError.
+    """
+    path = entry.run_dir.state
+    if here and (entry.handle is None or entry.handle.host == socket.gethostname()) and path.exists():
+        state = _parse_state(path.read_bytes())
+        return Records(state or without_state(entry), local_nodes(entry))
+    store = entry.store.open(patience_s)
+    try:
+        state = _parse_state(store.read(paths.STATE))
+    except NotFound:
+        return Records(without_state(entry))
+    keys = [info.key for info in store.list("status/")]
+    return Records(state or without_state(entry), _parse_nodes(store.read(key) for key in keys))
+
+
+def stored_state(entry: RunEntry) -> RunState | None:
+    """The state in the store; None when there is none, or no quick answer."""
+    try:
+        return _parse_state(entry.store.open(GLANCE_S).read(paths.STATE))
+    except StoreError:
+        return None
+
+
+def local_nodes(entry: RunEntry) -> tuple[NodeStatus, ...]:
+    """Heartbeats in the run's directory on this machine."""
+    files = sorted((entry.run_dir.root / "status").glob("node-*.json"))
+    return _parse_nodes(path.read_bytes() for path in files)
+
+
+def cancel_requested(entry: RunEntry) -> bool:
+    """Whether somebody asked for the end of the run, from any machine. False when the store does not answer."""
+    if entry.run_dir.cancel.exists():
+        return True
+    try:
+        return entry.store.open(GLANCE_S).head(paths.CANCEL) is not None
+    except StoreError:
+        return False
+
+
+def without_state(entry: RunEntry, reason: str = "no state.json in the run's folder") -> RunState:
+    """The state of a run of which nothing can be read."""
+    return RunState(
+        run_id=entry.run_id,
+        name=entry.name,
+        backend=entry.backend,
+        state=State.UNKNOWN,
+        reason=reason,
+        submitted_at=entry.submitted_at,
+        updated_at=entry.submitted_at,
+        url=entry.store.url,
+    )
+
+
+def _parse_state(data: bytes) -> RunState | None:
+    try:
+        return RunState.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
+def _parse_nodes(texts: Iterable[bytes]) -> tuple[NodeStatus, ...]:
+    nodes = []
+    for text in texts:
+        try:
+            nodes.append(NodeStatus.model_validate_json(text))
+        except ValidationError:
+            continue
+    return tuple(sorted(nodes, key=lambda node: node.node))
