@@ -23,19 +23,28 @@ from __future__ import annotations
 
 
 class LauncherError(Exception):
-    """Base of the tree. `where` is a place a user can open (file:line, URL, host); `hint` is what to do next."""
+    """Base of the tree. `where` is a place a user can open (file:line, URL, host); `hint` is what to do next.
+
+    `rule` is the id of this kind of failure: programs read it, and never the texts.
+    """
 
     exit_code = 1
+    rule = ""
 
-    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", hint: str = "", rule: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.where = where
         self.hint = hint
+        self.rule = rule or type(self).rule
+
+    @property
+    def headline(self) -> str:
+        """What happened and where, without the hint."""
+        return f"{self.where}: {self.what}" if self.where else self.what
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}\n  hint: {self.hint}" if self.hint else text
+        return f"{self.headline}\n  hint: {self.hint}" if self.hint else self.headline
 
 
 class UsageError(LauncherError):
@@ -63,21 +72,31 @@ class StoreError(LauncherError):
 class StoreUnreachable(StoreError):
     """The store gave no answer, or none in time. Worth a retry."""
 
+    rule = "store-unreachable"
+
 
 class StoreRefused(StoreError):
     """The store answered, and refused: credentials, permissions, no such bucket."""
+
+    rule = "store-refused"
 
 
 class NotFound(StoreError):
     """No such object, or a data set without one object."""
 
+    rule = "not-found"
+
 
 class IntegrityError(StoreError):
     """Bytes differ from what the manifest or the ETag promised."""
 
+    rule = "damaged"
+
 
 class NoSpace(StoreError):
     """The local disk lacks bytes or inodes."""
+
+    rule = "disk-full"
 
 
 class BackendError(LauncherError):
@@ -94,3 +113,5 @@ class RunFailed(LauncherError):
 
 class NodeTrouble(RunFailed):
     """A machine of the run was lost, or is to be left out: another start of the run by its platform may go on."""
+
+    rule = "node-lost"

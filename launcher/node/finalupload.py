@@ -8,7 +8,7 @@ import time
 
 from launcher.errors import IntegrityError, NoSpace, NotFound, StoreError
 from launcher.node.steps import NodeContext
-from launcher.node.stopping import CANCELLED
+from launcher.node.stopping import CANCEL, StopRequest
 from launcher.runfolder import paths
 from launcher.runfolder.states import State
 from launcher.units import show_duration
@@ -35,14 +35,14 @@ class FinalUpload:
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="final upload", daemon=True)
 
-    def wait(self) -> str:
-        """Block until all is safe, and return an empty text; else why somebody asked again to stop. Raises StoreError."""
+    def wait(self) -> StopRequest | None:
+        """Block until all is safe, or until somebody asks again to stop: then that request. Raises StoreError."""
         self._thread.start()
         threading.Thread(target=self._watch_store, name="cancel requests", daemon=True).start()
-        asked = ""
+        asked: StopRequest | None = None
         while self._thread.is_alive() and not asked:
             self._thread.join(POLL_S)
-            asked = self._context.stopper.asked_again() or (CANCELLED if self._asked.is_set() else "")
+            asked = self._context.stopper.asked_again() or (CANCEL if self._asked.is_set() else None)
         if asked:
             self._given_up.set()
             self._thread.join(HAND_OVER_S)
@@ -50,7 +50,7 @@ class FinalUpload:
                 return asked
         if self._error is not None:
             raise self._error
-        return ""
+        return None
 
     def _run(self) -> None:
         try:
@@ -59,7 +59,7 @@ class FinalUpload:
             self._error = error
 
     def _watch_store(self) -> None:
-        """Until the upload has ended: a request that is there when the run ends for it already is none."""
+        """Until the upload has ended: a cancel request that the run already ends for is ignored."""
         known = b"" if self._final is not State.CANCELLED else None
         while self._thread.is_alive():
             try:

@@ -54,11 +54,11 @@ class Heartbeat:
         self.beat()
 
     def set(self, *, phase: str | None = None, **values: Any) -> None:
-        """Change fields of the status; a new phase begins now and clears the detail."""
+        """Change fields of the status; a new phase begins now and clears detail and staging."""
         with self._lock:
             if phase is not None and phase != self._node_phase[0]:
                 self._node_phase = (phase, time.time())
-                self._values["detail"] = ""
+                self._values |= {"detail": "", "staging": None}
             self._values.update(values)
 
     def watch(self, progress_files: dict[int, Path], gang: Gang | None) -> None:

@@ -13,7 +13,9 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from launcher.node.stopping import StopKind
 from launcher.ranks.diagnose import Cause
+from launcher.runfolder.states import FirstFailure
 
 NodePhase = Literal["arriving", "ready", "running", "ended", "gone", "uploaded"]
 LeaderPhase = Literal["waiting", "go", "decided", "over"]
@@ -33,12 +35,12 @@ class Machine(_Value):
 
 
 class StepReport(_Value):
-    """How a program ended on one machine. `stopped` is why it was stopped, when it was not the program's own fault."""
+    """How a program ended on one machine. `stop` and, in words, `stopped` are why it was stopped, when somebody asked for it."""
 
     ok: bool
     cause: Cause | None = None
     stopped: str = ""
-    cancelled: bool = False
+    stop: StopKind | None = None
 
 
 class StartOrder(_Value):
@@ -51,14 +53,15 @@ class StartOrder(_Value):
 
 
 class NextAction(_Value):
-    """What follows the end of a program, on all machines."""
+    """What follows the end of a program, on all machines. `failure` is what it follows from; `stop`, who asked for the end."""
 
     do: Literal["next", "restart", "end"]
     reason: str = ""
     hint: str = ""
+    failure: FirstFailure | None = None
+    stop: StopKind | None = None
     attempt: int = 0
     pause_s: float = 0.0
-    cancelled: bool = False
     orderly: bool = False
     again: bool = False
     exclude_host: str = ""

@@ -17,9 +17,9 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from launcher.dataset.packed import Part
@@ -27,8 +27,9 @@ from launcher.dataset.plain import StageProgress
 from launcher.dataset.stage import stage_data
 from launcher.devices.inventory import DeviceInfo, DeviceLocks, HeldDevices, check_devices, list_devices
 from launcher.disk import write_text
-from launcher.errors import LauncherError, NodeTrouble, PlanError, StoreError, UsageError
+from launcher.errors import LauncherError, NodeTrouble, PlanError, RunFailed, StoreError, UsageError
 from launcher.findings import errors
+from launcher.node.ending import ProgramFailed, RunEnd, end_of_error
 from launcher.node.environment import check_environment
 from launcher.node.finalupload import LAST_WORD_S, FinalUpload, send_last_word
 from launcher.node.heartbeat import Heartbeat
@@ -40,14 +41,14 @@ from launcher.node.ranktable import describe_machine
 from launcher.node.rendezvous import Rendezvous, Timing
 from launcher.node.statefile import StateFile, newest_step
 from launcher.node.steps import NodeContext, StepRunner, one_at_a_time
-from launcher.node.stopping import CANCELLED, SIGNALS, SUPERSEDED, Stopped, Stopper
+from launcher.node.stopping import SIGNALS, SUPERSEDED, StopKind, Stopped, Stopper, StopRequest
 from launcher.node.upload import BackgroundUpload
 from launcher.plan.model import ASCEND_DEVICES, Plan
 from launcher.ranks.gang import TEMPORARY_FAILURE
 from launcher.ranks.orphans import node_mark, sweep
 from launcher.results.collector import Collector, restore_latest
 from launcher.results.restore import restore_file
-from launcher.runfolder.states import EXIT_CODES, State
+from launcher.runfolder.states import EXIT_CODES, EndedBy, FirstFailure, Staging, State, UnsafeResults
 from launcher.storage import ObjectStore
 from launcher.units import show_bytes, show_duration
 
@@ -93,30 +94,32 @@ class NodeProgram:
         try:
             context.peers.enter(self.first_attempt)
             self._work()
-            final, reason = State.SUCCEEDED, ""
+            end = RunEnd(State.SUCCEEDED)
         except Stopped as stop:
-            final = (
-                State.CANCELLED if stop.what == CANCELLED else self._unless_again(context.stopper.by_platform)
-            )
-            reason = "cancelled on request" if final is State.CANCELLED else stop.what
-        except NodeTrouble as error:
-            final, reason = self._unless_again(True), str(error)
-        except LauncherError as error:
-            final, reason = State.FAILED, str(error)
-        except OSError as error:  # a full or broken disk, a limit of this machine
-            log.error("%s", traceback.format_exc())
-            where = f" ({error.filename})" if error.filename else ""
-            final, reason = State.FAILED, f"{socket.gethostname()}: {error.strerror or error}{where}"
+            if stop.request.kind is StopKind.SUPERSEDED:
+                return self._superseded()
+            end = self._end_of_request(stop.request)
         except Exception as error:  # a defect of ours must not leave a run without an end
-            log.error("%s", traceback.format_exc())
-            final, reason = State.FAILED, f"defect in launcher: {type(error).__name__}: {error}"
-        return self._finish(final, reason)
+            end = end_of_error(error, self.node)
+            if isinstance(error, NodeTrouble) or (isinstance(error, ProgramFailed) and error.again):
+                end = replace(end, state=self._unless_again(True))
+        if context.upload.superseded.is_set():
+            return self._superseded()
+        return self._finish(end)
+
+    def _end_of_request(self, request: StopRequest) -> RunEnd:
+        if request.kind is StopKind.CANCEL:
+            return RunEnd(State.CANCELLED, request.words, ended_by=EndedBy.USER)
+        state = self._unless_again(request.kind is StopKind.PLATFORM)
+        failure = FirstFailure(node=self.node, host=socket.gethostname(), rule=request.kind.rule)
+        return RunEnd(state, request.words, ended_by=request.kind.ended_by, failure=failure)
 
     def _work(self) -> None:
         if left := sweep(node_mark(self.plan.run_id, self.node)):
             log.warning("ended %d process(es) that an earlier attempt had left here", len(left))
         check_environment(self.plan)
         with self._take_devices() as devices:
+            self.context.state.note_phase("staging")
             self.context.state.save(State.RUNNING)
             log.info("%s: device(s) %s", self.plan.run_id, ", ".join(map(str, devices.ids)))
             data_dir = self._stage()
@@ -139,7 +142,8 @@ class NodeProgram:
         self._near = {each.device_id: each.numa_node for each in usable}
         choices = self._choices(usable)
         if not choices:
-            raise PlanError(f"{plan.devices_per_node} {plan.device} devices asked for, {len(usable)} here")
+            words = f"{plan.devices_per_node} {plan.device} devices asked for, {len(usable)} here"
+            raise PlanError(words, rule="no-devices")
         held = DeviceLocks(label=plan.run_id).acquire_any(
             choices, on_wait=self._on_wait, on_poll=self.context.stopper.check
         )
@@ -166,7 +170,7 @@ class NodeProgram:
         while found := errors(check_devices(list_devices(self.plan.device, addresses=False), held.ids)):
             only_busy = all(finding.rule == "DV003" for finding in found)
             if not only_busy or time.monotonic() > deadline:
-                raise PlanError("\n".join(map(str, found)), where=socket.gethostname())
+                raise PlanError("\n".join(map(str, found)), where=socket.gethostname(), rule="no-devices")
             self.context.heartbeat.set(detail=str(found[0].message))
             self.context.stopper.check()
             time.sleep(1.0)
@@ -197,14 +201,14 @@ class NodeProgram:
     def _on_stage_progress(self, progress: StageProgress) -> None:
         self.context.stopper.check()
         if trouble := self.context.peers.trouble():
-            raise Stopped(trouble.reason)
-        if progress.waiting_for:
-            self.context.heartbeat.set(detail=f"waiting for {progress.waiting_for}")
-        elif progress.bytes_total:
-            percent = 100 * progress.bytes_done / progress.bytes_total
-            self.context.heartbeat.set(
-                detail=f"{percent:.0f} % of {show_bytes(progress.bytes_total)} at {show_bytes(progress.bytes_per_s)}/s"
-            )
+            raise RunFailed(trouble.reason)
+        staging = Staging(
+            bytes_done=progress.bytes_done,
+            bytes_total=progress.bytes_total,
+            bytes_per_s=progress.bytes_per_s,
+            waiting_for=progress.waiting_for or "",
+        )
+        self.context.heartbeat.set(staging=staging, detail=staging.words())
 
     def _reserve_bytes(self) -> int:
         numbers = self.plan.arithmetic
@@ -237,43 +241,53 @@ class NodeProgram:
 
     # ---- after the ranks
 
-    def _finish(self, final: State, reason: str) -> int:
+    def _superseded(self) -> int:
+        """A later attempt has taken over: nothing of this one counts any more, so nothing is written."""
+        log.info("ending: %s", SUPERSEDED.words)
+        self.context.upload.stop()
+        self.context.heartbeat.stop()
+        self.context.peers.over()
+        return 0 if self._only_leader_tells() else EXIT_CODES[State.FAILED]
+
+    def _finish(self, end: RunEnd) -> int:
         context = self.context
-        if context.upload.superseded.is_set() or reason == SUPERSEDED:
-            log.info("ending: %s", SUPERSEDED)
-            context.upload.stop()
-            context.heartbeat.stop()
-            context.peers.over()
-            return 0 if self._only_leader_tells() else EXIT_CODES[State.FAILED]
-        log.info("%s%s", "all programs ended well" if final is State.SUCCEEDED else "ending: ", reason)
-        if final is not State.SUCCEEDED:
-            context.peers.fail(reason, cancelled=final is State.CANCELLED)
+        log.info("%s%s", "all programs ended well" if end.state is State.SUCCEEDED else "ending: ", end.words)
+        if end.state is not State.SUCCEEDED:
+            context.peers.fail(end.words, cancelled=end.state is State.CANCELLED)
         context.state.release_reserve()
         context.heartbeat.set(phase="uploading")
+        context.state.note_phase("uploading")
         context.upload.stop()
-        context.state.end_attempt(reason or "done")
+        context.state.end_attempt(end)
         context.stopper.settle()
-        upload = FinalUpload(context, final, reason)
-        try:
-            asked = upload.wait()
-        except (StoreError, OSError) as error:
-            asked, final = "", State.FAILED if final.terminal else final
-            reason = self._unsafe(reason, str(error))
-        if asked:
-            if asked == CANCELLED and final is not State.FAILED:
-                final = State.CANCELLED
-            elif final.terminal:
-                final = State.FAILED
-            what = "cancelled on request" if asked == CANCELLED else asked
-            reason = self._unsafe(reason, f"{what} while they were uploaded")
-        context.heartbeat.set(phase="done" if final.terminal else "queued", last_error=reason)
+        end, asked = self._upload_everything(end)
+        final = end.state
+        context.heartbeat.set(phase="done" if final.terminal else "queued", last_error=end.words)
         context.heartbeat.stop()
-        context.state.save(final, reason)
+        context.state.save_end(end)
         send_last_word(context, LAST_WORD_S if asked else None)
         context.peers.over()
         if not final.terminal and self.node == 0:
             ask_for_another_start(context.state.value.exclude_hosts)
         return self._exit_code(final)
+
+    def _upload_everything(self, end: RunEnd) -> tuple[RunEnd, StopRequest | None]:
+        """The end as it is after the last upload, and the request that cut that off. A run whose results are not all in
+        the store has not succeeded."""
+        upload = FinalUpload(self.context, end.state, end.words)
+        state = end.state
+        try:
+            asked = upload.wait()
+        except (StoreError, OSError) as error:
+            asked, state = None, State.FAILED if state.terminal else state
+            end = self._unsafe(end, str(error))
+        if asked:
+            if asked.kind is StopKind.CANCEL and state is not State.FAILED:
+                end, state = replace(end, ended_by=EndedBy.USER), State.CANCELLED
+            elif state.terminal:
+                state = State.FAILED
+            end = self._unsafe(end, f"{asked.words} while they were uploaded")
+        return replace(end, state=state), asked
 
     @staticmethod
     def _only_leader_tells() -> bool:
@@ -288,16 +302,14 @@ class NodeProgram:
         """Where a platform takes a failure of any machine as a reason to kill the others, only node 0 tells of one."""
         if self.node != 0 and self._only_leader_tells():
             return 0
-        stopped = final is State.FAILED and self.context.stopper.reason
+        stopped = final is State.FAILED and self.context.stopper.request
         return TEMPORARY_FAILURE if stopped or not final.terminal else EXIT_CODES[final]
 
-    def _unsafe(self, reason: str, why: str) -> str:
-        """The reason of the run's end, with the word that its results are on this machine."""
-        unsafe = (
-            f"results are on {socket.gethostname()} in {self.run_dir.root}, but not all in the store: {why}"
-        )
-        log.error("%s", unsafe)
-        return f"{reason}; {unsafe}" if reason else unsafe
+    def _unsafe(self, end: RunEnd, why: str) -> RunEnd:
+        """The end, with the fact that its results are on this machine only."""
+        unsafe = UnsafeResults(host=socket.gethostname(), folder=str(self.run_dir.root), why=why)
+        log.error("%s", unsafe.words())
+        return replace(end, unsafe=(*end.unsafe, unsafe))
 
 
 def ask_for_another_start(exclude: Sequence[str]) -> None:
@@ -328,6 +340,7 @@ def _start_from(source: ObjectStore, run_dir: Path) -> int:
         raise UsageError(
             f"no complete checkpoint in {source.url}",
             hint="model.checkpoint names the folder of a run, the one that holds checkpoints/",
+            rule="no-checkpoint",
         )
     return step
 

@@ -28,6 +28,7 @@ from launcher.node.peers import (
     StartOrder,
     StepReport,
 )
+from launcher.node.stopping import StopKind
 from launcher.ranks.diagnose import Cause
 from launcher.storage import ObjectStore
 from launcher.units import show_duration
@@ -133,7 +134,7 @@ class Rendezvous:
                     report = card.report if card.phase == "ended" else None
                     if node and card.program == self._board.program and report is not None and not report.ok:
                         words = f"node {node} ({card.machine.host}) has ended"
-                        return PeerStop(reason=words, saving=bool(report.stopped))
+                        return PeerStop(reason=words, saving=report.stop is not None)
             elif self._board.phase == "over":
                 return PeerStop(reason=self._end_reason())
             elif self._board.phase == "decided" and self._board.program == self._card.program:
@@ -167,7 +168,8 @@ class Rendezvous:
             self.enter(decided.attempt)  # where the others are going to wait
         self._say_card(phase="gone", reason=reason)
         if self._node == 0 and not self._over() and (decided is None or decided.do != "end"):
-            action = NextAction(do="end", reason=reason, cancelled=cancelled)
+            stop = StopKind.CANCEL if cancelled else None
+            action = NextAction(do="end", reason=reason, stop=stop)
             self._say_board(phase="over", action=action)
         self._flush()
 

@@ -6,20 +6,27 @@ import json
 import logging
 import math
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from launcher.disk import write_text
 from launcher.errors import StoreError
+from launcher.node.ending import RunEnd
 from launcher.plan.model import Plan
 from launcher.runfolder.manifest import local_sets
 from launcher.runfolder.paths import RunDir
-from launcher.runfolder.states import Attempt, RunState, State
+from launcher.runfolder.states import Attempt, AttemptResult, PhaseStart, RunState, State
 
 log = logging.getLogger("launcher.node")
 
 RESERVE_BYTES = 256 << 10
 GONE = "its node program was gone without a word"
+_RESULTS = {
+    State.SUCCEEDED: AttemptResult.DONE,
+    State.FAILED: AttemptResult.FAILED,
+    State.CANCELLED: AttemptResult.CANCELLED,
+}
 
 
 class StateFile:
@@ -31,18 +38,22 @@ class StateFile:
         self.unwritten = ""
         """The state as it should be, when the disk did not take it."""
 
-    def save(self, state: State, reason: str = "") -> None:
-        """Write it down. A disk that takes nothing is logged: the run is more than this file."""
-        now = time.time()
-        self.value = self.value.model_copy(
-            update={
-                "state": state,
-                "reason": reason,
-                "updated_at": now,
-                "ended_at": now if state.terminal else None,
-                "results": read_results(self._run_dir.root / "eval"),
-            }
-        )
+    def save(self, state: State) -> None:
+        """Write down that the run is in this state, and has not ended."""
+        self.value = self.value.without_end()
+        self._save({"state": state})
+
+    def save_end(self, end: RunEnd) -> None:
+        """Write down how the run ended, or that its platform is going to start it again."""
+        ended_at = time.time() if end.state.terminal else None
+        facts = {"reason": end.reason, "hint": end.hint, "ended_by": end.ended_by, "ended_at": ended_at}
+        self._save({"state": end.state, **facts, "first_failure": end.failure, "unsafe": end.unsafe})
+
+    def _save(self, changes: Mapping[str, object]) -> None:
+        """A disk that takes nothing is logged: the run is more than this file."""
+        results = read_results(self._run_dir.root / "eval")
+        changes = {**changes, "updated_at": time.time(), "results": results}
+        self.value = self.value.model_copy(update=changes)
         if self._node != 0 or self._taken_over():
             return
         text = self.value.model_dump_json(indent=1) + "\n"
@@ -77,11 +88,23 @@ class StateFile:
         hosts = (*self.value.exclude_hosts, *([host] if host not in self.value.exclude_hosts else []))
         self.value = self.value.model_copy(update={"exclude_hosts": hosts})
 
-    def end_attempt(self, outcome: str) -> None:
+    def note_phase(self, phase: str, program: str = "") -> None:
+        """A phase of the run begins now on node 0."""
+        begun = PhaseStart(phase=phase, at=time.time(), program=program)
+        self.value = self.value.model_copy(update={"phase_times": (*self.value.phase_times, begun)})
+
+    def end_attempt(self, end: RunEnd) -> None:
         """The attempt under way ended now."""
         *earlier, last = self.value.attempts
-        ended = last.model_copy(update={"ended_at": time.time(), "outcome": outcome})
-        self.value = self.value.model_copy(update={"attempts": (*earlier, ended)})
+        changes = {
+            "ended_at": time.time(),
+            "outcome": end.reason or "done",
+            "hint": end.hint,
+            "result": _RESULTS.get(end.state, AttemptResult.INTERRUPTED),
+            "ended_by": end.ended_by,
+            "first_failure": end.failure,
+        }
+        self.value = self.value.model_copy(update={"attempts": (*earlier, last.model_copy(update=changes))})
 
     def note_resumed(self, step: int | None) -> None:
         """The checkpoint that the attempt under way starts from, once it is known."""
@@ -122,14 +145,15 @@ def _first(plan: Plan, run_dir: RunDir, attempt: int) -> RunState:
             url=plan.store.url,
         )
     earlier = tuple(_closed(a, old.updated_at) for a in old.attempts if a.attempt < attempt)
-    return old.model_copy(update={"attempt": attempt, "attempts": (*earlier, begun), "ended_at": None})
+    return old.without_end().model_copy(update={"attempt": attempt, "attempts": (*earlier, begun)})
 
 
 def _closed(attempt: Attempt, heard_at: float) -> Attempt:
     """An attempt that could not say itself how it ended; `heard_at` is its last word."""
     if attempt.ended_at is not None or attempt.outcome:
         return attempt
-    return attempt.model_copy(update={"ended_at": max(heard_at, attempt.started_at), "outcome": GONE})
+    ended_at = max(heard_at, attempt.started_at)
+    return attempt.model_copy(update={"ended_at": ended_at, "outcome": GONE, "result": AttemptResult.LOST})
 
 
 def newest_step(checkpoints: Path) -> int | None:

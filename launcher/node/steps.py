@@ -13,7 +13,8 @@ from pathlib import Path
 
 from launcher.devices.locks import HeldDevices
 from launcher.disk import write_text
-from launcher.errors import NodeTrouble, RunFailed
+from launcher.errors import RunFailed
+from launcher.node.ending import ProgramFailed, RunEnd
 from launcher.node.heartbeat import Heartbeat
 from launcher.node.log import log_into
 from launcher.node.peers import Machine, NextAction, Peers, StartOrder, StepReport
@@ -21,18 +22,18 @@ from launcher.node.processes import free_port, gang_processes
 from launcher.node.ranktable import common_table
 from launcher.node.rendezvous import first_cause
 from launcher.node.statefile import StateFile, newest_step
-from launcher.node.stopping import CANCELLED, Stopped, Stopper
+from launcher.node.stopping import CANCEL, StopKind, Stopped, Stopper, StopRequest
 from launcher.node.upload import BackgroundUpload
-from launcher.plan.model import Plan, Step
+from launcher.plan.model import ASCEND_DEVICES, Plan, Step
 from launcher.ranks.causes import own_rules
-from launcher.ranks.diagnose import find_cause
+from launcher.ranks.diagnose import Cause, find_cause
 from launcher.ranks.gang import EndOrder, Gang, Outcome, supervise
 from launcher.ranks.orphans import gang_mark
 from launcher.ranks.restarts import RestartPolicy
 from launcher.ranks.watchdog import Watchdog
 from launcher.results.collector import Collector, restore_latest
 from launcher.results.restore import drop_earlier
-from launcher.runfolder.states import State
+from launcher.runfolder.states import FirstFailure, State
 from launcher.storage import ObjectStore
 from launcher.units import show_duration
 
@@ -87,10 +88,10 @@ class StepRunner:
             if action.exclude_host:
                 self._context.state.note_excluded(action.exclude_host)
             if action.do == "end":
-                if action.cancelled:
-                    raise Stopped(CANCELLED)
+                if action.stop is StopKind.CANCEL:
+                    raise Stopped(CANCEL)
                 self._context.stopper.check()
-                raise (NodeTrouble if action.again else RunFailed)(action.reason, hint=action.hint)
+                raise ProgramFailed(action)
             self._pause(action.pause_s)
             self._next_attempt(action)
 
@@ -174,15 +175,19 @@ class StepRunner:
         self._finished = watchdog.finished
         gang.start()
         context.heartbeat.set(phase="running")
+        context.state.note_phase("running", step.name)
+        context.state.save(State.RUNNING)
         context.heartbeat.watch(files, gang)
         outcome = supervise(
             gang,
             grace_s=self._plan.watch.grace,
-            stop_requested=lambda: context.stopper.reason,
+            stop_requested=lambda: _words_of(context.stopper.request),
             check=lambda: self._tick(watchdog, gang),
             finished=watchdog.finished,
         )
         log.info("%s: %s", step.name, "done" if outcome.ok else "not done")
+        if not outcome.ok:
+            context.state.note_phase("waiting")
         return outcome
 
     def _tick(self, watchdog: Watchdog, gang: Gang) -> EndOrder | None:
@@ -202,26 +207,38 @@ class StepRunner:
     # ---- after the ranks
 
     def _report(self, step: Step, outcome: Outcome) -> StepReport:
-        reason = self._context.stopper.reason
-        if outcome.ok and (not reason or self._finished()):
+        request = self._context.stopper.request
+        if outcome.ok and (request is None or self._finished()):
             return StepReport(ok=True)
-        if reason:
-            return StepReport(ok=False, stopped=reason, cancelled=reason == CANCELLED)
+        if request is not None:
+            return StepReport(ok=False, stopped=request.words, stop=request.kind)
         if (
             outcome.end_order is not None and outcome.end_order.kind == PEER
         ):  # for the sake of another machine, which knows why
             return StepReport(ok=False)
-        cause = find_cause(outcome, socket.gethostname(), self._rules, self._context.node)
+        cause = self._with_device(find_cause(outcome, socket.gethostname(), self._rules, self._context.node))
         log.error("%s: %s", step.name, cause.words)
         return StepReport(ok=False, cause=cause)
+
+    def _with_device(self, cause: Cause) -> Cause:
+        """The cause, with the device of the failing rank."""
+        failure = cause.failure
+        if failure is None or failure.rank is None or self._plan.device not in ASCEND_DEVICES:
+            return cause
+        local = {rank.rank: rank.local_rank for rank in self._plan.ranks_of(self._context.node)}
+        ids = dict(enumerate(self._devices.ids))
+        if (device_id := ids.get(local.get(failure.rank, -1))) is None:
+            return cause
+        device = f"{self._plan.device} {device_id}"
+        return cause.model_copy(update={"failure": failure.model_copy(update={"device": device})})
 
     def _decide(self, reports: Sequence[StepReport], before: int | None) -> NextAction:
         """On node 0: what follows for all machines."""
         if all(report.ok for report in reports):
             return NextAction(do="next")
-        stopped = next((report for report in reports if report.stopped), None)
+        stopped = next((report for report in reports if report.stop is not None), None)
         if stopped is not None:
-            return NextAction(do="end", reason=stopped.stopped, cancelled=stopped.cancelled, orderly=True)
+            return NextAction(do="end", reason=stopped.stopped, stop=stopped.stop, orderly=True)
         cause = first_cause(reports).cause
         if cause is None:
             return NextAction(
@@ -229,9 +246,14 @@ class StepRunner:
             )
         after = newest_step(self._run_dir.checkpoints)
         decision = self._policy.decide(cause, before, after, time.time())
+        failure = cause.failure or FirstFailure(rule=cause.rule, host=cause.host)
         if decision.restart:
             return NextAction(
-                do="restart", reason=decision.reason, attempt=self.attempt + 1, pause_s=decision.pause_s
+                do="restart",
+                reason=decision.reason,
+                failure=failure,
+                attempt=self.attempt + 1,
+                pause_s=decision.pause_s,
             )
         hint = (
             f"{decision.hint}; `launcher logs {self._plan.run_id}` has the whole log" if decision.hint else ""
@@ -240,6 +262,7 @@ class StepRunner:
             do="end",
             reason=decision.reason,
             hint=hint,
+            failure=failure.model_copy(update={"no_progress": decision.no_progress}),
             exclude_host=decision.exclude_host,
             again=bool(decision.exclude_host) or cause.rule == "node-lost",
         )
@@ -249,7 +272,7 @@ class StepRunner:
         step = newest_step(self._run_dir.checkpoints)
         self.attempt = context.collector.attempt = action.attempt
         context.heartbeat.set(attempt=self.attempt, last_error=action.reason)
-        context.state.end_attempt(action.reason)
+        context.state.end_attempt(RunEnd(State.FAILED, action.reason, failure=action.failure))
         context.state.begin_attempt(self.attempt, step)
         context.state.save(State.RUNNING)
         log_into(self._run_dir.node_log(self.attempt, context.node))
@@ -264,6 +287,10 @@ class StepRunner:
         while time.monotonic() < deadline:
             self._context.stopper.check()
             time.sleep(0.2)
+
+
+def _words_of(request: StopRequest | None) -> str:
+    return request.words if request else ""
 
 
 def _nothing() -> None:

@@ -4,36 +4,84 @@ from __future__ import annotations
 
 import signal
 import time
+from dataclasses import dataclass
+from enum import StrEnum
 from types import FrameType
 
 from launcher.errors import LauncherError
 from launcher.node.upload import BackgroundUpload
 from launcher.plan.model import Plan
+from launcher.runfolder.states import EndedBy
 from launcher.units import show_duration
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 ECHO_S = 3.0
 """One request to cancel comes as an object, a file and a signal, some moments apart."""
-CANCELLED = "cancelled"
-SUPERSEDED = "a later attempt of this run has taken over"
+
+
+class StopKind(StrEnum):
+    """Why a node program should stop."""
+
+    CANCEL = "cancel"  # a cancel request
+    SIGNAL = "signal"
+    PLATFORM = "platform"  # the platform announced the end of its part of the run
+    TIME_LIMIT = "time-limit"
+    SUPERSEDED = "superseded"  # a later attempt has taken over
+
+    @property
+    def ended_by(self) -> EndedBy:
+        return _ENDED_BY[self]
+
+    @property
+    def rule(self) -> str:
+        """Id of this kind of end in advice.yaml; empty for an end that somebody wanted."""
+        return _RULES.get(self, "")
+
+
+_ENDED_BY = {
+    StopKind.CANCEL: EndedBy.USER,
+    StopKind.SIGNAL: EndedBy.SIGNAL,
+    StopKind.PLATFORM: EndedBy.PLATFORM,
+    StopKind.TIME_LIMIT: EndedBy.LAUNCHER,
+    StopKind.SUPERSEDED: EndedBy.LAUNCHER,
+}
+_RULES = {
+    StopKind.SIGNAL: "stop-signal",
+    StopKind.PLATFORM: "platform-limit",
+    StopKind.TIME_LIMIT: "time-limit",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequest:
+    """Somebody asked the node program to stop. `words` are for people."""
+
+    kind: StopKind
+    words: str
+
+
+CANCEL = StopRequest(StopKind.CANCEL, "cancelled on request")
+SUPERSEDED = StopRequest(StopKind.SUPERSEDED, "a later attempt of this run has taken over")
 
 
 class Stopped(LauncherError):
-    """Somebody asked the node program to stop. `what` is the reason."""
+    """Somebody asked the node program to stop."""
+
+    def __init__(self, request: StopRequest) -> None:
+        super().__init__(request.words, rule=request.kind.rule)
+        self.request = request
 
 
 class Stopper:
-    """Remembers the first reason. Made by the main thread, which takes the signals."""
+    """Remembers the first request. Made by the main thread, which takes the signals."""
 
     def __init__(self, plan: Plan, upload: BackgroundUpload) -> None:
         self._plan, self._upload = plan, upload
         self._started = time.time()
-        self._reason = ""
+        self._request: StopRequest | None = None
         self._signals: list[float] = []
-        self._settled, self._had_reason = float("inf"), False
+        self._settled, self._had_request = float("inf"), False
         self._cancel_file: int | None = None
-        self.by_platform = False
-        """The platform said that it is about to end its part of the run."""
 
     def install(self) -> None:
         """Take over SIGTERM and SIGINT, and one that came before: the node program starts with both held back."""
@@ -42,46 +90,49 @@ class Stopper:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     @property
-    def reason(self) -> str:
-        """The reason to stop, or an empty text. Looks at the run directory, so call it from the main loop only."""
+    def request(self) -> StopRequest | None:
+        """The request to stop, if there is one. Looks at the run directory, so call it from the main loop only."""
         if self._upload.superseded.is_set():
-            self._reason = SUPERSEDED
+            self._request = SUPERSEDED
         elif self._plan.run_dir.cancel.exists() or self._upload.cancelled.is_set():
-            self._reason = CANCELLED
-        elif not self._reason and (words := self._told()):
-            self._reason, self.by_platform = words, True
+            self._request = CANCEL
+        elif self._request is None and (words := self._platform_words()):
+            self._request = StopRequest(StopKind.PLATFORM, words)
         limit = self._plan.time_limit_s
-        if not self._reason and limit and time.time() - self._started > limit:
-            self._reason = f"the time limit of {show_duration(limit)} is over"
-        return self._reason
+        if self._request is None and limit and time.time() - self._started > limit:
+            words = f"the time limit of {show_duration(limit)} is over"
+            self._request = StopRequest(StopKind.TIME_LIMIT, words)
+        return self._request
 
-    def _told(self) -> str:
+    def _platform_words(self) -> str:
         try:
             return self._plan.run_dir.stop.read_text().strip()
         except OSError:
             return ""
 
     def check(self) -> None:
-        """Raises Stopped when there is a reason."""
-        if reason := self.reason:
-            raise Stopped(reason)
+        """Raises Stopped when there is a request."""
+        if request := self.request:
+            raise Stopped(request)
 
     def settle(self) -> None:
         """What was asked for until now has been acted on: the run ends, and only `asked_again` counts any more."""
         self._settled = time.monotonic()
         self._cancel_file = self._cancel_mark()
-        self._had_reason = bool(self._reason)
+        self._had_request = self._request is not None
 
-    def asked_again(self) -> str:
-        """The reason given by a request that came after `settle`, or an empty text. The parts of one request count once."""
-        echo_ends = self._settled + (ECHO_S if self._had_reason else 0.0)
+    def asked_again(self) -> StopRequest | None:
+        """A request that came after `settle`. The parts of one request count once."""
+        echo_ends = self._settled + (ECHO_S if self._had_request else 0.0)
         mark = self._cancel_mark()
         if time.monotonic() < echo_ends:
             self._cancel_file = mark
-            return ""
+            return None
         if mark is not None and mark != self._cancel_file:
-            return CANCELLED
-        return "stopped by a signal" if any(at > echo_ends for at in self._signals) else ""
+            return CANCEL
+        if any(at > echo_ends for at in self._signals):
+            return StopRequest(StopKind.SIGNAL, "stopped by a signal")
+        return None
 
     def _cancel_mark(self) -> int | None:
         try:
@@ -91,4 +142,5 @@ class Stopper:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(time.monotonic())
-        self._reason = self._reason or f"stopped by {signal.Signals(number).name}"
+        words = f"stopped by {signal.Signals(number).name}"
+        self._request = self._request or StopRequest(StopKind.SIGNAL, words)

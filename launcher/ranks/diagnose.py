@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
 from launcher.ranks.causes import UNKNOWN, Rule, built_in, first_fit, signal_of
-from launcher.ranks.gang import TEMPORARY_FAILURE, Exit, Outcome
-from launcher.runfolder.errorlines import _TRACEBACK, error_lines
+from launcher.ranks.gang import TEMPORARY_FAILURE, EndOrder, Exit, Outcome
+from launcher.runfolder.errorlines import _TRACEBACK, ascend_code, error_lines
+from launcher.runfolder.states import FirstFailure
 
 _SYSTEM_ERROR = re.compile(r"\[Errno \d+\]|No space left on device|Cannot allocate memory")
 _SIGNAL_WORDS = {
@@ -42,6 +43,7 @@ class Cause(BaseModel):
     exclude_node: bool = False
     at: float = 0.0
     host: str = ""
+    failure: FirstFailure | None = None
 
 
 def how_it_ended(code: int) -> str:
@@ -55,49 +57,82 @@ def how_it_ended(code: int) -> str:
     return f"ended with exit code {code}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The machine that a gang ran on."""
+
+    host: str
+    node: int
+
+    def __str__(self) -> str:
+        return f"{self.host} (node {self.node})"
+
+
 def find_cause(outcome: Outcome, host: str, own: Sequence[Rule] = (), node: int = 0) -> Cause:
     """The cause of a gang's end on machine `host`, which is `node` of the run; `own` are the rules of the job file."""
-    cause = _find(outcome, f"{host} (node {node})", own)
-    return cause.model_copy(update={"host": host})
-
-
-def _find(outcome: Outcome, host: str, own: Sequence[Rule]) -> Cause:
+    place = _Place(host, node)
     if outcome.undying:
-        names = ", ".join(outcome.undying)
-        words = f"{names} on {host} did not end after SIGKILL: the machine's driver or disk does not answer"
-        return Cause(words=words, rule="undying", restart=False)
+        return _of_undying(outcome, place)
     if outcome.end_order is not None:
-        return _of_end_order(outcome, host, own)
+        return _of_end_order(outcome.end_order, outcome, place, own)
     assert outcome.failure is not None, "asked only about gangs that failed"
     by_themselves = [e for e in outcome.exits if e.code != 0 and not e.asked] or [outcome.failure]
     causes = sorted(
-        (_of_exit(e, outcome, host, own) for e in by_themselves), key=lambda c: (c.consequence, c.at)
+        (_of_exit(e, outcome, place, own) for e in by_themselves), key=lambda c: (c.consequence, c.at)
     )
     first = causes[0]
     if first.consequence:  # a process that failed before may still have been at its end when it was stopped
         hidden = [e for e in outcome.exits if e.asked and _had_failed(e, outcome)]
-        deeper = [_of_exit(e, outcome, host, own) for e in hidden]
+        deeper = [_of_exit(e, outcome, place, own) for e in hidden]
         first = next((cause for cause in deeper if not cause.consequence), first)
     return first
 
 
-def _of_exit(exit_: Exit, outcome: Outcome, host: str, own: Sequence[Rule]) -> Cause:
+def _of_undying(outcome: Outcome, place: _Place) -> Cause:
+    names = ", ".join(outcome.undying)
+    how = "did not end after SIGKILL"
+    words = f"{names} on {place} {how}: the machine's driver or disk does not answer"
+    failure = FirstFailure(
+        process=names if len(outcome.undying) == 1 else "",
+        host=place.host,
+        node=place.node,
+        rule="undying",
+        how=how,
+    )
+    return Cause(words=words, rule="undying", restart=False, host=place.host, failure=failure)
+
+
+def _of_exit(exit_: Exit, outcome: Outcome, place: _Place, own: Sequence[Rule]) -> Cause:
     text = outcome.logs.get(exit_.process.name, "")
     lines = error_lines(text) or [line.strip() for line in text.splitlines() if _SYSTEM_ERROR.search(line)]
     line, rule = _judge(exit_.code, lines)
-    words = f"{exit_.process.name} on {host} {how_it_ended(exit_.code)}" + (f": {line}" if line else "")
+    how = how_it_ended(exit_.code)
+    failure = FirstFailure(
+        process=exit_.process.name,
+        rank=exit_.process.rank,
+        node=place.node,
+        host=place.host,
+        exit=exit_.code,
+        signal=signal_of(exit_.code),
+        rule=rule.id,
+        code=ascend_code(line),
+        line=line,
+        how=how,
+    )
+    words = f"{exit_.process.name} on {place} {how}" + (f": {line}" if line else "")
     if rule.says:
         words += f" ({rule.says})"
-    wished = first_fit(own, exit_.code, f"{text}\n{words}")
-    if wished is not None:
-        rule = replace(rule, id=wished.id, restart=wished.restart, exclude_node=wished.exclude_node)
+    users_rule = first_fit(own, exit_.code, f"{text}\n{words}")
+    decider = users_rule or rule
     return Cause(
         words=words,
-        rule=rule.id,
-        restart=rule.restart,
+        rule=decider.id,
+        restart=decider.restart,
         consequence=rule.consequence,
-        exclude_node=rule.exclude_node,
+        exclude_node=decider.exclude_node,
         at=exit_.at,
+        host=place.host,
+        failure=failure,
     )
 
 
@@ -115,19 +150,20 @@ def _judge(code: int, lines: Sequence[str]) -> tuple[str, Rule]:
     return "", first_fit(built_in(), code, "") or UNKNOWN
 
 
-def _of_end_order(outcome: Outcome, host: str, own: Sequence[Rule]) -> Cause:
-    end_order = outcome.end_order
-    assert end_order is not None
-    words = end_order.reason if end_order.kind == "not-learning" else f"{end_order.reason} (on {host})"
-    at = max((e.at for e in outcome.exits), default=0.0)
-    wished = first_fit(own, 0, "\n".join([words, *outcome.logs.values()]))
-    restart = wished.restart if wished else end_order.kind != "not-learning"
+def _of_end_order(order: EndOrder, outcome: Outcome, place: _Place, own: Sequence[Rule]) -> Cause:
+    learning = order.kind == "not-learning"
+    words = order.reason if learning else f"{order.reason} (on {place})"
+    users_rule = first_fit(own, 0, "\n".join([words, *outcome.logs.values()]))
     return Cause(
         words=words,
-        rule=wished.id if wished else end_order.kind,
-        restart=restart,
-        exclude_node=wished.exclude_node if wished else False,
-        at=at,
+        rule=users_rule.id if users_rule else order.kind,
+        restart=users_rule.restart if users_rule else not learning,
+        exclude_node=users_rule.exclude_node if users_rule else False,
+        at=max((e.at for e in outcome.exits), default=0.0),
+        host=place.host,
+        failure=FirstFailure(
+            rank=order.rank, node=place.node, host=place.host, rule=order.rule or order.kind
+        ),
     )
 
 

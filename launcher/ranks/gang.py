@@ -64,12 +64,15 @@ class EndOrder:
     """What a watcher says against a gang that has not failed by itself.
 
     `how` is what to do with it: `stop` lets the ranks save, `abandon` gives them little time since they can't,
-    `dump` takes their stacks first, `kill` is for ranks whose state must not be saved.
+    `dump` takes their stacks first, `kill` is for ranks whose state must not be saved. `rule` is the kind of failure
+    when that says more than `kind`; `rank` is the one that is to blame, where a single one is.
     """
 
     kind: str
     reason: str
     how: str = "stop"
+    rule: str = ""
+    rank: int | None = None
 
 
 @dataclass(frozen=True)

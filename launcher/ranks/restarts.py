@@ -22,6 +22,7 @@ class Decision:
     hint: str = ""
     pause_s: float = 0.0
     exclude_host: str = ""
+    no_progress: bool = False
 
 
 @dataclass
@@ -56,6 +57,7 @@ class RestartPolicy:
             return Decision(
                 False,
                 f"{cause.words}; {self._fruitless} restarts in a row made no progress, so there is no other one",
+                no_progress=True,
             )
         pause = min(MAX_BACKOFF_S, float(self.retry.backoff) * 2 ** len(recent))
         self._at = [*recent, now]

@@ -94,7 +94,7 @@ class Watchdog:
             seen.reader.update()
             if seen.reader.phase in _UNFINISHED:
                 reason = f"{exit_.process.name} ended with exit code 0 in the middle of {seen.reader.phase}{_step(seen)}, while others went on"
-                return EndOrder("left-early", reason, how="kill")
+                return EndOrder("left-early", reason, how="kill", rank=exit_.process.rank)
         return None
 
     def _not_learning(self) -> EndOrder | None:
@@ -102,7 +102,8 @@ class Watchdog:
             return None
         if self.limits.guard == "stop":
             how = "kill" if self._guard.poisoned else "stop"
-            return EndOrder("not-learning", self._guard.finding, how)
+            rule = "not-finite" if self._guard.poisoned else "stuck"
+            return EndOrder("not-learning", self._guard.finding, how, rule)
         if not self._warned:
             self._warned = True
             log.warning("%s (watch.guard is warn, so it goes on)", self._guard.finding)
@@ -120,7 +121,7 @@ class Watchdog:
         for rank, seen in self._ranks.items():
             if seen.stopped_since and now - seen.stopped_since > limit:
                 words = f"rank {rank} has been stopped (SIGSTOP) for {show_duration(now - seen.stopped_since)}{_step(seen)}"
-                return EndOrder("hang", f"{words}; {_DUMPED}", how="dump")
+                return EndOrder("hang", f"{words}; {_DUMPED}", how="dump", rank=rank)
         progressed = max([self._begun, *(seen.progressed for seen in self._ranks.values())])
         logged = max([self._begun, *(self.gang.pump.heard(p.name) for p in self.gang.processes)])
         silent, stalled = now - max(progressed, logged), now - progressed

@@ -13,6 +13,12 @@ _ASCEND_CODE = re.compile(r"\bE[A-Z0-9]\d{4}\b")
 _MAX_LINES = 200
 
 
+def ascend_code(line: str) -> str:
+    """The error code of CANN in a line of a log, such as EI0006; empty when there is none."""
+    match = _ASCEND_CODE.search(line)
+    return match[0] if match else ""
+
+
 def error_lines(text: str) -> list[str]:
     """Lines of a log that state an error, in order; of a traceback, the line that ends it."""
     found = []

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from launcher.runfolder.progress import Progress
+from launcher.units import show_bytes
 
 
 class State(StrEnum):
@@ -141,6 +142,19 @@ class RunState(_Value):
     )
     url: str
 
+    def without_end(self) -> RunState:
+        """The same run, which has not ended: nothing that was written of an end holds any more."""
+        return self.model_copy(
+            update={
+                "reason": "",
+                "hint": "",
+                "ended_by": None,
+                "ended_at": None,
+                "first_failure": None,
+                "unsafe": None,
+            }
+        )
+
 
 def with_hint(reason: str, hint: str) -> str:
     """A reason as people read it."""
@@ -166,6 +180,20 @@ class Staging(_Value):
     bytes_total: int = 0
     bytes_per_s: float = 0.0
     waiting_for: str = ""
+
+    @property
+    def percent(self) -> float | None:
+        """None while nothing is known of the size."""
+        return 100 * self.bytes_done / self.bytes_total if self.bytes_total else None
+
+    def words(self) -> str:
+        """`41 % of 1.2 GB at 310 MB/s`, for people."""
+        if self.waiting_for:
+            return f"waiting for {self.waiting_for}"
+        if self.percent is None:
+            return ""
+        size, rate = show_bytes(self.bytes_total), show_bytes(self.bytes_per_s)
+        return f"{self.percent:.0f} % of {size} at {rate}/s"
 
 
 class NodeStatus(_Value):

@@ -17,15 +17,15 @@ GONE = "its node program is gone without a word (killed, or the machine was rest
 
 def without_machine(state: RunState, now: float) -> RunState:
     """The platform has the run, but no machine has it, or none any more: what the last one wrote is history."""
-    changes = {"state": State.PENDING, "phase": "queued", "ended_at": None, "updated_at": now}
-    return state.model_copy(update={**changes, **_NOTHING_ENDED})
+    changes = {"state": State.PENDING, "phase": "queued", "updated_at": now}
+    return state.without_end().model_copy(update=changes)
 
 
 def alive(state: RunState) -> RunState:
     """The platform says that the run lives. One that wrote its end is about to end, or to be started again."""
     if not state.state.terminal:
         return state
-    return state.model_copy(update={"state": State.RUNNING, "ended_at": None, **_NOTHING_ENDED})
+    return state.without_end().model_copy(update={"state": State.RUNNING})
 
 
 def perhaps_again(state: RunState, life: Life) -> RunState:
@@ -42,7 +42,9 @@ def with_platform(state: RunState, life: Life) -> RunState:
         return state.model_copy(update={"reason": f"{life.cause}; {state.reason}"})
     if life.cancelled and state.ended_by is EndedBy.SIGNAL:
         changes = {"state": State.CANCELLED, "reason": f"cancelled; {life.detail}"}
-        return state.model_copy(update={**changes, "ended_by": EndedBy.PLATFORM})
+        return state.model_copy(
+            update={**changes, "hint": "", "ended_by": EndedBy.PLATFORM, "first_failure": None}
+        )
     return state
 
 
@@ -68,7 +70,7 @@ def gone(records: Records, life: Life, *, cancel_requested: bool, now: float) ->
             "reason": f"{life.detail or GONE}; {safe}; `launcher resume {state.run_id}` goes on",
             "first_failure": FirstFailure(rule=life.rule or "node-gone"),
         }
-    return state.model_copy(update={**_NOTHING_ENDED, **changes})
+    return state.without_end().model_copy(update=changes)
 
 
 def silent(records: Records, life: Life, now: float) -> RunState:
@@ -85,13 +87,3 @@ def silent(records: Records, life: Life, now: float) -> RunState:
 def headline(state: RunState) -> str:
     """Why the run ended and what is not safe, without the hint."""
     return with_unsafe(state.reason, state.unsafe)
-
-
-_NOTHING_ENDED: dict[str, object] = {
-    "reason": "",
-    "hint": "",
-    "ended_by": None,
-    "first_failure": None,
-    "unsafe": None,
-}
-"""What a state says of an end, for a run that has not ended, or not with its own words."""

@@ -3,11 +3,14 @@ from pathlib import Path
 
 import pytest
 
+from launcher.backends.base import Handle
+from launcher.backends.slurm.query import Job
 from launcher.cli import main
 from launcher.disk import locked
-from launcher.runfolder.states import State
-from launcher.runs.index import Index
+from launcher.runfolder.states import EndedBy, State, UnsafeResults
+from launcher.runs.index import Index, RunEntry
 from launcher.runs.prune import Item, find_items, remove
+from launcher.runs.view import view_of
 from tests.launcher.samples import Sample
 
 ALL = ("work folder", "index entry", "data set", "rehearsal")
@@ -48,7 +51,60 @@ def test_a_failed_run_goes_only_when_the_store_has_it(done: Sample) -> None:
     assert found(done.index) == [("index entry", done.entry.run_id)]
     assert ("work folder", done.entry.run_id) in found(done.index, unsafe=True)
     done.entry.store.open().put("MANIFEST.json", b"{}")
+    assert found(done.index) == [("index entry", done.entry.run_id)]  # it is not known what else there is
+    done.state(State.FAILED, "rank 0 crashed", unsafe=())
     assert ("work folder", done.entry.run_id) in found(done.index)
+    done.entry.store.open().delete("MANIFEST.json")
+    assert found(done.index) == [("index entry", done.entry.run_id)]
+
+
+ONLY_HERE = UnsafeResults(host="node1", folder="/work/run", why="no answer from http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.CANCELLED])
+def test_a_run_that_says_what_the_store_lacks_stays(done: Sample, state: State) -> None:
+    done.entry.store.open().put("MANIFEST.json", b"{}")  # of an attempt before
+    done.state(state, "over", unsafe=(ONLY_HERE,))
+    assert found(done.index) == [("index entry", done.entry.run_id)]
+    assert ("work folder", done.entry.run_id) in found(done.index, unsafe=True)
+
+
+def on_slurm(done: Sample, monkeypatch: pytest.MonkeyPatch, job: Job) -> RunEntry:
+    """The run as one of the back end `slurm`, whose job is `job`."""
+    data = {"job": job.id, "comment": job.comment, "cluster": "", "log": ""}
+    entry = done.entry.model_copy(update={"backend": "slurm", "handle": Handle(backend="slurm", data=data)})
+    monkeypatch.setattr("launcher.backends.slurm.backend.look_up", lambda ids: {job.id: job})
+    monkeypatch.setattr("launcher.backends.slurm.backend.cluster_name", lambda: "")
+    monkeypatch.setattr("launcher.runs.records.socket.gethostname", lambda: "")
+    done.index.put(entry)
+    return entry
+
+
+def test_the_only_copy_stays_when_the_platform_replaces_the_reason(
+    done: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job is cancelled in Slurm while the store is down. An attempt before left its manifest in the store."""
+    done.entry.store.open().put("MANIFEST.json", b"{}")
+    done.state(State.FAILED, "stopped by SIGTERM", ended_by=EndedBy.SIGNAL, unsafe=(ONLY_HERE,))
+    job = Job("17", "CANCELLED", "None", "node1", 1, "main", f"launcher:{done.entry.run_id}")
+    entry = on_slurm(done, monkeypatch, job)
+    view = view_of(entry, done.index)
+    assert view.state is State.CANCELLED
+    assert view.reason.startswith("cancelled; Slurm job 17 has ended CANCELLED")
+    assert "results are on node1 in /work/run, but not all in the store" in view.reason
+    assert found(done.index) == [("index entry", entry.run_id)]
+    assert found(done.index) == [("index entry", entry.run_id)]  # known from the index now
+
+
+def test_a_run_that_was_killed_before_it_could_say_what_the_store_lacks_stays(
+    done: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done.entry.store.open().put("MANIFEST.json", b"{}")
+    done.state(State.RUNNING, unsafe=())
+    job = Job("17", "CANCELLED", "None", "node1", 1, "main", f"launcher:{done.entry.run_id}")
+    entry = on_slurm(done, monkeypatch, job)
+    assert view_of(entry, done.index).state is State.CANCELLED
+    assert found(done.index) == [("index entry", entry.run_id)]
 
 
 def test_data_sets_stay_while_a_run_lives_and_while_one_is_staged(done: Sample, launcher_home: Path) -> None:
