@@ -1,29 +1,45 @@
-"""The code of a run as it was submitted: one zip of both packages, the same bytes for the same files."""
+"""code.zip: launcher, vitmodels and the user's own folders as they were submitted. The same files give the same bytes."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import io
+import os
+import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+import launcher
+from launcher.errors import PlanError
 
 CODE = "code.zip"
-"""Its name in the run's folder."""
-_PACKAGES = ("launcher", "vitmodels")
+"""Its name in a folder of a store."""
+OWN_FOLDERS = "code"
+"""Folder of the archive that holds the user's own folders."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_LEFT_OUT = {"__pycache__", "node_modules", "venv"}
+_LAUNCHER = Path(launcher.__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A code.zip on this machine."""
+
+    path: Path
+    digest: str
+    bytes: int
+    files: int
 
 
 @functools.cache
 def code_zip() -> bytes:
-    """About 300 kB. What stands beside this file, without what Python made of it."""
+    """The archive of launcher and vitmodels, about 300 kB. The packages don't change while a command runs."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in _files():
-            info = zipfile.ZipInfo(name, _EPOCH)
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    _write(buffer, (), {})
     return buffer.getvalue()
 
 
@@ -32,18 +48,84 @@ def code_digest() -> str:
     return hashlib.sha256(code_zip()).hexdigest()
 
 
+def write_archive(path: Path, folders: Sequence[str], texts: Mapping[str, str]) -> Archive:
+    """Write code.zip with the user's `folders`, and with `texts` as files of these names. Raises PlanError, OSError."""
+    with path.open("wb") as file:
+        count = _write(file, folders, texts)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Archive(path, digest, path.stat().st_size, count)
+
+
+def code_files(folders: Sequence[str] = ()) -> Iterator[tuple[str, Path]]:
+    """Names in the archive and the files behind them. Names with a dot in front are left out: they may hold secrets.
+
+    Raises PlanError for a folder that is not there, or two of one name.
+    """
+    for package in (_LAUNCHER, _vitmodels()):
+        yield from _tree(package, package.name)
+    names: set[str] = set()
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise PlanError(f"{folder} is no folder", hint="name folders with your own code")
+        if folder.name in names:
+            raise PlanError(f"two folders of your code have the name '{folder.name}'", hint="rename one")
+        names.add(folder.name)
+        yield from _tree(folder, f"{OWN_FOLDERS}/{folder.name}")
+
+
 def file_digest(path: Path) -> str:
-    """SHA-256 of a small file; empty when it can't be read."""
+    """SHA-256 of a file; empty when it can't be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
 
 
-def _files() -> Iterator[tuple[str, Path]]:
-    root = Path(__file__).resolve().parents[2]
-    for package in _PACKAGES:
-        for path in sorted((root / package).rglob("*")):
-            hidden = any(part.startswith((".", "__pycache__")) for part in path.relative_to(root).parts)
-            if path.is_file() and not hidden:
-                yield path.relative_to(root).as_posix(), path
+def _vitmodels() -> Path:
+    folder = _LAUNCHER.parent / "vitmodels"
+    if not folder.is_dir():
+        raise PlanError(f"no package vitmodels beside {_LAUNCHER}", hint="install ascend-launcher as a whole")
+    return folder
+
+
+def _tree(root: Path, name: str) -> Iterator[tuple[str, Path]]:
+    for where, folders, files in os.walk(root):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _LEFT_OUT)
+        for file in sorted(files):
+            path = Path(where) / file
+            if not file.startswith(".") and not file.endswith(".pyc") and path.is_file():
+                yield f"{name}/{path.relative_to(root).as_posix()}", path
+
+
+def _write(target: BinaryIO, folders: Sequence[str], texts: Mapping[str, str]) -> int:
+    """The number of files from disk."""
+    count = 0
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in code_files(folders):
+            _add_file(archive, name, path)
+            count += 1
+        for name, text in texts.items():
+            archive.writestr(_info(name), text.encode())
+    return count
+
+
+def _add_file(archive: zipfile.ZipFile, name: str, path: Path) -> None:
+    """In blocks. A file that is executable here is executable there. Raises OSError that names the file."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            info = _info(name, 0o755 if status.st_mode & 0o100 else 0o644)
+            info.file_size = status.st_size
+            with archive.open(info, "w") as copy:
+                shutil.copyfileobj(file, copy, 1 << 20)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def _info(name: str, mode: int = 0o644) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, mode << 16
+    return info

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
+from launcher.errors import PlanError
 from launcher.jobfile.spec import RetrySpec, WatchSpec, backend_sections, options_class
 from launcher.runfolder.paths import RunDir
 from launcher.storage.address import StoreAddress
@@ -112,6 +113,20 @@ class Plan(Frozen):
             section = options_class(str(values.get("backend")))
             values = {**values, "options": section.model_validate_json(json.dumps(options))}
         return values
+
+    @classmethod
+    def read(cls, data: bytes | str, where: str) -> Plan:
+        """The plan in a plan.json. Raises PlanError naming what this launcher can't read."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "plan"
+            raise PlanError(
+                f"this launcher can't read the plan: {field}: {first['msg']}",
+                where=where,
+                hint="use the launcher that made it, or submit the job again",
+            ) from error
 
     @property
     def run_dir(self) -> RunDir:

@@ -26,7 +26,7 @@ class RunFolder:
         """The directory here when the whole run lives on this machine, else the folder in the store."""
         root = entry.run_dir.root
         handle = entry.handle
-        here = handle is None or (handle.backend == "local" and handle.host == socket.gethostname())
+        here = handle is None or handle.host == socket.gethostname()
         return cls(root if here and (root / paths.PLAN).exists() else entry.store.open())
 
     def sizes(self, prefix: str) -> dict[str, int]:
@@ -76,5 +76,5 @@ class RunFolder:
         return rows
 
     def plan(self) -> Plan:
-        """The plan of the run. Raises NotFound."""
-        return Plan.model_validate_json(self.read(paths.PLAN))
+        """The plan of the run. Raises NotFound, PlanError."""
+        return Plan.read(self.read(paths.PLAN), f"{self.source}/{paths.PLAN}")

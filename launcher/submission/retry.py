@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from launcher.backends import get_backend
-from launcher.plan.model import Plan
+from launcher.plan.rewrite import as_run
 from launcher.runfolder import paths
 from launcher.runs.folder import RunFolder
 from launcher.runs.index import Index, RunEntry, new_run_id
@@ -21,10 +21,8 @@ def retry(entry: RunEntry, index: Index) -> RunEntry:
     The job file as it is on disk now does not matter: plan and overrides are those that ran.
     """
     folder = RunFolder.of(entry)
-    text = folder.read(paths.PLAN).decode()
-    old = Plan.model_validate_json(text)
-    run_id = new_run_id(old.name)
-    plan = with_conditions(Plan.model_validate_json(text.replace(old.run_id, run_id)))
+    old = folder.plan()
+    plan = with_conditions(as_run(old, new_run_id(old.name)))
     refuse_errors(
         [*preflight.check_plan(plan), *get_backend(plan.backend).check(plan), *preflight.check_world(plan)]
     )

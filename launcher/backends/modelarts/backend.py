@@ -16,7 +16,7 @@ from launcher.backends.base import Backend, Console, Handle, Life
 from launcher.backends.modelarts.agree import mark_job, unmark_job
 from launcher.backends.modelarts.check import check_service, doctor_checks
 from launcher.backends.modelarts.client import Service, UnclearCreation
-from launcher.backends.modelarts.code import digest_of, make_snapshot, upload_snapshot
+from launcher.backends.modelarts.code import digest_of, make_archive, upload_archive
 from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.jobs import OUR_PHASES, WAITING, SeenJob, metrics_words, stage_words
 from launcher.backends.modelarts.login import Site
@@ -72,13 +72,13 @@ class ModelArtsBackend(Backend):
         earlier = service.of_run(plan.run_id)
         self._end_earlier(service, earlier, plan, attempt)
         with tempfile.TemporaryDirectory(prefix="launcher-code-") as folder:
-            snapshot = make_snapshot(plan, Path(folder))
-            upload_snapshot(plan, snapshot)
+            archive = make_archive(plan, Path(folder))
+            upload_archive(plan, archive)
         mark = mark_job(store, attempt)
         plan_digest = hashlib.sha256(store.read(paths.PLAN)).hexdigest()
         serial, job = _free_serial(plan, attempt, earlier)
         name = job_name(plan.run_id, attempt, serial)
-        body = job_request(plan, attempt, snapshot.digest, plan_digest, serial).body()
+        body = job_request(plan, attempt, archive.digest, plan_digest, serial).body()
         try:
             job = job or service.create(body)
         except UnclearCreation as error:

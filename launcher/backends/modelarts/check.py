@@ -47,7 +47,7 @@ def check_service(plan: Plan, service: Service) -> list[Finding]:
 
 def _check_code(plan: Plan) -> list[Finding]:
     try:
-        size = code_bytes(options_of(plan).code)
+        size = code_bytes(plan)
     except PlanError as error:
         return [_found("MA052", error.what, "modelarts.code", error.hint)]
     if size <= MANY_BYTES:

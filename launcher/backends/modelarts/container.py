@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import logging
 import os
 import sys
@@ -18,7 +17,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from launcher.backends.modelarts.agree import Start, agree, ended_before, outdated
 from launcher.backends.modelarts.container_env import Container, moxing_words, obs_client, which_moxing
@@ -27,7 +25,9 @@ from launcher.disk import write_text
 from launcher.errors import IntegrityError, LauncherError, NotFound
 from launcher.node.log import CONSOLE, log_to_stderr
 from launcher.node.preset import preset_rank
+from launcher.plan.code import OWN_FOLDERS
 from launcher.plan.model import Plan
+from launcher.plan.rewrite import with_words
 from launcher.runfolder import paths
 from launcher.storage import ObjectStore
 from launcher.storage.address import StoreAddress
@@ -109,7 +109,7 @@ def read_plan(data: bytes, digest: str) -> Plan:
             where=paths.PLAN,
             hint="somebody changed the run's folder; submit it again",
         )
-    return Plan.model_validate_json(data)
+    return Plan.read(data, paths.PLAN)
 
 
 def disk_of(container: Container) -> Path:
@@ -123,16 +123,7 @@ def disk_of(container: Container) -> Path:
 
 def placed(plan: Plan, disk: Path, code: Path) -> Plan:
     """The plan with the folders of this container in place of the usual ones."""
-
-    def value(each: Any) -> Any:
-        if isinstance(each, str):
-            moved = each.replace(CONTAINER_HOME, str(disk)) if CONTAINER_HOME in each else each
-            return moved.replace("{code}", str(code / "code"))
-        if isinstance(each, dict):
-            return {key: value(item) for key, item in each.items()}
-        return [value(item) for item in each] if isinstance(each, list) else each
-
-    return Plan.model_validate_json(json.dumps(value(plan.model_dump(mode="json"))))
+    return with_words(plan, {CONTAINER_HOME: str(disk), "{code}": str(code / OWN_FOLDERS)})
 
 
 def _bring_state(store: ObjectStore, plan: Plan, node: int, start: Start) -> None:

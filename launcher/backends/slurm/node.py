@@ -19,13 +19,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from launcher.backends.slurm.script import options_of
 from launcher.disk import write_text
-from launcher.errors import BackendError, LauncherError, NotFound, StoreError
+from launcher.errors import BackendError, LauncherError, StoreError
 from launcher.plan.model import ASCEND_DEVICES, Plan
 from launcher.runfolder import paths
 from launcher.runfolder.attempts import newest_attempt, newest_begun
-from launcher.runfolder.sets import read_json
+from launcher.runfolder.states import RunState
 
 STORE_PAUSE_S = 10.0
 
@@ -110,18 +112,27 @@ def forget_old_requests(run_dir: paths.RunDir, began: float) -> None:
 
 def _bring_state(plan: Plan) -> None:
     """On a machine that has not seen the run yet: what is known of its earlier attempts."""
-    here = plan.run_dir.state
     try:
-        text = plan.store.open(10.0).read(paths.STATE)
-        stored = read_json(plan.store.open(10.0), paths.STATE).get("attempt", 0)
-    except (NotFound, StoreError):
+        text = plan.store.open(10.0).read(paths.STATE).decode()
+    except StoreError:
         return
-    held = 0
-    if here.exists():
-        match = re.search(r'"attempt":\s*(\d+)', here.read_text())
-        held = int(match[1]) if match else 0
-    if stored >= held:
-        write_text(here, text.decode())
+    if _attempt_in(text) >= _attempt_in(_text_of(plan.run_dir.state)):
+        write_text(plan.run_dir.state, text)
+
+
+def _attempt_in(state: str) -> int:
+    """The attempt that a state.json is of; 0 for one that can't be read."""
+    try:
+        return RunState.model_validate_json(state).attempt
+    except ValidationError:
+        return 0
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def tell(words: str) -> None:
@@ -137,7 +148,8 @@ def tell(words: str) -> None:
 def main(arguments: Sequence[str]) -> int:
     what, run_dir = arguments[0], Path(arguments[1])
     try:
-        plan = Plan.model_validate_json((run_dir / paths.PLAN).read_text())
+        path = run_dir / paths.PLAN
+        plan = Plan.read(path.read_bytes(), str(path))
         if what == "attempt":
             _know_devices(plan)
             sys.stdout.write(f"{next_attempt(plan)}\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.backends.modelarts.backend import ModelArtsBackend
-from launcher.backends.modelarts.code import MANY_BYTES, MOST_BYTES, make_snapshot
+from launcher.backends.modelarts.code import MANY_BYTES, MOST_BYTES, make_archive
 from launcher.backends.modelarts.request import job_request
 from launcher.errors import BackendError, PlanError
 from launcher.findings import Finding
@@ -78,7 +78,7 @@ def test_ma052_a_folder_of_code_that_is_not_there_or_can_not_be_read(tmp_path: P
     plan = with_code(tmp_path)
     (source / "odd").symlink_to("/proc/self/mem")  # a file that says it can be read, and can not
     with pytest.raises(PlanError, match=r"modelarts\.code.*odd can't be read"):
-        make_snapshot(plan, tmp_path)
+        make_archive(plan, tmp_path)
     shutil.rmtree(source)
     assert found(plan) == [("MA052", "error", "modelarts.code")]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launcher.backends.modelarts.agree import Start, agree, ended_before, mark_job, outdated, unmark_job
-from launcher.backends.modelarts.code import code_files, make_snapshot, upload_snapshot
+from launcher.backends.modelarts.code import make_archive, upload_archive
 from launcher.backends.modelarts.container import placed, prepare, read_plan
 from launcher.backends.modelarts.container_env import Container, moxing_words, obs_client, which_moxing
 from launcher.backends.modelarts.machines import CONTAINER_HOME
@@ -104,34 +104,25 @@ def test_the_same_code_gives_the_same_digest_and_hidden_files_stay_here(tmp_path
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         folder.mkdir()
-    first = make_snapshot(plan, folders[0])
+    first = make_archive(plan, folders[0])
     os.utime(own / "train.py", (1, 1))
-    assert make_snapshot(plan, folders[1]).digest == first.digest
+    assert make_archive(plan, folders[1]).digest == first.digest
     names = set(zipfile.ZipFile(first.path).namelist())
     assert {"launcher/node/program.py", "vitmodels/config.py", "code/mine/train.py"} <= names
     assert not [name for name in names if "/." in name or name.endswith(".pyc")]
     (own / "train.py").write_text("print(2)")
-    assert make_snapshot(plan, folders[1]).digest != first.digest
-
-
-def test_a_folder_that_is_not_there_and_two_of_one_name_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="is no folder"):
-        list(code_files([str(tmp_path / "none")]))
-    (tmp_path / "a" / "src").mkdir(parents=True)
-    (tmp_path / "b" / "src").mkdir(parents=True)
-    with pytest.raises(PlanError, match="two folders"):
-        list(code_files([str(tmp_path / "a" / "src"), str(tmp_path / "b" / "src")]))
+    assert make_archive(plan, folders[1]).digest != first.digest
 
 
 def test_code_is_uploaded_once_per_content_and_again_when_half_of_it_is_missing(tmp_path: Path) -> None:
     plan = make(tmp_path)
     local = plan.store.model_copy(update={"url": (tmp_path / "runs" / plan.run_id).as_uri()})
     plan = plan.model_copy(update={"store": local})
-    snapshot = make_snapshot(plan, tmp_path)
-    assert [upload_snapshot(plan, snapshot), upload_snapshot(plan, snapshot)] == [True, False]
+    snapshot = make_archive(plan, tmp_path)
+    assert [upload_archive(plan, snapshot), upload_archive(plan, snapshot)] == [True, False]
     store = plan.store.model_copy(update={"url": code_url(plan, snapshot.digest)}).open()
     store.delete("boot.py")
-    assert upload_snapshot(plan, snapshot) is True
+    assert upload_archive(plan, snapshot) is True
 
 
 def boot(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -143,7 +134,7 @@ def boot(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_boot_file_verifies_unpacks_and_starts_what_it_unpacked(tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "boot.py").write_bytes(BOOT.read_bytes())
-    snapshot = make_snapshot(make(tmp_path), tmp_path / "code")
+    snapshot = make_archive(make(tmp_path), tmp_path / "code")
     common = ("--run", str(tmp_path / "run"), "--attempt", "1", "--data_url=/x")
     wrong = boot(tmp_path, *common, "--code", "0" * 64)
     assert wrong.returncode == 2
@@ -176,7 +167,7 @@ def test_the_boot_file_installs_what_the_job_asks_for_and_only_once(tmp_path: Pa
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "boot.py").write_bytes(BOOT.read_bytes())
     wanted = ["--no-index", f"--find-links={tmp_path}", "tiny==1.0"]
-    snapshot = make_snapshot(make(tmp_path, modelarts={**IMAGE, "requirements": wanted}), tmp_path / "code")
+    snapshot = make_archive(make(tmp_path, modelarts={**IMAGE, "requirements": wanted}), tmp_path / "code")
     words = ("--run", str(tmp_path / "run"), "--attempt", "1", "--code", snapshot.digest)
     failed = boot(tmp_path, *words)
     assert (failed.returncode, "pip ended with 1" in failed.stderr) == (2, True), failed.stderr
@@ -198,7 +189,7 @@ def test_words_of_the_platform_are_not_taken_for_ours_and_scripts_stay_scripts(t
     (own / "go.sh").write_text("#!/bin/sh\n")
     (own / "go.sh").chmod(0o700)
     (own / "data.txt").write_text("")
-    snapshot = make_snapshot(make(tmp_path, modelarts={**IMAGE, "code": ["mine"]}), tmp_path / "code")
+    snapshot = make_archive(make(tmp_path, modelarts={**IMAGE, "code": ["mine"]}), tmp_path / "code")
     done = boot(tmp_path, "--run=x", "--attempt=1", f"--code={snapshot.digest}", "--co=/y", "--r=1", "--p=2")
     assert done.returncode == 4, done.stderr
     folder = tmp_path / "mount" / "ascend-launcher" / snapshot.digest[:32] / "code" / "mine"

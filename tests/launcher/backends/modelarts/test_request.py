@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from launcher.backends import get_backend
-from launcher.backends.modelarts.code import make_snapshot
+from launcher.backends.modelarts.code import make_archive
 from launcher.backends.modelarts.machines import options_of
 from launcher.backends.modelarts.request import job_request
 from launcher.jobfile.spec_modelarts import ModelArtsOptions, ModelArtsRestarts, NotifyEvent
@@ -171,7 +171,7 @@ def test_a_dry_run_prints_the_literal_request(tmp_path: Path) -> None:
     for options in (IMAGE, {**IMAGE, "code": ["src"]}):
         prepared = prepare(write_job(tmp_path, modelarts=options), cwd=tmp_path)
         request = json.loads(dry_run_json(prepared)["request"])
-        digest = make_snapshot(prepared.plan, tmp_path).digest
+        digest = make_archive(prepared.plan, tmp_path).digest
         text = prepared.plan.model_dump_json(indent=1) + "\n"
         plan_digest = hashlib.sha256(text.encode()).hexdigest()
         assert request == job_request(prepared.plan, 1, digest, plan_digest).body()

@@ -1,0 +1,89 @@
+"""Plans that are read back: today's, those of older launchers, and those that can't be read; and plans that are changed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.backends import BACKENDS
+from launcher.errors import PlanError
+from launcher.jobfile.load import load_job
+from launcher.plan.model import Plan
+from launcher.plan.rewrite import as_run, with_words
+from launcher.submission.prepare import plan_of
+from tests.launcher.samples import write_job
+
+RUN, OTHER = "sample-20260101-000000-abcd", "sample-20260202-000000-0123"
+OPTIONS: dict[str, dict[str, Any]] = {
+    "local": {},
+    "slurm": {"after": ["sample-2025"], "time": "2h", "memory": "2GiB"},
+    "modelarts": {"region": "cn-north-4", "image": "a/b:1", "volumes": [{"pfs": "/p", "mount": "/mnt/p"}]},
+}
+
+
+def job_plan(folder: Path, backend: str, **sections: Any) -> Plan:
+    resources = {"backend": backend, "device": "ascend910", "devices_per_node": 2, "nodes": 2}
+    path = write_job(folder, resources=resources, **{backend: OPTIONS[backend]}, **sections)
+    job = load_job(path, env={})
+    return plan_of(job.spec, job.recipe, run_id=RUN, env={"HOME": "/nowhere"}, cwd=folder)
+
+
+def in_the_older_format(plan: Plan) -> str:
+    """With one field for the options of each platform, and the runs to follow among them."""
+    values = json.loads(plan.model_dump_json())
+    options = values.pop("options")
+    del values["after_runs"]
+    older = {name: options if name == plan.backend else None for name in BACKENDS if name != "local"}
+    return json.dumps({**values, **older})
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path, backend: str) -> None:
+    plan = job_plan(tmp_path, backend)
+    read = Plan.read(plan.model_dump_json(), "plan.json")
+    assert read == plan
+    assert type(read.options) is type(plan.options)
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_the_plans_of_older_runs_are_read(tmp_path: Path, backend: str) -> None:
+    plan = job_plan(tmp_path, backend)
+    assert Plan.read(in_the_older_format(plan), "plan.json") == plan
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"options": {"tiem": 1}}, "tiem"),
+        ({"options": {"time": "soon"}}, "time"),
+        ({"from_the_future": 1}, "from_the_future"),
+        ({"nodes": "many"}, "nodes"),
+    ],
+)
+def test_a_plan_that_can_not_be_read_is_named_with_its_field(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    values = json.loads(job_plan(tmp_path, "slurm").model_dump_json())
+    with pytest.raises(PlanError, match=words) as caught:
+        Plan.read(json.dumps({**values, **change}), "the/plan.json")
+    assert caught.value.where == "the/plan.json"
+    with pytest.raises(PlanError, match="can't read the plan"):
+        Plan.read(b'{"run_id": ', "plan.json")
+
+
+def test_the_same_plan_as_another_run(tmp_path: Path) -> None:
+    plan = job_plan(tmp_path, "local", env={"NOTE": f"not {RUN}"})
+    again = as_run(plan, OTHER)
+    assert (again.run_id, again.store.url) == (OTHER, plan.store.url.replace(RUN, OTHER))
+    assert again.env["LAUNCHER_RUN_ID"] == again.env["JOB_ID"] == OTHER
+    assert again.env["LAUNCHER_RUN_DIR"] == str(again.run_dir.root)
+    assert again.env["NOTE"] == f"not {RUN}", "the user's own text stays"
+    assert again.ranks[0].env["ASCEND_PROCESS_LOG_PATH"] == str(again.run_dir.root / "ascend" / "rank-0")
+    assert as_run(again, RUN) == plan
+
+
+def test_only_whole_names_of_folders_are_changed(tmp_path: Path) -> None:
+    plan = job_plan(tmp_path, "local", env={"A": "/disk", "B": "/disk/x", "C": "/disk-2/x", "D": "at /disk"})
+    changed = with_words(plan, {"/disk": "/other"})
+    assert [changed.env[key] for key in "ABCD"] == ["/other", "/other/x", "/disk-2/x", "at /disk"]
