@@ -92,13 +92,13 @@ def ours(folder: Path) -> Run:
     quiet()
     import mindspore as ms
 
-    from vitmodels.config import load_recipe
     from vitmodels.device.compat import kernels_digest
     from vitmodels.device.kernels.library import limit_threads
     from vitmodels.images.augment import load_train
     from vitmodels.images.data import scan_folder
     from vitmodels.images.mixing import draw_mix, mix_targets, smooth_targets
     from vitmodels.images.pixels import keep_memory
+    from vitmodels.recipe_file import load_recipe
     from vitmodels.training.step import Normalise
 
     keep_memory()

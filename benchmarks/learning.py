@@ -108,13 +108,13 @@ def prepare(folder: Path, digits: Path, arch: str, seeds: list[int], epochs: int
     from dataclasses import asdict
 
     from vitmodels.archs import ARCHS, parameter_count
-    from vitmodels.config import load_recipe
     from vitmodels.images.data import MemoryImages, scan_folder
     from vitmodels.nets.initialise import initial_value
     from vitmodels.nets.weights import expected_shapes
+    from vitmodels.recipe_file import load_recipe
 
     recipe = load_recipe(
-        ROOT / "vitmodels" / "configs" / f"{arch}.yaml", {"epochs": epochs} if epochs else {}
+        ROOT / "vitmodels" / "configs" / f"{arch}.yaml", [f"epochs={epochs}"] if epochs else []
     )
     net = ARCHS[arch]
     arrays = {}

@@ -89,11 +89,11 @@ def ours(arch: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]
 
 def program(arch: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
     """The training program's step, and in place of forward what it does to save a checkpoint; with its compile cache."""
-    from vitmodels.config import make_recipe
     from vitmodels.device.compilecache import seal, separate_cache
     from vitmodels.device.runtime import Group, Rank
     from vitmodels.images.batches import Batch
     from vitmodels.nets.registry import create_model
+    from vitmodels.recipe_file import make_recipe
     from vitmodels.training.checkpoint import Saver, Snapshot
     from vitmodels.training.step import Trainer
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
+
+from vitmodels.validation.rule import RuleError
+from vitmodels.validation.schema import EXPECTED, TEXT_FORM
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 _DURATION_S = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "B": 1}
@@ -35,14 +43,14 @@ def parse_duration(text: str | int | float) -> int:
         and all(u in _DURATION_S for _, u in parts)
     ):
         return round(sum(float(number) * _DURATION_S[unit] for number, unit in parts))
-    raise ValueError(f"expected a duration such as {DURATION_FORMS}")
+    raise RuleError(expected=f"a duration such as {DURATION_FORMS}")
 
 
 def parse_size(text: str | int) -> int:
     """Bytes of a size such as `2GiB` (1024³) or `500MB` (1000²). Raises ValueError with the accepted forms."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGTP]?i?B?)", str(text).strip())
     if not match or match[2] not in _BYTES:
-        raise ValueError(f"expected a size such as {SIZE_FORMS}")
+        raise RuleError(expected=f"a size such as {SIZE_FORMS}")
     return round(float(match[1]) * _BYTES[match[2]])
 
 
@@ -68,6 +76,21 @@ def show_bytes(count: float) -> str:
     raise AssertionError("unreachable")
 
 
+@dataclass(frozen=True)
+class _TextForm:
+    """How a number may be written as text: what the JSON Schema and the messages say about it."""
+
+    name: str
+    pattern: str
+    expected: str
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        form = {"type": ["string", "integer"], "pattern": self.pattern}
+        return {**handler(schema), **form, EXPECTED: self.expected, TEXT_FORM: self.name}
+
+
 def _as_duration(value: Any) -> Any:
     return parse_duration(value) if isinstance(value, str) else value
 
@@ -76,8 +99,19 @@ def _as_size(value: Any) -> Any:
     return parse_size(value) if isinstance(value, str) else value
 
 
-Duration = Annotated[int, BeforeValidator(_as_duration), Field(strict=True, ge=0)]
+_DURATION = _TextForm(
+    "duration",
+    r"^\s*(\d+-)?\d+:[0-5]\d(:[0-5]\d)?\s*$|^\s*(\d+(\.\d+)?\s*(s|sec|m|min|h|d)\s*)+$",
+    f"a duration such as {DURATION_FORMS}",
+)
+_SIZE = _TextForm(
+    "size",
+    r"^\s*\d+(\.\d+)?\s*([KMGTP]i?B?|B)?\s*$",
+    f"a size such as {SIZE_FORMS}",
+)
+
+Duration = Annotated[int, BeforeValidator(_as_duration), Field(strict=True, ge=0), _DURATION]
 """Seconds; job files write `30min` or `12:30:00`."""
 
-Size = Annotated[int, BeforeValidator(_as_size), Field(strict=True, ge=0)]
+Size = Annotated[int, BeforeValidator(_as_size), Field(strict=True, ge=0), _SIZE]
 """Bytes; job files write `2GiB`."""

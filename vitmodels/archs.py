@@ -150,8 +150,8 @@ def resolve_arch(name: str) -> str:
     if wanted in ALIASES:
         return ALIASES[wanted]
     near = difflib.get_close_matches(wanted, [*ARCHS, *ALIASES], n=3, cutoff=0.6)
-    choice = list(dict.fromkeys(ALIASES.get(one, one) for one in near)) or list(ARCHS)
-    raise UnknownArch(f"no architecture is called {name!r}", hint=f"did you mean {', '.join(choice)}?")
+    nearest = dict.fromkeys(ALIASES.get(one, one) for one in near)
+    raise UnknownArch(name, nearest=tuple(nearest), known=tuple(ARCHS))
 
 
 def parameter_count(config: ModelConfig, num_classes: int) -> int:

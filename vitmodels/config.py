@@ -1,40 +1,24 @@
 """The recipe: every hyper-parameter of a training run, under the names of the TNT README.
 
 `Recipe` is the one place that names, explains, defaults and limits them; the programs, the launcher and
-the documentation read it. Keys of the vit_base README are translated by `normalise_keys`.
+the documentation read it. `recipe_file` reads one, `recipe_keys` translates the keys of the vit_base README.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from vitmodels.archs import ARCHS, resolve_arch
 from vitmodels.errors import RecipeError, UnknownArch
-from vitmodels.yamlfile import parse_yaml, read_mapping
+from vitmodels.policy import parse_policy
+from vitmodels.validation.rule import RuleError
 
-
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("expected a number, not true or false")
-    return value
-
-
-Int = Annotated[int, BeforeValidator(_no_bool)]
-Float = Annotated[float, BeforeValidator(_no_bool)]
-Share = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1)]
-Rate = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, lt=1)]
+Int = Annotated[int, Field(strict=True)]  # true is no number
+Float = Annotated[float, Field(strict=True)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
 
 class Recipe(BaseModel):
@@ -66,7 +50,7 @@ class Recipe(BaseModel):
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "random"] = Field(
         "bicubic", description="filter of every resize; random: bilinear or bicubic per training image"
     )
-    crop_pct: Annotated[float, BeforeValidator(_no_bool)] = Field(
+    crop_pct: Float = Field(
         0.875, gt=0, le=1, description="share of the resized image that evaluation keeps (0.875: 256 to 224)"
     )
     train_crop: Literal["random_resized", "shift", "resize"] = Field(
@@ -182,63 +166,62 @@ class Recipe(BaseModel):
     @field_validator("arch")
     @classmethod
     def _known_arch(cls, name: str) -> str:
-        from vitmodels.archs import resolve_arch
-
         try:
             return resolve_arch(name)
         except UnknownArch as error:
-            raise ValueError(f"{error.what}, {error.hint}") from error
+            raise RuleError(error.what, suggestions=error.nearest, choices=tuple(ARCHS)) from error
 
     @field_validator("auto_augment")
     @classmethod
     def _valid_policy(cls, text: str) -> str:
-        from vitmodels.policy import parse_policy
-
         if text.lower() in ("", "none", "null"):
             return ""
-        parse_policy(text)
+        try:
+            parse_policy(text)
+        except RecipeError as error:
+            raise RuleError(error.what) from error
         return text
 
     @field_validator("rrc_scale", "rrc_ratio")
     @classmethod
     def _ordered(cls, pair: tuple[float, float]) -> tuple[float, float]:
         if not 0 < pair[0] <= pair[1]:
-            raise ValueError("expected two positive numbers in rising order")
+            raise RuleError(expected="two positive numbers in rising order")
         return pair
 
     @field_validator("std")
     @classmethod
     def _positive(cls, values: tuple[float, float, float]) -> tuple[float, float, float]:
         if min(values) <= 0:
-            raise ValueError("every deviation must be greater than 0")
+            raise RuleError("every deviation must be greater than 0")
         return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         self._check_image_size()
         if self.lr_scheduler == "multistep_lr" and not self.lr_epochs:
-            raise ValueError("lr_scheduler multistep_lr needs lr_epochs")
+            message = "lr_scheduler multistep_lr needs lr_epochs"
+            raise RuleError(message, at=("lr_scheduler",), others=(("lr_epochs",),))
         if list(self.lr_epochs) != sorted(self.lr_epochs):
-            raise ValueError("lr_epochs must rise")
+            raise RuleError("lr_epochs must rise", at=("lr_epochs",))
         if self.mixes and self.batch_size % 2:
-            raise ValueError(f"mix_up and cutmix mix pairs, so batch_size {self.batch_size} must be even")
+            message = f"mix_up and cutmix mix pairs, so batch_size {self.batch_size} must be even"
+            mixer = "mix_up" if self.mix_up else "cutmix"
+            raise RuleError(message, at=(mixer,), others=(("batch_size",), ("mixup_prob",)))
         if self.color_jitter and self.auto_augment:
-            raise ValueError("color_jitter and auto_augment exclude each other")
+            message = "color_jitter and auto_augment exclude each other"
+            raise RuleError(message, at=("color_jitter",), others=(("auto_augment",),))
         return self
 
     def _check_image_size(self) -> None:
-        from vitmodels.archs import ARCHS
-
         try:
             ARCHS[self.arch].resized(self.image_size)
         except RecipeError as error:
-            raise ValueError(f"{error.what}, {error.hint}") from error
+            raise RuleError(error.what, hint=error.hint, at=("image_size",), others=(("arch",),)) from error
 
     @property
     def side(self) -> int:
         """Side of the input image in pixels."""
-        from vitmodels.archs import ARCHS
-
         return self.image_size or ARCHS[self.arch].image_size
 
     @property
@@ -249,128 +232,6 @@ class Recipe(BaseModel):
     def json_dict(self) -> dict[str, Any]:
         """Plain JSON values; `Recipe(**recipe.json_dict()) == recipe`."""
         return self.model_dump(mode="json")
-
-
-# The keys of the vit_base README and what they are called here.
-ALIASES: dict[str, str] = {
-    "name": "set",
-    "lr_init": "base_lr",
-    "epoch_size": "epochs",
-    "data_path": "data_url",
-    "val_data_path": "val_data_url",
-    "image_height": "image_size",
-    "image_width": "image_size",
-}
-# Keys of the vit_base README that are not one field of ours; handled one by one in normalise_keys.
-_SPECIAL = frozenset({"pre_trained", "checkpoint_path", "device_id"})
-# What that README leaves unsaid and its code does: plain momentum SGD at the stated rate.
-_VIT_BASE_DEFAULTS: dict[str, Any] = {
-    "arch": "vit_base_patch16_224",
-    "optimizer": "momentum",
-    "lr_scale": "none",
-}
-
-
-def known_keys() -> list[str]:
-    """Every key that a recipe file may hold: our names and the accepted aliases."""
-    return sorted({*Recipe.model_fields, *ALIASES, *_SPECIAL})
-
-
-def nearest_key(key: str) -> str:
-    """The valid key that looks most like `key`, or an empty string."""
-    found = difflib.get_close_matches(key.lower(), known_keys(), n=1, cutoff=0.6)
-    return found[0] if found else ""
-
-
-def normalise_keys(mapping: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A recipe in our names, and notes on what was translated or left out.
-
-    Unknown keys pass through (validation reports them). Raises RecipeError when an alias and the name
-    it stands for are both given with different values.
-    """
-    result: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    notes: list[str] = []
-    for key, value in mapping.items():
-        if key in _SPECIAL:
-            continue
-        ours = ALIASES.get(key, key)
-        if ours in result and result[ours] != value:
-            raise RecipeError(
-                f"{origin[ours]} is {result[ours]!r} and {key} is {value!r}, but both mean {ours}"
-            )
-        result[ours], origin[ours] = value, key
-        if key not in (ours, "name"):
-            notes.append(f"{key} is read as {ours}")
-    notes += _take_special(mapping, result)
-    if "lr_init" in mapping or "epoch_size" in mapping:
-        for key, value in _VIT_BASE_DEFAULTS.items():
-            if key not in result:
-                result[key] = value
-                notes.append(f"{key} is {value}, as in the vit_base README")
-    return result, notes
-
-
-def _take_special(mapping: Mapping[str, Any], result: dict[str, Any]) -> list[str]:
-    """Fold pre_trained, checkpoint_path and device_id into `result`; say what happened to each."""
-    notes: list[str] = []
-    path = mapping.get("checkpoint_path")
-    wanted = str(mapping.get("pre_trained", False)).strip().lower()
-    if "pre_trained" in mapping and wanted not in ("true", "false"):
-        raise RecipeError(f"pre_trained is {mapping['pre_trained']!r}, expected True or False")
-    if wanted == "true":
-        if not path:
-            raise RecipeError("pre_trained is True, but checkpoint_path names no checkpoint")
-        if result.get("pretrained", path) != path:
-            raise RecipeError(f"pretrained is {result['pretrained']!r} and checkpoint_path is {path!r}")
-        result["pretrained"] = path
-        notes.append("pre_trained and checkpoint_path are read as pretrained")
-    elif path:
-        notes.append("checkpoint_path is not used, because pre_trained is not True")
-    if "device_id" in mapping:
-        notes.append("device_id is not used: the launcher or DEVICE_ID chooses the device")
-    return notes
-
-
-def make_recipe(mapping: Mapping[str, Any], where: str = "recipe") -> Recipe:
-    """Validate a mapping in our names. Raises RecipeError that lists every problem in one message."""
-    try:
-        return Recipe.model_validate(dict(mapping))
-    except ValidationError as error:
-        raise RecipeError("\n".join(f"{where}: {line}" for line in describe_problems(error))) from error
-
-
-def describe_problems(error: ValidationError) -> list[str]:
-    """One short line for each problem, with the nearest valid key for an unknown one."""
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            near = nearest_key(key)
-            lines.append(f"unknown key {key}" + (f", did you mean {near}?" if near else ""))
-            continue
-        text = problem["msg"].removeprefix("Value error, ")
-        got = "" if problem["type"] == "value_error" else f", got {problem['input']!r}"
-        lines.append(f"{key}: {text}{got}" if key else text)
-    return lines
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """`KEY=VALUE` with the value read as YAML. Raises RecipeError."""
-    key, sign, value = text.partition("=")
-    if not sign or not key.strip():
-        raise RecipeError(f"expected KEY=VALUE, got {text!r}")
-    return key.strip(), parse_yaml(value, f"--set {key.strip()}")
-
-
-def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Read a YAML or JSON recipe, apply overrides (either naming), validate. Raises RecipeError."""
-    base, _ = normalise_keys(read_mapping(Path(path)))
-    extra, _ = normalise_keys(dict(overrides or {}))
-    for key in _VIT_BASE_DEFAULTS:  # an override of lr_init alone must not bring the README's other defaults
-        if key in extra and key not in (overrides or {}):
-            del extra[key]
-    return make_recipe({**base, **extra}, str(path))
 
 
 def steps_per_epoch(images: int, batch: int, ranks: int) -> int:

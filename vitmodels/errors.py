@@ -15,6 +15,9 @@ Exit code 75 ("stopped by a signal, resume me") is not an error and has no class
 
 from __future__ import annotations
 
+from vitmodels.document.problem import Problem, listing_of
+from vitmodels.suggest import listing
+
 EXIT_RESUME = 75
 
 
@@ -39,11 +42,26 @@ class UsageError(VitError):
 
 
 class RecipeError(UsageError, ValueError):
-    """The recipe has an unknown key, a value out of range, or two values that exclude each other."""
+    """The recipe has an unknown key, a value out of range, or two values that exclude each other.
+
+    `problems` has every problem with its place when a whole recipe was read.
+    """
+
+    def __init__(self, what: str, *, hint: str = "", problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(what, hint=hint)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return listing_of(self.problems) if self.problems else super().__str__()
 
 
 class UnknownArch(RecipeError):
-    """No architecture of that name."""
+    """No architecture of that name. `nearest` are those with similar names; `known` are all."""
+
+    def __init__(self, name: str, *, nearest: tuple[str, ...], known: tuple[str, ...]) -> None:
+        self.nearest = nearest
+        hint = f"did you mean {listing(nearest)}?" if nearest else f"known are: {', '.join(known)}"
+        super().__init__(f"no architecture is called {name!r}", hint=hint)
 
 
 class DataError(VitError):

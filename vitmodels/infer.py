@@ -95,7 +95,7 @@ def preparation_of(model: Path, recipe_path: Path | None, image_size: int | None
     from vitmodels.export import read_index
 
     if recipe_path is not None:
-        from vitmodels.config import load_recipe
+        from vitmodels.recipe_file import load_recipe
 
         recipe = load_recipe(recipe_path)
         return Preparation(

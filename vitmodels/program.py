@@ -9,8 +9,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from vitmodels.config import Recipe, load_recipe, parse_override
+from vitmodels.config import Recipe
 from vitmodels.errors import UsageError, VitError
+from vitmodels.recipe_file import load_recipe
 
 
 def common_parser(prog: str, text: str, *, data: bool = True) -> argparse.ArgumentParser:
@@ -42,7 +43,7 @@ def common_parser(prog: str, text: str, *, data: bool = True) -> argparse.Argume
 
 def read_recipe(args: argparse.Namespace) -> Recipe:
     """The recipe with the command line's overrides."""
-    return load_recipe(args.config, dict(parse_override(text) for text in args.overrides))
+    return load_recipe(args.config, args.overrides)
 
 
 def run_dir_of(args: argparse.Namespace) -> Path:

@@ -158,7 +158,7 @@ def guarded(command: Callable[[], int]) -> int:
 
 
 def _unknown(name: str) -> int:
-    from launcher.jobfile.suggest import nearest
+    from vitmodels.suggest import nearest
 
     close = nearest(name, list(COMMANDS))
     hint = f"did you mean '{close}'?" if close else f"commands: {', '.join(COMMANDS)}"

@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from launcher.jobfile import schema as jobschema
     from launcher.jobfile import spec
     from launcher.jobfile import template as jobtemplate
-    from launcher.jobfile.suggest import listing, nearest
     from vitmodels.errors import VitError
+    from vitmodels.suggest import listing, nearest
 
     backends = typing.get_args(spec.Backend)
     if args.backend not in backends:

@@ -1,20 +1,22 @@
 """Values from outside the job file: the user's defaults file, `LAUNCHER_SET_…` variables and `--set`.
 
 Precedence, weakest first: built-in default, defaults file, job file, environment, `--set`, back end.
-Each source becomes a tree like the job file's own; `merge` lays one over the other, and every value keeps its place.
+Each source becomes a tree like the job file's own; `overlay` makes one of them all, and every value keeps its place.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 
-from launcher.jobfile import yamltree
-from launcher.jobfile.problems import Place, Problem, mask
-from launcher.jobfile.yamltree import Entry, Node
+from vitmodels.document.problem import Place, Problem
+from vitmodels.document.reader import read
+from vitmodels.document.tree import KeyValue, Scalar
+from vitmodels.document.tree import Mapping as Tree
+from vitmodels.secrets import mask
 
 ENV_PREFIX = "LAUNCHER_SET_"
 HOME_VARIABLE = "LAUNCHER_HOME"
@@ -55,7 +57,7 @@ class Layer:
     """The values of one source, and the problems met in reading them."""
 
     kind: Kind
-    tree: yamltree.Mapping | None
+    tree: Tree | None
     problems: tuple[Problem, ...] = ()
 
 
@@ -94,48 +96,20 @@ def _override(kind: Kind, prefix: str, words: str, separator: str, locate: Locat
     if not equals or not all(part.strip() for part in name.split(separator)):
         place = Place(label, 1, len(prefix) + 1, shown, in_file=False)
         example = "--set model.set.epochs=3" if kind is Kind.set else f"{ENV_PREFIX}MODEL__SET__EPOCHS=3"
-        return Layer(kind, None, (Problem.at(place, "expected PATH=VALUE", hint=f"for example {example}"),))
+        return Layer(kind, None, (Problem(place, "expected PATH=VALUE", hint=f"for example {example}"),))
     offset = len(prefix) + len(name) + 1
-    node, problems = yamltree.compose(text, label, in_file=False, prefix=shown[:offset])
+    node, problems = read(text, label, in_file=False, prefix=shown[:offset])
     if node is None:
         return Layer(kind, None, tuple(problems))
     keys = locate(tuple(part.strip() for part in name.split(separator)))
-    if keys[0] == "env" and isinstance(node, yamltree.Scalar) and node.value is not None:
+    if keys[0] == "env" and isinstance(node, Scalar) and node.value is not None:
         node = replace(node, value=node.text)  # a shell has taken the quotes away: env.N=2 is the text 2
     place = Place(label, 1, len(prefix) + 1, shown, in_file=False)
     for key in reversed(keys):
-        node = yamltree.Mapping(place, (Entry(key, place, node),), node.size + 2)
-    assert isinstance(node, yamltree.Mapping)
+        node = Tree(place, (KeyValue(key, place, node),), node.size + 2)
+    assert isinstance(node, Tree)
     return Layer(kind, node, tuple(problems))
 
 
 def _cut(text: str, width: int = 60) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def merge(layers: Sequence[yamltree.Mapping]) -> yamltree.Mapping:
-    """Lay later mappings over earlier ones: sections key by key, any other value as a whole."""
-    result = layers[0]
-    for layer in layers[1:]:
-        result = _over(result, layer)
-    return result
-
-
-def _over(below: yamltree.Mapping, above: yamltree.Mapping) -> yamltree.Mapping:
-    entries = {entry.key: entry for entry in below.entries}
-    for entry in above.entries:
-        old = entries.get(entry.key)
-        if old and isinstance(old.value, yamltree.Mapping) and isinstance(entry.value, yamltree.Mapping):
-            entries[entry.key] = Entry(entry.key, old.key_place, _over(old.value, entry.value))
-        else:
-            entries[entry.key] = entry
-    return yamltree.Mapping(below.place, tuple(entries.values()), below.size + above.size)
-
-
-def leaves(tree: Node, path: tuple[str, ...] = ()) -> Iterable[tuple[tuple[str, ...], Node]]:
-    """Every value that is not a section, with its path; lists count as one value."""
-    if isinstance(tree, yamltree.Mapping) and (tree.entries or not path):
-        for entry in tree.entries:
-            yield from leaves(entry.value, (*path, entry.key))
-    else:
-        yield path, tree

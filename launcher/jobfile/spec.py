@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from launcher.jobfile.secrets import looks_secret
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.jobfile.spec_slurm import SlurmOptions
 from launcher.units import Duration, Size
+from vitmodels.secrets import looks_secret
+from vitmodels.validation.rule import RuleError
 
 Task = Literal["train", "eval", "export", "infer"]
 Device = Literal["cpu", "ascend910", "ascend910b", "atlas-a3"]
@@ -27,14 +28,13 @@ URL_SCHEMES = ("file", "s3", "obs")  # memory:// ends with its process, so no jo
 
 def _check_url(url: str) -> str:
     if not url.strip():
-        raise ValueError("expected a URL or a path, found an empty text")
+        raise RuleError(expected="a URL or a path")
     parts = urlsplit(url)
     if "://" in url and parts.scheme not in URL_SCHEMES:
-        raise ValueError(
-            f"expected a path or a URL of one of {', '.join(s + '://' for s in URL_SCHEMES)}, found '{parts.scheme}://'"
-        )
+        schemes = ", ".join(f"{scheme}://" for scheme in URL_SCHEMES)
+        raise RuleError(expected=f"a path or a URL of one of {schemes}", found=f"'{parts.scheme}://'")
     if re.match(r"(s3|obs|file):", url) and "://" not in url:
-        raise ValueError(f"a URL has two slashes after the colon: {parts.scheme}://…")
+        raise RuleError(f"a URL has two slashes after the colon: {parts.scheme}://…")
     return _no_credentials(url)
 
 
@@ -42,13 +42,13 @@ def _no_credentials(url: str) -> str:
     parts = urlsplit(url)
     signed = parts.query and "://" in url
     if parts.username or parts.password or signed:
-        raise ValueError("credentials don't belong into a URL; set them in the environment or in a profile")
+        raise RuleError("credentials don't belong into a URL; set them in the environment or in a profile")
     return url
 
 
 def _check_endpoint(url: str) -> str:
     if urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError("expected an address that begins with http:// or https://")
+        raise RuleError(expected="an address that begins with http:// or https://")
     return _no_credentials(url)
 
 
@@ -136,7 +136,11 @@ class DataSpec(StoreOptions):
     @model_validator(mode="after")
     def _parts_stay_packed(self) -> DataSpec:
         if self.placement == "shard" and self.unpack:
-            raise ValueError("unpack: a data set that is placed by shards stays packed; leave unpack out")
+            raise RuleError(
+                "a data set that is placed by shards stays packed; leave unpack out",
+                at=("unpack",),
+                others=(("placement",),),
+            )
         return self
 
 
@@ -221,20 +225,20 @@ class RetryRule(Section):
         try:
             re.compile(value or "")
         except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
+            raise RuleError(f"not a regular expression: {error}") from None
         return value
 
     @field_validator("signal")
     @classmethod
     def _exists(cls, value: str | None) -> str | None:
         if value is not None and value not in signal.Signals.__members__:
-            raise ValueError(f"expected the name of a signal, such as SIGKILL, found '{value}'")
+            raise RuleError(expected="the name of a signal, such as SIGKILL")
         return value
 
     @model_validator(mode="after")
     def _says_when(self) -> RetryRule:
         if self.match is None and self.exit_code is None and self.signal is None:
-            raise ValueError("expected at least one of match, exit_code and signal, found none")
+            raise RuleError(expected="at least one of match, exit_code and signal", found="none")
         return self
 
 
@@ -344,24 +348,38 @@ class JobSpec(Section):
     def _no_secrets(cls, env: Mapping[str, str]) -> Mapping[str, str]:
         for key in env:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-                raise ValueError(f"'{key}' is not the name of an environment variable")
+                raise RuleError(f"'{key}' is not the name of an environment variable", at=(key,), of_key=True)
             if looks_secret(key):
-                raise ValueError(
-                    f"'{key}' looks like a secret; export it in the shell or use a profile, it is inherited from there"
+                raise RuleError(
+                    f"'{key}' looks like a secret; export it in the shell or use a profile, it is inherited from there",
+                    at=(key,),
+                    of_key=True,
                 )
         return env
 
     @model_validator(mode="after")
     def _complete(self) -> JobSpec:
-        if self.program is None and self.model.config is None and self.model.arch is None:
-            raise ValueError(
-                "model.config: expected a recipe file (or model.arch, or a program of your own), found none"
+        if self.program is not None:
+            return self
+        if self.model.config is None and self.model.arch is None:
+            raise RuleError(
+                expected="a recipe file (or model.arch, or a program of your own)",
+                found="none",
+                at=("model", "config"),
+                others=(("model", "arch"), ("program",)),
             )
-        if self.data.url is None and self.program is None and self.task != "export":
-            raise ValueError("data.url: expected the folder or URL of the images, found none")
-        if self.task != "train" and self.model.checkpoint is None and self.program is None:
-            raise ValueError(
-                f"model.checkpoint: task '{self.task}' works on an earlier run's checkpoint; name the folder of that run"
+        if self.data.url is None and self.task != "export":
+            raise RuleError(
+                expected="the folder or URL of the images",
+                found="none",
+                at=("data", "url"),
+                others=(("program",),),
+            )
+        if self.task != "train" and self.model.checkpoint is None:
+            raise RuleError(
+                f"task '{self.task}' works on an earlier run's checkpoint; name the folder of that run",
+                at=("model", "checkpoint"),
+                others=(("task",), ("program",)),
             )
         return self
 

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from vitmodels.validation.rule import RuleError
+
 NotifyEvent = Literal[
     "JobStarted",
     "JobCompleted",
@@ -37,9 +39,13 @@ class ModelArtsVolume(_Section):
     @model_validator(mode="after")
     def _one_source(self) -> ModelArtsVolume:
         if (self.sfs is None) == (self.pfs is None):
-            raise ValueError("expected exactly one of sfs and pfs")
+            raise RuleError(
+                expected="exactly one of sfs and pfs",
+                found="none" if self.sfs is None else "both",
+                others=(("sfs",), ("pfs",)),
+            )
         if self.pfs is not None and self.read_only is not None:
-            raise ValueError("read_only exists for sfs only")
+            raise RuleError("read_only exists for sfs only", at=("read_only",), others=(("pfs",),))
         return self
 
 
@@ -161,7 +167,7 @@ class ModelArtsOptions(_Section):
     def _no_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for number, text in enumerate(value, 1):
             if re.search(r"://[^/\s@]+@", text):
-                raise ValueError(
+                raise RuleError(
                     f"credentials don't belong into a job file (entry {number}); the image's pip configuration may hold them"
                 )
         return value
@@ -170,12 +176,12 @@ class ModelArtsOptions(_Section):
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[^/@?#]+/?", value):
-            raise ValueError("expected an address such as https://modelarts.cn-north-4.myhuaweicloud.com")
+            raise RuleError(expected="an address such as https://modelarts.cn-north-4.myhuaweicloud.com")
         return value.rstrip("/") if value else value
 
     @field_validator("engine")
     @classmethod
     def _name_and_version(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[^:\s]+:[^:\s]+", value):
-            raise ValueError("expected name and version with a colon between them")
+            raise RuleError(expected="name and version with a colon between them")
         return value

@@ -15,11 +15,12 @@ from pydantic import (
 )
 
 from launcher.units import Duration, Size
+from vitmodels.validation.rule import RuleError
 
 
 def _one_word(text: str) -> str:
     if not text or any(letter.isspace() or letter in "'\"`$;#" for letter in text):
-        raise ValueError("expected one word without quotes or blanks")
+        raise RuleError(expected="one word without quotes or blanks")
     return text
 
 
@@ -163,7 +164,7 @@ class SlurmOptions(BaseModel):
     @classmethod
     def _with_unit(cls, value: Any) -> Any:
         if isinstance(value, int):
-            raise ValueError(
+            raise RuleError(
                 "a bare number is minutes for Slurm and seconds elsewhere: write 90min or 12:30:00"
             )
         return value
@@ -176,21 +177,21 @@ class SlurmOptions(BaseModel):
     @classmethod
     def _what_slurm_can(cls, value: int) -> int:
         if value > _LONGEST_WARNING_S:
-            raise ValueError(f"Slurm warns at most {_LONGEST_WARNING_S} s before the end")
+            raise RuleError(f"Slurm warns at most {_LONGEST_WARNING_S} s before the end")
         return value
 
     @field_validator("log")
     @classmethod
     def _whole_path(cls, path: str | None) -> str | None:
         if path is not None and (not path.startswith("/") or not path.isprintable()):
-            raise ValueError("expected a whole path, such as /var/tmp/%x-%j.log")
+            raise RuleError(expected="a whole path, such as /var/tmp/%x-%j.log")
         return path
 
     @field_validator("python")
     @classmethod
     def _from_anywhere(cls, path: str | None) -> str | None:
         if path is not None and (not path or not path.isprintable() or ("/" in path and path[0] != "/")):
-            raise ValueError("expected a whole path, or the name of a program that every node finds")
+            raise RuleError(expected="a whole path, or the name of a program that every node finds")
         return path
 
     @field_validator("after", "extra", "setup", mode="before")
@@ -203,11 +204,11 @@ class SlurmOptions(BaseModel):
     def _not_ours(cls, flags: tuple[str, ...]) -> tuple[str, ...]:
         for flag in flags:
             if len(flag) < 2 or flag[0] != "-" or not flag.isprintable():
-                raise ValueError(f"expected flags of sbatch, such as --reservation=NAME, found '{flag}'")
+                raise RuleError(expected="flags of sbatch, such as --reservation=NAME", found=f"'{flag}'")
             if (name := long_name(flag)) in OURS:
                 field = OURS[name]
                 way_out = f"use {field}" if field else "it can't be changed"
-                raise ValueError(f"'{flag}' contradicts what launcher sets itself; {way_out}")
+                raise RuleError(f"'{flag}' contradicts what launcher sets itself; {way_out}")
         return flags
 
     @model_validator(mode="after")
@@ -215,7 +216,11 @@ class SlurmOptions(BaseModel):
         for flag in self.extra:
             field = _INSTEAD_OF.get(long_name(flag))
             if field and getattr(self, field) and field in self.model_fields_set:
-                raise ValueError(f"extra: '{flag}' contradicts slurm.{field}; leave one of both away")
+                raise RuleError(
+                    f"'{flag}' contradicts slurm.{field}; leave one of both away",
+                    at=("extra",),
+                    others=((field,),),
+                )
         return self
 
 

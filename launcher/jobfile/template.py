@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from launcher.jobfile.schema import EXPECTED, ModelSchema, Schema, schema_of
 from launcher.jobfile.spec import JobSpec
-from launcher.jobfile.suggest import listing
-from launcher.jobfile.yamlscalars import resolve
 from vitmodels import archs
+from vitmodels.document.scalars import resolve
+from vitmodels.suggest import listing
+from vitmodels.validation.schema import TEXT_FORM, ModelSchema, Schema, schema_of
 
 _WIDTH = 100
 _PLAIN = re.compile(r"[A-Za-z0-9./][A-Za-z0-9_./-]*(://[A-Za-z0-9_./-]*)?")  # needs no quotes in any YAML
@@ -120,11 +120,11 @@ def _sample(field: Schema) -> Any:
     """The default, or an example where there is none."""
     default = field.get("default")
     if default is not None and default != {}:
-        return _as_duration(default) if "duration" in str(field.get(EXPECTED)) else default
+        return _as_duration(default) if field.get(TEXT_FORM) == "duration" else default
     examples = field.get("examples")
     if examples:
         return examples[0]
-    if "duration" in str(field.get(EXPECTED)):
+    if field.get(TEXT_FORM) == "duration":
         return "30s"
     return {"object": {}, "array": [], "integer": 1, "boolean": False}.get(str(field.get("type")), "VALUE")
 

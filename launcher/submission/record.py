@@ -14,7 +14,7 @@ from typing import Any
 
 from launcher import __version__
 from launcher.installed import version_of
-from launcher.jobfile.problems import mask
+from vitmodels.secrets import mask
 
 _PACKAGES = ("mindspore", "numpy", "pillow", "boto3", "pydantic")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitmodels.config import load_recipe
+from vitmodels.recipe_file import load_recipe
 from vitmodels.training.checkpoint import Snapshot, write_set
 
 ROOT = Path(__file__).parents[2]

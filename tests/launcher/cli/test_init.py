@@ -10,10 +10,11 @@ import jsonschema
 import pytest
 
 from launcher.cli import main
-from launcher.jobfile import yamltree
 from launcher.jobfile.load import load_job
 from launcher.jobfile.schema import job_schema
 from launcher.jobfile.template import render
+from vitmodels.document.reader import read
+from vitmodels.document.tree import plain
 
 TASKS = ("train", "eval", "export", "infer")
 ARCHS = ("tnt_digits", "vit_digits", "tnt_s_patch16_224", "ViT-B_16", "vit_tiny")
@@ -33,7 +34,9 @@ def test_the_file_is_right(task: str, arch: str) -> None:
     job = load_job("job.yaml", env={})
     assert (job.spec.task, job.spec.resources.backend) == (task, "local")
     assert job.recipe is not None
-    VALIDATOR.validate(yamltree.plain(yamltree.load(text, "job.yaml")))
+    node, problems = read(text, "job.yaml")
+    assert node is not None and not problems
+    VALIDATOR.validate(plain(node))
     assert max(map(len, text.splitlines())) <= 110
 
 

@@ -60,7 +60,8 @@ def check_problems(error: JobFileError) -> None:
         assert problem.message
         assert not foreign.search(str(problem)), problem
         assert not problem.message.endswith("."), problem
-        assert (problem.line == 0) == (problem.column == 0)
-        if problem.line and problem.in_file:
-            assert str(problem).startswith(f"{problem.file}:{problem.line}:{problem.column}: ")
-            assert 1 <= problem.column <= len(problem.source_line) + 1
+        place = problem.place
+        assert (place.line == 0) == (place.column == 0)
+        if place.line and place.in_file:
+            assert str(problem).startswith(f"{place.file}:{place.line}:{place.column}: ")
+            assert 1 <= place.column <= len(place.source_line) + 1

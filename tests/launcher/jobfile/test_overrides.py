@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launcher.jobfile import yamltree
-from launcher.jobfile.overrides import Kind, Origin, defaults_path, env_layers, leaves, merge, set_layers
-from launcher.jobfile.yamltree import Mapping, plain
+from launcher.jobfile.overrides import Kind, Origin, defaults_path, env_layers, set_layers
+from vitmodels.document.reader import read
+from vitmodels.document.tree import Mapping, leaves, overlay, plain
 
 
 def same(path: tuple[str, ...]) -> tuple[str, ...]:
@@ -14,8 +14,8 @@ def same(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def tree(text: str) -> Mapping:
-    node = yamltree.load(text, "x.yaml")
-    assert isinstance(node, Mapping)
+    node, problems = read(text, "x.yaml")
+    assert isinstance(node, Mapping) and not problems
     return node
 
 
@@ -47,9 +47,9 @@ def test_a_wrong_override_is_a_problem_and_no_value() -> None:
 def test_places_of_overrides_hold_no_credentials() -> None:
     (layer,) = set_layers(["data.url=s3://key:secret@bucket"], same)
     assert layer.tree is not None
-    node = layer.tree.entries[0].value
+    node = layer.tree.pairs[0].value
     assert isinstance(node, Mapping)
-    assert node.entries[0].value.place.file == "--set data.url=s3://**********@bucket"
+    assert node.pairs[0].value.place.file == "--set data.url=s3://**********@bucket"
     assert plain(layer.tree) == {"data": {"url": "s3://key:secret@bucket"}}
 
 
@@ -71,11 +71,11 @@ def test_variables_use_two_underscores_for_a_dot() -> None:
 def test_sections_merge_and_other_values_replace() -> None:
     low = tree("a: {x: 1, y: [1, 2], z: {p: 1}}\nb: 1\n")
     high = tree("a: {y: [3], z: {q: 2}, w: 0}\nb: {c: 1}\n")
-    assert plain(merge([low, high])) == {
+    assert plain(overlay([low, high])) == {
         "a": {"x": 1, "y": [3], "z": {"p": 1, "q": 2}, "w": 0},
         "b": {"c": 1},
     }
-    assert plain(merge([high, low])) == {
+    assert plain(overlay([high, low])) == {
         "a": {"y": [1, 2], "z": {"q": 2, "p": 1}, "w": 0, "x": 1},
         "b": 1,
     }

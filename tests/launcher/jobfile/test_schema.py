@@ -11,15 +11,20 @@ import jsonschema
 import pytest
 
 from launcher.cli import main
-from launcher.jobfile import yamltree
-from launcher.jobfile.schema import job_schema, recipe_schema, schema_of, text
-from launcher.jobfile.spec import JobSpec
-from vitmodels.config import Recipe
+from launcher.jobfile.schema import job_schema, recipe_schema, text
+from vitmodels.document.reader import read
+from vitmodels.document.tree import plain
 
 ROOT = Path(__file__).resolve().parents[3]
 WRONG = Path(__file__).parent / "golden"
 VALIDATOR = jsonschema.Draft202012Validator(job_schema())
 RECIPES = jsonschema.Draft202012Validator(recipe_schema())
+
+
+def values(path: Path) -> object:
+    node, problems = read(path.read_bytes(), str(path))
+    assert node is not None and not problems
+    return plain(node)
 
 
 def job(**values: Any) -> dict[str, Any]:
@@ -34,7 +39,7 @@ def test_it_is_a_schema_of_2020_12() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_jobs_of_this_project_agree_with_it(path: Path) -> None:
-    VALIDATOR.validate(yamltree.plain(yamltree.load(path.read_bytes(), str(path))))
+    VALIDATOR.validate(values(path))
     assert path.read_text(encoding="utf-8").startswith(
         "# yaml-language-server: $schema=../docs/job.schema.json\n"
     )
@@ -44,7 +49,7 @@ def test_the_jobs_of_this_project_agree_with_it(path: Path) -> None:
     "path", sorted((ROOT / "vitmodels" / "configs").glob("*.yaml")), ids=lambda path: path.name
 )
 def test_the_recipes_of_this_project_agree_with_it(path: Path) -> None:
-    RECIPES.validate(yamltree.plain(yamltree.load(path.read_bytes(), str(path))))
+    RECIPES.validate(values(path))
 
 
 def test_the_schema_that_editors_read_is_the_present_one() -> None:
@@ -129,30 +134,4 @@ PLAIN_TYPE_ERRORS = sorted(
 
 @pytest.mark.parametrize("path", PLAIN_TYPE_ERRORS, ids=lambda path: path.stem)
 def test_it_refuses_what_the_loader_refuses(path: Path) -> None:
-    assert not VALIDATOR.is_valid(yamltree.plain(yamltree.load(path.read_bytes(), str(path))))
-
-
-@pytest.mark.parametrize(
-    ("model", "path", "words"),
-    [
-        (JobSpec, ("resources", "nodes"), "a whole number from 1 to 1024"),
-        (JobSpec, ("data", "train_images"), "a whole number ≥ 1"),
-        (JobSpec, ("after", "eval"), "true or false"),
-        (JobSpec, ("after", "export"), "a list of values, each MINDIR, ONNX or AIR"),
-        (JobSpec, ("after", "export", 0), "MINDIR, ONNX or AIR"),
-        (JobSpec, ("program",), "a list of texts, at least 1"),
-        (JobSpec, ("model",), "a section with 'key: value' lines"),
-        (JobSpec, ("env", "X"), "text"),
-        (JobSpec, ("model", "set", "anything"), ""),
-        (JobSpec, ("nothing", "here"), ""),
-        (Recipe, ("base_lr",), "a number > 0"),
-        (Recipe, ("label_smoothing",), "a number ≥ 0 and < 1"),
-        (Recipe, ("mixup_prob",), "a number from 0 to 1"),
-        (Recipe, ("mean",), "a list of 3 numbers"),
-        (Recipe, ("image_size",), "a whole number from 8 to 2048"),
-        (Recipe, ("nonlinearity",), "'GELU', the only choice"),
-        (Recipe, ("seed",), "a whole number ≥ 0 and < 4294967296"),
-    ],
-)  # fmt: skip
-def test_words_for_what_is_expected(model: Any, path: tuple[str | int, ...], words: str) -> None:
-    assert schema_of(model).expected(path) == words
+    assert not VALIDATOR.is_valid(values(path))

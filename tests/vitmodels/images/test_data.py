@@ -17,7 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from vitmodels.config import Recipe, make_recipe
+from vitmodels.config import Recipe
 from vitmodels.digits import stratified_val, write_digits
 from vitmodels.errors import DataError, UsageError
 from vitmodels.images.augment import crop_box, erase, train_transform
@@ -31,6 +31,7 @@ from vitmodels.images.data import (
 )
 from vitmodels.images.pixels import crop_resize, read_rgb
 from vitmodels.images.workers import FileImages
+from vitmodels.recipe_file import make_recipe
 
 SIDE = 32
 
@@ -321,7 +322,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from vitmodels.config import make_recipe
+from vitmodels.recipe_file import make_recipe
 from vitmodels.images.data import Request, scan_folder
 from vitmodels.images.workers import FileImages
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from vitmodels.config import Recipe, make_recipe
+from vitmodels.config import Recipe
 from vitmodels.device.rng import Stream, uniforms
 from vitmodels.images.batches import Batch
 from vitmodels.images.mixing import draw_mix, mix_targets, smooth_targets
+from vitmodels.recipe_file import make_recipe
 from vitmodels.training.assemble import build_model
 from vitmodels.training.step import Trainer, ordered_sum
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from vitmodels.config import make_recipe
+from vitmodels.recipe_file import make_recipe
 from vitmodels.training.schedule import learning_rate
 
 BASE = {

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from vitmodels.config import Recipe, make_recipe
+from vitmodels.config import Recipe
 from vitmodels.images.batches import Batch
 from vitmodels.images.mixing import Mix, draw_mix, mix_targets, neighbours, smooth_targets
+from vitmodels.recipe_file import make_recipe
 from vitmodels.training.loss import mix_images, soft_cross_entropy
 from vitmodels.training.optim import Update, adam_scalars, decayed_first, decays
 from vitmodels.training.step import LossScale, Normalise, StepResult, Trainer

@@ -20,7 +20,7 @@ _MAX_DIGITS = 40
 
 
 class ScalarError(ValueError):
-    """The scalar can't be a value of a job file; the message is for the user."""
+    """The scalar can't be a value; the message is for the user."""
 
 
 def joined(text: str) -> str:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from launcher.jobfile.problems import Place, Problem
+import yaml
 
-if TYPE_CHECKING:
-    import yaml
-
-Point = Callable[[int, int], Place]
+from vitmodels.document.problem import Place, Problem
+from vitmodels.document.source import Source
 
 # (pattern of PyYAML's problem, pattern of its context, our sentence, hint, where: problem | context | both)
 _SENTENCES: tuple[tuple[str, str, str, str, str], ...] = (
@@ -200,31 +196,27 @@ def _first_word(place: Place) -> Place:
     return replace(place, column=len(line) - len(line.lstrip()) + 1)
 
 
-def translate(error: yaml.YAMLError, point: Point) -> Problem:
-    """The problem behind a YAMLError. `point` makes a place of PyYAML's line and column, which count from 0."""
-    import yaml
-
+def translate(error: yaml.YAMLError, source: Source) -> Problem:
+    """The problem behind a YAMLError of a source."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return Problem.at(point(0, 0), "this is not YAML")
+        return Problem(source.place(0, 0), "this is not YAML")
     problem, context = error.problem or "", error.context or ""
-    here = point(error.problem_mark.line, error.problem_mark.column)
-    opened = point(error.context_mark.line, error.context_mark.column) if error.context_mark else None
+    here = source.place_of(error.problem_mark)
+    opened = source.place_of(error.context_mark) if error.context_mark else None
     if "mapping values" in problem and ": " not in here.source_line[: here.column - 1]:
-        return Problem.at(
-            _first_word(here), _TOO_DEEP, hint="give all keys of a section the same indentation"
-        )
+        return Problem(_first_word(here), _TOO_DEEP, hint="give all keys of a section the same indentation")
     for wanted, within, sentence, hint, where in _SENTENCES:
         match = re.search(wanted, problem)
         if match is None or within not in context:
             continue
-        groups = match.groups("")
+        groups = [source.original(group) for group in match.groups("")]
         place = opened if where == "context" and opened else here
         related = opened if where == "both" and opened != here else None
-        return Problem.at(
+        return Problem(
             place,
             sentence.format(*groups),
             hint=hint.format(*groups),
             related=related,
             related_text="the bracket opens at" if "flow" in context else "the section begins at",
         )
-    return Problem.at(here, f"this is not YAML: {problem}")
+    return Problem(here, f"this is not YAML: {problem}")

@@ -6,32 +6,22 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from launcher.jobfile import yamltree
-from launcher.jobfile.suggest import nearest
-from launcher.jobfile.yamlscalars import ScalarError, Value, resolve
-from launcher.jobfile.yamltree import Node
+from vitmodels.document import tree
+from vitmodels.document.scalars import ScalarError, Value, resolve
+from vitmodels.document.tree import Node
+from vitmodels.suggest import nearest
+from vitmodels.validation.schema import TEXT_FORM
 
 _WIDTH = 60
-_SYNONYMS = {
-    "ascend910a": "ascend910",
-    "ascend910c": "atlas-a3",
-    "910": "ascend910",
-    "910b": "ascend910b",
-    "910c": "atlas-a3",
-    "a2": "ascend910b",
-    "a3": "atlas-a3",
-    "ascend": "ascend910",
-    "npu": "ascend910",
-}  # what chips are called elsewhere
 _YES = frozenset(("yes", "on", "y", "1", "true"))
 _NO = frozenset(("no", "off", "n", "0", "false"))
 
 
 def found(node: Node) -> str:
     """`'ten'`, `the text '3'`, `true`, `nothing`, `an empty list`, `a section`."""
-    if isinstance(node, yamltree.Mapping):
-        return "a section with 'key: value' lines" if node.entries else "an empty section"
-    if isinstance(node, yamltree.Sequence):
+    if isinstance(node, tree.Mapping):
+        return "a section with 'key: value' lines" if node.pairs else "an empty section"
+    if isinstance(node, tree.Sequence):
         count = len(node.items)
         return f"a list of {count} value{'s' if count > 1 else ''}" if count else "an empty list"
     if node.value is None:
@@ -44,20 +34,22 @@ def found(node: Node) -> str:
     return _cut(node.text)
 
 
-def hint(node: Node, schema: Mapping[str, Any], expected: str) -> str:
+def hint(node: Node, schema: Mapping[str, Any], synonyms: Mapping[str, str]) -> str:
     """What to write instead, as far as that can be guessed; '' when it can't."""
     kind = schema.get("type")
     if "enum" in schema or "const" in schema:
-        return _choice(node, [str(value) for value in schema.get("enum", [schema.get("const")])])
-    if kind == "array" and isinstance(node, yamltree.Scalar) and node.value is not None:
+        choices = [str(value) for value in schema.get("enum", [schema.get("const")])]
+        return _choice(node, choices, synonyms)
+    if kind == "array" and isinstance(node, tree.Scalar) and node.value is not None:
         parts = [part for part in re.split(r"[,\s]+", node.text) if part]
         return f"write [{', '.join(parts)}]"
     if kind == "object" and schema.get("properties"):
         return f"its keys are: {', '.join(schema['properties'])}"
-    return _scalar(node, kind, expected) if isinstance(node, yamltree.Scalar) else ""
+    return _scalar(node, schema) if isinstance(node, tree.Scalar) else ""
 
 
-def _scalar(node: yamltree.Scalar, kind: Any, expected: str) -> str:
+def _scalar(node: tree.Scalar, schema: Mapping[str, Any]) -> str:
+    kind = schema.get("type")
     if node.value is None:
         return "give a value, or remove the key to use its default"
     if kind == "boolean":
@@ -66,19 +58,19 @@ def _scalar(node: yamltree.Scalar, kind: Any, expected: str) -> str:
         return _number(node, kind)
     if kind == "string" and not isinstance(node.value, str):
         return f'put it in quotes: "{node.text}"'
-    if "duration" in expected and isinstance(node.value, float) and node.value >= 0:
+    if schema.get(TEXT_FORM) == "duration" and isinstance(node.value, float) and node.value >= 0:
         return f"add the unit: {node.text}s, {node.text}min …"
     return ""
 
 
-def _choice(node: Node, values: list[str]) -> str:
-    text = node.text if isinstance(node, yamltree.Scalar) else ""
-    near = _SYNONYMS.get(text.lower(), "")
+def _choice(node: Node, values: list[str], synonyms: Mapping[str, str]) -> str:
+    text = node.text if isinstance(node, tree.Scalar) else ""
+    near = synonyms.get(text.lower(), "")
     near = near if near in values else nearest(text, values)
     return f"did you mean '{near}'?" if near else ""
 
 
-def _boolean(node: yamltree.Scalar) -> str:
+def _boolean(node: tree.Scalar) -> str:
     word = node.text.strip().lower()
     right = "true" if word in _YES else "false" if word in _NO else ""
     if not right:
@@ -88,7 +80,7 @@ def _boolean(node: yamltree.Scalar) -> str:
     return f"write {right}" if word in "01" else f"write {right}; in YAML 1.2 '{node.text}' is only a word"
 
 
-def _number(node: yamltree.Scalar, kind: str) -> str:
+def _number(node: tree.Scalar, kind: str) -> str:
     value = _unquoted(node)
     if isinstance(node.value, float) and kind == "integer":
         return f"write {int(node.value)}" if node.value.is_integer() else ""
@@ -114,7 +106,7 @@ def _written_otherwise(text: str, kind: str) -> str:
     return "write the number in digits" if text.isalpha() else ""
 
 
-def _unquoted(node: yamltree.Scalar) -> Value:
+def _unquoted(node: tree.Scalar) -> Value:
     """The value the text would have without its quotes."""
     try:
         return resolve(node.text) if node.text.strip() else node.text

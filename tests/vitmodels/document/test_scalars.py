@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from launcher.jobfile.yamlscalars import ScalarError, joined, resolve
+from vitmodels.document.scalars import ScalarError, joined, resolve
 
 
 @pytest.mark.parametrize(
