@@ -19,6 +19,7 @@ from launcher.submission.cancel import cancel
 from launcher.submission.launch import submit
 from launcher.submission.prepare import prepare
 from tests.seeds import SEED, rng_of
+from tests.waiting import PATIENCE_S, wait_until
 
 SERVERS = {"cluster", "radosgw", "rclone"}
 """Fixtures that are a server."""
@@ -110,21 +111,22 @@ class Jobs:
         return view_of(self.index.find(entry.run_id), self.index)
 
     def until(
-        self, entry: RunEntry, condition: Callable[[RunView], bool], timeout_s: float = 40.0
+        self, entry: RunEntry, condition: Callable[[RunView], bool], timeout_s: float = PATIENCE_S
     ) -> RunView:
         deadline = time.monotonic() + timeout_s
         while not condition(view := self.view(entry)):
             assert time.monotonic() < deadline, f"still {view.state} {view.phase}: {view.reason}"
-            time.sleep(0.1)
+            time.sleep(0.05)
         return view
 
     def end(self, entry: RunEntry) -> RunView:
         """The view of the ended run; its node program has then sent its last word to the store, too."""
         view = self.until(entry, lambda view: view.state.terminal)
         handle = self.index.find(entry.run_id).handle
-        deadline = time.monotonic() + 10
-        while handle and get_backend(entry.backend).poll([handle])[0].alive and time.monotonic() < deadline:
-            time.sleep(0.02)
+        if handle:
+            wait_until(
+                lambda: not get_backend(entry.backend).poll([handle])[0].alive, "its node program ends"
+            )
         return view
 
     def run(self, **arguments: object) -> RunView:

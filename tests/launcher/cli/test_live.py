@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from launcher.cli.live import frame
 from launcher.cli.style import wrap
 from launcher.runfolder.states import Attempt, State
 from tests.launcher.samples import NOW, Sample, make_view
+from tests.waiting import wait_until
 
 CURVE = Path(__file__).parents[2] / "programs" / "curve.py"
 TRAINING = {
@@ -137,7 +137,7 @@ def test_ctrl_c_detaches_and_the_run_goes_on(jobs, tmp_path: Path) -> None:
     entry = jobs.index.find(run_id)
     jobs.entries.append(entry)
     jobs.until(entry, lambda view: (view.progress.step or 0) >= 3)
-    time.sleep(1.2)
+    wait_until(lambda: b"images/s" in shown)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 101
     reader.join()

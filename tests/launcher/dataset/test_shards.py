@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from launcher.storage.address import StoreAddress
 from tests.servers.rundir import tree
 from tests.servers.s3 import S3Server
 from tests.servers.stores import open_on
+from tests.waiting import is_alive, wait_until
 
 ROOT = Path(__file__).parents[3]
 LONG = "train/b/" + "ü" * 120 + ".jpg"
@@ -139,23 +140,31 @@ def test_a_file_changed_between_two_tries_is_packed_anew(source: Path, tmp_path:
     assert verify_packed(open_store(str(tmp_path / "packed"))) == second
 
 
+def in_session(leader: int) -> list[int]:
+    """The living processes of a session."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getsid(int(process.name)) == leader and is_alive(int(process.name)):
+                found.append(int(process.name))
+    return found
+
+
 def test_a_killed_packing_goes_on(source: Path, tmp_path: Path) -> None:
     whole = packed_tree(tmp_path / "whole", source)
     for n in range(60):
         (source / "train/a" / f"large-{n}.jpg").write_bytes(bytes(1_000_000))
     command = [sys.executable, "-m", "launcher", "pack", str(source), str(tmp_path / "killed")]
     command += ["--shard-size", "4MB", "--jobs", "2", "--work-dir", str(tmp_path / "scratch")]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(list((tmp_path / "killed").glob("shards/*.tsv"))) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
+    wait_until(lambda: len(list((tmp_path / "killed").glob("shards/*.tsv"))) >= 2, poll_s=0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed" / PACKED).exists(), "it was too fast to be killed"
     with pytest.raises(NotFound, match=r"packed\.json"):
         verify_packed(open_store(str(tmp_path / "killed")))
-    time.sleep(0.3)  # the processes of a killed packing go with it
+    wait_until(lambda: not in_session(process.pid), "the processes of a killed packing go with it")
     resumed = packed_tree(tmp_path / "killed", source, shard_bytes=4_000_000)
     assert resumed == packed_tree(tmp_path / "fresh", source, shard_bytes=4_000_000)
     assert tree(tmp_path / "killed") == tree(tmp_path / "fresh")

@@ -23,9 +23,11 @@ from launcher.storage import ObjectInfo, ObjectStore, open_store
 from launcher.storage.bulk import AdaptivePace
 from launcher.storage.contents import check_space, take_listing
 from launcher.storage.s3.store import S3Store
+from tests.seeds import examples
 from tests.servers.faults import Answer, Faults, cut, delay, flip_bit, reset, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on
+from tests.waiting import wait_until
 
 
 def fill(store: ObjectStore, files: int = 12, size: int = 3000) -> dict[str, bytes]:
@@ -299,10 +301,8 @@ def test_an_outage_ends_early(radosgw: S3Server, faults: Faults, tmp_path: Path)
     fill(store, files=60)
     faults.clear()
     faults.add(status(500, "InternalError"), path=".jpg")
-    started = time.monotonic()
     with pytest.raises(StoreUnreachable) as caught:
         stage(store, tmp_path, workers=4)
-    assert time.monotonic() - started < 20
     assert "of 60 objects failed" in str(caught.value)
     assert faults.count("GET", ".jpg") < 60 * 3
 
@@ -354,10 +354,8 @@ def test_an_object_that_changes_after_the_listing(radosgw: S3Server, faults: Fau
 def test_the_time_limit(faulty: ObjectStore, faults: Faults, tmp_path: Path) -> None:
     fill(faulty, files=40)
     faults.add(delay(0.3), path=".jpg")
-    started = time.monotonic()
     with pytest.raises(StoreUnreachable, match="out of time"):
         stage(faulty, tmp_path, workers=2, timeout_s=1.0)
-    assert time.monotonic() - started < 6
 
 
 class Enough(Exception):
@@ -446,7 +444,7 @@ def test_one_fetches_and_the_others_wait(radosgw: S3Server, faults: Faults, tmp_
         start_stager(store.url, tmp_path, S3Server(faults.endpoint, radosgw.access_key, radosgw.secret_key))
         for _ in range(3)
     ]
-    time.sleep(1.0)
+    wait_until(lambda: faults.count("GET", ".jpg"), "one of them fetches")
     seen: list[StageProgress] = []
     here = stage(store, tmp_path, progress=seen.append)
     outputs = [process.communicate(timeout=60)[0].split() for process in processes]
@@ -461,20 +459,17 @@ def test_one_fetches_and_the_others_wait(radosgw: S3Server, faults: Faults, tmp_
 
 @pytest.mark.usefixtures("engine")
 def test_killed_at_random_moments_the_next_one_finishes(
-    radosgw: S3Server, faults: Faults, tmp_path: Path
+    radosgw: S3Server, faults: Faults, tmp_path: Path, rng: random.Random
 ) -> None:
     store = open_on(radosgw, endpoint=faults.endpoint)
     tree = fill(store, files=24)
     store.put("big.bin", tree.setdefault("big.bin", os.urandom(9 << 20)))
     faults.add(delay(0.05), path=".jpg")
     server = S3Server(faults.endpoint, radosgw.access_key, radosgw.secret_key)
-    moments = random.Random(7)
-    for _ in range(int(os.environ.get("LAUNCHER_TEST_KILLS", "6"))):
+    for _ in range(examples(2)):
         process = start_stager(store.url, tmp_path, server)
-        deadline = time.monotonic() + 20
-        while not list(tmp_path.glob("datasets/*/boot_id")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(moments.uniform(0.0, 0.35))
+        wait_until(lambda: list(tmp_path.glob("datasets/*/boot_id")))
+        time.sleep(rng.uniform(0.0, 0.35))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         for digest in tmp_path.glob("datasets/*/files"):

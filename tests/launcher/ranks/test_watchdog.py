@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ from launcher.jobfile.spec import WatchSpec
 from launcher.ranks import watchdog as module
 from launcher.ranks.gang import Exit, Process
 from launcher.ranks.watchdog import Watchdog
+from tests.waiting import state_of, wait_until
 
 
 class Scene:
@@ -111,7 +111,7 @@ def test_a_machine_that_slept_blames_nobody(scene: Scene) -> None:
 def frozen() -> Iterator[int]:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     process.send_signal(signal.SIGSTOP)
-    time.sleep(0.1)
+    wait_until(lambda: state_of(process.pid) == "T")
     yield process.pid
     process.kill()
     process.wait()

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import threading
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ from launcher.ranktable import (
     show,
     wait,
 )
+from tests.waiting import wait_until
 
 SAMPLES = Path(__file__).parents[3] / "rank_tables"
 
@@ -259,22 +260,23 @@ def test_wait_sees_the_table_grow(tmp_path: Path) -> None:
     said: list[str] = []
 
     def platform() -> None:
-        for text in (
+        texts = (
             '{"status": "initializing", "group_list": []}',
             '{"status": "comp',
             json.dumps(group_list(("w-0", "10.0.0.1", 8))),
-        ):
-            time.sleep(0.15)
+        )
+        for number, text in enumerate(texts, 1):
+            wait_until(partial(lambda seen: len(said) >= seen, number))
             path.write_text(text)
 
     writer = threading.Thread(target=platform)
     writer.start()
-    table = wait(tmp_path, 10, said.append, poll_s=0.02)
+    table = wait(tmp_path, 60, said.append, poll_s=0.02)
     writer.join()
     assert (table.version, table.rank_count) == ("1.0", 8)
     assert "no rank table here" in said[0]
     assert any("'initializing'" in line for line in said)
-    assert len(said) == len(set(said)), "it speaks only when something changed"
+    assert len(said) == len(set(said)) == 3, "it speaks only when something changed"
 
 
 def test_wait_gives_up_and_says_what_is_missing(tmp_path: Path) -> None:

@@ -289,9 +289,9 @@ def test_an_update_of_many_parameters_compiles_quickly() -> None:
     ]
     update = Update(params, names, recipe_of())
     grads = tuple(ms.Tensor(np.ones(param.shape, np.float32)) for param in params)
-    begin = time.monotonic()
+    begin = time.process_time()
     update(grads, ms.Tensor([0.5, 0.0, 0.0], ms.float32)).asnumpy()
-    assert time.monotonic() - begin < 30, "two minutes is what unrolling a loop over the parameters takes"
+    assert time.process_time() - begin < 60, "two minutes is what unrolling a loop over the parameters takes"
     for param in params:  # m / sqrt(v) of the first update without bias correction
         np.testing.assert_allclose(param.asnumpy(), 1 - 0.5 * 0.1 / np.sqrt(0.001), rtol=1e-4)
 

@@ -185,8 +185,7 @@ def test_a_storm_of_429_ends_within_the_budget_and_makes_one_job(
     assert len(creates) <= 8
     fake.faults.clear()
     fake.faults.add("search", *["429"] * 500)
-    began = time.monotonic()
     with pytest.raises(ServiceError, match="429") as caught:
         Service(Site("cn-north-4", fake.endpoint, "project-1"), patience_s=1.0).find("x")
-    assert time.monotonic() - began < 3
+    assert [name for name, _ in fake.service.requests].count("search") < 50
     assert "too many requests" in caught.value.hint
