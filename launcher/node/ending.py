@@ -9,7 +9,7 @@ import traceback
 from dataclasses import dataclass
 
 from launcher.errors import LauncherError, RunFailed
-from launcher.node.peers import NextAction
+from launcher.node.messages import NextAction
 from launcher.runfolder.states import EndedBy, FirstFailure, State, UnsafeResults, with_hint, with_unsafe
 
 log = logging.getLogger("launcher.node")

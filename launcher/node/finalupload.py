@@ -7,7 +7,7 @@ import threading
 import time
 
 from launcher.errors import IntegrityError, NoSpace, NotFound, StoreError
-from launcher.node.steps import NodeContext
+from launcher.node.context import NodeContext
 from launcher.node.stopping import CANCEL, StopRequest
 from launcher.runfolder import paths
 from launcher.runfolder.states import State
@@ -86,7 +86,7 @@ class FinalUpload:
                 budget_s = min(TRY_S, max(0.0, deadline - time.monotonic()))
                 report = context.collector.sync(final=True, budget_s=budget_s)
                 context.state.note_safe(report.latest_step)
-                context.peers.leave()
+                context.peers.finish_uploads()
                 if context.node == 0:
                     self._commit()
                 context.heartbeat.set(upload_error="", pending_uploads=0)

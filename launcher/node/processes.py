@@ -11,7 +11,7 @@ from pathlib import Path
 from launcher.devices.inventory import DeviceInfo
 from launcher.devices.locks import HeldDevices
 from launcher.errors import PlanError
-from launcher.node.peers import StartOrder
+from launcher.node.messages import StartOrder
 from launcher.plan.model import ASCEND_DEVICES, HCCL_CONNECT_TIMEOUT_S, Plan, Rank, Step
 from launcher.ranks.cores import nearest, numa_nodes, share_cores, usable_cores
 from launcher.ranks.gang import Process

@@ -26,21 +26,21 @@ from launcher.dataset.packed import Part
 from launcher.dataset.plain import StageProgress
 from launcher.dataset.stage import stage_data
 from launcher.devices.inventory import DeviceInfo, DeviceLocks, HeldDevices, check_devices, list_devices
-from launcher.disk import write_text
+from launcher.disk import locked, write_text
 from launcher.errors import LauncherError, NodeTrouble, PlanError, RunFailed, StoreError, UsageError
 from launcher.findings import errors
+from launcher.node.context import NodeContext
 from launcher.node.ending import ProgramFailed, RunEnd, end_of_error
 from launcher.node.environment import check_environment
 from launcher.node.finalupload import LAST_WORD_S, FinalUpload, send_last_word
 from launcher.node.heartbeat import Heartbeat
 from launcher.node.log import log_into
-from launcher.node.peers import Machine, Peers, SingleMachine
 from launcher.node.preset import as_one_rank, preset_rank
 from launcher.node.processes import device_choices, visible_devices
 from launcher.node.ranktable import describe_machine
-from launcher.node.rendezvous import Rendezvous, Timing
+from launcher.node.rendezvous import peers_of
 from launcher.node.statefile import StateFile, newest_step
-from launcher.node.steps import NodeContext, StepRunner, one_at_a_time
+from launcher.node.steps import StepRunner
 from launcher.node.stopping import SIGNALS, SUPERSEDED, StopKind, Stopped, Stopper, StopRequest
 from launcher.node.upload import BackgroundUpload
 from launcher.plan.model import ASCEND_DEVICES, Plan
@@ -56,10 +56,7 @@ log = logging.getLogger("launcher.node")
 
 DEVICE_FREE_S = 20.0
 """A process that has just been killed still shows up on its device for some seconds."""
-NODES_PER_POLL_S = 128
-"""With many machines each asks the store less often, so that all together ask it this often per second."""
 PROGRESS = "progress/rank-0.jsonl"
-RENDEZVOUS_PATIENCE_S = 10.0
 AGAIN = "LAUNCHER_AGAIN"
 """Names a file. A platform that sets it starts the run again when node 0 has written that file."""
 
@@ -78,7 +75,7 @@ class NodeProgram:
         state = StateFile(plan, self.run_dir, node, attempt)
         stopper = Stopper(plan, upload)
         self.context = NodeContext(
-            plan, node, store, collector, upload, heartbeat, state, stopper, make_peers(plan, node)
+            plan, node, store, collector, upload, heartbeat, state, stopper, peers_of(plan, node)
         )
 
     # ---- the whole life
@@ -92,7 +89,7 @@ class NodeProgram:
         context.heartbeat.start()
         context.upload.start()
         try:
-            context.peers.enter(self.first_attempt)
+            context.peers.enter_attempt(self.first_attempt)
             self._work()
             end = RunEnd(State.SUCCEEDED)
         except Stopped as stop:
@@ -200,8 +197,8 @@ class NodeProgram:
 
     def _on_stage_progress(self, progress: StageProgress) -> None:
         self.context.stopper.check()
-        if trouble := self.context.peers.trouble():
-            raise RunFailed(trouble.reason)
+        if stop := self.context.peers.peer_stop():
+            raise RunFailed(stop.reason)
         staging = Staging(
             bytes_done=progress.bytes_done,
             bytes_total=progress.bytes_total,
@@ -219,7 +216,7 @@ class NodeProgram:
         write_text(self.run_dir.recipe, json.dumps(self.plan.recipe, indent=1) + "\n")
         if self.node != 0:
             return  # node 0 decides which checkpoint everybody starts from
-        with one_at_a_time(self.run_dir.root / ".restore.lock"):
+        with locked(self.run_dir.root / ".restore.lock"):
             here = newest_step(self.run_dir.checkpoints)
             step = self._restore(here)
             if step is None and self.plan.checkpoint is not None:
@@ -246,7 +243,7 @@ class NodeProgram:
         log.info("ending: %s", SUPERSEDED.words)
         self.context.upload.stop()
         self.context.heartbeat.stop()
-        self.context.peers.over()
+        self.context.peers.close()
         return 0 if self._only_leader_tells() else EXIT_CODES[State.FAILED]
 
     def _finish(self, end: RunEnd) -> int:
@@ -266,7 +263,7 @@ class NodeProgram:
         context.heartbeat.stop()
         context.state.save_end(end)
         send_last_word(context, LAST_WORD_S if asked else None)
-        context.peers.over()
+        context.peers.close()
         if not final.terminal and self.node == 0:
             ask_for_another_start(context.state.value.exclude_hosts)
         return self._exit_code(final)
@@ -316,21 +313,6 @@ def ask_for_another_start(exclude: Sequence[str]) -> None:
     """To whoever started this node program: which hosts the next start should do without."""
     with suppress(OSError):
         Path(os.environ[AGAIN]).write_text(",".join(exclude))
-
-
-def make_peers(plan: Plan, node: int) -> Peers:
-    """The other machines of the run. LAUNCHER_LAUNCH_ID tells apart two starts of one attempt by a platform."""
-    machine = Machine(host=socket.gethostname())
-    if plan.nodes == 1:
-        return SingleMachine(machine)
-    timing = Timing(
-        arrive_s=float(plan.watch.nodes_timeout),
-        poll_s=max(1.0, plan.nodes / NODES_PER_POLL_S),
-        eager_s=max(0.25, plan.nodes / NODES_PER_POLL_S),
-        leave_s=float(plan.upload_patience_s),
-    )
-    launch = os.environ.get("LAUNCHER_LAUNCH_ID", "")
-    return Rendezvous(plan.store.open(RENDEZVOUS_PATIENCE_S), node, plan.nodes, machine, timing, launch)
 
 
 def _start_from(source: ObjectStore, run_dir: Path) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from launcher.errors import PlanError
 from launcher.findings import errors
 from launcher.node.heartbeat import Heartbeat
-from launcher.node.peers import Machine
+from launcher.node.messages import Machine
 from launcher.plan.model import ASCEND_DEVICES, Plan
 from launcher.ranktable import DeviceAddress, NodeAddress, RankTable, convert, generate, lint, wait
 from launcher.ranktable.sources import Choice, own_address, this_machine

@@ -2,60 +2,40 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.devices.locks import HeldDevices
-from launcher.disk import write_text
+from launcher.disk import locked, write_text
 from launcher.errors import RunFailed
+from launcher.node.context import NodeContext
+from launcher.node.decisions import first_cause
 from launcher.node.ending import ProgramFailed, RunEnd
-from launcher.node.heartbeat import Heartbeat
 from launcher.node.log import log_into
-from launcher.node.peers import Machine, NextAction, Peers, StartOrder, StepReport
+from launcher.node.messages import Machine, NextAction, StartOrder, StepReport
 from launcher.node.processes import free_port, gang_processes
 from launcher.node.ranktable import common_table
-from launcher.node.rendezvous import first_cause
-from launcher.node.statefile import StateFile, newest_step
-from launcher.node.stopping import CANCEL, StopKind, Stopped, Stopper, StopRequest
-from launcher.node.upload import BackgroundUpload
-from launcher.plan.model import ASCEND_DEVICES, Plan, Step
+from launcher.node.statefile import newest_step
+from launcher.node.stopping import CANCEL, StopKind, Stopped, StopRequest
+from launcher.plan.model import ASCEND_DEVICES, Step
 from launcher.ranks.causes import own_rules
 from launcher.ranks.diagnose import Cause, find_cause
 from launcher.ranks.gang import EndOrder, Gang, Outcome, supervise
 from launcher.ranks.orphans import gang_mark
 from launcher.ranks.restarts import RestartPolicy
 from launcher.ranks.watchdog import Watchdog
-from launcher.results.collector import Collector, restore_latest
+from launcher.results.collector import restore_latest
 from launcher.results.restore import drop_earlier
 from launcher.runfolder.states import FirstFailure, State
-from launcher.storage import ObjectStore
 from launcher.units import show_duration
 
 log = logging.getLogger("launcher.node")
 
 PEER = "peer"
 """Kind of the order to end a gang whose other machines have failed."""
-
-
-@dataclass
-class NodeContext:
-    """What the parts of a node program share."""
-
-    plan: Plan
-    node: int
-    store: ObjectStore
-    collector: Collector
-    upload: BackgroundUpload
-    heartbeat: Heartbeat
-    state: StateFile
-    stopper: Stopper
-    peers: Peers
 
 
 class StepRunner:
@@ -99,11 +79,11 @@ class StepRunner:
         context = self._context
         context.stopper.check()
         before = self._share_checkpoint()
-        order = context.peers.begin(index, before, self._make_order, context.stopper.check)
+        order = context.peers.begin_step(index, self._make_order, context.stopper.check)
         self._accept(order)
         report = self._report(step, self._run_gang(step, order))
         check = context.stopper.check if report.ok else _nothing
-        return context.peers.end(index, report, lambda reports: self._decide(reports, before), check)
+        return context.peers.end_step(index, report, lambda reports: self._decide(reports, before), check)
 
     # ---- before the ranks
 
@@ -139,7 +119,7 @@ class StepRunner:
             write_text(self._run_dir.rank_table, order.rank_table)
         if order.step is None or newest_step(self._run_dir.checkpoints) == order.step:
             return
-        with one_at_a_time(self._run_dir.root / ".restore.lock"):
+        with locked(self._run_dir.root / ".restore.lock"):
             here = restore_latest(self._context.store, self._run_dir.root)
             if here == order.step:
                 drop_earlier(self._run_dir.root, self._context.node, here)
@@ -200,8 +180,8 @@ class StepRunner:
         if report and report.latest_step != context.state.value.safe_step:
             context.state.note_safe(report.latest_step)
             context.state.save(State.RUNNING)
-        if end_order is None and (trouble := context.peers.trouble()):
-            return EndOrder(PEER, trouble.reason, "stop" if trouble.saving else "abandon")
+        if end_order is None and (stop := context.peers.peer_stop()):
+            return EndOrder(PEER, stop.reason, "stop" if stop.saving else "abandon")
         return end_order
 
     # ---- after the ranks
@@ -279,7 +259,7 @@ class StepRunner:
         log.info("attempt %d follows: %s", self.attempt, action.reason)
         from_where = f"checkpoint step {step}" if step is not None else "the beginning"
         log.info("attempt %d starts from %s", self.attempt, from_where)
-        context.peers.enter(self.attempt)
+        context.peers.enter_attempt(self.attempt)
 
     def _pause(self, seconds: float) -> None:
         self._context.heartbeat.set(phase="waiting", detail=f"a pause of {show_duration(seconds)}")
@@ -295,20 +275,3 @@ def _words_of(request: StopRequest | None) -> str:
 
 def _nothing() -> None:
     """A check that never ends a wait."""
-
-
-class one_at_a_time:  # noqa: N801 - used as a statement
-    """Several node programs of a run may share a directory: only one of them restores at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-
-__all__ = ["NodeContext", "StepRunner", "one_at_a_time"]

@@ -10,19 +10,20 @@ from typing import Any
 import pytest
 
 from launcher.errors import RunFailed, StoreUnreachable
-from launcher.node.peers import Machine, NextAction, NodeMessage, StartOrder, StepReport
-from launcher.node.rendezvous import Rendezvous, Timing, first_cause
+from launcher.node.decisions import first_cause
+from launcher.node.messages import Machine, NextAction, NodeMessage, StartOrder, StepReport
+from launcher.node.rendezvous import Follower, Leader, Timing, member_of
 from launcher.ranks.diagnose import Cause
 from launcher.storage import ObjectStore, open_store
 
-QUICK = Timing(arrive_s=1.0, poll_s=0.05, eager_s=0.05, beat_s=0.1, lost_s=0.8, report_s=0.4, leave_s=2.0)
+QUICK = Timing(arrive_s=1.0, poll_s=0.05, eager_s=0.05, alive_s=0.1, lost_s=0.8, report_s=0.4, upload_s=2.0)
 
 
 def nothing() -> None:
     """A check that never stops a wait."""
 
 
-def go(machines: Any) -> StartOrder:
+def start_order(machines: Any) -> StartOrder:
     return StartOrder(scheduler_host=machines[0].address, scheduler_port=7, step=4)
 
 
@@ -46,15 +47,15 @@ class Party:
         self.url = f"memory://{uuid.uuid4().hex}/run"
         self.stores = [Flaky(open_store(self.url)) for _ in range(nodes)]
         self.members = [
-            Rendezvous(store, k, nodes, Machine(host=f"host{k}", address=f"10.0.0.{k}"), timing)  # type: ignore[arg-type]
+            member_of(store, k, nodes, Machine(host=f"host{k}", address=f"10.0.0.{k}"), timing)  # type: ignore[arg-type]
             for k, store in enumerate(self.stores)
         ]
 
     def enter(self, *nodes: int, attempt: int = 1) -> None:
         for k in nodes:
-            self.members[k].enter(attempt)
+            self.members[k].enter_attempt(attempt)
 
-    def all(self, call: Callable[[Rendezvous], Any], *nodes: int) -> list[Any]:
+    def all(self, call: Callable[[Leader | Follower], Any], *nodes: int) -> list[Any]:
         """The same call on all machines at once; what each returns or raises."""
         found: dict[int, Any] = {}
 
@@ -71,8 +72,8 @@ class Party:
             thread.join(20)
         return [found.get(k, "never returned") for k in nodes or range(len(self.members))]
 
-    def begin(self, *nodes: int, program: int = 0) -> list[Any]:
-        return self.all(lambda member: member.begin(program, None, go, nothing), *nodes)
+    def begin(self, *nodes: int, step_index: int = 0) -> list[Any]:
+        return self.all(lambda member: member.begin_step(step_index, start_order, nothing), *nodes)
 
 
 @pytest.fixture
@@ -86,15 +87,17 @@ def make() -> Iterator[Callable[..., Party]]:
     yield party
     for each in made:
         for member in each.members:
-            member.over()
+            member.close()
 
 
 def test_all_get_the_word_of_node_0(make: Callable[..., Party]) -> None:
     party = make(3)
     party.enter(0, 1, 2)
     assert party.begin() == [StartOrder(scheduler_host="10.0.0.0", scheduler_port=7, step=4)] * 3
-    assert [member.trouble() for member in party.members] == [None] * 3
-    ended = party.all(lambda m: m.end(0, StepReport(ok=True), lambda reports: NextAction(do="next"), nothing))
+    assert [member.peer_stop() for member in party.members] == [None] * 3
+    ended = party.all(
+        lambda m: m.end_step(0, StepReport(ok=True), lambda reports: NextAction(do="next"), nothing)
+    )
     assert [action.do for action in ended] == ["next"] * 3
 
 
@@ -112,7 +115,7 @@ def test_node_0_hears_the_reports_of_all_and_decides_for_all(make: Callable[...,
         cause = first_cause(found).cause
         return NextAction(do="restart", attempt=2, reason=cause.words if cause else "")
 
-    verdicts = party.all(lambda m: m.end(0, reports[party.members.index(m)], decide, nothing))
+    verdicts = party.all(lambda m: m.end_step(0, reports[party.members.index(m)], decide, nothing))
     assert {action.reason for action in verdicts} == {"rank 2 broke"}
     assert len(heard) == 3
 
@@ -124,12 +127,12 @@ def test_a_machine_that_falls_silent_is_named(make: Callable[..., Party], silent
     party.begin()
     party.stores[silent].down = True  # as good as dead for everybody else
     deadline = time.monotonic() + 5
-    while not (trouble := party.members[watcher].trouble()):
+    while not (stop := party.members[watcher].peer_stop()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert f"node {silent} (" in trouble.reason or f"node {silent} was" in trouble.reason
-    assert "was not heard of for" in trouble.reason
-    assert not trouble.saving
+    assert f"node {silent} (" in stop.reason or f"node {silent} was" in stop.reason
+    assert "was not heard of for" in stop.reason
+    assert not stop.saving
 
 
 def test_a_store_that_is_down_for_all_makes_nobody_guilty(make: Callable[..., Party]) -> None:
@@ -139,20 +142,20 @@ def test_a_store_that_is_down_for_all_makes_nobody_guilty(make: Callable[..., Pa
     for store in party.stores:
         store.down = True
     time.sleep(2 * QUICK.lost_s)
-    assert [member.trouble() for member in party.members] == [None, None]
+    assert [member.peer_stop() for member in party.members] == [None, None]
     for store in party.stores:
         store.down = False
     time.sleep(0.5)
-    assert [member.trouble() for member in party.members] == [None, None]
+    assert [member.peer_stop() for member in party.members] == [None, None]
 
 
 def test_a_machine_that_never_comes_is_named_once_the_time_is_over(make: Callable[..., Party]) -> None:
     party = make(4)
     party.enter(0, 2)
 
-    def begin(member: Rendezvous) -> StartOrder:
+    def begin(member: Leader | Follower) -> StartOrder:
         try:
-            return member.begin(0, None, go, nothing)
+            return member.begin_step(0, start_order, nothing)
         except RunFailed as error:
             member.fail(str(error))
             raise
@@ -166,7 +169,7 @@ def test_a_machine_that_never_comes_is_named_once_the_time_is_over(make: Callabl
 
 def test_what_another_start_of_the_same_attempt_left_is_not_believed(make: Callable[..., Party]) -> None:
     party = make(2)
-    left = NodeMessage(node=1, launch="job 7", phase="ready", program=0, machine=Machine(host="ghost"))
+    left = NodeMessage(node=1, launch="job 7", phase="ready", step_index=0, machine=Machine(host="ghost"))
     open_store(party.url).put("rendezvous/attempt-1/node-1.json", left.model_dump_json().encode())
     party.enter(0)
     assert "node 1 of 2 did not come" in str(party.begin(0)[0])
@@ -180,7 +183,7 @@ def test_a_new_attempt_starts_from_nothing(make: Callable[..., Party]) -> None:
     assert "node 1 of 2 did not come" in str(party.begin(0)[0])
 
 
-@pytest.mark.parametrize("when", ["before the start", "between programs", "before a restart"])
+@pytest.mark.parametrize("when", ["before the start", "between steps", "before a restart"])
 def test_a_stop_of_node_0_reaches_those_that_wait_for_what_it_never_began(
     make: Callable[..., Party], when: str
 ) -> None:
@@ -188,30 +191,30 @@ def test_a_stop_of_node_0_reaches_those_that_wait_for_what_it_never_began(
     party.enter(0, 1)
     if when != "before the start":
         party.begin()
-        action = NextAction(do="next") if when == "between programs" else NextAction(do="restart", attempt=2)
-        party.all(lambda m: m.end(0, StepReport(ok=True), lambda reports: action, nothing))
+        action = NextAction(do="next") if when == "between steps" else NextAction(do="restart", attempt=2)
+        party.all(lambda m: m.end_step(0, StepReport(ok=True), lambda reports: action, nothing))
     if when == "before a restart":
         party.enter(1, attempt=2)
     party.members[0].fail("the time limit of the allocation is near")
     began = time.monotonic()
-    (found,) = party.begin(1, program=1 if when == "between programs" else 0)
+    (found,) = party.begin(1, step_index=1 if when == "between steps" else 0)
     assert isinstance(found, RunFailed)
     assert found.what == "the time limit of the allocation is near"
     assert time.monotonic() - began < 5.0
 
 
-def test_the_rank_table_is_read_once_and_not_with_every_look_at_the_board(make: Callable[..., Party]) -> None:
+def test_the_rank_table_has_an_object_of_its_own_and_is_read_once(make: Callable[..., Party]) -> None:
     party = make(2)
     party.enter(0, 1)
     table = '{"server_list": []}' * 1000
-    found = party.all(lambda m: m.begin(0, None, lambda machines: StartOrder(rank_table=table), nothing))
+    found = party.all(lambda m: m.begin_step(0, lambda machines: StartOrder(rank_table=table), nothing))
     assert [each.rank_table for each in found] == [table, table]
     assert len(open_store(party.url).read("rendezvous/attempt-1/leader.json")) < 2000
 
 
 def test_two_hundred_machines_meet(make: Callable[..., Party]) -> None:
     """All in this process, so that the time says something about the protocol and not about the machine."""
-    timing = Timing(arrive_s=60, poll_s=0.5, eager_s=0.5, beat_s=5, lost_s=60)
+    timing = Timing(arrive_s=60, poll_s=0.5, eager_s=0.5, alive_s=5, lost_s=60)
     party = make(200, timing)
     party.enter(*range(200))
     begun = time.monotonic()

@@ -1,0 +1,29 @@
+"""What the parts of a node program share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from launcher.node.heartbeat import Heartbeat
+from launcher.node.peers import Peers
+from launcher.node.statefile import StateFile
+from launcher.node.stopping import Stopper
+from launcher.node.upload import BackgroundUpload
+from launcher.plan.model import Plan
+from launcher.results.collector import Collector
+from launcher.storage import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class NodeContext:
+    """One machine (`node`) of one run, and the services that live as long as its node program."""
+
+    plan: Plan
+    node: int
+    store: ObjectStore
+    collector: Collector
+    upload: BackgroundUpload
+    heartbeat: Heartbeat
+    state: StateFile
+    stopper: Stopper
+    peers: Peers

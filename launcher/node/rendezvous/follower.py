@@ -1,0 +1,142 @@
+"""Every machine but node 0: reports to the leader and does what the leader says."""
+
+from __future__ import annotations
+
+import time
+
+from pydantic import ValidationError
+
+from launcher.errors import NotFound, RunFailed
+from launcher.node.messages import LeaderMessage, Machine, NextAction, NodeMessage, StartOrder, StepReport
+from launcher.node.peers import Check, DecideNext, MakeStartOrder, PeerStop
+from launcher.node.rendezvous.member import LEADER, Member
+from launcher.node.rendezvous.timing import Timing
+from launcher.storage import ObjectStore
+from launcher.units import show_duration
+
+
+class Follower(Member):
+    """Writes its NodeMessage, reads the LeaderMessage."""
+
+    def __init__(
+        self, store: ObjectStore, node: int, machine: Machine, timing: Timing, launch: str = ""
+    ) -> None:
+        super().__init__(store, machine, timing, launch)
+        self._node = node
+        self._message = NodeMessage(node=node, launch=launch, machine=machine)
+        self._leader = LeaderMessage(launch=launch)
+
+    # ---- called by the main thread
+
+    def introduce(self, machine: Machine) -> None:
+        self._machine = machine
+        self._publish(machine=machine)
+
+    def begin_step(self, step_index: int, make_order: MakeStartOrder, check: Check) -> StartOrder:
+        """Say that this machine is ready, and wait for the leader's order. `make_order` is for the leader only."""
+        self._eager = True
+        self._publish(phase="ready", step_index=step_index, report=None)
+        self._wait(lambda: self._is_over() or self._has_started(step_index), check)
+        order = self._leader.order
+        if self._is_over() or order is None:
+            raise RunFailed(self._end_reason())
+        if order.rank_table:  # the key of an object, see Leader
+            order = order.model_copy(update={"rank_table": self._store.read(order.rank_table).decode()})
+        self._eager = False
+        self._publish(phase="running")
+        return order
+
+    def peer_stop(self) -> PeerStop | None:
+        with self._changed:
+            leader = self._leader
+            if leader.phase == "over":
+                return PeerStop(self._end_reason())
+            if leader.phase == "decided" and leader.step_index == self._message.step_index:
+                orderly = leader.action is not None and leader.action.orderly
+                return PeerStop("node 0 has stopped the gang", saving=orderly)
+            lost = self._lost()
+            return PeerStop(lost) if lost else None
+
+    def end_step(self, step_index: int, report: StepReport, decide: DecideNext, check: Check) -> NextAction:
+        """Report, and wait for the leader's decision. `decide` is for the leader only."""
+        self._eager = True
+        self._publish(phase="ended", step_index=step_index, report=report)
+        self._wait(lambda: self._has_decided(step_index), check)
+        leader = self._leader
+        if leader.step_index > step_index:
+            return NextAction(do="next")
+        if leader.phase == "decided" and leader.action is not None:
+            return leader.action
+        return NextAction(do="end", reason=self._end_reason())
+
+    def fail(self, reason: str, *, cancelled: bool = False) -> None:
+        self._publish(phase="failed", reason=reason)
+        self._exchange()
+
+    def finish_uploads(self) -> None:
+        self._eager = True
+        self._publish(phase="uploaded")
+        self._exchange()
+
+    # ---- what the leader has said
+
+    def _is_over(self) -> bool:
+        """The leader may end the run before it has begun the step that this machine waits for."""
+        return self._leader.phase == "over"
+
+    def _has_started(self, step_index: int) -> bool:
+        return self._leader.phase == "started" and self._leader.step_index >= step_index
+
+    def _has_decided(self, step_index: int) -> bool:
+        leader = self._leader
+        decided = leader.phase == "decided" and leader.step_index == step_index
+        return decided or self._is_over() or leader.step_index > step_index
+
+    def _end_reason(self) -> str:
+        action = self._leader.action
+        return action.reason if action and action.reason else "node 0 has ended the run"
+
+    def _lost(self) -> str:
+        silence = self._presence.silence()
+        return f"node 0 was not heard of for {show_duration(silence.seconds)}" if silence else ""
+
+    def _absent(self) -> str:
+        overdue_s = self._presence.overdue_s()
+        if not overdue_s or self._presence.was_heard(0):
+            return ""
+        return f"node 0 did not come within {show_duration(overdue_s)}"
+
+    # ---- messages
+
+    def _publish(self, **values: object) -> None:
+        with self._changed:
+            self._message = self._message.model_copy(update=values)
+        self._wake.set()
+
+    def _reset_messages(self) -> None:
+        self._message = NodeMessage(node=self._node, launch=self._launch, machine=self._machine)
+        self._leader = LeaderMessage(launch=self._launch)
+
+    def _write(self) -> None:
+        with self._changed:
+            folder, message = self._folder(), self._message
+        text = folder + message.model_dump_json()
+        if self._alive_is_due():
+            self._store.put(f"{folder}alive-{self._node}", f"{time.time()}\n".encode())
+            self._alive_at = time.monotonic()
+        if text != self._written:
+            self._put(f"{folder}node-{self._node}.json", message)
+            self._written = text
+
+    def _read(self) -> None:
+        folder, attempt = self._folder(), self._attempt
+        try:
+            leader = LeaderMessage.model_validate_json(self._store.read(folder + LEADER))
+        except (ValidationError, NotFound):
+            return
+        with self._changed:
+            if leader.launch != self._launch or attempt != self._attempt:
+                return
+            if leader.alive_at != self._leader.alive_at:
+                self._presence.note_heard(0)
+            self._leader = leader

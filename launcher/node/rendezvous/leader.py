@@ -1,0 +1,217 @@
+"""Node 0: waits for the other machines, starts each step on all of them, and decides for all what follows."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from launcher.errors import NotFound, RunFailed
+from launcher.node.messages import LeaderMessage, Machine, NextAction, NodeMessage, StartOrder, StepReport
+from launcher.node.peers import Check, DecideNext, MakeStartOrder, PeerStop
+from launcher.node.rendezvous.member import LEADER, Member
+from launcher.node.rendezvous.timing import Timing
+from launcher.node.stopping import StopKind
+from launcher.ranks.diagnose import Cause
+from launcher.storage import ObjectStore
+from launcher.units import show_duration
+
+_ALIVE = re.compile(r"alive-(\d+)")
+_MESSAGE = re.compile(r"node-(\d+)\.json")
+_Version = tuple[str, float, int]
+LOOK_S = 0.1
+
+
+class Leader(Member):
+    """Writes the LeaderMessage; lists the folder and reads the NodeMessages that have changed."""
+
+    def __init__(
+        self, store: ObjectStore, nodes: int, machine: Machine, timing: Timing, launch: str = ""
+    ) -> None:
+        super().__init__(store, machine, timing, launch)
+        self._nodes = nodes
+        self._message = LeaderMessage(launch=launch)
+        self._followers: dict[int, NodeMessage] = {}
+        self._versions: dict[str, _Version] = {}
+
+    # ---- called by the main thread
+
+    def introduce(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def begin_step(self, step_index: int, make_order: MakeStartOrder, check: Check) -> StartOrder:
+        self._eager = True
+        self._publish(phase="waiting", step_index=step_index, order=None, action=None)
+        self._wait(self._all_ready, check)
+        others = [self._followers[node].machine for node in range(1, self._nodes)]
+        order = make_order([self._machine, *others])
+        self._publish(phase="started", order=self._store_table(order))
+        self._eager = False
+        return order
+
+    def _store_table(self, order: StartOrder) -> StartOrder:
+        """The order with the key of its rank table: a table of 8,192 ranks is a megabyte, and followers poll."""
+        if not order.rank_table:
+            return order
+        key = f"{self._folder()}rank_table-{self._message.step_index}.json"
+        self._store.put(key, order.rank_table.encode())
+        return order.model_copy(update={"rank_table": key})
+
+    def peer_stop(self) -> PeerStop | None:
+        with self._changed:
+            for node, report in self._reports():
+                if not report.ok:
+                    host = self._followers[node].machine.host
+                    return PeerStop(f"node {node} ({host}) has ended", saving=report.stop is not None)
+            words = self._failed() or self._lost()
+            return PeerStop(words) if words else None
+
+    def end_step(self, step_index: int, report: StepReport, decide: DecideNext, check: Check) -> NextAction:
+        self._eager = True
+        self._wake.set()
+        action = decide(self._wait_for_reports(report, check))
+        self._publish(phase="decided", action=action)
+        self._exchange()
+        return action
+
+    def fail(self, reason: str, *, cancelled: bool = False) -> None:
+        action = self._message.action if self._message.phase == "decided" else None
+        if action is not None and action.do == "restart":
+            self.enter_attempt(action.attempt)  # the followers go there, and wait
+        already_over = self._message.phase == "over" or (action is not None and action.do == "end")
+        if not already_over:
+            stop = StopKind.CANCEL if cancelled else None
+            self._publish(phase="over", action=NextAction(do="end", reason=reason, stop=stop))
+        self._exchange()
+
+    def finish_uploads(self) -> None:
+        """Wait until every follower has uploaded. Machines that never came or are lost are not waited for."""
+        self._eager = True
+        self._wake.set()
+        deadline = time.monotonic() + self._timing.upload_s
+        while time.monotonic() < deadline:
+            with self._changed:
+                if len(self._uploaded()) == len(self._followers) or self._lost():
+                    return
+                self._changed.wait(LOOK_S)
+
+    def close(self) -> None:
+        self._publish(phase="over")
+        super().close()
+
+    # ---- what the followers have said
+
+    def _all_ready(self) -> bool:
+        ready = [each for each in self._followers.values() if each.phase == "ready" and self._is_here(each)]
+        return len(ready) == self._nodes - 1
+
+    def _is_here(self, follower: NodeMessage) -> bool:
+        """Whether it is at the same step of the plan."""
+        return follower.step_index == self._message.step_index
+
+    def _reports(self) -> Iterator[tuple[int, StepReport]]:
+        """The followers' reports on the step under way, by node."""
+        for node, follower in sorted(self._followers.items()):
+            if follower.phase == "ended" and follower.report is not None and self._is_here(follower):
+                yield node, follower.report
+
+    def _wait_for_reports(self, own: StepReport, check: Check) -> list[StepReport]:
+        """Block until all machines have reported; once one of them has failed, no longer than `report_s`."""
+        deadline = float("inf")
+        while True:
+            with self._changed:
+                reports = [own, *(report for _, report in self._reports())]
+                if missing := self._failed() or self._lost():
+                    # only its platform can start that node program again
+                    cause = Cause(words=missing, rule="node-lost", restart=False)
+                    reports.append(StepReport(ok=False, cause=cause))
+                if len(reports) >= self._nodes or time.monotonic() > deadline:
+                    return reports
+                if not all(report.ok for report in reports):
+                    deadline = min(deadline, time.monotonic() + self._timing.report_s)
+                self._changed.wait(LOOK_S)
+            check()
+
+    def _check_others(self) -> None:
+        if failed := self._failed():
+            raise RunFailed(failed)
+        super()._check_others()
+
+    def _failed(self) -> str:
+        """The reason of a follower that failed outside of a step; empty when there is none."""
+        for node, follower in sorted(self._followers.items()):
+            if follower.reason:
+                return f"node {node} ({follower.machine.host}): {follower.reason}"
+        return ""
+
+    def _uploaded(self) -> set[int]:
+        return {node for node, follower in self._followers.items() if follower.phase == "uploaded"}
+
+    def _lost(self) -> str:
+        silence = self._presence.silence(finished=self._uploaded())
+        if silence is None:
+            return ""
+        host = self._followers[silence.node].machine.host
+        return f"node {silence.node} ({host}) was not heard of for {show_duration(silence.seconds)}"
+
+    def _absent(self) -> str:
+        overdue_s = self._presence.overdue_s()
+        missing = [node for node in range(1, self._nodes) if node not in self._followers]
+        if not overdue_s or not missing:
+            return ""
+        names = ", ".join(map(str, missing[:10])) + (" …" if len(missing) > 10 else "")
+        nodes = f"node{'s'[: len(missing) > 1]} {names}"
+        return f"{nodes} of {self._nodes} did not come within {show_duration(overdue_s)}"
+
+    # ---- messages
+
+    def _publish(self, **values: object) -> None:
+        with self._changed:
+            self._message = self._message.model_copy(update=values)
+        self._wake.set()
+
+    def _reset_messages(self) -> None:
+        self._message = LeaderMessage(launch=self._launch)
+        self._followers, self._versions = {}, {}
+
+    def _write(self) -> None:
+        with self._changed:
+            folder, message = self._folder(), self._message
+        text = folder + message.model_dump_json()
+        if text != self._written or self._alive_is_due():
+            self._put(folder + LEADER, message.model_copy(update={"alive_at": time.time()}))
+            self._written, self._alive_at = text, time.monotonic()
+
+    def _read(self) -> None:
+        """List the folder, and read what has changed: with many machines most objects have not."""
+        folder, attempt = self._folder(), self._attempt
+        for info in self._store.list(folder):
+            version = (info.etag, info.mtime, info.size)
+            if self._versions.get(info.key) == version:
+                continue
+            name = info.key.removeprefix(folder)
+            if match := _ALIVE.fullmatch(name):
+                self._note_alive(int(match[1]), info.key, version)
+            elif _MESSAGE.fullmatch(name):
+                self._read_follower(info.key, version, attempt)
+
+    def _note_alive(self, node: int, key: str, version: _Version) -> None:
+        with self._changed:
+            self._versions[key] = version
+            if node in self._followers:
+                self._presence.note_heard(node)
+
+    def _read_follower(self, key: str, version: _Version, attempt: int) -> None:
+        try:
+            follower = NodeMessage.model_validate_json(self._store.read(key))
+        except (ValidationError, NotFound):
+            return
+        with self._changed:
+            if attempt != self._attempt:
+                return
+            self._versions[key] = version
+            if follower.launch == self._launch and 0 < follower.node < self._nodes:
+                self._followers[follower.node] = follower
+                self._presence.note_heard(follower.node)
