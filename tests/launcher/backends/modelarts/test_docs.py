@@ -53,7 +53,7 @@ def test_every_setting_on_the_page_is_one_of_the_job_file() -> None:
 
 @pytest.mark.parametrize("rule", ["MA050", "MA051", "MA052", "MA053", "MA054"])
 def test_what_is_asked_of_the_service_is_on_the_page(rule: str) -> None:
-    source = (ROOT / "launcher" / "backends" / "modelarts_check.py").read_text()
+    source = (ROOT / "launcher" / "backends" / "modelarts" / "check.py").read_text()
     assert f"| {rule} |" in TEXT
     assert f'"{rule}"' in source
 
