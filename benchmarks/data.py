@@ -98,15 +98,15 @@ def ours(folder: Path) -> Run:
     from vitmodels.images.data import scan_folder
     from vitmodels.images.mixing import draw_mix, mix_targets, smooth_targets
     from vitmodels.images.pixels import keep_memory
+    from vitmodels.nets.pixels import normalise_layer
     from vitmodels.recipe_file import load_recipe
-    from vitmodels.training.step import Normalise
 
     keep_memory()
     ms.set_device("CPU")
     ms.set_context(mode=ms.GRAPH_MODE, runtime_num_threads=1)
     limit_threads(1)
     recipe = load_recipe(Path(__file__).parents[1] / "vitmodels" / "configs" / "tnt_s_patch16_224.yaml")
-    normalise = Normalise(recipe)
+    normalise = normalise_layer(recipe.mean, recipe.std)
     if not kernels_digest():
         print("no compiled operators here: the whole uses MindSpore's")
     files = scan_folder(folder)

@@ -110,7 +110,7 @@ def prepare(folder: Path, digits: Path, arch: str, seeds: list[int], epochs: int
     from vitmodels.archs import ARCHS, parameter_count
     from vitmodels.images.data import MemoryImages, scan_folder
     from vitmodels.nets.initialise import initial_value
-    from vitmodels.nets.weights import expected_shapes
+    from vitmodels.nets.shapes import expected_shapes
     from vitmodels.recipe_file import load_recipe
 
     recipe = load_recipe(

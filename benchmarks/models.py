@@ -5,7 +5,7 @@
 
 Each library runs in a process of its own that waits between its turns, so that all of them meet the same load.
 A step is forward, backward and AdamW. Peak memory is the process's, read after the steps. The compile times
-are those of the training program's own step (`vitmodels.training.step`: also normalises, clips and checks): what its first call
+are those of the training program's own step (`vitmodels.training.step`; also normalises, clips and checks): what its first call
 takes beyond a usual one, without and with the compile cache, and how long a step waits for a checkpoint.
 """
 
@@ -95,7 +95,7 @@ def program(arch: str, batch: int) -> tuple[Callable[[], None], Callable[[], Non
     from vitmodels.nets.registry import create_model
     from vitmodels.recipe_file import make_recipe
     from vitmodels.training.checkpoint import Saver, Snapshot
-    from vitmodels.training.step import Trainer
+    from vitmodels.training.trainer import Trainer
 
     recipe = make_recipe({"arch": arch, "batch_size": batch, "num_classes": CLASSES, "lr_scale": "none"})
     Group(Rank(), "CPU")

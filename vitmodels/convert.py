@@ -11,13 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vitmodels.archs import ARCHS, resolve_arch
-from vitmodels.nets.weights import convert, read_weights, write_weights
-
-if TYPE_CHECKING:
-    pass
+from vitmodels.nets.layouts import convert
+from vitmodels.nets.weightfiles import read_weights, write_weights
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,11 +33,11 @@ def main(argv: list[str] | None = None) -> int:
 
     def run() -> int:
         config = ARCHS[resolve_arch(args.arch)].resized(args.image_size)
-        found = convert(read_weights(args.source), config, args.num_classes)
-        write_weights(found.weights, args.dest)
-        for note in found.notes:
+        converted = convert(read_weights(args.source), config, args.num_classes)
+        write_weights(converted.weights, args.dest)
+        for note in converted.notes:
             say(note)
-        say(f"wrote {args.dest}: {len(found.weights)} arrays")
+        say(f"wrote {args.dest}: {len(converted.weights)} arrays")
         return 0
 
     return finish(run)

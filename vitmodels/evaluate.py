@@ -86,25 +86,25 @@ def _evaluate(
     )
     batch = recipe.eval_batch_size or recipe.batch_size
     images = open_images(open_split(recipe, data, "val"), recipe, train=False, batch=batch, note=say)
-    found = score(predict, images, batch, group)
+    result = score(predict, images, batch, group)
     images.close()
-    return {**found.as_dict(), **about}
+    return {**result.as_dict(), **about}
 
 
 def _checkpoint(which: str, recipe: Recipe, run_dir: Path) -> tuple[Any, dict[str, Any]]:
     from vitmodels.nets.weights import load_weights
-    from vitmodels.training.assemble import build_model, make_predict
+    from vitmodels.training.assemble import Predictor, build_model
     from vitmodels.training.checkpoint import find_set
 
-    found = find_set(run_dir, which)
+    checkpoint = find_set(run_dir, which)
     model = build_model(recipe)
-    load_weights(model, found.weights())
-    file = os.path.relpath(found.path, run_dir)
-    return make_predict(model, recipe), {
+    load_weights(model, checkpoint.weights())
+    file = os.path.relpath(checkpoint.path, run_dir)
+    return Predictor(model, recipe), {
         "source": "checkpoint",
         "file": file,
-        "step": found.step,
-        "epoch": found.epoch,
+        "step": checkpoint.step,
+        "epoch": checkpoint.epoch,
     }
 
 
@@ -112,8 +112,8 @@ def _exported(path: Path, recipe: Recipe, run_dir: Path) -> tuple[Any, dict[str,
     """A function from uint8 images to logits: an exported file takes them normalised."""
     import numpy as np
 
-    from vitmodels.engines import load_exported
-    from vitmodels.export import read_index
+    from vitmodels.exported.engines import load_exported
+    from vitmodels.exported.index import read_index
 
     run = load_exported(path)
     scale = (1.0 / (255.0 * np.array(recipe.std))).astype(np.float32)

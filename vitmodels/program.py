@@ -1,4 +1,4 @@
-"""What the programs share: arguments, the recipe they name, and how they end."""
+"""Arguments that all programs have, the recipe and folders that they name, and exit codes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def say(text: str) -> None:
 def finish(run: Callable[[], int], on_error: Callable[[str, str], None] = lambda _kind, _text: None) -> int:
     """The exit code of `run`: expected errors become one message, defects a traceback and 1.
 
-    `on_error` hears the kind and the text of whatever went wrong.
+    `on_error` is called with the kind and the text of the error.
     """
     try:
         return run()

@@ -1,4 +1,4 @@
-"""What a rank tells the outside world: one JSON line per event, and a table of epochs.
+"""Progress of a rank for readers outside: one JSON line per event, and a table of epochs.
 
 `progress/rank-<r>.jsonl` belongs to each rank, `metrics.jsonl` to rank 0. Every line is one write
 to a file opened for appending, so a reader never sees half of one, and a killed rank loses none.
@@ -40,7 +40,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 class Progress:
-    """The event file of one rank. Without a run directory, events go nowhere."""
+    """The event file of one rank. Without a run directory, events are dropped."""
 
     def __init__(self, run_dir: Path | None, rank: int) -> None:
         self._path: Path | None = None
@@ -60,7 +60,7 @@ class Progress:
             os.close(handle)
 
     def phase(self, phase: str) -> None:
-        """Say which part of the work begins."""
+        """Append the event that a phase begins."""
         self.event("phase", phase=phase)
 
 
@@ -71,7 +71,7 @@ class Metrics:
         self.path = run_dir / "metrics.jsonl"
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every complete line; a torn last line is passed over."""
+        """Every complete line; an incomplete last line is skipped."""
         if not self.path.is_file():
             return []
         rows = []
@@ -85,11 +85,11 @@ class Metrics:
         return rows
 
     def drop_after(self, step: int) -> None:
-        """Forget epochs that a resumed run is going to train again."""
+        """Remove the epochs after `step`, which a resumed run trains again."""
         rows = self.rows()
-        kept = [row for row in rows if row["step"] <= step]
-        if self.path.is_file() and len(kept) != len(rows):
-            write_atomic(self.path, "".join(json_line(row) for row in kept))
+        remaining = [row for row in rows if row["step"] <= step]
+        if self.path.is_file() and len(remaining) != len(rows):
+            write_atomic(self.path, "".join(json_line(row) for row in remaining))
 
     def append(self, **row: Any) -> None:
         """Add one epoch."""

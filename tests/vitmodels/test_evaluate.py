@@ -26,7 +26,7 @@ RECIPE = (
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with a recipe, 13 images, and a checkpoint whose net answers with the head's bias alone."""
     from vitmodels.archs import ARCHS
-    from vitmodels.nets.weights import expected_shapes
+    from vitmodels.nets.shapes import expected_shapes
 
     folder = tmp_path_factory.mktemp("run")
     (folder / "recipe.yaml").write_text(RECIPE)

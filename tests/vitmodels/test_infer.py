@@ -9,21 +9,12 @@ import pytest
 from PIL import Image
 
 from tests.vitmodels.nets.golden_nets import make_net
-from vitmodels.engines import load_exported
 from vitmodels.errors import DataError, UsageError
-from vitmodels.export import export_model
-from vitmodels.infer import (
-    Images,
-    Preparation,
-    describe,
-    find_images,
-    infer,
-    main,
-    postprocess,
-    preparation_of,
-    preprocess,
-    summarise,
-)
+from vitmodels.exported.engines import load_exported
+from vitmodels.exported.prepare import Images, Preparation, find_images, preparation_of, preprocess
+from vitmodels.exported.results import describe, infer, postprocess, summarise
+from vitmodels.exported.write import export_model
+from vitmodels.infer import main
 
 pytest.importorskip("mindspore")
 
@@ -62,8 +53,8 @@ def test_whole_program_with_both_engines(model: Path, tmp_path: Path) -> None:
     tables = []
     for path in (model, model.with_suffix(".onnx")):
         out = tmp_path / path.suffix
-        said = run_program(path, tmp_path / "data", out)
-        assert "Top1 acc: 0." in said and "images: 9" in said and "can't read bee/broken.jpg" in said
+        printed = run_program(path, tmp_path / "data", out)
+        assert "Top1 acc: 0." in printed and "images: 9" in printed and "can't read bee/broken.jpg" in printed
         with (out / "predictions.csv").open() as file:
             tables.append([row[:3] for row in csv.reader(file)])
         summary = json.loads((out / "summary.json").read_text())
@@ -102,9 +93,9 @@ def test_top_five_and_probabilities() -> None:
 def test_counts_must_agree_between_stages(tmp_path: Path) -> None:
     fill(tmp_path, 1)
     images, how = find_images(tmp_path), Preparation(8)
-    with pytest.raises(DataError, match="2 images went into the model and 1 answers came out"):
+    with pytest.raises(DataError, match="the model got 2 images and returned 1 answers"):
         infer(lambda x: np.zeros((1, 3)), images, how, 2)
-    with pytest.raises(DataError, match="3 class folders, but the model knows 2 classes"):
+    with pytest.raises(DataError, match="3 class folders, but the model has 2 classes"):
         infer(lambda x: np.zeros((len(x), 2)), images, how, 2)
     with pytest.raises(DataError, match="not one image"):
         summarise("m", "e", [], 3, [], 1.0)

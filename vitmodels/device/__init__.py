@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""In: the machine and the environment of a rank. Out: its device, peers, random numbers, compiled operators and graphs."""

@@ -1,9 +1,8 @@
-"""The only place that asks which device and which MindSpore this is, and chooses operators by it."""
+"""Which device and which operators nets are built for; nothing else asks MindSpore."""
 
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import nn
 
 from vitmodels.device.kernels.library import library
 
@@ -13,17 +12,8 @@ def on_ascend() -> bool:
     return str(ms.get_context("device_target")) == "Ascend"
 
 
-def fused_operators() -> bool:
-    """Whether the device has a good fused kernel for GELU.
-
-    The CPU kernel of MindSpore 2.10 is slow, and its erf can't be written to ONNX; there GELU is our own, or composed
-    from fast operators.
-    """
-    return on_ascend()
-
-
 def compiled_kernels() -> bool:
-    """Whether layers built now use our own compiled operators: on CPU, where a C++ compiler is."""
+    """Whether nets built now can use our own compiled operators: on CPU, where a C++ compiler is."""
     return not on_ascend() and library().path is not None
 
 
@@ -32,21 +22,10 @@ def kernels_digest() -> str:
     return library().digest if compiled_kernels() else ""
 
 
-def kernels_note(model: nn.Cell) -> str | None:
-    """For the log: which operators `model` computes with; None where there is no choice."""
+def kernels_note(operators: str) -> str | None:
+    """For the log: which operators a net computes with; None on Ascend, where there is no choice."""
     if on_ascend():
         return None
-    if library().path is not None and not _uses_kernels(model):
+    if library().path is not None and operators == "mindspore":
         return "CPU kernels: slower operators, as float16 needs"
     return f"CPU kernels: {library().note}"
-
-
-def compose(model: nn.Cell) -> None:
-    """Let `model` compute with MindSpore's operators only: to export it, and for anything but float32."""
-    for _, cell in model.cells_and_names():
-        if getattr(cell, "uses_kernel", False):
-            cell.uses_kernel = False
-
-
-def _uses_kernels(model: nn.Cell) -> bool:
-    return any(getattr(cell, "uses_kernel", False) for _, cell in model.cells_and_names())

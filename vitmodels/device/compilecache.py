@@ -1,10 +1,10 @@
 """Makes MindSpore's compile cache safe to use.
 
-The cache of MindSpore 2.10 numbers the graphs of a process and looks at the sources of the starting script
-only: another batch size, another image size or another program can be handed a graph that isn't its own, and
-computes nonsense without a word. So each combination of what a graph depends on gets a folder of its own, which
-one process uses at a time. What a process that was killed was writing is not used: `seal` notes the files that
-are complete with their digests, and a folder that holds anything else is emptied.
+MindSpore 2.10 numbers the graphs of a process and compares only the source of the starting script. A run with another
+batch size, image size or program can get a graph of an earlier run, and computes wrong numbers without an error. So
+each combination of settings that a graph depends on has a folder of its own, which one process uses at a time. `seal`
+writes down the digests of the complete files; a folder with other files, from a process that was killed while it
+wrote, is emptied.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def separate_cache(program: str, settings: Mapping[str, Any]) -> Path | None:
     """Point the compile cache, if the user has turned it on, to the folder of this program and these settings.
 
     Call it before the first graph is compiled, and `seal` with the result after each first use of a graph.
-    None when the cache is off; it is turned off, too, while another process works in that folder.
+    Returns None when the cache is off. It is also turned off while another process uses that folder.
     """
     if os.environ.get(ENABLE) != "1":
         return None
@@ -82,7 +82,7 @@ def separate_cache(program: str, settings: Mapping[str, Any]) -> Path | None:
 
 
 def seal(folder: Path | None) -> None:
-    """Note that every graph in the cache is complete. Does nothing without a folder."""
+    """Write down the digest of every graph in the cache; all of them are complete now. Does nothing without a folder."""
     if folder is None:
         return
     new = folder / f".{SEAL}"
@@ -100,9 +100,9 @@ def _is_sealed(folder: Path) -> bool:
 
 def _digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of the cache by its path."""
-    found = {}
+    digests = {}
     for path in sorted((folder / GRAPHS).rglob("*")):
         if path.is_file():
             with path.open("rb") as file:
-                found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+                digests[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests

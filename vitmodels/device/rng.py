@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, not on what was drawn before.
+"""Random numbers that depend on their purpose, not on earlier draws.
 
 Every draw is a function of (seed, stream, step, position): a resumed run, or the same global batch
 spread over another number of ranks, sees the same numbers. The generator is SplitMix64 in counter form
@@ -16,7 +16,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 class Stream(IntEnum):
-    """What a number is drawn for; two streams never share numbers."""
+    """The purpose of a number; two streams never share numbers."""
 
     ORDER = 1
     AUGMENT = 2

@@ -1,6 +1,6 @@
 """Where a rank runs: its number, its device, its peers, and the signal to stop.
 
-MindSpore is imported here only after its log level is set, so that a user's log holds our lines alone.
+MindSpore is imported after its log level is set, so that a log holds our lines only.
 """
 
 from __future__ import annotations
@@ -57,21 +57,21 @@ def quiet() -> None:
 
 
 def pick_device(option: str | None, recipe_target: str | None) -> str:
-    """CPU or Ascend: the option, else what is there, else the recipe's wish. Raises NotSupported."""
+    """CPU or Ascend: the option, else Ascend where there is one, else the recipe's device_target. Raises NotSupported."""
     quiet()
     import mindspore as ms
 
     has_ascend = bool(ms.hal.is_available("Ascend"))
-    wanted = DEVICES[option] if option else ("Ascend" if has_ascend else (recipe_target or "CPU"))
-    if wanted == "Ascend" and not has_ascend:
+    target = DEVICES[option] if option else ("Ascend" if has_ascend else (recipe_target or "CPU"))
+    if target == "Ascend" and not has_ascend:
         raise NotSupported(
             "no Ascend device is usable here", hint="add --device cpu, or check CANN and npu-smi"
         )
-    return wanted
+    return target
 
 
 def silence_exit() -> None:
-    """Close stderr for what is left of this process, after everything of ours is written.
+    """Close stderr, after all lines of ours are written, until this process ends.
 
     MindSpore's cluster threads print lines at INFO when the process ends, whatever the log level is.
     """
@@ -83,16 +83,16 @@ def silence_exit() -> None:
 
 
 def _limit_threads(count: int) -> None:
-    """The context's `runtime_num_threads` would not do: with 1, operators still run in two parts."""
+    """Limits MindSpore's operators and our own. `runtime_num_threads` of the context is not enough: with 1, operators run in two parts."""
     import mindspore as ms
 
     limit_threads(count)
-    with contextlib.suppress(RuntimeError):  # MindSpore takes this once per process
+    with contextlib.suppress(RuntimeError):  # MindSpore accepts this once per process
         ms.device_context.cpu.op_tuning.threads_num(count)
 
 
 class Group:
-    """All ranks of the run. With one rank, nothing is started and every reduction is the identity."""
+    """All ranks of the run. A single rank starts no communication, and every reduction returns its input."""
 
     def __init__(self, rank: Rank, device: str, cpu_threads: int = 0) -> None:
         """`cpu_threads` is how many threads an operator may use on CPU; 0: as many as this process has cores."""
@@ -132,7 +132,7 @@ class Group:
 
 
 def run_scheduler(device: str) -> None:
-    """Be the dynamic cluster's scheduler: join, wait until the workers are done, leave no trace in the log."""
+    """Run as the dynamic cluster's scheduler: join, and return when the workers are done. Prints nothing."""
     quiet()
     null = os.open(os.devnull, os.O_WRONLY)
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Which images each rank sees at each step, and the arrays that one step takes.
+"""Which images each rank reads at each step, and the arrays of one step.
 
 The order of an epoch is a permutation drawn from (seed, epoch). Step s takes the next global batch of
 batch_size x ranks x accumulate images; each rank takes its slice. Every rank makes the same number of steps, and
@@ -35,7 +35,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """What one micro-step of one rank takes."""
+    """The arrays of one micro-batch of one rank."""
 
     images: np.ndarray  # uint8 (B, H, W, 3)
     targets: np.ndarray  # float32 (B, classes)
@@ -47,7 +47,7 @@ class Batch:
 class Slicing:
     """The arithmetic of positions: how a global batch is divided.
 
-    With several `parts`, equal groups of ranks have images of their own, and `images` counts those of the smallest part.
+    With several `parts`, each of as many equal groups of ranks has a part of the images; `images` is the smallest part's count.
     """
 
     images: int
@@ -114,9 +114,9 @@ class Batches:
         micros: list[Batch] = []
         for (step, micro), (images, indices) in zip(micro_steps, stream, strict=True):
             positions = slicing.positions(step, micro)
-            # the source may reuse its memory before a step of several micro-batches is made
-            kept = images.copy() if slicing.accumulate > 1 else images
-            micros.append(self._batch(epoch, step, positions, kept, indices))
+            # with several micro-batches a step, the source reuses its memory before the step is complete
+            pixels = images.copy() if slicing.accumulate > 1 else images
+            micros.append(self._batch(epoch, step, positions, pixels, indices))
             if len(micros) == slicing.accumulate:
                 yield micros
                 micros = []

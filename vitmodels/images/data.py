@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Source = Path | BinaryIO
-MEMORY_LIMIT = 256 << 20  # bytes of decoded pixels that may be kept
+MEMORY_LIMIT = 256 << 20  # limit on the bytes of decoded pixels
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ def scan_folder(root: Path) -> ImageFolder:
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(entry.name for entry in os.scandir(root / name) if is_image(entry.name))
-        files.extend(f"{name}/{file}" for file in found)
-        labels.extend([label] * len(found))
+        images = sorted(entry.name for entry in os.scandir(root / name) if is_image(entry.name))
+        files.extend(f"{name}/{image}" for image in images)
+        labels.extend([label] * len(images))
     if not files:
         raise DataError(f"{root} holds no images in class folders")
     return ImageFolder(root, tuple(classes), tuple(files), np.array(labels, np.int64))
@@ -79,8 +79,8 @@ def train_folder(data: Path) -> Path:
     return data / "train" if (data / "train").is_dir() else data
 
 
-def decode(source: Source, wanted: tuple[int, int] | None = None) -> Image.Image:
-    """The image as RGB; `wanted` (width, height) lets a JPEG be decoded at a smaller scale not below it.
+def decode(source: Source, at_least: tuple[int, int] | None = None) -> Image.Image:
+    """The image as RGB; `at_least` (width, height) lets a JPEG be decoded at a smaller scale not below it.
 
     Grey, palette, CMYK and alpha images are converted; the content decides, not the file's name.
     Raises OSError, ValueError or SyntaxError for a file that is no image.
@@ -89,8 +89,8 @@ def decode(source: Source, wanted: tuple[int, int] | None = None) -> Image.Image
 
     try:
         with Image.open(source) as image:
-            if wanted is not None:
-                image.draft("RGB", wanted)
+            if at_least is not None:
+                image.draft("RGB", at_least)
             image.load()
             return image if image.mode == "RGB" else image.convert("RGB")
     except Image.DecompressionBombError as error:  # a class of its own, derived from Exception
@@ -117,7 +117,7 @@ def eval_transform(image: Image.Image, side: int, crop_pct: float, interpolation
 
 
 def fits_memory(count: int, side: int) -> bool:
-    """Whether `count` decoded images may be kept in memory."""
+    """Whether `count` decoded images are few enough for memory."""
     return count * side * side * 3 <= MEMORY_LIMIT
 
 
@@ -140,7 +140,7 @@ class Request:
 class MemoryImages:
     """A split decoded once; shifts and flips are made on whole batches.
 
-    An unreadable training image gives way to the next readable one, an unreadable evaluation image is a miss.
+    The next readable image replaces an unreadable training image; an unreadable evaluation image counts as a miss.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class MemoryImages:
         return images
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Does nothing; the images are in memory."""
 
 
 def shift_images(images: np.ndarray, draws: np.ndarray, reach: int) -> np.ndarray:

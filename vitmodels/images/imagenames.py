@@ -27,7 +27,7 @@ def class_of(key: str) -> tuple[str, str] | None:
 
 def labelled(key: str) -> tuple[str, str] | None:
     """Split and class of an image that lies directly in a class folder; None for every other file."""
-    found = class_of(key)
-    if found is None or key.count("/") != (2 if found[0] else 1):
+    split_and_class = class_of(key)
+    if split_and_class is None or key.count("/") != (2 if split_and_class[0] else 1):
         return None
-    return found if is_image(key.rpartition("/")[2]) else None
+    return split_and_class if is_image(key.rpartition("/")[2]) else None

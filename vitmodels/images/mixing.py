@@ -1,9 +1,9 @@
 """Targets: label smoothing, mixup (https://arxiv.org/abs/1710.09412) and cutmix (https://arxiv.org/abs/1905.04899).
 
 Image i is mixed with its neighbour i XOR 1 of the same global batch, whose order is random anyway; so
-the pairs, like the draws, do not depend on the number of ranks. One image keeps the share `lam` outside
-`box` and nothing inside it: mixup has an empty box, cutmix has lam 1. The pixels are mixed in the compiled
-step (`step.Normalise`), the targets on the host.
+the pairs, like the draws, do not depend on the number of ranks. An image keeps the share `lam` of itself outside
+`box` and none inside it: mixup has an empty box, cutmix has lam 1. The pixels are mixed in the compiled
+step (`nets.pixels`), the targets on the host.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def _draw_one(
     recipe: Recipe, step: int, key: int, side: int
 ) -> tuple[float, tuple[int, int, int, int], float]:
     rng = generator(recipe.seed, Stream.MIX, step, key)
-    nothing = (0, 0, 0, 0)
+    empty = (0, 0, 0, 0)
     if rng.random() >= recipe.mixup_prob:
-        return 1.0, nothing, 1.0
+        return 1.0, empty, 1.0
     both = recipe.mix_up > 0 and recipe.cutmix > 0
     use_cutmix = rng.random() < recipe.switch_prob if both else recipe.cutmix > 0
     alpha = recipe.cutmix if use_cutmix else recipe.mix_up
     lam = float(rng.beta(alpha, alpha))
     if not use_cutmix:
-        return lam, nothing, lam
+        return lam, empty, lam
     box = cut_box(lam, side, int(rng.integers(0, side)), int(rng.integers(0, side)))
     area = (box[1] - box[0]) * (box[3] - box[2])
     return 1.0, box, 1.0 - area / (side * side)

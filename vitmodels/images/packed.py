@@ -2,7 +2,7 @@
 
     <data>/packed.json   <data>/shards/<name>.tar   <data>/shards/<name>.tsv   and, on a machine with a part, <data>/part.json
 
-The index of a shard gives offset and size of every file, so any image is one read of the tar file away. The format
+The index of a shard gives offset and size of every file, so one read of the tar file gets any image. The format
 is described in docs/shards.md.
 """
 
@@ -49,14 +49,14 @@ class PackedImages(ImageFolder):
 
 @lru_cache(maxsize=1024)
 def _handle(path: Path) -> int:
-    """A descriptor for the rest of this process's life; reads of several threads don't disturb each other."""
+    """A descriptor that stays open as long as this process; several threads can read from it at once."""
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def packed_splits(data: Path) -> frozenset[str] | None:
     """The splits of a packed data set ('' is that of class folders at the top), or None when it is not packed."""
-    found = _read_packed(data)
-    return None if found is None else frozenset(found["classes"])
+    packed = _read_packed(data)
+    return None if packed is None else frozenset(packed["classes"])
 
 
 def open_packed(data: Path, split: str) -> PackedImages:
@@ -78,7 +78,7 @@ def open_packed(data: Path, split: str) -> PackedImages:
     labels = {name: label for label, name in enumerate(classes)}
     if not rows:
         raise DataError(f"{data} has no images packed for {split or 'training'}")
-    found = PackedImages(
+    images = PackedImages(
         data,
         classes,
         tuple(f"{row[0]}/{row[1]}" for row in rows),
@@ -91,9 +91,9 @@ def open_packed(data: Path, split: str) -> PackedImages:
         offsets=np.array([row[3] for row in rows], np.int64),
         sizes=np.array([row[4] for row in rows], np.int64),
     )
-    if found.parts and found.parts[found.part] != len(found):
-        raise DataError(f"{data} has {len(found)} images where part.json says {found.parts[found.part]}")
-    return found
+    if images.parts and images.parts[images.part] != len(images):
+        raise DataError(f"{data} has {len(images)} images where part.json says {images.parts[images.part]}")
+    return images
 
 
 def _read_packed(data: Path) -> dict[str, Any] | None:
@@ -130,7 +130,7 @@ def _read_index(
     rows = []
     for line in text.decode().split("\n")[1:-1]:
         offset, length, _, key = line.split("\t")
-        found = labelled(key)
-        if found is not None and found[0] == split:
-            rows.append((found[1], key.rpartition("/")[2], number, int(offset), int(length)))
+        label = labelled(key)
+        if label is not None and label[0] == split:
+            rows.append((label[1], key.rpartition("/")[2], number, int(offset), int(length)))
     return rows

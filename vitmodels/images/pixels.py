@@ -1,9 +1,8 @@
-"""Fast ways from a JPEG to a crop of the net's size, where their libraries are installed; Pillow everywhere else.
+"""From a JPEG to a crop of the net's size: fast libraries where they are installed, Pillow elsewhere.
 
 simplejpeg decodes with the library that Pillow uses, in less time; cykooz-resizer computes Pillow's filters with vector
-instructions. Either differs from Pillow in rounding only, by at
-most two levels of 255 where nothing is cut off at black or white. Both come with `[train]` where
-wheels exist (x86-64; the resizer has none for ARM).
+instructions. Both differ from Pillow by rounding: at most two levels of 255, where no value is cut off at black or
+white. `[train]` installs them where wheels exist (x86-64; the resizer has none for ARM).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _NAMES = {FILTERS["bilinear"]: "bilinear", FILTERS["bicubic"]: "catmull_rom", FI
 
 
 def keep_memory() -> None:
-    """Let this process keep memory that it frees: asking the kernel for every image's pages anew costs much of the time."""
+    """Make this process keep the memory that it frees: fetching new pages for every image takes much of the time."""
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD
@@ -46,14 +45,14 @@ def read_rgb(source: Source) -> np.ndarray:
         try:
             return simplejpeg.decode_jpeg(data)
         except ValueError:
-            pass  # CMYK, or damaged: Pillow knows what can be saved
+            pass  # CMYK, or damaged: Pillow reads some of these
     return np.asarray(decode(io.BytesIO(data)))
 
 
 def crop_resize(pixels: np.ndarray, box: tuple[int, int, int, int], side: int, kernel: int) -> np.ndarray:
     """uint8 (side, side, 3): the box (left, top, right, bottom) of uint8 (H, W, 3), resized with anti-aliasing.
 
-    `kernel` is a number of `FILTERS`. What lies outside of the box does not count, as when it is cut first.
+    `kernel` is a number of `FILTERS`. Pixels outside of the box have no influence on the result.
     """
     left, top, right, bottom = box
     height, width = pixels.shape[:2]

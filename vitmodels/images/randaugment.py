@@ -56,7 +56,7 @@ def _rotate(image: Image.Image, degrees: float, resample: Any, fill: Fill) -> Im
 
 
 def _posterize(image: Image.Image, bits: float, _resample: Any, _fill: Fill) -> Image.Image:
-    # 0 bits would be a black image, and newer Pillow refuses it; 1 is the strongest that is left
+    # 0 bits would be a black image, and newer Pillow refuses it, so the strongest change is 1
     return image if bits >= 8 else ImageOps.posterize(image, max(1, int(bits)))
 
 
@@ -108,8 +108,8 @@ def strength(name: str, magnitude: float, sign: float, increasing: bool) -> floa
     if name in _ENHANCED:
         return max(0.1, 1.0 + sign * 0.9 * part) if increasing else 0.1 + 1.8 * part
     if name == "Posterize":
-        kept = int(4 * part)
-        return float(4 - kept if increasing else kept)
+        bits = int(4 * part)
+        return float(4 - bits if increasing else bits)
     if name == "Solarize":
         value = min(256, int(256 * part))
         return float(256 - value if increasing else value)

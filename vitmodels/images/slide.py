@@ -1,7 +1,7 @@
 """Shear and shift: every row of an image moved sideways by its own fraction of pixels, as Pillow's affine transform does.
 
-Along one axis only, its sixteen taps come down to four, the same for a whole row, so arrays can do it. Results are
-Pillow's, but for a few pixels that lie at the very edge between two levels.
+A move along one axis needs four taps of Pillow's sixteen, the same for a whole row, so arrays can do it. Results equal
+Pillow's, but for a few pixels that lie between two levels.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _slide(words: np.ndarray, offsets: np.ndarray, resample: Image.Resampling, f
         total += np.multiply(near[:, :size], weights[0], out=part)
         total += np.multiply(near[:, 12 : 12 + size], weights[3], out=part)
         np.clip(total, 0, 255, out=total)
-    found = total.astype(np.uint8).view(np.uint32)
+    pixels = total.astype(np.uint8).view(np.uint32)
     centres = np.arange(columns) + 0.5 + offsets[:, None]
-    found[(centres < 0) | (centres >= columns)] = fill
-    return found
+    pixels[(centres < 0) | (centres >= columns)] = fill
+    return pixels

@@ -1,8 +1,8 @@
 """Image files read by worker processes into shared memory, ahead of training, in a fixed order.
 
-A batch is cut into chunks; any worker takes any chunk and writes its pixels where they belong, so the order
-never depends on who is faster. An unreadable training image is replaced by the next one in file order, counted, and
-never fatal before the recipe's limit; an unreadable evaluation image stays black and counts as a miss.
+A batch is cut into chunks; any worker takes any chunk and writes its pixels to their rows, so the order
+does not depend on the workers' speed. The next image in file order replaces an unreadable training image, up to the recipe's limit; an
+unreadable evaluation image stays black and counts as a miss.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vitmodels.errors import DataError
 from vitmodels.images.data import ImageFolder, Request
 
 CHUNK = 16  # images per task: large enough to hide a task's cost, small enough to share a batch
-AHEAD = 3  # batches in the making besides the one in use
+AHEAD = 3  # batches being read besides the one in use
 UNREADABLE = (OSError, ValueError, SyntaxError)
 
 
@@ -55,7 +55,7 @@ def _start(folder: ImageFolder, recipe: Recipe, side: int, parent: int) -> None:
         os._exit(1)
     from vitmodels.images.pixels import keep_memory
 
-    warnings.filterwarnings("ignore", module="PIL")  # odd EXIF data is not worth a line for every image
+    warnings.filterwarnings("ignore", module="PIL")  # no line in the log for each image with odd EXIF data
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the rank decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     keep_memory()
@@ -80,7 +80,7 @@ def _work(task: _Task) -> list[tuple[int, int, int, str]]:
 
 
 def _fill(row: np.ndarray, index: int, position: int, epoch: int | None) -> tuple[int, str]:
-    """Write the image `index`, or the next readable one; returns the index used and why another was wanted."""
+    """Write the image `index`, or the next readable one; returns the index used, and why it is another one."""
     from vitmodels.images.augment import load_eval, load_train
 
     folder, recipe, side = _Worker.folder, _Worker.recipe, _Worker.side
@@ -192,7 +192,7 @@ class FileImages:
             )
 
     def close(self) -> None:
-        """End the workers and give the memory back."""
+        """End the workers and free the shared memory."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         for slot in self._slots:
             slot.close()

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""In: the name of an architecture, or weights of another framework. Out: a TNT or ViT with weights, for this device."""

@@ -1,7 +1,7 @@
 """First values of parameters, distributed as in the reference implementations (timm 1.0, PyTorch's Conv2d).
 
-Each parameter has a generator of its own, keyed by seed and name, so that adding a layer or changing the
-order of construction changes no other value.
+Each parameter has its own generator, keyed by seed and name: another layer, or another order of construction, changes no
+other value.
 """
 
 from __future__ import annotations

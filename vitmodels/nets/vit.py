@@ -6,13 +6,10 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from vitmodels.archs import ModelConfig
-from vitmodels.nets.layers.attention import Attention
+from vitmodels.device.stochastic import Dropout, DropPath, MaskLayout
+from vitmodels.nets.layers.choice import Layers, Operators, best_operators, choose_layers
 from vitmodels.nets.layers.classifier import Classifier
-from vitmodels.nets.layers.linear import Linear
-from vitmodels.nets.layers.mlp import Mlp
-from vitmodels.nets.layers.norm import LayerNorm
 from vitmodels.nets.layers.patch_embed import PatchEmbed
-from vitmodels.nets.layers.stochastic import Dropout, DropPath, MaskLayout
 from vitmodels.nets.layers.tokens import AddClassToken
 
 
@@ -20,24 +17,17 @@ class Block(nn.Cell):
     """Attention and MLP, each normalised before and added to what came in."""
 
     def __init__(
-        self, config: ModelConfig, layout: MaskLayout, drop: float, attn_drop: float, drop_path: float
+        self, config: ModelConfig, layers: Layers, layout: MaskLayout, drop: float, drop_path: float
     ) -> None:
         super().__init__()
         dim, tokens = config.dim, config.patches + 1
-        self.norm1 = LayerNorm(dim, config.norm_eps)
-        self.attn = Attention(
-            dim,
-            config.heads,
-            tokens,
-            layout,
-            qkv_bias=config.qkv_bias,
-            fused=True,
-            drop=drop,
-            attn_drop=attn_drop,
+        self.norm1 = layers.layer_norm(dim, config.norm_eps)
+        self.attn = layers.attention(
+            dim, config.heads, tokens, layout, qkv_bias=config.qkv_bias, fused=True, drop=drop
         )
         self.drop_path1 = DropPath(drop_path, layout)
-        self.norm2 = LayerNorm(dim, config.norm_eps)
-        self.mlp = Mlp(dim, config.mlp_ratio * dim, tokens, drop, layout)
+        self.norm2 = layers.layer_norm(dim, config.norm_eps)
+        self.mlp = layers.mlp(dim, config.mlp_ratio * dim, tokens, drop, layout)
         self.drop_path2 = DropPath(drop_path, layout)
 
     def construct(self, x: Tensor, masks: Tensor | None = None) -> Tensor:  # (B*(N+1), dim)
@@ -53,12 +43,14 @@ class ViT(Classifier):
         config: ModelConfig,
         num_classes: int,
         *,
+        operators: Operators | None = None,
         drop: float = 0.0,
         attn_drop: float = 0.0,
         drop_path: float = 0.0,
     ) -> None:
         layout = MaskLayout()
-        super().__init__(config, layout)
+        layers = choose_layers(operators or best_operators(), attn_drop)
+        super().__init__(config, layout, layers.operators)
         dim = config.dim
         self.tokens = (-1, config.patches + 1, dim)
         self.patch_embed = PatchEmbed(config)
@@ -68,10 +60,10 @@ class ViT(Classifier):
         self.add_class_token = AddClassToken(config.patches, dim)
         self.pos_drop = Dropout(drop, layout, config.patches + 1, dim)
         rates = np.linspace(0, drop_path, config.depth)  # stochastic depth grows with depth
-        blocks = [Block(config, layout, drop, attn_drop, float(rate)) for rate in rates]
+        blocks = [Block(config, layers, layout, drop, float(rate)) for rate in rates]
         self.blocks = nn.CellList(blocks)
-        self.norm = LayerNorm(dim, config.norm_eps)
-        self.head = Linear(dim, num_classes)
+        self.norm = layers.layer_norm(dim, config.norm_eps)
+        self.head = layers.linear(dim, num_classes)
 
     def construct(self, images: Tensor, masks: Tensor | None = None) -> Tensor:  # (B, 3, H, W)
         x = self.patch_embed(images)  # (B, N, dim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,22 @@ from vitmodels.errors import DataError
 from vitmodels.images.batches import Batches, Images, Slicing
 from vitmodels.images.data import ImageFolder, MemoryImages, fits_memory, is_simple, scan_folder, train_folder
 from vitmodels.images.packed import open_packed, packed_splits
-from vitmodels.nets.precision import set_precision
+from vitmodels.nets.layers.choice import Operators
+from vitmodels.nets.pixels import PixelsToLogits
 from vitmodels.nets.registry import create_model
 from vitmodels.nets.weights import load_pretrained
 from vitmodels.progress import Progress
-from vitmodels.training.loop import Loop, swap_in
+from vitmodels.training.loop import Loop
 from vitmodels.training.report import Reporter
 from vitmodels.training.scoring import Score, score
-from vitmodels.training.step import Predictor, Trainer
+from vitmodels.training.trainer import Trainer
 
 
 def open_split(recipe: Recipe, data: Path, split: str) -> ImageFolder:
     """The images of `train` or `val`, in folders or packed. Raises DataError when their classes don't fit the recipe."""
     packed = packed_splits(data)
-    there = (data / "val").is_dir() if packed is None else "val" in packed
-    if split == "val" and recipe.val_data_url and not there:
+    has_val = (data / "val").is_dir() if packed is None else "val" in packed
+    if split == "val" and recipe.val_data_url and not has_val:
         folder = scan_folder(Path(recipe.val_data_url))
     elif packed is not None:
         folder = open_packed(data, "" if split == "train" and "train" not in packed else split)
@@ -44,7 +46,7 @@ def open_split(recipe: Recipe, data: Path, split: str) -> ImageFolder:
 
 
 def divide(train: ImageFolder, recipe: Recipe, rank: int, ranks: int) -> Slicing:
-    """How the ranks share the training images. Raises DataError when the part here is not that of this rank."""
+    """How the ranks share the training images. Raises DataError when this machine has the part of other ranks."""
     parts = train.parts or (len(train),)
     slicing = Slicing(min(parts), recipe.batch_size, rank, ranks, recipe.accumulate, len(parts))
     if ranks % len(parts) or slicing.part != train.part:
@@ -66,9 +68,9 @@ def open_images(
     return FileImages(folder, recipe, recipe.side, batch, note)
 
 
-def build_model(recipe: Recipe) -> Any:
+def build_model(recipe: Recipe, operators: Operators | None = None) -> Any:
     """The recipe's net with fresh weights, at the recipe's precision."""
-    model = create_model(
+    return create_model(
         recipe.arch,
         num_classes=recipe.num_classes,
         image_size=recipe.side,
@@ -76,20 +78,36 @@ def build_model(recipe: Recipe) -> Any:
         drop_path=recipe.drop_path,
         attn_drop=recipe.attn_drop,
         seed=recipe.seed,
+        amp_level=recipe.amp_level,
+        operators=operators,
     )
-    set_precision(model, recipe.amp_level)
-    return model
 
 
-def make_predict(model: Any, recipe: Recipe) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from uint8 images to logits."""
-    predictor = Predictor(model, recipe)
-    predictor.set_train(False)
+class Predictor:
+    """A model as a function from uint8 images to logits, both numpy arrays."""
 
-    def predict(images: np.ndarray) -> np.ndarray:
-        return predictor(ms.Tensor(images)).asnumpy()
+    def __init__(self, model: Any, recipe: Recipe) -> None:
+        self._cell = PixelsToLogits(model, recipe.mean, recipe.std)
+        self._cell.set_train(False)
 
-    return predict
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self._cell(ms.Tensor(images)).asnumpy()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores the weights that a trainer holds now, the averaged ones where the recipe keeps an average."""
+
+    trainer: Trainer
+    predict: Predictor
+    images: Images
+    batch: int
+    group: Group
+
+    def run(self) -> Score:
+        """All ranks take part."""
+        with self.trainer.averaged_weights():
+            return score(self.predict, self.images, self.batch, self.group)
 
 
 def assemble_loop(
@@ -104,33 +122,32 @@ def assemble_loop(
     train, val = open_split(recipe, data, "train"), open_split(recipe, data, "val")
     if train.classes != val.classes:
         raise DataError(f"{train.root} and {val.root} have different class folders")
-    model = build_model(recipe)
-    notes = load_pretrained(model, recipe.pretrained) if recipe.pretrained else []
-    notes += filter(None, [kernels_note(model)])
     slicing = divide(train, recipe, group.rank.id, group.size)
-    shape = model.mask_shape(recipe.batch_size)
     reporter = Reporter(
         progress,
         epochs=recipe.epochs,
         total_steps=recipe.epochs * slicing.steps,
         global_batch=recipe.batch_size * recipe.accumulate * group.size,
-        speaks=group.rank.first,
+        prints=group.rank.first,
     )
-    for text in notes:
-        reporter.note(text)
-    source = open_images(train, recipe, train=True, batch=recipe.batch_size, note=reporter.note)
+    model = _first_model(recipe, reporter)
+    train_images = open_images(train, recipe, train=True, batch=recipe.batch_size, note=reporter.note)
     eval_batch = recipe.eval_batch_size or recipe.batch_size
-    held_out = open_images(val, recipe, train=False, batch=eval_batch, note=reporter.note)
-    batches = Batches(source, recipe, slicing, recipe.side, shape[1] if shape else 0)
+    val_images = open_images(val, recipe, train=False, batch=eval_batch, note=reporter.note)
+    masks = model.mask_shape(recipe.batch_size)
+    batches = Batches(train_images, recipe, slicing, recipe.side, masks[1] if masks else 0)
     trainer = Trainer(model, recipe, group.size)
-    predict = make_predict(model, recipe)
-
-    def evaluate() -> Score:
-        put_back = swap_in(trainer)
-        found = score(predict, held_out, eval_batch, group)
-        put_back()
-        return found
-
-    loop = Loop(recipe, run_dir, group, trainer, batches, evaluate, reporter, stop_wanted)
-    loop.closers = (source.close, held_out.close)
+    evaluation = Evaluation(trainer, Predictor(model, recipe), val_images, eval_batch, group)
+    loop = Loop(recipe, run_dir, group, trainer, batches, evaluation.run, reporter, stop_wanted)
+    loop.closers = (train_images.close, val_images.close)
     return loop
+
+
+def _first_model(recipe: Recipe, reporter: Reporter) -> Any:
+    """The net that training starts from: fresh weights, or those that the recipe names."""
+    model = build_model(recipe)
+    notes = load_pretrained(model, recipe.pretrained) if recipe.pretrained else []
+    kernels = kernels_note(model.operators)
+    for text in [*notes, *([kernels] if kernels else [])]:
+        reporter.note(text)
+    return model

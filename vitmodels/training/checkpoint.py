@@ -68,7 +68,7 @@ class CheckpointSet:
                 raise CheckpointError(f"{path} is not what the manifest says")
 
     def weights(self, *, averaged: bool = True) -> dict[str, np.ndarray]:
-        """The model's weights by name; the averaged ones when the run kept an average."""
+        """The model's weights by name; the averaged ones where the run has an average."""
         weights = _load(self.path / MODEL_FILE)
         if averaged:
             state = self.state()
@@ -214,7 +214,7 @@ def prune(folder: Path, keep: int) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Remove what killed writers left behind."""
+    """Remove the temporary folders of writers that were killed."""
     for path in folder.glob(".*") if folder.is_dir() else []:
         if path.name.startswith((".tmp-step-", ".gone-")):
             shutil.rmtree(path, ignore_errors=True)

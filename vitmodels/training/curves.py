@@ -1,4 +1,4 @@
-"""The course of training for people: `metrics.csv` for spreadsheets, `curves.png` for a glance."""
+"""Training at a glance: `metrics.csv` for spreadsheets, and `curves.png`."""
 
 from __future__ import annotations
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vitmodels.config import Recipe
 from vitmodels.device.compilecache import seal, separate_cache
 from vitmodels.device.runtime import Group
@@ -21,7 +19,7 @@ from vitmodels.training.curves import write_csv, write_plot
 from vitmodels.training.report import Reporter
 from vitmodels.training.schedule import learning_rate
 from vitmodels.training.scoring import Score
-from vitmodels.training.step import Trainer
+from vitmodels.training.trainer import Trainer
 
 
 @dataclass
@@ -165,7 +163,7 @@ class Loop:
             "epoch", epoch=number, epochs=recipe.epochs, step=step, loss=loss, seconds=seconds
         )
         last = number == recipe.epochs
-        found = self._evaluate(number, step) if last or number % recipe.eval_every == 0 else None
+        score = self._evaluate(number, step) if last or number % recipe.eval_every == 0 else None
         rate = self.reporter.rate
         if self.writes:
             self.metrics.append(
@@ -173,44 +171,44 @@ class Loop:
                 step=step,
                 loss=loss,
                 lr=self.lr,
-                top1=found.top1 if found else None,
-                top5=found.top5 if found else None,
+                top1=score.top1 if score else None,
+                top5=score.top5 if score else None,
                 images_per_s=round(rate, 2),
                 seconds=seconds,
             )
         text = f"epoch {number}/{recipe.epochs}  step {step}  loss {loss:.4f}  lr {self.lr:.3g}"
-        text += f"  top1 {found.top1:.4f}  top5 {found.top5:.4f}" if found else ""
+        text += f"  top1 {score.top1:.4f}  top5 {score.top5:.4f}" if score else ""
         self.reporter.line(f"{text}  {rate:.0f} images/s  {seconds:.1f} s")
         at.next_epoch()
-        best = self._improved(found, step)
+        best = self._improved(score, step)
         if last or best or number % recipe.save_every == 0:
-            self._save({"top1": found.top1, "top5": found.top5} if found else {}, best)
-        if last and found and self.writes:
-            self._write_last(found, number, step)
+            self._save({"top1": score.top1, "top5": score.top5} if score else {}, best)
+        if last and score and self.writes:
+            self._write_last(score, number, step)
 
     def _evaluate(self, number: int, step: int) -> Score:
         self.progress.phase("evaluating")
-        found = self.evaluate()
+        score = self.evaluate()
         seal(self.cache)
         self.cache = None  # nothing else is compiled
         self.progress.event(
-            "eval", epoch=number, step=step, top1=found.top1, top5=found.top5, images=found.images
+            "eval", epoch=number, step=step, top1=score.top1, top5=score.top5, images=score.images
         )
         if number < self.recipe.epochs:
             self.progress.phase("training")
-        return found
+        return score
 
-    def _improved(self, found: Score | None, step: int) -> dict[str, Any] | None:
+    def _improved(self, score: Score | None, step: int) -> dict[str, Any] | None:
         """The new content of best.json, when this epoch is the best one so far."""
-        if found is None or not self.writes:
+        if score is None or not self.writes:
             return None
         self.saver.join()  # best.json may still be on its way
         best = ck.read_best(self.folder)
-        return {"step": step, "top1": found.top1} if best is None or found.top1 > best["top1"] else None
+        return {"step": step, "top1": score.top1} if best is None or score.top1 > best["top1"] else None
 
-    def _write_last(self, found: Score, number: int, step: int) -> None:
+    def _write_last(self, score: Score, number: int, step: int) -> None:
         place = {"source": "checkpoint", "file": f"checkpoints/step-{step}", "step": step, "epoch": number}
-        write_json(self.run_dir / "eval" / "last.json", {**found.as_dict(), **place})
+        write_json(self.run_dir / "eval" / "last.json", {**score.as_dict(), **place})
 
     def _write_curves(self) -> None:
         rows = self.metrics.rows()
@@ -236,10 +234,10 @@ class Loop:
         """Continue from the newest complete set, if there is one; all ranks agree on which."""
         if self.writes:
             ck.clean(self.folder)
-        found, warnings = ck.newest_set(self.folder)
+        newest, warnings = ck.newest_set(self.folder)
         for warning in warnings:
             self.reporter.note(warning)
-        steps = self.group.gather(float(found.step if found else -1))
+        steps = self.group.gather(float(newest.step if newest else -1))
         if steps.max() < 0:
             return
         if steps.min() != steps.max():
@@ -248,47 +246,29 @@ class Loop:
                 f"the ranks see different newest checkpoints ({listing})",
                 hint="give every machine the same checkpoints folder before starting",
             )
-        assert found is not None
-        self._restore(found)
+        assert newest is not None
+        self._restore(newest)
 
-    def _restore(self, found: ck.CheckpointSet) -> None:
-        manifest, at = found.manifest, self.at
+    def _restore(self, checkpoint: ck.CheckpointSet) -> None:
+        manifest, at = checkpoint.manifest, self.at
         if manifest["arch"] != self.recipe.arch:
             raise CheckpointError(
-                f"{found.path} holds {manifest['arch']}, the recipe says {self.recipe.arch}",
+                f"{checkpoint.path} holds {manifest['arch']}, the recipe says {self.recipe.arch}",
                 hint="use a new run directory",
             )
         try:
-            self.trainer.load(found.weights(averaged=False), found.state())
+            self.trainer.load(checkpoint.weights(averaged=False), checkpoint.state())
         except (KeyError, ValueError) as error:
             raise CheckpointError(
-                f"{found.path} does not fit this recipe: {error}", hint="use a new run directory"
+                f"{checkpoint.path} does not fit this recipe: {error}", hint="use a new run directory"
             ) from error
-        at.epoch = found.epoch
+        at.epoch = checkpoint.epoch
         if manifest["per_epoch"] == at.per_epoch:
             at.index, at.offset, at.loss_sum = manifest["index"], manifest["offset"], manifest["loss_sum"]
         else:
-            at.offset = found.step - at.epoch * at.per_epoch
+            at.offset = checkpoint.step - at.epoch * at.per_epoch
             text = f"an epoch had {manifest['per_epoch']} steps and has {at.per_epoch} now"
             self.reporter.note(f"{text}; epoch {at.epoch + 1} starts from its beginning")
         if self.writes:
             self.metrics.drop_after(at.step)
         self.reporter.note(f"resumed from step {at.step} (epoch {at.epoch + 1} of {self.recipe.epochs})")
-
-
-def swap_in(trainer: Trainer) -> Callable[[], None]:
-    """Put the averaged weights into the model; calling the result puts the trained ones back."""
-    average = trainer.applier.average
-    if average is None:
-        return lambda: None
-    import mindspore as ms
-
-    kept = [param.asnumpy().copy() for param in trainer.params]
-    for param, mean in zip(trainer.params, average.averages, strict=True):
-        param.set_data(ms.Tensor(mean.asnumpy().copy()))
-
-    def put_back() -> None:
-        for param, value in zip(trainer.params, kept, strict=True):
-            param.set_data(ms.Tensor(np.asarray(value)))
-
-    return put_back

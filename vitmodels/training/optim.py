@@ -7,7 +7,7 @@ adam_weight_decay  MindSpore's `nn.AdamWeightDecay`: the same without bias corre
 momentum           SGD with momentum; the decay is added to the gradient
 
 Both Adam forms use the fused operator p -= lr' * (m / (sqrt(v) + eps') + decay' * p), whose three scalars
-are chosen per step so that it is exactly the wanted formula (`adam_scalars`).
+are chosen per step so that the result is exactly the formula (`adam_scalars`).
 """
 
 from __future__ import annotations

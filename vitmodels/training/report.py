@@ -1,4 +1,4 @@
-"""How training reads to people and to the launcher: step events, one line per epoch, a bar on a terminal."""
+"""Reports training to people and to the launcher: step events, one line per epoch, a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ INTERVAL = 1.0  # seconds between two step events, at least
 
 
 class Reporter:
-    """Turns steps into events with rate and remaining time. Only rank 0 speaks on stdout."""
+    """Turns steps into events with rate and remaining time. Only the rank with `prints` writes to stdout."""
 
     def __init__(
-        self, progress: Progress, *, epochs: int, total_steps: int, global_batch: int, speaks: bool
+        self, progress: Progress, *, epochs: int, total_steps: int, global_batch: int, prints: bool
     ) -> None:
         self.progress = progress
         self.epochs = epochs
         self.total_steps = total_steps
         self.global_batch = global_batch
-        self.speaks = speaks
-        self.bar = speaks and sys.stdout.isatty()
+        self.prints = prints
+        self.bar = prints and sys.stdout.isatty()
         self.rate = 0.0
         self._mark = time.monotonic()
         self._steps = 0
         self._since = 0.0
 
     def restart_clock(self) -> None:
-        """Forget the time since the last step: compilation or evaluation does not count as training."""
+        """Restart the measurement of the rate: compilation and evaluation don't count as training."""
         self._mark, self._steps = time.monotonic(), 0
 
     def step(self, *, epoch: int, step: int, loss: float, lr: float, loss_scale: float, force: bool) -> None:
-        """Note one update; write an event when one is due."""
+        """Count one update; write an event when one is due."""
         now = time.monotonic()
         self._steps += 1
         if not force and now - self._since < INTERVAL:
@@ -65,13 +65,13 @@ class Reporter:
 
     def line(self, text: str) -> None:
         """One line for people, from rank 0."""
-        if not self.speaks:
+        if not self.prints:
             return
         if self.bar:
             sys.stdout.write("\r\x1b[K")
         say(text)
 
     def note(self, text: str) -> None:
-        """A line for people that is an event, too."""
+        """A line for people, which is also an event."""
         self.progress.event("note", text=text)
         self.line(text)

@@ -29,7 +29,7 @@ class Score:
 
 
 def hits(logits: np.ndarray, labels: np.ndarray, k: int) -> int:
-    """How many labels are among the k largest logits; ties count against us, NaN never hits."""
+    """How many labels are among the k largest logits; a tie is a miss, and so is NaN."""
     own = logits[np.arange(len(labels)), labels][:, None]
     above = (logits >= own).sum(axis=1)  # counts itself
     return int((np.isfinite(own[:, 0]) & (above <= k)).sum())

@@ -9,15 +9,13 @@ import pytest
 
 ms = pytest.importorskip("mindspore")
 
-from vitmodels.config import Recipe  # noqa: E402
-from vitmodels.device.compat import compose  # noqa: E402
 from vitmodels.device.kernels import operators  # noqa: E402
 from vitmodels.device.kernels.library import library, limit_threads  # noqa: E402
 from vitmodels.images.mixing import neighbours  # noqa: E402
-from vitmodels.training.step import Normalise  # noqa: E402
+from vitmodels.nets.pixels import Normalise, normalise_layer  # noqa: E402
 
 pytestmark = pytest.mark.skipif(library().path is None, reason=library().note)
-RECIPE = Recipe(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
 
 def draw(count: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,7 +32,7 @@ def draw(count: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray, n
 
 def formula(images: np.ndarray, lam: np.ndarray, box: np.ndarray) -> np.ndarray:
     """What one image after the other should become, in float64."""
-    x = (images.astype(np.float64) / 255.0 - RECIPE.mean) / RECIPE.std
+    x = (images.astype(np.float64) / 255.0 - MEAN) / STD
     other = neighbours(x)
     mixed = x * lam[:, None, None, None].astype(np.float64)
     mixed += other * (1.0 - lam[:, None, None, None].astype(np.float64))
@@ -53,25 +51,23 @@ SHAPES = [(2, 1, 1), (4, 5, 7), (6, 33, 16), (8, 40, 61)]
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_images_are_normalised_and_mixed(shape: tuple[int, int, int]) -> None:
     images, lam, box = draw(*shape)
-    found = run(Normalise(RECIPE), images, lam, box)
+    found = run(normalise_layer(MEAN, STD), images, lam, box)
     assert found.dtype == np.float32
     assert np.abs(found - formula(images, lam, box)).max() < 1e-6
-    composed = Normalise(RECIPE)
-    assert composed.uses_kernel
-    compose(composed)
-    assert np.abs(found - run(composed, images, lam, box)).max() < 1e-6
+    plain = Normalise(MEAN, STD)
+    assert type(plain) is not type(normalise_layer(MEAN, STD)), "this would be the same operators twice"
+    assert np.abs(found - run(plain, images, lam, box)).max() < 1e-6
 
 
 def test_images_are_normalised_alone_and_in_odd_numbers() -> None:
     images = draw(3, 20, 9)[0]
     nothing = np.zeros((3, 4), np.int32)
-    composed = Normalise(RECIPE)
-    compose(composed)
-    found = run(Normalise(RECIPE), images)
-    x = (images.astype(np.float64) / 255.0 - RECIPE.mean) / RECIPE.std
+    plain = Normalise(MEAN, STD)
+    found = run(normalise_layer(MEAN, STD), images)
+    x = (images.astype(np.float64) / 255.0 - MEAN) / STD
     assert np.abs(found - x.transpose(0, 3, 1, 2)).max() < 1e-6
-    assert np.abs(found - run(composed, images)).max() < 5e-7
-    unmixed = run(Normalise(RECIPE), images[:2], np.ones(2, np.float32), nothing[:2])
+    assert np.abs(found - run(plain, images)).max() < 5e-7
+    unmixed = run(normalise_layer(MEAN, STD), images[:2], np.ones(2, np.float32), nothing[:2])
     assert np.array_equal(unmixed, found[:2]), "an image that keeps all of itself is as if never mixed"
 
 
@@ -81,7 +77,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     try:
         for threads in (1, 2, 5):
             limit_threads(threads)
-            found.append((run(Normalise(RECIPE), *given), run(Normalise(RECIPE), given[0])))
+            found.append((run(normalise_layer(MEAN, STD), *given), run(normalise_layer(MEAN, STD), given[0])))
     finally:
         limit_threads(2)
     assert all(

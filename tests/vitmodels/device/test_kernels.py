@@ -13,10 +13,10 @@ from tests.vitmodels.nets.golden_nets import logits_and_grads, make_net, read_go
 
 ms = pytest.importorskip("mindspore")
 
-from vitmodels.device.compat import compiled_kernels, compose, kernels_digest, kernels_note  # noqa: E402
+from vitmodels.device.compat import compiled_kernels, kernels_digest, kernels_note  # noqa: E402
 from vitmodels.device.kernels import operators  # noqa: E402
 from vitmodels.device.kernels.library import library, limit_threads  # noqa: E402
-from vitmodels.nets.precision import set_precision  # noqa: E402
+from vitmodels.nets.registry import create_model  # noqa: E402
 from vitmodels.nets.weights import load_weights  # noqa: E402
 
 pytestmark = pytest.mark.skipif(library().path is None, reason=library().note)
@@ -194,21 +194,24 @@ def test_anything_but_float32_is_refused() -> None:
 
 @pytest.mark.parametrize("family", ["vit", "tnt"])
 def test_without_them_a_net_computes_the_same(family: str) -> None:
-    golden, net = read_golden(family), make_net(family)
-    load_weights(net, golden.weights)
+    golden = read_golden(family)
+    net, plain = make_net(family), make_net(family, operators="mindspore")
+    for each in (net, plain):
+        load_weights(each, golden.weights)
     with_kernels = logits_and_grads(net, golden.x, golden.c)
-    assert kernels_note(net) == "CPU kernels: compiled"
-    compose(net)
-    y, grads = logits_and_grads(net, golden.x, golden.c)
+    y, grads = logits_and_grads(plain, golden.x, golden.c)
     assert not np.array_equal(y, with_kernels[0]), "this would be the same operators twice"
     assert np.abs(y - golden.y).max() < 1e-4 and np.abs(y - with_kernels[0]).max() < 5e-5
     assert worst_relative(grads, golden.grads) < 1e-3 and worst_relative(grads, with_kernels[1]) < 5e-4
 
 
-def test_float16_composes() -> None:
-    net = make_net("vit")
-    set_precision(net, "O0")
-    assert kernels_note(net) == "CPU kernels: compiled"
-    set_precision(net, "O2")
-    assert kernels_note(net) == "CPU kernels: slower operators, as float16 needs"
+def test_float16_takes_mindspores_operators() -> None:
+    notes = {}
+    for level in ("O0", "O2"):
+        net = create_model("vit_digits", num_classes=3, amp_level=level)
+        notes[level] = (net.operators, kernels_note(net.operators))
+    assert notes == {
+        "O0": ("compiled", "CPU kernels: compiled"),
+        "O2": ("mindspore", "CPU kernels: slower operators, as float16 needs"),
+    }
     assert compiled_kernels() and kernels_digest() == library().digest

@@ -15,7 +15,15 @@ import pytest
 
 from launcher.plan.code import code_zip
 from vitmodels.device.kernels import library as module
-from vitmodels.device.kernels.library import SWITCH, Unavailable, build, cache_folders, compiler, own, sources
+from vitmodels.device.kernels.library import (
+    SWITCH,
+    Unavailable,
+    build,
+    cache_folders,
+    compiler,
+    private,
+    sources,
+)
 
 
 @pytest.fixture
@@ -106,11 +114,11 @@ def test_the_folder_is_ours_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     first, second = cache_folders()
     assert first == tmp_path / "cache" / "vitmodels" / "kernels" and str(os.geteuid()) in second.name
-    folder = own(first)
+    folder = private(first)
     assert stat.S_IMODE(folder.stat().st_mode) & 0o022 == 0
     folder.chmod(0o777)
     with pytest.raises(Unavailable, match="others can write"):
-        own(first)
+        private(first)
     monkeypatch.setenv(SWITCH, str(tmp_path))
     assert cache_folders() == [tmp_path]
 
@@ -138,7 +146,7 @@ import mindspore as ms
 from vitmodels.device.compat import kernels_digest, kernels_note
 from vitmodels.nets.registry import create_model
 net = create_model("vit_digits", num_classes=3)
-print(kernels_note(net), repr(kernels_digest()), net(ms.Tensor(np.zeros((1, 3, 32, 32), np.float32))).shape)
+print(kernels_note(net.operators), repr(kernels_digest()), net(ms.Tensor(np.zeros((1, 3, 32, 32), np.float32))).shape)
 """
 
 

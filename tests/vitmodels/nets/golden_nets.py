@@ -39,12 +39,12 @@ def read_golden(family: str) -> Golden:
         return Golden(arrays["x"], arrays["y"], arrays["c"], parts["w"], parts["g"])
 
 
-def make_net(family: str, num_classes: int = 5, **rates: float) -> Any:
+def make_net(family: str, num_classes: int = 5, **options: Any) -> Any:
     from vitmodels.nets.initialise import initialise
     from vitmodels.nets.tnt import TNT
     from vitmodels.nets.vit import ViT
 
-    net = (TNT if family == "tnt" else ViT)(TINY[family], num_classes, **rates)
+    net = (TNT if family == "tnt" else ViT)(TINY[family], num_classes, **options)
     initialise(net, 0)
     return net
 

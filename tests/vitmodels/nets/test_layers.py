@@ -7,14 +7,11 @@ import pytest
 
 ms = pytest.importorskip("mindspore")
 
-from vitmodels.device.compat import compiled_kernels  # noqa: E402
-from vitmodels.nets.layers.attention import Attention  # noqa: E402
-from vitmodels.nets.layers.gelu import COEFFICIENTS, CompiledGelu, PolynomialGelu, gelu  # noqa: E402
-from vitmodels.nets.layers.linear import Linear  # noqa: E402
-from vitmodels.nets.layers.norm import LayerNorm  # noqa: E402
+from vitmodels.device.stochastic import Dropout, DropPath, MaskLayout  # noqa: E402
+from vitmodels.nets.layers.choice import Layers, best_operators, choose_layers  # noqa: E402
+from vitmodels.nets.layers.gelu import COEFFICIENTS, PolynomialGelu, gelu  # noqa: E402
 from vitmodels.nets.layers.patches import CutPatches  # noqa: E402
 from vitmodels.nets.layers.pixel_embed import KERNEL, PADDING, tap_index  # noqa: E402
-from vitmodels.nets.layers.stochastic import Dropout, DropPath, MaskLayout  # noqa: E402
 from vitmodels.nets.layers.tokens import AddClassToken  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -37,12 +34,20 @@ def test_gelu_and_its_gradient_are_those_of_erf() -> None:
     assert np.abs(net(given).asnumpy() - wanted).max() < 5e-6 + 1e-7 * 1e3
     found = ms.grad(lambda value: net(value).sum())(given).asnumpy()
     assert np.abs(found - slope).max() < 3e-5
-    assert isinstance(gelu(), CompiledGelu if compiled_kernels() else PolynomialGelu)
+    assert isinstance(gelu(), PolynomialGelu), "MindSpore's own is for Ascend"
     assert COEFFICIENTS[-1] > 0, "a negative leading coefficient breaks at large x"
 
 
-def test_layer_norm() -> None:
-    net = LayerNorm(8, 1e-5)
+@pytest.fixture(params=["mindspore", "compiled"])
+def layers(request: pytest.FixtureRequest) -> Layers:
+    """Each set of layers that this machine has."""
+    if request.param == "compiled" and best_operators() != "compiled":
+        pytest.skip("no C++ compiler")
+    return choose_layers(request.param)
+
+
+def test_layer_norm(layers: Layers) -> None:
+    net = layers.layer_norm(8, 1e-5)
     net.weight.set_data(tensor(8))
     net.bias.set_data(tensor(8))
     x = tensor(6, 8)
@@ -51,19 +56,19 @@ def test_layer_norm() -> None:
     assert np.allclose(net(x).asnumpy(), n * net.weight.asnumpy() + net.bias.asnumpy(), atol=1e-5)
 
 
-def test_linear() -> None:
-    net = Linear(5, 3)
+def test_linear(layers: Layers) -> None:
+    net = layers.linear(5, 3)
     w, b, x = RNG.standard_normal((3, 5)), RNG.standard_normal(3), tensor(4, 5)
     net.weight.set_data(ms.Tensor(w.astype(np.float32)))
     net.bias.set_data(ms.Tensor(b.astype(np.float32)))
     assert np.allclose(net(x).asnumpy(), x.asnumpy() @ w.T + b, atol=1e-5)
-    assert Linear(5, 3, bias=False).bias is None
+    assert layers.linear(5, 3, bias=False).bias is None
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_attention(fused: bool) -> None:
+def test_attention(fused: bool, layers: Layers) -> None:
     sequences, tokens, dim, heads = 3, 4, 6, 2
-    net = Attention(dim, heads, tokens, MaskLayout(), qkv_bias=False, fused=fused, drop=0.0, attn_drop=0.0)
+    net = layers.attention(dim, heads, tokens, MaskLayout(), qkv_bias=False, fused=fused, drop=0.0)
     for value in net.trainable_params():
         value.set_data(tensor(*value.shape))
     x = tensor(sequences * tokens, dim)
@@ -138,3 +143,25 @@ def test_dropout_rate_scale_and_independence() -> None:
     together = (share[:, :-1, :] & share[:, 1:, :]).mean()  # neighbours are kept independently
     assert abs(together - 0.49) < 0.03
     assert not np.array_equal(share[0], share[1])
+
+
+@pytest.mark.parametrize("attn_drop", [0.0, 0.2])
+@pytest.mark.parametrize("drop", [0.0, 0.2])
+@pytest.mark.parametrize("fused", [True, False])
+def test_both_sets_of_layers_have_the_same_parameters_and_masks(
+    attn_drop: float, drop: float, fused: bool
+) -> None:
+    if best_operators() != "compiled":
+        pytest.skip("no C++ compiler")
+    found = []
+    for operators in ("mindspore", "compiled"):
+        layers, layout = choose_layers(operators, attn_drop), MaskLayout()
+        cells = [
+            layers.linear(6, 5),
+            layers.layer_norm(6, 1e-5),
+            layers.mlp(6, 12, 4, drop, layout),
+            layers.attention(6, 2, 4, layout, qkv_bias=True, fused=fused, drop=drop),
+        ]
+        shapes = [{name: value.shape for name, value in cell.parameters_and_names()} for cell in cells]
+        found.append((shapes, layout.width))
+    assert found[0] == found[1]

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from tests.vitmodels.nets.golden_nets import logits_and_grads, worst_relative
-from tests.vitmodels.timm_peer import import_timm
+from tests.vitmodels.nets.timm_peer import import_timm
+from vitmodels.nets.layouts import convert
 from vitmodels.nets.registry import create_model
-from vitmodels.nets.weights import convert, load_weights, model_weights, write_weights
+from vitmodels.nets.weightfiles import write_weights
+from vitmodels.nets.weights import load_weights, model_weights
 
 pytest.importorskip("mindspore")
 torch = pytest.importorskip("torch")

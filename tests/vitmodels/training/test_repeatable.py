@@ -20,7 +20,8 @@ from vitmodels.images.batches import Batch
 from vitmodels.images.mixing import draw_mix, mix_targets, smooth_targets
 from vitmodels.recipe_file import make_recipe
 from vitmodels.training.assemble import build_model
-from vitmodels.training.step import Trainer, ordered_sum
+from vitmodels.training.step import ordered_sum
+from vitmodels.training.trainer import Trainer
 
 CALLS = 28
 

@@ -15,10 +15,11 @@ from mindspore import nn
 from vitmodels.config import Recipe
 from vitmodels.images.batches import Batch
 from vitmodels.images.mixing import Mix, draw_mix, mix_targets, neighbours, smooth_targets
+from vitmodels.nets.pixels import mix_images, normalise_layer
 from vitmodels.recipe_file import make_recipe
-from vitmodels.training.loss import mix_images, soft_cross_entropy
+from vitmodels.training.loss import soft_cross_entropy
 from vitmodels.training.optim import Update, adam_scalars, decayed_first, decays
-from vitmodels.training.step import LossScale, Normalise, StepResult, Trainer
+from vitmodels.training.trainer import LossScale, StepResult, Trainer
 
 SIDE, CLASSES, BATCH = 8, 3, 4
 FEATURES = 3 * SIDE * SIDE
@@ -224,7 +225,7 @@ def test_the_scale_does_not_change_the_update() -> None:
     np.testing.assert_allclose(weights[0], weights[1], atol=1e-6)
 
 
-def test_a_wish_to_stop_comes_back() -> None:
+def test_a_stop_flag_comes_back() -> None:
     trainer = Trainer(Linear(), recipe_of(), 1)
     assert not trainer.step([batch_of(0, trainer.recipe)], 0.1, False).stop
     assert trainer.step([batch_of(0, trainer.recipe)], 0.1, True).stop
@@ -300,7 +301,9 @@ def test_normalise_and_loss() -> None:
     recipe = recipe_of(mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
     images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
     wanted = ((images / 255.0 - [0.1, 0.2, 0.3]) / [0.4, 0.5, 0.6]).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(Normalise(recipe)(ms.Tensor(images)).asnumpy(), wanted, atol=1e-5)
+    np.testing.assert_allclose(
+        normalise_layer(recipe.mean, recipe.std)(ms.Tensor(images)).asnumpy(), wanted, atol=1e-5
+    )
     logits = np.array([[1.0, 2.0, 3.0], [50.0, 0.0, -50.0]], np.float32)
     labels = np.array([0, 2])
     plain = soft_cross_entropy(ms.Tensor(logits), ms.Tensor(smooth_targets(labels, 3, 0.0))).asnumpy()

@@ -1,7 +1,7 @@
 """Compiles the C++ sources here with the machine's compiler, once per machine and version, and loads the result.
 
-A library is kept as `<what it was made from>-<its own digest>.so`. It gets that name complete, and is loaded only
-when its bytes have that digest and the folder is ours alone; so one that is torn, old or foreign is not used.
+A library is called `<digest of its sources>-<its own digest>.so`. It gets that name when it is complete, and is
+loaded only when its bytes have that digest and nobody else can write to the folder.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pathlib import Path
 SWITCH = "VITMODELS_KERNELS"
 """Environment variable: 0 turns the compiled operators off, a path says where they are kept."""
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread")
-NATIVE = ("-march=native", "-mcpu=native", "")  # what the compiler of this processor knows of these
+NATIVE = ("-march=native", "-mcpu=native", "")  # the first one that the compiler accepts
 COMPILERS = ("c++", "g++", "clang++")
 TIMEOUT_S = 120.0
-_limit: list[int] = []  # of threads; the last one counts
+_limit: list[int] = []  # of threads; the last entry is in force
 
 
 @dataclass(frozen=True)
 class Library:
-    """The loaded operators, or why there are none."""
+    """The loaded operators, or the reason why there are none."""
 
     path: Path | None
     note: str
@@ -42,20 +42,18 @@ class Library:
 
 
 class Unavailable(Exception):
-    """There can be no compiled operators here; the text says why."""
+    """Operators can't be compiled here; the text says why."""
 
 
 @functools.cache
 def library() -> Library:
-    """The operators of this process; compiles them when this machine hasn't yet (a few seconds). Never raises."""
+    """The operators of this process, compiled now if this machine has none yet (a few seconds). Never raises."""
     if os.environ.get(SWITCH) == "0":
         return Library(None, f"slower operators, as {SWITCH}=0 says")
     reasons = []
-    for (
-        folder
-    ) in cache_folders():  # one may be full, without locks, or on a disk that nothing may be run from
+    for folder in cache_folders():  # a folder may be full, have no locks, or forbid loading programs
         try:
-            path = build(compiler(), own(folder))
+            path = build(compiler(), private(folder))
             _load(path).set_threads(_limit[-1] if _limit else len(os.sched_getaffinity(0)))
         except (Unavailable, OSError) as error:
             reasons.append(str(error))
@@ -65,7 +63,7 @@ def library() -> Library:
 
 
 def limit_threads(count: int) -> None:
-    """How many threads an operator may use from now on; without it as many as this process has cores."""
+    """Set how many threads an operator may use; the default is the number of cores of this process."""
     _limit.append(count)
     if library.cache_info().currsize and (path := library().path):
         _load(path).set_threads(count)
@@ -73,33 +71,33 @@ def limit_threads(count: int) -> None:
 
 @functools.cache
 def _load(path: Path) -> ctypes.CDLL:
-    return ctypes.CDLL(str(path))  # MindSpore opens the same file, so there is one pool of threads
+    return ctypes.CDLL(str(path))  # MindSpore opens the same file, so both use one pool of threads
 
 
 def compiler() -> str:
     """The C++ compiler: $CXX, or the first one on the PATH. Raises Unavailable."""
     for name in (os.environ.get("CXX", ""), *COMPILERS):
-        found = shutil.which(name) if name else None
-        if found:
-            return found
+        path = shutil.which(name) if name else None
+        if path:
+            return path
     raise Unavailable("no C++ compiler (c++, g++ or clang++, or name it in CXX)")
 
 
 def cache_folders() -> list[Path]:
-    """Where libraries may be kept, best first: the user's cache, the temporary folder; or the one folder that SWITCH names."""
-    wanted = os.environ.get(SWITCH, "")
-    if wanted not in ("", "1"):
-        return [Path(wanted)]
+    """Folders for libraries, best first: the user's cache, the temporary folder; or only the folder that SWITCH names."""
+    switch = os.environ.get(SWITCH, "")
+    if switch not in ("", "1"):
+        return [Path(switch)]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  never raises
     mine = f"vitmodels-kernels-{os.geteuid()}"
     return [Path(cache) / "vitmodels" / "kernels", Path(tempfile.gettempdir()) / mine]
 
 
-def own(folder: Path) -> Path:
+def private(folder: Path) -> Path:
     """The folder, made if need be. Raises Unavailable when others can write to it or this user can't, and OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.stat()
-    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise Unavailable(f"others can write to {folder}")
     if not os.access(folder, os.W_OK):
         raise Unavailable(f"{folder} can't be written to")
@@ -112,7 +110,7 @@ def sources() -> list[Path]:
 
 
 def _key(command: str) -> str:
-    """A digest of all that the library's bytes depend on."""
+    """A digest of everything that the library's bytes depend on."""
     digest = hashlib.sha256()
     version = _run([command, "--version"]).stdout
     digest.update("\0".join((command, version, *FLAGS, *NATIVE, platform.machine(), _processor())).encode())
@@ -122,20 +120,20 @@ def _key(command: str) -> str:
 
 
 def _processor() -> str:
-    """What the processor can do, as Linux tells it."""
+    """The processor's model and features, from Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    wanted = ("model name", "flags", "Features", "CPU part")
-    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
+    fields = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(fields)}))
 
 
 def build(command: str, folder: Path) -> Path:
     """The library in `folder`, made with the compiler `command` unless it is there. Raises Unavailable, OSError."""
     key = _key(command)
     with (folder / f"{key}.lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the other ranks of this machine wait for the first
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first rank of a machine compiles, the others wait
         for path in folder.glob(f"{key}-*.so"):
             if path.stem == f"{key}-{_digest(path)}":
                 return path

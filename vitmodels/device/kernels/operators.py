@@ -1,6 +1,6 @@
 """The compiled operators as MindSpore operators with gradients, for float32 on CPU; images are bytes.
 
-Each function here returns an operator, the same one at every call; `library()` must have a path. Rows are tokens.
+Each function returns one operator, the same at every call. `library()` must have a path. Rows are tokens.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from vitmodels.device.kernels.library import library
 def _operator(
     name: str, shapes: Callable[..., Any], outputs: int = 1, bprop: Any = None, takes: Sequence[str] = ()
 ) -> Any:
-    def kinds(*given: Any) -> Any:
-        for kind, wanted in zip(given, takes or ("Float32",) * len(given), strict=True):
-            if wanted not in str(kind):
+    def kinds(*inputs: Any) -> Any:
+        for kind, expected in zip(inputs, takes or ("Float32",) * len(inputs), strict=True):
+            if expected not in str(kind):
                 raise TypeError(
-                    f"{name} takes {wanted.lower()}, not {kind}; let `compat.compose(model)` take it out"
+                    f"{name} takes {expected.lower()}, not {kind}; build the net with MindSpore's operators"
                 )
         return float32 if outputs == 1 else (float32,) * outputs
 
@@ -63,7 +63,7 @@ def gelu() -> Any:
 
 @functools.cache
 def mlp() -> Any:
-    """x (rows, in), w1 (hidden, in), b1, w2 (out, hidden), b2 -> (rows, out), and what its gradient needs."""
+    """x (rows, in), w1 (hidden, in), b1, w2 (out, hidden), b2 -> (rows, out), and the hidden layer for the gradient."""
     back = _operator("mlp_gradient", lambda dy, x, h, w1, w2: (x, w1, [w1[0]], w2, [w2[0]]), 5)
 
     def bprop(x: Any, w1: Any, b1: Any, w2: Any, b2: Any, out: Any, dout: Any) -> Any:
@@ -123,8 +123,8 @@ def normalise_and_mix() -> Any:
     """images, scale, offset as above, lam (B,), box int32 (B, 4) as in `mixing.Mix` -> (B, 3, H, W); B is even"""
 
     def bprop(images: Any, scale: Any, offset: Any, lam: Any, box: Any, out: Any, dout: Any) -> Any:
-        given = (images, scale, offset, lam, box)
-        return tuple(ops.zeros_like(one) for one in given)
+        inputs = (images, scale, offset, lam, box)
+        return tuple(ops.zeros_like(one) for one in inputs)
 
     takes = ("UInt8", "Float32", "Float32", "Float32", "Int32")
     return _operator(

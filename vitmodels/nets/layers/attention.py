@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+
 from mindspore import Tensor, nn, ops
 
-from vitmodels.device.compat import compiled_kernels
-from vitmodels.device.kernels import operators
+from vitmodels.device.stochastic import Dropout, MaskLayout
 from vitmodels.nets.layers.linear import Linear
-from vitmodels.nets.layers.stochastic import Dropout, MaskLayout
 
 
 class Attention(nn.Cell):
     """Attention among the `tokens` rows of each sequence; `sequences` is how many of these a sample has.
 
-    `fused=True` keeps one `qkv` matrix (ViT), else `qk` and `v` (TNT). On CPU, when no score is dropped, what stands
-    between the matrices is one compiled operator.
+    `fused=True` keeps one `qkv` matrix (ViT), else `qk` and `v` (TNT). `linear` makes the dense layers.
     """
 
     def __init__(
@@ -29,16 +27,17 @@ class Attention(nn.Cell):
         qkv_bias: bool,
         fused: bool,
         drop: float,
-        attn_drop: float,
+        attn_drop: float = 0.0,
+        linear: Callable[..., nn.Cell] = Linear,
     ) -> None:
         super().__init__()
         self.fused = fused
         if fused:
-            self.qkv = Linear(dim, 3 * dim, qkv_bias)
+            self.qkv = linear(dim, 3 * dim, qkv_bias)
             self.split = ops.Split(axis=1, output_num=3)
         else:
-            self.qk = Linear(dim, 2 * dim, qkv_bias)
-            self.v = Linear(dim, dim, qkv_bias)
+            self.qk = linear(dim, 2 * dim, qkv_bias)
+            self.v = linear(dim, dim, qkv_bias)
             self.split = ops.Split(axis=1, output_num=2)
         self.shape = (-1, tokens, heads, dim // heads)
         self.rows = (-1, dim)
@@ -48,22 +47,12 @@ class Attention(nn.Cell):
         self.attn_drop = Dropout(attn_drop, layout, sequences * heads * tokens, tokens)
         self.mix = ops.BatchMatMul()
         self.transpose = ops.Transpose()
-        self.proj = Linear(dim, dim)
+        self.proj = linear(dim, dim)
         self.proj_drop = Dropout(drop, layout, sequences * tokens, dim)
-        self.uses_kernel = attn_drop == 0 and compiled_kernels()
-        if self.uses_kernel:
-            self.layout = Tensor(np.array([tokens, heads], np.float32))
-            self.kernel = operators.attention_qkv() if fused else operators.attention_qk_v()
 
     def construct(
         self, x: Tensor, masks: Tensor | None = None
     ) -> Tensor:  # (S*N, dim), S sequences of N tokens
-        if self.uses_kernel:
-            if self.fused:
-                x = self.kernel(self.qkv(x), self.layout)
-            else:
-                x = self.kernel(self.qk(x), self.v(x), self.layout)
-            return self.proj_drop(self.proj(x), masks)
         if self.fused:
             q, k, v = self.split(self.qkv(x))
         else:

@@ -1,19 +1,21 @@
-"""What both models have in common as seen from outside."""
+"""What both nets have in common as seen from outside."""
 
 from __future__ import annotations
 
 from mindspore import nn
 
 from vitmodels.archs import ModelConfig
-from vitmodels.nets.layers.stochastic import MaskLayout
+from vitmodels.device.stochastic import MaskLayout
+from vitmodels.nets.layers.choice import Operators
 
 
 class Classifier(nn.Cell):
-    """Images (B, 3, H, W), normalised, to logits (B, num_classes)."""
+    """Images (B, 3, H, W), normalised, to logits (B, num_classes). `operators` says what it computes with."""
 
-    def __init__(self, config: ModelConfig, layout: MaskLayout) -> None:
+    def __init__(self, config: ModelConfig, layout: MaskLayout, operators: Operators) -> None:
         super().__init__()
         self.config = config
+        self.operators = operators
         self._layout = layout
 
     def mask_shape(self, batch: int) -> tuple[int, int] | None:
@@ -21,4 +23,4 @@ class Classifier(nn.Cell):
         return (batch, self._layout.width) if self._layout.width else None
 
     def update_parameters_name(self, prefix: str = "", recurse: bool = True) -> None:
-        """Parameters keep their names, which are those of checkpoints, inside whatever cell holds the model."""
+        """Does nothing: parameters keep the names that checkpoints use, whatever cell holds the net."""

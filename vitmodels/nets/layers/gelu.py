@@ -1,15 +1,14 @@
 """GELU, exact within 3.1e-6 for every x, from operators that are fast on CPU and known to ONNX.
 
-The normal distribution function is written as sigmoid(x * P(x^2)). The five coefficients of P were fitted to
-the smallest largest error of x * Phi(x) on [0, 12].
+The normal distribution function is written as sigmoid(x * P(x^2)). The five coefficients of P
+minimise the largest error of x * Phi(x) on [0, 12].
 """
 
 from __future__ import annotations
 
 from mindspore import Tensor, float32, nn, ops
 
-from vitmodels.device.compat import compiled_kernels, fused_operators
-from vitmodels.device.kernels import operators
+from vitmodels.device.compat import on_ascend
 
 COEFFICIENTS = (1.59565627, 0.0729375792, -0.000249721424, -6.11623921e-05, 2.23818705e-06)
 _C0, _C1, _C2, _C3, _C4 = COEFFICIENTS
@@ -38,21 +37,9 @@ class PolynomialGelu(nn.Cell):
         return ((dout * (phi + density)).astype(kind),)
 
 
-class CompiledGelu(nn.Cell):
-    """The compiled one, or, once it is `compose`d, the polynomial."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.uses_kernel = True
-        self.kernel = operators.gelu()
-        self.composed = PolynomialGelu()
-
-    def construct(self, x: Tensor) -> Tensor:
-        return self.kernel(x) if self.uses_kernel else self.composed(x)
-
-
 def gelu() -> nn.Cell:
-    """The GELU of the current device, the one with erf (not the tanh approximation)."""
-    if fused_operators():
-        return nn.GELU(approximate=False)
-    return CompiledGelu() if compiled_kernels() else PolynomialGelu()
+    """The GELU of the current device, the one with erf (not the tanh approximation).
+
+    MindSpore's own is slow on CPU, and its erf can't be written to ONNX.
+    """
+    return nn.GELU(approximate=False) if on_ascend() else PolynomialGelu()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 
 from vitmodels.archs import ModelConfig
-from vitmodels.nets.layers.kernel import Kernel
+from vitmodels.nets.layers.convolution import ConvolutionWeights
 from vitmodels.nets.layers.patches import CutPatches
 
 
@@ -15,7 +15,7 @@ class PatchEmbed(nn.Cell):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.cut = CutPatches(config.grid, config.patch_size)
-        self.proj = Kernel(3, config.dim, config.patch_size)
+        self.proj = ConvolutionWeights(3, config.dim, config.patch_size)
         self.tokens = (-1, config.patches, config.dim)
         self.matmul = ops.MatMul(transpose_b=True)
         self.bias_add = ops.BiasAdd()

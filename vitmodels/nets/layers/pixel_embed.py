@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from vitmodels.archs import ModelConfig
-from vitmodels.nets.layers.kernel import Kernel
+from vitmodels.nets.layers.convolution import ConvolutionWeights
 from vitmodels.nets.layers.patches import CutPatches
 
 KERNEL = 7
@@ -40,7 +40,7 @@ class PixelEmbed(nn.Cell):
         super().__init__()
         inner, pixels = config.inner_dim, config.pixels
         self.cut = CutPatches(config.grid, config.patch_size)
-        self.proj = Kernel(3, inner, KERNEL)
+        self.proj = ConvolutionWeights(3, inner, KERNEL)
         self.no_tap = Tensor(np.zeros((1, inner), np.float32))
         self.index = Tensor(tap_index(config.patch_size, config.pixel_stride).reshape(-1))
         self.matrix = (3 * config.patch_size**2, pixels * inner)

@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 
-class Kernel(nn.Cell):
+class ConvolutionWeights(nn.Cell):
     """Holds `weight` (out, in, k, k) and `bias` (out,) under the names of a PyTorch convolution."""
 
     def __init__(self, in_channels: int, out_channels: int, size: int) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tests.vitmodels.nets.golden_nets import make_net, read_golden
-from vitmodels.engines import in_batches
 from vitmodels.errors import ExportError, NotSupported, UsageError
-from vitmodels.export import export_model, load_exported, parse_formats, read_index
+from vitmodels.exported.engines import fixed_batches, load_exported
+from vitmodels.exported.index import read_index
+from vitmodels.exported.write import export_model, parse_formats
 from vitmodels.nets.weights import load_weights
 
 ms = pytest.importorskip("mindspore")
@@ -77,7 +78,7 @@ def test_air_is_refused_without_ascend_before_anything_is_written(tmp_path: Path
 
 def test_a_failed_export_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "vit.mindir").write_text("old")
-    net = make_net("vit")
+    net = make_net("vit", operators="mindspore")
     net.tokens = (-1, 16, 24)  # 17 tokens don't fit into rows of 16
     net.head.weight = ms.Parameter(ms.Tensor(np.zeros((5, 23), np.float32)), name="head.weight")
     with pytest.raises(ExportError, match="can't export vit as MINDIR"):
@@ -108,12 +109,9 @@ def test_files_that_cannot_be_run(tmp_path: Path) -> None:
 
 
 def test_pieces_of_a_fixed_batch() -> None:
-    sizes = []
-
-    def run(images: np.ndarray) -> np.ndarray:
-        sizes.append(len(images))
-        return images.sum(axis=(1, 2, 3))[:, None]
-
-    images = np.arange(7 * 3, dtype=np.float32).reshape(7, 3, 1, 1)
-    assert np.array_equal(in_batches(run, 3)(images)[:, 0], images.sum(axis=(1, 2, 3)))
-    assert sizes == [3, 3, 3]
+    images = np.arange(1, 22, dtype=np.float32).reshape(7, 3, 1, 1)
+    pieces = fixed_batches(images, 3)
+    assert [len(piece) for piece in pieces] == [3, 3, 3]
+    assert np.array_equal(np.concatenate(pieces)[:7], images)
+    assert not pieces[-1][1:].any()
+    assert [len(piece) for piece in fixed_batches(images[:6], 3)] == [3, 3]

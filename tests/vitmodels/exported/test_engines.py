@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vitmodels.engines import first_line, load_exported
+from vitmodels.exported.engines import first_line, load_exported
 
 
 class FakeTensor:

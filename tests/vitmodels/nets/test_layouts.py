@@ -8,16 +8,10 @@ from tests.vitmodels.nets.golden_nets import TINY, make_net, read_golden
 from vitmodels.archs import ARCHS, parameter_count
 from vitmodels.convert import main
 from vitmodels.errors import CheckpointError
-from vitmodels.nets.weights import (
-    convert,
-    cubic_matrix,
-    expected_shapes,
-    load_pretrained,
-    model_weights,
-    read_weights,
-    resize_positions,
-    write_weights,
-)
+from vitmodels.nets.layouts import convert, cubic_matrix, resize_positions
+from vitmodels.nets.shapes import expected_shapes
+from vitmodels.nets.weightfiles import read_weights, write_weights
+from vitmodels.nets.weights import load_pretrained, model_weights
 
 # The names of a block in the checkpoints of the TNT authors, and here.
 AUTHORS = {

@@ -1,8 +1,8 @@
 """Stochastic depth and dropout whose random numbers are an input.
 
 MindSpore can't restore the state of its random generators on CPU, so a resumed run would draw other masks.
-Here every random number comes from the host instead: a model says how many numbers it wants for each
-sample (`MaskLayout`), the training program draws them uniformly from [0, 1), keyed by seed, step and sample.
+Here every random number comes from the host: a model reserves a number of columns for each sample (`MaskLayout`),
+and the training program draws them uniformly from [0, 1), keyed by seed, step and sample.
 """
 
 from __future__ import annotations

@@ -1,0 +1,148 @@
+"""The answers of an exported model, its accuracy and latency, and the files that hold them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vitmodels.errors import DataError
+from vitmodels.exported.engines import Engine
+from vitmodels.exported.prepare import Images, Preparation, preprocess
+from vitmodels.progress import write_atomic, write_json
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image: the five most probable classes and their probabilities."""
+
+    file: str
+    label: int
+    classes: tuple[int, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The whole run. Latencies are milliseconds an image, of batches after the first."""
+
+    model: str
+    engine: str
+    images: int
+    unreadable: int
+    top1: float | None
+    top5: float | None
+    latency_mean_ms: float
+    latency_p50_ms: float
+    latency_p95_ms: float
+    latency_p99_ms: float
+    images_per_s: float
+    seconds: float
+
+
+def postprocess(images: Images, indices: list[int], logits: np.ndarray) -> list[Prediction]:
+    """The five largest classes of each image. Raises DataError when counts or labels don't fit the logits."""
+    if len(logits) != len(indices):
+        raise DataError(f"the model got {len(indices)} images and returned {len(logits)} answers")
+    if images.classes and len(images.classes) > logits.shape[1]:
+        raise DataError(f"{len(images.classes)} class folders, but the model has {logits.shape[1]} classes")
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    shares = shifted / shifted.sum(axis=1, keepdims=True)
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :5]
+    return [
+        Prediction(
+            images.files[index],
+            images.labels[index],
+            tuple(int(one) for one in first),
+            tuple(round(float(share[one]), 6) for one in first),
+        )
+        for index, share, first in zip(indices, shares, order, strict=True)
+    ]
+
+
+def infer(
+    engine: Engine, images: Images, how: Preparation, batch: int
+) -> tuple[list[Prediction], list[str], list[float]]:
+    """Every prediction, the files that can't be read, and the seconds an image of each batch after the first."""
+    predictions: list[Prediction] = []
+    unreadable: list[str] = []
+    seconds: list[float] = []
+    warm = False
+    for indices, pixels, bad in preprocess(images, how, batch):
+        unreadable += bad
+        if not indices:
+            continue
+        if not warm:
+            engine(pixels)  # compiles or allocates; not timed
+            warm = True
+        begin = time.perf_counter()
+        logits = engine(pixels)
+        seconds += [(time.perf_counter() - begin) / len(indices)] * len(indices)
+        predictions += postprocess(images, indices, logits)
+    if len(predictions) + len(unreadable) != len(images.files):
+        raise DataError(f"{len(images.files)} images were found, {len(predictions)} have a prediction")
+    return predictions, unreadable, seconds
+
+
+def summarise(
+    model: str, engine: str, predictions: list[Prediction], unreadable: int, seconds: list[float], wall: float
+) -> Summary:
+    """Accuracy over the labelled images, and latencies. Raises DataError without any prediction."""
+    if not predictions:
+        raise DataError("not one image could be read")
+    labelled = [one for one in predictions if one.label >= 0]
+    top1 = sum(one.classes[0] == one.label for one in labelled) / len(labelled) if labelled else None
+    top5 = sum(one.label in one.classes for one in labelled) / len(labelled) if labelled else None
+    times = np.array(seconds) * 1000
+    p50, p95, p99 = (round(float(value), 3) for value in np.percentile(times, (50, 95, 99)))
+    return Summary(
+        model,
+        engine,
+        len(predictions),
+        unreadable,
+        top1,
+        top5,
+        round(float(times.mean()), 3),
+        p50,
+        p95,
+        p99,
+        round(1000 / float(times.mean()), 1),
+        round(wall, 3),
+    )
+
+
+def write_results(
+    out: Path, predictions: list[Prediction], classes: tuple[str, ...], summary: Summary
+) -> None:
+    """predictions.csv (one line an image) and summary.json."""
+
+    def name(index: int) -> str:
+        return classes[index] if 0 <= index < len(classes) else ("" if index < 0 else str(index))
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "label", "predicted", "probability", "top5"])
+    for one in predictions:
+        five = " ".join(name(index) for index in one.classes)
+        writer.writerow([one.file, name(one.label), name(one.classes[0]), one.probabilities[0], five])
+    write_atomic(out / "predictions.csv", text.getvalue())
+    write_json(out / "summary.json", asdict(summary))
+
+
+def describe(summary: Summary) -> str:
+    """The summary for people."""
+    facts = {"images": summary.images, "unreadable": summary.unreadable}
+    lines = [f"{key}: {value}" for key, value in facts.items()]
+    if summary.top1 is not None and summary.top5 is not None:
+        lines.append(f"Top1 acc: {summary.top1:.5f}")
+        lines.append(f"Top5 acc: {summary.top5:.5f}")
+    lines.append(
+        f"latency an image: mean {summary.latency_mean_ms:.3f} ms, p50 {summary.latency_p50_ms:.3f}, "
+        f"p95 {summary.latency_p95_ms:.3f}, p99 {summary.latency_p99_ms:.3f}; "
+        f"{summary.images_per_s:.1f} images/s with {summary.engine}"
+    )
+    return "\n".join(lines)

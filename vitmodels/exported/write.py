@@ -1,0 +1,120 @@
+"""Writes a net as MINDIR, ONNX or AIR.
+
+A file appears under its final name only when it is complete, and others may read it. MINDIR keeps the batch open;
+MindSpore writes ONNX with a fixed one. AIR can be written only where an Ascend NPU is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vitmodels.errors import ExportError, NotSupported, UsageError
+from vitmodels.exported.engines import first_line
+from vitmodels.exported.index import Exported, Shape, write_index
+
+if TYPE_CHECKING:
+    from mindspore import nn
+
+SUFFIXES = {"MINDIR": ".mindir", "ONNX": ".onnx", "AIR": ".air"}
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """`MINDIR,ONNX` as names, each once. Raises UsageError."""
+    names = tuple(dict.fromkeys(part.strip().upper() for part in text.split(",") if part.strip()))
+    unknown = [name for name in names if name not in SUFFIXES]
+    if unknown or not names:
+        raise UsageError(
+            f"unknown export format {', '.join(unknown) or repr(text)}, known: {', '.join(SUFFIXES)}"
+        )
+    return names
+
+
+def export_model(
+    model: nn.Cell,
+    arch: str,
+    folder: Path,
+    formats: Sequence[str],
+    *,
+    step: int = 0,
+    batch: int = 1,
+    preprocess: Mapping[str, Any] | None = None,
+) -> list[Exported]:
+    """Write `<folder>/<arch>.<suffix>` in each format, then export.json, which lists all files in the folder.
+
+    `batch` is the fixed batch of the formats that need one (ONNX, AIR). `preprocess` (mean, std, crop_pct,
+    interpolation) is kept in export.json for whoever runs the file. Raises ExportError and NotSupported.
+    """
+    from vitmodels.device.compat import on_ascend
+
+    if "AIR" in formats and not on_ascend():
+        raise NotSupported(
+            "AIR can be exported only on a machine with an Ascend NPU",
+            hint="export MINDIR here, or run on Ascend",
+        )
+    model = _portable(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in formats:
+        shape = (None if name == "MINDIR" else batch, 3, model.config.image_size, model.config.image_size)
+        path = _export_one(model, arch, folder, name, shape)
+        size, digest = path.stat().st_size, _sha256(path)
+        written.append(Exported(path.name, name, size, digest, shape, step, dict(preprocess or {})))
+    write_index(folder, written)
+    return written
+
+
+def _portable(model: nn.Cell) -> nn.Cell:
+    """The model itself, or one with the same weights and MindSpore's operators: a file can hold no others."""
+    if model.operators == "mindspore":
+        return model
+    from vitmodels.nets.weights import load_weights, model_weights
+
+    copy = type(model)(model.config, int(model.head.bias.shape[0]), operators="mindspore")
+    load_weights(copy, model_weights(model))
+    return copy
+
+
+def _export_one(model: nn.Cell, arch: str, folder: Path, name: str, shape: Shape) -> Path:
+    """Write one file under a temporary name, then give it its own."""
+    import mindspore as ms
+
+    temp = folder / f".tmp-{arch}-{name.lower()}-{os.getpid()}"
+    shutil.rmtree(temp, ignore_errors=True)
+    temp.mkdir()
+    try:
+        model.set_train(False)
+        example = (
+            ms.Tensor(shape=list(shape), dtype=ms.float32)
+            if shape[0] is None
+            else ms.Tensor(np.zeros([size or 1 for size in shape], np.float32))
+        )
+        ms.export(model, example, file_name=str(temp / arch), file_format=name)
+        target = temp / f"{arch}{SUFFIXES[name]}"
+        parts = sorted(path for path in temp.rglob("*") if path.is_file())
+        if parts != [target] or not target.stat().st_size:
+            raise ExportError(f"{name} export wrote {[path.name for path in parts]}, expected one file")
+        return _commit(target, folder)
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        raise ExportError(f"can't export {arch} as {name}: {first_line(error)}") from error
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def _commit(source: Path, folder: Path) -> Path:
+    """Make the file readable, put it on disk, and give it its final name."""
+    source.chmod(0o644)
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    return source.replace(folder / source.name)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
