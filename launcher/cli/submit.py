@@ -61,9 +61,10 @@ def run(args: argparse.Namespace) -> int:
 def _submit(job: Prepared, args: argparse.Namespace) -> int:
     from launcher.api import submit_prepared
     from launcher.findings import errors
-    from launcher.submission.prepare import look_around, refuse_errors
+    from launcher.submission.prepare import check_fully
+    from launcher.submission.refuse import refuse_errors
 
-    job = job if errors(job.findings) else look_around(job)
+    job = job if errors(job.findings) else check_fully(job)
     say_findings(job)
     refuse_errors(job.findings, job.job.origins)
     started = submit_prepared(job, group=args.group)

@@ -20,7 +20,8 @@ def run_sweep(args: argparse.Namespace) -> int:
     """Exit code 0 when all runs were started; with --follow the worst of theirs."""
     from launcher.api import submit_points
     from launcher.findings import errors
-    from launcher.submission.prepare import look_around, refuse_errors
+    from launcher.submission.prepare import check_fully
+    from launcher.submission.refuse import refuse_errors
     from launcher.submission.sweeps import group_name, parse_axis, prepare_points
 
     if args.rehearse:
@@ -31,7 +32,7 @@ def run_sweep(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(points, group, args.json)
     if not any(errors(point.job.findings) for point in points):
-        points = [replace(point, job=look_around(point.job)) for point in points]
+        points = [replace(point, job=check_fully(point.job)) for point in points]
     say_findings(points[0].job)
     for point in points:
         refuse_errors(point.job.findings, point.job.job.origins)

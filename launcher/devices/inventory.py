@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launcher.devices.locks import DeviceLocks, HeldDevices, Owner, default_lock_dir
+from launcher.devices.lockfiles import Owner
+from launcher.devices.locks import DeviceLocks, HeldDevices, default_lock_dir
 from launcher.devices.npu import (
     ChipRow,
     parse_address,

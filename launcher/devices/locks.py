@@ -22,22 +22,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from launcher.devices.lockfiles import (
+    Owner,
+    guard_folder,
+    is_same_file,
+    open_lock,
+    read_owner,
+    remove_locked,
+    try_lock,
+    waiting_owner,
+)
 from launcher.errors import PlanError, UsageError
 
 POLL_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Who holds a device, as the holder wrote it down. For messages only: the lock itself is the kernel's."""
-
-    pid: int
-    label: str
-    since: float
-
-    def __str__(self) -> str:
-        name = f"{self.label} (pid {self.pid})" if self.label else f"pid {self.pid}"
-        return f"{name} since {time.strftime('%H:%M:%S', time.localtime(self.since))}"
 
 
 @dataclass(slots=True)
@@ -113,7 +110,7 @@ class DeviceLocks:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with self._mapped():
             self._prepare()
-        said = ""
+        reported = ""
         with self._ticket(choices) as ticket:
             while True:
                 held, reason = self._attempt(choices, ticket)
@@ -122,9 +119,9 @@ class DeviceLocks:
                 late = deadline is not None and time.monotonic() >= deadline
                 if late or not wait:
                     raise _busy(reason, waited_s=timeout_s if wait else None)
-                if on_wait is not None and reason != said:
+                if on_wait is not None and reason != reported:
                     on_wait(reason)
-                    said = reason
+                    reported = reason
                 if on_poll is not None:
                     on_poll()
                 time.sleep(POLL_S)
@@ -137,13 +134,13 @@ class DeviceLocks:
             if not number.isdecimal():
                 continue
             try:
-                fd = _open(path)
+                fd = open_lock(path)
             except OSError:
                 continue
             try:
                 # A shared lock is refused only while somebody holds the device.
-                if not _locked(fd, fcntl.LOCK_SH):
-                    found[int(number)] = _owner(fd)
+                if not try_lock(fd, fcntl.LOCK_SH):
+                    found[int(number)] = read_owner(fd)
             finally:
                 os.close(fd)
         return dict(sorted(found.items()))
@@ -167,12 +164,12 @@ class DeviceLocks:
     def _turnstile(self) -> Iterator[None]:
         """Only one process looks at the queue at a time; held for microseconds."""
         path = self.folder / "queue.lock"
-        fd = _open(path, create=True)
+        fd = open_lock(path, create=True)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            while not _current(fd, path):  # somebody tidied up between the two calls
+            while not is_same_file(fd, path):  # somebody tidied up between the two calls
                 os.close(fd)
-                fd = _open(path, create=True)
+                fd = open_lock(path, create=True)
                 fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
@@ -183,18 +180,18 @@ class DeviceLocks:
         with self._mapped(), self._turnstile():
             numbers = [int(path.stem) for path in self._tickets()]
             path = self.folder / f"{max(numbers, default=0) + 1:012d}.ticket"
-            fd = _open(path, create=True)
+            fd = open_lock(path, create=True)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 wanted = sorted({k for ids in choices for k in ids})
                 os.write(fd, json.dumps({"ids": wanted, **self._myself()}).encode())
             except OSError:
-                _drop(path, fd)
+                remove_locked(path, fd)
                 raise
         try:
             yield path
         finally:
-            _drop(path, fd)
+            remove_locked(path, fd)
 
     def _tickets(self) -> list[Path]:
         """In order of arrival."""
@@ -203,7 +200,9 @@ class DeviceLocks:
     def _attempt(self, choices: Sequence[Sequence[int]], ticket: Path) -> tuple[HeldDevices | None, str]:
         with self._mapped(), self._turnstile():
             mine = {k for ids in choices for k in ids}
-            ahead = [owner for path in self._tickets() if path < ticket and (owner := _waiting(path, mine))]
+            ahead = [
+                owner for path in self._tickets() if path < ticket and (owner := waiting_owner(path, mine))
+            ]
             if ahead:
                 count = "1 run is" if len(ahead) == 1 else f"{len(ahead)} runs are"
                 return None, f"{count} ahead in the queue, first {ahead[0]}"
@@ -217,12 +216,12 @@ class DeviceLocks:
 
     def _take(self, ids: Sequence[int]) -> tuple[HeldDevices | None, str]:
         fds: dict[int, int] = {}
-        held = HeldDevices(tuple(ids), fds, _guarded(self.folder))
+        held = HeldDevices(tuple(ids), fds, guard_folder(self.folder))
         try:
             for k in sorted(ids):
-                fd = fds[k] = _open(self.folder / f"device-{k}.lock", create=True)
-                if not _locked(fd, fcntl.LOCK_EX):
-                    owner = _owner(fd)
+                fd = fds[k] = open_lock(self.folder / f"device-{k}.lock", create=True)
+                if not try_lock(fd, fcntl.LOCK_EX):
+                    owner = read_owner(fd)
                     os.close(fds.pop(k))  # not ours, so not for release to empty
                     held.release()
                     return None, f"device {k} is held by {owner or 'another process'}"
@@ -248,82 +247,3 @@ def _busy(reason: str, *, waited_s: float | None) -> PlanError:
     return PlanError(
         f"{reason}{waited}", hint="Wait for it, choose other devices, or `launcher status` to see the run."
     )
-
-
-def _open(path: Path, *, create: bool = False) -> int:
-    """Open for reading and writing, creating it writable for every user. Never follows a symbolic link."""
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        # First without O_CREAT: in a sticky folder the kernel refuses it for another user's file.
-        return os.open(path, flags)
-    except FileNotFoundError:
-        if not create:
-            raise
-    fd = os.open(path, flags | os.O_CREAT, 0o666)
-    with contextlib.suppress(PermissionError):
-        os.fchmod(fd, 0o666)  # whatever the umask
-    return fd
-
-
-def _current(fd: int, path: Path) -> bool:
-    """Whether `path` still is the open file."""
-    try:
-        return os.path.samestat(os.fstat(fd), path.stat(follow_symlinks=False))
-    except FileNotFoundError:
-        return False
-
-
-def _guarded(folder: Path) -> int:
-    """A shared lock on the folder: systemd's cleaner of temporary files leaves locked folders alone."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    _locked(fd, fcntl.LOCK_SH)
-    return fd
-
-
-def _drop(path: Path, fd: int) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
-    os.close(fd)
-
-
-def _locked(fd: int, kind: int) -> bool:
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _waiting(path: Path, wanted: set[int]) -> str:
-    """Who waits with this ticket for one of these devices; empty when nobody does. Sweeps dead tickets."""
-    try:
-        fd = _open(path)
-    except OSError:
-        return ""
-    try:
-        if _locked(fd, fcntl.LOCK_EX):
-            with contextlib.suppress(OSError):
-                path.unlink()
-            return ""
-        values = _json(fd)
-        ids = values.get("ids")
-        overlaps = not isinstance(ids, list) or not wanted.isdisjoint(ids)
-        return str(_owner(fd) or "another process") if overlaps else ""
-    finally:
-        os.close(fd)
-
-
-def _owner(fd: int) -> Owner | None:
-    values = _json(fd)
-    pid, label, since = values.get("pid"), values.get("label", ""), values.get("since")
-    if isinstance(pid, int) and isinstance(since, int | float):
-        return Owner(pid, str(label), float(since))
-    return None
-
-
-def _json(fd: int) -> dict[str, object]:
-    try:
-        values = json.loads(os.pread(fd, 1 << 16, 0))
-    except ValueError:
-        return {}
-    return values if isinstance(values, dict) else {}

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher.jobfile.spec import DataSpec, JobSpec, OutputSpec, StoreOptions
+from launcher.jobfile.spec import DataSpec, JobSpec, OutputSpec, ResourceSpec, StoreOptions
 from launcher.plan.arithmetic import arithmetic
 from launcher.plan.code import code_digest
 from launcher.plan.machines import Machines
-from launcher.plan.model import Plan
+from launcher.plan.model import Plan, Step
 from launcher.plan.ranks import common_env, ranks_of
 from launcher.plan.steps import sources_of, steps_of
 from launcher.runfolder.paths import RunDir
@@ -37,10 +37,9 @@ def make_plan(
     rehearsal: bool = False,
     notes: tuple[str, ...] = (),
 ) -> Plan:
-    """Changes nothing, and reads nothing but the files that the words of `program` name.
+    """Changes nothing, and reads nothing but the files that the words of `program` name, relative to `cwd`.
 
-    `cwd` is where the job is submitted. `settings` are the merged values of `model.config` and `model.set`: what a
-    program of the user's own gets in place of a recipe.
+    `settings` are what a program of the user's own gets in place of a recipe.
     """
     work_dir = machines.folder(spec.output.work_dir, "work")
     run_dir = RunDir(work_dir / run_id)
@@ -49,12 +48,7 @@ def make_plan(
         run_id=run_id,
         name=spec.name,
         task=spec.task,
-        backend=spec.resources.backend,
         options=machines.options,
-        device=spec.resources.device,
-        nodes=spec.resources.nodes,
-        devices_per_node=spec.resources.devices_per_node,
-        time_limit_s=spec.resources.time_limit,
         python=machines.python,
         work_dir=str(work_dir),
         recipe=recipe.json_dict() if recipe else dict(spec.model.set if settings is None else settings),
@@ -65,15 +59,33 @@ def make_plan(
         retry=spec.retry,
         watch=spec.watch,
         after_runs=machines.after_runs,
-        code=code_digest() if machines.fetch_code else "",
-        requires=_REQUIRED if machines.fetch_code and recipe else (),
-        sources=sources_of(steps) if machines.fetch_code and not recipe else {},
         rehearsal=rehearsal,
         notes=notes,
+        **_resources(spec.resources),
+        **_code(machines, steps, own_program=recipe is None),
         **_stores(spec, machines, run_id, cwd),
         **_staging(spec.data, machines),
         **_uploads(spec.output),
     )
+
+
+def _resources(resources: ResourceSpec) -> dict[str, Any]:
+    return {
+        "backend": resources.backend,
+        "device": resources.device,
+        "nodes": resources.nodes,
+        "devices_per_node": resources.devices_per_node,
+        "time_limit_s": resources.time_limit,
+    }
+
+
+def _code(machines: Machines, steps: tuple[Step, ...], *, own_program: bool) -> dict[str, Any]:
+    """What the machines fetch and verify before a program starts; nothing where they are prepared otherwise."""
+    if not machines.fetch_code:
+        return {}
+    if own_program:
+        return {"code": code_digest(), "sources": sources_of(steps)}
+    return {"code": code_digest(), "requires": _REQUIRED}
 
 
 def _stores(spec: JobSpec, machines: Machines, run_id: str, cwd: Path) -> dict[str, StoreAddress | None]:

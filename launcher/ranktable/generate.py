@@ -95,8 +95,8 @@ def merge(tables: Sequence[RankTable]) -> RankTable:
     pods = _joined_pods(pod for table in tables for pod in table.super_pods)
     extra = tuple(dict(pair for table in tables for pair in table.extra).items())
     note = next((table.note for table in tables if table.note), "")
-    quirks = tuple(quirk for table in tables for quirk in table.repaired("RT014", "RT025").quirks)
-    return RankTable(versions[0], "completed", renumbered(tuple(servers)), pods, note, extra, quirks=quirks)
+    found = tuple(finding for table in tables for finding in table.repaired("RT014", "RT025").found)
+    return RankTable(versions[0], "completed", renumbered(tuple(servers)), pods, note, extra, found=found)
 
 
 def convert(table: RankTable, version: str) -> RankTable:

@@ -1,4 +1,4 @@
-"""Take values out of a rank table's JSON leniently, and remember what was odd about each."""
+"""Take values out of a rank table's JSON; what is odd about one becomes a finding instead of an error."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from launcher.findings import Severity
-from launcher.ranktable.model import Extra, Quirk
+from launcher.findings import Finding, Severity
+from launcher.ranktable.model import Extra
 
 _HARMLESS = frozenset(
     {"container_ip", "hardware_type", "server_hostname", "host_name", "pod_name", "server_index"}
@@ -18,14 +18,14 @@ _HARMLESS = frozenset(
 
 @dataclass(slots=True)
 class Reader:
-    """Takes values out of a document and keeps what is odd about them."""
+    """Takes values out of one document and collects findings. `where` names the document."""
 
     where: str
-    quirks: list[Quirk] = field(default_factory=list)
+    found: list[Finding] = field(default_factory=list)
     typed: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def note(self, rule: str, severity: Severity, message: str, where: str = "", fix: str = "") -> None:
-        self.quirks.append(Quirk(rule, severity, message, where, fix))
+        self.found.append(Finding(rule, severity, message, where, fix))
 
     def pairs(self, items: list[tuple[str, object]]) -> dict[str, object]:
         """Build a JSON object; a key that appears twice is reported, the last one counts."""
@@ -68,13 +68,13 @@ class Reader:
             first, count = self.typed[key]
             self.typed[key] = (first, count + 1)
             return
-        self.typed[key] = (len(self.quirks), 1)
+        self.typed[key] = (len(self.found), 1)
         fix = "`rank-table convert` rewrites the file with the right types."
         self.note("RT014", "error", f"{key} must be {wanted}", where, fix)
 
-    def finished(self) -> tuple[Quirk, ...]:
+    def finished(self) -> tuple[Finding, ...]:
         """Everything noted, repeated type mistakes with their number."""
-        result = list(self.quirks)
+        result = list(self.found)
         for first, count in self.typed.values():
             if count > 1:
                 result[first] = replace(result[first], message=f"{result[first].message} ({count} values)")

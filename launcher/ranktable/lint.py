@@ -1,8 +1,7 @@
-"""Check a rank table against its chip and the run it is for. The rules are explained in `ranktable_rules`."""
+"""Check a rank table against its chip and the run it is for. The rules are explained in `rules`."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -10,6 +9,12 @@ from itertools import pairwise
 
 from launcher.findings import Finding, Severity
 from launcher.ranktable.chips import Chip, chip_of, device_set_problem
+from launcher.ranktable.lint_addresses import (
+    check_addresses,
+    check_host_addresses,
+    check_repeated_addresses,
+    check_server_ids,
+)
 from launcher.ranktable.lint_pods import (
     check_backups,
     check_layers,
@@ -17,15 +22,10 @@ from launcher.ranktable.lint_pods import (
     check_ports,
     check_super_devices,
 )
-from launcher.ranktable.model import UNKNOWN, RankTable, Server
+from launcher.ranktable.model import UNKNOWN, RankTable
 
 SHOWN_PER_RULE = 8
 """Findings of one rule beyond this number are counted, not listed."""
-
-_EXAMPLES = tuple(
-    ipaddress.ip_network(text)
-    for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
-)
 
 
 def lint(
@@ -37,9 +37,7 @@ def lint(
     placeholder in it is told, but stops nothing. Raises UsageError for an unknown chip.
     """
     known = chip_of(chip)
-    found = [
-        Finding(q.rule, q.severity, q.message, _place(table.source, q.where), q.fix) for q in table.quirks
-    ]
+    found = [replace(finding, where=_place(table.source, finding.where)) for finding in table.found]
     if known.name == "cpu":
         message = "CPU ranks find each other through MS_SCHED_HOST and read no rank table"
         found.append(Finding("RT027", "warning", message, table.source))
@@ -124,7 +122,7 @@ def _interleaved(table: RankTable, _chip: Chip) -> Iterator[Finding]:
     for (_, last, one), (first, _, other) in pairwise(spans):
         if first < last:
             message = f"ranks of server {other.server_id} lie between those of {one.server_id}"
-            yield Finding("RT004", "error", message, _server(one), "Number server after server.")
+            yield Finding("RT004", "error", message, one.place, "Number server after server.")
 
 
 def _repeated_devices(table: RankTable, chip: Chip) -> Iterator[Finding]:
@@ -139,20 +137,7 @@ def _repeated_devices(table: RankTable, chip: Chip) -> Iterator[Finding]:
             )
             if len(ports) > 1 and not shared:
                 message = f"device {device_id} appears {len(ports)} times"
-                yield Finding("RT005", "error", message, _server(server), "Each device is one rank.")
-
-
-def _repeated_addresses(table: RankTable, _chip: Chip) -> Iterator[Finding]:
-    owners: dict[str, tuple[str, int]] = {}
-    for server, device in table.devices():
-        if not device.device_ip or not _is_address(device.device_ip):
-            continue
-        me = (server.server_id, device.device_id)
-        first = owners.setdefault(device.device_ip, me)
-        if first != me:
-            message = f"{device.device_ip} is also device {first[1]} of server {first[0]}"
-            fix = "Read the addresses again: hccn_tool -i N -ip -g."
-            yield Finding("RT006", "error", message, _device(server, device.device_id), fix)
+                yield Finding("RT005", "error", message, server.place, "Each device is one rank.")
 
 
 def _device_sets(table: RankTable, chip: Chip) -> Iterator[Finding]:
@@ -163,55 +148,8 @@ def _device_sets(table: RankTable, chip: Chip) -> Iterator[Finding]:
         problem = device_set_problem(chip, ids)
         if problem:
             yield Finding(
-                "RT007", "error", f"{problem[0]}: no legal set on {chip.title}", _server(server), problem[1]
+                "RT007", "error", f"{problem[0]}: no legal set on {chip.title}", server.place, problem[1]
             )
-
-
-def _server_ids(table: RankTable, _chip: Chip) -> Iterator[Finding]:
-    counts = Counter(server.server_id for server in table.servers)
-    several = len(table.servers) > 1
-    for server_id, count in counts.items():
-        where = f"server {server_id}"
-        if count > 1 and server_id:
-            yield Finding(
-                "RT008", "error", f"appears {count} times", where, "Every machine needs its own id."
-            )
-        if not 1 <= len(server_id) <= 64:
-            message = (
-                f"server_id has {len(server_id)} characters, not 1 to 64" if server_id else "no server_id"
-            )
-            yield Finding("RT009", "error", message, table.source if not server_id else where)
-        if _is_loopback(server_id):
-            severity: Severity = "error" if several else "info"
-            message = "is a loopback address, the same on every machine"
-            fix = "Generate with --server-ip and the address that the other machines see."
-            yield Finding("RT010", severity, message, where, fix)
-
-
-def _addresses(table: RankTable, chip: Chip) -> Iterator[Finding]:
-    if table.is_placeholder:
-        yield Finding("RT012", "error", "every address is a placeholder, made for a plan", table.source)
-        return
-    needed = _addresses_needed(table, chip)
-    for server, device in table.devices():
-        where = _device(server, device.device_id)
-        if not device.device_ip:
-            if needed:
-                fix = "Read it with hccn_tool -i N -ip -g or from hccn.conf."
-                yield Finding("RT011", "error", f"no device_ip: {needed}", where, fix)
-        elif problem := address_problem(device.device_ip):
-            yield Finding("RT012", "error", f"device_ip {device.device_ip} {problem}", where)
-
-
-def _addresses_needed(table: RankTable, chip: Chip) -> str:
-    """Why device addresses are required here; empty when they are not."""
-    if chip.name == "cpu" or table.version == "2.0":
-        return ""
-    if chip.address_needed_on_one_server:
-        return f"{chip.title} always needs it"
-    if table.version == "1.2":
-        return "needed between super pods" if len(table.super_pods) > 1 else ""
-    return "needed as soon as there are several servers" if len(table.servers) > 1 else ""
 
 
 def _shapes(table: RankTable, chip: Chip) -> Iterator[Finding]:
@@ -224,23 +162,10 @@ def _shapes(table: RankTable, chip: Chip) -> Iterator[Finding]:
         if len(server.devices) != len(first.devices):
             severity: Severity = "error" if chip.name == "ascend910" else "warning"
             message = f"{len(server.devices)} devices, but server {first.server_id} has {len(first.devices)}"
-            yield Finding(
-                "RT017", severity, message, _server(server), "Use the same devices on every machine."
-            )
+            yield Finding("RT017", severity, message, server.place, "Use the same devices on every machine.")
         elif here != ids:
             message = f"other device ids than server {first.server_id}"
-            yield Finding(
-                "RT017", "warning", message, _server(server), "Use the same devices on every machine."
-            )
-
-
-def _host_addresses(table: RankTable, _chip: Chip) -> Iterator[Finding]:
-    for server in table.servers:
-        if server.host_ip and not _is_ipv4(server.host_ip) and not table.is_placeholder:
-            message = f"host_ip {server.host_ip!r} is no IPv4 address"
-            yield Finding(
-                "RT022", "warning", message, _server(server), "HCCL's operator retry stays off without it."
-            )
+            yield Finding("RT017", "warning", message, server.place, "Use the same devices on every machine.")
 
 
 def _plan(table: RankTable, ranks: int | None, nodes: int | None) -> Iterator[Finding]:
@@ -253,55 +178,8 @@ def _plan(table: RankTable, ranks: int | None, nodes: int | None) -> Iterator[Fi
         yield Finding("RT016", "error", message, table.source, fix)
 
 
-def address_problem(text: str) -> str:
-    """What is wrong with a device address, as the end of a sentence; empty when nothing is."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        unset = not text.strip("-.:*xX ")
-        return "is a placeholder: the card is not configured" if unset else "is no IP address"
-    if any(address in network for network in _EXAMPLES):
-        return "is an example address, reserved for documentation"
-    if address.is_unspecified or address.is_loopback or address.is_multicast:
-        return "can't be the address of a network card"
-    return ""
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_ipv4(text: str) -> bool:
-    try:
-        ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(server_id: str) -> bool:
-    if server_id == "localhost" or server_id.startswith("localhost."):
-        return True
-    try:
-        return ipaddress.ip_address(server_id).is_loopback
-    except ValueError:
-        return False
-
-
 def _place(source: str, where: str) -> str:
     return f"{source}: {where}" if source and where else source or where
-
-
-def _server(server: Server) -> str:
-    return f"server {server.server_id}"
-
-
-def _device(server: Server, device_id: int) -> str:
-    return f"server {server.server_id}, device {device_id}"
 
 
 def _shortened(found: list[Finding]) -> list[Finding]:
@@ -326,15 +204,15 @@ _CHECKS: tuple[Callable[[RankTable, Chip], Iterator[Finding]], ...] = (
     _ranks,
     _interleaved,
     _repeated_devices,
-    _repeated_addresses,
+    check_repeated_addresses,
     _device_sets,
-    _server_ids,
-    _addresses,
+    check_server_ids,
+    check_addresses,
     _shapes,
     check_pods,
     check_super_devices,
     check_ports,
-    _host_addresses,
+    check_host_addresses,
     check_backups,
     check_layers,
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from launcher.findings import Finding
 from launcher.ranktable.chips import Chip
-from launcher.ranktable.model import Device, Level, LevelAddress, RankTable, Server
+from launcher.ranktable.model import Device, Level, LevelAddress, RankTable
 
 
 def check_pods(table: RankTable, _chip: Chip) -> Iterator[Finding]:
@@ -60,7 +60,7 @@ def check_super_devices(table: RankTable, _chip: Chip) -> Iterator[Finding]:
     pods = {server_id: pod.super_pod_id for pod in table.super_pods for server_id in pod.server_ids}
     owners: dict[tuple[str, str], str] = {}
     for server, device in table.devices():
-        where = _place(server, device)
+        where = server.place_of(device)
         if not device.super_device_id:
             message = "no super_device_id: HCCL falls back to plain server mode"
             yield Finding("RT020", "error", message, where, "Add the SDID of npu-smi info -t spod-info.")
@@ -76,7 +76,7 @@ def check_ports(table: RankTable, _chip: Chip) -> Iterator[Finding]:
     """RT021: range, and no port used twice where that matters."""
     mains: dict[tuple[str, int], str] = {}
     for server, device in table.devices():
-        where = _place(server, device)
+        where = server.place_of(device)
         yield from _port_ranges(device, where)
         key = (device.device_ip or where, device.device_port)
         if device.device_port and mains.setdefault(key, where) != where:
@@ -93,7 +93,7 @@ def check_ports(table: RankTable, _chip: Chip) -> Iterator[Finding]:
         port = device.backup_device_port
         if port and (device.backup_device_ip, port) in mains:
             message = f"backup_device_port {port} is the main port of that card"
-            yield Finding("RT021", "error", message, _place(server, device))
+            yield Finding("RT021", "error", message, server.place_of(device))
 
 
 def _port_ranges(device: Device, where: str) -> Iterator[Finding]:
@@ -119,13 +119,13 @@ def check_backups(table: RankTable, _chip: Chip) -> Iterator[Finding]:
         owner = owners.get(backup)
         if backup == device.device_ip:
             yield Finding(
-                "RT024", "error", "backup_device_ip is the device's own address", _place(server, device)
+                "RT024", "error", "backup_device_ip is the device's own address", server.place_of(device)
             )
         elif owner and owner != (server.server_id, device.device_id ^ 1):
             message = (
                 f"backup_device_ip {backup} is device {owner[1]} of server {owner[0]}, not of the same card"
             )
-            yield Finding("RT024", "error", message, _place(server, device))
+            yield Finding("RT024", "error", message, server.place_of(device))
 
 
 def check_layers(table: RankTable, _chip: Chip) -> Iterator[Finding]:
@@ -176,7 +176,3 @@ def _layer_address_problem(address: LevelAddress) -> str:
     except ValueError:
         return f"{address.addr!r} is no IP address"
     return "" if kind == f"IPV{version}" else f"{address.addr} is no {address.addr_type} address"
-
-
-def _place(server: Server, device: Device) -> str:
-    return f"server {server.server_id}, device {device.device_id}"

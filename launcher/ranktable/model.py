@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from launcher.disk import replacing, write_all
 from launcher.errors import UsageError
-from launcher.findings import Severity
+from launcher.findings import Finding
 
 UNKNOWN = -1
 """Stands for an id that the file lacks or spells in a way that is no number."""
@@ -76,6 +77,15 @@ class Server:
     host_nic_ip: str = ""
     extra: Extra = ()
 
+    @property
+    def place(self) -> str:
+        """For findings."""
+        return f"server {self.server_id}"
+
+    def place_of(self, device: Device) -> str:
+        """For findings on one device."""
+        return f"{self.place}, device {device.device_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class SuperPod:
@@ -83,17 +93,6 @@ class SuperPod:
 
     super_pod_id: str
     server_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Quirk:
-    """Something the reader met in a file that the model can't hold; `lint` turns it into a finding."""
-
-    rule: str
-    severity: Severity
-    message: str
-    where: str = ""
-    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,8 @@ class RankTable:
     note: str = ""
     extra: Extra = ()
     source: str = field(default="", compare=False)
-    quirks: tuple[Quirk, ...] = field(default=(), compare=False)
+    found: tuple[Finding, ...] = field(default=(), compare=False)
+    """What reading the file found that the fields can't hold; `where` is a place in the document."""
 
     @property
     def rank_count(self) -> int:
@@ -139,8 +139,8 @@ class RankTable:
         return tuple(device for _, device in self.devices() if device.pod == name)
 
     def repaired(self, *rules: str) -> RankTable:
-        """The same table without the quirks of these rules, for when writing it again puts them right."""
-        return replace(self, quirks=tuple(quirk for quirk in self.quirks if quirk.rule not in rules))
+        """The same table without the findings of these rules, for when writing it again puts them right."""
+        return replace(self, found=tuple(finding for finding in self.found if finding.rule not in rules))
 
     def to_json(self) -> str:
         """The file's text: the same table always gives the same bytes, one device a line, newline at the end."""
@@ -149,7 +149,9 @@ class RankTable:
     def write(self, path: Path) -> None:
         """Replace `path` with this table: complete or not at all, readable by everybody. Raises UsageError."""
         try:
-            write_atomic(path, self.to_json())
+            with replacing(path) as handle:
+                os.fchmod(handle, 0o644)  # whatever the umask
+                write_all(handle, self.to_json().encode())
         except OSError as error:
             raise UsageError(f"can't be written: {error.strerror}", where=str(path)) from None
 
@@ -163,27 +165,6 @@ def renumbered(servers: tuple[Server, ...]) -> tuple[Server, ...]:
         rank += len(devices)
         result.append(replace(server, devices=devices))
     return tuple(result)
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write beside `path`, fsync, rename, fsync the folder. Mode 0644. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as stream:
-            os.fchmod(stream.fileno(), 0o644)
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _with_extra(values: Mapping[str, object], extra: Extra) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""From a job file to a checked plan; nothing has happened yet."""
+"""From a job file to a checked plan. Nothing is started or written."""
 
 from __future__ import annotations
 
@@ -9,34 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from launcher.backends import get_backend
-from launcher.errors import BackendError, LauncherError, PlanError, StoreError
-from launcher.findings import Finding, Source, errors, worst_first
-from launcher.jobfile.load import LoadedJob, Origin, load_job
+from launcher.findings import Finding, worst_first
+from launcher.jobfile.load import LoadedJob, load_job
 from launcher.jobfile.spec import JobSpec
 from launcher.plan.make import make_plan
 from launcher.plan.model import Plan
-from launcher.runfolder.states import State
-from launcher.runs.index import Index, new_run_id
+from launcher.runs.index import new_run_id
 from launcher.submission import preflight
+from launcher.submission.conditions import with_conditions
 from vitmodels.config import Recipe
-
-_FAMILIES: dict[Source, type[LauncherError]] = {
-    "job": PlanError,
-    "store": StoreError,
-    "platform": BackendError,
-}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job, planned and checked, of which nothing has happened yet. `looked`: its findings are also those of `look_around`."""
+    """A job with its plan and findings; nothing was started. `fully_checked`: `check_fully` has added its findings."""
 
     job: LoadedJob
     plan: Plan
     findings: tuple[Finding, ...]
     rank_table: str | None
     request: str
-    looked: bool = False
+    fully_checked: bool = False
 
 
 def prepare(
@@ -88,35 +81,6 @@ def plan_of(
     )
 
 
-def with_conditions(plan: Plan) -> Plan:
-    """The plan with the whole ids of the runs that it follows, and their jobs. Raises LauncherError.
-
-    A run that has SUCCEEDED is no condition any more.
-    """
-    if not plan.after_runs:
-        return plan
-    from launcher.runs.view import view_of
-
-    index, backend = Index(), get_backend(plan.backend)
-    run_ids, jobs = [], []
-    for reference in plan.after_runs:
-        entry = index.find(reference)
-        run_ids.append(entry.run_id)
-        view = view_of(entry, index)
-        if view.state is State.SUCCEEDED:
-            continue
-        same = entry.backend == plan.backend and entry.handle is not None
-        job = backend.job_id(entry.handle) if same and entry.handle else ""
-        if view.state.terminal or not job:
-            raise PlanError(
-                f"{entry.run_id} is a run of the back end '{entry.backend}' that is {view.state}: nothing can follow it",
-                where=f"{plan.backend}.after",
-                hint=f"name runs of the back end '{plan.backend}' that have not failed",
-            )
-        jobs.append(job)
-    return plan.model_copy(update={"after_runs": tuple(run_ids), "after_jobs": tuple(jobs)})
-
-
 def prepared(job: LoadedJob, plan: Plan) -> Prepared:
     """Adds what follows from a plan: findings, the rank table to expect, the literal request."""
     return Prepared(
@@ -128,30 +92,9 @@ def prepared(job: LoadedJob, plan: Plan) -> Prepared:
     )
 
 
-def look_around(job: Prepared) -> Prepared:
-    """The job with what its back end and this machine say of it. Calls the back end."""
-    if job.looked:
+def check_fully(job: Prepared) -> Prepared:
+    """Add the findings of the platform, the stores and this machine's disks. Asks the platform, once."""
+    if job.fully_checked:
         return job
     found = [*get_backend(job.plan.backend).check(job.plan), *preflight.check_world(job.plan)]
-    return replace(job, findings=tuple(worst_first([*job.findings, *found])), looked=True)
-
-
-def refuse_errors(findings: Sequence[Finding], origins: Mapping[str, Origin] | None = None) -> None:
-    """Raises the error of the right family when a finding forbids to start: stores 4, platforms 5, plans 2.
-
-    `origins` gives the place in the job file of the field that a finding is about.
-    """
-    bad = errors(findings)
-    if not bad:
-        return
-    text = "\nerror: ".join(_sentence(finding, origins or {}) for finding in bad)
-    sources = {finding.source for finding in bad}
-    family = _FAMILIES[sources.pop()] if len(sources) == 1 else PlanError
-    raise family(text)
-
-
-def _sentence(finding: Finding, origins: Mapping[str, Origin]) -> str:
-    origin = origins.get(finding.where)
-    place = ": ".join(filter(None, [origin.detail if origin else "", finding.where]))
-    fix = f"\n  hint: {finding.fix}" if finding.fix else ""
-    return f"{place}: {finding.message} ({finding.rule}){fix}"
+    return replace(job, findings=tuple(worst_first([*job.findings, *found])), fully_checked=True)

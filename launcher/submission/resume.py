@@ -5,22 +5,25 @@ from __future__ import annotations
 import time
 
 from launcher.backends import get_backend
-from launcher.backends.base import Handle
 from launcher.disk import LockTimeout, locked, write_text
 from launcher.errors import PlanError
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
+from launcher.runfolder.paths import RunDir
 from launcher.runfolder.states import RunState, State
 from launcher.runs.index import Index, RunEntry
+from launcher.runs.view import RunView, view_of
+from launcher.storage import ObjectStore
 from launcher.submission import preflight
-from launcher.submission.prepare import refuse_errors, with_conditions
+from launcher.submission.conditions import with_conditions
+from launcher.submission.refuse import refuse_errors
 
 
 def resume(entry: RunEntry, index: Index, *, force: bool = False) -> RunEntry:
-    """A new attempt of a run that has ended, from its newest complete checkpoint. Raises LauncherError when it still lives.
+    """Start a new attempt from the newest complete checkpoint. Raises LauncherError when the run lives.
 
-    `force` takes over a run that was not heard of for a while (UNKNOWN); should its old node program still live, it is
-    fenced off by the attempt's number.
+    `force` takes over a run without a sign of life (UNKNOWN). Should its node program live after all, the new attempt's
+    number keeps it from writing results.
     """
     lock = index.root / f".{entry.run_id}.lock"
     index.root.mkdir(parents=True, exist_ok=True)
@@ -32,56 +35,78 @@ def resume(entry: RunEntry, index: Index, *, force: bool = False) -> RunEntry:
 
 
 def _resume(entry: RunEntry, index: Index, *, force: bool) -> RunEntry:
-    from launcher.runs.view import view_of
-
     view = view_of(entry)
+    _refuse_living(view, force=force)
+    store = entry.store.open()
+    plan_text, state_text = store.read(paths.PLAN).decode(), store.read(paths.STATE).decode()
+    plan = Plan.read(plan_text, f"{entry.store.url}/{paths.PLAN}")
+    stored = RunState.model_validate_json(state_text)
+    backend = get_backend(plan.backend)
+    refuse_errors([*backend.check(plan), *preflight.check_world(plan)])
+    begun = plan.model_copy(update={"after_jobs": ()})  # its conditions were met
+    plan = begun if stored.attempts else with_conditions(plan)
+    attempt = _next_attempt(view, stored)
+    _forget_cancel(entry.run_dir, store)
+    state = stored
+    if not backend.runs_elsewhere:
+        state = _bring_here(entry.run_dir, plan_text, stored)
+        pending = _pending(state, attempt)
+        write_text(entry.run_dir.state, pending.model_dump_json(indent=1) + "\n")
+    handle = backend.submit(plan, attempt)
+    changes = {"handle": handle, "final": None, "final_nodes": None, "submitted_at": state.submitted_at}
+    resumed = entry.model_copy(update=changes)
+    index.put(resumed)
+    return resumed
+
+
+def _refuse_living(view: RunView, *, force: bool) -> None:
+    """Raises PlanError for a run that can't be resumed as it is."""
     if view.state is State.SUCCEEDED:
         raise PlanError(
-            f"{entry.run_id} has SUCCEEDED; there is nothing left to do",
+            f"{view.run_id} has SUCCEEDED; there is nothing left to do",
             hint="to train longer, submit the job with more epochs and model.checkpoint set to this run's URL",
         )
     if not view.state.terminal and not (force and view.state is State.UNKNOWN):
-        way_out = "resume --force" if view.state is State.UNKNOWN else "cancel"
+        command = "resume --force" if view.state is State.UNKNOWN else "cancel"
         raise PlanError(
-            f"{entry.run_id} is {view.state}; only a run that has ended can be resumed",
-            hint=f"launcher {way_out} {entry.run_id}",
+            f"{view.run_id} is {view.state}; only a run that has ended can be resumed",
+            hint=f"launcher {command} {view.run_id}",
         )
-    run_dir = entry.run_dir
-    store = entry.store.open()
-    plan = Plan.model_validate_json(store.read(paths.PLAN))
-    backend = get_backend(plan.backend)
-    refuse_errors([*backend.check(plan), *preflight.check_world(plan)])
-    text = store.read(paths.STATE).decode()
-    stored = RunState.model_validate_json(text)
-    began = plan.model_copy(update={"after_jobs": ()})  # what it was to follow has SUCCEEDED then
-    plan = began if stored.attempts else with_conditions(plan)
-    here = not backend.runs_elsewhere
-    if here:
-        if not run_dir.plan.exists():
-            write_text(run_dir.plan, store.read(paths.PLAN).decode())
-        if (
-            not run_dir.state.exists()
-            or stored.attempt > RunState.model_validate_json(run_dir.state.read_text()).attempt
-        ):
-            write_text(run_dir.state, text)
+
+
+def _next_attempt(view: RunView, stored: RunState) -> int:
+    """One more than every attempt that this machine or the store knows of."""
+    earlier = (attempt.attempt for attempt in (*view.attempts, *stored.attempts))
+    return max(view.attempt, stored.attempt, *earlier) + 1
+
+
+def _forget_cancel(run_dir: RunDir, store: ObjectStore) -> None:
+    """An earlier request to stop is not for the new attempt."""
     run_dir.cancel.unlink(missing_ok=True)
     store.delete(paths.CANCEL)
-    attempt = max(view.attempt, stored.attempt, *(a.attempt for a in (*view.attempts, *stored.attempts))) + 1
-    state = RunState.model_validate_json(run_dir.state.read_text()) if here else stored
-    pending = state.model_copy(
-        update={
-            "state": State.PENDING,
-            "reason": "",
-            "ended_at": None,
-            "attempt": attempt,
-            "updated_at": time.time(),
-        }
-    )
-    if here:
-        write_text(run_dir.state, pending.model_dump_json(indent=1) + "\n")
-    handle: Handle = backend.submit(plan, attempt)
-    resumed = entry.model_copy(
-        update={"handle": handle, "final": None, "final_nodes": None, "submitted_at": state.submitted_at}
-    )
-    index.put(resumed)
-    return resumed
+
+
+def _bring_here(run_dir: RunDir, plan_text: str, stored: RunState) -> RunState:
+    """Plan and newest state on this machine, whichever attempt it has seen; returns that state."""
+    if not run_dir.plan.exists():
+        write_text(run_dir.plan, plan_text)
+    if not run_dir.state.exists():
+        return stored
+    here = RunState.model_validate_json(run_dir.state.read_text())
+    return stored if stored.attempt > here.attempt else here
+
+
+def _pending(state: RunState, attempt: int) -> RunState:
+    """The state of the new attempt until its node program writes one."""
+    changes = {
+        "state": State.PENDING,
+        "reason": "",
+        "hint": "",
+        "ended_at": None,
+        "ended_by": None,
+        "first_failure": None,
+        "unsafe": None,
+        "attempt": attempt,
+        "updated_at": time.time(),
+    }
+    return state.model_copy(update=changes)

@@ -1,4 +1,4 @@
-"""`launcher retry`: a run once more, from the beginning, as a new run of the very same plan."""
+"""`launcher retry`: the plan of a run once more, from the beginning, as a run of its own."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from launcher.runfolder import paths
 from launcher.runs.folder import RunFolder
 from launcher.runs.index import Index, RunEntry, new_run_id
 from launcher.submission import preflight
-from launcher.submission.launch import launch
-from launcher.submission.prepare import refuse_errors, with_conditions
+from launcher.submission.conditions import with_conditions
+from launcher.submission.launch import launch_all
+from launcher.submission.newrun import NewRun
 from launcher.submission.record import make_record
+from launcher.submission.refuse import refuse_errors
 
 
 def retry(entry: RunEntry, index: Index) -> RunEntry:
     """Submit the plan of a run again under a new run id; the old run stays as it is. Raises LauncherError.
 
-    The job file as it is on disk now does not matter: plan and overrides are those that ran.
+    Plan and overrides are those that ran, whatever the job file on disk says now.
     """
     folder = RunFolder.of(entry)
     old = folder.plan()
@@ -27,16 +29,11 @@ def retry(entry: RunEntry, index: Index) -> RunEntry:
         [*preflight.check_plan(plan), *get_backend(plan.backend).check(plan), *preflight.check_world(plan)]
     )
     job_text = folder.read(paths.JOB).decode()
-    before = folder.json(paths.RECORD) or {}
-    record = make_record(job_text, before.get("origins", {}), Path.cwd())
-    return launch(
-        plan,
-        job_text,
-        {
-            **record,
-            "group": before.get("group", ""),
-            "labels": before.get("labels", {}),
-            "retry_of": old.run_id,
-        },
-        index,
-    )
+    earlier = folder.json(paths.RECORD) or {}
+    record = {
+        **make_record(job_text, earlier.get("origins", {}), Path.cwd()),
+        "group": earlier.get("group", ""),
+        "labels": earlier.get("labels", {}),
+        "retry_of": old.run_id,
+    }
+    return launch_all([NewRun(plan, job_text, record)], index)[0]

@@ -21,7 +21,8 @@ from launcher.errors import PlanError
 from launcher.runs.index import RunEntry
 from launcher.runs.view import RunView
 from launcher.submission.cancel import cancel
-from launcher.submission.launch import launch, submit
+from launcher.submission.launch import launch_all, submit
+from launcher.submission.newrun import NewRun
 from launcher.submission.prepare import prepare
 from launcher.submission.resume import resume
 from launcher.submission.sweeps import Axis, prepare_points
@@ -196,7 +197,7 @@ def test_what_can_never_start_is_refused_before_it_is_submitted(name: str, jobs:
 def test_a_job_that_will_never_start_says_so(jobs: SlurmJobs) -> None:
     """As of a partition that has shrunk since: nobody asked the cluster before the submit."""
     job = prepare(jobs.file("never", nodes=99))
-    entry = launch(job.plan, job.job.source_text, {}, jobs.index)
+    entry = launch_all([NewRun(job.plan, job.job.source_text, {})], jobs.index)[0]
     jobs.entries.append(entry)
     view = jobs.until(entry, lambda view: "will never start" in view.detail, "it says why")
     assert view.state == "PENDING"

@@ -20,8 +20,10 @@ from launcher.cli import main
 from launcher.errors import BackendError, PlanError
 from launcher.runs.index import Index
 from launcher.runs.view import view_of
-from launcher.submission.launch import launch
-from launcher.submission.prepare import prepare, with_conditions
+from launcher.submission.conditions import with_conditions
+from launcher.submission.launch import launch_all
+from launcher.submission.newrun import NewRun
+from launcher.submission.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "digits_tnt_1p.yaml"
@@ -135,7 +137,7 @@ def test_what_the_cluster_warns_of_is_shown(
     words = capsys.readouterr().err
     assert code == 0, words
     assert words.count("partition main is down: the run would wait") == 1
-    assert "slurm.account: SBATCH_ACCOUNT=vision of this shell is not heard" in words
+    assert "slurm.account: SBATCH_ACCOUNT=vision of this shell is ignored" in words
     assert main(command) == 2
     words = capsys.readouterr().err
     assert (
@@ -168,7 +170,7 @@ def test_a_run_that_is_followed_is_known_by_its_whole_id(stand_in: StandIn, tmp_
     stand_in("sacct", "exit 1")
     stand_in("scontrol", "exit 1")
     first = prepare(JOB, overrides=[f"output.url={tmp_path / 'runs'}"], backend="slurm")
-    entry = launch(first.plan, first.job.source_text, {}, Index())
+    entry = launch_all([NewRun(first.plan, first.job.source_text, {})], Index())[0]
     stand_in("squeue", f"echo '17|RUNNING|None|node1|1|main|{entry.run_id}|launcher:{entry.run_id}'")
     plan = prepare(JOB, overrides=["slurm.after=[last]"], backend="slurm").plan
     assert (plan.after_runs, plan.after_jobs) == ((entry.run_id,), ("17",))
@@ -191,7 +193,7 @@ def test_a_run_that_slurm_forgot_lives_while_it_speaks(stand_in: StandIn, tmp_pa
     stand_in("sacct", "exit 1")
     stand_in("scontrol", "echo 'ClusterName = lab'")
     job = prepare(JOB, overrides=[f"output.url={tmp_path / 'runs'}"], backend="slurm")
-    entry = launch(job.plan, job.job.source_text, {}, Index())
+    entry = launch_all([NewRun(job.plan, job.job.source_text, {})], Index())[0]
     assert view_of(entry).state == "PENDING"
     store = entry.store.open()
     old = json.loads(store.read("state.json"))

@@ -19,7 +19,7 @@ from launcher.backends.modelarts.client import Service, UnclearCreation
 from launcher.backends.modelarts.code import digest_of, make_archive, upload_archive
 from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.jobs import OUR_PHASES, WAITING, SeenJob, metrics_words, stage_words
-from launcher.backends.modelarts.login import Site
+from launcher.backends.modelarts.login import Project
 from launcher.backends.modelarts.machines import containers_of, options_of
 from launcher.backends.modelarts.poll import Doubts, Unanswered, find_job, judge, lookup
 from launcher.backends.modelarts.request import job_description, job_name, job_request
@@ -230,17 +230,17 @@ def _free_serial(plan: Plan, attempt: int, jobs: Sequence[SeenJob]) -> tuple[int
 def service_of(plan: Plan, patience_s: float | None = None) -> Service:
     """The service of a plan's project."""
     options = options_of(plan)
-    site = Site(options.region, options.endpoint, options.project_id, options.workspace)
-    return Service(site, patience_s=PATIENCE_S if patience_s is None else patience_s)
+    project = Project(options.region, options.endpoint, options.project_id, options.workspace)
+    return Service(project, patience_s=PATIENCE_S if patience_s is None else patience_s)
 
 
 def service_at(handle: Handle, patience_s: float = GLANCE_S) -> Service:
     """The service that a handle's job was sent to."""
     data = handle.data
-    site = Site(
+    project = Project(
         data.get("region"), data.get("endpoint"), data.get("project_id"), data.get("workspace") or "0"
     )
-    return Service(site, patience_s=min(PATIENCE_S, patience_s))
+    return Service(project, patience_s=min(PATIENCE_S, patience_s))
 
 
 def plan_text(plan: Plan) -> str:
@@ -258,10 +258,10 @@ def _handle(plan: Plan, service: Service, attempt: int, name: str, job: SeenJob 
             "submitted_at": time.time(),
             "nodes": plan.nodes,
             "attempt": attempt,
-            "region": service.site.region,
-            "endpoint": service.site.endpoint,
+            "region": service.project.region,
+            "endpoint": service.project.endpoint,
             "project_id": service.project_id,
-            "workspace": service.site.workspace,
+            "workspace": service.project.workspace,
         },
     )
 

@@ -9,7 +9,7 @@ from launcher.backends.modelarts.client import Service
 from launcher.backends.modelarts.code import MANY_BYTES, MOST_BYTES, code_bytes
 from launcher.backends.modelarts.login import INSTALL, SDK, sdk_missing
 from launcher.backends.modelarts.machines import options_of
-from launcher.backends.modelarts.rules import bucket_path
+from launcher.backends.modelarts.values import bucket_path
 from launcher.errors import LauncherError, PlanError
 from launcher.findings import Finding, Severity
 from launcher.installed import version_of
@@ -34,7 +34,9 @@ def doctor_checks() -> list[Finding]:
 def check_service(plan: Plan, service: Service) -> list[Finding]:
     """Reads only. Raises nothing: a service that fails is a finding."""
     if sdk_missing():
-        return [_found("MA050", "the SDK of ModelArts is not installed", "resources.backend", INSTALL)]
+        return [
+            Finding("MA050", "error", "the SDK of ModelArts is not installed", "resources.backend", INSTALL)
+        ]
     findings = _check_code(plan)
     try:
         findings += _check_others(plan, service)
@@ -49,17 +51,17 @@ def _check_code(plan: Plan) -> list[Finding]:
     try:
         size = code_bytes(plan)
     except PlanError as error:
-        return [_found("MA052", error.what, "modelarts.code", error.hint)]
+        return [Finding("MA052", "error", error.what, "modelarts.code", error.hint)]
     if size <= MANY_BYTES:
         return []
     severity: Severity = "error" if size > MOST_BYTES else "warning"
     return [
-        _found(
+        Finding(
             "MA053",
+            severity,
             f"the code is {show_bytes(size)}; the platform takes {show_bytes(MOST_BYTES)}, and likes {show_bytes(MANY_BYTES)}",
             "modelarts.code",
             "keep data and weights out of these folders",
-            severity,
         )
     ]
 
@@ -73,15 +75,12 @@ def _check_others(plan: Plan, service: Service) -> list[Finding]:
             name = wanted.get(url if url.endswith("/") else f"{url}/")
             if name is not None and not job.ended:
                 findings.append(
-                    _found(
+                    Finding(
                         "MA054",
+                        "error",
                         f"the job {job.name}, which is {job.phase}, writes to {url}, too",
                         f"modelarts.outputs.{name}",
                         "wait for its end, or name another folder",
                     )
                 )
     return findings
-
-
-def _found(rule: str, message: str, field: str, fix: str, severity: Severity = "error") -> Finding:
-    return Finding(rule, severity, message, field, fix)

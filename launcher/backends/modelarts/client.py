@@ -13,7 +13,7 @@ from typing import Any
 
 from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.jobs import WAITING, SeenJob
-from launcher.backends.modelarts.login import Site
+from launcher.backends.modelarts.login import Project
 from launcher.backends.modelarts.wire import ANSWER_S, CONNECT_S, Wire, as_number, dicts, pauses
 from launcher.errors import BackendError
 
@@ -38,16 +38,16 @@ class Service:
 
     def __init__(
         self,
-        site: Site,
+        project: Project,
         *,
         patience_s: float = 60.0,
         connect_s: float = CONNECT_S,
         answer_s: float = ANSWER_S,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.site = site
+        self.project = project
         self._patience_s, self._sleep = patience_s, sleep
-        self._wire = Wire(site, patience_s, (connect_s, answer_s), sleep)
+        self._wire = Wire(project, patience_s, (connect_s, answer_s), sleep)
         self._ask = self._wire.ask
 
     @property
@@ -145,7 +145,7 @@ class Service:
                 "sort_by": "create_time",
                 "order": "desc",
                 **({"filters": filters} if filters else {}),
-                **({"workspace_id": self.site.workspace} if self.site.workspace != "0" else {}),
+                **({"workspace_id": self.project.workspace} if self.project.workspace != "0" else {}),
             }
             answer = self._ask(
                 "list_training_jobs", "ListTrainingJobsRequest", ("items", "total"), patience_s, body=search

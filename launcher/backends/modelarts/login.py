@@ -18,8 +18,8 @@ INSTALL = f"pip install {SDK}"
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """Where the service is, and for which project it works. Holds no credential."""
+class Project:
+    """One project of one region: where the service is, and for whom it works. Holds no credential."""
 
     region: str | None
     endpoint: str | None
@@ -36,7 +36,7 @@ def sdk_missing() -> bool:
     return importlib.util.find_spec(SDK) is None
 
 
-def connect(site: Site, timeout_s: tuple[float, float]) -> tuple[Any, Any]:
+def connect(project: Project, timeout_s: tuple[float, float]) -> tuple[Any, Any]:
     """The SDK's client and the credentials in it; contacts nobody but a cloud machine's agency. Raises BackendError, UsageError."""
     if sdk_missing():
         raise BackendError("the SDK of ModelArts is not installed", hint=INSTALL)
@@ -44,7 +44,7 @@ def connect(site: Site, timeout_s: tuple[float, float]) -> tuple[Any, Any]:
     from huaweicloudsdkmodelarts.v1 import ModelArtsClient
 
     credentials = find_credentials()
-    credentials.project_id = site.project_id or credentials.project_id or os.environ.get(PROJECT)
+    credentials.project_id = project.project_id or credentials.project_id or os.environ.get(PROJECT)
     if not credentials.project_id:
         raise UsageError(
             "no project id: the service works for one project",
@@ -56,22 +56,22 @@ def connect(site: Site, timeout_s: tuple[float, float]) -> tuple[Any, Any]:
         .with_credentials(credentials)
         .with_http_config(HttpConfig(timeout=timeout_s))
     )
-    made = builder.with_endpoint(endpoint_of(site)).build()
+    made = builder.with_endpoint(endpoint_of(project)).build()
     _silence(made)
     return made, credentials
 
 
-def endpoint_of(site: Site) -> str:
+def endpoint_of(project: Project) -> str:
     """Raises UsageError for a region that nobody knows."""
-    if site.endpoint:
-        return site.endpoint
+    if project.endpoint:
+        return project.endpoint
     from huaweicloudsdkmodelarts.v1.region.modelarts_region import ModelArtsRegion
 
     try:
-        return str(ModelArtsRegion.value_of(site.region).endpoints[0])
+        return str(ModelArtsRegion.value_of(project.region).endpoints[0])
     except (KeyError, ValueError, TypeError):
         raise UsageError(
-            f"the SDK knows no region '{site.region}'",
+            f"the SDK knows no region '{project.region}'",
             where="modelarts.region",
             hint="look at its spelling, or set modelarts.endpoint",
         ) from None

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from launcher.backends.modelarts.machines import options_of
-from launcher.backends.modelarts.rules import bucket_path, environments, flavor
+from launcher.backends.modelarts.values import bucket_path, environments, flavor
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.plan.model import Plan
 

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 
 from launcher.backends.modelarts.errors import ServiceError
-from launcher.backends.modelarts.login import Site, connect
+from launcher.backends.modelarts.login import Project, connect
 from launcher.errors import BackendError
 
 log = logging.getLogger(__name__)
@@ -32,9 +32,13 @@ class Wire:
     """
 
     def __init__(
-        self, site: Site, patience_s: float, timeout_s: tuple[float, float], sleep: Callable[[float], None]
+        self,
+        project: Project,
+        patience_s: float,
+        timeout_s: tuple[float, float],
+        sleep: Callable[[float], None],
     ) -> None:
-        self._site, self._patience_s, self._timeout_s, self._sleep = site, patience_s, timeout_s, sleep
+        self._project, self._patience_s, self._timeout_s, self._sleep = project, patience_s, timeout_s, sleep
         self._made: Any = None
         self._credentials: Any = None
         self.project_id = ""
@@ -66,7 +70,7 @@ class Wire:
         import huaweicloudsdkmodelarts.v1 as sdk
         from huaweicloudsdkcore.exceptions import exceptions as failures
 
-        where = self._site.address
+        where = self._project.address
         question = getattr(sdk, request)(**fields)
         try:
             answer = getattr(client, method)(question)
@@ -100,7 +104,7 @@ class Wire:
 
     def _client(self) -> Any:
         if self._made is None:
-            self._made, self._credentials = connect(self._site, self._timeout_s)
+            self._made, self._credentials = connect(self._project, self._timeout_s)
             self.project_id = str(self._credentials.project_id)
         return self._made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from launcher.backends.slurm.query import call
@@ -121,11 +121,11 @@ def check_cluster(plan: Plan) -> list[Finding]:
         )
         names = ", ".join(one.name for one in known)
         return [Finding("SL003", "error", what, "slurm.partition", f"name one of {names}")]
-    return [*_not_heard(plan), *([] if len(chosen) > 1 else _fits(plan, chosen[0]))]
+    return [*_ignored_variables(plan), *([] if len(chosen) > 1 else _fits(plan, chosen[0]))]
 
 
-def _not_heard(plan: Plan) -> Iterator[Finding]:
-    """What a job asks for stands in its file alone: it is submitted again from other shells, and by `resume`."""
+def _ignored_variables(plan: Plan) -> Iterator[Finding]:
+    """A job's request is its file alone, since other shells and `resume` submit it again."""
     for field in ("partition", "account", "qos", "constraint", "reservation"):
         name = f"SBATCH_{field.upper()}"
         if os.environ.get(name) and not getattr(options_of(plan), field, None):
@@ -133,73 +133,70 @@ def _not_heard(plan: Plan) -> Iterator[Finding]:
                 f"set slurm.{field}" if field != "reservation" else "add --reservation=NAME to slurm.extra"
             )
             where = "slurm.extra" if field == "reservation" else f"slurm.{field}"
-            words = f"{name}={os.environ[name]} of this shell is not heard"
-            yield Finding("SL014", "warning", words, where, f"{way_out}, where the job needs it")
+            message = f"{name}={os.environ[name]} of this shell is ignored"
+            yield Finding("SL014", "warning", message, where, f"{way_out}, where the job needs it")
 
 
 def _fits(plan: Plan, partition: Partition) -> Iterator[Finding]:
-    options, name = options_of(plan), partition.name
     if not partition.up:
-        yield Finding(
-            "SL004",
-            "warning",
-            f"partition {name} is down: the run would wait",
-            "slurm.partition",
-            "name another one",
-        )
+        message = f"partition {partition.name} is down: the run would wait"
+        yield Finding("SL004", "warning", message, "slurm.partition", "name another one")
     if plan.nodes > partition.nodes:
         yield Finding(
             "SL005",
             "error",
-            f"the job asks for {plan.nodes} nodes, partition {name} has {partition.nodes}: it would wait for ever",
+            f"the job asks for {plan.nodes} nodes, partition {partition.name} has {partition.nodes}: it would wait for ever",
             "resources.nodes",
             f"ask for at most {partition.nodes}, or name another partition",
         )
-    if options.time and partition.limit_s and options.time > partition.limit_s:
+    yield from _time(plan, partition)
+    yield from _gres(plan, partition)
+    yield from _size(plan, partition)
+
+
+def _time(plan: Plan, partition: Partition) -> Iterator[Finding]:
+    options, limit_s = options_of(plan), partition.limit_s
+    if options.time and limit_s and options.time > limit_s:
         yield Finding(
             "SL006",
             "error",
-            f"{show_duration(options.time)} is above the limit of partition {name}, {show_duration(partition.limit_s)}",
+            f"{show_duration(options.time)} is above the limit of partition {partition.name}, {show_duration(limit_s)}",
             "slurm.time",
             "lower it: the run is queued again when its time is over, and goes on",
         )
-    usual_s = partition.default_s or partition.limit_s
-    if options.time is None and usual_s and usual_s <= options.stop_before:
+    default_s = partition.default_s or limit_s
+    if options.time is None and default_s and default_s <= options.stop_before:
         yield Finding(
             "SL007",
             "error",
-            f"a job of partition {name} that names no time gets {show_duration(usual_s)}: the run would be stopped as soon "
-            f"as it starts, {show_duration(options.stop_before)} before the end",
+            f"a job of partition {partition.name} that names no time gets {show_duration(default_s)}: the run would be stopped "
+            f"as soon as it starts, {show_duration(options.stop_before)} before the end",
             "slurm.time",
             "set it, or lower slurm.stop_before to what a checkpoint and its upload need",
         )
-    asked = options.gres if gres_of(plan) else ""
+
+
+def _gres(plan: Plan, partition: Partition) -> Iterator[Finding]:
+    asked = options_of(plan).gres if gres_of(plan) else ""
     if asked and plan.devices_per_node > partition.gres.get(asked, 0):
         have = ", ".join(f"{key}:{count}" for key, count in sorted(partition.gres.items())) or "none"
         yield Finding(
             "SL008",
             "error",
-            f"the job asks for {gres_of(plan)} on each node, a node of partition {name} has {have}",
+            f"the job asks for {gres_of(plan)} on each node, a node of partition {partition.name} has {have}",
             "slurm.gres",
             "name it as the cluster does, or set it to '' for whole nodes",
         )
-    yield from _size(plan, partition)
 
 
 def _size(plan: Plan, partition: Partition) -> Iterator[Finding]:
     options = options_of(plan)
-    too_much: Sequence[tuple[str, str, str]] = (
-        *(
-            [("slurm.cpus", f"{options.cpus} CPUs", f"{partition.cpus}")]
-            if (options.cpus or 0) > partition.cpus
-            else []
-        ),
-        *(
-            [("slurm.memory", show_bytes(options.memory or 0), show_bytes(partition.memory_mb << 20))]
-            if (options.memory or 0) > partition.memory_mb << 20
-            else []
-        ),
-    )
+    cpus, memory, has_memory = options.cpus or 0, options.memory or 0, partition.memory_mb << 20
+    too_much = []
+    if cpus > partition.cpus:
+        too_much.append(("slurm.cpus", f"{cpus} CPUs", f"{partition.cpus}"))
+    if memory > has_memory:
+        too_much.append(("slurm.memory", show_bytes(memory), show_bytes(has_memory)))
     for field, asked, have in too_much:
         yield Finding(
             "SL009",

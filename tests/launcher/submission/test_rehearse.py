@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from launcher.jobfile.load import load_job
-from launcher.submission.launch import _rehearsed
+from launcher.submission.launch import rehearsed_origins
 from launcher.submission.prepare import prepared
 from launcher.submission.rehearse import rehearsal_plan
 
@@ -20,6 +20,6 @@ def test_values_that_the_rehearsal_changed_do_not_claim_to_be_from_the_job_file(
         f"output: {{url: {tmp_path}/runs}}\n"
     )
     job = load_job(path)
-    changed = _rehearsed(prepared(job, rehearsal_plan(job, os.environ, tmp_path)))
+    changed = rehearsed_origins(prepared(job, rehearsal_plan(job, os.environ, tmp_path)))
     assert changed["recipe.epochs"] == "rehearsal"
     assert "recipe.arch" not in changed

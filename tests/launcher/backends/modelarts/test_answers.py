@@ -14,7 +14,7 @@ from launcher.backends.modelarts.backend import ModelArtsBackend
 from launcher.backends.modelarts.client import Service
 from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.jobs import SeenJob
-from launcher.backends.modelarts.login import Site
+from launcher.backends.modelarts.login import Project
 from launcher.backends.modelarts.poll import Unanswered, lookup
 from launcher.backends.modelarts.request import job_request
 from launcher.backends.recent import Recent
@@ -44,7 +44,7 @@ def named(body: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def service(fake: FakeModelArts, project: str = "project-1") -> Service:
-    return Service(Site("cn-north-4", fake.endpoint, project), patience_s=0.3)
+    return Service(Project("cn-north-4", fake.endpoint, project), patience_s=0.3)
 
 
 def handle_of(job: Job, **data: Any) -> Handle:
@@ -177,7 +177,7 @@ def test_a_storm_of_429_ends_within_the_budget_and_makes_one_job(
 ) -> None:
     fake.faults.add("create", *["429"] * 6, "lost", *["429"] * 3)
     edge = Service(
-        Site("cn-north-4", fake.endpoint, "project-1"), patience_s=20.0, sleep=lambda s: time.sleep(s / 50)
+        Project("cn-north-4", fake.endpoint, "project-1"), patience_s=20.0, sleep=lambda s: time.sleep(s / 50)
     )
     job = edge.create(body)
     assert [each.id for each in fake.named(job.name)] == [job.id]
@@ -186,6 +186,6 @@ def test_a_storm_of_429_ends_within_the_budget_and_makes_one_job(
     fake.faults.clear()
     fake.faults.add("search", *["429"] * 500)
     with pytest.raises(ServiceError, match="429") as caught:
-        Service(Site("cn-north-4", fake.endpoint, "project-1"), patience_s=1.0).find("x")
+        Service(Project("cn-north-4", fake.endpoint, "project-1"), patience_s=1.0).find("x")
     assert [name for name, _ in fake.service.requests].count("search") < 50
     assert "too many requests" in caught.value.hint

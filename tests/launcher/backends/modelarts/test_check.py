@@ -12,7 +12,7 @@ from launcher.backends.modelarts.request import job_request
 from launcher.errors import BackendError, PlanError
 from launcher.findings import Finding
 from launcher.plan.model import Plan
-from launcher.submission.prepare import refuse_errors
+from launcher.submission.refuse import refuse_errors
 from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.backends.modelarts.jobs import IMAGE, make, service_here

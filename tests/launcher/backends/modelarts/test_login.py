@@ -10,7 +10,7 @@ from huaweicloudsdkcore.auth.internal import MetadataAccessor
 
 from launcher.backends.modelarts.client import Service
 from launcher.backends.modelarts.errors import ServiceError
-from launcher.backends.modelarts.login import Site
+from launcher.backends.modelarts.login import Project
 from launcher.errors import BackendError, UsageError
 from tests.fakes.metadata import MetadataServer, metadata_service
 from tests.fakes.modelarts import FakeModelArts
@@ -36,7 +36,7 @@ def without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ask(project: str | None = "project-1", **options: Any) -> None:
     """The region's address is that of the fake."""
-    assert Service(Site("cn-north-4", None, project), patience_s=1.0, **options).find("x") is None
+    assert Service(Project("cn-north-4", None, project), patience_s=1.0, **options).find("x") is None
 
 
 @pytest.mark.usefixtures("fake", "without_keys")
@@ -84,7 +84,7 @@ def test_the_agency_of_a_cloud_machine_opens_the_service_and_its_keys_are_renewe
     ask(None)
     assert [name for name, _ in fake.service.requests] == ["search"]
     agency.lives_s, agency.asked = 1.0, 0
-    service = Service(Site("cn-north-4", None, "project-1"), patience_s=1.0)
+    service = Service(Project("cn-north-4", None, "project-1"), patience_s=1.0)
     for _ in range(3):
         assert service.find("x") is None
     assert agency.asked >= 3
@@ -129,7 +129,7 @@ def test_a_clock_that_is_wrong_is_named(fake: FakeModelArts, monkeypatch: pytest
 @pytest.mark.usefixtures("fake")
 def test_a_region_that_nobody_knows_and_a_missing_sdk_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no region 'cn-nowhere-9'"):
-        Service(Site("cn-nowhere-9", None, "project-1")).find("x")
+        Service(Project("cn-nowhere-9", None, "project-1")).find("x")
     monkeypatch.setattr("launcher.backends.modelarts.login.sdk_missing", lambda: True)
     with pytest.raises(BackendError, match="not installed") as caught:
         ask()

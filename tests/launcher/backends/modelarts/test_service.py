@@ -14,7 +14,7 @@ from launcher.backends.modelarts.backend import ModelArtsBackend
 from launcher.backends.modelarts.client import Service, UnclearCreation
 from launcher.backends.modelarts.errors import ADVICE, ServiceError, advice_of
 from launcher.backends.modelarts.jobs import SeenJob, metrics_words, stage_words
-from launcher.backends.modelarts.login import Site
+from launcher.backends.modelarts.login import Project
 from launcher.backends.modelarts.poll import Doubts, judge, lookup
 from launcher.backends.modelarts.request import job_request
 from tests.fakes.modelarts import FakeModelArts
@@ -32,8 +32,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelA
 
 
 def service(fake: FakeModelArts, patience_s: float = 5.0, answer_s: float = 3.0) -> Service:
-    site = Site("cn-north-4", fake.endpoint, "project-1")
-    return Service(site, patience_s=patience_s, answer_s=answer_s, sleep=lambda s: time.sleep(s / 20))
+    project = Project("cn-north-4", fake.endpoint, "project-1")
+    return Service(project, patience_s=patience_s, answer_s=answer_s, sleep=lambda s: time.sleep(s / 20))
 
 
 @pytest.fixture

@@ -1,0 +1,170 @@
+"""Rules on where things are: stores, mounted volumes, channels, folders and programs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from launcher.backends.modelarts.values import bucket_path
+from launcher.findings import Finding
+from launcher.jobfile.spec_modelarts import ModelArtsOptions
+from launcher.plan.model import OUTSIDE, Plan
+from launcher.storage.address import StoreAddress
+
+_SHELL = re.compile(r"[\s\"'`$\\;&|<>(){}\[\]*?!#~]")
+_CHANNEL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_KEPT_FREE = ("/cache", "/home/ma-user", "/tmp", "/", "/user/config")  # noqa: S108 - names, nothing is written
+
+
+def _stores(plan: Plan) -> Iterator[tuple[str, StoreAddress]]:
+    yield "output", plan.store
+    if plan.data is not None:
+        yield "data", plan.data
+    if plan.checkpoint is not None:
+        yield "model.checkpoint", plan.checkpoint
+
+
+def _in_obs(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    mounts = tuple(f"file://{volume.mount.rstrip('/')}/" for volume in options.volumes)
+    for section, store in _stores(plan):
+        mounted = section == "data" and f"{store.url}/".startswith(mounts)
+        if not store.url.startswith("obs://") and not mounted:
+            field = section if "." in section else f"{section}.url"
+            also = ", or a folder of one of modelarts.volumes" if section == "data" else ""
+            yield Finding(
+                "MA004",
+                "error",
+                f"containers can't reach {store.url}",
+                field,
+                f"use obs://bucket/folder{also}",
+            )
+
+
+def _profile(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    for section, store in _stores(plan):
+        for name in ("profile", "ca_bundle"):
+            if getattr(store, name) and section != "model.checkpoint":
+                yield Finding(
+                    "MA005",
+                    "error",
+                    f"{name} names something of this machine, which no container has",
+                    f"{section}.{name}",
+                    "leave it out; in a container the platform's own credentials are used",
+                )
+
+
+def _one_region(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    for section, store in _stores(plan):
+        match = re.search(r"//obs\.([a-z0-9-]+)\.", store.endpoint or "")
+        region = store.region or (match[1] if match else None)
+        if options.region and region and region != options.region and section != "model.checkpoint":
+            yield Finding(
+                "MA006",
+                "error",
+                f"the bucket is in {region}, the pool in {options.region}; they must be in one region",
+                f"{section}.region",
+                "copy the data, or choose a pool there",
+            )
+
+
+def _mounts(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, volume in enumerate(options.volumes):
+        mount = "/" + volume.mount.strip("/")
+        if not volume.mount.startswith("/") or mount in _KEPT_FREE or mount in seen:
+            yield Finding(
+                "MA011",
+                "error",
+                f"nothing can be mounted at {volume.mount}: it is taken, or no whole path",
+                f"modelarts.volumes.{index}.mount",
+                "use a folder of its own, such as /mnt/data",
+            )
+        seen.add(mount)
+
+
+def _channels(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    for kind, channels in (("inputs", options.inputs), ("outputs", options.outputs)):
+        for name, url in channels.items():
+            wrong = not _CHANNEL.fullmatch(name) or name.startswith("MA_")
+            if wrong or (kind == "outputs" and name in options.inputs):
+                yield Finding(
+                    "MA015",
+                    "error",
+                    f"'{name}' can't be a channel: letters, digits, - and _, each name once",
+                    f"modelarts.{kind}.{name}",
+                    "rename it",
+                )
+            elif not url.startswith("obs://"):
+                yield Finding(
+                    "MA015",
+                    "error",
+                    f"a channel is a folder in OBS, not {url}",
+                    f"modelarts.{kind}.{name}",
+                    "use obs://",
+                )
+
+
+def _own_output(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    taken = {"the run's own folder": plan.store.url}
+    for name, url in options.outputs.items():
+        for what, other in taken.items():
+            if bucket_path(url) == bucket_path(other):
+                yield Finding(
+                    "MA016",
+                    "error",
+                    f"{url} is {what}: two writers in one folder",
+                    f"modelarts.outputs.{name}",
+                    "give each channel a folder of its own",
+                )
+        taken[f"channel {name}"] = url
+
+
+def _folders(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    for place, folder in (("data.cache_dir", plan.cache_dir), ("output.work_dir", plan.work_dir)):
+        if folder.startswith("/home/ma-user/modelarts"):
+            yield Finding(
+                "MA017",
+                "error",
+                f"{folder} belongs to the platform",
+                place,
+                "leave it out, or name a folder below /cache",
+            )
+
+
+def _program(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    for step in plan.steps:
+        for word in step.argv:
+            if word.startswith(OUTSIDE):
+                yield Finding(
+                    "MA018",
+                    "error",
+                    f"{word.removeprefix(OUTSIDE)} does not travel to the container",
+                    "program",
+                    "name its folder in modelarts.code",
+                )
+
+
+def _plain_words(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    for name in ("url", "endpoint"):
+        text = getattr(plan.store, name) or ""
+        if match := _SHELL.search(text):
+            yield Finding(
+                "MA024",
+                "error",
+                f"{match[0]!r} in {text}, which is a word of the command that starts the containers",
+                f"output.{name}",
+                "use letters, digits and . _ - / only",
+            )
+
+
+PLACE_RULES: tuple[Callable[[Plan, ModelArtsOptions], Iterator[Finding]], ...] = (
+    _in_obs,
+    _profile,
+    _one_region,
+    _mounts,
+    _channels,
+    _own_output,
+    _folders,
+    _program,
+    _plain_words,
+)

@@ -1,0 +1,39 @@
+"""Values of a plan as the service takes them: variables of a container, kind of machine, paths in a bucket."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from launcher.jobfile.spec_modelarts import ModelArtsOptions
+from launcher.plan.model import ASCEND_DEVICES, Plan
+
+POOL_FLAVORS = {
+    1: "modelarts.pool.visual.xlarge",
+    2: "modelarts.pool.visual.2xlarge",
+    4: "modelarts.pool.visual.4xlarge",
+    8: "modelarts.pool.visual.8xlarge",
+    16: "modelarts.pool.visual.16xlarge",
+}
+_OURS = ("LAUNCHER_", "RANK_", "MS_", "JOB_ID")
+
+
+def environments(plan: Plan) -> dict[str, str]:
+    """Variables of the container itself. What tells a rank who it is comes later, from the node program."""
+    return {
+        key: value
+        for key, value in plan.env.items()
+        if not key.startswith(_OURS) and "{" not in value and not key.startswith("OMP_")
+    }
+
+
+def flavor(plan: Plan, options: ModelArtsOptions) -> str | None:
+    """The kind of machine: as given, or in a dedicated pool of NPUs by the number of cards."""
+    if options.flavor or not options.pool_id or plan.device not in ASCEND_DEVICES:
+        return options.flavor
+    return POOL_FLAVORS.get(plan.devices_per_node)
+
+
+def bucket_path(url: str) -> str:
+    """`obs://bucket/a` as the service writes it: `/bucket/a/`."""
+    parts = urlsplit(url)
+    return f"/{parts.netloc}/{parts.path.strip('/')}/".replace("//", "/")

@@ -1,0 +1,106 @@
+"""The files behind device locks and tickets: opened, locked, and read for whose they are."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds a device, as the holder wrote it down. For messages only: the lock itself is the kernel's."""
+
+    pid: int
+    label: str
+    since: float
+
+    def __str__(self) -> str:
+        name = f"{self.label} (pid {self.pid})" if self.label else f"pid {self.pid}"
+        return f"{name} since {time.strftime('%H:%M:%S', time.localtime(self.since))}"
+
+
+def open_lock(path: Path, *, create: bool = False) -> int:
+    """Open for reading and writing, creating it writable for every user. Never follows a symbolic link."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        # First without O_CREAT: in a sticky folder the kernel refuses it for another user's file.
+        return os.open(path, flags)
+    except FileNotFoundError:
+        if not create:
+            raise
+    fd = os.open(path, flags | os.O_CREAT, 0o666)
+    with contextlib.suppress(PermissionError):
+        os.fchmod(fd, 0o666)  # whatever the umask
+    return fd
+
+
+def is_same_file(fd: int, path: Path) -> bool:
+    """Whether `path` still is the open file."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def guard_folder(folder: Path) -> int:
+    """A shared lock on the folder: systemd's cleaner of temporary files leaves locked folders alone."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try_lock(fd, fcntl.LOCK_SH)
+    return fd
+
+
+def remove_locked(path: Path, fd: int) -> None:
+    """Remove the file, then unlock it. Raises nothing for a file that can't be removed."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+    os.close(fd)
+
+
+def try_lock(fd: int, kind: int) -> bool:
+    """Whether the lock (LOCK_SH or LOCK_EX) is ours now. Never blocks."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def waiting_owner(path: Path, wanted: set[int]) -> str:
+    """Who waits with this ticket for one of these devices; empty when nobody does. Sweeps dead tickets."""
+    try:
+        fd = open_lock(path)
+    except OSError:
+        return ""
+    try:
+        if try_lock(fd, fcntl.LOCK_EX):
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return ""
+        values = _read_json(fd)
+        ids = values.get("ids")
+        overlaps = not isinstance(ids, list) or not wanted.isdisjoint(ids)
+        return str(read_owner(fd) or "another process") if overlaps else ""
+    finally:
+        os.close(fd)
+
+
+def read_owner(fd: int) -> Owner | None:
+    """The holder, as it wrote itself down; None where that can't be read."""
+    values = _read_json(fd)
+    pid, label, since = values.get("pid"), values.get("label", ""), values.get("since")
+    if isinstance(pid, int) and isinstance(since, int | float):
+        return Owner(pid, str(label), float(since))
+    return None
+
+
+def _read_json(fd: int) -> dict[str, object]:
+    try:
+        values = json.loads(os.pread(fd, 1 << 16, 0))
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}

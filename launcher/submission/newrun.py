@@ -1,0 +1,122 @@
+"""A run that is about to start, and its folder in the store: written before the start, removed when that fails."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from launcher.backends import get_backend
+from launcher.backends.base import Handle
+from launcher.disk import write_text
+from launcher.errors import LauncherError
+from launcher.plan.code import CODE, code_digest, code_zip
+from launcher.plan.model import Plan
+from launcher.runfolder import paths
+from launcher.runfolder.states import RunState, State
+from launcher.runs.index import RunEntry
+from launcher.storage.address import StoreAddress
+
+_FILES = (paths.JOB, paths.PLAN, paths.RECORD, paths.STATE)
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What becomes the run's folder. `record` is the value of record.json, with the run's group and labels."""
+
+    plan: Plan
+    job_text: str
+    record: Mapping[str, Any]
+    submitted_at: float = field(default_factory=time.time)
+
+    @property
+    def group(self) -> str:
+        return str(self.record.get("group", ""))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return dict(self.record.get("labels", {}))
+
+    def with_code(self) -> NewRun:
+        """With the digest of the code that is sent: a plan may have been made by another version of launcher."""
+        if not self.plan.code:
+            return self
+        plan = self.plan.model_copy(update={"code": code_digest()})
+        return NewRun(plan, self.job_text, self.record, self.submitted_at)
+
+    def entry(self, handle: Handle) -> RunEntry:
+        """The run for the index of this machine."""
+        return RunEntry(
+            run_id=self.plan.run_id,
+            name=self.plan.name,
+            backend=self.plan.backend,
+            submitted_at=self.submitted_at,
+            store=self.plan.store,
+            work_dir=self.plan.work_dir,
+            group=self.group,
+            labels=self.labels,
+            handle=handle,
+        )
+
+    def write_folder(self) -> None:
+        """Write the folder in the store, and its copy on this machine where the run is going to be here. Raises StoreError."""
+        store = self.plan.store.open()
+        for name, text in self._files().items():
+            if not _is_elsewhere(self.plan):
+                write_text(self.plan.run_dir.root / name, text)
+            store.put(name, text.encode())
+        if self.plan.code:
+            store.put(CODE, code_zip())
+        _catalogue(self.plan).open().put(self.plan.run_id, json.dumps(self._card()).encode())
+
+    def remove_folder(self) -> None:
+        """Undo `write_folder`, as far as it came and as the store allows."""
+        if not _is_elsewhere(self.plan):
+            shutil.rmtree(self.plan.run_dir.root, ignore_errors=True)
+        store = self.plan.store.open()
+        for name in (*_FILES, *([CODE] if self.plan.code else [])):
+            with contextlib.suppress(LauncherError):
+                store.delete(name)
+        with contextlib.suppress(LauncherError):
+            _catalogue(self.plan).open().delete(self.plan.run_id)
+
+    def _files(self) -> dict[str, str]:
+        state = RunState(
+            run_id=self.plan.run_id,
+            name=self.plan.name,
+            backend=self.plan.backend,
+            state=State.PENDING,
+            submitted_at=self.submitted_at,
+            updated_at=self.submitted_at,
+            url=self.plan.store.url,
+        )
+        texts = (
+            self.job_text,
+            self.plan.model_dump_json(indent=1) + "\n",
+            json.dumps(self.record, indent=1) + "\n",
+            state.model_dump_json(indent=1) + "\n",
+        )
+        return dict(zip(_FILES, texts, strict=True))
+
+    def _card(self) -> dict[str, Any]:
+        """What a list of the runs in a store shows of this one."""
+        return {
+            "submitted_at": self.submitted_at,
+            "name": self.plan.name,
+            "group": self.group,
+            "labels": self.labels,
+        }
+
+
+def _is_elsewhere(plan: Plan) -> bool:
+    return get_backend(plan.backend).runs_elsewhere
+
+
+def _catalogue(plan: Plan) -> StoreAddress:
+    """The folder with one small object per run, beside the runs."""
+    parent, _, _ = plan.store.url.rpartition("/")
+    return plan.store.model_copy(update={"url": f"{parent}/{paths.CATALOGUE}"})
