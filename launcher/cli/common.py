@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,17 @@ def count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number ≥ 0, found '{text}'")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """Argparse type: a finite number of seconds ≥ 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds ≥ 0, found '{text}'")
+    return value
 
 
 def add_run(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -64,8 +76,11 @@ def address_of(args: argparse.Namespace, text: str) -> StoreAddress:
     """The store that a path or URL names, with the options of `add_store`."""
     from pathlib import Path
 
+    from launcher.errors import UsageError
     from launcher.storage.address import StoreAddress, absolute_url
 
+    if not text:
+        raise UsageError("an empty address names no store", hint="give a folder, file://, s3:// or obs://")
     return StoreAddress(
         url=absolute_url(text, Path.cwd()),
         endpoint=args.endpoint,

@@ -54,29 +54,29 @@ def _copy(args: argparse.Namespace, line: Line) -> CopyReport:
 
         line.show(f"{files} files, {show_bytes(size)}")
 
-    here, there = _local(args.source), _local(args.dest)
-    if here is None and there is None:
+    source_path, dest_path = _local(args.source), _local(args.dest)
+    if source_path is None and dest_path is None:
         raise UsageError(
             "both are in a store",
             where=f"{args.source} {args.dest}",
             hint="copy to this machine first, then to DST",
         )
-    if there is not None:
+    if source_path is not None and not source_path.exists():
+        raise UsageError("no such file or folder", where=args.source)
+    if dest_path is not None:
         parent, name = _parent(args)
         if parent is not None and parent.head(name) is not None:
-            return _one(parent, name, there, args)
+            return _one(parent, name, dest_path, args)
         return fetch_tree(
-            address_of(args, args.source).open(), there, force=args.force, on_copied=show_progress
+            address_of(args, args.source).open(), dest_path, force=args.force, on_copied=show_progress
         )
-    assert here is not None
-    if here.is_file():
+    assert source_path is not None
+    if source_path.is_file():
         base, key = _split(args.dest)
-        return send_one(here, address_of(args, base).open(), key or here.name, force=args.force)
-    if not here.is_dir():
-        raise UsageError("no such file or folder", where=args.source)
-    source = address_of(args, str(here)).open()
+        return send_one(source_path, address_of(args, base).open(), key or source_path.name, force=args.force)
+    source = address_of(args, str(source_path)).open()
     return send_tree(
-        source, here, address_of(args, args.dest).open(), force=args.force, on_copied=show_progress
+        source, source_path, address_of(args, args.dest).open(), force=args.force, on_copied=show_progress
     )
 
 

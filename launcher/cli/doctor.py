@@ -77,8 +77,13 @@ def _store(url: str) -> list[Finding]:
     from pathlib import Path
 
     from launcher.doctor.store import store_checks
+    from launcher.errors import UsageError
     from launcher.storage.address import StoreAddress, absolute_url
 
+    if not url:
+        raise UsageError(
+            "an empty address names no store", where="--url", hint="give a folder, s3:// or obs://"
+        )
     return store_checks("store", StoreAddress(url=absolute_url(url, Path.cwd())), write=True)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from launcher.cli.common import count, seconds
+
 HELP = "Make, check and draw HCCL rank tables (rank_tables/README.md explains their fields)."
 
 _CHIPS = ("ascend910", "ascend910b", "atlas-a3", "ascend950", "cpu")  # a test compares it with CHIPS
@@ -77,8 +79,8 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
 def _add_lint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", metavar="FILE", help="a table, or the folder that holds it")
     parser.add_argument("--chip", choices=_CHIPS, help="default: what the version suggests")
-    parser.add_argument("--ranks", type=int, metavar="N", help="ranks that the run needs")
-    parser.add_argument("--nodes", type=int, metavar="N", help="machines that the run needs")
+    parser.add_argument("--ranks", type=count, metavar="N", help="ranks that the run needs")
+    parser.add_argument("--nodes", type=count, metavar="N", help="machines that the run needs")
     parser.add_argument("--here", action="store_true", help="compare with this machine's devices too")
     parser.add_argument(
         "--server_ip", "--server-ip", default="", help="this machine's server_id, with --here"
@@ -96,7 +98,7 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
 def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a table, or the folder that holds it")
     parser.add_argument("--to", choices=("1.0", "1.2", "2.0"), help="version (default: as it is)")
-    parser.add_argument("--wait", type=float, metavar="SECONDS", help="wait until it is completed")
+    parser.add_argument("--wait", type=seconds, metavar="SECONDS", help="wait until it is completed")
     parser.add_argument("--chip", choices=_CHIPS, help="default: what the version suggests")
     _add_output(parser)
 
@@ -104,7 +106,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a table, or the folder that holds it")
     parser.add_argument(
-        "--servers", type=int, default=32, metavar="N", help="draw at most N (default: %(default)s)"
+        "--servers", type=count, default=32, metavar="N", help="draw at most N (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="the table as JSON, in its own version")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, say
+from launcher.cli.common import add_run, say, seconds
 
 HELP = "Block until a run has ended. Exit code: 0 SUCCEEDED, 100 FAILED, 103 CANCELLED, 101 not ended within --timeout."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
-    parser.add_argument("--timeout", type=float, metavar="S", help="stop waiting after S seconds")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="stop waiting after S seconds")
 
 
 def run(args: argparse.Namespace) -> int:

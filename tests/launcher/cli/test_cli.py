@@ -320,3 +320,21 @@ def test_a_home_that_is_a_file(shell: Shell) -> None:
 def test_the_version(shell: Shell) -> None:
     done = shell("--version")
     assert (done.returncode, done.stdout) == (0, f"launcher {launcher.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["wait", "last", "--timeout", "nan"], "--timeout"),
+        (["wait", "last", "--timeout", "-1"], "--timeout"),
+        (["rank-table", "convert", "x.json", "--wait", "inf"], "--wait"),
+        (["rank-table", "show", "x.json", "--servers", "-1"], "--servers"),
+        (["rank-table", "lint", "x.json", "--ranks", "-3"], "--ranks"),
+        (["ls", ""], "empty address"),
+        (["doctor", "--url", ""], "--url"),
+        (["cp", "nowhere", "elsewhere"], "nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_value_that_means_nothing(shell: Shell, words: list[str], place: str) -> None:
+    assert place in refused(shell, 2, *words)
