@@ -27,8 +27,8 @@ def activity_text(view: RunView, now: float | None = None) -> str:
     warning = warning_text(view)
     if phase == "queued":
         return f"queued: {view.detail or view.reason}" if view.detail or view.reason else "queued"
-    if phase == "staging" and view.detail:
-        return f"staging {view.detail}"
+    if phase == "staging" and (how_far := view.staging.words() if view.staging else view.detail):
+        return f"staging {how_far}"
     if phase == "training":
         return f"training; {warning}" if warning else "training"
     if phase == "waiting":  # its detail is already a duration

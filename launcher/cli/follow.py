@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from launcher.cli.activity import PHASE_WORDS, clock, first_line, warning_text
 from launcher.cli.common import results_text, say
 from launcher.errors import StoreError
-from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED, State
+from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED, State, with_hint
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _screen(quiet: bool) -> Iterator[Screen]:
 
 @dataclass
 class _Story:
-    """Turns looks at a run into events, each told once."""
+    """Turns looks at a run into lines, one for each thing that happened."""
 
     screen: Screen
     start: float = field(default_factory=time.time)
@@ -101,9 +101,10 @@ class _Story:
             if phase not in (self._phase, "done") and {phase, self._phase} != _ALTERNATING:
                 self.screen.line(PHASE_WORDS.get(phase, phase))
             self._phase = phase
-            if phase == "queued" and view.detail not in ("", *self._waits):
-                self._waits.add(view.detail)
-                self.screen.line(f"  {view.detail}")
+            waits_for = view.detail if phase == "queued" else ""
+            if waits_for and waits_for not in self._waits:
+                self._waits.add(waits_for)
+                self.screen.line(f"  {waits_for}")
         self._new_epochs(run, view)
         trouble = warning_text(view)
         if trouble and not self._trouble:
@@ -117,7 +118,8 @@ class _Story:
         if before:
             last = view.attempts[-1]
             came = f"from step {last.resumed_step}" if last.resumed_step is not None else "from the beginning"
-            self.screen.line(f"attempt {view.attempt} {came}: {before[-1].outcome}", "yellow")
+            outcome = with_hint(before[-1].outcome, before[-1].hint)
+            self.screen.line(f"attempt {view.attempt} {came}: {outcome}", "yellow")
             self._phase = "waiting"
         self._attempt = view.attempt
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from types import TracebackType
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 REFRESH_PER_S = 4
 MAX_BAR = 40
 INDENT = 9
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?) %")
 
 
 class LiveScreen:
@@ -105,8 +103,10 @@ def _head(view: RunView, now: float) -> Text:
 def _bars(view: RunView) -> list[tuple[str, float, float, str]]:
     """Label, how much, of how much, in words."""
     if view.phase == "staging":
-        percent = _PERCENT.search(view.detail)
-        return [("staging", float(percent[1]), 100.0, view.detail)] if percent else []
+        staging = view.staging
+        if staging is None or staging.percent is None or staging.waiting_for:
+            return []
+        return [("staging", float(staging.bytes_done), float(staging.bytes_total), staging.words())]
     progress = view.progress
     if view.phase not in ("training", "evaluating") or not progress.step or not progress.steps:
         return []

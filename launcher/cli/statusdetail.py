@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from launcher.cli.activity import activity_text, first_line, slow_rank_text
 from launcher.cli.common import progress_text, results_text
 from launcher.cli.style import STATE_STYLES, coloured, paint, width_of, wrap
-from launcher.runfolder.states import Attempt, State
+from launcher.runfolder.states import Attempt, State, with_hint
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def detail(view: RunView, now: float | None = None) -> str:
 
     if not view.state.terminal:
         add("now", activity_text(view, now))
-        add("platform", view.platform if view.platform != view.detail else "")
+        add("platform", "" if view.detail and not view.nodes else view.platform)  # else `now` has it
     add("reason", view.reason, "red" if view.state is State.FAILED else "")
     add("progress", progress_text(view))
     add("behind", slow_rank_text(view), "yellow")
@@ -85,7 +85,8 @@ def _attempt(attempt: Attempt) -> str:
     if attempt.attempt > 1:
         came = " from the beginning" if attempt.resumed_step is None else f" from step {attempt.resumed_step}"
     took = f" after {show_duration(attempt.ended_at - attempt.started_at)}" if attempt.ended_at else ""
-    return f"{attempt.attempt}{came}{took}: {attempt.outcome or 'running'}"
+    outcome = with_hint(attempt.outcome, attempt.hint)
+    return f"{attempt.attempt}{came}{took}: {outcome or 'running'}"
 
 
 def _node(node: NodeStatus) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 from launcher.api import EpochMetrics, Run
 from launcher.errors import LauncherError
 from launcher.plan.model import Plan
+from launcher.runfolder.states import AttemptResult
 from launcher.runs.explain import Explanation
 from launcher.runs.folder import RunFolder
-from launcher.runs.loglines import LogLine
 from launcher.runs.view import RunView
 
 MAX_POINTS = 400
@@ -53,14 +52,13 @@ def gather(run: Run) -> RunReport:
     missing: list[str] = []
     record = _optional("record", missing, run.record, {})
     events = _optional("progress", missing, lambda: folder.json_lines("progress/rank-0.jsonl"), [])
-    lines = _optional("logs", missing, run.logs, [])
-    failed = any(attempt.outcome not in ("", "done") for attempt in view.attempts)
+    failed = any(attempt.result not in (None, AttemptResult.DONE) for attempt in view.attempts)
     return RunReport(
         view=view,
         plan=plan,
         record=record,
         curves=_curves(_optional("metrics", missing, run.metrics, []), events),
-        phases=phase_seconds(view, events, lines),
+        phases=phase_seconds(view, events),
         evals=_optional("eval", missing, lambda: _evals(folder), {}),
         settings=_settings(plan, record),
         explanation=_optional("logs", missing, run.explain, None) if failed or view.reason else None,
@@ -68,20 +66,17 @@ def gather(run: Run) -> RunReport:
     )
 
 
-def phase_seconds(
-    view: RunView, events: Sequence[dict[str, Any]], lines: Sequence[LogLine]
-) -> dict[str, float]:
+def phase_seconds(view: RunView, events: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Seconds per phase over all attempts, in the order the phases came.
 
-    The marks between them are in the node program's log and in rank 0's progress file; without that, the whole of a
-    program counts as one phase.
+    The state knows when node 0 began something, rank 0's progress file what its program did then; without that file, the
+    whole of a program counts as one phase.
     """
     marks: list[tuple[float, str]] = [(view.submitted_at, "queued")] if view.submitted_at else []
-    for line in lines:
-        if line.process == "node" and line.node == 0 and line.time:
-            marks += [(line.time, phase) for words, phase in _NODE_MARKS if words in line.text]
-            if program := _STARTS.search(line.text):
-                marks.append((line.time, "starting" if events else _PROGRAMS.get(program[1], "training")))
+    for begun in view.phase_times:
+        whole = PROGRAM_PHASES.get(begun.program.partition("-")[0], "training")
+        program = "starting" if events else whole
+        marks.append((begun.at, program if begun.phase == "running" else begun.phase))
     for event in events:
         if event.get("event") == "phase" and isinstance(event.get("t"), int | float):
             phase = str(event.get("phase", ""))
@@ -95,14 +90,8 @@ def phase_seconds(
     return {phase: time for phase, time in seconds.items() if time >= 0.005}
 
 
-_STARTS = re.compile(r" INFO (\S+?)(?:-\w+)?: starting ")
-_PROGRAMS = {"train": "training", "eval": "evaluating", "infer": "evaluating", "export": "exporting"}
-_NODE_MARKS = (
-    (": device(s) ", "staging"),
-    (": not done", "waiting"),
-    (" INFO all programs ended well", "uploading"),
-    (" INFO ending: ", "uploading"),
-)
+PROGRAM_PHASES = {"train": "training", "eval": "evaluating", "infer": "evaluating", "export": "exporting"}
+"""The phase of a program that writes no progress, by the first word of the step's name."""
 
 
 def _curves(rows: Sequence[EpochMetrics], events: Sequence[dict[str, Any]]) -> dict[str, Curve]:

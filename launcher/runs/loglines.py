@@ -32,6 +32,11 @@ class LogLine:
         return int(self.process[5:]) if self.process.startswith("rank-") else None
 
 
+def log_name(process: str) -> str:
+    """The name of a process in the names of logs: `rank-3` of `rank 3`."""
+    return process.replace(" ", "-")
+
+
 def stamp_of(text: str) -> float | None:
     """The time a line begins with, as logging, glog of MindSpore and CANN, and ISO 8601 write it; local unless it ends in Z."""
     match = _STAMP.search(text, 0, _STAMP_WITHIN)

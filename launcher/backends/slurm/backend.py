@@ -13,10 +13,12 @@ from launcher.backends.recent import Recent
 from launcher.backends.slurm.check import check_cluster, doctor_checks
 from launcher.backends.slurm.query import (
     COMMENT,
+    END_RULES,
     ENDS,
     REASONS,
     RUNNING,
     TOO_LARGE,
+    CommandFailed,
     Job,
     call,
     cluster_name,
@@ -130,8 +132,8 @@ class SlurmBackend(Backend):
         for how in (["--state=PENDING"], ["--state=RUNNING", "--signal=USR2", "--batch"]):
             try:
                 call("scancel", *how, handle.data["job"])
-            except BackendError as error:
-                if "Invalid job id" not in error.what:  # it has ended meanwhile
+            except CommandFailed as error:
+                if not error.unknown_job:  # else it has ended meanwhile
                     raise
 
     def terminate(self, handle: Handle) -> None:
@@ -187,6 +189,7 @@ def life_of(handle: Handle, job: Job | None, nodes_of: Mapping[str, int], here: 
         return Life(
             alive=False,
             cause=told,
+            rule=END_RULES.get(job.state, ""),
             cancelled=job.state == "CANCELLED" and not told and "Dependency" not in job.reason,
             detail=f"{told}; {words}" if told else words,
         )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from launcher.backends.slurm.query import call
+from launcher.backends.slurm.query import NotInstalled, call
 from launcher.backends.slurm.script import gres_of, options_of
 from launcher.errors import BackendError
 from launcher.findings import Finding
@@ -103,7 +103,7 @@ def check_cluster(plan: Plan) -> list[Finding]:
     try:
         known = partitions()
     except BackendError as error:
-        missing = "not installed" in error.what
+        missing = isinstance(error, NotInstalled)
         rule, fix = (
             ("SL001", error.hint) if missing else ("SL002", "try again; `scontrol ping` tells who is down")
         )

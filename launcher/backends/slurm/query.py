@@ -78,6 +78,13 @@ ENDS = {
     "OutOfMemory": "it used more memory than it had asked for; raise slurm.memory",
 }
 """Why a job ended."""
+END_RULES = {
+    "TIMEOUT": "platform-end",
+    "DEADLINE": "platform-end",
+    "PREEMPTED": "platform-end",
+    "OUT_OF_MEMORY": "host-memory",
+}
+"""The kind of an end in advice.yaml, by the state of the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,34 @@ class Job:
         return self.comment.removeprefix(comment).strip()
 
 
+class NotInstalled(BackendError):
+    """A command of Slurm is not on this machine."""
+
+
+class NoAnswer(BackendError):
+    """A command of Slurm did not end in time: what it was asked to do may be done, or not."""
+
+
+class CommandFailed(BackendError):
+    """A command of Slurm ended with an error. `stderr` is what it printed, in Slurm's own words."""
+
+    def __init__(self, command: str, code: int, stderr: str) -> None:
+        lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+        words = "; ".join(dict.fromkeys(line.partition("error: ")[2] or line for line in lines))
+        super().__init__(words or f"exit code {code}", where=command)
+        self.stderr = stderr
+
+    @property
+    def unknown_job(self) -> bool:
+        """Slurm does not know the job, any more or yet."""
+        return "Invalid job id" in self.stderr
+
+    @property
+    def in_doubt(self) -> bool:
+        """The controller did not answer the command in time: it may have done what it was asked to do."""
+        return "timed out" in self.stderr
+
+
 def clean(env: Mapping[str, str]) -> dict[str, str]:
     """Without the variables that change what commands of Slurm mean, such as SBATCH_EXPORT or SQUEUE_USERS, and without
     those that tell of this machine or of an allocation that this program runs in: a job would take them for its own.
@@ -121,7 +156,7 @@ def clean(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def call(*command: str, stdin: str = "") -> str:
-    """What a command of Slurm prints. Raises BackendError with its own words."""
+    """What a command of Slurm prints. Raises NotInstalled, NoAnswer or CommandFailed."""
     try:
         done = subprocess.run(
             command,
@@ -134,15 +169,13 @@ def call(*command: str, stdin: str = "") -> str:
             check=False,
         )
     except FileNotFoundError:
-        raise BackendError(
+        raise NotInstalled(
             f"{command[0]} is not installed here", hint="submit from a machine of the Slurm cluster"
         ) from None
     except subprocess.TimeoutExpired:
-        raise BackendError(f"no answer within {TIMEOUT_S:g} s", where=command[0]) from None
+        raise NoAnswer(f"no answer within {TIMEOUT_S:g} s", where=command[0]) from None
     if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        words = "; ".join(dict.fromkeys(line.partition("error: ")[2] or line for line in lines))
-        raise BackendError(words or f"exit code {done.returncode}", where=command[0])
+        raise CommandFailed(command[0], done.returncode, done.stderr)
     return done.stdout
 
 
@@ -152,8 +185,8 @@ def look_up(ids: Sequence[str]) -> dict[str, Job]:
         return {}
     try:
         text = call("squeue", "-h", "-a", "-r", "-t", "all", "-j", ",".join(ids), "-o", _FORMAT)
-    except BackendError as error:
-        if "Invalid job id" not in error.what:
+    except CommandFailed as error:
+        if not error.unknown_job:
             raise
         text = ""
     found = {job.id: job for job in map(parse_job, text.splitlines()) if job}

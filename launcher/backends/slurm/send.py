@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from launcher.backends.slurm.query import call
+from launcher.backends.slurm.query import CommandFailed, NoAnswer, call
 from launcher.errors import BackendError
 
-_IN_DOUBT = re.compile(r"no answer within|timed out")
 _REFUSALS = {
     "invalid account": "slurm.account must be one of yours, and one that this partition takes",
     "invalid qos": "slurm.qos must be one that your account has",
@@ -32,11 +31,15 @@ def send(script: str, name: str) -> str:
     """The id of the new job. A controller that took the job and could not say so any more is asked for it by its name."""
     try:
         answer = call("sbatch", "--parsable", stdin=script)
-    except BackendError as error:
-        if _IN_DOUBT.search(error.what) and (taken := _by_name(name)):
+    except NoAnswer:
+        if taken := _by_name(name):
             return taken
-        hint = next((hint for words, hint in _REFUSALS.items() if words in error.what.lower()), "")
-        error.hint = error.hint or hint
+        raise
+    except CommandFailed as error:
+        if error.in_doubt and (taken := _by_name(name)):
+            return taken
+        refusal = error.stderr.lower()
+        error.hint = next((hint for words, hint in _REFUSALS.items() if words in refusal), "")
         raise
     if match := re.search(r"^(\d+)(;\S+)?$", answer, re.MULTILINE):
         return match[1]

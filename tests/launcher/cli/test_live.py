@@ -16,7 +16,7 @@ from rich.console import Console
 from launcher.cli.follow import Plain, _Story
 from launcher.cli.live import frame
 from launcher.cli.style import wrap
-from launcher.runfolder.states import Attempt, State
+from launcher.runfolder.states import Attempt, Staging, State
 from tests.launcher.samples import NOW, Sample, make_view
 from tests.waiting import wait_until
 
@@ -55,7 +55,8 @@ def test_training_has_bars_of_epoch_and_total() -> None:
 
 
 def test_staging_has_a_bar_and_its_rate() -> None:
-    text = "\n".join(drawn(100, phase="staging", detail="41 % of 1.2 GB at 310 MB/s"))
+    staging = Staging(bytes_done=492_000_000, bytes_total=1_200_000_000, bytes_per_s=310e6)
+    text = "\n".join(drawn(100, phase="staging", staging=staging))
     assert "staging" in text
     assert "━" in text
     assert "41 % of 1.2 GB at 310 MB/s" in text

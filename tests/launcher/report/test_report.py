@@ -7,8 +7,7 @@ from launcher.cli import main
 from launcher.report.chart import Series, line_chart, number, ticks
 from launcher.report.gather import gather, phase_seconds
 from launcher.report.page import page
-from launcher.runfolder.states import State
-from launcher.runs.loglines import LogLine
+from launcher.runfolder.states import PhaseStart, State
 from tests.launcher.samples import NOW, Sample, make_view
 
 VOID = {"meta", "br", "line", "circle", "polyline"}
@@ -126,18 +125,19 @@ def test_time_per_phase() -> None:
         {"event": "phase", "phase": p, "t": NOW + t}
         for p, t in (("compiling", 20), ("training", 50), ("evaluating", 80))
     ]
-    found = phase_seconds(make_view(submitted_at=NOW, ended_at=NOW + 90, state=State.SUCCEEDED), events, [])
+    found = phase_seconds(make_view(submitted_at=NOW, ended_at=NOW + 90, state=State.SUCCEEDED), events)
     assert found == {"queued": 20, "compiling": 30, "training": 30, "evaluating": 10}
 
 
 def test_time_per_phase_from_the_node_program_alone() -> None:
-    def line(seconds: int, text: str) -> LogLine:
-        return LogLine(NOW + seconds, 1, 0, "node", f"2026-11-21 10:00:00,000 INFO {text}")
-
-    lines = [line(1, "run: device(s) 0"), line(5, "train: starting 2 process(es)"), line(25, "train: done")]
-    lines += [line(26, "eval-mindir: starting 1 process(es)"), line(30, "all programs ended well")]
-    view = make_view(submitted_at=NOW, ended_at=NOW + 33, state=State.SUCCEEDED)
-    assert phase_seconds(view, [], lines) == {
+    times = (
+        PhaseStart(phase="staging", at=NOW + 1),
+        PhaseStart(phase="running", at=NOW + 5, program="train"),
+        PhaseStart(phase="running", at=NOW + 26, program="eval-mindir"),
+        PhaseStart(phase="uploading", at=NOW + 30),
+    )
+    view = make_view(submitted_at=NOW, ended_at=NOW + 33, state=State.SUCCEEDED, phase_times=times)
+    assert phase_seconds(view, []) == {
         "queued": 1, "staging": 4, "training": 21, "evaluating": 4, "uploading": 3
     }  # fmt: skip
 

@@ -1,50 +1,94 @@
-"""Each row of advice.yaml has a failure here: the reason as the node program words it, and the log it was made from."""
+"""Explanations read fields: each row of advice.yaml has a failure here, made as the node program makes it."""
 
 from pathlib import Path
 
 import pytest
 
-from launcher.runfolder.states import Attempt, State
-from launcher.runs.explain import advice_for, advice_rows, explain_run
+from launcher.backends.slurm.query import END_RULES
+from launcher.errors import (
+    LauncherError,
+    NodeTrouble,
+    NotFound,
+    PlanError,
+    StoreRefused,
+    StoreUnreachable,
+    UsageError,
+)
+from launcher.node.ending import end_of_error
+from launcher.node.stopping import StopKind
+from launcher.ranks.causes import built_in
+from launcher.ranks.diagnose import find_cause
+from launcher.ranks.gang import EndOrder, Exit, Outcome, Process
+from launcher.runfolder.states import Attempt, AttemptResult, FirstFailure, State
+from launcher.runs.advice import Advice, advice_for, advice_rows
+from launcher.runs.explain import explain_run
 from tests.launcher.samples import NOW, Sample
 
+
+def of_rank(code: int, line: str = "") -> FirstFailure | None:
+    """What diagnosis makes of a rank that ended with `code` after it printed `line`."""
+    ended = Exit(Process("rank 0", 0, ("true",), {}, Path(), Path("log")), code, 1.0)
+    return find_cause(Outcome((ended,), ended, logs={"rank 0": line + "\n"}), "m1").failure
+
+
+def of_order(kind: str, rule: str = "") -> FirstFailure | None:
+    """What diagnosis makes of a gang that a watcher ended."""
+    return find_cause(Outcome((), end_order=EndOrder(kind, "words", rule=rule)), "m1").failure
+
+
+def of_error(error: LauncherError) -> FirstFailure | None:
+    return end_of_error(error, 0).failure
+
+
+TORN = FirstFailure(process="rank 1", exit=1, no_progress=True)
 FAILURES = {
-    "device-memory": "rank 3 on m1 (node 0) ended with exit code 1: RuntimeError: Memory not enough: Device(id:3) memory isn't enough and alloc failed",
-    "host-memory": "rank 0 on m1 (node 0) killed by SIGKILL (out of memory, or by hand)",
-    "shared-memory": "rank 0 on m1 (node 0) crashed (SIGBUS: is /dev/shm or the disk full?)",
-    "disk-full": "rank 0 on m1 (node 0) ended with exit code 1: OSError: [Errno 28] No space left on device: 'checkpoints/step-4'",
-    "EI0004": "rank 0 on m1 (node 0) ended with exit code 1: EI0004: The ranktable or rank is invalid. Reason: The ranktable config devicelist is invalid",
-    "EI0014": "rank 0 on m1 (node 0) ended with exit code 1: EI0014: Value 1.2 for config version is invalid",
-    "EI0005": "rank 5 on m1 (node 0) ended with exit code 1: EI0005: The arguments for collective communication are inconsistent between ranks: tag",
-    "EI0006": "rank 7 on m1 (node 0) ended with exit code 1: EI0006: Getting socket times out. Reason: Remote Rank did not send the data in time",
-    "EI0002": "rank 7 on m1 (node 0) ended with exit code 1: EI0002: The wait execution of the Notify register times out. Reason: The Notify register has not received the Notify record from remote rank 2",
-    "EJ0001": "rank 0 on m1 (node 0) ended with exit code 1: EJ0001: Failed to initialize the HCCP process. Reason: Maybe the last training process is running",
-    "no-devices": "8 ascend910 devices asked for, 4 here",
-    "not-finite": "the loss is nan since about step 120; a lower learning rate or a longer warm-up may help",
-    "stuck": "the loss has stood at 6.9078 for 5 epochs, which is ln(1000) = 6.9078: the model guesses; look at the learning rate",
-    "import": "rank 0 on m1 (node 0) ended with exit code 1: ModuleNotFoundError: No module named 'mindspore'",
-    "bug": "rank 0 on m1 (node 0) ended with exit code 1: TypeError: unsupported operand type(s) for +: 'int' and 'str'",
-    "no-program": "rank 0 on m1 (node 0) ended with exit code 127: can't start ['train.sh']: No such file or directory",
-    "usage": "rank 0 on m1 (node 0) ended with exit code 2: error: epochs: expected a whole number",
-    "crash": "rank 0 on m1 (node 0) crashed (SIGSEGV)",
-    "store-refused": "obs://b/runs: the store refused: AccessDenied when calling the PutObject operation",
-    "store-unreachable": "results are on m1 in /work/x, but not all in the store: no answer from http://127.0.0.1:9",
-    "no-data": "obs://b/imagenet: nothing there",
-    "no-checkpoint": "no complete checkpoint in obs://b/runs/x",
-    "scheduler-limit": "stopped by SIGTERM",
-    "allocation-limit": "the time limit of the allocation is near",
-    "time-limit": "the time limit of 12 h 30 min is over",
-    "hang": "no progress and no log line for 30 min 00 s: taken as a hang; the stacks of all ranks are in their logs (on m1)",
-    "cluster": "scheduler on m1 (node 0) ended with exit code 1: RuntimeError: Topology build timed out.",
-    "undying": "rank 2 on m1 did not end after SIGKILL: the machine's driver or disk does not answer",
-    "node-gone": "its node program is gone without a word (killed, or the machine was restarted); no checkpoint was in the store yet",
-    "peer-lost": "rank 1 on m1 (node 0) ended with exit code 1: ConnectionResetError: [Errno 104] Connection reset by peer",
-    "no-progress": "rank 1 on m1 (node 0) ended with exit code 1; 2 restarts in a row made no progress, so there is no other one",
+    "device-memory": of_rank(
+        1, "RuntimeError: Memory not enough: Device(id:3) memory isn't enough and alloc failed"
+    ),
+    "host-memory": of_rank(-9),
+    "shared-memory": of_rank(-7),
+    "disk-full": of_rank(1, "OSError: [Errno 28] No space left on device: 'checkpoints/step-4'"),
+    "EI0004": of_rank(
+        1, "EI0004: The ranktable or rank is invalid. Reason: The ranktable config devicelist is invalid"
+    ),
+    "EI0014": of_rank(1, "EI0014: Value 1.2 for config version is invalid"),
+    "EI0005": of_rank(
+        1, "EI0005: The arguments for collective communication are inconsistent between ranks: tag"
+    ),
+    "EI0006": of_rank(
+        1, "EI0006: Getting socket times out. Reason: Remote Rank did not send the data in time"
+    ),
+    "EI0002": of_rank(1, "EI0002: The wait execution of the Notify register times out"),
+    "EJ0001": of_rank(
+        1, "EJ0001: Failed to initialize the HCCP process. Reason: Maybe the last training process is running"
+    ),
+    "no-devices": of_error(PlanError("8 ascend910 devices asked for, 4 here", rule="no-devices")),
+    "not-finite": of_order("not-learning", "not-finite"),
+    "stuck": of_order("not-learning", "stuck"),
+    "import": of_rank(1, "ModuleNotFoundError: No module named 'mindspore'"),
+    "bug": of_rank(1, "TypeError: unsupported operand type(s) for +: 'int' and 'str'"),
+    "no-program": of_rank(127, "can't start ['train.sh']: No such file or directory"),
+    "usage": of_rank(2, "error: epochs: expected a whole number"),
+    "crash": of_rank(-11),
+    "store-refused": of_error(StoreRefused("AccessDenied when calling the PutObject operation")),
+    "store-unreachable": of_error(StoreUnreachable("no answer from http://127.0.0.1:9")),
+    "no-data": of_error(NotFound("nothing there", where="obs://b/imagenet")),
+    "no-checkpoint": of_error(UsageError("no complete checkpoint in obs://b/runs/x", rule="no-checkpoint")),
+    "scheduler-limit": FirstFailure(rule=StopKind.SIGNAL.rule),
+    "allocation-limit": FirstFailure(rule=StopKind.PLATFORM.rule),
+    "time-limit": FirstFailure(rule=StopKind.TIME_LIMIT.rule),
+    "hang": of_order("hang"),
+    "cluster": of_rank(1, "RuntimeError: Topology build timed out."),
+    "undying": find_cause(Outcome((), undying=("rank 2",)), "m1").failure,
+    "node-gone": of_error(NodeTrouble("node 1 (m2) was not heard of for 2 min 00 s")),
+    "peer-lost": of_rank(1, "ConnectionResetError: [Errno 104] Connection reset by peer"),
+    "no-progress": TORN,
 }
+"""Each row of advice.yaml has a failure here, as the node program makes it."""
 
 
 @pytest.mark.parametrize("row", advice_rows(), ids=lambda row: row.id)
-def test_each_advice_fits_its_failure(row) -> None:
+def test_each_advice_fits_its_failure(row: Advice) -> None:
     found = advice_for(FAILURES[row.id])
     assert found is not None
     assert found.id == row.id
@@ -53,7 +97,28 @@ def test_each_advice_fits_its_failure(row) -> None:
 
 
 def test_no_advice_for_what_nobody_knows() -> None:
-    assert advice_for("rank 0 on m1 (node 0) ended with exit code 41") is None
+    assert advice_for(of_rank(41)) is None
+    assert advice_for(None) is None
+
+
+def test_results_that_are_not_in_the_store_have_their_advice() -> None:
+    advice = advice_for(of_rank(41), unsafe=True)
+    assert advice is not None
+    assert advice.id == "store-unreachable"
+
+
+def test_every_rule_that_advice_names_is_one_that_somebody_writes() -> None:
+    """Rules of causes.yaml, of errors, of requests to stop, of watchers and of platforms."""
+    written = {rule.id for rule in built_in()} | {kind.rule for kind in StopKind} | set(END_RULES.values())
+    written |= {each.rule for each in _all_errors(LauncherError)}
+    written |= {"no-devices", "no-checkpoint", "not-finite", "stuck", "hang", "undying", "node-gone"}
+    for row in advice_rows():
+        assert set(row.rules) <= written, row.id
+        assert row.rules or row.codes or row.signals or row.unsafe or row.no_progress, row.id
+
+
+def _all_errors(base: type[LauncherError]) -> list[type[LauncherError]]:
+    return [base, *(each for sub in base.__subclasses__() for each in _all_errors(sub))]
 
 
 @pytest.fixture
@@ -72,9 +137,18 @@ RuntimeError: Memory not enough: Device(id:3) memory isn't enough
 
 
 def test_the_first_failing_rank_with_host_device_code_and_error(sample: Sample) -> None:
-    sample.state(
-        State.FAILED, f"{FAILURES['device-memory'].partition(': ')[0]}: {TRACEBACK.splitlines()[-1]}"
+    failure = FirstFailure(
+        process="rank 3",
+        rank=3,
+        node=0,
+        host="m1",
+        device="ascend910 3",
+        exit=1,
+        rule="device-memory",
+        line=TRACEBACK.splitlines()[-1],
+        how="ended with exit code 1",
     )
+    sample.state(State.FAILED, "rank 3 on m1 (node 0) ended with exit code 1", first_failure=failure)
     sample.log("rank-3", TRACEBACK)
     sample.log(
         "rank-0", "ok\n[ERROR] HCCL(1,x):2026-11-21-10:00:00.1 EI0002: the Notify register times out\n"
@@ -98,7 +172,7 @@ def test_the_first_failing_rank_with_host_device_code_and_error(sample: Sample) 
 
 
 def test_a_failure_without_a_log_is_explained_by_its_reason(sample: Sample) -> None:
-    sample.state(State.FAILED, "the time limit of 2 s is over")
+    sample.state(State.FAILED, "the time limit of 2 s is over", first_failure=FAILURES["time-limit"])
     found = explain_run(sample.entry, sample.run.view())
     assert (found.process, found.error_line, found.advice) == ("", "", "time-limit")
     assert found.next[0] == f"launcher resume {sample.entry.run_id}"
@@ -106,8 +180,22 @@ def test_a_failure_without_a_log_is_explained_by_its_reason(sample: Sample) -> N
 
 def test_a_run_that_was_saved_by_a_restart_tells_what_had_failed(sample: Sample) -> None:
     attempts = (
-        Attempt(attempt=1, started_at=NOW, ended_at=NOW + 5, outcome=FAILURES["crash"]),
-        Attempt(attempt=2, started_at=NOW + 6, ended_at=NOW + 9, outcome="done", resumed_step=4),
+        Attempt(
+            attempt=1,
+            started_at=NOW,
+            ended_at=NOW + 5,
+            outcome="rank 0 on m1 (node 0) crashed (SIGSEGV)",
+            result=AttemptResult.FAILED,
+            first_failure=FAILURES["crash"],
+        ),
+        Attempt(
+            attempt=2,
+            started_at=NOW + 6,
+            ended_at=NOW + 9,
+            outcome="done",
+            result=AttemptResult.DONE,
+            resumed_step=4,
+        ),
     )
     sample.state(State.SUCCEEDED, attempts=attempts, attempt=2)
     found = explain_run(sample.entry, sample.run.view())
@@ -119,3 +207,19 @@ def test_a_run_that_went_well_has_nothing_to_explain(sample: Sample) -> None:
     found = explain_run(sample.entry, sample.run.view())
     assert found.summary.startswith("nothing failed")
     assert found.advice == ""
+
+
+def test_an_old_run_without_fields_says_less_and_nothing_wrong(sample: Sample) -> None:
+    attempts = (
+        Attempt(
+            attempt=1, started_at=NOW, ended_at=NOW + 5, outcome="rank 0 on m1 (node 0) crashed (SIGSEGV)"
+        ),
+        Attempt(attempt=2, started_at=NOW + 6, ended_at=NOW + 9, outcome="done"),
+    )
+    sample.state(State.SUCCEEDED, attempts=attempts, attempt=2)
+    found = explain_run(sample.entry, sample.run.view())
+    assert found.summary.startswith("nothing failed in attempt 2")
+    sample.state(State.FAILED, "rank 3 on m1 (node 0) crashed (SIGSEGV)\n  hint: do this")
+    found = explain_run(sample.entry, sample.run.view())
+    assert (found.process, found.rank, found.advice) == ("", None, "")
+    assert found.summary.startswith("rank 3 on m1")
