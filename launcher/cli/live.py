@@ -1,4 +1,4 @@
-"""The live view of one run: what happened scrolls up, what is now stands below and changes in place."""
+"""The live view of one run: past events scroll up; the present state stands below them and changes in place."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class LiveScreen:
 
     def line(self, text: str, style: str = "") -> None:
         stamp = clock(time.time() - self._start)
-        told = "\n".join(line.removeprefix(" " * INDENT) for line in text.splitlines())
-        words = wrap(told, INDENT, self._console.width)
+        lines = "\n".join(line.removeprefix(" " * INDENT) for line in text.splitlines())
+        words = wrap(lines, INDENT, self._console.width)
         self._console.print(Text.assemble((stamp, "dim"), "   ", (words, style or "none")), soft_wrap=True)
 
     def now(self, view: RunView) -> None:
@@ -63,7 +63,7 @@ class LiveScreen:
 
 
 def frame(view: RunView, now: float, width: int) -> RenderableType:
-    """What stands below the lines: who, how far, how fast, and what is not well."""
+    """The part below the events: the run, its progress, its rates, and its warnings."""
     parts: list[RenderableType] = [Text(""), _head(view, now)]
     bars = Table.grid(padding=(0, 2))
     bars.add_column(no_wrap=True, min_width=8)
@@ -101,7 +101,7 @@ def _head(view: RunView, now: float) -> Text:
 
 
 def _bars(view: RunView) -> list[tuple[str, float, float, str]]:
-    """Label, how much, of how much, in words."""
+    """Label, amount done, total, and a text for each bar."""
     if view.phase == "staging":
         staging = view.staging
         if staging is None or staging.percent is None or staging.waiting_for:

@@ -35,26 +35,13 @@ def line_chart(series: Sequence[Series], x_title: str, *, from_zero: bool = Fals
             HEIGHT - BOTTOM - (y - low) / (high - low) * (HEIGHT - TOP - BOTTOM),
         )
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg">']
-    for y, label in labelled(ticks(low, high, 5)):
-        height = at(left, y)[1]
-        parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>'
-        )
-        parts.append(
-            f'<text class="tick" x="{LEFT - 8}" y="{height + 4:.1f}" text-anchor="end">{label}</text>'
-        )
-    for x in ticks(left, right, 7, whole=True):
-        across = at(x, low)[0]
-        parts.append(
-            f'<text class="tick" x="{across:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{number(x)}</text>'
-        )
-    parts.append(
-        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
-    )
-    parts.append(
-        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_title)}</text>'
-    )
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg">',
+        *(_horizontal_line(at(left, y)[1], label) for y, label in labelled(ticks(low, high, 5))),
+        *(_mark_below(at(x, low)[0], number(x)) for x in ticks(left, right, 7, whole=True)),
+        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>',
+        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_title)}</text>',
+    ]
     for each in series:
         where = [at(x, y) for x, y in each.points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in where)
@@ -67,6 +54,15 @@ def line_chart(series: Sequence[Series], x_title: str, *, from_zero: bool = Fals
                 f'<circle cx="{where[index][0]:.1f}" cy="{where[index][1]:.1f}" r="2.6" fill="{each.colour}"><title>{words}</title></circle>'
             )
     return "".join([*parts, "</svg>"])
+
+
+def _horizontal_line(y: float, label: str) -> str:
+    line = f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    return line + f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
+
+
+def _mark_below(x: float, label: str) -> str:
+    return f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{label}</text>'
 
 
 def part_bar(parts: Sequence[tuple[str, float, str]], total: float) -> str:

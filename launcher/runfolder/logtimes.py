@@ -1,7 +1,7 @@
-"""When the lines of a log were written, for programs that put no time before them.
+"""When the lines of a log were written, for programs that do not print the time.
 
 Beside `rank-0.log` lies `rank-0.times`, one line `OFFSET SECONDS` per burst of output: the bytes of the log from OFFSET
-on came at that unix time, or within a moment after it. It is a help for reading; a log without it is whole.
+on came at that unix time, or a moment later. A log is complete without it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FINE_S, COARSE_S = 0.1, 2.0
-"""The least time between two marks: of the first marks of a log, and of the rest."""
+"""The least time between two marks: between the first FINE_MARKS of a log, and between the rest."""
 FINE_MARKS = 2000
 
 
@@ -23,7 +23,7 @@ def times_name(log: str) -> str:
 
 
 class TimesFile:
-    """Appends marks for one log, and is renamed with it. Never raises: a disk that is full costs marks."""
+    """Appends marks for one log, and is renamed with it. Never raises: on a full disk, marks are lost."""
 
     def __init__(self, log: Path) -> None:
         self._path = log.with_name(times_name(log.name))
@@ -41,7 +41,7 @@ class TimesFile:
             self._marks += 1
 
     def rename(self, log: Path) -> None:
-        """The log has this name now; what follows belongs to a new file."""
+        """The log was renamed to this name; the next mark belongs to a new file."""
         with suppress(OSError):
             self._path.replace(log.with_name(times_name(log.name)))
         self._marks, self._last = 0, float("-inf")
@@ -56,7 +56,7 @@ class Times:
 
     @classmethod
     def parse(cls, data: bytes) -> Times:
-        """What can't be read, such as half a line at the end, is left out."""
+        """Lines that can't be read, such as half a line at the end, are left out."""
         found = cls()
         for line in data.splitlines():
             offset, _, seconds = line.partition(b" ")

@@ -1,7 +1,7 @@
-"""Manifests: what belongs together, with size and sha256. Without its manifest nothing counts as complete.
+"""Manifests: files that belong together, with size and sha256. Without its manifest no set of files is complete.
 
-Two kinds: the one inside a checkpoint set, written by the training program, and MANIFEST.json of a run, which
-commits its results. Reading is strict, since everything downloaded is judged by them.
+The training program writes one into each checkpoint set; MANIFEST.json of a run commits its results. Downloads are
+verified against them, so they are read strictly.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ManifestFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The results of a run. `run` holds facts for readers (run id, state, ...), nothing depends on it."""
+    """The results of a run. `run` has facts for people (run id, state, ...); no program reads them."""
 
     files: tuple[ManifestFile, ...]
     run: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Every file and object name of a run, in one place. Nothing here touches a disk."""
+"""Every file and object name of a run. Nothing here reads or writes a disk."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class RunDir:
 
     @property
     def work(self) -> Path:
-        """Current directory of the ranks: what a library drops there stays out of the user's way."""
+        """Current directory of the ranks: libraries write files there that no user wants."""
         return self.root / "work"
 
     @property
@@ -102,7 +102,7 @@ class RunDir:
 
 
 def part_key(node: int) -> str:
-    """Where a machine leaves its part."""
+    """The object with the part of one machine."""
     return f"{PARTS}node-{node}.json"
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Progress(BaseModel):
-    """Where training stands. Rates and the remaining time are those of the whole run, not of one rank."""
+    """How far training is. Rates and the remaining time are those of the whole run, not of one rank."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -34,7 +34,7 @@ _FIELDS = tuple(Progress.model_fields)
 
 @dataclass
 class ProgressReader:
-    """Follows one progress file. A line that is not whole yet is read the next time; one that is no JSON is counted."""
+    """Follows one progress file. An incomplete line is read at the next call; lines that are not JSON are counted."""
 
     path: Path
     phase: str = ""
@@ -49,7 +49,7 @@ class ProgressReader:
         return Progress(**self._latest)
 
     def skip(self) -> None:
-        """Begin after what is in the file now."""
+        """Leave out what the file holds now."""
         try:
             self._offset = self.path.stat().st_size
         except OSError:

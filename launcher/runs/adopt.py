@@ -1,4 +1,4 @@
-"""Runs that were submitted from another machine: their platform is asked which job of its own they are."""
+"""Runs that were submitted from another machine: their platform is asked for the job that runs them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from launcher.errors import LauncherError
 from launcher.runs.index import RunEntry
 
 KEPT_S = 60.0
-"""For so long an answer is taken for true: whoever follows a run looks twice a second."""
+"""Seconds for which an answer is kept: a program that follows a run looks twice a second."""
 
 _known: dict[str, tuple[float, Handle | None, str]] = {}
 
 
 def adopted(entry: RunEntry) -> tuple[RunEntry, str]:
-    """The entry with the handle of its job; else as it was, and why. Raises nothing; contacts nobody for a run of this machine."""
+    """The entry with the handle of its job; without one, the reason why. Never raises. For a run of this machine nobody is asked."""
     backend = get_backend(entry.backend)
     if entry.handle is not None or entry.final is not None or not isinstance(backend, Finds):
         return entry, ""
-    since, handle, why = _known.get(entry.store.url, (0.0, None, ""))
-    if not since or time.monotonic() - since > KEPT_S:
-        from launcher.runs.folder import RunFolder  # imports the plan, which a table of runs does without
+    asked_at, handle, why = _known.get(entry.store.url, (0.0, None, ""))
+    if not asked_at or time.monotonic() - asked_at > KEPT_S:
+        from launcher.runs.folder import RunFolder  # imports the plan, which a table of runs does not need
 
         try:
             handle = backend.find(RunFolder.of(entry).plan())

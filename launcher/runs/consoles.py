@@ -1,4 +1,4 @@
-"""What the containers of a run printed, as their platform keeps it: the boot, and whatever kept a run from starting."""
+"""The output of a run's containers, as their platform keeps it: it has the start-up, and errors from before the run began."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from launcher.runs.loglines import LogLine, stamp_of
 
 MANY_NODES = 8
 PAUSE_S = 2.0
-"""Between two questions to a platform, which counts them."""
+"""Pause between two requests: platforms limit their rate."""
 
 
 @dataclass
 class ConsoleReader:
-    """Gives, call by call, the lines that are new since the last one. None for `node`: all, but not more than the first eight."""
+    """Each call returns the lines that are new since the last one. `node` None: of all nodes, at most of the first eight."""
 
     entry: RunEntry
     node: int | None = None
     _after: dict[int, str] = field(default_factory=dict)
     _time: dict[int, float] = field(default_factory=dict)
-    _asked: float = 0.0
+    _asked_at: float = 0.0
 
     def read(self) -> list[LogLine]:
         """Raises NoSuchRun for a run without such output, BackendError."""
@@ -34,15 +34,15 @@ class ConsoleReader:
         backend = get_backend(self.entry.backend)
         if handle is None or not isinstance(backend, Platform):
             raise NoSuchRun(
-                f"no platform keeps what {self.entry.run_id} printed" + (f": {why}" if why else ""),
-                hint="leave --console out: the logs of the run itself are in its folder",
+                f"no platform keeps the output of {self.entry.run_id}" + (f": {why}" if why else ""),
+                hint="leave out --console: the logs of the run itself are in its folder",
             )
         nodes = int(handle.data.get("nodes", 1))
         if self.node is not None and self.node >= nodes:
             raise NoSuchRun(f"{self.entry.run_id} has nodes 0 to {nodes - 1}")
         wanted = range(min(nodes, MANY_NODES)) if self.node is None else (self.node,)
-        time.sleep(max(0.0, self._asked + PAUSE_S - time.monotonic()))
-        self._asked = time.monotonic()
+        time.sleep(max(0.0, self._asked_at + PAUSE_S - time.monotonic()))
+        self._asked_at = time.monotonic()
         lines: list[LogLine] = []
         for node in wanted:
             lines += self._of_node(backend, node)

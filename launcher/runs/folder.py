@@ -1,4 +1,4 @@
-"""Read the files of a run, wherever they are nearest: its directory on this machine, or its folder in the store."""
+"""Reads the files of a run from its directory on this machine, or else from its folder in the store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, entry: RunEntry) -> RunFolder:
-        """The directory here when the whole run lives on this machine, else the folder in the store."""
+        """The directory on this machine when the whole run is here, else the folder in the store."""
         root = entry.run_dir.root
         handle = entry.handle
         here = handle is None or handle.host == socket.gethostname()

@@ -30,13 +30,13 @@ def new_run_id(name: str, now: float | None = None) -> str:
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}"
 
 
-def _when(run_id: str) -> str:
-    """What of a run id tells its age: yyyymmdd-hhmmss-abcd."""
+def _time_part(run_id: str) -> str:
+    """The end of a run id, which sorts by age: yyyymmdd-hhmmss-abcd."""
     return run_id[-20:]
 
 
 class RunEntry(BaseModel):
-    """What this machine remembers of a run. `final` and `final_nodes` are those of a run that has ended: they are asked for only once."""
+    """What this machine remembers of a run. `final` and `final_nodes` are its state and heartbeats after its end."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -75,7 +75,7 @@ class Index:
             names = [name[:-5] for name in os.listdir(self.root) if name.endswith(".json")]  # noqa: PTH208 - 10,000 of them
         except OSError:  # not there yet, or not a folder: `put` says so
             return []
-        return sorted(filter(_RUN_ID.match, names), key=_when, reverse=True)
+        return sorted(filter(_RUN_ID.match, names), key=_time_part, reverse=True)
 
     def get(self, run_id: str) -> RunEntry | None:
         """None for a run that is not here, or whose file can't be read."""
@@ -92,8 +92,8 @@ class Index:
                 yield entry
 
     def _last(self, ids: list[str]) -> list[str]:
-        """The newest run; of those that were submitted within a second, as a sweep does, the one that came last."""
-        same = [run_id for run_id in ids if _when(run_id)[:15] == _when(ids[0])[:15]]
+        """The newest run. A sweep submits several within a second: then the one that was submitted last."""
+        same = [run_id for run_id in ids if _time_part(run_id)[:15] == _time_part(ids[0])[:15]]
         if len(same) < 2:
             return same
         entries = [entry for run_id in same if (entry := self.get(run_id))]
@@ -131,7 +131,7 @@ def entry_of_url(url: str) -> RunEntry:
     """The entry of a run submitted elsewhere, from its folder in the store. Raises NoSuchRun, StoreError."""
     url = absolute_url(url, Path.cwd()).rstrip("/")
     from launcher.plan.model import (
-        Plan,  # the only one here that needs it, and the slowest import of a status
+        Plan,  # nothing else here needs it, and no import of a status is slower
     )
 
     address = StoreAddress(url=url)

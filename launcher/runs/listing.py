@@ -1,7 +1,7 @@
 """Which runs a list shows, and how ten thousand of them are listed within a second.
 
-What is known for good of ended runs stands in one file beside the index, `.ended.json`. It is a cache of a cache: an
-entry of the index that changed since is read again, and without the file everything is.
+The views of ended runs are kept in one file beside the index, `.ended.json`. It is a cache: an entry of the index that
+has changed since is read again, and without the file all entries are read.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from launcher.runs.view import RunView, views
 
 CACHE = ".ended.json"
 CACHE_FROM = 50
-"""So many ended runs that the cache lacks are worth writing it anew."""
+"""The cache is written anew when it lacks this many ended runs."""
 _BATCH = 64
 
 
 @dataclass(frozen=True)
 class Filter:
-    """What a list leaves in. Empty fields leave in everything. `since` in unix seconds.
+    """Which runs a list shows. An empty field excludes nothing. `since` in unix seconds.
 
-    `name` is a name or a pattern with *; `group` also the beginning of a name, up to a hyphen.
+    `name` is a name or a pattern with *; `group` may also be the beginning of a name, up to a hyphen.
     """
 
     states: Collection[State] = ()
@@ -43,7 +43,7 @@ class Filter:
     group: str = ""
 
     def fits_id(self, run_id: str) -> bool:
-        """What the run id alone can tell."""
+        """Whether the name fits, which is part of the run id."""
         name = run_id[: -len("-yyyymmdd-hhmmss-abcd")]
         return not self.name or name == self.name or fnmatchcase(name, self.name)
 
@@ -101,7 +101,7 @@ def _cached(index: Index, ids: list[str]) -> list[RunView]:
 
 @contextlib.contextmanager
 def no_gc() -> Iterator[None]:
-    """Thousands of values that all stay: looking for garbage among them doubles the time."""
+    """No garbage collection: it doubles the time of making thousands of values that all stay."""
     on = gc.isenabled()
     gc.disable()
     try:
@@ -127,7 +127,7 @@ def _read(index: Index) -> _Cache | None:
 
 
 def _write(index: Index, views_by_id: dict[str, RunView]) -> None:
-    """Only runs whose end stands in the index, so that the time of that file tells whether it still holds."""
+    """Only runs whose end is in the index: the time of that file tells whether the cached view is still right."""
     mtimes = _mtimes(index)
     ended = [
         view

@@ -1,4 +1,4 @@
-"""Lines of logs as values: whose they are, when they were written, whether they state an error."""
+"""Lines of logs as values: which process wrote them, when, and whether they state an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STAMP = re.compile(
     r"(?P<day>20\d\d-\d\d-\d\d)[T -](?P<clock>\d\d:\d\d:\d\d)(?:[.,](?P<part>\d{1,6}))?(?:\.\d+)?(?P<utc>Z)?"
 )
 _STAMP_WITHIN = 80
-"""A time further right in a line is part of a message."""
+"""A time further to the right belongs to the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def stamp_of(text: str) -> float | None:
 
 
 def in_time_order(files: Iterable[Sequence[LogLine]]) -> Iterator[LogLine]:
-    """Lines of several files as one. Within a file the order stays, even where its clock goes back."""
+    """Lines of several files in one order. Lines of one file keep theirs, even where its clock goes back."""
     return (line for _, line in heapq.merge(*map(_keyed, files), key=lambda pair: pair[0]))
 
 

@@ -50,7 +50,7 @@ class _Piece:
 
 @dataclass
 class LogReader:
-    """Gives, call by call, the lines that are new since the last one. None for `rank`, `node` or `attempt` is all of them."""
+    """Each call returns the lines that are new since the last one. `rank`, `node` or `attempt` None: those of all."""
 
     entry: RunEntry
     rank: int | None = None
@@ -75,7 +75,7 @@ class LogReader:
         return list(in_time_order([*earlier, *new]))
 
     def _read_earlier(self, here: set[int]) -> list[list[LogLine]]:
-        """Once: the logs of attempts that only the store has, since the run's directory was deleted or is another one."""
+        """Once: the logs of attempts that only the store has, because the run's directory was deleted or replaced."""
         if self._folder is None or self._elsewhere is not None:
             return []
         self._elsewhere = []
@@ -105,9 +105,7 @@ class LogReader:
                 if source.key(part) in sizes:
                     pieces.append(_Piece(source.key(part), 0, _read(folder, source.key(part), 0)))
             position.begun = True
-        elif (
-            sizes.get(source.key(None), 0) < position.offset
-        ):  # what was the newest part has another name now
+        elif sizes.get(source.key(None), 0) < position.offset:  # the newest part was renamed
             former = next(
                 (part for part in ("old", "head") if sizes.get(source.key(part), 0) >= position.offset), None
             )
@@ -125,7 +123,7 @@ class LogReader:
     def _lines(
         self, folder: RunFolder, source: _Source, position: _Position, piece: _Piece
     ) -> Iterator[LogLine]:
-        """Lines with their own times, else with those that the launcher noted, else with that of the line before."""
+        """Lines with their own times, else with those of the times file, else with that of the line before."""
         stamped = source.process == "node" or not piece.data
         times = Times() if stamped else Times.parse(_read(folder, times_name(piece.key), 0))
         offset = piece.offset
@@ -137,7 +135,7 @@ class LogReader:
 
 
 def _whole(pieces: Sequence[_Piece]) -> Iterator[_Piece]:
-    """A log may get another name in the middle of a line; that line belongs to the later piece."""
+    """Pieces that end with whole lines: a log may be renamed in the middle of a line, which then belongs to the later piece."""
     rest = b""
     for number, piece in enumerate(pieces):
         data, begins = rest + piece.data, piece.offset - len(rest)

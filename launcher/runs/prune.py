@@ -1,4 +1,4 @@
-"""What takes room on this machine and is not needed any more: finding it is separate from removing it."""
+"""Finds what takes room on this machine and is not needed any more, and removes it. Finding changes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kind = Literal["work folder", "index entry", "data set", "rehearsal"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something to remove. `why` says in words that nothing is lost by it."""
+    """Something that may be removed. `why` tells people why nothing is lost."""
 
     kind: Kind
     name: str
@@ -40,9 +40,9 @@ def find_items(
     cache_dir: Path | None = None,
     now: float | None = None,
 ) -> list[Item]:
-    """Reads only. A run that has not ended, or that could still be resumed from this disk alone, is left out.
+    """Reads only. Leaves out runs that have not ended, and work folders that may hold what the store does not have.
 
-    Data sets (in `cache_dir`, default `$LAUNCHER_HOME/cache`) all stay while a run of this machine lives.
+    Data sets (in `cache_dir`, default `$LAUNCHER_HOME/cache`) are left out while any run of this machine lives.
     `unsafe` also takes work folders of failed and cancelled runs whose results are not all in the store.
     Raises StoreError when a run's folder must be asked and the store does not answer.
     """
@@ -60,7 +60,7 @@ def find_items(
 
 
 def remove(item: Item) -> bool:
-    """False when it could not be removed whole, or is in use now."""
+    """False when part of it is left, or it is in use."""
     if item.kind == "data set":
         return _remove_data_set(item.path)
     if item.path.is_dir():
@@ -71,7 +71,7 @@ def remove(item: Item) -> bool:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes on the disk, links not followed; what goes away meanwhile counts nothing."""
+    """Bytes on the disk; links are not followed, and files that vanish meanwhile are not counted."""
     total = 0
     for here, _, names in os.walk(folder):
         for name in names:
@@ -124,7 +124,7 @@ def _live_here(index: Index) -> bool:
 
 
 def _data_sets(cache: Path, before: float) -> Iterator[Item]:
-    """Staged data sets that no run uses now, and that were not used for long."""
+    """Staged data sets that were last used before `before`. Called while no run uses any."""
     for folder in sorted((cache / "datasets").glob("*")):
         if not folder.is_dir():
             continue

@@ -1,0 +1,148 @@
+"""What happened in the runs: state, failures, curves, results, time per phase. Each section is HTML, or empty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from launcher.report.chart import Series, line_chart, part_bar
+from launcher.report.gather import RunReport
+from launcher.report.pieces import card, colour_of, label_of, name_of, table, with_code
+from launcher.units import show_duration
+
+CURVES = ("loss", "top1", "images_per_s", "lr")
+PHASE_COLOURS = {
+    "queued": "#b9bec7",
+    "staging": "#d9822b",
+    "starting": "#8d99ae",
+    "compiling": "#7a58d1",
+    "training": "#2f6fde",
+    "evaluating": "#0f9fb5",
+    "exporting": "#c2408f",
+    "uploading": "#2a9d62",
+    "waiting": "#c9b458",
+}
+
+
+def overview(reports: Sequence[RunReport]) -> str:
+    rows = []
+    for index, report in enumerate(reports):
+        view, plan = report.view, report.plan
+        took = show_duration(view.ended_at - view.submitted_at) if view.ended_at and view.submitted_at else ""
+        top1 = view.results.get("checkpoint", view.results.get("last", view.progress.top1))
+        rows.append(
+            [
+                name_of(reports, index),
+                f"<span class='state {escape(view.state.value)}'>{escape(view.state.value)}</span>",
+                escape(str(plan.recipe.get("arch", "own program"))),
+                escape(f"{plan.nodes} × {plan.devices_per_node} {plan.device}"),
+                _of(view.progress.epoch, view.progress.epochs),
+                f"{100 * top1:.2f} %" if top1 is not None else "",
+                str(view.attempt),
+                escape(took),
+            ]
+        )
+    heads = ["run", "state", "arch", "devices", "epoch", "top-1", "attempts", "took"]
+    links = "".join(
+        f"<div class='soft mono'>{escape(r.view.run_id)} → {escape(r.view.url)}</div>" for r in reports
+    )
+    return table(heads, rows, numbers=(4, 5, 6, 7)) + links
+
+
+def _of(count: int | None, total: int | None) -> str:
+    return "" if count is None else f"{count}/{total}" if total else str(count)
+
+
+def failures(reports: Sequence[RunReport]) -> str:
+    cards = []
+    for index, report in enumerate(reports):
+        found = report.explanation
+        if found is None:
+            continue
+        lines = "".join(f"<li>{with_code(text)}</li>" for text in found.do)
+        tried = "".join(f"<li>{escape(text)}</li>" for text in found.attempts) if found.attempts[1:] else ""
+        excerpt = f"<pre>{escape(chr(10).join(found.excerpt))}</pre>" if found.excerpt else ""
+        cards.append(
+            card(
+                f"<h3>{name_of(reports, index)}</h3><div>{escape(found.summary)}</div>{excerpt}"
+                f"<p>{with_code(found.means)}</p>{f'<ul>{lines}</ul>' if lines else ''}"
+                f"{f'<div class=soft>attempts</div><ul>{tried}</ul>' if tried else ''}"
+            )
+        )
+    return "".join(cards)
+
+
+def curves(reports: Sequence[RunReport]) -> str:
+    charts = []
+    for key in CURVES:
+        having = [(i, report.curves[key]) for i, report in enumerate(reports) if key in report.curves]
+        units = {curve.x for _, curve in having}
+        if not having or len(units) > 1 or (len(having) == 1 and len(having[0][1].points) < 2):
+            continue
+        series = [Series(label_of(reports[i]), colour_of(i), curve.points) for i, curve in having]
+        curve = having[0][1]
+        charts.append(
+            card(
+                f"<h3>{escape(curve.title)}</h3>{line_chart(series, curve.x, from_zero=key == 'images_per_s')}"
+            )
+        )
+    if not charts:
+        return card("<span class='soft'>no curve to draw: fewer than two points</span>")
+    names = "".join(f"<span>{name_of(reports, index)}</span>" for index in range(len(reports)))
+    legend = f"<p class='legend'>{names}</p>" if len(reports) > 1 else ""
+    return f"{legend}<div class='grid2'>{''.join(charts)}</div>"
+
+
+def results(reports: Sequence[RunReport]) -> str:
+    rows = []
+    for index, report in enumerate(reports):
+        for name, value in report.evals.items():
+            rows.append(
+                [
+                    name_of(reports, index),
+                    escape(name),
+                    _share(value.get("top1")),
+                    _share(value.get("top5")),
+                    escape(str(value.get("images", ""))),
+                    escape(str(value.get("step", ""))),
+                    escape(str(value.get("file") or "")),
+                ]
+            )
+    if not rows:
+        return ""
+    return card(
+        table(["run", "evaluation", "top-1", "top-5", "images", "step", "file"], rows, numbers=(2, 3, 4, 5))
+    )
+
+
+def _share(value: Any) -> str:
+    return f"{100 * value:.2f} %" if isinstance(value, int | float) else ""
+
+
+def phases(reports: Sequence[RunReport]) -> str:
+    names = list(dict.fromkeys(name for report in reports for name in report.phases))
+    longest = max((sum(report.phases.values()) for report in reports), default=0.0)
+    if not names or not longest:
+        return ""
+    bars = []
+    for index, report in enumerate(reports):
+        parts = [(name, report.phases.get(name, 0.0), PHASE_COLOURS.get(name, "#999")) for name in names]
+        bars.append(
+            f"<div style='margin:8px 0 2px'>{name_of(reports, index)}</div>{part_bar(parts, longest)}"
+        )
+    heads = ["phase", *(name_of(reports, index) for index in range(len(reports)))]
+    rows = [
+        [
+            f"<span class='dot' style='background:{PHASE_COLOURS.get(name, '#999')}'></span>{escape(name)}",
+            *(_seconds(report.phases.get(name)) for report in reports),
+        ]
+        for name in names
+    ]
+    return card("".join(bars) + "<br>" + table(heads, rows, numbers=range(1, len(heads))))
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f} s" if value < 10 else show_duration(value)
