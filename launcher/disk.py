@@ -71,8 +71,11 @@ def is_temporary(name: str) -> bool:
 
 
 @contextmanager
-def replacing(path: Path, *, fsync: bool = True) -> Iterator[int]:
-    """A descriptor to write to; the file appears under `path` when the block ends well, and not otherwise."""
+def replacing(path: Path, *, fsync: bool = True, new: bool = False) -> Iterator[int]:
+    """A descriptor to write to; the file appears under `path` when the block ends well, and not otherwise.
+
+    With `new`, raises FileExistsError when `path` exists by then.
+    """
     temporary = path.with_name(f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
@@ -82,7 +85,11 @@ def replacing(path: Path, *, fsync: bool = True) -> Iterator[int]:
                 os.fsync(handle)
         finally:
             os.close(handle)
-        temporary.rename(path)
+        if new:
+            path.hardlink_to(temporary)
+            temporary.unlink()
+        else:
+            temporary.rename(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -96,6 +103,14 @@ def write_all(handle: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
+
+
+def write_all_at(handle: int, data: bytes, position: int) -> None:
+    """`os.pwrite` until everything is written."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, position)
+        view, position = view[written:], position + written
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -127,6 +127,10 @@ class PackedView:
         """See ObjectStore."""
         return self._store.put(key, data)
 
+    def put_new(self, key: str, data: bytes) -> bool:
+        """See ObjectStore."""
+        return self._store.put_new(key, data)
+
     def put_file(
         self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
     ) -> ObjectInfo:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from launcher.errors import StoreRefused
+
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}")
 
 OnBytes = Callable[[int], None]
@@ -36,6 +38,10 @@ class ObjectInfo:
     def md5(self) -> str | None:
         """The ETag where it has the form of an MD5: one PUT, no multipart. Encryption by KMS breaks this."""
         return self.etag if _MD5_ETAG.fullmatch(self.etag) else None
+
+
+class NoConditionalPut(StoreRefused):
+    """The store can't create an object only when there is none."""
 
 
 class Pace:
@@ -86,6 +92,13 @@ class ObjectStore(Protocol):
 
     def put(self, key: str, data: bytes) -> ObjectInfo:
         """Create or replace an object. Safe to repeat."""
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Create an object unless there is one: of several writers exactly one gets True, the others False.
+
+        `data` must differ between writers: after a lost answer it shows whose object it is. Raises NoConditionalPut
+        where the store can't do it; the object may then be there, and each writer may have thought it the first.
+        """
 
     def put_file(
         self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None

@@ -19,7 +19,7 @@ from launcher.disk import CHUNK_BYTES, fsync_folder, mapped, open_part, os_error
 from launcher.errors import IntegrityError, NoSpace, StoreError, StoreUnreachable
 from launcher.storage.backoff import Backoff, BackoffPolicy
 from launcher.storage.base import ObjectInfo, OnBytes, Pace
-from launcher.storage.ranges import Rest
+from launcher.storage.ranges import Remainder
 
 RESUME_BYTES = 4 << 20
 """A part smaller than this is simply fetched again."""
@@ -29,17 +29,16 @@ RESUME_BYTES = 4 << 20
 class Body:
     """An open download: facts about the whole object, its bytes from the asked start, and its MD5 if known.
 
-    A chunk is valid until the next one is asked for. `ranged` tells that the store sent only what was asked for,
-    `settled` that another version of the object would show, by its ETag or by when it was modified. With a `rest` the
-    chunks are only the first part.
+    `ranged` tells that the store sent only the bytes that were asked for; `settled`, that a later version of the object
+    would differ in its ETag or its time of modification. With a `remainder` the chunks are only the first bytes.
     """
 
     info: ObjectInfo
-    chunks: Iterator[bytes | memoryview]
+    chunks: Iterator[bytes]
     md5: str | None = None
     ranged: bool = False
     settled: bool = True
-    rest: Rest | None = None
+    remainder: Remainder | None = None
 
     @property
     def version(self) -> str:
@@ -86,7 +85,7 @@ class _Part:
         self._on_bytes = on_bytes
         self._stop = stop
 
-    def add(self, chunk: bytes | memoryview, *, write: bool = True) -> None:
+    def add(self, chunk: bytes, *, write: bool = True) -> None:
         if write:
             write_all(self.handle, chunk)
         if self.md5 is not None:
@@ -95,10 +94,10 @@ class _Part:
             self.sha256.update(chunk)
         self._arrived(len(chunk))
 
-    def add_apart(self, rest: Rest) -> None:
-        """The same for what comes in no order. Whatever happens, the file then ends with what counts."""
+    def add_out_of_order(self, remainder: Remainder) -> None:
+        """Let ranges be written to their places. Afterwards, also after an error, the file ends after the bytes counted."""
         try:
-            rest.into(self.handle, self._arrived)
+            remainder.into_file(self.handle, self._arrived)
         finally:
             os.ftruncate(self.handle, self.size)
             os.lseek(self.handle, self.size, os.SEEK_SET)
@@ -210,15 +209,15 @@ def _copy(part: _Part, body: Body, where: str) -> None:
         part.add(chunk)
         if part.size > body.info.size:
             raise IntegrityError(f"more than the promised {body.info.size} bytes arrived", where=where)
-    rest = (
-        None if body.rest is None else replace(body.rest, start=part.size)
-    )  # whatever came as the first part
-    if rest is not None and part.md5 is None and part.sha256 is None:
-        part.add_apart(rest)
-    elif rest is not None:
-        with closing(rest.in_order()) as chunks:
-            for chunk in chunks:
-                part.add(chunk)
+    if body.remainder is not None:
+        # The first answer may have had more or fewer bytes than were asked for.
+        remainder = replace(body.remainder, start=part.size)
+        if part.md5 is None and part.sha256 is None:
+            part.add_out_of_order(remainder)
+        else:
+            with closing(remainder.in_order()) as chunks:
+                for chunk in chunks:
+                    part.add(chunk)
     if part.size < body.info.size:
         raise StoreUnreachable(
             f"the connection ended after {part.size} of {body.info.size} bytes",

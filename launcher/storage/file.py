@@ -12,11 +12,13 @@ from urllib.parse import quote
 from launcher.disk import CHUNK_BYTES, fsync_folder, is_temporary, mapped, replacing, write_all
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused
 from launcher.storage.backoff import BackoffPolicy
-from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
+from launcher.storage.base import NoConditionalPut, ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.brake import Brake
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key, key_problem, local_path
 from launcher.storage.registry import Location, Options
+
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
 
 
 def open_file(location: Location, options: Options) -> ObjectStore:
@@ -157,6 +159,21 @@ class FileStore:
             write_all(handle, data)
         return self._after(key, len(data))
 
+    def put_new(self, key: str, data: bytes) -> bool:
+        """See ObjectStore. Needs hard links, which some network file systems lack."""
+        path = self._path(check_key(key, self.url))
+        try:
+            with self._replacing(key, new=True) as handle:
+                write_all(handle, data)
+        except StoreError as error:
+            number = error.__cause__.errno if isinstance(error.__cause__, OSError) else None
+            if number == errno.EEXIST and path.is_file():
+                return False
+            if number in _NO_LINKS:
+                raise NoConditionalPut("the file system has no hard links", where=str(path)) from error
+            raise
+        return True
+
     def put_file(
         self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
     ) -> ObjectInfo:
@@ -185,7 +202,7 @@ class FileStore:
         return info
 
     @contextmanager
-    def _replacing(self, key: str) -> Iterator[int]:
+    def _replacing(self, key: str, *, new: bool = False) -> Iterator[int]:
         path = self._path(check_key(key, self.url))
         with mapped(path), ExitStack() as stack:
             if path.is_dir():
@@ -193,7 +210,7 @@ class FileStore:
             for last in (False, False, True):  # a concurrent delete may take the empty folder away again
                 path.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    handle = stack.enter_context(replacing(path))
+                    handle = stack.enter_context(replacing(path, new=new))
                     break
                 except FileNotFoundError:
                     if last:

@@ -121,6 +121,13 @@ class MemoryStore:
             self._bucket.objects[info.key] = (info, bytes(data))
         return self._relative(info)
 
+    def put_new(self, key: str, data: bytes) -> bool:
+        """See ObjectStore."""
+        check_key(key, self.url)
+        info = ObjectInfo(self._base + key, len(data), md5_of(data), time.time())
+        with self._bucket.lock:
+            return self._bucket.objects.setdefault(info.key, (info, bytes(data)))[0] is info
+
     def put_file(
         self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
     ) -> ObjectInfo:

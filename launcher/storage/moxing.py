@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from launcher.disk import CHUNK_BYTES, mapped
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreUnreachable, UsageError
 from launcher.storage.backoff import with_backoff
-from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
+from launcher.storage.base import NoConditionalPut, ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.brake import Brake
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key
@@ -203,6 +203,10 @@ class MoxingStore:
 
         self._call(key, request)
         return self._confirm(key, len(data), hashlib.sha256(data).hexdigest())
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """See ObjectStore. moxing knows no conditions."""
+        raise NoConditionalPut("moxing can't create an object only when there is none", where=self.join(key))
 
     def put_file(
         self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None

@@ -1,8 +1,8 @@
-"""One large object over several connections: stretches of it are fetched side by side.
+"""One large object over several connections: ranges of it are fetched at the same time.
 
-Where a digest needs the bytes in order they are delivered in order, from memory, so that resume and digests stay simple;
-else each stretch goes straight to its place in the file. Memory is bounded for a whole store: `Lanes` has a fixed number
-of places, and who finds none reads its object over the one connection it has.
+When a digest needs the bytes in order, ranges are held in memory until it is their turn; else each goes straight to its place
+in the file. Memory is bounded for a whole store: `Connections` is a fixed number, and a download that gets none of them reads
+its object over one connection.
 """
 
 from __future__ import annotations
@@ -10,187 +10,138 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from itertools import islice
+from typing import Protocol, TypeVar
 
+from launcher.disk import write_all_at
 from launcher.errors import StoreUnreachable
 
-STRETCH_BYTES = 16 << 20
-PIECE_BYTES = 1 << 20
-"""What goes to a file at a time."""
+RANGE_BYTES = 16 << 20
 FIRST_BYTES = 1 << 20
-"""What the request that opens the object brings."""
+"""The request that opens a large object asks for so many bytes."""
 LARGE_BYTES = 64 << 20
 """An object is worth several connections when so much of it is still to come."""
-LANES_PER_OBJECT = 4
-LANES_PER_STORE = 8
+CONNECTIONS_PER_OBJECT = 4
+CONNECTIONS_PER_STORE = 8
+
+T = TypeVar("T")
 
 
-class Target(Protocol):
-    """Where the bytes of a stretch go, in order."""
+class Connections:
+    """The connections that all large downloads from one store share."""
 
-    def room(self) -> memoryview:
-        """Memory for the next ones; empty once all have come."""
-
-    def filled(self, count: int) -> None:
-        """So many of them are there."""
-
-
-class InMemory:
-    """A target in memory of the caller."""
-
-    def __init__(self, memory: memoryview) -> None:
-        self._left = memory
-
-    def room(self) -> memoryview:
-        """See Target."""
-        return self._left
-
-    def filled(self, count: int) -> None:
-        """See Target."""
-        self._left = self._left[count:]
-
-
-class InFile:
-    """A target in an open file: `length` bytes from `start` on."""
-
-    def __init__(self, handle: int, start: int, length: int) -> None:
-        self._handle = handle
-        self._position = start
-        self._left = length
-        self._buffer = memoryview(bytearray(min(PIECE_BYTES, length)))
-
-    def room(self) -> memoryview:
-        """See Target."""
-        return self._buffer[: self._left]
-
-    def filled(self, count: int) -> None:
-        """See Target."""
-        view = self._buffer[:count]
-        while view:
-            written = os.pwrite(self._handle, view, self._position)
-            view = view[written:]
-            self._position += written
-        self._left -= count
-
-
-def pour(data: bytes | memoryview, target: Target) -> bool:
-    """Copy into a target. False when there was more than it has room for."""
-    view = memoryview(data)
-    while view and (room := target.room()):
-        count = min(len(view), len(room))
-        room[:count] = view[:count]
-        target.filled(count)
-        view = view[count:]
-    return not view
-
-
-_THREADS = "raise the limit of processes (ulimit -u, or that of the container)"
-
-FetchStretch = Callable[[int, int, Callable[[], Target], threading.Event], None]
-"""Start, length, and what makes a target for another try; given up early when the event is set. Raises StoreError."""
-
-
-class Lanes:
-    """Places for stretches on their way, shared by everything that reads from one store."""
-
-    def __init__(self, places: int = LANES_PER_STORE) -> None:
-        self._free = places
+    def __init__(self, count: int = CONNECTIONS_PER_STORE) -> None:
+        self._free = count
         self._lock = threading.Lock()
 
     def take(self) -> int:
-        """As many places as one object may have now; 0 when there are not even two."""
+        """As many connections as one object may have now; 0 when fewer than two are free."""
         with self._lock:
-            taken = min(self._free, LANES_PER_OBJECT)
+            taken = min(self._free, CONNECTIONS_PER_OBJECT)
             if taken < 2:
                 return 0
             self._free -= taken
             return taken
 
-    def give(self, places: int) -> None:
-        """Give places back."""
+    def give_back(self, count: int) -> None:
+        """Return what `take` gave."""
         with self._lock:
-            self._free += places
+            self._free += count
+
+
+class RangeSource(Protocol):
+    """One version of one object."""
+
+    def read(self, start: int, length: int, stop: threading.Event) -> Iterator[bytes]:
+        """The bytes of a range, all of them. Any thread may call it. Raises StoreError, also early once `stop` is set."""
+
+    def confirm(self) -> None:
+        """Called after the last byte. Raises IntegrityError when the ranges may be of different versions."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
-    """Everything of an object from `start` to `end`, which is not asked for yet. `check` has the last word."""
+class Remainder:
+    """The bytes of an object from `start` to `end`, which are still to be fetched."""
 
-    fetch: FetchStretch
+    source: RangeSource
     start: int
     end: int
-    lanes: int
-    check: Callable[[], None]
+    connections: int
 
-    def in_order(self) -> Generator[memoryview, None, None]:
-        """The bytes; at most `lanes` stretches are in memory at a time.
+    def in_order(self) -> Generator[bytes, None, None]:
+        """The bytes; at most one range per connection is in memory at a time.
 
-        What is yielded is valid until the next one is asked for. The first failing stretch ends it with that
-        stretch's error, after everything before it was delivered.
+        The first range that fails ends it with that range's error, after everything before it was given.
         """
-        # used again and again: fresh memory costs more than receiving into it
-        free = [bytearray(min(STRETCH_BYTES, self.end - self.start)) for _ in range(self.lanes)]
-        used: deque[bytearray] = deque()
+        with closing(self._fetched(self._collect, self.connections)) as ranges:
+            for chunks in ranges:
+                while chunks:
+                    yield chunks.popleft()
+        self.source.confirm()
 
-        def target(start: int, length: int) -> Callable[[], Target]:
-            used.append(free.pop())
-            return partial(InMemory, memoryview(used[-1])[:length])
+    def into_file(self, handle: int, on_bytes: Callable[[int], None]) -> None:
+        """Write the bytes to their places in an open file. `on_bytes` is called for each range, in order.
 
-        with self._stretches(target, self.lanes, lambda: None) as done:
-            for length in done:
-                yield memoryview(used[0])[:length]
-                free.append(used.popleft())
-        self.check()
+        After an error the file may hold more bytes than were reported.
+        """
+        write = partial(self._write, _OwnHandle(handle))
+        with closing(self._fetched(write, 4 * self.connections)) as lengths:
+            for length in lengths:
+                on_bytes(length)
+        self.source.confirm()
 
-    def into(self, handle: int, arrived: Callable[[int], None]) -> None:
-        """Write to the same places of a file. `arrived` is told of each stretch, in order; after an error the file has
-        more than it was told of."""
-        own = os.dup(
-            handle
-        )  # threads that nobody waits for any more must not write to what has its number later
-        with self._stretches(partial(partial, InFile, own), 4 * self.lanes, partial(os.close, own)) as done:
-            for length in done:
-                arrived(length)
-        self.check()
+    def _collect(self, start: int, length: int, stop: threading.Event) -> deque[bytes]:
+        return deque(self.source.read(start, length, stop))
 
-    @contextmanager
-    def _stretches(
-        self, target: Callable[[int, int], Callable[[], Target]], window: int, ended: Callable[[], None]
-    ) -> Generator[Generator[int, None, None], None, None]:
-        """Fetches them, and gives the length of each that has come, in order; at most `window` have targets. `ended` is called when
-        no thread is left."""
+    def _write(self, file: _OwnHandle, start: int, length: int, stop: threading.Event) -> int:
+        position = start
+        for chunk in self.source.read(start, length, stop):
+            write_all_at(file.handle, chunk, position)
+            position += len(chunk)
+        return length
+
+    def _fetched(
+        self, fetch: Callable[[int, int, threading.Event], T], window: int
+    ) -> Generator[T, None, None]:
+        """The result of `fetch` for each range, in order; at most `window` ranges are fetched and not yet consumed."""
         stop = threading.Event()
-        pool = ThreadPoolExecutor(self.lanes, thread_name_prefix="stretch")
-        queue: deque[tuple[Future[None], int]] = deque()
-
-        def lengths() -> Generator[int, None, None]:
-            position = self.start
-            while queue or position < self.end:
-                while position < self.end and len(queue) < window:
-                    length = min(STRETCH_BYTES, self.end - position)
-                    make = target(position, length)
-                    try:
-                        future = pool.submit(self.fetch, position, length, make, stop)
-                    except RuntimeError as error:
-                        raise StoreUnreachable("no more threads can be started", hint=_THREADS) from error
-                    queue.append((future, length))
-                    position += length
-                queue[0][0].result()
-                yield queue[0][1]
-                queue.popleft()
-
+        starts = iter(range(self.start, self.end, RANGE_BYTES))
+        queue: deque[Future[T]] = deque()
+        pool = ThreadPoolExecutor(self.connections, thread_name_prefix="range")
         try:
-            yield lengths()
+            while True:
+                for start in islice(starts, window - len(queue)):
+                    length = min(RANGE_BYTES, self.end - start)
+                    queue.append(_submitted(pool, partial(fetch, start, length, stop)))
+                if not queue:
+                    return
+                yield queue.popleft().result()
         finally:
             stop.set()
-            for future, _ in queue:
-                future.cancel()
-                with suppress(Exception):
-                    future.exception()
             pool.shutdown(wait=True, cancel_futures=True)
-            ended()
+
+
+class _OwnHandle:
+    """A duplicate of a file's handle, closed when no thread uses it any more.
+
+    After a second Ctrl-C a thread may outlive the download; it must not write to another file that got the same number.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self.handle = os.dup(handle)
+
+    def __del__(self) -> None:
+        os.close(self.handle)
+
+
+def _submitted(pool: ThreadPoolExecutor, job: Callable[[], T]) -> Future[T]:
+    try:
+        return pool.submit(job)
+    except RuntimeError as error:
+        hint = "raise the limit of processes (ulimit -u, or that of the container)"
+        raise StoreUnreachable("no more threads can be started", hint=hint) from error

@@ -6,6 +6,7 @@ import configparser
 import functools
 import ipaddress
 import os
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ CONNECT_TIMEOUT_S = 10
 DEFAULT_REGION = "us-east-1"
 READ_TIMEOUT_S = 25  # OBS drops a connection that is idle for 30 s
 
+_HOST_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_HTTP_HOST_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
 OBS_CREDENTIALS = (
     ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN"),
@@ -41,6 +44,13 @@ class Target:
     endpoint: str | None
     region: str | None
     addressing: str
+
+    def bucket_in_host(self, bucket: str) -> bool:
+        """Whether requests name the bucket in the host, as boto3 decides: only a plain name fits a certificate."""
+        if self.addressing == "path":
+            return False
+        plain_http = (self.endpoint or "").startswith("http://")
+        return bool((_HTTP_HOST_BUCKET if plain_http else _HOST_BUCKET).fullmatch(bucket))
 
     @property
     def edge(self) -> Edge:
@@ -107,7 +117,6 @@ def _has_domain(endpoint: str) -> bool:
 
 def make_client(target: Target, options: Options) -> Any:
     """Build a client. It retries nothing itself, and sends no checksums that OBS does not know."""
-    import botocore.config
     import botocore.exceptions
     import botocore.session
 
@@ -126,24 +135,12 @@ def make_client(target: Target, options: Options) -> Any:
 
         session: Any = core
         session._credentials = agency_credentials(env)
-    addressing: Any = {"addressing_style": target.addressing}
-    config = botocore.config.Config(
-        signature_version="s3v4",
-        retries={"mode": "standard", "total_max_attempts": 1},
-        max_pool_connections=MAX_CONNECTIONS,
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        s3=addressing,
-        user_agent_extra="ascend-launcher",
-    )
     client: Any = core.create_client(  # boto3's session does the same and loads more
         "s3",
         endpoint_url=target.endpoint,
         region_name=region or DEFAULT_REGION,
         verify=options.ca_bundle,
-        config=config,
+        config=_client_config(target.addressing),
         **keys,
     )
     if target.scheme == "obs":
@@ -154,6 +151,23 @@ def make_client(target: Target, options: Options) -> Any:
             "before-parameter-build.s3.ListObjects", set_list_objects_encoding_type_url
         )
     return client
+
+
+def _client_config(addressing: str) -> Any:
+    import botocore.config
+
+    style: Any = {"addressing_style": addressing}
+    return botocore.config.Config(
+        signature_version="s3v4",
+        retries={"mode": "standard", "total_max_attempts": 1},
+        max_pool_connections=MAX_CONNECTIONS,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3=style,
+        user_agent_extra="ascend-launcher",
+    )
 
 
 @functools.cache
@@ -208,6 +222,8 @@ class ClientHolder:
         self._lock = threading.Lock()
         self._pid = 0
         self._client: Any = None
+        self.honours_conditions = False
+        """Whether a conditional PUT is known to have been refused, as it should."""
 
     def get(self) -> Any:
         """The client of this process. Safe from several threads."""

@@ -69,12 +69,23 @@ _BUSY = {
     "ServiceUnavailable",
 }
 _DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"}
-_TRANSIENT = {"InternalError", "RequestTimeout", "OperationAborted", "RequestTimeoutException"}
+_TRANSIENT = {
+    *("InternalError", "RequestTimeout", "OperationAborted", "RequestTimeoutException"),
+    "ConditionalRequestConflict",
+}
 _MISSING = {"NoSuchKey", "NotFound", "404", "NoSuchUpload"}
 
 
 class OutOfRange(IntegrityError):
     """The store has fewer bytes than the asked start."""
+
+
+class ConditionFailed(StoreRefused):
+    """The condition of a conditional request does not hold."""
+
+
+class Unsupported(StoreRefused):
+    """The store does not know what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +180,10 @@ def _answered(response: dict[str, Any], where: str, edge: Edge) -> StoreError:
         return StoreRefused(f"{what} ({code})", where=where, hint=_words(hint, edge))
     if code in _DAMAGED:
         return IntegrityError(f"the bytes were damaged on the way ({code})", where=where)
+    if code in ("PreconditionFailed", "412"):
+        return ConditionFailed("there is an object already, or another version of it", where=where)
+    if code == "NotImplemented" or status == 501:
+        return Unsupported("the store does not support this request", where=where, hint=_ENDPOINT_HINT)
     if code in _TRANSIENT or status >= 500:
         return StoreUnreachable(f"the store failed ({shown})", where=where, hint=_BROKE)
     return _by_status(status, code, shown, where, edge)

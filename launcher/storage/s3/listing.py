@@ -1,249 +1,207 @@
-"""Listings of a bucket: pages read from their XML, and a large bucket listed by several requests at a time.
+"""Listings of a bucket: one page after another, or large ones in pieces that several threads fetch.
 
-A page needs the key at which the one before it ended, so a listing is a chain of requests, and 1.28 million keys are
-1,280 of them. Any text may be such a key: a listing is cut between folders, the pieces are asked for side by side and
-given back in order. What the store says is checked at each cut; in doubt the chain goes on where it was.
+A page begins after the last key of the page before, so a plain listing is a chain of requests: 1,280 of them for 1.28 million
+keys. Any text may be the key to begin after. So a large listing is cut at the names of folders; the pieces between two cuts
+are fetched at the same time, and their objects are given back in order.
+
+A page that begins at a cut is checked: the store has named that folder, so an object in it must come first. When an answer is
+doubtful, the listing goes on as a chain from the last key given back.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import islice, zip_longest
-from typing import Any, NamedTuple
-from urllib.parse import unquote_plus
-from xml.etree import ElementTree  # what botocore reads it with, too; the parser underneath is expat
+from typing import NamedTuple
 
-from launcher.errors import IntegrityError, StoreError, StoreUnreachable
+from launcher.errors import IntegrityError, StoreError
 from launcher.storage.base import Pace
+from launcher.storage.s3.pages import PAGE_KEYS, ListedObject, Page
 
-PAGE_KEYS = 1000
-"""What a store sends at most."""
-SIDE_BY_SIDE = 8
-AHEAD = 16
-"""Pieces in memory or on their way, at most."""
+PARALLEL_PIECES = 8
+PIECES_AHEAD = 16
+"""At most so many pieces are in memory or being fetched."""
 PIECE_PAGES = 4
-"""After so many pages a piece is handed over, and the rest of it is another piece."""
+"""After so many pages a piece is given back, and the rest of it becomes another piece."""
 FEW_PAGES = 2
-"""As many as this come sooner one after another."""
+"""A listing is not cut when no more than this is left: a chain is as fast."""
 LEVELS = 2
-"""How far up from the last key cuts are looked for."""
+"""Cuts are looked for in the folder above that of the last key, and so many folders up in all."""
 DOUBT_PAGES = 64
-"""So many pages come by the chain after an answer that was doubtful."""
+"""After a doubtful answer so many pages come as a chain before cuts are looked for again."""
 SMALL_LISTING = 10_000
-"""Keys. Shorter ones are cut into pieces of one page, longer ones into pieces of three: fewer keys come twice."""
-
-
-class Entry(NamedTuple):
-    """One object as a page tells of it, under its key of the bucket; `mtime` in Unix seconds."""
-
-    key: str
-    size: int
-    etag: str
-    mtime: float
-
-
-class Page(NamedTuple):
-    """Objects in order; folders when a delimiter was asked for; whether more comes after the last key."""
-
-    entries: list[Entry]
-    folders: list[str]
-    more: bool
-
+"""Keys. A shorter rest is cut into pieces of one page, a longer one into pieces of three: fewer keys are sent twice."""
 
 FetchPage = Callable[[str, str, str, Pace], Page]
-"""Called with prefix, marker and delimiter, which may be empty. Raises StoreError."""
+"""Called with prefix, key to begin after, and delimiter; each may be empty. Raises StoreError."""
 
 
-def read_page(body: bytes, *, quoted: bool) -> Page:
-    """From the XML; `quoted` is whether keys were asked for that way. Raises ValueError for what is not quite a listing."""
-    try:
-        root = ElementTree.fromstring(body)  # noqa: S314
-    except ElementTree.ParseError as error:
-        raise ValueError("no XML") from error
-    space, _, name = root.tag.rpartition("}")
-    if name != "ListBucketResult":
-        raise ValueError(f"<{name}> is no listing")
-    space = space and space + "}"
-    key, size, etag, modified = (f"{space}{tag}" for tag in ("Key", "Size", "ETag", "LastModified"))
-    text: Any = unquote_plus if quoted and root.findtext(f"{space}EncodingType") == "url" else str
-    entries = [
-        Entry(
-            text(node.findtext(key, "")),
-            int(node.findtext(size, "")),
-            node.findtext(etag, "").strip('"'),
-            datetime.fromisoformat(node.findtext(modified, "")).timestamp(),
-        )
-        for node in root.iterfind(f"{space}Contents")
-    ]
-    folders = [text(node.text or "") for node in root.iterfind(f"{space}CommonPrefixes/{space}Prefix")]
-    more = {"true": True, "false": False}.get(root.findtext(f"{space}IsTruncated", ""))
-    if more is None or not all(entry.key for entry in entries):
-        raise ValueError("a listing without all its parts")
-    return Page(entries, folders, more)
+class _DoubtfulAnswerError(Exception):
+    """A page does not fit the folder names that the store has given."""
 
 
-def page_of(answer: dict[str, Any], where: str) -> Page:
-    """The same from what boto3 gives, which is nothing for many an answer that is no listing. Raises StoreUnreachable."""
-    if "IsTruncated" not in answer:
-        hint = "check that the endpoint is that of a store, and the proxies on the way"
-        raise StoreUnreachable("the answer is no listing", where=where, hint=hint)
-    entries = [
-        Entry(entry["Key"], entry["Size"], (entry.get("ETag") or "").strip('"'), _seconds(entry))
-        for entry in answer.get("Contents") or []
-    ]
-    folders = [each["Prefix"] for each in answer.get("CommonPrefixes") or []]
-    return Page(entries, folders, bool(answer["IsTruncated"]))
+class _Cuts(NamedTuple):
+    """Names of folders, in order, all after the last key given back; `keys_per_folder` is an estimate."""
+
+    folders: list[str]
+    keys_per_folder: float
+
+    @property
+    def keys(self) -> float:
+        """How many keys lie before the last cut, about."""
+        return len(self.folders) * self.keys_per_folder
+
+    def ends(self) -> list[str]:
+        """The cuts at which pieces end, so that each piece has about as many keys as fill its pages."""
+        keys = 0.9 * PAGE_KEYS if self.keys < SMALL_LISTING else 2.9 * PAGE_KEYS
+        step = max(1, int(keys / self.keys_per_folder))
+        ends = self.folders[step - 1 :: step]
+        return ends if ends[-1:] == self.folders[-1:] else [*ends, self.folders[-1]]
 
 
-def _seconds(entry: dict[str, Any]) -> float:
-    stamp = entry.get("LastModified")
-    return float(stamp.timestamp()) if stamp else 0.0
+class _Piece(NamedTuple):
+    """Objects of a piece. `rest` is the key after which the others of the piece follow, or empty when it is whole."""
 
-
-class _Doubt(Exception):
-    """A store that was asked to go on behind a folder's name answered with something else than that folder."""
+    objects: list[ListedObject]
+    rest: str
 
 
 @dataclass
 class Listing:
-    """All objects of the bucket whose key starts with `prefix`, in order. `where` is for messages."""
+    """All objects of a bucket whose key starts with `prefix`, in order. `where` is for messages."""
 
     fetch: FetchPage
     prefix: str
     where: str
-    _marker: str = field(default="", init=False)
-    _wait: int = field(default=0, init=False)  # pages until the next search for cuts
-    _patience: int = field(default=1, init=False)
+    _last_key: str = field(default="", init=False)  # the last one given back
+    _pause: int = field(default=0, init=False)  # so many pages come before cuts are looked for
+    _next_pause: int = field(default=1, init=False)
 
-    def entries(self) -> Generator[Entry, None, None]:
+    def objects(self) -> Generator[ListedObject, None, None]:
         """Raises IntegrityError when a page does not go on where the one before it ended."""
-        cut = ""
+        cut = ""  # where the next page begins; empty: after the last key
         while True:
-            page = self.fetch(self.prefix, cut or self._marker, "", Pace())
-            if cut and not _goes_on(page, cut):
-                cut, self._wait = "", DOUBT_PAGES
+            page = self.fetch(self.prefix, cut or self._last_key, "", Pace())
+            if cut and not _begins_in(page, cut):
+                cut, self._pause = "", DOUBT_PAGES
                 continue
-            chained, cut = not cut, ""
-            yield from self._advancing(page.entries)
-            if not page.more and chained:  # behind a cut it is asked once more, behind a key
-                return
+            at_cut, cut = bool(cut), ""
+            yield from self._advancing(page.objects)
+            if not page.more and at_cut:  # the end must be confirmed by a page that begins after a key
+                continue
             if not page.more:
-                continue
-            if not page.entries:
+                return
+            if not page.objects:
                 raise IntegrityError("the listing claims to continue without a single key", where=self.where)
-            cuts, per_folder = self._cuts(page.entries)
-            if not cuts:
+            cuts = self._find_cuts(page.objects)
+            if cuts is None:
                 continue
             try:
-                with closing(self._side_by_side(cuts, per_folder)) as found:
-                    yield from found
-                cut = cuts[-1]
-            except _Doubt:
-                self._wait = DOUBT_PAGES
+                with closing(self._in_pieces(cuts)) as objects:
+                    yield from objects
+                cut = cuts.folders[-1]
+            except _DoubtfulAnswerError:
+                self._pause = DOUBT_PAGES
 
-    def _advancing(self, entries: list[Entry]) -> Generator[Entry, None, None]:
-        for entry, following in zip_longest(entries, islice(entries, 1, None)):
-            if following and following.key == entry.key:
-                continue  # while an object is replaced some stores list it twice: the later entry counts
-            if entry.key <= self._marker or not entry.key.startswith(self.prefix):
+    def _advancing(self, objects: list[ListedObject]) -> Generator[ListedObject, None, None]:
+        """The same objects, once each. Raises IntegrityError for one that is not after the last key."""
+        for listed, following in zip_longest(objects, islice(objects, 1, None)):
+            if following and following.key == listed.key:
+                continue  # some stores list an object twice while it is replaced: the later entry counts
+            if listed.key <= self._last_key or not listed.key.startswith(self.prefix):
                 raise IntegrityError(
-                    f"the listing does not advance: {entry.key!r} came after {self._marker!r}",
+                    f"the listing does not advance: {listed.key!r} came after {self._last_key!r}",
                     where=self.where,
                     hint="the store's listing is broken; nothing was trusted from it",
                 )
-            self._marker = entry.key
-            yield entry
+            self._last_key = listed.key
+            yield listed
 
-    def _cuts(self, page: list[Entry]) -> tuple[list[str], float]:
-        """Folders behind the last key, beside the one that it is in, and about how many keys each has."""
-        self._wait -= 1
-        level = self._marker[: self._marker.rfind("/") + 1]
-        for _ in range(LEVELS if self._wait < 0 else 0):
-            if len(level) <= len(self.prefix):
-                break
-            level = max(self.prefix, level[: level[:-1].rfind("/") + 1], key=len)
+    def _find_cuts(self, page: list[ListedObject]) -> _Cuts | None:
+        """Folders after the last key, when enough keys lie in them to fetch them in pieces."""
+        self._pause -= 1
+        if self._pause >= 0:
+            return None
+        for level in self._levels():
             try:
-                found = self.fetch(level, self._marker, "/", Pace()).folders
-            except StoreError:  # not every store knows delimiters; if it is gone, the chain says so
-                self._wait = DOUBT_PAGES
-                break
-            if found != sorted(
-                found
-            ):  # a store with an order of its own: a cut would go through it elsewhere
-                self._wait = DOUBT_PAGES
-                break
-            cuts = [each for each in found if each > self._marker and each.startswith(level)]
-            below = [entry.key[len(level) :] for entry in page if entry.key.startswith(level)]
-            inside = [key.partition("/")[0] for key in below if "/" in key]
-            per_folder = len(inside) / max(1, len(set(inside)))
-            if len(cuts) > 1 and len(cuts) * per_folder > FEW_PAGES * PAGE_KEYS:
-                self._wait, self._patience = 0, 1
-                return cuts, per_folder
-        if self._wait < 0:
-            self._wait, self._patience = self._patience, min(64, 2 * self._patience)
-        return [], 0.0
+                found = self.fetch(level, self._last_key, "/", Pace()).folders
+            except StoreError:  # not every store knows delimiters; if the store is gone, the chain reports it
+                found = None
+            if found is None or found != sorted(found):  # a store with an order of its own can't be cut
+                self._pause = DOUBT_PAGES
+                return None
+            folders = [each for each in found if each > self._last_key and each.startswith(level)]
+            cuts = _Cuts(folders, _keys_per_folder(page, level))
+            if len(folders) > 1 and cuts.keys > FEW_PAGES * PAGE_KEYS:
+                self._pause, self._next_pause = 0, 1
+                return cuts
+        self._pause, self._next_pause = self._next_pause, min(64, 2 * self._next_pause)
+        return None
 
-    def _side_by_side(self, cuts: list[str], per_folder: float) -> Generator[Entry, None, None]:
-        """Everything behind the last key and up to the last of the cuts. Raises _Doubt."""
-        total = len(cuts) * per_folder
-        wanted = 0.9 * PAGE_KEYS if total < SMALL_LISTING else 2.9 * PAGE_KEYS
-        size = max(1, int(wanted / per_folder))
-        ends = cuts[size - 1 :: size]
-        if ends[-1:] != cuts[-1:]:
-            ends.append(cuts[-1])
-        first, pace = self._marker, Pace()
+    def _levels(self) -> Iterator[str]:
+        """The folder that holds the last key's folder, then the one above it; never above the prefix."""
+        level = self._last_key[: self._last_key.rfind("/") + 1]
+        for _ in range(LEVELS):
+            if len(level) <= len(self.prefix):
+                return
+            level = max(self.prefix, level[: level[:-1].rfind("/") + 1], key=len)
+            yield level
+
+    def _in_pieces(self, cuts: _Cuts) -> Generator[ListedObject, None, None]:
+        """All objects after the last key and before the last cut. Raises _DoubtfulAnswerError."""
+        first, pace, ends = self._last_key, Pace(), cuts.ends()
         pieces = zip([first, *ends], ends, strict=False)
         queue: deque[tuple[str, Future[_Piece]]] = deque()
-        pool = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="list")
+        pool = ThreadPoolExecutor(PARALLEL_PIECES, thread_name_prefix="list")
         try:
             while True:
-                for begin, end in islice(pieces, AHEAD - len(queue)):
-                    queue.append((end, pool.submit(self._piece, begin, end, pace, cut=begin != first)))
+                for begin, end in islice(pieces, PIECES_AHEAD - len(queue)):
+                    queue.append((end, pool.submit(self._piece, begin, end, pace, at_cut=begin != first)))
                 if not queue:
                     return
                 end, future = queue.popleft()
                 piece = future.result()
-                yield from self._advancing(piece.entries)
+                yield from self._advancing(piece.objects)
                 if piece.rest:
-                    queue.appendleft((end, pool.submit(self._piece, piece.rest, end, pace, cut=False)))
-        except RuntimeError as error:  # no more threads: one request at a time needs none
-            raise _Doubt from error
+                    queue.appendleft((end, pool.submit(self._piece, piece.rest, end, pace, at_cut=False)))
+        except RuntimeError as error:  # no more threads can be started: a chain needs none
+            raise _DoubtfulAnswerError from error
         finally:
             pace.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _piece(self, begin: str, end: str, pace: Pace, *, cut: bool) -> _Piece:
-        """Objects behind `begin`, up to `end` included. Any thread may call it."""
-        found: list[Entry] = []
-        marker = begin
+    def _piece(self, begin: str, end: str, pace: Pace, *, at_cut: bool) -> _Piece:
+        """Objects after `begin`, up to `end`. Any thread may call it. Raises _DoubtfulAnswerError."""
+        found: list[ListedObject] = []
+        last_key = begin
         for _ in range(PIECE_PAGES):
             if pace.stop.is_set():
                 break
-            page = self.fetch(self.prefix, marker, "", pace)
-            if cut and not found and not _goes_on(page, begin):
-                raise _Doubt
-            keys = [marker, *(entry.key for entry in page.entries)]
-            if keys != sorted(keys) or keys[-1] == marker or (not page.more and keys[-1] <= end):
-                raise _Doubt  # behind the end there is a folder; else, too, the chain says what is wrong
-            found += page.entries
-            marker = keys[-1]
-            if marker > end:
-                return _Piece([entry for entry in found if entry.key <= end], "")
-        return _Piece(found, marker)
+            page = self.fetch(self.prefix, last_key, "", pace)
+            if at_cut and not found and not _begins_in(page, begin):
+                raise _DoubtfulAnswerError
+            keys = [last_key, *(each.key for each in page.objects)]
+            ends_early = not page.more and keys[-1] <= end  # the folder named `end` must still come
+            if keys != sorted(keys) or keys[-1] == last_key or ends_early:
+                raise _DoubtfulAnswerError
+            found += page.objects
+            last_key = keys[-1]
+            if last_key > end:
+                return _Piece([each for each in found if each.key <= end], "")
+        return _Piece(found, last_key)
 
 
-class _Piece(NamedTuple):
-    """Objects of a piece; `rest` is the key behind which the others are, or empty."""
+def _keys_per_folder(page: list[ListedObject], level: str) -> float:
+    """About how many keys a folder directly in `level` has, by the folders of this page."""
+    below = [each.key[len(level) :] for each in page if each.key.startswith(level)]
+    names = [key.partition("/")[0] for key in below if "/" in key]
+    return len(names) / max(1, len(set(names)))
 
-    entries: list[Entry]
-    rest: str
 
-
-def _goes_on(page: Page, cut: str) -> bool:
-    """The store named the folder itself, so something in it must come first."""
-    return bool(page.entries) and page.entries[0].key.startswith(cut) and page.entries[0].key > cut
+def _begins_in(page: Page, folder: str) -> bool:
+    """Whether the first object of the page lies in the folder."""
+    return bool(page.objects) and page.objects[0].key.startswith(folder) and page.objects[0].key > folder

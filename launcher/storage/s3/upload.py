@@ -35,8 +35,16 @@ class Bucket(Protocol):
 
     brake: Brake
 
-    def retried(self, key: str, request: Callable[[Any, dict[str, Any]], T], pace: Pace | None = None) -> T:
-        """One request with its retries."""
+    def once(self, key: str, request: Callable[[Any, dict[str, Any]], T]) -> T:
+        """One request."""
+
+    def with_backoff(
+        self, key: str, request: Callable[[Any, dict[str, Any]], T], pace: Pace | None = None
+    ) -> T:
+        """One request, repeated after failures."""
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """The object's bytes."""
 
     def head(self, key: str) -> ObjectInfo | None:
         """The object's facts."""
@@ -63,7 +71,7 @@ def put_bytes(bucket: Bucket, key: str, data: bytes) -> ObjectInfo:
         bucket.brake.take(len(data))
         client.put_object(**names, Body=data, ContentMD5=content_md5(digest))
 
-    bucket.retried(key, request)
+    bucket.with_backoff(key, request)
     return confirm(bucket, key, len(data), {digest})
 
 
@@ -119,7 +127,7 @@ class _Multipart:
     etags: dict[int, str] = field(default_factory=dict)
 
     def run(self, file: BinaryIO, unchanged: Callable[[], None]) -> ObjectInfo:
-        upload: str = self.bucket.retried(
+        upload: str = self.bucket.with_backoff(
             self.key, lambda client, names: client.create_multipart_upload(**names)["UploadId"]
         )
         try:
@@ -128,7 +136,7 @@ class _Multipart:
             self._complete(upload)
         except BaseException:
             with suppress(StoreError):
-                self.bucket.retried(
+                self.bucket.with_backoff(
                     self.key, lambda client, names: client.abort_multipart_upload(**names, UploadId=upload)
                 )
             raise
@@ -169,14 +177,14 @@ class _Multipart:
             )
             return str(answer["ETag"])
 
-        self.etags[number] = self.bucket.retried(self.key, request)
+        self.etags[number] = self.bucket.with_backoff(self.key, request)
         self.digests[number] = digest
         if self.on_bytes:
             self.on_bytes(len(data))
 
     def _complete(self, upload: str) -> None:
         parts = [{"PartNumber": number, "ETag": self.etags[number]} for number in sorted(self.etags)]
-        self.bucket.retried(
+        self.bucket.with_backoff(
             self.key,
             lambda client, names: client.complete_multipart_upload(
                 **names, UploadId=upload, MultipartUpload={"Parts": parts}

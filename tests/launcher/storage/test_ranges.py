@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,8 @@ import pytest
 from launcher.disk import part_path
 from launcher.errors import NoSpace, NotFound, StoreUnreachable
 from launcher.storage import ObjectStore, open_store, ranges
-from launcher.storage.ranges import InMemory, Lanes, Rest, Target, pour
-from launcher.storage.s3 import store as s3
+from launcher.storage.ranges import Connections, Remainder
+from launcher.storage.s3 import reads as s3_reads
 from launcher.storage.s3.store import S3Store
 from tests.servers.faults import Answer, Faults, cut, fault_proxy, flip_bit, reset
 from tests.servers.process import wait_until
@@ -26,10 +26,10 @@ class Source:
 
     def __init__(self, data: bytes, bad: int = -1) -> None:
         self.data, self.bad = data, bad
-        self.running = self.most = self.checked = 0
+        self.running = self.most = self.confirmed = 0
         self.lock = threading.Lock()
 
-    def fetch(self, start: int, length: int, target: Callable[[], Target], stop: threading.Event) -> None:
+    def read(self, start: int, length: int, stop: threading.Event) -> Iterator[bytes]:
         with self.lock:
             self.running += 1
             self.most = max(self.most, self.running)
@@ -38,51 +38,51 @@ class Source:
             self.running -= 1
         if start == self.bad:
             raise StoreUnreachable("gone")
-        assert pour(self.data[start : start + length], target())
+        for position in range(start, start + length, 4):
+            yield self.data[position : min(position + 4, start + length)]
 
-    def check(self) -> None:
-        self.checked += 1
+    def confirm(self) -> None:
+        self.confirmed += 1
 
-    def rest(self) -> Rest:
-        return Rest(self.fetch, 5, 95, 3, self.check)
+    def remainder(self) -> Remainder:
+        return Remainder(self, 5, 95, 3)
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "STRETCH_BYTES", 10)
-    monkeypatch.setattr(ranges, "PIECE_BYTES", 4)
+    monkeypatch.setattr(ranges, "RANGE_BYTES", 10)
 
 
 @pytest.mark.usefixtures("tiny")
-def test_stretches_arrive_in_order_and_few_at_a_time() -> None:
+def test_ranges_arrive_in_order_and_few_at_a_time() -> None:
     source = Source(os.urandom(95))
-    assert b"".join(bytes(piece) for piece in source.rest().in_order()) == source.data[5:]
+    assert b"".join(source.remainder().in_order()) == source.data[5:]
     assert 2 <= source.most <= 3
-    assert source.checked == 1
+    assert source.confirmed == 1
     source.bad = 25
     found = bytearray()
     with pytest.raises(StoreUnreachable):
-        for piece in source.rest().in_order():
+        for piece in source.remainder().in_order():
             found += piece
     assert found == source.data[5:25]
-    assert source.checked == 1
+    assert source.confirmed == 1
 
 
 @pytest.mark.usefixtures("tiny")
-def test_stretches_go_to_their_places_in_a_file(tmp_path: Path) -> None:
+def test_ranges_go_to_their_places_in_a_file(tmp_path: Path) -> None:
     source = Source(os.urandom(95))
     arrived: list[int] = []
     with (tmp_path / "x").open("wb+") as file:
         file.write(source.data[:5])
         file.flush()
-        source.rest().into(file.fileno(), arrived.append)
+        source.remainder().into_file(file.fileno(), arrived.append)
         assert (tmp_path / "x").read_bytes() == source.data
-        assert (sum(arrived), source.most, source.checked) == (90, 3, 1)
+        assert (sum(arrived), source.most, source.confirmed) == (90, 3, 1)
         arrived.clear()
         source.bad = 25
         with pytest.raises(StoreUnreachable):
-            source.rest().into(file.fileno(), arrived.append)
-        assert (sum(arrived), source.checked) == (20, 1)
+            source.remainder().into_file(file.fileno(), arrived.append)
+        assert (sum(arrived), source.confirmed) == (20, 1)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -93,21 +93,21 @@ def test_threads_that_nobody_waits_for_write_to_no_other_file(
     late = threading.Event()
     threads: list[threading.Thread] = []
 
-    def fetch(start: int, length: int, target: Callable[[], Target], stop: threading.Event) -> None:
-        threads.append(threading.current_thread())
-        if start > 5:
-            late.wait(10)
-        pour(bytes(length), target())
+    class Late(Source):
+        def read(self, start: int, length: int, stop: threading.Event) -> Iterator[bytes]:
+            threads.append(threading.current_thread())
+            if start > 5:
+                late.wait(10)
+            yield bytes(length)
 
-    def interrupted(count: int) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ranges.ThreadPoolExecutor, "shutdown", lambda *_, **__: interrupted(0))
-    monkeypatch.setattr(ranges.Future, "exception", lambda *_: None)
+    monkeypatch.setattr(ranges.ThreadPoolExecutor, "shutdown", interrupted)
     with (tmp_path / "x").open("wb") as file:
         number = file.fileno()
         with pytest.raises(KeyboardInterrupt):
-            Rest(fetch, 5, 95, 3, lambda: None).into(number, interrupted)
+            Late(b"").remainder().into_file(number, interrupted)
     with (tmp_path / "y").open("wb") as other:
         assert other.fileno() == number
         late.set()
@@ -116,25 +116,17 @@ def test_threads_that_nobody_waits_for_write_to_no_other_file(
         assert (tmp_path / "y").stat().st_size == 0
 
 
-def test_a_target_takes_what_it_has_room_for() -> None:
-    memory = bytearray(5)
-    assert pour(b"12", target := InMemory(memoryview(memory)))
-    assert pour(b"345", target)
-    assert (bytes(memory), len(target.room())) == (b"12345", 0)
-    assert not pour(b"6", target)
-
-
-def test_lanes_are_limited_for_the_whole_store() -> None:
-    lanes = Lanes(7)
-    assert [lanes.take(), lanes.take(), lanes.take()] == [4, 3, 0]
-    lanes.give(3)
-    assert lanes.take() == 3
+def test_connections_are_limited_for_the_whole_store() -> None:
+    connections = Connections(7)
+    assert [connections.take(), connections.take(), connections.take()] == [4, 3, 0]
+    connections.give_back(3)
+    assert connections.take() == 3
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "LARGE_BYTES", 3 << 20)
-    monkeypatch.setattr(ranges, "STRETCH_BYTES", 1 << 20)
+    monkeypatch.setattr(s3_reads, "LARGE_BYTES", 3 << 20)
+    monkeypatch.setattr(ranges, "RANGE_BYTES", 1 << 20)
 
 
 @pytest.mark.usefixtures("small")
@@ -174,7 +166,7 @@ def test_a_first_part_that_is_not_the_one_asked_for(
     info = store.head("x")
     monkeypatch.setenv("LAUNCHER_S3_ENGINE", "boto3")
     store = store_of(proxy)
-    end = s3.FIRST_BYTES + extra
+    end = s3_reads.FIRST_BYTES + extra
 
     def another(answer: Answer) -> None:
         answer.body = data[:end]
@@ -218,7 +210,7 @@ def test_a_disk_that_fills_up(plain: tuple[Path, Faults], small_disk: Path) -> N
 
 
 @pytest.mark.usefixtures("small")
-def test_the_object_changes_between_stretches(radosgw: S3Server, faults: Faults, tmp_path: Path) -> None:
+def test_the_object_changes_between_ranges(radosgw: S3Server, faults: Faults, tmp_path: Path) -> None:
     store = open_on(radosgw, endpoint=faults.endpoint)
     direct = open_store(store.url, endpoint=radosgw.endpoint, env=radosgw.env)
     old, new = os.urandom(8 << 20), os.urandom(8 << 20)
@@ -233,8 +225,9 @@ def test_the_object_changes_between_stretches(radosgw: S3Server, faults: Faults,
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["rclone", "radosgw"])
-def test_long_reads(request: pytest.FixtureRequest, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "fast"), [("rclone", 0), ("radosgw", 3)])
+def test_long_reads(request: pytest.FixtureRequest, kind: str, fast: int) -> None:
+    """rclone answers ranges with status 200, which obstore refuses."""
     store = open_on(request.getfixturevalue(kind))
     assert isinstance(store, S3Store)
     assert store._fast is not None
@@ -243,7 +236,7 @@ def test_long_reads(request: pytest.FixtureRequest, kind: str) -> None:
     assert store.read("x", 7, 2 << 20) == data[7 : 7 + (2 << 20)]
     assert store.read("x", 2 << 20, 2 << 20) == data[2 << 20 :]
     assert store.read("x", 0, 9 << 20) == data
-    assert store._fast.fetched == 3
+    assert store._fast.fetched == fast
     assert store.read("x", len(data), 2 << 20) == b""
     with pytest.raises(NotFound):
         store.read("y", 0, 2 << 20)
@@ -268,10 +261,16 @@ def fast_count(store: ObjectStore) -> int:
 def plain(tmp_path: Path) -> Iterator[tuple[Path, Faults]]:
     """A folder that a server without ETags shows as a bucket, and a proxy before that server."""
     (tmp_path / "served" / BUCKET).mkdir(parents=True)
+
+    def partial(answer: Answer) -> None:
+        if any(name.lower() == "content-range" for name, _ in answer.headers):
+            answer.status = 206  # rclone says 200
+
     with (
         rclone_server(tmp_path / "served", etag_hash="") as server,
         fault_proxy(server.endpoint) as proxy,
     ):
+        proxy.add(partial)
         yield tmp_path / "served" / BUCKET, proxy
 
 
@@ -304,7 +303,7 @@ def test_without_etags_size_and_time_tell_the_version(plain: tuple[Path, Faults]
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("after", [2, 8], ids=["among the stretches", "after the last"])
+@pytest.mark.parametrize("after", [2, 8], ids=["among the ranges", "after the last"])
 def test_without_etags_a_change_shows(plain: tuple[Path, Faults], tmp_path: Path, after: int) -> None:
     folder, proxy = plain
     store = store_of(proxy)

@@ -8,6 +8,7 @@ import pytest
 from launcher.errors import StoreRefused
 from launcher.storage import open_store
 from launcher.storage.s3 import agency
+from launcher.storage.s3.store import S3Store
 from tests.fakes.metadata import MetadataServer, metadata_service
 from tests.fakes.modelarts_wire import Account
 from tests.servers.s3 import S3Server
@@ -32,6 +33,16 @@ def test_a_bucket_is_opened_and_the_keys_are_asked_for_once(machine: MetadataSer
         store.put("x", b"here")
         assert store.read("x") == b"here"
     assert machine.asked == 1
+
+
+def test_the_fast_path_uses_them(machine: MetadataServer, tmp_path: Path) -> None:
+    store = open_store("obs://bucket/agency")
+    info = store.put("z", b"here")
+    assert [each.key for each in store.list("z")] == ["z"]
+    store.get_file("z", tmp_path / "z", info)
+    assert isinstance(store, S3Store)
+    assert store._fast is not None
+    assert (store._fast.fetched, machine.asked) == (1, 1)
 
 
 def test_keys_that_run_out_are_renewed(machine: MetadataServer) -> None:

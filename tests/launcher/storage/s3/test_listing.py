@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from launcher.errors import IntegrityError, StoreRefused, StoreUnreachable
 from launcher.storage.base import Pace
 from launcher.storage.s3 import listing as s3_listing
-from launcher.storage.s3.listing import Entry, FetchPage, Listing, Page, page_of, read_page
+from launcher.storage.s3.listing import FetchPage, Listing
+from launcher.storage.s3.pages import ListedObject, Page, page_of_boto3, read_page
 
 ENTRY = (
     "<Contents><Key>{key}</Key><LastModified>2026-11-22T04:58:11.250Z</LastModified><ETag>&quot;{etag}&quot;</ETag>"
@@ -45,7 +46,7 @@ def test_botocore_reads_the_same(space: str, quoted: str) -> None:
     answer = {"status_code": 200, "headers": {}, "body": body}
     theirs: dict[str, Any] = RestXMLParser().parse(answer, model.output_shape)
     decode_list_object(theirs, {"encoding_type_auto_set": True})
-    assert read_page(body, quoted=True) == page_of(theirs, "s3://b")
+    assert read_page(body, quoted=True) == page_of_boto3(theirs, "s3://b")
     assert len(theirs["Contents"]) == 4
     assert read_page(body, quoted=True).folders[0] == ("p/" if quoted else "p%2F")
     assert read_page(body, quoted=False).folders[0] == "p%2F"
@@ -73,7 +74,7 @@ def test_what_is_no_page_is_refused(body: bytes) -> None:
 
 def test_an_answer_of_which_boto3_makes_nothing_is_no_end_of_a_listing() -> None:
     with pytest.raises(StoreUnreachable, match="no listing"):
-        page_of({"ResponseMetadata": {"HTTPStatusCode": 200}}, "s3://b")
+        page_of_boto3({"ResponseMetadata": {"HTTPStatusCode": 200}}, "s3://b")
 
 
 class Bucket:
@@ -99,9 +100,11 @@ class Bucket:
         with self.lock:
             self.running -= 1
         part = shown[: self.size]
-        entries = [Entry(row, 1, "e", 0.0) for row in part if not (delimiter and row.endswith(delimiter))]
+        objects = [
+            ListedObject(row, 1, "e", 0.0) for row in part if not (delimiter and row.endswith(delimiter))
+        ]
         folders = [row for row in part if delimiter and row.endswith(delimiter)]
-        return Page(entries, folders, len(shown) > len(part))
+        return Page(objects, folders, len(shown) > len(part))
 
 
 @pytest.fixture
@@ -111,7 +114,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keys_of(fetch: FetchPage, prefix: str) -> list[str]:
-    return [entry.key for entry in Listing(fetch, prefix, "s3://b").entries()]
+    return [entry.key for entry in Listing(fetch, prefix, "s3://b").objects()]
 
 
 NAMES = st.text("ab./-é", min_size=1, max_size=3)
@@ -141,7 +144,7 @@ def test_a_large_bucket_is_asked_side_by_side(sizes: list[int]) -> None:
     ]
     bucket = Bucket(keys, 5)
     assert keys_of(bucket.fetch, "set/") == sorted(keys)
-    assert 2 <= bucket.most <= s3_listing.SIDE_BY_SIDE
+    assert 2 <= bucket.most <= s3_listing.PARALLEL_PIECES
     assert bucket.asked <= len(keys) / 5 * 1.8 + 12
 
 
@@ -270,10 +273,10 @@ def test_a_piece_that_fails_ends_the_listing_in_its_place() -> None:
 
     found: list[str] = []
     with pytest.raises(StoreUnreachable):
-        found.extend(entry.key for entry in Listing(fetch, "set/", "s3://b").entries())
+        found.extend(entry.key for entry in Listing(fetch, "set/", "s3://b").objects())
     got: list[str] = []
     with pytest.raises(StoreUnreachable):
-        for entry in Listing(fetch, "set/", "s3://b").entries():
+        for entry in Listing(fetch, "set/", "s3://b").objects():
             got.append(entry.key)
     assert got == keys[: len(got)]
     assert len(got) >= 80
@@ -283,10 +286,10 @@ def test_a_piece_that_fails_ends_the_listing_in_its_place() -> None:
 @pytest.mark.usefixtures("small_pages")
 def test_who_stops_early_waits_for_nobody() -> None:
     bucket = Bucket([f"set/c{n:03}/{m}" for n in range(500) for m in range(3)], 5)
-    entries = Listing(bucket.fetch, "set/", "s3://b").entries()
+    objects = Listing(bucket.fetch, "set/", "s3://b").objects()
     for _ in range(8):
-        next(entries)
-    entries.close()
+        next(objects)
+    objects.close()
     assert bucket.asked < 80
     assert not [each for each in threading.enumerate() if each.name.startswith("list")]
 
@@ -297,7 +300,7 @@ def test_pieces_that_do_not_advance_are_refused() -> None:
 
     def fetch(prefix: str, marker: str, delimiter: str, pace: Pace) -> Page:
         found = bucket.fetch(prefix, marker, delimiter, pace)
-        return found._replace(entries=found.entries[::-1]) if marker > "set/c20/" and not delimiter else found
+        return found._replace(objects=found.objects[::-1]) if marker > "set/c20/" and not delimiter else found
 
     with pytest.raises(IntegrityError, match="does not advance"):
         keys_of(fetch, "set/")

@@ -14,8 +14,8 @@ import pytest
 from launcher.errors import IntegrityError, StoreError, StoreRefused, StoreUnreachable, UsageError
 from launcher.storage import ObjectStore, open_store
 from launcher.storage.registry import Options, parse_url
-from launcher.storage.s3 import fast as s3_fast
 from launcher.storage.s3 import listing as s3_listing
+from launcher.storage.s3 import pages as s3_pages
 from launcher.storage.s3 import store as s3
 from launcher.storage.s3 import upload as s3_upload
 from launcher.storage.s3.client import make_client, resolve
@@ -388,7 +388,7 @@ def test_a_listing_by_many_requests_at_a_time(
     names = [f"c{n:02}{part}" for n in range(20) for part in parts] + ["last"]
     for name in names:
         client.put_object(Bucket=BUCKET, Key=f"side/{name}", Body=b"x")
-    for module in (s3_listing, s3, s3_fast):
+    for module in (s3_listing, s3, s3_pages):
         monkeypatch.setattr(module, "PAGE_KEYS", 20)
     monkeypatch.setenv("LAUNCHER_S3_ENGINE", engine)
     asked: list[tuple[str, str]] = []

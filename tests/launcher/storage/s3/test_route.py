@@ -1,4 +1,4 @@
-"""Where requests of our own go: the same place, with the same keys, as botocore's own."""
+"""The fast path's requests go to the same place, with the same keys, as boto3's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from launcher.storage.registry import Options, parse_url
 from launcher.storage.s3 import client as s3_client
 from launcher.storage.s3.client import ClientHolder, resolve
-from launcher.storage.s3.way import NoWay, Way, find_way
+from launcher.storage.s3.route import NoRoute, Route, find_route
 from tests.servers.s3 import S3Server
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "a-secret"}
@@ -40,11 +40,10 @@ def holder_of(url: str, endpoint: str | None = "http://10.0.0.1:9000", **options
     return ClientHolder(resolve(parse_url(url), settings), settings)
 
 
-def what(way: Way) -> tuple[Any, ...]:
-    keys = way.signer._credentials.get_frozen_credentials()
+def what(route: Route) -> tuple[Any, ...]:
+    keys = route.credentials.get_frozen_credentials()
     facts = (keys.access_key, keys.secret_key, keys.token or None)
-    peer = (way.peer.host, way.peer.port, way.peer.tls is not None)
-    return (*facts, *peer, way.signer._region, way.signer._host, way.signer._folder, way.quoted)
+    return (*facts, route.url, route.bucket_in_host, route.region, route.ca_bundle, route.proxy, route.quoted)
 
 
 @pytest.mark.parametrize("through_options", [True, False], ids=["options", "process"])
@@ -63,7 +62,7 @@ def what(way: Way) -> tuple[Any, ...]:
         ("obs://b", "http://10.0.0.1:9000", {**KEYS, "AWS_SESSION_TOKEN": "t"}),
     ],
 )
-def test_the_plain_way_is_botocores(
+def test_the_route_of_the_environment_is_botocores(
     monkeypatch: pytest.MonkeyPatch, url: str, endpoint: str, env: dict[str, str], *, through_options: bool
 ) -> None:
     options = {"env": env} if through_options else {}
@@ -71,10 +70,10 @@ def test_the_plain_way_is_botocores(
         monkeypatch.setenv(name, value)
     made = s3_client.make_client
     monkeypatch.setattr(s3_client, "make_client", lambda *_: pytest.fail("asked botocore"))
-    plain = find_way(holder_of(url, endpoint, **options), "b")
+    plain = find_route(holder_of(url, endpoint, **options), "b")
     monkeypatch.setattr(s3_client, "make_client", made)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    assert what(find_way(holder_of(url, endpoint, **options), "b")) == what(plain)
+    assert what(find_route(holder_of(url, endpoint, **options), "b")) == what(plain)
     assert "a-secret" not in repr(plain)
 
 
@@ -111,12 +110,14 @@ def test_anything_else_is_asked_of_botocore(
     monkeypatch.setattr(s3_client, "make_client", make)
     endpoint = None if reason == "no endpoint" else "http://10.0.0.1:9000"
     try:
-        region = find_way(holder_of("s3://b", endpoint, **options), "b").signer._region
-    except NoWay:
-        region = "no way"
-    wanted = {"profile": "no way", "AWS_PROFILE": "no way", "config": "eu-9", "http_proxy": "no way"}
-    wanted |= {"$config": "eu-9", "Http_Proxy": "no way"}
-    assert (asked, region) == ([1], wanted.get(reason, "us-east-1"))
+        route = find_route(holder_of("s3://b", endpoint, **options), "b")
+        found = (route.region, route.proxy)
+    except NoRoute as error:
+        found = (str(error), None)
+    wanted = dict.fromkeys(("profile", "AWS_PROFILE"), ("there are no credentials", None))
+    wanted |= dict.fromkeys(("config", "$config"), ("eu-9", None))
+    wanted |= dict.fromkeys(("http_proxy", "Http_Proxy"), ("us-east-1", "http://127.0.0.1:1"))
+    assert (asked, found) == ([1], wanted.get(reason, ("us-east-1", None)))
 
 
 @pytest.mark.parametrize("home", ["denied", "absent"])
@@ -127,7 +128,7 @@ def test_a_home_that_may_not_be_looked_into_is_none(monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv("HOME")
         monkeypatch.setattr("pwd.getpwuid", _unknown)
     monkeypatch.setattr(s3_client, "make_client", lambda *_: pytest.fail("asked botocore"))
-    find_way(holder_of("s3://b", env=KEYS), "b")
+    find_route(holder_of("s3://b", env=KEYS), "b")
 
 
 def _denied(real: Any) -> Any:
@@ -145,10 +146,10 @@ def _unknown(user: int) -> Any:
 
 def test_the_region_of_the_process_counts_for_other_environments_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-2")
-    plain = find_way(holder_of("s3://b", env=KEYS), "b")
+    plain = find_route(holder_of("s3://b", env=KEYS), "b")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    assert what(find_way(holder_of("s3://b", env=KEYS), "b")) == what(plain)
-    assert plain.signer._region == "eu-2"
+    assert what(find_route(holder_of("s3://b", env=KEYS), "b")) == what(plain)
+    assert plain.region == "eu-2"
 
 
 def test_an_empty_name_of_certificates_is_botocores_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,34 +158,82 @@ def test_an_empty_name_of_certificates_is_botocores_to_judge(monkeypatch: pytest
     monkeypatch.setattr(s3_client, "make_client", lambda *each: asked.append(1) or made(*each))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "")
     with suppress(Exception):
-        find_way(holder_of("s3://b", "https://s3.example.com", env=KEYS), "b")
+        find_route(holder_of("s3://b", "https://s3.example.com", env=KEYS), "b")
     assert asked
 
 
-def test_a_certificate_that_is_named(monkeypatch: pytest.MonkeyPatch, radosgw: S3Server) -> None:
-    env, endpoint = {"env": radosgw.env}, radosgw.tls_endpoint
-    usual = find_way(holder_of("s3://b", endpoint, **env), "b").peer.tls
-    named = find_way(holder_of("s3://b", endpoint, ca_bundle=radosgw.ca_bundle, **env), "b").peer.tls
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(radosgw.ca_bundle))
-    by_environment = find_way(holder_of("s3://b", endpoint, **env), "b").peer.tls
-    assert usual
-    assert named
-    assert by_environment
-    counts = [each.cert_store_stats()["x509"] for each in (usual, named, by_environment)]
-    assert counts == [counts[0], 1, 1]
-    assert counts[0] > 1
+def test_certificates_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bundle(**options: Any) -> str | None:
+        return find_route(holder_of("s3://b", "https://s3.example.com", env=KEYS, **options), "b").ca_bundle
+
+    assert bundle() is None
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/requests.pem")
+    assert bundle() == "/requests.pem"
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/aws.pem")
+    assert bundle() == "/aws.pem"
+    assert bundle(ca_bundle="/ours.pem") == "/ours.pem"
 
 
-def test_reading_needs_no_botocore(rclone: S3Server, tmp_path: Path) -> None:
-    """Two thirds of what a short download needs of the processor would be the start of botocore."""
+@pytest.mark.parametrize(
+    ("bucket", "options", "url"),
+    [
+        ("b-1", {"endpoint": "https://obs.example.com"}, "https://b-1.obs.example.com"),
+        ("b.1", {"endpoint": "https://obs.example.com"}, "https://obs.example.com/b.1"),
+        ("b_1", {"endpoint": "https://obs.example.com"}, "https://obs.example.com/b_1"),
+        ("b.1", {"endpoint": "http://obs.example.com:8000"}, "http://b.1.obs.example.com:8000"),
+        ("b-1", {"endpoint": "https://obs.example.com", "addressing": "path"}, "https://obs.example.com/b-1"),
+        ("b-1", {"endpoint": "http://10.0.0.1:9000"}, "http://10.0.0.1:9000/b-1"),
+        ("b-1", {"endpoint": "http://[::1]:9000"}, "http://[::1]:9000/b-1"),
+    ],
+)
+def test_where_the_bucket_stands_is_botocores_choice(
+    monkeypatch: pytest.MonkeyPatch, bucket: str, options: dict[str, str], url: str
+) -> None:
+    """A name with dots fits no certificate of the service, one with an underscore is no host name."""
+    holder = holder_of(f"obs://{bucket}", env=HUAWEI, **options)
+    assert find_route(holder, bucket).url == url
+    asked: list[str] = []
+
+    def before(request: Any, **_: Any) -> Any:
+        asked.append(request.url)
+        raise ConnectionError
+
+    holder.get().meta.events.register("before-send.s3", before)
+    with suppress(ConnectionError):
+        holder.get().get_object(Bucket=bucket, Key="k")
+    assert asked == [f"{url}/k"]
+
+
+def test_reading_needs_no_client_of_boto3(rclone: S3Server, tmp_path: Path) -> None:
+    """Half of the CPU time of a short download would be the start of that client."""
     bucket = "bucket"
     rclone.client().put_object(Bucket=bucket, Key="plain/a/x", Body=b"data")
     code = (
         "import sys\nfrom launcher.storage import open_store\nstore = open_store('s3://bucket/plain')\n"
         "[info] = store.list()\nassert store.head('a/x').size == 4\nassert store.head('none') is None\n"
         "store.get_file('a/x', sys.argv[1], info)\n"
-        "assert not {'botocore', 'boto3', 'urllib3', 'http.client'} & set(sys.modules), 'imported'\n"
+        "assert not {'boto3', 'botocore.session', 'botocore.client'} & set(sys.modules), 'imported'\n"
     )
     env = {**os.environ, **rclone.env, "AWS_ENDPOINT_URL": rclone.endpoint, "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], env=env, check=True, timeout=60)
     assert (tmp_path / "x").read_bytes() == b"data"
+
+
+def test_without_obstore_boto3_serves_alone_and_a_log_line_says_so(rclone: S3Server, tmp_path: Path) -> None:
+    rclone.client().put_object(Bucket="bucket", Key="plain/a/x", Body=b"data")
+    code = (
+        "import sys\nsys.modules['obstore'] = None\nfrom launcher.storage import open_store\n"
+        "store = open_store('s3://bucket/plain')\n"
+        "for name in 'xy':\n    [info] = store.list()\n    store.get_file('a/x', sys.argv[1], info)\n"
+    )
+    env = {**os.environ, **rclone.env, "AWS_ENDPOINT_URL": rclone.endpoint, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "x")],
+        env=env,
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    assert (tmp_path / "x").read_bytes() == b"data"
+    assert done.stderr.count("obstore is not installed: boto3 alone serves the store") == 1

@@ -1,0 +1,68 @@
+"""Creating an object only when there is none: a PUT with `If-None-Match: *`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.disk import md5_of
+from launcher.errors import IntegrityError, StoreUnreachable
+from launcher.storage.backoff import Backoff, BackoffPolicy
+from launcher.storage.base import NoConditionalPut
+from launcher.storage.s3.client import ClientHolder
+from launcher.storage.s3.errors import ConditionFailed, Unsupported
+from launcher.storage.s3.upload import Bucket, content_md5
+
+_HINT = "this store can't tell two writers of one object apart"
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionalPut:
+    """`holder` remembers, once for all folders of a store, that the store honours the condition."""
+
+    bucket: Bucket
+    holder: ClientHolder
+    policy: BackoffPolicy
+
+    def put(self, key: str, data: bytes) -> bool:
+        """True when this call made the object, False when there was one. Raises NoConditionalPut, StoreError."""
+        where, backoff = self.bucket.join(key), Backoff(self.policy)
+        unsure = False  # whether an earlier try, whose answer was lost, may have made the object
+        while True:
+            try:
+                self._request(key, data)
+                break
+            except ConditionFailed:
+                return unsure and self.bucket.read(key) == data
+            except Unsupported as error:
+                raise NoConditionalPut("the store refuses conditions", where=where, hint=_HINT) from error
+            except (StoreUnreachable, IntegrityError) as error:
+                unsure = True
+                backoff.wait(error)
+        if not self.holder.honours_conditions:
+            self._probe(key, data)
+        return True
+
+    def _request(self, key: str, data: bytes) -> None:
+        digest = content_md5(md5_of(data))
+
+        def request(client: Any, names: dict[str, Any]) -> None:
+            self.bucket.brake.take(len(data))
+            client.put_object(**names, Body=data, ContentMD5=digest, IfNoneMatch="*")
+
+        self.bucket.once(key, request)
+
+    def _probe(self, key: str, data: bytes) -> None:
+        """Make the same object once more: a store that honours the condition refuses, others replace it by itself."""
+        backoff = Backoff(self.policy)
+        while True:
+            try:
+                self._request(key, data)
+            except ConditionFailed:
+                self.holder.honours_conditions = True
+                return
+            except (StoreUnreachable, IntegrityError) as error:
+                backoff.wait(error)
+                continue
+            where = self.bucket.join(key)
+            raise NoConditionalPut("the store ignores If-None-Match", where=where, hint=_HINT)

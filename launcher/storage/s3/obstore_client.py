@@ -1,0 +1,105 @@
+"""An obstore client of one bucket, with the address, keys, certificates and proxy of a route."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from launcher.storage.s3 import client as s3_client
+from launcher.storage.s3.route import Keys, NoRoute, Route
+
+log = logging.getLogger(__name__)
+
+REQUEST_S = 120
+"""A request ends after so long, however steadily its bytes drip."""
+IDLE_S = 20
+"""A connection that was idle for longer is not used again: the server may have closed it."""
+IDLE_CONNECTIONS = 64
+KEYS_S = 600
+"""Keys that renew themselves are asked for again after half of this time."""
+
+
+class _KeySource:
+    """What obstore asks for keys. botocore's credentials renew themselves minutes before their keys expire."""
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+
+    def __call__(self) -> dict[str, Any]:
+        """The keys of this moment; obstore asks again some minutes before `expires_at`."""
+        keys = self._credentials.get_frozen_credentials()
+        renewed = (
+            None if isinstance(self._credentials, Keys) else datetime.now(UTC) + timedelta(seconds=KEYS_S)
+        )
+        return {
+            "access_key_id": keys.access_key,
+            "secret_access_key": keys.secret_key,
+            "token": keys.token,
+            "expires_at": renewed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ObstoreClient:
+    """`get` is obstore's function for `store`; `Failed` is raised for lost connections and answers like 503."""
+
+    store: Any
+    get: Any
+    failed: type[Exception]
+
+
+def open_obstore(route: Route, bucket: str) -> ObstoreClient:
+    """Contacts nobody. Raises NoRoute when obstore is missing or refuses the settings."""
+    try:
+        import obstore
+        from obstore import exceptions
+        from obstore.store import S3Store
+    except ImportError as error:
+        _report_missing()
+        raise NoRoute("obstore is not installed") from error
+    options: dict[str, Any] = {
+        "allow_http": True,
+        "connect_timeout": f"{s3_client.CONNECT_TIMEOUT_S}s",
+        "read_timeout": f"{int(s3_client.READ_TIMEOUT_S * 1000)}ms",
+        "timeout": f"{REQUEST_S}s",
+        "pool_idle_timeout": f"{IDLE_S}s",
+        "pool_max_idle_per_host": str(IDLE_CONNECTIONS),
+    }
+    if route.proxy:
+        options["proxy_url"] = route.proxy
+    if route.ca_bundle:
+        options["root_certificate"] = _certificates(route.ca_bundle)
+    make_store: Any = S3Store
+    try:
+        store = make_store(
+            bucket,
+            endpoint=route.url if route.bucket_in_host else route.url.rpartition("/")[0],
+            region=route.region,
+            virtual_hosted_style_request=route.bucket_in_host,
+            skip_signature=False,
+            client_options=options,
+            retry_config={"max_retries": 0},
+            credential_provider=_KeySource(route.credentials),
+        )
+    except Exception as error:  # its texts may repeat the settings
+        raise NoRoute(f"obstore refuses the settings ({type(error).__name__})") from None
+    return ObstoreClient(store, obstore.get, exceptions.GenericError)
+
+
+@functools.cache
+def _report_missing() -> None:
+    """Once per process."""
+    log.warning(
+        "obstore is not installed: boto3 alone serves the store, with six times the CPU time per small object"
+    )
+
+
+def _certificates(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise NoRoute("the file with certificates can't be read") from error

@@ -1,0 +1,115 @@
+"""Pages of a bucket's listing: read from their XML, asked for by botocore's signer and connections or by boto3's client.
+
+boto3's client takes a tenth of a second of CPU time per page of 1,000 keys, and more to start; obstore has only the second
+version of the call, which some stores answer as if it were the first.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree  # botocore reads answers with it, too; the parser underneath is expat
+
+from launcher.errors import StoreUnreachable
+from launcher.storage.s3 import client as s3_client
+from launcher.storage.s3.route import Route
+
+PAGE_KEYS = 1000
+"""A store sends at most this many keys at a time."""
+
+
+class ListedObject(NamedTuple):
+    """One object as a page describes it, with its key in the bucket; `mtime` in Unix seconds."""
+
+    key: str
+    size: int
+    etag: str
+    mtime: float
+
+
+class Page(NamedTuple):
+    """Objects in order; folders when a delimiter was asked for; whether more objects follow the last key."""
+
+    objects: list[ListedObject]
+    folders: list[str]
+    more: bool
+
+
+class PageClient:
+    """Asks for pages without boto3's client. Any thread of the process that made it may call it."""
+
+    def __init__(self, route: Route, connections: int) -> None:
+        from botocore.auth import S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.httpsession import URLLib3Session
+
+        self._route = route
+        self._request_type: Any = AWSRequest
+        self._signer_type: Any = S3SigV4Auth
+        scheme = route.url.partition(":")[0]
+        self._session: Any = URLLib3Session(
+            verify=route.ca_bundle or True,
+            proxies={scheme: route.proxy} if route.proxy else None,
+            timeout=(s3_client.CONNECT_TIMEOUT_S, s3_client.READ_TIMEOUT_S),
+            max_pool_connections=connections,
+        )
+
+    def fetch(self, prefix: str, marker: str, delimiter: str) -> Page:
+        """One page of keys with `prefix` after `marker`. Raises ValueError for any answer that is no page, and what botocore raises."""
+        route = self._route
+        encoding = "url" if route.quoted else ""
+        fields = {"delimiter": delimiter, "encoding-type": encoding, "marker": marker, "prefix": prefix}
+        params = {name: value for name, value in fields.items() if value} | {"max-keys": str(PAGE_KEYS)}
+        request = self._request_type("GET", f"{route.url}/", params=params)
+        self._signer_type(route.credentials.get_frozen_credentials(), "s3", route.region).add_auth(request)
+        answer = self._session.send(request.prepare())
+        if answer.status_code != 200:
+            raise ValueError(f"the store answered {answer.status_code}")
+        return read_page(answer.content, quoted=route.quoted)
+
+
+def read_page(body: bytes, *, quoted: bool) -> Page:
+    """A page from its XML. `quoted` is whether URL-encoded keys were asked for. Raises ValueError unless it is a whole page."""
+    try:
+        root = ElementTree.fromstring(body)  # noqa: S314
+    except ElementTree.ParseError as error:
+        raise ValueError("no XML") from error
+    space, _, name = root.tag.rpartition("}")
+    if name != "ListBucketResult":
+        raise ValueError(f"<{name}> is no listing")
+    space = space and space + "}"
+    key, size, etag, modified = (f"{space}{tag}" for tag in ("Key", "Size", "ETag", "LastModified"))
+    text: Any = unquote_plus if quoted and root.findtext(f"{space}EncodingType") == "url" else str
+    objects = [
+        ListedObject(
+            text(node.findtext(key, "")),
+            int(node.findtext(size, "")),
+            node.findtext(etag, "").strip('"'),
+            datetime.fromisoformat(node.findtext(modified, "")).timestamp(),
+        )
+        for node in root.iterfind(f"{space}Contents")
+    ]
+    folders = [text(node.text or "") for node in root.iterfind(f"{space}CommonPrefixes/{space}Prefix")]
+    more = {"true": True, "false": False}.get(root.findtext(f"{space}IsTruncated", ""))
+    if more is None or not all(each.key for each in objects):
+        raise ValueError("a part of the listing is missing")
+    return Page(objects, folders, more)
+
+
+def page_of_boto3(answer: dict[str, Any], where: str) -> Page:
+    """A page from boto3's answer, which is almost empty for many an answer that is no listing. Raises StoreUnreachable."""
+    if "IsTruncated" not in answer:
+        hint = "check that the endpoint is that of a store, and the proxies on the way"
+        raise StoreUnreachable("the answer is no listing", where=where, hint=hint)
+    objects = [
+        ListedObject(each["Key"], each["Size"], (each.get("ETag") or "").strip('"'), _seconds(each))
+        for each in answer.get("Contents") or []
+    ]
+    folders = [each["Prefix"] for each in answer.get("CommonPrefixes") or []]
+    return Page(objects, folders, bool(answer["IsTruncated"]))
+
+
+def _seconds(entry: dict[str, Any]) -> float:
+    stamp = entry.get("LastModified")
+    return float(stamp.timestamp()) if stamp else 0.0

@@ -1,0 +1,227 @@
+"""Reading objects of a bucket: an open body from any byte, large ones in ranges, through the fast path where it works."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from launcher.disk import CHUNK_BYTES, md5_of
+from launcher.errors import IntegrityError, NotFound, StoreError
+from launcher.storage.base import ObjectInfo
+from launcher.storage.download import Body
+from launcher.storage.ranges import FIRST_BYTES, LARGE_BYTES, Connections, Remainder
+from launcher.storage.s3.errors import OutOfRange
+from launcher.storage.s3.fast import FastPath, FastPathError
+from launcher.storage.s3.requests import Requests
+from launcher.storage.s3.upload import broken
+
+FAST_READ_BYTES = 1 << 20
+"""From this length a part of an object is read through the fast path."""
+SETTLED_S = 20 * 60.0
+"""An object without ETag that is older shows by its time when it is replaced. Stores count whole seconds, and refuse
+requests from a machine whose clock is wrong by 15 minutes."""
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Reads below one folder of a bucket. `connections` are shared with the other folders of the store."""
+
+    requests: Requests
+    fast: FastPath | None
+    connections: Connections
+
+    @property
+    def _fast_ranges(self) -> FastPath | None:
+        """The fast path, when ranges may use it now."""
+        return self.fast if self.fast is not None and self.fast.ranges_on else None
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Facts about an object, or None when there is none."""
+        fast = self.fast
+        try:
+            info = fast.head(self.requests.base + key) if fast is not None and fast.on else None
+            if info is not None:
+                return replace(info, key=key)
+            facts = self.requests.with_backoff(key, lambda client, names: client.head_object(**names))
+        except NotFound:
+            return None
+        return _info(key, self._length(key, facts), facts)
+
+    def is_encrypted(self, key: str) -> bool:
+        """Whether the object's ETag is no MD5, although it has that form. Raises NotFound."""
+        return _is_encrypted(
+            self.requests.with_backoff(key, lambda client, names: client.head_object(**names))
+        )
+
+    def read_once(self, key: str, start: int, length: int | None) -> bytes:
+        """At most `length` bytes from `start`, in one try. A whole object is compared with its MD5."""
+        fast = self._fast_ranges
+        if fast and length is not None and length >= FAST_READ_BYTES:
+            fetched = fast.read(self.requests.base + key, start, length)
+            if fetched is not None:
+                return fetched
+        try:
+            with self.open(key, start, length) as body:
+                data = b"".join(body.chunks)
+        except OutOfRange:
+            return b""
+        left = max(0, body.info.size - start)
+        wanted = left if length is None else min(length, left)
+        if len(data) < wanted:
+            raise broken(self.requests.join(key), len(data), wanted)
+        whole = start == 0 and wanted == body.info.size
+        if whole and body.md5 is not None and md5_of(data) != body.md5:
+            raise IntegrityError("the content does not match its ETag (MD5)", where=self.requests.join(key))
+        return data[:wanted]
+
+    @contextmanager
+    def open(self, key: str, start: int, length: int | None = None) -> Iterator[Body]:
+        """A GET of boto3 whose body starts at `start`, whatever the server makes of the Range header."""
+        extra: dict[str, Any] = {}
+        if start or length is not None:
+            extra["Range"] = f"bytes={start}-" + ("" if length is None else str(start + length - 1))
+        answer = self.requests.once(key, lambda client, names: client.get_object(**names, **extra))
+        stream = answer["Body"]
+        try:
+            begin, total = 0, self._length(key, answer)
+            if found := _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or ""):
+                begin, total = int(found[1]), int(found[2])
+            if begin not in (0, start):
+                where = self.requests.join(key)
+                raise StoreError(f"asked for bytes from {start}, got them from {begin}", where=where)
+            info = _info(key, total, answer)
+            md5 = None if _is_encrypted(answer) else info.md5
+            chunks = self._chunks(key, stream, start - begin)
+            yield Body(info, chunks, md5, ranged=found is not None, settled=_is_settled(info))
+        finally:
+            stream.close()
+
+    @contextmanager
+    def open_large(self, key: str, start: int, expect: ObjectInfo | None) -> Iterator[Body]:
+        """The same, over several connections when much is to come and a later version would show in each answer."""
+        large = expect is not None and expect.size - start >= LARGE_BYTES
+        connections = self.connections.take() if large else 0
+        try:
+            if connections:
+                with self._begin(key, start, expect) as first:
+                    if first.ranged and first.settled:
+                        source = _Version(self, key, first)
+                        begin = min(start + FIRST_BYTES, first.info.size)
+                        rest = Remainder(source, begin, first.info.size, connections)
+                        yield replace(first, remainder=rest)
+                        return
+                    if not first.ranged:  # a store that knows no ranges sends the whole object
+                        yield first
+                        return
+            with self.open(key, start) as body:
+                yield body
+        finally:
+            self.connections.give_back(connections)
+
+    @contextmanager
+    def _begin(self, key: str, start: int, expect: ObjectInfo | None) -> Iterator[Body]:
+        """The first bytes from `start`. Only boto3 tells whether an ETag with the form of an MD5 is one."""
+        begun, fast = None, self._fast_ranges
+        if fast and expect is not None and expect.md5 is None:
+            begun = fast.begin(self.requests.base + key, start, FIRST_BYTES)
+        if begun is None or begun[0].md5 is not None:
+            with self.open(key, start, FIRST_BYTES) as body:
+                yield body
+            return
+        info = replace(begun[0], key=key)
+        yield Body(info, iter([begun[1]]), ranged=True, settled=_is_settled(info))
+
+    def range_of(
+        self, key: str, first: Body, start: int, length: int, stop: threading.Event
+    ) -> Iterator[bytes]:
+        """A range of the version of `first`; what the fast path does not bring is asked of boto3."""
+        came, fast = 0, self._fast_ranges
+        if fast:
+            try:
+                for chunk in fast.range(self.requests.base + key, first.info, start, length):
+                    came += len(chunk)
+                    yield chunk
+                    if stop.is_set():
+                        break
+            except FastPathError:
+                pass
+        if came == length:
+            return
+        where = self.requests.join(key)
+        if stop.is_set():
+            raise broken(where, came, length)
+        with self.open(key, start + came, length - came) as body:
+            if body.version != first.version or not body.ranged:
+                raise IntegrityError("the object changed during the download", where=where)
+            for chunk in body.chunks:
+                came += len(chunk)
+                yield chunk
+                if stop.is_set():
+                    break
+        if came != length:
+            raise broken(where, came, length)
+
+    def _length(self, key: str, facts: dict[str, Any]) -> int:
+        length = facts.get("ContentLength")
+        if not isinstance(length, int) or length < 0:
+            where = self.requests.join(key)
+            raise StoreError("the store does not tell how long the object is", where=where)
+        return length
+
+    def _chunks(self, key: str, stream: Any, skip: int) -> Iterator[bytes]:
+        while True:
+            try:
+                chunk = stream.read(CHUNK_BYTES)
+            except Exception as error:
+                raise self.requests.mapped(error, key) from error
+            if not chunk:
+                return
+            if skip:
+                skip, chunk = skip - min(skip, len(chunk)), chunk[skip:]
+            if chunk:
+                yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A RangeSource: the version of an object that its first answer showed."""
+
+    reads: Reads
+    key: str
+    first: Body
+
+    def read(self, start: int, length: int, stop: threading.Event) -> Iterator[bytes]:
+        """See RangeSource."""
+        return self.reads.range_of(self.key, self.first, start, length, stop)
+
+    def confirm(self) -> None:
+        """See RangeSource. An object without ETag is looked at once more."""
+        info = self.first.info
+        if info.etag:
+            return
+        now = self.reads.head(self.key)
+        if now is None or (now.size, now.mtime) != (info.size, info.mtime):
+            where = self.reads.requests.join(self.key)
+            raise IntegrityError("the object changed during the download", where=where)
+
+
+def _info(key: str, size: int, facts: dict[str, Any]) -> ObjectInfo:
+    stamp = facts.get("LastModified")
+    return ObjectInfo(key, size, (facts.get("ETag") or "").strip('"'), stamp.timestamp() if stamp else 0.0)
+
+
+def _is_encrypted(answer: dict[str, Any]) -> bool:
+    """Whether the object's ETag is not the MD5 of its bytes, although it has that form."""
+    kms = "kms" in str(answer.get("ServerSideEncryption", "")).lower()
+    return kms or bool(answer.get("SSECustomerAlgorithm"))
+
+
+def _is_settled(info: ObjectInfo) -> bool:
+    """Whether a later version of the object would show."""
+    return bool(info.etag) or 0 < info.mtime < time.time() - SETTLED_S

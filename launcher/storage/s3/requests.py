@@ -1,0 +1,57 @@
+"""Requests of boto3 for the keys below one folder of a bucket: errors in our terms, repeated after failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from launcher.storage.backoff import with_backoff
+from launcher.storage.base import Pace
+from launcher.storage.registry import Location, Options
+from launcher.storage.s3.client import ClientHolder
+from launcher.storage.s3.errors import Edge, map_error
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """`holder` has the client; `edge` is for messages."""
+
+    location: Location
+    options: Options
+    holder: ClientHolder
+    edge: Edge
+
+    @property
+    def base(self) -> str:
+        """What stands before each key of ours in the bucket."""
+        return f"{self.location.path}/" if self.location.path else ""
+
+    @property
+    def url(self) -> str:
+        """The folder's address."""
+        return f"{self.location.scheme}://{self.location.bucket}/{self.location.path}".rstrip("/")
+
+    def join(self, key: str) -> str:
+        """The address of a key."""
+        return f"{self.url}/{key}" if key else self.url
+
+    def once(self, key: str, request: Callable[[Any, dict[str, Any]], T]) -> T:
+        """One request. `request` gets the client and the Bucket and Key arguments. Raises StoreError."""
+        try:
+            names = {"Bucket": self.location.bucket, "Key": self.base + key}
+            return request(self.holder.get(), names)
+        except Exception as error:  # every foreign error has its place in our tree
+            raise self.mapped(error, key) from error
+
+    def with_backoff(
+        self, key: str, request: Callable[[Any, dict[str, Any]], T], pace: Pace | None = None
+    ) -> T:
+        """The same, again and again within the policy."""
+        return with_backoff(self.options.backoff, lambda: self.once(key, request), pace)
+
+    def mapped(self, error: Exception, key: str) -> Exception:
+        """The member of our error tree for anything boto3 raised."""
+        return map_error(error, self.join(key), self.edge)

@@ -1,0 +1,119 @@
+"""Where the fast path's requests go, and with which keys: the address, keys, certificates and proxy that boto3 would use.
+
+Starting boto3 takes a quarter of a second of CPU time. When the environment has keys and an endpoint, and there is no profile,
+AWS configuration file or proxy, boto3 would add nothing, so it is not started. Else its client is asked.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from launcher.storage.s3 import client as s3_client
+from launcher.storage.s3.client import ClientHolder, Target, explicit_keys
+
+_NEEDS_BOTOCORE = (
+    *("aws_profile", "aws_default_profile", "aws_security_token", "aws_credential_expiration"),
+    *("http_proxy", "https_proxy", "all_proxy"),
+)
+_BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+_FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+_STANDARD = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+class NoRoute(Exception):
+    """Only boto3 can reach this bucket. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Credentials that don't change, with the one method of botocore's credentials that is needed."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(repr=False)
+
+    def get_frozen_credentials(self) -> Keys:
+        """What botocore's credentials answer: the keys of this moment."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How to reach one bucket. `url` is the bucket's own address, without a slash at its end.
+
+    `credentials` has botocore's method `get_frozen_credentials` and may renew its keys. `ca_bundle` names a file, or is
+    None for the usual certificates. `proxy` may hold a password. `quoted` is whether listings are
+    asked for with URL-encoded keys.
+    """
+
+    url: str
+    bucket_in_host: bool
+    region: str
+    credentials: Any = field(repr=False)
+    ca_bundle: str | None
+    proxy: str | None = field(repr=False)
+    quoted: bool
+
+
+def find_route(holder: ClientHolder, bucket: str) -> Route:
+    """The route that boto3's client would take. Raises NoRoute."""
+    target, options = holder.target, holder.options
+    keys = _keys_of_environment(holder)
+    if keys is not None and target.endpoint:
+        bundle = options.ca_bundle or next(
+            (os.environ[name] for name in _BUNDLES if name in os.environ), None
+        )
+        region = target.region or os.environ.get("AWS_DEFAULT_REGION") or s3_client.DEFAULT_REGION
+        return _route(target, bucket, target.endpoint, region, keys, bundle, None)
+    client = holder.get()
+    session = client._endpoint.http_session
+    credentials = client._request_signer._credentials
+    endpoint = target.endpoint or client.meta.endpoint_url
+    if credentials is None:
+        raise NoRoute("there are no credentials")
+    if session._cert_file or session._verify is False:
+        raise NoRoute("the client's TLS settings are boto3's own")
+    bundle = session._verify if isinstance(session._verify, str) else None
+    proxy = session._proxy_config.proxy_url_for(endpoint)
+    return _route(target, bucket, endpoint, client.meta.region_name, credentials, bundle, proxy)
+
+
+def _route(
+    target: Target,
+    bucket: str,
+    endpoint: str,
+    region: str,
+    credentials: Any,
+    ca_bundle: str | None,
+    proxy: str | None,
+) -> Route:
+    in_host = target.bucket_in_host(bucket)
+    parts = urlsplit(endpoint)
+    url = f"{parts.scheme}://{bucket}.{parts.netloc}" if in_host else f"{endpoint.rstrip('/')}/{bucket}"
+    return Route(url, in_host, region, credentials, ca_bundle, proxy, quoted=target.scheme != "obs")
+
+
+def _keys_of_environment(holder: ClientHolder) -> Keys | None:
+    """The keys where the environment alone decides, else None."""
+    env = os.environ if holder.options.env is None else holder.options.env
+    needs_botocore = any(
+        value and name.lower() in _NEEDS_BOTOCORE for name, value in (*os.environ.items(), *env.items())
+    )
+    unclear = any(os.environ.get(name) == "" for name in _BUNDLES)
+    files = any(_exists(os.environ.get(name) or usual) for name, usual in _FILES.items())
+    if needs_botocore or unclear or files or holder.options.profile:
+        return None
+    found = explicit_keys(holder.target.scheme, holder.options)
+    if found:
+        token = found.get("aws_session_token")
+        return Keys(found["aws_access_key_id"], found["aws_secret_access_key"], token)
+    key, secret, token = (env.get(name) for name in _STANDARD)
+    return Keys(key, secret, token or None) if key and secret else None
+
+
+def _exists(file: str) -> bool:
+    """As botocore looks for it; a home folder that may not be read counts as empty."""
+    return os.path.exists(os.path.expandvars(os.path.expanduser(file)))  # noqa: PTH110, PTH111
