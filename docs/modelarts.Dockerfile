@@ -11,7 +11,7 @@ RUN id -u ma-user >/dev/null 2>&1 || useradd --create-home --home-dir /home/ma-u
 # Only what launcher and the ranks import; the versions are those that the tests ran with.
 COPY pyproject.toml constraints.txt /tmp/launcher/
 RUN python -m pip install --no-cache-dir -c /tmp/launcher/constraints.txt \
-        pydantic pyyaml boto3 rich pillow safetensors "numpy<2" matplotlib mindspore==2.10.0 \
+        pydantic pyyaml boto3 obstore rich pillow safetensors "numpy<2" matplotlib mindspore==2.10.0 \
     && rm -rf /tmp/launcher \
     && python -c "import pydantic, yaml, boto3, rich, PIL, safetensors"
 

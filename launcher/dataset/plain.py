@@ -195,9 +195,9 @@ class StageJob:
         bulk = Bulk(self._store, AdaptivePace(workers), report.add, deadline=self._deadline)
         bulk.on_tick = lambda: report.tick(bulk.done)
         folders = Folders(self.files)
-        wishes = (
-            Wish(info, folders.place(info.key)) for info in missing(self.files, self._listing, trust=trust)
-        )
+        nothing_there = files == self._listing.files
+        infos = self._listing.entries() if nothing_there else missing(self.files, self._listing, trust=trust)
+        wishes = (Wish(info, folders.place(info.key)) for info in infos)
         report.report(bulk.done)
         bulk.run(wishes, files, workers)
         report.report(bulk.done)

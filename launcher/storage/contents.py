@@ -57,12 +57,11 @@ def take_listing(
     files = size = folders = 0
     previous = ""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as output:
+        with mapped(file), os.fdopen(handle, "w", encoding="utf-8", newline="\n") as output:
             for info in _checked(store, folds=folds):
                 line = f"{info.key}\t{info.size}\t{info.etag}\n"
                 digest.update(line.encode())
-                with mapped(file):
-                    output.write(line)
+                output.write(line)
                 files, size = files + 1, size + info.size
                 if on_listed and files % 1000 == 0:
                     on_listed(files, size)

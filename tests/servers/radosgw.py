@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.servers.certificate import make_certificate
 from tests.servers.process import Unavailable, accepts, free_port, program, running, wait_until
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
@@ -48,19 +49,6 @@ keyring = {root}/keyring
 rgw_dns_name = s3.test
 rgw_frontends = beast endpoint=127.0.0.1:{port} ssl_endpoint=127.0.0.1:{tls_port} ssl_certificate={cert} ssl_private_key={key}
 """
-
-
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key."""
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    command = [program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3"]
-    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command += [
-        "-addext",
-        "basicConstraints=critical,CA:FALSE",
-    ]  # what a server has; strict clients take no authority
-    subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
-    return cert, key
 
 
 @contextmanager

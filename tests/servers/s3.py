@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.servers.certificate import make_certificate
 from tests.servers.process import accepts, free_port, program, running, wait_until
 
 ACCESS_KEY = "test-access-key"
@@ -58,9 +59,12 @@ class S3Server:
 
 @contextmanager
 def rclone_server(
-    folder: Path, *, etag_hash: str = "auto", host: str = "127.0.0.1", port: int = 0
+    folder: Path, *, etag_hash: str = "auto", host: str = "127.0.0.1", port: int = 0, tls: bool = False
 ) -> Iterator[S3Server]:
-    """Serve a folder by S3: each sub-folder of `folder` is a bucket, at once and without an upload."""
+    """Serve a folder by S3: each sub-folder of `folder` is a bucket, at once and without an upload.
+
+    With `tls` it speaks only that.
+    """
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="rclone-") as work:
         log = Path(work) / "log"
@@ -69,10 +73,16 @@ def rclone_server(
         command += ["--dir-cache-time", "1s"]  # with 0s the server spins: 2 s of CPU per request
         if etag_hash != "auto":
             command += ["--etag-hash", etag_hash]
+        scheme, bundle = "http", ""
+        if tls:
+            cert, key = make_certificate(Path(work))
+            command += ["--cert", str(cert), "--key", str(key)]
+            scheme, bundle = "https", str(cert)
         with running([*command, str(folder)], log) as process:
             wait_until(lambda: process.poll() is not None or accepts(port, host), "rclone serve s3", log)
             wait_until(lambda: process.poll() is None, "rclone serve s3", log, timeout_s=0.1)
-            yield S3Server(f"http://{host}:{port}", ACCESS_KEY, SECRET_KEY)
+            address = f"{scheme}://{host}:{port}"
+            yield S3Server(address, ACCESS_KEY, SECRET_KEY, address if tls else "", bundle)
 
 
 def __getattr__(name: str) -> Any:

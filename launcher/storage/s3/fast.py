@@ -145,14 +145,16 @@ class FastPath:
         try:
             client = (self._clients or self._open()).objects
             answer = client.get(client.store, key)
-            data = answer.bytes()
             meta = answer.meta
+            if meta["size"] != expect.size or meta["path"] != key:
+                return Miss()
+            data = answer.bytes()
         except Exception as error:  # whatever it is, the fallback meets it again and names it
             self._failed(self._requests, error)
             self._wait(key, error, pace)
             return Miss()
         etag = (meta["e_tag"] or "").strip('"')
-        if len(data) != expect.size or meta["size"] != expect.size or meta["path"] != key:
+        if len(data) != expect.size:
             return Miss()
         if etag != expect.etag:
             if etag and expect.etag:
@@ -168,7 +170,7 @@ class FastPath:
         self._requests.failures = 0
         return expect
 
-    def range(self, key: str, info: ObjectInfo, start: int, length: int) -> Iterator[bytes]:
+    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Iterator[bytes]:
         """Bytes from `start` of the version that `info` describes. Raises FastPathError, perhaps after some bytes."""
         try:
             client = (self._clients or self._open()).objects
@@ -255,8 +257,8 @@ class FastPath:
         if isinstance(error, NoRoute):
             log.info("the store is served by boto3 alone: %s", error)
             self._off = True
-            return
-        health.failed()
+        elif not isinstance(error, FileNotFoundError):  # that is a good answer about the object
+            health.failed()
 
     def _wait(self, key: str, error: Exception, pace: Pace | None) -> None:
         """Pause before the fallback asks again, unless it would get the same answer at once."""

@@ -144,7 +144,7 @@ class Reads:
         came, fast = 0, self._fast_ranges
         if fast:
             try:
-                for chunk in fast.range(self.requests.base + key, first.info, start, length):
+                for chunk in fast.read_range(self.requests.base + key, first.info, start, length):
                     came += len(chunk)
                     yield chunk
                     if stop.is_set():
