@@ -99,7 +99,7 @@ def imports(path: Path) -> frozenset[str]:
 
 
 def room_of(module: str) -> str:
-    """`launcher.storage.s3.wire` lies in the room `storage`."""
+    """`launcher.storage.s3.pages` lies in the room `storage`."""
     return module.split(".")[1]
 
 

@@ -29,7 +29,7 @@ from launcher.disk import (
 )
 from launcher.errors import StoreUnreachable
 from launcher.storage.base import ObjectStore
-from launcher.storage.bulk import AdaptivePace, Bulk, Wish, few_collections
+from launcher.storage.bulk import AdaptivePace, Bulk, Download, few_collections
 from launcher.storage.contents import Listing, OnListed, check_space, take_listing
 
 REPORT_S = 1.0
@@ -104,16 +104,16 @@ def stage(
 
 def _listing_reporter(progress: OnProgress | None, deadline: float | None, store: ObjectStore) -> OnListed:
     """Tell how much was listed; a store that lists for ever runs into the time limit."""
-    told = time.monotonic()
+    reported = time.monotonic()
 
     def report(files: int, size: int) -> None:
-        nonlocal told
+        nonlocal reported
         now = time.monotonic()
         if deadline is not None and now > deadline:
             hint = "allow more time, or stage fewer and larger objects"
             raise StoreUnreachable(f"out of time after listing {files} objects", where=store.url, hint=hint)
-        if progress and now >= told + REPORT_S:
-            told = now
+        if progress and now >= reported + REPORT_S:
+            reported = now
             progress(StageProgress(0, files, 0, size, 0.0))
 
     return report
@@ -197,9 +197,9 @@ class StageJob:
         folders = Folders(self.files)
         nothing_there = files == self._listing.files
         infos = self._listing.entries() if nothing_there else missing(self.files, self._listing, trust=trust)
-        wishes = (Wish(info, folders.place(info.key)) for info in infos)
+        downloads = (Download(info, folders.place(info.key)) for info in infos)
         report.report(bulk.done)
-        bulk.run(wishes, files, workers)
+        bulk.run(downloads, files, workers)
         report.report(bulk.done)
 
     def _holder(self) -> str:
@@ -235,7 +235,7 @@ class Reporter:
         self._tell = tell
         self._bytes = 0
         self._lock = threading.Lock()
-        self._started = self._told = time.monotonic()
+        self._started = self._reported = time.monotonic()
 
     def add(self, count: int) -> None:
         """For the download threads."""
@@ -244,13 +244,13 @@ class Reporter:
 
     def tick(self, done: int) -> None:
         """Report when the last one is old enough; `done` files have come."""
-        if time.monotonic() >= self._told + REPORT_S:
+        if time.monotonic() >= self._reported + REPORT_S:
             self.report(done)
 
     def report(self, done: int) -> None:
         """Tell the present state."""
-        self._told = time.monotonic()
-        seconds = max(1e-3, self._told - self._started)
+        self._reported = time.monotonic()
+        seconds = max(1e-3, self._reported - self._started)
         state = StageProgress(
             self._files_before + done,
             self._listing.files,

@@ -22,7 +22,7 @@ from launcher.errors import StoreRefused
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}")
 
 OnBytes = Callable[[int], None]
-"""Called with the number of bytes that arrived; a negative number takes back what has to come again."""
+"""Called with the number of bytes that arrived; a negative number takes back bytes that must be fetched again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class NoConditionalPut(StoreRefused):
 
 
 class Pace:
-    """How fast a caller lets a store go: `stop` ends every wait, `busy` hears of each 429 and 503."""
+    """Limits of one caller: setting `stop` ends every wait; `busy` is called for each answer 429 or 503."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
@@ -57,7 +57,7 @@ class Pace:
 class ObjectStore(Protocol):
     """Objects below one URL. Methods block, may be called from several threads, and raise only StoreError.
 
-    A transient failure is retried inside for as long as the store was told to be patient.
+    A request that fails for now is repeated inside a method until the patience given to `open_store` ends.
     """
 
     @property

@@ -1,6 +1,6 @@
-"""Many objects into a folder: a bounded number of threads, one verdict at the end.
+"""Many objects into a folder: a bounded number of threads, and one error at the end that names what failed.
 
-How one object comes is the store's matter; `s3.py` has a quick and a careful way.
+How a single object is fetched is up to the store.
 """
 
 from __future__ import annotations
@@ -78,19 +78,19 @@ class AdaptivePace(Pace):
             self._changed = now
 
 
-class Wish(NamedTuple):
-    """One object and where it shall go. The folder must exist."""
+class Download(NamedTuple):
+    """One object and the file to write. The folder must exist."""
 
     info: ObjectInfo
     path: str
 
 
-def _batches(wishes: Iterable[Wish], most: int) -> Iterator[list[Wish]]:
-    batch: list[Wish] = []
+def _batches(downloads: Iterable[Download], most: int) -> Iterator[list[Download]]:
+    batch: list[Download] = []
     size = 0
-    for wish in wishes:
-        batch.append(wish)
-        size += wish.info.size
+    for download in downloads:
+        batch.append(download)
+        size += download.info.size
         if len(batch) >= most or size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0
@@ -100,7 +100,7 @@ def _batches(wishes: Iterable[Wish], most: int) -> Iterator[list[Wish]]:
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """Let Python look for cycles less often: a million files leave none, and each look costs more than one of them."""
+    """Collect garbage less often: a million files leave no cycles, and each collection costs more than one of them."""
     before = gc.get_threshold()
     gc.set_threshold(50_000, *before[1:])
     try:
@@ -124,13 +124,13 @@ class Bulk:
     _fatal: BaseException | None = None
     _budget: float = float("inf")
 
-    def run(self, wishes: Iterable[Wish], total: int, workers: int) -> None:
+    def run(self, downloads: Iterable[Download], total: int, workers: int) -> None:
         """Fetch all. One object's failure does not end the others, but raises at the end, with the names.
 
         Lack of space, a refusal, the deadline, or failures beyond the budget (1 %) end everything at once.
-        `wishes` is asked by the workers, a few at a time, so memory does not grow with their number.
+        The workers take a few of `downloads` at a time, so memory does not grow with their number.
         """
-        source = _batches(wishes, min(BATCH, total // (4 * workers)))
+        source = _batches(downloads, min(BATCH, total // (4 * workers)))
         self._budget = max(MIN_FAILURES, FAILED_SHARE * total)
         threads = [
             threading.Thread(target=self._work, args=(source,), name=f"get-{n}", daemon=True)
@@ -142,7 +142,7 @@ class Bulk:
             for thread in threads:
                 while thread.is_alive():
                     thread.join(TICK_S)
-                    self._look(total)
+                    self._check(total)
         except BaseException:
             self.pace.stop.set()
             raise
@@ -150,18 +150,18 @@ class Bulk:
             for thread in threads:
                 if thread.ident is not None:
                     thread.join()
-        self._look(total)
+        self._check(total)
         if self.failed:
-            raise self._verdict(total)
+            raise self._error(total)
 
-    def _look(self, total: int) -> None:
+    def _check(self, total: int) -> None:
         """Raises what ends everything."""
         if self._fatal is not None:
             raise self._fatal
         if self.on_tick:
             self.on_tick()
         if len(self.failed) > self._budget:
-            raise self._verdict(total)
+            raise self._error(total)
         if self.deadline is not None and time.monotonic() > self.deadline and self.done < total:
             raise StoreUnreachable(
                 f"out of time with {self.done} of {total} objects done",
@@ -169,30 +169,37 @@ class Bulk:
                 hint="run again to continue, or allow more time; what arrived is kept",
             )
 
-    def _work(self, source: Iterator[list[Wish]]) -> None:
+    def _work(self, source: Iterator[list[Download]]) -> None:
         try:
             while not self.pace.stop.is_set():
                 with self._lock:
                     batch = next(source, None)
                 if batch is None:
                     return
-                for wish in batch:
-                    self._one(wish)
+                for download in batch:
+                    self._one(download)
         except BaseException as error:  # raised again by the thread of `run`
             with self._lock:
                 self._fatal = self._fatal or error
             self.pace.stop.set()
 
-    def _one(self, wish: Wish) -> None:
+    def _one(self, download: Download) -> None:
         self.pace.enter()
         try:
             if self.pace.stop.is_set():
                 return
             self.store.get_file(
-                wish.info.key, wish.path, wish.info, fsync=False, on_bytes=self.on_bytes, pace=self.pace
+                download.info.key,
+                download.path,
+                download.info,
+                fsync=False,
+                on_bytes=self.on_bytes,
+                pace=self.pace,
             )
         except (LauncherError, OSError) as error:
-            self._failure(wish.info.key, os_error(error, wish.path) if isinstance(error, OSError) else error)
+            self._failure(
+                download.info.key, os_error(error, download.path) if isinstance(error, OSError) else error
+            )
         else:
             with self._lock:
                 self.done += 1
@@ -200,7 +207,7 @@ class Bulk:
             self.pace.leave()
 
     def _failure(self, key: str, error: LauncherError) -> None:
-        """Note it, or raise it when it concerns all the others, too."""
+        """Record the error, or raise it when all other objects would meet it, too."""
         if isinstance(error, (NoSpace, StoreRefused)):
             raise error
         with self._lock:
@@ -208,7 +215,7 @@ class Bulk:
             if len(self.failed) > self._budget:
                 self.pace.stop.set()
 
-    def _verdict(self, total: int) -> StoreError:
+    def _error(self, total: int) -> StoreError:
         first = self.failed[0][1]
         kind = type(first) if isinstance(first, StoreError) else StoreError
         names = ", ".join(repr(key) for key, _ in self.failed[:5])

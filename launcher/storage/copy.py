@@ -1,4 +1,4 @@
-"""Copies between this machine and a store, as careful as staging: verified, resumable, nothing foreign overwritten."""
+"""Copies between this machine and a store: verified and resumable like staging, and no foreign file is overwritten."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from launcher.disk import Folders, digest_file, folds_names, mapped
 from launcher.errors import NotFound, UsageError
 from launcher.storage.base import ObjectInfo, ObjectStore
-from launcher.storage.bulk import AdaptivePace, Bulk, Wish
+from launcher.storage.bulk import AdaptivePace, Bulk, Download
 from launcher.storage.contents import check_space, read_listing, take_listing
 
 DOWN_WORKERS = 64
@@ -74,7 +74,7 @@ def fetch_tree(
         if on_copied:
             bulk.on_tick = lambda: on_copied(reused + bulk.done, counter.bytes)
         folders = Folders(to)
-        bulk.run((Wish(info, folders.place(info.key)) for info in read_listing(todo)), files, workers)
+        bulk.run((Download(info, folders.place(info.key)) for info in read_listing(todo)), files, workers)
     return CopyReport(listing.files, listing.bytes, reused)
 
 

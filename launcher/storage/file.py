@@ -1,4 +1,4 @@
-"""A folder as an object store, as careful as the real ones: complete or absent, nothing outside the root."""
+"""A folder as an object store: objects are complete or absent, and nothing outside the root is touched."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ SWITCH = "LAUNCHER_NO_AGENCY"
 
 
 class NoAgency(Exception):
-    """The machine has none, or is none of the cloud."""
+    """The machine has no agency, or is not a machine of the cloud."""
 
 
 def agency_credentials(env: Mapping[str, str]) -> Any:

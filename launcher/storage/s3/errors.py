@@ -1,4 +1,4 @@
-"""What an S3 service or its client library says, in terms of our tree.
+"""Errors of an S3 service and of its client library, mapped to our tree.
 
 Messages are written here rather than passed on: the library's own texts repeat signed URLs and proxy passwords.
 """

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from launcher.errors import NotFound, StoreUnreachable, UsageError
 from launcher.storage.backoff import Backoff, BackoffPolicy
 from launcher.storage.base import ObjectInfo, Pace
 from launcher.storage.s3 import client as s3_client
+from launcher.storage.s3.health import Health
 from launcher.storage.s3.listing import PARALLEL_PIECES
 from launcher.storage.s3.obstore_client import ObstoreClient, open_obstore
 from launcher.storage.s3.pages import Page, PageClient
@@ -41,8 +41,7 @@ ENCRYPTED_OBJECTS = 3
 """After so many objects whose ETag is no MD5 because they are encrypted, objects go to the fallback at once."""
 FAILURES = 24
 RANGE_FAILURES = 4
-PAUSE_S = 30.0
-"""After so many failures in a row everything, or all ranges, go to the fallback for this time. Ranges are counted apart: some
+"""After so many failures in a row everything, or all ranges, go to the fallback for a while. Ranges are counted apart: some
 servers answer them with status 200, which obstore refuses."""
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -75,26 +74,6 @@ class _Clients:
     pages: PageClient
 
 
-class _Health:
-    """Whether one kind of request works: it rests for a while after `most` failures in a row."""
-
-    def __init__(self, most: int) -> None:
-        self.failures = 0
-        self.paused_until = 0.0
-        self.most = most
-
-    @property
-    def good(self) -> bool:
-        """Whether such requests should be made now."""
-        return time.monotonic() >= self.paused_until
-
-    def failed(self) -> None:
-        """Count a failure."""
-        self.failures += 1
-        if self.failures >= self.most:
-            self.failures, self.paused_until = 0, time.monotonic() + PAUSE_S
-
-
 class FastPath:
     """Requests to one bucket. Any thread may use it; in a forked child everything goes to the fallback."""
 
@@ -108,8 +87,8 @@ class FastPath:
         self._off = False
         self._wrong_digests = 0
         self._encrypted = 0
-        self._requests = _Health(FAILURES)
-        self._ranges = _Health(RANGE_FAILURES)
+        self._requests = Health(FAILURES)
+        self._ranges = Health(RANGE_FAILURES)
         self.fetched = 0
         """How many objects and ranges came this way."""
 
@@ -153,22 +132,14 @@ class FastPath:
             self._failed(self._requests, error)
             self._wait(key, error, pace)
             return Miss()
-        etag = (meta["e_tag"] or "").strip('"')
-        if len(data) != expect.size:
-            return Miss()
-        if etag != expect.etag:
-            if etag and expect.etag:
-                return Miss()
-            expect = replace(expect, etag=etag)
-        if expect.md5 is not None and hashlib.md5(data, usedforsecurity=False).hexdigest() != etag:
-            return Miss(wrong_digest=True)
-        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-            return Miss(wrong_digest=True)
+        found = _compared(data, (meta["e_tag"] or "").strip('"'), expect, sha256)
+        if isinstance(found, Miss):
+            return found
         if not _write(path, data, fsync=fsync):
             return Miss()
         self.fetched += 1
         self._requests.failures = 0
-        return expect
+        return found
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Iterator[bytes]:
         """Bytes from `start` of the version that `info` describes. Raises FastPathError, perhaps after some bytes."""
@@ -253,7 +224,7 @@ class FastPath:
         self._wrong_digests += not encrypted
         self._off = self._off or self._wrong_digests >= WRONG_DIGESTS
 
-    def _failed(self, health: _Health, error: Exception) -> None:
+    def _failed(self, health: Health, error: Exception) -> None:
         if isinstance(error, NoRoute):
             log.info("the store is served by boto3 alone: %s", error)
             self._off = True
@@ -276,6 +247,18 @@ class FastPath:
                 objects = open_obstore(route, self._bucket)
                 self._clients = _Clients(objects, PageClient(route, PARALLEL_PIECES))
             return self._clients
+
+
+def _compared(data: Any, etag: str, expect: ObjectInfo, sha256: str | None) -> ObjectInfo | Miss:
+    """The object's facts when its bytes are those expected."""
+    if len(data) != expect.size or (expect.etag and etag != expect.etag):
+        return Miss()
+    found = expect if expect.etag else replace(expect, etag=etag)
+    if found.md5 is not None and hashlib.md5(data, usedforsecurity=False).hexdigest() != etag:
+        return Miss(wrong_digest=True)
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        return Miss(wrong_digest=True)
+    return found
 
 
 def _info(key: str, meta: Any) -> ObjectInfo:

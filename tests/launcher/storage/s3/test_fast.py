@@ -15,8 +15,7 @@ from obstore import exceptions
 
 from launcher.errors import IntegrityError, StoreRefused, StoreUnreachable, UsageError
 from launcher.storage import ObjectStore, open_store
-from launcher.storage.s3 import fast as s3_fast
-from launcher.storage.s3 import obstore_client
+from launcher.storage.s3 import health, obstore_client
 from launcher.storage.s3.fast import FastPath, fast_wanted
 from launcher.storage.s3.obstore_client import open_obstore
 from launcher.storage.s3.route import Keys, find_route
@@ -160,7 +159,7 @@ def test_a_kept_connection_that_was_closed_costs_nothing(
 def test_failures_in_a_row_turn_it_off_for_a_while(
     faulty: ObjectStore, faults: Faults, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_fast, "PAUSE_S", 60.0)
+    monkeypatch.setattr(health, "PAUSE_S", 60.0)
     fast_of(faulty)._requests.most = 2
     info = faulty.put("x", DATA)
 
