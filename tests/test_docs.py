@@ -54,7 +54,9 @@ def test_what_a_page_names_exists(page: Path) -> None:
 
 
 def test_a_wrong_name_on_a_page_is_found() -> None:
-    text = "`launcher/storage/pages.py`, launcher.storage.pages, [x](nowhere.md#y), launcher/storage/s3/pages.py"
+    text = (
+        "`launcher/storage/pages.py`, launcher.storage.pages, [x](nowhere.md#y), launcher/storage/s3/pages.py"
+    )
     assert missing_paths(text) == {"launcher/storage/pages.py"}
     assert missing_modules(text) == {"launcher.storage.pages"}
     assert missing_links(ROOT / "README.md", text) == {"nowhere.md"}

@@ -58,9 +58,9 @@ class PageClient:
     def fetch(self, prefix: str, marker: str, delimiter: str) -> Page:
         """One page of keys with `prefix` after `marker`. Raises ValueError for any answer that is no page, and what botocore raises."""
         route = self._route
-        encoding = "url" if route.quoted else ""
-        fields = {"delimiter": delimiter, "encoding-type": encoding, "marker": marker, "prefix": prefix}
-        params = {name: value for name, value in fields.items() if value} | {"max-keys": str(PAGE_KEYS)}
+        params = {"marker": marker, "max-keys": str(PAGE_KEYS), "prefix": prefix}
+        params |= {"delimiter": delimiter} if delimiter else {}
+        params |= {"encoding-type": "url"} if route.quoted else {}
         request = self._request_type("GET", f"{route.url}/", params=params)
         self._signer_type(route.credentials.get_frozen_credentials(), "s3", route.region).add_auth(request)
         answer = self._session.send(request.prepare())
