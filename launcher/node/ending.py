@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import traceback
 from dataclasses import dataclass
 
-from launcher.errors import LauncherError, RunFailed
+from launcher.errors import LauncherError, NodeTrouble, RunFailed
 from launcher.node.messages import NextAction
+from launcher.node.stopping import StopKind, StopRequest
 from launcher.runfolder.states import EndedBy, FirstFailure, State, UnsafeResults, with_hint, with_unsafe
 
 log = logging.getLogger("launcher.node")
+
+AGAIN = "LAUNCHER_AGAIN"
+"""Names a file. A platform that sets it starts the run again when node 0 has written that file."""
 
 
 class ProgramFailed(RunFailed):
@@ -42,15 +47,26 @@ class RunEnd:
         return with_hint(with_unsafe(self.reason, self.unsafe), self.hint)
 
 
+def end_of_request(request: StopRequest, node: int) -> RunEnd:
+    """The end of a run because somebody asked this node program to stop."""
+    if request.kind is StopKind.CANCEL:
+        return RunEnd(State.CANCELLED, request.words, ended_by=EndedBy.USER)
+    failure = FirstFailure(node=node, host=socket.gethostname(), rule=request.kind.rule)
+    state = _failed_unless_restarted(request.kind is StopKind.PLATFORM)
+    return RunEnd(state, request.words, ended_by=request.kind.ended_by, failure=failure)
+
+
 def end_of_error(error: Exception, node: int) -> RunEnd:
     """The end of a run by an error of this node program. Anything but a LauncherError goes to the log with its traceback."""
     host = socket.gethostname()
     failure = FirstFailure(node=node, host=host)
     if isinstance(error, ProgramFailed):
-        return RunEnd(State.FAILED, error.headline, error.hint, error.ended_by, error.failure)
+        state = _failed_unless_restarted(error.again)
+        return RunEnd(state, error.headline, error.hint, error.ended_by, error.failure)
     if isinstance(error, LauncherError):
+        state = _failed_unless_restarted(isinstance(error, NodeTrouble))
         failure = failure.model_copy(update={"rule": error.rule})
-        return RunEnd(State.FAILED, error.headline, error.hint, EndedBy.LAUNCHER, failure)
+        return RunEnd(state, error.headline, error.hint, EndedBy.LAUNCHER, failure)
     log.error("%s", traceback.format_exc())
     if isinstance(error, OSError):  # a full or broken disk, a limit of this machine
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -60,3 +76,8 @@ def end_of_error(error: Exception, node: int) -> RunEnd:
         return RunEnd(State.FAILED, reason, "", EndedBy.LAUNCHER, failure)
     reason = f"defect in launcher: {type(error).__name__}: {error}"
     return RunEnd(State.FAILED, reason, "", EndedBy.LAUNCHER, failure)
+
+
+def _failed_unless_restarted(restart_helps: bool) -> State:
+    """FAILED, or QUEUED where the platform will start the run again and another start may help."""
+    return State.QUEUED if restart_helps and os.environ.get(AGAIN) else State.FAILED

@@ -1,6 +1,6 @@
-"""Is this machine's Python fit for the run, and are the program's files those that were submitted?
+"""Checks that this machine's Python can run the plan, and that the program's files are those that were submitted.
 
-Asked on every machine before anything is staged, so that a gang never starts where one of its ranks can't.
+Runs on every machine before anything is staged, so that a missing package is found before hours of staging.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from launcher.plan.model import Plan
 
 
 def check_environment(plan: Plan) -> None:
-    """Raises PlanError that names this machine and what it lacks. Asks nothing when the ranks have another Python."""
+    """Raises PlanError that names this machine and what is missing. Packages of another Python are not checked."""
     for path, digest in plan.sources.items():
         if (found := file_digest(Path(path))) != digest:
             what = "has changed since the run was submitted" if found else "is not here"
@@ -33,6 +33,6 @@ def check_environment(plan: Plan) -> None:
 
 
 def _is_installed(name: str) -> bool:
-    """A folder without code, such as what a failed installation leaves, is no package."""
+    """Whether a package with code is installed; a failed installation may leave an empty folder."""
     spec = importlib.util.find_spec(name)
     return spec is not None and spec.origin is not None

@@ -1,4 +1,4 @@
-"""The end of a run: everything into the store, with patience for a store that is down, until somebody asks again to stop."""
+"""The last upload of a run: everything, with retries while the store is down, until somebody asks again to stop."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ NO_SPACE_PATIENCE_S = 30.0
 """A full disk is not emptied by waiting, as a store that is down comes back by waiting."""
 POLL_S = 0.1
 CANCEL_POLL_S = 3.0
-"""How often the store is asked for a request to cancel that was made on another machine."""
-HAND_OVER_S = 2.0
+"""How often the store is asked for a cancel request that was made on another machine."""
+GIVE_UP_S = 2.0
+"""After a request to stop, so long the upload under way may take to end by itself."""
 LAST_WORD_S = 5.0
-"""So long the final state may take to reach a store, once somebody asked for an end."""
+"""After a request to stop, so long the final state may take to reach the store."""
 
 
 class FinalUpload:
-    """Runs in a thread of its own, since a call to a dead store can't be interrupted."""
+    """Uploads in a thread of its own, since a call to a dead store can't be interrupted."""
 
     def __init__(self, context: NodeContext, final: State, reason: str) -> None:
         self._context, self._final, self._reason = context, final, reason
@@ -45,7 +46,7 @@ class FinalUpload:
             asked = self._context.stopper.asked_again() or (CANCEL if self._asked.is_set() else None)
         if asked:
             self._given_up.set()
-            self._thread.join(HAND_OVER_S)
+            self._thread.join(GIVE_UP_S)
             if self._thread.is_alive() or self._error is not None:
                 return asked
         if self._error is not None:
@@ -55,12 +56,13 @@ class FinalUpload:
     def _run(self) -> None:
         try:
             self._upload_all()
-        except BaseException as error:  # raised again where the end is waited for
+        except BaseException as error:  # `wait` raises it again
             self._error = error
 
     def _watch_store(self) -> None:
-        """Until the upload has ended: a cancel request that the run already ends for is ignored."""
-        known = b"" if self._final is not State.CANCELLED else None
+        """Look for a new cancel request until the upload ends. One that came before the end of the run is ignored."""
+        came_before = self._final is State.CANCELLED or self._context.stopper.settled_cancel
+        known = None if came_before else b""
         while self._thread.is_alive():
             try:
                 request = self._context.store.read(paths.CANCEL)
@@ -76,7 +78,7 @@ class FinalUpload:
             self._thread.join(CANCEL_POLL_S)
 
     def _upload_all(self) -> None:
-        """Everything, verified; MANIFEST.json last. Raises StoreError when patience ends."""
+        """Upload and verify everything, MANIFEST.json last. Raises StoreError when the retries have taken too long."""
         context = self._context
         begun = time.monotonic()
         deadline = begun + context.plan.upload_patience_s
@@ -116,7 +118,7 @@ class FinalUpload:
 
 
 def send_last_word(context: NodeContext, patience_s: float | None) -> None:
-    """The final state into the store; what is not there in time stays on this machine. None waits as long as the store does."""
+    """Upload the final state. `patience_s` limits how long that may take; None: only the store's own timeout does."""
 
     def send() -> None:
         try:

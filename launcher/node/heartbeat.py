@@ -1,4 +1,4 @@
-"""What a node program says of itself, written once a second: `status/node-<k>.json` in the run directory."""
+"""The heartbeat of a node program: `status/node-<k>.json` in the run directory, written once a second."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Heartbeat:
         self._written: tuple[str, float] = ("", 0.0)
         self._failing = False
         self.unwritten = b""
-        """The status as it should be, while the disk does not take it."""
+        """The status that the disk did not take; empty when it did."""
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -68,7 +68,7 @@ class Heartbeat:
                 rank: self._readers.get(rank) or ProgressReader(path) for rank, path in progress_files.items()
             }
             for reader in self._readers.values():
-                reader.update()  # what stands there is of an earlier program, or attempt
+                reader.update()  # skip the lines of an earlier program or attempt
                 reader.phase = reader.last_error = ""
             self._pids = gang.pids() if gang else {}
 
@@ -109,8 +109,9 @@ class Heartbeat:
             if not self._failing:
                 log.error("the status can't be written: %s", error)
             self._failing = True
-            said = {"upload_error": status.upload_error or f"the local disk takes nothing: {error}"}
-            self.unwritten = status.model_copy(update=said).model_dump_json(indent=1).encode() + b"\n"
+            words = status.upload_error or f"the local disk takes nothing: {error}"
+            shown = status.model_copy(update={"upload_error": words})
+            self.unwritten = shown.model_dump_json(indent=1).encode() + b"\n"
             return
         self._failing, self.unwritten = False, b""
         self._written = (text, time.time())

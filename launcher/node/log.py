@@ -12,19 +12,19 @@ CONSOLE = "LAUNCHER_CONSOLE"
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
-class _Patient(logging.FileHandler):
-    """Opens its file with the first line, and loses lines that the disk does not take."""
+class _LossyFileHandler(logging.FileHandler):
+    """Opens its file with the first line, and drops lines that the disk does not take."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - a method of logging
-        """Nothing: the default prints a traceback, to a file on the same disk."""
+        """Do nothing: the default prints a traceback, to a file on the same disk."""
 
 
 def log_into(path: Path) -> None:
-    """From now on log lines go into this file, and into no other one. A disk that takes nothing is no error."""
+    """Write log lines to this file and to no other one from now on. A full disk is no error."""
     root = logging.getLogger()
     for old in [each for each in root.handlers if isinstance(each, logging.FileHandler)]:
         root.removeHandler(old)
@@ -32,7 +32,7 @@ def log_into(path: Path) -> None:
             old.close()
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-    handler = _Patient(path, encoding="utf-8", delay=True)
+    handler = _LossyFileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter(_FORMAT))
     root.addHandler(handler)
     root.setLevel(logging.INFO)
@@ -42,7 +42,7 @@ def log_into(path: Path) -> None:
 
 
 def log_to_stderr() -> None:
-    """Log lines go to stderr, too: a platform keeps what its containers print."""
+    """Write log lines to stderr, too: a platform keeps the output of its containers."""
     root = logging.getLogger()
     if not any(type(each) is logging.StreamHandler for each in root.handlers):
         handler = logging.StreamHandler()

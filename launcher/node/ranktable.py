@@ -1,4 +1,4 @@
-"""The rank table of a run: the platform's where there is one, else made from what the machines say of themselves."""
+"""The rank table of a run: the platform's where there is one, else made from the machines' own descriptions."""
 
 from __future__ import annotations
 

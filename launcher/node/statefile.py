@@ -1,4 +1,4 @@
-"""`state.json` of a run on the machine that writes it: what is known, saved whenever it changes."""
+"""`state.json` of a run, on the machine that writes it: saved whenever it changes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StateFile:
         self._run_dir, self._node = run_dir, node
         self.value = _first(plan, run_dir, attempt)
         self.unwritten = ""
-        """The state as it should be, when the disk did not take it."""
+        """The state that the disk did not take; empty when it did."""
 
     def save(self, state: State) -> None:
         """Write down that the run is in this state, and has not ended."""
@@ -66,12 +66,12 @@ class StateFile:
         self.unwritten = ""
 
     def keep_reserve(self) -> None:
-        """Put some bytes aside, so that a run that filled its disk can still say how it ended."""
+        """Reserve some bytes of the disk, so that a run that filled it can still write how it ended."""
         with suppress(OSError):
             self._reserve.write_bytes(b"\0" * RESERVE_BYTES)
 
     def release_reserve(self) -> None:
-        """The end has come: what follows, the records of the last uploads and the final state, may use these bytes."""
+        """Free these bytes for the records of the last uploads and for the final state."""
         with suppress(OSError):
             self._reserve.unlink()
 
@@ -149,7 +149,7 @@ def _first(plan: Plan, run_dir: RunDir, attempt: int) -> RunState:
 
 
 def _closed(attempt: Attempt, heard_at: float) -> Attempt:
-    """An attempt that could not say itself how it ended; `heard_at` is its last word."""
+    """The attempt with an end, if its node program wrote none; `heard_at` is the time of its last write."""
     if attempt.ended_at is not None or attempt.outcome:
         return attempt
     ended_at = max(heard_at, attempt.started_at)

@@ -1,18 +1,21 @@
-"""One program of the plan, tried until it ends well or the run does: ready, go, watch, report, and what follows."""
+"""One step of the plan on this machine: start its ranks, watch them, report, and do what node 0 decides.
+
+A step runs one program. It is restarted until it ends well on all machines, or until the run ends.
+"""
 
 from __future__ import annotations
 
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from launcher.devices.locks import HeldDevices
-from launcher.disk import locked, write_text
-from launcher.errors import RunFailed
+from launcher.disk import write_text
+from launcher.node.checkpoints import download_common, share_newest
 from launcher.node.context import NodeContext
-from launcher.node.decisions import first_cause
+from launcher.node.decisions import CheckpointProgress, decide_next
+from launcher.node.devices import RunDevices
 from launcher.node.ending import ProgramFailed, RunEnd
 from launcher.node.log import log_into
 from launcher.node.messages import Machine, NextAction, StartOrder, StepReport
@@ -27,9 +30,7 @@ from launcher.ranks.gang import EndOrder, Gang, Outcome, supervise
 from launcher.ranks.orphans import gang_mark
 from launcher.ranks.restarts import RestartPolicy
 from launcher.ranks.watchdog import Watchdog
-from launcher.results.collector import restore_latest
-from launcher.results.restore import drop_earlier
-from launcher.runfolder.states import FirstFailure, State
+from launcher.runfolder.states import State
 from launcher.units import show_duration
 
 log = logging.getLogger("launcher.node")
@@ -39,30 +40,21 @@ PEER = "peer"
 
 
 class StepRunner:
-    """Runs the programs of a plan on one machine; a restart makes a new attempt for all that follows."""
+    """Runs the steps of a plan on one machine. A restart makes a new attempt, for all steps that follow."""
 
-    def __init__(
-        self,
-        context: NodeContext,
-        attempt: int,
-        devices: HeldDevices,
-        data_dir: Path,
-        logical: Mapping[int, int] | None,
-        near: Mapping[int, int] | None = None,
-    ) -> None:
+    def __init__(self, context: NodeContext, attempt: int, devices: RunDevices, data_dir: Path) -> None:
         self._context, self.attempt = context, attempt
         self._plan, self._run_dir = context.plan, context.plan.run_dir
-        self._devices, self._data_dir, self._logical = devices, data_dir, logical
-        self._near = near
+        self._devices, self._data_dir = devices, data_dir
         self._policy = RestartPolicy(context.plan.retry)
         self._rules = own_rules(context.plan.retry.on)
-        self._finished: Callable[[], bool] = lambda: True
+        self._watchdog: Watchdog | None = None
 
     def run(self, index: int, step: Step) -> None:
-        """Blocks until the program has ended well on all machines. Raises RunFailed or Stopped."""
+        """Blocks until the step has ended well on all machines. Raises RunFailed or Stopped."""
         self._policy.next_program()
         while True:
-            action = self._once(index, step)
+            action = self._run_once(index, step)
             if action.do == "next":
                 return
             if action.exclude_host:
@@ -75,36 +67,21 @@ class StepRunner:
             self._pause(action.pause_s)
             self._next_attempt(action)
 
-    def _once(self, index: int, step: Step) -> NextAction:
+    def _run_once(self, index: int, step: Step) -> NextAction:
+        """Start the step together with the other machines, wait for its end, and agree on what follows."""
         context = self._context
         context.stopper.check()
-        before = self._share_checkpoint()
+        before = share_newest(context)
         order = context.peers.begin_step(index, self._make_order, context.stopper.check)
-        self._accept(order)
+        if order.rank_table:
+            write_text(self._run_dir.rank_table, order.rank_table)
+        download_common(context, order.step)
         report = self._report(step, self._run_gang(step, order))
-        check = context.stopper.check if report.ok else _nothing
+        check = context.stopper.check if report.ok else _never_stop
         return context.peers.end_step(index, report, lambda reports: self._decide(reports, before), check)
 
-    # ---- before the ranks
-
-    def _share_checkpoint(self) -> int | None:
-        """The newest set here. On several machines node 0 first brings it to the store, from where the others take it."""
-        step = newest_step(self._run_dir.checkpoints)
-        if self._plan.nodes == 1 or self._context.node != 0 or step is None:
-            return step
-        deadline = time.monotonic() + self._plan.upload_patience_s
-        while (report := self._context.collector.sync()).latest_step != step:
-            self._context.stopper.check()
-            if time.monotonic() > deadline:
-                raise RunFailed(
-                    f"checkpoint step {step} can't be brought to the other machines: {report.error}"
-                )
-            self._context.heartbeat.set(detail=f"bringing checkpoint step {step} to the store")
-            time.sleep(1.0)
-        return step
-
     def _make_order(self, machines: Sequence[Machine]) -> StartOrder:
-        """On node 0: what everybody starts with. Raises PlanError for a rank table that can't work."""
+        """On node 0: the common start of all machines. Raises PlanError for a rank table that can't work."""
         single = self._plan.nodes == 1
         return StartOrder(
             scheduler_host="127.0.0.1" if single else machines[0].address,
@@ -112,22 +89,6 @@ class StepRunner:
             rank_table=common_table(self._plan, machines, self._context.heartbeat),
             step=newest_step(self._run_dir.checkpoints),
         )
-
-    def _accept(self, order: StartOrder) -> None:
-        """Make this machine fit for the common start."""
-        if order.rank_table:
-            write_text(self._run_dir.rank_table, order.rank_table)
-        if order.step is None or newest_step(self._run_dir.checkpoints) == order.step:
-            return
-        with locked(self._run_dir.root / ".restore.lock"):
-            here = restore_latest(self._context.store, self._run_dir.root)
-            if here == order.step:
-                drop_earlier(self._run_dir.root, self._context.node, here)
-        if here != order.step:
-            raise RunFailed(
-                f"node {self._context.node} has checkpoint step {here}, node 0 has step {order.step}",
-                hint="give every machine an empty output.work_dir of its own, or one that all share",
-            )
 
     # ---- the ranks
 
@@ -140,11 +101,10 @@ class StepRunner:
             self.attempt,
             self._data_dir,
             self._devices,
-            order=order,
-            logical=self._logical,
-            near=self._near,
+            order,
         )
         if not processes:
+            self._watchdog = None
             return Outcome(())
         log.info("%s: starting %d process(es)", step.name, len(processes))
         mark = gang_mark(self._plan.run_id, context.node, self.attempt)
@@ -152,7 +112,7 @@ class StepRunner:
         files = {p.rank: self._run_dir.progress_of(p.rank) for p in processes if p.rank is not None}
         classes = self._plan.recipe.get("num_classes", 0) if step.name == "train" else 0
         watchdog = Watchdog(gang, files, self._plan.watch, classes)
-        self._finished = watchdog.finished
+        self._watchdog = watchdog
         gang.start()
         context.heartbeat.set(phase="running")
         context.state.note_phase("running", step.name)
@@ -188,7 +148,7 @@ class StepRunner:
 
     def _report(self, step: Step, outcome: Outcome) -> StepReport:
         request = self._context.stopper.request
-        if outcome.ok and (request is None or self._finished()):
+        if outcome.ok and (request is None or self._all_done()):
             return StepReport(ok=True)
         if request is not None:
             return StepReport(ok=False, stopped=request.words, stop=request.kind)
@@ -199,6 +159,10 @@ class StepRunner:
         cause = self._with_device(find_cause(outcome, socket.gethostname(), self._rules, self._context.node))
         log.error("%s: %s", step.name, cause.words)
         return StepReport(ok=False, cause=cause)
+
+    def _all_done(self) -> bool:
+        """Whether all ranks of this machine have reported that they are done."""
+        return self._watchdog is None or self._watchdog.finished()
 
     def _with_device(self, cause: Cause) -> Cause:
         """The cause, with the device of the failing rank."""
@@ -213,39 +177,10 @@ class StepRunner:
         return cause.model_copy(update={"failure": failure.model_copy(update={"device": device})})
 
     def _decide(self, reports: Sequence[StepReport], before: int | None) -> NextAction:
-        """On node 0: what follows for all machines."""
-        if all(report.ok for report in reports):
-            return NextAction(do="next")
-        stopped = next((report for report in reports if report.stop is not None), None)
-        if stopped is not None:
-            return NextAction(do="end", reason=stopped.stopped, stop=stopped.stop, orderly=True)
-        cause = first_cause(reports).cause
-        if cause is None:
-            return NextAction(
-                do="end", reason="stopped for the sake of another machine, which did not say why"
-            )
+        """On node 0: what follows for all machines. `before` is the newest checkpoint at the start of the step."""
         after = newest_step(self._run_dir.checkpoints)
-        decision = self._policy.decide(cause, before, after, time.time())
-        failure = cause.failure or FirstFailure(rule=cause.rule, host=cause.host)
-        if decision.restart:
-            return NextAction(
-                do="restart",
-                reason=decision.reason,
-                failure=failure,
-                attempt=self.attempt + 1,
-                pause_s=decision.pause_s,
-            )
-        hint = (
-            f"{decision.hint}; `launcher logs {self._plan.run_id}` has the whole log" if decision.hint else ""
-        )
-        return NextAction(
-            do="end",
-            reason=decision.reason,
-            hint=hint,
-            failure=failure.model_copy(update={"no_progress": decision.no_progress}),
-            exclude_host=decision.exclude_host,
-            again=bool(decision.exclude_host) or cause.rule == "node-lost",
-        )
+        progress = CheckpointProgress(before, after)
+        return decide_next(reports, self._policy, progress, self.attempt, self._plan.run_id)
 
     def _next_attempt(self, action: NextAction) -> None:
         context = self._context
@@ -273,5 +208,5 @@ def _words_of(request: StopRequest | None) -> str:
     return request.words if request else ""
 
 
-def _nothing() -> None:
+def _never_stop() -> None:
     """A check that never ends a wait."""

@@ -16,7 +16,7 @@ from launcher.units import show_duration
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 ECHO_S = 3.0
-"""One request to cancel comes as an object, a file and a signal, some moments apart."""
+"""One cancel request comes as an object, a file and a signal, within this time."""
 
 
 class StopKind(StrEnum):
@@ -80,11 +80,12 @@ class Stopper:
         self._started = time.time()
         self._request: StopRequest | None = None
         self._signals: list[float] = []
-        self._settled, self._had_request = float("inf"), False
+        self._settled_at = float("inf")
+        self._settled_for: StopRequest | None = None
         self._cancel_file: int | None = None
 
     def install(self) -> None:
-        """Take over SIGTERM and SIGINT, and one that came before: the node program starts with both held back."""
+        """Handle SIGTERM and SIGINT from now on, also one that is pending: the node program starts with both blocked."""
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -116,14 +117,19 @@ class Stopper:
             raise Stopped(request)
 
     def settle(self) -> None:
-        """What was asked for until now has been acted on: the run ends, and only `asked_again` counts any more."""
-        self._settled = time.monotonic()
+        """The run ends now, whatever was requested until now: from here on only `asked_again` counts."""
+        self._settled_for = self.request
+        self._settled_at = time.monotonic()
         self._cancel_file = self._cancel_mark()
-        self._had_request = self._request is not None
+
+    @property
+    def settled_cancel(self) -> bool:
+        """Whether a cancel request came before `settle`."""
+        return self._settled_for is not None and self._settled_for.kind is StopKind.CANCEL
 
     def asked_again(self) -> StopRequest | None:
         """A request that came after `settle`. The parts of one request count once."""
-        echo_ends = self._settled + (ECHO_S if self._had_request else 0.0)
+        echo_ends = self._settled_at + (ECHO_S if self._settled_for is not None else 0.0)
         mark = self._cancel_mark()
         if time.monotonic() < echo_ends:
             self._cancel_file = mark

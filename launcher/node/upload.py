@@ -65,7 +65,7 @@ class BackgroundUpload:
     def send_status(self, unwritten_state: str = "") -> None:
         """Put the heartbeat and, from node 0, the state, unless a later attempt has taken over. Raises StoreError.
 
-        What the local disk did not take goes up from memory: the heartbeat, and `unwritten_state`.
+        `unwritten_state` and the heartbeat's `unwritten` are uploaded in place of files that the disk did not take.
         """
         self._look_for_a_later_attempt()
         if self.superseded.is_set():
@@ -81,7 +81,7 @@ class BackgroundUpload:
             )
 
     def _look_for_a_later_attempt(self) -> None:
-        """Node 0 numbers the attempts; the others may hear of a new one a little later than the store does."""
+        """Sets `superseded`. Followers wait a while: node 0 may just have announced an attempt that they will enter, too."""
         if newest_attempt(self._store) <= self._collector.attempt:
             self._behind_since = 0.0
             return
@@ -92,7 +92,7 @@ class BackgroundUpload:
             self.superseded.set()
 
     def _announce(self) -> None:
-        """Mark the attempt as begun. A zombie may have been about to write its state: ours is then sent again."""
+        """Mark the attempt as begun. A dying earlier attempt may still overwrite the state: ours is then sent again."""
         if self._node != 0:
             return
         attempt = self._collector.attempt
@@ -124,10 +124,10 @@ class BackgroundUpload:
                     self.cancelled.set()
             except StoreError as store_error:
                 error = str(store_error)
-            except OSError as os_error:  # a file that went away under the upload
+            except OSError as os_error:  # a file was removed during the upload
                 error = f"{type(os_error).__name__}: {os_error}"
             if error and not self._failing:
-                log.warning("upload: %s; training goes on, the next round tries again", error)
+                log.warning("upload: %s; training goes on, the next upload tries again", error)
             if self._failing and not error:
                 log.info("upload: the store answers again")
             self._failing = bool(error)
@@ -136,7 +136,7 @@ class BackgroundUpload:
 
 
 def _bytes(path: Path) -> bytes:
-    """What is in a file; nothing when it is not there."""
+    """The content of a file; empty when there is none."""
     try:
         return path.read_bytes()
     except OSError:

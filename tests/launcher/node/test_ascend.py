@@ -13,7 +13,7 @@ import pytest
 from launcher.devices.inventory import DeviceInfo
 from launcher.errors import PlanError
 from launcher.jobfile.spec import JobSpec
-from launcher.node.processes import visible_devices
+from launcher.node.devices import visible_devices
 from launcher.node.program import NodeProgram
 from launcher.plan.model import Plan
 from launcher.runfolder.states import RunState
@@ -122,7 +122,7 @@ def test_a_sick_card_is_told_before_anything_starts(on: Callable[..., Plan]) -> 
 def test_a_foreign_process_is_named_with_its_pid(
     on: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.node.program.DEVICE_FREE_S", 0.5)
+    monkeypatch.setattr("launcher.node.devices.DEVICE_FREE_S", 0.5)
     busy = (
         "| 0       0                 | 4242          | python3                  | 12345                   |"
     )

@@ -1,0 +1,99 @@
+"""The last minutes of a node program: tell the other machines, upload everything, write the final state, exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from launcher.errors import StoreError
+from launcher.node.context import NodeContext
+from launcher.node.ending import AGAIN, RunEnd
+from launcher.node.finalupload import LAST_WORD_S, FinalUpload, send_last_word
+from launcher.node.stopping import SUPERSEDED, StopKind, StopRequest
+from launcher.ranks.gang import TEMPORARY_FAILURE
+from launcher.runfolder.states import EXIT_CODES, EndedBy, State, UnsafeResults
+
+log = logging.getLogger("launcher.node")
+
+
+def finish(context: NodeContext, end: RunEnd) -> int:
+    """Bring everything of this run to the store, then write how it ended. Blocks; returns the exit code."""
+    succeeded = end.state is State.SUCCEEDED
+    log.info("%s%s", "all programs ended well" if succeeded else "ending: ", end.words)
+    if not succeeded:
+        context.peers.fail(end.words, cancelled=end.state is State.CANCELLED)
+    context.state.release_reserve()
+    context.heartbeat.set(phase="uploading")
+    context.state.note_phase("uploading")
+    context.upload.stop()
+    context.state.end_attempt(end)
+    context.stopper.settle()
+    end, interrupt = _upload_everything(context, end)
+    context.heartbeat.set(phase="done" if end.state.terminal else "queued", last_error=end.words)
+    context.heartbeat.stop()
+    context.state.save_end(end)
+    send_last_word(context, LAST_WORD_S if interrupt else None)
+    context.peers.close()
+    if not end.state.terminal and context.node == 0:
+        _ask_for_another_start(context.state.value.exclude_hosts)
+    return _exit_code(context, end.state)
+
+
+def finish_superseded(context: NodeContext) -> int:
+    """A later attempt has taken over: nothing is uploaded or written any more. Returns the exit code."""
+    log.info("ending: %s", SUPERSEDED.words)
+    context.upload.stop()
+    context.heartbeat.stop()
+    context.peers.close()
+    return 0 if _only_leader_fails() else EXIT_CODES[State.FAILED]
+
+
+def _upload_everything(context: NodeContext, end: RunEnd) -> tuple[RunEnd, StopRequest | None]:
+    """The end after the last upload, and the request that interrupted it.
+
+    A run whose results are not all in the store has not succeeded.
+    """
+    state = end.state
+    try:
+        interrupt = FinalUpload(context, state, end.words).wait()
+    except (StoreError, OSError) as error:
+        state = State.FAILED if state.terminal else state
+        return replace(_with_unsafe(context, end, str(error)), state=state), None
+    if interrupt is None:
+        return end, None
+    if interrupt.kind is StopKind.CANCEL and state is not State.FAILED:
+        end, state = replace(end, ended_by=EndedBy.USER), State.CANCELLED
+    elif state.terminal:
+        state = State.FAILED
+    end = _with_unsafe(context, end, f"{interrupt.words} while they were uploaded")
+    return replace(end, state=state), interrupt
+
+
+def _with_unsafe(context: NodeContext, end: RunEnd, why: str) -> RunEnd:
+    """The end, with the fact that some results are on this machine only."""
+    unsafe = UnsafeResults(host=socket.gethostname(), folder=str(context.plan.run_dir.root), why=why)
+    log.error("%s", unsafe.words())
+    return replace(end, unsafe=(*end.unsafe, unsafe))
+
+
+def _ask_for_another_start(exclude_hosts: Sequence[str]) -> None:
+    """Tell the platform to start the run again, without these hosts."""
+    with suppress(OSError):
+        Path(os.environ[AGAIN]).write_text(",".join(exclude_hosts))
+
+
+def _exit_code(context: NodeContext, final: State) -> int:
+    if context.node != 0 and _only_leader_fails():
+        return 0
+    stopped = final is State.FAILED and context.stopper.request
+    return TEMPORARY_FAILURE if stopped or not final.terminal else EXIT_CODES[final]
+
+
+def _only_leader_fails() -> bool:
+    """Whether only node 0 may exit with an error: some platforms kill a run for any node program that does."""
+    return os.environ.get("LAUNCHER_EXIT") == "leader"

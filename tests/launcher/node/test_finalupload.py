@@ -1,0 +1,76 @@
+"""The last upload and the cancel requests that come during it."""
+
+import threading
+import uuid
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from launcher.node.finalupload import FinalUpload
+from launcher.node.stopping import CANCEL
+from launcher.runfolder import paths
+from launcher.runfolder.states import State
+from launcher.storage import open_store
+
+PATIENCE_S = 20.0
+
+
+class WatchedStore:
+    """Tells when its cancel object has been read twice: the first answer was then acted on."""
+
+    def __init__(self) -> None:
+        self._store = open_store(f"memory://{uuid.uuid4().hex}/run")
+        self._reads = 0
+        self.read_twice = threading.Event()
+        self.put = self._store.put
+
+    def read(self, key: str) -> bytes:
+        self._reads += 1
+        if self._reads == 2:
+            self.read_twice.set()
+        return self._store.read(key)
+
+
+def final_upload(store: WatchedStore, *, settled_cancel: bool, until: threading.Event) -> FinalUpload:
+    def sync(**_: Any) -> Any:
+        until.wait(PATIENCE_S)
+        return SimpleNamespace(latest_step=None)
+
+    def nothing(*_: object, **__: object) -> None:
+        return None
+
+    context: Any = SimpleNamespace(
+        node=1,
+        store=store,
+        plan=SimpleNamespace(upload_patience_s=PATIENCE_S),
+        collector=SimpleNamespace(sync=sync),
+        state=SimpleNamespace(note_safe=nothing),
+        peers=SimpleNamespace(finish_uploads=nothing),
+        heartbeat=SimpleNamespace(set=nothing),
+        stopper=SimpleNamespace(settled_cancel=settled_cancel, asked_again=nothing),
+    )
+    return FinalUpload(context, State.SUCCEEDED, "")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launcher.node.finalupload.CANCEL_POLL_S", 0.01)
+    monkeypatch.setattr("launcher.node.finalupload.GIVE_UP_S", 0.01)
+
+
+def test_a_cancel_request_from_before_the_end_does_not_end_the_upload() -> None:
+    store = WatchedStore()
+    store.put(paths.CANCEL, b"asked while the last rank said that it is done")
+    upload = final_upload(store, settled_cancel=True, until=store.read_twice)
+    assert upload.wait() is None
+    assert store.read_twice.is_set()
+
+
+def test_a_new_cancel_request_ends_the_upload() -> None:
+    store, never = WatchedStore(), threading.Event()
+    store.put(paths.CANCEL, b"asked during the upload")
+    try:
+        assert final_upload(store, settled_cancel=False, until=never).wait() is CANCEL
+    finally:
+        never.set()
