@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
                 "files": report.files,
                 "bytes": report.bytes,
                 "unproven": report.unproven,
-                "flaws": [{"key": flaw.key, "why": flaw.why} for flaw in report.flaws],
+                "flaws": [
+                    {"key": each.where, "rule": each.rule, "why": each.message} for each in report.findings
+                ],
                 "stray": list(report.stray),
             }
         )
@@ -77,10 +79,10 @@ def _report_on(args: argparse.Namespace, line: Line) -> VerifyReport:
 def _tell(report: VerifyReport) -> None:
     from launcher.units import show_bytes
 
-    for flaw in report.flaws[:SHOWN]:
-        say(f"{flaw.key} {flaw.why}")
-    if len(report.flaws) > SHOWN:
-        say(f"and {len(report.flaws) - SHOWN} more")
+    for finding in report.findings[:SHOWN]:
+        say(f"{finding.where} {finding.message}")
+    if len(report.findings) > SHOWN:
+        say(f"and {len(report.findings) - SHOWN} more")
     for key in report.stray[:SHOWN]:
         say(f"stray: {key} is in no manifest")
     if not report.committed:
@@ -88,5 +90,5 @@ def _tell(report: VerifyReport) -> None:
             "the run has not committed its results: these are its complete checkpoints and what else is there"
         )
     unproven = f", {report.unproven} of them by size only" if report.unproven else ""
-    what = "every file is right" if report.good else f"{len(report.flaws)} are damaged or missing"
+    what = "every file is right" if report.good else f"{len(report.findings)} are damaged or missing"
     say(f"{report.files} files{unproven}, {show_bytes(report.bytes)}: {what}")

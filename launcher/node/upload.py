@@ -13,7 +13,8 @@ from pathlib import Path
 
 from launcher.errors import StoreError
 from launcher.node.heartbeat import Heartbeat
-from launcher.results.collector import Collector, CollectReport
+from launcher.results.collector import Collector
+from launcher.results.report import CollectReport
 from launcher.runfolder import paths
 from launcher.runfolder.attempts import newest_attempt
 from launcher.runfolder.paths import ATTEMPTS

@@ -1,12 +1,11 @@
-"""Bring what a run directory holds into the run's folder of the store, again and again, and commit it at the end.
+"""Uploads a run directory to the run's folder in the store, again and again, and commits the results at the end.
 
-`sync` is cheap when nothing changed and never raises for a store that is down: training must not suffer. What is
-not safe yet is in its report. A later attempt of the run wins: an earlier one that is still alive only adds logs.
+`sync` is cheap when nothing has changed, and raises nothing when the store is down: training must not suffer. Its
+report lists what is not in the store yet. When a later attempt of the run has begun, this one uploads its logs only.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Mapping
@@ -14,56 +13,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from launcher.disk import digest_file, mapped
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused, StoreUnreachable
 from launcher.results.commit import reconcile, result_entries
-from launcher.results.ledger import Ledger, Record
-from launcher.results.restore import restore_latest
+from launcher.results.files import FileUploader
+from launcher.results.ledger import Ledger
+from launcher.results.report import CollectReport, Pending
 from launcher.results.sets import DamagedSet, SetUploader
 from launcher.results.tree import LocalFile, Tree, scan
 from launcher.runfolder.attempts import newest_attempt
 from launcher.runfolder.manifest import Manifest, ManifestFile
-from launcher.runfolder.paths import BEST, LATEST, RUN_MANIFEST, part_key
+from launcher.runfolder.paths import BEST, RUN_MANIFEST, part_key
 from launcher.runfolder.sets import Latest, read_latest
 from launcher.storage.base import ObjectStore
 
-SMALL_BYTES = 8 << 20
-GROWING_BYTES_PER_S = 1 << 20
-"""A growing file is sent again no more often than this rate allows, so that a huge log does not eat the line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """Something that is not safe in the store yet, and why."""
-
-    key: str
-    size: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class CollectReport:
-    """One `sync`. `safe` counts objects; `error` is empty unless the store failed, `pending` then says what waits."""
-
-    uploaded: tuple[str, ...]
-    bytes: int
-    safe: int
-    pending: tuple[Pending, ...]
-    latest_step: int | None
-    removed_steps: tuple[int, ...] = ()
-    problems: tuple[str, ...] = ()
-    superseded: bool = False
-    error: str = ""
-
-    @property
-    def complete(self) -> bool:
-        """True when nothing waits."""
-        return not self.pending and not self.error
-
 
 @dataclass
-class _Pass:
-    """What one `sync` has done so far."""
+class _SyncProgress:
+    """What one pass of `sync` has done so far. After a `failure` of the store nothing more is uploaded."""
 
     uploaded: list[str] = field(default_factory=list)
     bytes: int = 0
@@ -73,7 +39,7 @@ class _Pass:
 
 
 class Collector:
-    """For one machine of a run; `attempt` may be raised while it lives. Methods may be called from any thread."""
+    """Uploads for one machine of a run. `attempt` grows with each restart. Methods may be called from any thread."""
 
     def __init__(self, run_dir: Path, store: ObjectStore, *, attempt: int, node: int = 0) -> None:
         self.attempt = attempt
@@ -83,20 +49,20 @@ class Collector:
         name = "upload.json" if node == 0 else f"upload-node-{node}.json"
         self._ledger = Ledger(run_dir / name, store.url)
         self._sets = SetUploader(store, self._ledger)
+        self._files = FileUploader(store, self._ledger)
         self._latest: Latest | None = None
-        self._sent_at: dict[str, float] = {}
         self._lock = threading.RLock()
         self._damaged: dict[int, bytes] = {}
-        self._greeted = False
+        self._store_checked = False
         self._committed = False
 
     # -- sync ----------------------------------------------------------------------------------------------
 
     def sync(self, *, final: bool = False, budget_s: float = 60.0) -> CollectReport:
-        """Upload what is complete and new, drop what the run dropped, report.
+        """Upload what is complete and new, and remove the checkpoints that the program has removed.
 
-        With `final`, growing files go up whatever their rate, and an incomplete pass is repeated for `budget_s`;
-        then the store's error is raised.
+        With `final`, growing files are uploaded at any rate, and an incomplete pass is retried for `budget_s`; then
+        the store's error is raised.
         """
         deadline = time.monotonic() + budget_s
         pause = 0.2
@@ -107,11 +73,12 @@ class Collector:
                 return report
             refused = isinstance(failure, StoreRefused)
             if refused or time.monotonic() + pause > deadline:
-                raise self._unsafe(report, failure)
+                raise self._error_of(report, failure)
             time.sleep(pause)
             pause = min(5.0, pause * 2)
 
-    def _unsafe(self, report: CollectReport, failure: StoreError | None) -> StoreError:
+    def _error_of(self, report: CollectReport, failure: StoreError | None) -> StoreError:
+        """The store's error, with the names of what is not in the store yet."""
         names = ", ".join(each.key for each in report.pending[:5])
         more = f" and {len(report.pending) - 5} more" if len(report.pending) > 5 else ""
         kind = type(failure) if failure else StoreUnreachable
@@ -125,153 +92,131 @@ class Collector:
 
     def _sync_once(self, *, final: bool) -> tuple[CollectReport, StoreError | None]:
         tree = scan(self._run_dir, self.node)
-        now = _Pass()
+        progress = _SyncProgress()
         superseded = False
         try:
-            todo = self._todo(tree, final=final)
-            if todo or final or not self._greeted:
-                superseded = self._greet(withdraw=bool(todo) or not self._committed)
+            changed = self._changed_files(tree, final=final)
+            if changed or final or not self._store_checked:
+                superseded = self._check_store(withdraw=bool(changed) or not self._committed)
             if superseded:
                 own = f"logs/attempt-{self.attempt}/"
-                todo = [file for file in todo if file.key.startswith(own)]
+                changed = [file for file in changed if file.key.startswith(own)]
             else:
-                self._upload_sets(tree, now)
-            self._upload_files(todo, tree, now)
-            if not superseded and now.failure is None:
+                self._upload_sets(tree, progress)
+            self._upload_files(changed, tree, progress)
+            if not superseded and progress.failure is None:
                 newest = tree.sets[-1].step if tree.sets else None
-                now.removed += self._sets.remove_dropped({each.step for each in tree.sets}, newest)
-            if final and now.failure is None:
+                progress.removed += self._sets.remove_dropped({each.step for each in tree.sets}, newest)
+            if final and progress.failure is None:
                 self._publish_part()
             self._ledger.save()
         except StoreError as error:
-            now.failure = now.failure or error
-        if now.failure is not None:
-            self._note_pending(tree, now)
-        report = CollectReport(
-            tuple(now.uploaded),
-            now.bytes,
-            len(self._ledger.objects) + sum(state == "safe" for state in self._ledger.sets.values()),
-            tuple(now.pending),
-            self._latest.step if self._latest else None,
-            tuple(now.removed),
-            tree.problems,
-            superseded,
-            str(now.failure) if now.failure else "",
+            progress.failure = progress.failure or error
+        if progress.failure is not None:
+            self._note_pending(tree, progress)
+        return self._report(tree, progress, superseded=superseded), progress.failure
+
+    def _report(self, tree: Tree, progress: _SyncProgress, *, superseded: bool) -> CollectReport:
+        safe_sets = sum(state == "safe" for state in self._ledger.sets.values())
+        return CollectReport(
+            uploaded=tuple(progress.uploaded),
+            bytes=progress.bytes,
+            safe=len(self._ledger.objects) + safe_sets,
+            pending=tuple(progress.pending),
+            latest_step=self._latest.step if self._latest else None,
+            removed_steps=tuple(progress.removed),
+            problems=tree.problems,
+            superseded=superseded,
+            error=str(progress.failure) if progress.failure else "",
         )
-        return report, now.failure
 
-    def _greet(self, *, withdraw: bool) -> bool:
-        """Look at the store before writing: True when a later attempt has taken over.
+    def _check_store(self, *, withdraw: bool) -> bool:
+        """Read what the store has before the first write. True: a later attempt has begun.
 
-        Results are about to change, so an earlier commit no longer describes them and is withdrawn.
+        `withdraw`: results are about to change, so the manifest of an earlier commit is deleted.
         """
         self._latest = read_latest(self._store)
         if newest_attempt(self._store) > self.attempt:
             return True
-        if not self._greeted and self._ledger.objects:
+        if not self._store_checked and self._ledger.objects:
             reconcile(self._store, self._ledger)
-        if withdraw and self.node == 0 and (self._committed or not self._greeted):
+        if withdraw and self.node == 0 and (self._committed or not self._store_checked):
             self._store.delete(RUN_MANIFEST)
             self._committed = False
-        self._greeted = True
+        self._store_checked = True
         return False
 
-    def _todo(self, tree: Tree, *, final: bool) -> list[LocalFile]:
-        """Files that are new or changed, and due."""
+    def _changed_files(self, tree: Tree, *, final: bool) -> list[LocalFile]:
+        """Files to upload in this pass."""
         if self._committed and not final:
             return []  # a log line written after the commit must not make the manifest wrong
-        todo = []
-        for file in (*tree.files, *((tree.best,) if tree.best else ())):
-            record = self._ledger.objects.get(file.key)
-            if record and (record.size, record.mtime_ns) == (file.size, file.mtime_ns):
-                continue
-            waited = time.monotonic() - self._sent_at.get(file.key, float("-inf"))
-            if final or not file.growing or waited >= file.size / GROWING_BYTES_PER_S:
-                todo.append(file)
-        return todo
+        return self._files.changed(tree, at_any_rate=final)
 
-    def _upload_sets(self, tree: Tree, now: _Pass) -> None:
-        """Newest first: it is the one that matters if this machine dies now."""
+    def _upload_sets(self, tree: Tree, progress: _SyncProgress) -> None:
+        """Upload checkpoint sets, the newest first: it is the one to resume from if this machine dies now."""
         for local in reversed(tree.sets):
             if self._ledger.sets.get(local.step) == "safe":
                 continue
             if self._damaged.get(local.step) == local.manifest.raw:
-                now.pending.append(
+                progress.pending.append(
                     Pending(local.prefix, _set_size(local.manifest.files), "damaged on the disk")
                 )
                 continue
             try:
-                now.bytes += self._sets.upload(local)
-                now.uploaded.append(local.prefix)
+                progress.bytes += self._sets.upload(local)
+                progress.uploaded.append(local.prefix)
             except (IntegrityError, NotFound) as error:
                 if isinstance(error, DamagedSet):
                     self._damaged[local.step] = local.manifest.raw
-                if local.folder.is_dir():  # else the program dropped the set meanwhile, which is its right
-                    now.pending.append(Pending(local.prefix, _set_size(local.manifest.files), error.what))
+                if local.folder.is_dir():  # else the program has removed the set meanwhile, as it may
+                    progress.pending.append(
+                        Pending(local.prefix, _set_size(local.manifest.files), error.what)
+                    )
             except StoreError as error:
-                now.failure = error
+                progress.failure = error
                 return
         safe = [local for local in tree.sets if self._ledger.sets.get(local.step) == "safe"]
         latest = self._latest
         if safe and (latest is None or (latest.attempt, latest.step) != (self.attempt, safe[-1].step)):
             self._latest = self._sets.move_latest(safe[-1], self.attempt)
 
-    def _upload_files(self, todo: list[LocalFile], tree: Tree, now: _Pass) -> None:
-        if now.failure is not None:
+    def _upload_files(self, changed: list[LocalFile], tree: Tree, progress: _SyncProgress) -> None:
+        if progress.failure is not None:
             return
-        for file in todo:
+        for file in changed:
             named = tree.best_step
-            if file.key == BEST and named is not None and self._waits(named, tree):
-                now.pending.append(Pending(file.key, file.size, f"step {named} is not in the store yet"))
+            if file.key == BEST and named is not None and self._is_missing(named, tree):
+                progress.pending.append(Pending(file.key, file.size, f"step {named} is not in the store yet"))
                 continue
             try:
-                self._send(file)
-                now.uploaded.append(file.key)
-                now.bytes += file.size
+                self._files.upload(file)
+                progress.uploaded.append(file.key)
+                progress.bytes += file.size
             except (IntegrityError, NotFound) as error:
                 if file.path.exists():
-                    now.pending.append(Pending(file.key, file.size, error.what))
+                    progress.pending.append(Pending(file.key, file.size, error.what))
             except StoreError as error:
-                now.failure = error
+                progress.failure = error
                 return
 
-    def _waits(self, step: int, tree: Tree) -> bool:
-        """True while best.json names a set of this disk that is not safe yet."""
+    def _is_missing(self, step: int, tree: Tree) -> bool:
+        """Whether a set of this disk is not in the store yet."""
         here = {local.step for local in tree.sets}
         return step in here and self._ledger.sets.get(step) != "safe"
 
-    def _send(self, file: LocalFile) -> None:
-        if file.size <= SMALL_BYTES:
-            with mapped(file.path), file.path.open("rb") as source:
-                data = source.read(file.size if file.growing else -1)
-            if len(data) != file.size:
-                raise IntegrityError("the file changed while it was read", where=str(file.path))
-            info = self._store.put(file.key, data)
-            sha256 = hashlib.sha256(data).hexdigest()
-        else:
-            length = file.size if file.growing else None
-            sha256 = digest_file(file.path, length).sha256
-            info = self._store.put_file(file.key, file.path, length=length)
-            with mapped(file.path):
-                after = file.path.stat()
-            if not file.growing and (after.st_size, after.st_mtime_ns) != (file.size, file.mtime_ns):
-                raise IntegrityError("the file changed during the upload", where=str(file.path))
-        self._sent_at[file.key] = time.monotonic()
-        self._ledger.objects[file.key] = Record(file.size, file.mtime_ns, sha256, info.etag)
-
-    def _note_pending(self, tree: Tree, now: _Pass) -> None:
-        """After a failure everything that is not recorded as safe is pending."""
-        known = {each.key for each in now.pending}
-        reason = now.failure.what if now.failure else ""
+    def _note_pending(self, tree: Tree, progress: _SyncProgress) -> None:
+        """After a failure of the store: everything that is not recorded as safe is pending."""
+        known = {each.key for each in progress.pending}
+        reason = progress.failure.what if progress.failure else ""
         for local in tree.sets:
             if self._ledger.sets.get(local.step) != "safe" and local.prefix not in known:
-                now.pending.append(Pending(local.prefix, _set_size(local.manifest.files), reason))
-        for file in self._todo(tree, final=True):
+                progress.pending.append(Pending(local.prefix, _set_size(local.manifest.files), reason))
+        for file in self._files.changed(tree, at_any_rate=True):
             if file.key not in known:
-                now.pending.append(Pending(file.key, file.size, reason))
+                progress.pending.append(Pending(file.key, file.size, reason))
 
     def _publish_part(self) -> None:
-        """What this machine uploaded, with sha256, for the machine that commits."""
+        """Upload the list of this machine's uploads, with sha256, for node 0, which commits."""
         entries = tuple(
             ManifestFile(key, each.size, each.sha256) for key, each in self._ledger.objects.items()
         )
@@ -281,7 +226,7 @@ class Collector:
     # -- commit --------------------------------------------------------------------------------------------
 
     def commit(self, extra: Mapping[str, Any]) -> Manifest:
-        """Write MANIFEST.json over everything the run's folder holds, last of all. `extra` goes in as facts.
+        """Write MANIFEST.json, which lists every result in the run's folder; `extra` goes in as facts.
 
         Call it after `sync(final=True)` on every machine. Raises IntegrityError when an object that was
         uploaded is gone or different and can't be sent again, StoreRefused when a later attempt has taken over.
@@ -308,6 +253,3 @@ class Collector:
 
 def _set_size(files: tuple[ManifestFile, ...]) -> int:
     return sum(entry.size for entry in files)
-
-
-__all__ = ["LATEST", "CollectReport", "Collector", "Pending", "restore_latest"]

@@ -1,4 +1,4 @@
-"""Read what a store or a disk holds and compare it with what its manifest says: a run's results, or a staged data set."""
+"""Reads every file of a run's results, or of a staged data set, and compares it with the manifest."""
 
 from __future__ import annotations
 
@@ -10,76 +10,80 @@ from pathlib import Path
 from launcher.dataset.cache import read_marker
 from launcher.disk import digest_file, is_temporary
 from launcher.errors import NotFound
-from launcher.results.fetch import Want, wants_of
+from launcher.findings import Finding
+from launcher.results.expected import ExpectedFile, expected_files
 from launcher.runfolder.paths import is_result
-from launcher.storage.base import ObjectStore
+from launcher.storage.base import ObjectInfo, ObjectStore
 from launcher.storage.contents import read_listing
 from launcher.storage.copy import sha256_of
 
 WORKERS = 8
 OnVerified = Callable[[int, int], None]
-"""Called with files looked at and their number."""
+"""Called with the number of files checked so far, and of all files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """One file that is not what it should be, and how."""
-
-    key: str
-    why: str
+MISSING, WRONG_SIZE, WRONG_CONTENT = "VF001", "VF002", "VF003"
+"""Rules of the findings of this module."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """`unproven` files have no digest to compare with: their size and presence is all that is known.
+    """`findings` has one error per damaged file, with its key as the place.
 
-    `stray` are results that no manifest names. They are reported, and make nothing wrong.
+    `unproven` files have no digest to compare with: only their presence and size were checked. `stray` are results
+    that no manifest names; they are no error.
     """
 
     files: int
     bytes: int
-    flaws: tuple[Flaw, ...]
+    findings: tuple[Finding, ...]
     unproven: int
     stray: tuple[str, ...]
     committed: bool
 
     @property
     def good(self) -> bool:
-        """True when every file is there and right."""
-        return not self.flaws
+        """True when every file is there and has the right content."""
+        return not self.findings
 
 
 def verify_run(store: ObjectStore, on_verified: OnVerified | None = None) -> VerifyReport:
     """Read every result of a run. Raises NotFound when there is none, IntegrityError for a broken manifest."""
-    wants, committed = wants_of(store)
-    if not wants:
+    expected = expected_files(store)
+    files = expected.files
+    if not files:
         raise NotFound("there are no results", where=store.url, hint="is this the folder of a run?")
-    named = {want.key for want in wants}
+    named = {file.key for file in files}
     held = {info.key: info for info in store.list()}
-    stray = tuple(sorted(key for key in held if committed and is_result(key) and key not in named))
-
-    def look(want: Want) -> Flaw | None:
-        info = held.get(want.key)
-        if info is None:
-            return Flaw(want.key, "is missing")
-        grown = want.key.startswith("logs/") and info.size > want.size
-        if info.size != want.size and not grown:
-            return Flaw(want.key, f"has {info.size} bytes instead of {want.size}")
-        if want.sha256 is None or grown:
-            return None
-        return None if sha256_of(store, info) == want.sha256 else Flaw(want.key, "does not match its sha256")
-
-    flaws = []
+    stray = [key for key in held if expected.committed and is_result(key) and key not in named]
+    findings = []
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="verify") as pool:
-        for number, flaw in enumerate(pool.map(look, wants), 1):
-            if flaw is not None:
-                flaws.append(flaw)
+        checks = pool.map(lambda file: _check(store, file, held.get(file.key)), files)
+        for number, finding in enumerate(checks, 1):
+            if finding is not None:
+                findings.append(finding)
             if on_verified:
-                on_verified(number, len(wants))
-    unproven = sum(want.sha256 is None for want in wants)
+                on_verified(number, len(files))
     return VerifyReport(
-        len(wants), sum(want.size for want in wants), tuple(flaws), unproven, stray, committed
+        files=len(files),
+        bytes=sum(file.size for file in files),
+        findings=tuple(findings),
+        unproven=sum(file.sha256 is None for file in files),
+        stray=tuple(sorted(stray)),
+        committed=expected.committed,
     )
+
+
+def _check(store: ObjectStore, file: ExpectedFile, info: ObjectInfo | None) -> Finding | None:
+    """A log may have grown after the commit; it is then not read."""
+    if info is None:
+        return Finding(MISSING, "error", "is missing", file.key)
+    has_grown = file.key.startswith("logs/") and info.size > file.size
+    if info.size != file.size and not has_grown:
+        return Finding(WRONG_SIZE, "error", f"has {info.size} bytes instead of {file.size}", file.key)
+    if file.sha256 is None or has_grown or sha256_of(store, info) == file.sha256:
+        return None
+    return Finding(WRONG_CONTENT, "error", "does not match its sha256", file.key)
 
 
 def is_staged(folder: Path) -> bool:
@@ -92,7 +96,7 @@ def verify_staged(folder: Path, on_verified: OnVerified | None = None) -> Verify
     marker, root = read_marker(folder / "COMPLETE.json"), folder / "files"
     if marker is None:
         raise NotFound("not a complete data set", where=str(folder))
-    flaws, size, unproven, files = [], 0, 0, 0
+    findings, size, unproven, files = [], 0, 0, 0
     named = set()
     for info in read_listing(folder / "listing.tsv"):
         files, size = files + 1, size + info.size
@@ -101,18 +105,19 @@ def verify_staged(folder: Path, on_verified: OnVerified | None = None) -> Verify
         try:
             found = path.lstat().st_size
         except OSError:
-            flaws.append(Flaw(info.key, "is missing"))
+            findings.append(Finding(MISSING, "error", "is missing", info.key))
             continue
         if found != info.size:
-            flaws.append(Flaw(info.key, f"has {found} bytes instead of {info.size}"))
+            words = f"has {found} bytes instead of {info.size}"
+            findings.append(Finding(WRONG_SIZE, "error", words, info.key))
         elif info.md5 is None:
             unproven += 1
         elif digest_file(path).md5 != info.md5:
-            flaws.append(Flaw(info.key, "does not match its MD5"))
+            findings.append(Finding(WRONG_CONTENT, "error", "does not match its MD5", info.key))
         if on_verified and files % 100 == 0:
             on_verified(files, marker.files)
     stray = tuple(key for key in _files(root) if key not in named)
-    return VerifyReport(files, size, tuple(flaws), unproven, stray, committed=True)
+    return VerifyReport(files, size, tuple(findings), unproven, stray, committed=True)
 
 
 def _files(root: Path) -> Iterator[str]:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import IntegrityError, StoreError, StoreRefused, StoreUnreachable
-from launcher.results import collector as collect
-from launcher.results.collector import Collector, restore_latest
-from launcher.results.restore import drop_earlier
+from launcher.results import files as uploads
+from launcher.results.collector import Collector
+from launcher.results.restore import drop_earlier, restore_latest
 from launcher.runfolder.manifest import parse_manifest, parse_set_manifest
 from launcher.runfolder.sets import read_latest, remote_sets
 from launcher.storage import ObjectStore, open_store
@@ -166,11 +166,11 @@ def test_growing_files_are_sent_as_they_are(
     time.sleep(0.02)
     assert collector.sync().uploaded == (log,)
     assert memory.read(log) == b"one\ntwo\n"
-    monkeypatch.setattr(collect, "GROWING_BYTES_PER_S", 1)
+    monkeypatch.setattr(uploads, "GROWING_BYTES_PER_S", 1)
     run.append(log, "three\n")
     assert collector.sync().uploaded == (), "a big log must not eat the line"
     assert collector.sync(final=True).uploaded == (log,)
-    monkeypatch.setattr(collect, "SMALL_BYTES", 4)
+    monkeypatch.setattr(uploads, "SMALL_BYTES", 4)
     run.append(log, "four\n")
     collector.sync(final=True)
     assert memory.read(log) == b"one\ntwo\nthree\nfour\n"

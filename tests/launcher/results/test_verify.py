@@ -37,7 +37,7 @@ def test_results_of_a_run(store: ObjectStore, tmp_path: Path) -> None:
     store.put("checkpoints/step-10/part-0.bin", part[:-1] + bytes([part[-1] ^ 1]))
     store.put("eval/last.json", b"short")
     store.delete("checkpoints/step-10/part-1.bin")
-    assert {(flaw.key, flaw.why) for flaw in verify_run(store).flaws} == {
+    assert {(each.where, each.message) for each in verify_run(store).findings} == {
         ("checkpoints/step-10/part-0.bin", "does not match its sha256"),
         ("checkpoints/step-10/part-1.bin", "is missing"),
         ("eval/last.json", "has 5 bytes instead of 13"),
@@ -69,7 +69,7 @@ def test_a_staged_data_set(tmp_path: Path) -> None:
     (staged.path / "train/2.jpg").unlink()
     (staged.path / "train/mine.txt").write_bytes(b"")
     report = verify_staged(home)
-    assert [flaw.why.split()[0] for flaw in report.flaws] == ["does", "has", "is"]
+    assert [each.message.split()[0] for each in report.findings] == ["does", "has", "is"]
     assert report.stray == ("train/mine.txt",)
     assert not is_staged(tmp_path)
     with pytest.raises(NotFound):

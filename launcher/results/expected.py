@@ -1,0 +1,83 @@
+"""Which files a run's folder should hold: from its manifest, or before the commit from what is complete so far."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from launcher.errors import NotFound
+from launcher.runfolder.manifest import best_step, parse_manifest, parse_set_manifest
+from launcher.runfolder.paths import BEST, RUN_MANIFEST, SET_MANIFEST
+from launcher.runfolder.sets import remote_sets
+from launcher.storage.base import ObjectStore
+
+PREFIXES = {"checkpoints": "checkpoints/", "eval": "eval/", "export": "export/", "logs": "logs/"}
+PARTS = ("best", *PREFIXES)
+"""Parts of the results that can be asked for alone."""
+_UNCOMMITTED = ("eval/", "export/", "logs/", "metrics.jsonl", "job.yaml", "plan.json", "record.json", BEST)
+"""What counts as a result before the commit, besides complete checkpoint sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedFile:
+    """One file of the results. Without `sha256` only size and ETag can be checked."""
+
+    key: str
+    size: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedFiles:
+    """The files that a run's folder should hold. `committed`: the run has written its manifest."""
+
+    files: tuple[ExpectedFile, ...]
+    committed: bool
+
+
+def expected_files(store: ObjectStore, only: str | None = None) -> ExpectedFiles:
+    """All results of a run, or the part `only`, one of PARTS. Raises IntegrityError for a broken manifest."""
+    try:
+        raw = store.read(RUN_MANIFEST)
+    except NotFound:
+        files, committed = _complete_so_far(store), False
+    else:
+        manifest = parse_manifest(raw, store.join(RUN_MANIFEST))
+        files, committed = [ExpectedFile(each.key, each.size, each.sha256) for each in manifest.files], True
+        files.append(_manifest_file(RUN_MANIFEST, raw))  # users check what they fetched with sha256sum
+    if only == "best":
+        files = _of_best_step(store, files)
+    elif only is not None:
+        files = [file for file in files if file.key.startswith(PREFIXES[only])]
+    return ExpectedFiles(tuple(files), committed)
+
+
+def _complete_so_far(store: ObjectStore) -> list[ExpectedFile]:
+    """Complete checkpoint sets by their manifests, and other results as they are now."""
+    files: list[ExpectedFile] = []
+    for step, names in sorted(remote_sets(store).items()):
+        if SET_MANIFEST in names:
+            prefix = f"checkpoints/step-{step}/"
+            raw = store.read(prefix + SET_MANIFEST)
+            manifest = parse_set_manifest(raw, store.join(prefix + SET_MANIFEST))
+            files += [ExpectedFile(prefix + each.key, each.size, each.sha256) for each in manifest.files]
+            files.append(_manifest_file(prefix + SET_MANIFEST, raw))
+    for info in store.list():
+        if info.key.startswith(_UNCOMMITTED) and not info.key.endswith("/"):
+            files.append(ExpectedFile(info.key, info.size, None))
+    return files
+
+
+def _manifest_file(key: str, raw: bytes) -> ExpectedFile:
+    return ExpectedFile(key, len(raw), hashlib.sha256(raw).hexdigest())
+
+
+def _of_best_step(store: ObjectStore, files: list[ExpectedFile]) -> list[ExpectedFile]:
+    try:
+        step = best_step(store.read(BEST))
+    except NotFound:
+        step = None
+    if step is None:
+        return []
+    prefix = f"checkpoints/step-{step}/"
+    return [file for file in files if file.key == BEST or file.key.startswith(prefix)]

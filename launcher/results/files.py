@@ -1,0 +1,64 @@
+"""Single files of a run directory in the store: logs, evaluations, exports, best.json."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+from launcher.disk import digest_file, mapped
+from launcher.errors import IntegrityError
+from launcher.results.ledger import Ledger, Record
+from launcher.results.tree import LocalFile, Tree
+from launcher.storage.base import ObjectStore
+
+SMALL_BYTES = 8 << 20
+GROWING_BYTES_PER_S = 1 << 20
+"""A growing file is uploaded again no more often than this rate allows: a huge log must not fill the line."""
+
+
+class FileUploader:
+    """Uploads files that are new or have changed. Every method may be repeated."""
+
+    def __init__(self, store: ObjectStore, ledger: Ledger) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._uploaded_at: dict[str, float] = {}
+
+    def changed(self, tree: Tree, *, at_any_rate: bool) -> list[LocalFile]:
+        """Files that are new or have changed. Growing ones only when they are due, except with `at_any_rate`."""
+        files = (*tree.files, *((tree.best,) if tree.best else ()))
+        changed = [file for file in files if self._has_changed(file)]
+        return [file for file in changed if at_any_rate or not file.growing or self._is_due(file)]
+
+    def _has_changed(self, file: LocalFile) -> bool:
+        record = self._ledger.objects.get(file.key)
+        return record is None or (record.size, record.mtime_ns) != (file.size, file.mtime_ns)
+
+    def _is_due(self, file: LocalFile) -> bool:
+        waited_s = time.monotonic() - self._uploaded_at.get(file.key, float("-inf"))
+        return waited_s >= file.size / GROWING_BYTES_PER_S
+
+    def upload(self, file: LocalFile) -> None:
+        """Upload one file, a growing one up to the size it had in the scan. Raises IntegrityError, StoreError."""
+        is_small = file.size <= SMALL_BYTES
+        record = self._upload_small(file) if is_small else self._upload_large(file)
+        self._uploaded_at[file.key] = time.monotonic()
+        self._ledger.objects[file.key] = record
+
+    def _upload_small(self, file: LocalFile) -> Record:
+        with mapped(file.path), file.path.open("rb") as source:
+            data = source.read(file.size if file.growing else -1)
+        if len(data) != file.size:
+            raise IntegrityError("the file changed while it was read", where=str(file.path))
+        info = self._store.put(file.key, data)
+        return Record(file.size, file.mtime_ns, hashlib.sha256(data).hexdigest(), info.etag)
+
+    def _upload_large(self, file: LocalFile) -> Record:
+        length = file.size if file.growing else None
+        sha256 = digest_file(file.path, length).sha256
+        info = self._store.put_file(file.key, file.path, length=length)
+        with mapped(file.path):
+            after = file.path.stat()
+        if not file.growing and (after.st_size, after.st_mtime_ns) != (file.size, file.mtime_ns):
+            raise IntegrityError("the file changed during the upload", where=str(file.path))
+        return Record(file.size, file.mtime_ns, sha256, info.etag)
