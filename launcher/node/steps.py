@@ -52,7 +52,7 @@ class StepRunner:
 
     def run(self, index: int, step: Step) -> None:
         """Blocks until the step has ended well on all machines. Raises RunFailed or Stopped."""
-        self._policy.next_program()
+        self._policy.next_step()
         while True:
             action = self._run_once(index, step)
             if action.do == "next":

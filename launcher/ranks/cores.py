@@ -1,4 +1,4 @@
-"""Which cores each rank of a machine is pinned to: equal, disjoint slices that stay inside a NUMA node where they can."""
+"""Chooses the cores that each rank of a machine is pinned to: equal, disjoint slices, inside one NUMA node if possible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def usable_cores() -> list[int]:
 
 
 def numa_nodes(sysfs: Path = SYSFS) -> list[list[int]]:
-    """Cores of each NUMA node, threads of one physical core side by side; empty where the kernel tells nothing."""
+    """Cores of each NUMA node, threads of one physical core side by side; empty where the kernel shows none."""
     nodes = []
     for folder in sorted((sysfs / "node").glob("node[0-9]*"), key=lambda path: int(path.name[4:])):
         cores = parse_cpulist(_read(folder / "cpulist"))
@@ -48,7 +48,7 @@ def share_cores(
     if ranks % len(nodes) == 0:
         share = ranks // len(nodes)
         if all(len(node) >= share for node in nodes):
-            return _level([part for node in nodes for part in _slices(node, share)])
+            return _equally_many([part for node in nodes for part in _slices(node, share)])
     return _slices([core for node in nodes for core in node], ranks)
 
 
@@ -86,8 +86,8 @@ def _slices(cores: Sequence[int], count: int) -> list[tuple[int, ...]]:
     return [tuple(cores[i * each : (i + 1) * each]) for i in range(count)]
 
 
-def _level(slices: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """The same size for all: the slowest rank sets the pace, so more cores for some help nobody."""
+def _equally_many(slices: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Slices of the same size: the slowest rank sets the pace, so more cores for some ranks do not help."""
     least = min(map(len, slices))
     return [each[:least] for each in slices]
 

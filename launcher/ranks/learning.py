@@ -1,4 +1,4 @@
-"""Is this training learning anything? A guard over the progress events of one rank. Pure: events in, a sentence out."""
+"""Finds training that does not learn, from the progress events of one rank. Pure: reads no file and no clock."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BAD_STEPS = 3
-"""So many reports of a step in a row must be bad; a single overflow is what a loss scaler is for."""
+"""So many reports in a row must be bad: a loss scaler handles a single overflow."""
 STUCK_SHARE = 0.01
 CHANCE_TIMES = 3.0
-"""An evaluation this much better than guessing proves learning, whatever the loss says."""
+"""An evaluation this many times better than guessing proves that the model learns."""
 COLLAPSED_SCALE = 1.0
 HEALTHY_SCALE = 1024.0
 
 
 @dataclass
 class LearningGuard:
-    """Feed it every event; the first finding stays. `classes` 0 leaves out the rule on the loss of guessing."""
+    """Gets every event. `problem` is the first one found, for people; empty: none. With `classes` 0 no loss counts as guessing."""
 
     classes: int
     epochs: int
-    finding: str = ""
+    problem: str = ""
     poisoned: bool = False
-    """True when the parameters are worth nothing any more, so that saving them would replace a good checkpoint."""
+    """True when the parameters are useless, so that saving them would replace a good checkpoint by a bad one."""
     _not_finite: int = 0
     _stuck: int = 0
     _learned: bool = False
@@ -32,18 +32,18 @@ class LearningGuard:
     _collapsed: int = 0
 
     def feed(self, event: Mapping[str, Any]) -> str:
-        """What is wrong, in words, once it is certain; else an empty text."""
-        if self.finding:
-            return self.finding
+        """Look at one event; returns `problem`."""
+        if self.problem:
+            return self.problem
         kind = event.get("event")
         if kind == "step":
-            self.finding = self._step(event)
+            self.problem = self._step(event)
         elif kind == "epoch":
-            self.finding = self._epoch(event)
+            self.problem = self._epoch(event)
         elif kind == "eval" and self.classes:
             top1 = _number(event.get("top1"))
             self._learned = self._learned or (top1 is not None and top1 > CHANCE_TIMES / self.classes)
-        return self.finding
+        return self.problem
 
     def _step(self, event: Mapping[str, Any]) -> str:
         loss = _number(event.get("loss"))

@@ -1,9 +1,9 @@
-"""No orphan, ever: every process of a gang carries a mark in its environment, and a mark can be swept from the machine.
+"""Kills orphans: every process of a gang carries a mark in its environment, and `sweep` kills all with a mark.
 
 A rank is tied to the node program by a parent-death signal, but its own children (data workers, compilers) are not, and
 some of them lead a session of their own. So one small keeper process per gang holds the reading end of a pipe whose
-writing end only the node program has; when the node program is gone, however that happened, the keeper kills whatever
-carries the mark. The keeper is this file run as a script, so it imports nothing but the standard library.
+writing end only the node program has. When the node program ends, in whatever way, the keeper kills all processes
+with the mark. The keeper is this file run as a script, so it imports nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def node_mark(run_id: str, node: int) -> str:
 
 
 def marked(prefix: str, proc: Path = Path("/proc")) -> list[int]:
-    """Living processes whose mark begins with `prefix`, but not this one. Those of other users can't be looked into."""
+    """Processes whose mark begins with `prefix`, except this one. Those of other users can't be read."""
     wanted = f"{MARK}={prefix}".encode()
     found = []
     for name in os.listdir(proc):  # noqa: PTH208 - names only, and this runs while many processes come and go
@@ -58,7 +58,7 @@ def sweep(prefix: str, timeout_s: float = _PATIENCE_S) -> list[int]:
 
 
 class Keeper:
-    """The keeper of one gang, as its node program sees it."""
+    """The keeper process of one gang. Used by the node program."""
 
     def __init__(self, mark: str) -> None:
         self._mark = mark
@@ -66,7 +66,7 @@ class Keeper:
         self._writing = -1
 
     def ensure(self) -> None:
-        """Start the keeper, or another one when somebody killed it."""
+        """Start the keeper, again if it was killed."""
         if self._popen is not None and self._popen.poll() is None:
             return
         self._close()
@@ -87,11 +87,11 @@ class Keeper:
 
     @property
     def pid(self) -> int | None:
-        """Its process, while there is one."""
+        """The process id of the keeper, while it runs."""
         return self._popen.pid if self._popen else None
 
     def dismiss(self) -> None:
-        """The gang has ended: the keeper looks once more and goes. Blocks until then."""
+        """The gang has ended: the keeper sweeps once more and exits. Blocks until then."""
         self._close()
         if self._popen is not None:
             with suppress(subprocess.TimeoutExpired):

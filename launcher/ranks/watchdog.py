@@ -98,21 +98,21 @@ class Watchdog:
         return None
 
     def _not_learning(self) -> EndOrder | None:
-        if not self._guard.finding:
+        if not self._guard.problem:
             return None
         if self.limits.guard == "stop":
             how = "kill" if self._guard.poisoned else "stop"
             rule = "not-finite" if self._guard.poisoned else "stuck"
-            return EndOrder("not-learning", self._guard.finding, how, rule)
+            return EndOrder("not-learning", self._guard.problem, how, rule)
         if not self._warned:
             self._warned = True
-            log.warning("%s (watch.guard is warn, so it goes on)", self._guard.finding)
+            log.warning("%s (watch.guard is warn, so it goes on)", self._guard.problem)
         return None
 
     @property
     def warning(self) -> str:
         """What the guard found, when it is told only to warn."""
-        return self._guard.finding if self._warned else ""
+        return self._guard.problem if self._warned else ""
 
     def _hang(self, now: float) -> EndOrder | None:
         limit = self.limits.hang_after

@@ -1,4 +1,4 @@
-"""What the run's folder really holds: compared with the ledger, and turned into the entries of MANIFEST.json."""
+"""Compares the run's folder in the store with the ledger, and lists its results for MANIFEST.json."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from launcher.runfolder.paths import PARTS, SET_MANIFEST, is_result, part_key
 from launcher.runfolder.sets import remote_sets
 from launcher.storage.base import ObjectInfo, ObjectStore
 
-"""One object per machine: what it uploaded, with sha256."""
-
 _READ_BYTES = 8 << 20
 
 
 def reconcile(store: ObjectStore, ledger: Ledger) -> list[str]:
-    """Forget what the ledger believes to be in the store and is not, or not as it was sent. Returns those keys."""
+    """Remove from the ledger what the store does not have as it was uploaded. Returns those keys."""
     held = {info.key: info for info in store.list()}
     wrong = []
     for key, record in ledger.objects.items():
@@ -43,7 +41,7 @@ def reconcile(store: ObjectStore, ledger: Ledger) -> list[str]:
 def result_entries(store: ObjectStore, ledger: Ledger, node: int) -> tuple[ManifestFile, ...]:
     """Every result in the run's folder, complete checkpoint sets among them, with sha256.
 
-    What no manifest knows (files the launcher put there at submission) is read once. Raises StoreError.
+    A file without a known sha256 (those uploaded at submission) is read once. Raises StoreError.
     """
     held = {info.key: info for info in store.list()}
     known = _known(store, ledger, node, held)
@@ -55,7 +53,9 @@ def result_entries(store: ObjectStore, ledger: Ledger, node: int) -> tuple[Manif
         if any(key.startswith(f"checkpoints/step-{step}/") for step in incomplete):
             continue
         found = known.get(key)
-        entries.append(found if found is not None and found.size == info.size else _hash(store, info))
+        entries.append(
+            found if found is not None and found.size == info.size else _read_and_hash(store, info)
+        )
     return tuple(entries)
 
 
@@ -79,7 +79,7 @@ def _known(
     return known | {key: ManifestFile(key, each.size, each.sha256) for key, each in ledger.objects.items()}
 
 
-def _hash(store: ObjectStore, info: ObjectInfo) -> ManifestFile:
+def _read_and_hash(store: ObjectStore, info: ObjectInfo) -> ManifestFile:
     digest, start = hashlib.sha256(), 0
     while start < info.size:
         data = store.read(info.key, start, _READ_BYTES)

@@ -1,6 +1,6 @@
-"""What this machine has put into the store, kept across restarts of the program that does it.
+"""Records of what this machine has uploaded, kept over restarts of its node program.
 
-The ledger only saves work and tells what is safe; losing it costs uploads, never results.
+The ledger saves work and shows what is safe. Without it everything is uploaded again; no result is lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ log = logging.getLogger("launcher.node")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One uploaded object: the file it was (size, mtime), and what it became (sha256, ETag)."""
+    """One uploaded object: size and time of the file, sha256 of its content, ETag of the object."""
 
     size: int
     mtime_ns: int
@@ -46,7 +46,7 @@ class Ledger:
             self.objects, self.sets = {}, {}
 
     def save(self) -> None:
-        """Write it durably when it changed. A disk that does not take it is logged: what is in the store is there."""
+        """Write it durably if it has changed. An error of the disk is only logged: the uploads themselves are done."""
         value: dict[str, Any] = {
             "format": 1,
             "store": self._url,
@@ -65,7 +65,7 @@ class Ledger:
             self._failing, self._saved = False, data
 
     def forget_set(self, step: int) -> None:
-        """Drop a set and its objects."""
+        """Remove a set and its objects from the ledger."""
         prefix = f"checkpoints/step-{step}/"
         self.objects = {key: record for key, record in self.objects.items() if not key.startswith(prefix)}
         self.sets.pop(step, None)

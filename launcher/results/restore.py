@@ -1,4 +1,4 @@
-"""Bring a run's newest checkpoint back to a disk, so that training goes on where another machine stopped."""
+"""Downloads a run's newest checkpoint, so that training resumes where another machine stopped."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _BEGUN = ".manifest.json"
 
 
 def restore_latest(store: ObjectStore, run_dir: Path) -> int | None:
-    """Make the newest complete set of `store` complete below `run_dir/checkpoints`; returns the newest step here.
+    """Download the newest complete set of `store` to `run_dir/checkpoints`; returns the newest step there.
 
-    The best set, best.json and metrics.jsonl come along where the disk lacks them. A set that does not match its
-    manifest is passed over for the next older one; when all are damaged, IntegrityError. None when there is none.
+    The best set, best.json and metrics.jsonl are downloaded, too, unless they are on the disk. A set that does not
+    match its manifest is skipped for the next older one; IntegrityError when all are damaged. None: there is no set.
     """
     checkpoints = run_dir / "checkpoints"
     here = local_sets(checkpoints)
@@ -41,9 +41,9 @@ def restore_latest(store: ObjectStore, run_dir: Path) -> int | None:
 
 
 def drop_earlier(run_dir: Path, node: int, step: int) -> None:
-    """Note that `step` was brought to this machine, and delete what earlier calls had noted.
+    """Record that `step` was downloaded to this machine, and delete the sets that earlier calls recorded.
 
-    For machines whose ranks save nothing, and so delete nothing either. The best set stays.
+    For machines whose ranks save no checkpoints, and so delete none. The best set is kept.
     """
     note, checkpoints = run_dir / f".restored-{node}", run_dir / "checkpoints"
     best = None
@@ -73,7 +73,7 @@ def _newest_good(store: ObjectStore, checkpoints: Path, steps: list[int], here: 
 
 
 def _restore_set(store: ObjectStore, checkpoints: Path, step: int) -> None:
-    """Download into a temporary folder that keeps its name, so that a second try resumes; then rename."""
+    """Download to a temporary folder, then rename. The folder keeps its name, so that a retry resumes."""
     final = checkpoints / f"step-{step}"
     source = store.substore(f"checkpoints/step-{step}")
     manifest = _manifest(source, step)
@@ -104,7 +104,7 @@ def _manifest(source: ObjectStore, step: int) -> SetManifest:
 
 
 def _restore_best(store: ObjectStore, checkpoints: Path) -> None:
-    """Without the best set the next evaluation would count as the best one."""
+    """Download best.json and its set: without them the next evaluation would count as the best one."""
     if (checkpoints / "best.json").exists():
         return
     try:
@@ -120,7 +120,7 @@ def _restore_best(store: ObjectStore, checkpoints: Path) -> None:
 
 
 def restore_file(store: ObjectStore, run_dir: Path, name: str) -> None:
-    """One file that grows over the attempts of a run, where the disk lacks it and the store has it."""
+    """Download a file that grows over the attempts of a run, unless it is on the disk or not in the store."""
     if (run_dir / name).exists():
         return
     with suppress(NotFound):

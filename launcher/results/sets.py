@@ -1,7 +1,7 @@
-"""Checkpoint sets in the store: uploaded complete-or-absent, named by LATEST, removed when the run drops them.
+"""Checkpoint sets in the store: complete or absent, named by LATEST, removed when the program has removed them.
 
-The order is what makes it safe: files, then a check of what the store holds, then the set's manifest, then
-LATEST. Removal goes the other way round: first the manifest, so that a half-removed set is no set.
+The order of the writes makes an interruption safe: files, then a check of what the store has, then the set's
+manifest, then LATEST. Removal begins with the manifest, so that a set that is half removed does not count.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from launcher.runfolder.paths import BEST, LATEST, SET_MANIFEST
 from launcher.runfolder.sets import Latest, read_latest
 from launcher.storage.base import ObjectStore
 
-"""One empty object per attempt, put once when it begins. Unlike state.json nobody can overwrite it by being late."""
-
 
 class DamagedSet(IntegrityError):
-    """A local set is not what its own manifest says."""
+    """A local set does not match its own manifest."""
 
 
 class SetUploader:
-    """Moves one run's sets. Every method may be interrupted at any point and repeated."""
+    """Uploads and removes one run's sets. Every method may be interrupted at any point and repeated."""
 
     def __init__(self, store: ObjectStore, ledger: Ledger) -> None:
         self._store = store
@@ -60,7 +58,7 @@ class SetUploader:
         return sent + len(local.manifest.raw)
 
     def _adopt(self, local: LocalSet) -> bool:
-        """True when the store already holds exactly this set. Another set under this step is taken apart first."""
+        """Whether the store already has exactly this set. Another set under the same step is removed first."""
         try:
             raw = self._store.read(local.manifest_key)
         except NotFound:
@@ -74,13 +72,13 @@ class SetUploader:
         return False
 
     def _demote(self, step: int) -> None:
-        """LATEST must not name a set that is about to be replaced."""
+        """Delete LATEST if it names the set that is about to be replaced."""
         latest = read_latest(self._store)
         if latest is not None and latest.step == step:
             self._store.delete(LATEST)
 
     def _wrong(self, local: LocalSet) -> list[str]:
-        """Files of the set that the store lacks or holds with another size or ETag."""
+        """Files of the set that the store does not have, or has with another size or ETag."""
         held = {info.key: info for info in self._store.list(local.prefix + "/")}
         wrong = []
         for entry in local.manifest.files:
@@ -105,20 +103,20 @@ class SetUploader:
             )
 
     def move_latest(self, local: LocalSet, attempt: int) -> Latest:
-        """Let LATEST name this set, unless it names a newer one of this attempt. Returns what it says then."""
+        """Write this set into LATEST, unless that names a newer one of this attempt. Returns the content of LATEST."""
         wanted = Latest(local.step, local.manifest.epoch, local.prefix, attempt)
-        now = read_latest(self._store)
-        if now is not None and now.attempt == attempt and now.step > local.step:
-            return now
-        if now != wanted:
+        current = read_latest(self._store)
+        if current is not None and current.attempt == attempt and current.step > local.step:
+            return current
+        if current != wanted:
             self._store.put(LATEST, wanted.to_json())
         return wanted
 
     def remove_dropped(self, local_steps: set[int], newest: int | None) -> list[int]:
-        """Remove sets that this machine uploaded and the program has dropped since. Returns their steps.
+        """Remove sets that this machine has uploaded and the program has removed since. Returns their steps.
 
-        A set goes only while a newer one is on the disk, so that a lost disk never empties the store; what
-        LATEST and best.json name stays.
+        A set is removed only if a newer one is on the disk, so that a lost disk never empties the store. The sets
+        that LATEST and best.json name are kept.
         """
         dropped = [step for step in self._ledger.sets if step not in local_steps]
         dropped = [step for step in dropped if newest is not None and step < newest]

@@ -1,6 +1,6 @@
-"""What a run directory holds that belongs into the store, and what is complete there.
+"""Scans a run directory for the files and complete checkpoint sets that are to be uploaded.
 
-A name with a leading dot is unfinished by the contract with training programs; it is never looked at.
+By the contract with training programs a name with a leading dot is unfinished; it is skipped.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class LocalSet:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One look at a run directory. `problems` are things nobody will upload, in words."""
+    """The result of one scan. `problems` names what is not uploaded and why, for people."""
 
     sets: tuple[LocalSet, ...]
     files: tuple[LocalFile, ...]
@@ -67,9 +67,9 @@ class Tree:
 
 
 def scan(run_dir: Path, node: int) -> Tree:
-    """Look once. Files may vanish or grow meanwhile; that is the caller's to notice.
+    """Scan once. Files may vanish or grow during the upload; the caller has to check that.
 
-    Results belong to node 0, whose ranks write them; every node has logs of its own.
+    Node 0 uploads the results, which its ranks write; every node uploads its own logs.
     """
     problems: list[str] = []
     files: list[LocalFile] = []

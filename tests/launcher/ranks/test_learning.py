@@ -26,52 +26,52 @@ def guard_after(events: list[dict[str, Any]], classes: int = 10, patience: int =
 @pytest.mark.parametrize("bad", [math.nan, math.inf, "nan", "inf", "-inf"])
 def test_a_loss_that_is_no_number_three_times_in_a_row_is_the_end(bad: Any) -> None:
     guard = guard_after(steps(2.3, bad, bad, bad))
-    assert "the loss is" in guard.finding
-    assert "step 4" in guard.finding
+    assert "the loss is" in guard.problem
+    assert "step 4" in guard.problem
     assert guard.poisoned
 
 
 def test_a_single_overflow_is_no_finding() -> None:
-    assert guard_after(steps(2.3, "nan", "nan", 2.2, "inf", 2.1)).finding == ""
+    assert guard_after(steps(2.3, "nan", "nan", 2.2, "inf", 2.1)).problem == ""
 
 
 def test_a_loss_at_that_of_guessing_is_found_after_enough_epochs() -> None:
     stuck = math.log(10) * 1.005
-    assert guard_after(epochs(stuck, stuck)).finding == ""
+    assert guard_after(epochs(stuck, stuck)).problem == ""
     guard = guard_after(epochs(stuck, stuck, stuck))
-    assert "ln(10)" in guard.finding
+    assert "ln(10)" in guard.problem
     assert not guard.poisoned
 
 
 @pytest.mark.parametrize("loss", [math.log(10) * 0.98, math.log(10) * 1.02, 0.5])
 def test_a_loss_elsewhere_is_no_finding(loss: float) -> None:
-    assert guard_after(epochs(*[loss] * 9)).finding == ""
+    assert guard_after(epochs(*[loss] * 9)).problem == ""
 
 
 def test_an_epoch_elsewhere_starts_the_count_again() -> None:
     stuck = math.log(10)
-    assert guard_after(epochs(stuck, stuck, 2.0, stuck, stuck)).finding == ""
+    assert guard_after(epochs(stuck, stuck, 2.0, stuck, stuck)).problem == ""
 
 
 def test_an_evaluation_better_than_guessing_proves_learning() -> None:
     """Heavy mixing of images keeps the loss high for a long time."""
     evaluated = [{"event": "eval", "top1": 0.4}, *epochs(*[math.log(10)] * 9)]
-    assert guard_after(evaluated).finding == ""
-    assert guard_after([{"event": "eval", "top1": 0.2}, *epochs(*[math.log(10)] * 9)]).finding
+    assert guard_after(evaluated).problem == ""
+    assert guard_after([{"event": "eval", "top1": 0.2}, *epochs(*[math.log(10)] * 9)]).problem
 
 
 @pytest.mark.parametrize(("classes", "patience"), [(0, 3), (10, 0), (1, 3)])
 def test_without_classes_or_patience_the_rule_is_out(classes: int, patience: int) -> None:
-    assert guard_after(epochs(*[math.log(10)] * 9), classes, patience).finding == ""
+    assert guard_after(epochs(*[math.log(10)] * 9), classes, patience).problem == ""
 
 
 def test_a_loss_scale_that_collapses_is_the_end() -> None:
     falling = [{"event": "step", "step": n, "loss": 1.0, "loss_scale": 2.0 ** (16 - n)} for n in range(20)]
     guard = guard_after(falling)
-    assert "from 65536 to 0.25" in guard.finding
+    assert "from 65536 to 0.25" in guard.problem
     assert guard.poisoned
 
 
 @pytest.mark.parametrize("scale", [1.0, 1024.0, 2.0**24])
 def test_a_steady_loss_scale_is_no_finding(scale: float) -> None:
-    assert guard_after(steps(*[1.0] * 9, loss_scale=scale)).finding == ""
+    assert guard_after(steps(*[1.0] * 9, loss_scale=scale)).problem == ""

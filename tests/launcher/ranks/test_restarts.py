@@ -51,11 +51,11 @@ def test_progress_in_between_starts_the_count_again() -> None:
     assert [policy.decide(cause(), *step, 0.0).restart for step in steps] == [True, True, True, True, False]
 
 
-def test_the_next_program_is_not_blamed_for_the_one_before() -> None:
+def test_fruitless_restarts_do_not_count_for_the_next_step() -> None:
     policy = RestartPolicy(RetrySpec(max_restarts=100, backoff=0))
     for _ in range(2):
         policy.decide(cause(), None, None, 0.0)
-    policy.next_program()
+    policy.next_step()
     assert policy.decide(cause(), 4, 4, 0.0).restart
 
 
