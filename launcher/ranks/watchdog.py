@@ -17,15 +17,15 @@ from launcher.units import show_duration
 log = logging.getLogger("launcher.node")
 
 CHATTER_TIMES = 4
-"""Log lines without any progress are believed this many times longer than silence."""
+"""With log lines but no progress a rank gets this many times longer than in silence."""
 ASLEEP_S = 15.0
-"""We were not running for this long (stopped, or the machine was suspended): nobody's silence counts then."""
+"""After a pause of the node program itself (stopped, or the machine was suspended) no silence counts."""
 _UNFINISHED = ("compiling", "training")
 
 
 @dataclass
-class _Seen:
-    """What was last seen of one rank; times are on the monotonic clock."""
+class _RankState:
+    """What the watchdog knows of one rank; times are on the monotonic clock."""
 
     reader: ProgressReader
     progressed: float
@@ -35,14 +35,14 @@ class _Seen:
 
 @dataclass
 class Watchdog:
-    """Made after the start of a gang, asked about once a second. `classes` is that of the recipe, 0 when unknown."""
+    """Made after the start of a gang, checked about once a second. `classes` is that of the recipe, 0 when unknown."""
 
     gang: Gang
     files: Mapping[int, Path]
     limits: WatchSpec
     classes: int = 0
     proc: Path = Path("/proc")
-    _ranks: dict[int, _Seen] = field(default_factory=dict)
+    _ranks: dict[int, _RankState] = field(default_factory=dict)
     _warned: bool = False
 
     def __post_init__(self) -> None:
@@ -50,22 +50,22 @@ class Watchdog:
         for rank, path in self.files.items():
             reader = ProgressReader(path)
             reader.skip()
-            self._ranks[rank] = _Seen(reader, self._begun)
+            self._ranks[rank] = _RankState(reader, self._begun)
         self._guard = LearningGuard(self.classes, self.limits.guard_epochs)
 
     def check(self) -> EndOrder | None:
-        """What stands against the gang now, or None."""
+        """The order to end the gang, or None."""
         now = time.monotonic()
-        self._forgive_sleep(now)
+        self._restart_clocks_after_sleep(now)
         self._read(now)
         return self._left_early() or self._not_learning() or self._hang(now)
 
     def finished(self) -> bool:
-        """Whether every rank has said that it is done."""
+        """Whether every rank has reported that it is done."""
         self._read(time.monotonic())
         return all(seen.reader.phase == "done" for seen in self._ranks.values())
 
-    def _forgive_sleep(self, now: float) -> None:
+    def _restart_clocks_after_sleep(self, now: float) -> None:
         gap = now - self._checked
         self._checked = now
         if gap > ASLEEP_S:
@@ -86,7 +86,7 @@ class Watchdog:
             seen.stopped_since = (seen.stopped_since or now) if stopped else 0.0
 
     def _left_early(self) -> EndOrder | None:
-        """A rank that ended with 0 in the middle of training leaves the others waiting for it."""
+        """A rank that ended with exit code 0 in the middle of training: the others wait for it in vain."""
         for exit_ in self.gang.exits:
             seen = self._ranks.get(exit_.process.rank) if exit_.process.rank is not None else None
             if seen is None or exit_.code != 0 or not self.gang.alive:
@@ -111,7 +111,7 @@ class Watchdog:
 
     @property
     def warning(self) -> str:
-        """What the guard found, when it is told only to warn."""
+        """The problem that the guard found, when `watch.guard` is warn; empty: none."""
         return self._guard.problem if self._warned else ""
 
     def _hang(self, now: float) -> EndOrder | None:
@@ -140,12 +140,12 @@ class Watchdog:
         return None
 
     def _stopped(self) -> list[str]:
-        """Processes that somebody has stopped, MindSpore's scheduler among them: the others wait for these."""
+        """Processes stopped by SIGSTOP, which the others wait for; MindSpore's scheduler may be one of them."""
         names = [name for name, pid in self.gang.pids().items() if _state(self.proc, pid) == "T"]
         return [f"{name} has been stopped (SIGSTOP)" for name in names]
 
     def _behind(self) -> str:
-        """Who the others wait for, as far as the steps tell."""
+        """Which ranks the others wait for, judged by their steps; for people."""
         alive = {p.rank for p in self.gang.alive if p.rank is not None}
         ended = [f"rank {p.rank} has ended" for p in _ended(self.gang) if p.rank is not None]
         steps = {rank: seen.reader.progress.step or 0 for rank, seen in self._ranks.items() if rank in alive}
@@ -163,7 +163,7 @@ def _ended(gang: Gang) -> list[Process]:
     return [exit_.process for exit_ in gang.exits]
 
 
-def _step(seen: _Seen) -> str:
+def _step(seen: _RankState) -> str:
     at = seen.reader.progress
     return f" (step {at.step} of {at.steps})" if at.step is not None and at.steps is not None else ""
 
