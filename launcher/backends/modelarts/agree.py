@@ -1,24 +1,26 @@
 """How the containers of a run agree on which attempt they are, however often the platform starts them.
 
-    launches/leader.json       by node 0: its token, the attempt, and the tokens of the others it has seen
-    launches/node-<k>.json     by node k: a token made for this very start
+    launches/leader.json       LeaderLaunch of node 0: its token, the attempt, and the tokens of the followers
+    launches/node-<k>.json     FollowerLaunch of node k: a token made for this very start
     launches/job-<a>-<mark>    a job was made for attempt a: earlier jobs of this run must not go on
 
-A follower believes a leader that names its token; what an earlier start left behind names another one. The counters
-of the platform are not needed for that, as nobody says that they are the same on all machines.
+A follower takes the attempt from a leader that names its token, and answers with the leader's token. What an earlier
+start left names other tokens. The platform's own counters are not used: nothing promises that they agree on all machines.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from launcher.errors import NotFound, PlanError, RunFailed
+from pydantic import BaseModel, ConfigDict
+
+from launcher.errors import NotFound, RunFailed
+from launcher.node.rendezvous.folder import LEADER, MessageFolder, follower_name, follower_of
+from launcher.node.rendezvous.timing import NODES_PER_POLL_S
 from launcher.runfolder import paths
 from launcher.runfolder.paths import ATTEMPTS
 from launcher.runfolder.states import RunState, State
@@ -26,10 +28,7 @@ from launcher.storage import ObjectStore
 from launcher.units import show_duration
 
 FOLDER = "launches/"
-LEADER = f"{FOLDER}leader.json"
 POLL_S = 0.5
-NODES_PER_POLL_S = 128
-"""With many machines each asks the store less often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,25 @@ class Start:
 
     attempt: int
     launch: str
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer launcher may have written more
+
+
+class LeaderLaunch(_Message):
+    """`tokens` are those of the followers that the leader has heard of, by node."""
+
+    token: str
+    attempt: int
+    tokens: dict[int, str] = {}
+
+
+class FollowerLaunch(_Message):
+    """`leader` is the token of the leader that this follower has accepted."""
+
+    token: str
+    leader: str = ""
 
 
 def mark_job(store: ObjectStore, attempt: int) -> str:
@@ -51,7 +69,7 @@ def mark_job(store: ObjectStore, attempt: int) -> str:
 
 
 def unmark_job(store: ObjectStore, mark: str) -> None:
-    """No job was made by who has this mark."""
+    """The owner of the mark made no job."""
     store.delete(mark)
 
 
@@ -64,7 +82,7 @@ def outdated(store: ObjectStore, attempt: int) -> bool:
 
 
 def ended_before(store: ObjectStore, attempt: int) -> State | None:
-    """SUCCEEDED or CANCELLED, when a run that the platform starts once more has ended so already."""
+    """SUCCEEDED or CANCELLED, when the run that the platform starts once more has ended so already."""
     try:
         state = RunState.model_validate_json(store.read(paths.STATE))
     except (NotFound, ValueError):
@@ -82,93 +100,68 @@ def agree(
     timeout_s: float,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Start:
-    """Blocks until all containers of this start are there. Raises RunFailed naming who is missing, and StoreError."""
+    """Blocks until all containers of this start are there. Raises RunFailed naming those that are missing, and StoreError."""
+    wait = _Wait(timeout_s, max(POLL_S, nodes / NODES_PER_POLL_S), sleep)
+    folder = MessageFolder(store, FOLDER)
     token = secrets.token_hex(8)
-    pause_s = max(POLL_S, nodes / NODES_PER_POLL_S)
-    if node == 0:
-        number = _next_attempt(store, attempt)
-        return Start(
-            number,
-            token if nodes == 1 else _lead(store, nodes, number, token, timeout_s, lambda: sleep(pause_s)),
-        )
-    return _follow(store, node, token, timeout_s, lambda: sleep(pause_s))
+    if node:
+        return _follow(folder, node, token, wait)
+    start = Start(_next_attempt(store, attempt), token)
+    if nodes > 1:
+        _lead(folder, nodes, start, wait)
+    return start
 
 
 def _next_attempt(store: ObjectStore, attempt: int) -> int:
-    """The job's own one, until a node program has begun it: then the platform has started the job again."""
-    marks = (info.key.removeprefix(ATTEMPTS) for info in store.list(ATTEMPTS))
-    begun = max((int(mark) for mark in marks if mark.isdecimal()), default=0)
+    """The job's attempt, until a node program has begun it: from then on the platform has started the job again."""
+    numbers = (info.key.removeprefix(ATTEMPTS) for info in store.list(ATTEMPTS))
+    begun = max((int(number) for number in numbers if number.isdecimal()), default=0)
     return attempt if begun < attempt else begun + 1
 
 
-class _Cards:
-    """What the other containers say, read anew only where a listing shows a change."""
+class _Wait:
+    """Pauses between looks, up to a deadline."""
 
-    def __init__(self, store: ObjectStore, nodes: int) -> None:
-        self._store, self._nodes = store, nodes
-        self._marks: dict[str, tuple[str, int, float]] = {}
-        self.tokens: dict[str, str] = {}
-        self.answers: dict[str, str] = {}
+    def __init__(self, timeout_s: float, pause_s: float, sleep: Callable[[float], None]) -> None:
+        self._timeout_s, self._pause_s, self._sleep = timeout_s, pause_s, sleep
+        self._deadline = time.monotonic() + timeout_s
 
-    def look(self) -> None:
-        for info in self._store.list(f"{FOLDER}node-"):
-            mark = (info.etag, info.size, info.mtime)
-            match = re.fullmatch(r"node-(\d+)\.json", info.key.removeprefix(FOLDER))
-            if match is None or self._marks.get(info.key) == mark or int(match[1]) >= self._nodes:
-                continue
-            card = _json(self._store, info.key)
-            self._marks[info.key] = mark
-            self.tokens[match[1]] = str(card.get("token", ""))
-            self.answers[match[1]] = str(card.get("leader", ""))
-
-
-def _lead(
-    store: ObjectStore, nodes: int, attempt: int, token: str, timeout_s: float, pause: Callable[[], None]
-) -> str:
-    deadline = time.monotonic() + timeout_s
-    cards, told = _Cards(store, nodes), None
-    while True:
-        cards.look()
-        if cards.tokens != told:
-            told = dict(cards.tokens)
-            _put(store, LEADER, {"token": token, "attempt": attempt, "tokens": told})
-        missing = [k for k in map(str, range(1, nodes)) if cards.answers.get(k) != token]
-        if not missing:
-            return token
-        if time.monotonic() > deadline:
+    def pause(self, missing: str) -> None:
+        """Raises RunFailed naming `missing` when the time is over."""
+        if time.monotonic() > self._deadline:
             raise RunFailed(
-                f"node {', '.join(missing[:10])} of {nodes} did not come within {show_duration(timeout_s)}",
+                f"{missing} did not come within {show_duration(self._timeout_s)}",
                 hint="look at its output on the platform; watch.nodes_timeout says how long to wait",
             )
-        pause()
+        self._sleep(self._pause_s)
 
 
-def _follow(store: ObjectStore, node: int, token: str, timeout_s: float, pause: Callable[[], None]) -> Start:
-    deadline = time.monotonic() + timeout_s
-    _put(store, _card(node), {"token": token})
+def _lead(folder: MessageFolder, nodes: int, start: Start, wait: _Wait) -> None:
+    """Publish the tokens of the followers until each of them has answered with ours."""
+    followers: dict[int, FollowerLaunch] = {}
+    published: dict[int, str] | None = None
     while True:
-        leader = _json(store, LEADER)
-        if leader.get("tokens", {}).get(str(node)) == token:
-            _put(store, _card(node), {"token": token, "leader": leader["token"]})
-            return Start(int(leader["attempt"]), str(leader["token"]))
-        if time.monotonic() > deadline:
-            raise RunFailed(f"node 0 did not come within {show_duration(timeout_s)}")
-        pause()
+        for name in folder.changed():
+            node = follower_of(name)
+            if node is not None and 0 < node < nodes and (message := folder.read(name, FollowerLaunch)):
+                followers[node] = message
+        tokens = {node: message.token for node, message in followers.items()}
+        if tokens != published:
+            folder.write(LEADER, LeaderLaunch(token=start.launch, attempt=start.attempt, tokens=tokens))
+            published = tokens
+        accepted = {node for node, message in followers.items() if message.leader == start.launch}
+        missing = [str(node) for node in range(1, nodes) if node not in accepted]
+        if not missing:
+            return
+        wait.pause(f"node {', '.join(missing[:10])} of {nodes}")
 
 
-def _card(node: int) -> str:
-    return f"{FOLDER}node-{node}.json"
-
-
-def _put(store: ObjectStore, key: str, value: dict[str, Any]) -> None:
-    store.put(key, json.dumps(value).encode())
-
-
-def _json(store: ObjectStore, key: str) -> dict[str, Any]:
-    try:
-        value = json.loads(store.read(key))
-    except NotFound:
-        return {}
-    except ValueError as error:
-        raise PlanError(f"not JSON: {error}", where=store.join(key)) from error
-    return value if isinstance(value, dict) else {}
+def _follow(folder: MessageFolder, node: int, token: str, wait: _Wait) -> Start:
+    """Publish our token until a leader names it."""
+    folder.write(follower_name(node), FollowerLaunch(token=token))
+    while True:
+        leader = folder.read(LEADER, LeaderLaunch)
+        if leader is not None and leader.tokens.get(node) == token:
+            folder.write(follower_name(node), FollowerLaunch(token=token, leader=leader.token))
+            return Start(leader.attempt, leader.token)
+        wait.pause("node 0")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 
-from pydantic import ValidationError
-
-from launcher.errors import NotFound, RunFailed
+from launcher.errors import RunFailed
 from launcher.node.messages import LeaderMessage, Machine, NextAction, NodeMessage, StartOrder, StepReport
 from launcher.node.peers import Check, DecideNext, MakeStartOrder, PeerStop
-from launcher.node.rendezvous.member import LEADER, Member
+from launcher.node.rendezvous.folder import LEADER, follower_name
+from launcher.node.rendezvous.member import Member
 from launcher.node.rendezvous.timing import Timing
 from launcher.storage import ObjectStore
 from launcher.units import show_duration
@@ -119,23 +118,20 @@ class Follower(Member):
 
     def _write(self) -> None:
         with self._changed:
-            folder, message = self._folder(), self._message
-        text = folder + message.model_dump_json()
+            messages, message = self._messages, self._message
+        text = messages.key(message.model_dump_json())
         if self._alive_is_due():
-            self._store.put(f"{folder}alive-{self._node}", f"{time.time()}\n".encode())
+            self._store.put(messages.key(f"alive-{self._node}"), f"{time.time()}\n".encode())
             self._alive_at = time.monotonic()
         if text != self._written:
-            self._put(f"{folder}node-{self._node}.json", message)
+            messages.write(follower_name(self._node), message)
             self._written = text
 
     def _read(self) -> None:
-        folder, attempt = self._folder(), self._attempt
-        try:
-            leader = LeaderMessage.model_validate_json(self._store.read(folder + LEADER))
-        except (ValidationError, NotFound):
-            return
+        messages = self._messages
+        leader = messages.read(LEADER, LeaderMessage)
         with self._changed:
-            if leader.launch != self._launch or attempt != self._attempt:
+            if leader is None or leader.launch != self._launch or messages is not self._messages:
                 return
             if leader.alive_at != self._leader.alive_at:
                 self._presence.note_heard(0)

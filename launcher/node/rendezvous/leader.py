@@ -6,12 +6,11 @@ import re
 import time
 from collections.abc import Iterator
 
-from pydantic import ValidationError
-
-from launcher.errors import NotFound, RunFailed
+from launcher.errors import RunFailed
 from launcher.node.messages import LeaderMessage, Machine, NextAction, NodeMessage, StartOrder, StepReport
 from launcher.node.peers import Check, DecideNext, MakeStartOrder, PeerStop
-from launcher.node.rendezvous.member import LEADER, Member
+from launcher.node.rendezvous.folder import LEADER, MessageFolder, follower_of
+from launcher.node.rendezvous.member import Member
 from launcher.node.rendezvous.timing import Timing
 from launcher.node.stopping import StopKind
 from launcher.ranks.diagnose import Cause
@@ -19,13 +18,11 @@ from launcher.storage import ObjectStore
 from launcher.units import show_duration
 
 _ALIVE = re.compile(r"alive-(\d+)")
-_MESSAGE = re.compile(r"node-(\d+)\.json")
-_Version = tuple[str, float, int]
 LOOK_S = 0.1
 
 
 class Leader(Member):
-    """Writes the LeaderMessage; lists the folder and reads the NodeMessages that have changed."""
+    """Writes the LeaderMessage, reads the NodeMessages that have changed."""
 
     def __init__(
         self, store: ObjectStore, nodes: int, machine: Machine, timing: Timing, launch: str = ""
@@ -34,7 +31,6 @@ class Leader(Member):
         self._nodes = nodes
         self._message = LeaderMessage(launch=launch)
         self._followers: dict[int, NodeMessage] = {}
-        self._versions: dict[str, _Version] = {}
 
     # ---- called by the main thread
 
@@ -55,7 +51,7 @@ class Leader(Member):
         """The order with the key of its rank table: a table of 8,192 ranks is a megabyte, and followers poll."""
         if not order.rank_table:
             return order
-        key = f"{self._folder()}rank_table-{self._message.step_index}.json"
+        key = self._messages.key(f"rank_table-{self._message.step_index}.json")
         self._store.put(key, order.rank_table.encode())
         return order.model_copy(update={"rank_table": key})
 
@@ -174,44 +170,34 @@ class Leader(Member):
 
     def _reset_messages(self) -> None:
         self._message = LeaderMessage(launch=self._launch)
-        self._followers, self._versions = {}, {}
+        self._followers = {}
 
     def _write(self) -> None:
         with self._changed:
-            folder, message = self._folder(), self._message
-        text = folder + message.model_dump_json()
+            messages, message = self._messages, self._message
+        text = messages.key(message.model_dump_json())
         if text != self._written or self._alive_is_due():
-            self._put(folder + LEADER, message.model_copy(update={"alive_at": time.time()}))
+            messages.write(LEADER, message.model_copy(update={"alive_at": time.time()}))
             self._written, self._alive_at = text, time.monotonic()
 
     def _read(self) -> None:
-        """List the folder, and read what has changed: with many machines most objects have not."""
-        folder, attempt = self._folder(), self._attempt
-        for info in self._store.list(folder):
-            version = (info.etag, info.mtime, info.size)
-            if self._versions.get(info.key) == version:
-                continue
-            name = info.key.removeprefix(folder)
+        messages = self._messages
+        for name in messages.changed():
             if match := _ALIVE.fullmatch(name):
-                self._note_alive(int(match[1]), info.key, version)
-            elif _MESSAGE.fullmatch(name):
-                self._read_follower(info.key, version, attempt)
+                self._note_alive(int(match[1]), messages)
+            elif follower_of(name) is not None:
+                self._read_follower(name, messages)
 
-    def _note_alive(self, node: int, key: str, version: _Version) -> None:
+    def _note_alive(self, node: int, messages: MessageFolder) -> None:
         with self._changed:
-            self._versions[key] = version
-            if node in self._followers:
+            if node in self._followers and messages is self._messages:
                 self._presence.note_heard(node)
 
-    def _read_follower(self, key: str, version: _Version, attempt: int) -> None:
-        try:
-            follower = NodeMessage.model_validate_json(self._store.read(key))
-        except (ValidationError, NotFound):
-            return
+    def _read_follower(self, name: str, messages: MessageFolder) -> None:
+        follower = messages.read(name, NodeMessage)
         with self._changed:
-            if attempt != self._attempt:
+            if follower is None or follower.launch != self._launch or messages is not self._messages:
                 return
-            self._versions[key] = version
-            if follower.launch == self._launch and 0 < follower.node < self._nodes:
+            if 0 < follower.node < self._nodes:
                 self._followers[follower.node] = follower
                 self._presence.note_heard(follower.node)

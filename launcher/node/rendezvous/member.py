@@ -8,11 +8,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from pydantic import BaseModel
-
 from launcher.errors import LauncherError, NodeTrouble
 from launcher.node.messages import Machine
 from launcher.node.peers import Check
+from launcher.node.rendezvous.folder import MessageFolder
 from launcher.node.rendezvous.presence import Presence
 from launcher.node.rendezvous.timing import Timing
 from launcher.storage import ObjectStore
@@ -20,7 +19,6 @@ from launcher.storage import ObjectStore
 log = logging.getLogger("launcher.node")
 
 FOLDER = "rendezvous/"
-LEADER = "leader.json"
 WAIT_S = 0.2
 
 
@@ -31,6 +29,7 @@ class Member(ABC):
         self._store, self._machine, self._timing, self._launch = store, machine, timing, launch
         self._changed = threading.Condition()
         self._presence = Presence(timing)
+        self._messages = MessageFolder(store, FOLDER)
         self._attempt = 0
         self._written = ""
         self._alive_at = 0.0
@@ -46,6 +45,7 @@ class Member(ABC):
         """Go to the folder of this attempt, with nothing written and nobody heard of yet."""
         with self._changed:
             self._attempt = attempt
+            self._messages = MessageFolder(self._store, f"{FOLDER}attempt-{attempt}/")
             self._written, self._alive_at = "", 0.0
             self._presence.reset()
             self._reset_messages()
@@ -121,12 +121,6 @@ class Member(ABC):
                 if self._presence.note_store_up():
                     log.info("rendezvous: the store answers again")
                 self._changed.notify_all()
-
-    def _folder(self) -> str:
-        return f"{FOLDER}attempt-{self._attempt}/"
-
-    def _put(self, key: str, message: BaseModel) -> None:
-        self._store.put(key, message.model_dump_json(indent=1).encode())
 
     def _alive_is_due(self) -> bool:
         return time.monotonic() - self._alive_at >= self._timing.alive_s
