@@ -1,4 +1,4 @@
-"""`launcher cancel`."""
+"""`launcher cancel`: stop a run with a checkpoint."""
 
 from __future__ import annotations
 

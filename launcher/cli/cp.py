@@ -1,4 +1,4 @@
-"""`launcher cp`."""
+"""`launcher cp`: copy files between this machine and a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`launcher delete`."""
+"""`launcher delete`: remove a platform's record of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`launcher doctor`."""
+"""`launcher doctor`: check this machine and the stores of a job."""
 
 from __future__ import annotations
 

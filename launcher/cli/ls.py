@@ -1,4 +1,4 @@
-"""`launcher ls`."""
+"""`launcher ls`: list a folder of a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`launcher pack`."""
+"""`launcher pack`: pack a data set into tar shards, or verify one."""
 
 from __future__ import annotations
 

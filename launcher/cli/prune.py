@@ -1,4 +1,4 @@
-"""`launcher prune`."""
+"""`launcher prune`: remove what is no longer needed on this machine."""
 
 from __future__ import annotations
 

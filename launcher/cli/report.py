@@ -1,4 +1,4 @@
-"""`launcher report`."""
+"""`launcher report`: one HTML page on one run or several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`launcher resume`."""
+"""`launcher resume`: continue a run that has ended."""
 
 from __future__ import annotations
 

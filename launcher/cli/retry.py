@@ -1,4 +1,4 @@
-"""`launcher retry`."""
+"""`launcher retry`: start the plan of a run again."""
 
 from __future__ import annotations
 

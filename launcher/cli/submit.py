@@ -1,4 +1,4 @@
-"""`launcher submit`."""
+"""`launcher submit`: start, print or rehearse a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`launcher verify`."""
+"""`launcher verify`: compare results or a data set with their manifest."""
 
 from __future__ import annotations
 

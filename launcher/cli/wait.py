@@ -1,4 +1,4 @@
-"""`launcher wait`."""
+"""`launcher wait`: block until a run has ended."""
 
 from __future__ import annotations
 
