@@ -23,6 +23,8 @@ from tests.waiting import PATIENCE_S, wait_until
 
 SERVERS = {"cluster", "radosgw", "rclone"}
 """Fixtures that are a server."""
+SYSTEM = {*SERVERS, "jobs"}
+"""Fixtures that start processes which take their time."""
 
 settings.load_profile("fresh" if SEED else "fixed")
 os.environ.setdefault("LAUNCHER_NO_AGENCY", "1")  # the machine of the tests may be one of a cloud
@@ -36,12 +38,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         assert isinstance(item, pytest.Function)
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        servers = SERVERS & {*item.fixturenames, *(each for each in parameters if isinstance(each, str))}
-        if servers:
+        used = {*item.fixturenames, *(each for each in parameters if isinstance(each, str))}
+        if used & SYSTEM:
             item.add_marker("system")
         if "rng" in item.fixturenames or is_hypothesis_test(item.obj):
             item.add_marker("random")
-        if workers and (group := next(iter(servers - {"rclone"}), None) or _shared_by_its_module(item)):
+        if workers and (
+            group := next(iter(used & SERVERS - {"rclone"}), None) or _shared_by_its_module(item)
+        ):
             item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: not item.get_closest_marker("system"))
 

@@ -17,6 +17,8 @@ import pytest
 from tests.servers.process import Unavailable
 from tests.servers.s3 import S3Server, rclone_server
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[1]
 SHORT = ("--set", "epochs=2", "--set", "warmup_length=1")
 

@@ -13,6 +13,8 @@ from tests.servers.process import Unavailable
 from tests.servers.rundir import tree
 from tests.servers.s3 import rclone_server
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SHORT = ["epochs=1", "warmup_length=0", "batch_size=16", "after.eval=false", "after.export=[]"]
 

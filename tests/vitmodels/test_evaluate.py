@@ -16,6 +16,8 @@ from PIL import Image
 from vitmodels.recipe_file import load_recipe
 from vitmodels.training.checkpoint import Snapshot, write_set
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[2]
 RECIPE = (
     "arch: vit_digits\nnum_classes: 3\nimage_size: 16\ntrain_crop: resize\ncrop_pct: 1.0\nbatch_size: 4\n"

@@ -16,6 +16,8 @@ from vitmodels.exported.results import describe, infer, postprocess, summarise
 from vitmodels.exported.write import export_model
 from vitmodels.infer import main
 
+pytestmark = pytest.mark.system
+
 pytest.importorskip("mindspore")
 
 PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.5, 0.5, 0.25], "crop_pct": 1.0, "interpolation": "bicubic"}

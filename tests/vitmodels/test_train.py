@@ -21,6 +21,8 @@ from PIL import Image
 
 from vitmodels.training.checkpoint import CheckpointSet, list_sets, newest_set
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[2]
 RECIPE = """
 arch: vit_digits
@@ -232,9 +234,11 @@ def same_training(one: Run, other: Run) -> None:
             np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-def test_a_killed_run_resumes_to_the_same_bits(whole: Run, data: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_bits(
+    whole: Run, data: Path, tmp_path: Path, rng: random.Random
+) -> None:
     run = start(tmp_path / "killed", data)
-    wait_for_step(run, random.randint(3, 27))
+    wait_for_step(run, rng.randint(3, 27))
     run.kill()
     assert not (run.folder / "eval" / "last.json").exists()
     run = start(run.folder, data)
@@ -265,9 +269,12 @@ def test_a_resumed_run_with_the_compile_cache_ends_with_the_same_bits(
     same_training(run, whole)
 
 
-def test_two_killed_ranks_resume_to_the_same_bits(pair: Run, data: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_two_killed_ranks_resume_to_the_same_bits(
+    pair: Run, data: Path, tmp_path: Path, rng: random.Random
+) -> None:
     run = start(tmp_path / "killed", data, ranks=2, batch_size=4)
-    wait_for_step(run, random.randint(3, 27))
+    wait_for_step(run, rng.randint(3, 27))
     run.kill()
     run = start(run.folder, data, ranks=2, batch_size=4)
     assert run.wait() == [0, 0], run.output(0) + run.output(1)

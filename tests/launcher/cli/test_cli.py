@@ -13,6 +13,8 @@ import yaml
 import launcher
 from launcher.cli import COMMANDS
 
+pytestmark = pytest.mark.system
+
 COUNTER = Path(__file__).parents[2] / "programs" / "counter.py"
 
 

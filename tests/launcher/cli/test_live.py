@@ -20,6 +20,8 @@ from launcher.runfolder.states import Attempt, Staging, State
 from tests.launcher.samples import NOW, Sample, make_view
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.system
+
 CURVE = Path(__file__).parents[2] / "programs" / "curve.py"
 TRAINING = {
     "epoch": 3,

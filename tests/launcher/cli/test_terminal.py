@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from launcher.runfolder.states import State
+
+pytestmark = pytest.mark.system
 
 
 def test_a_run_survives_its_terminal(jobs, tmp_path: Path) -> None:

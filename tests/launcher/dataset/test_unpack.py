@@ -26,6 +26,7 @@ from launcher.storage.address import StoreAddress
 from launcher.submission.preflight import _check_data
 from launcher.submission.prepare import prepare
 from tests.launcher.dataset.test_shards import make_tree, packed_tree
+from tests.seeds import examples
 from tests.servers.faults import fault_proxy, flip_bit
 from tests.servers.rundir import tree
 from tests.servers.s3 import S3Server
@@ -218,7 +219,7 @@ def test_a_caller_can_end_it(shards: ObjectStore, source: Path, tmp_path: Path) 
     assert tree(stage_data(shards, tmp_path / "cache").path) == tree(source)
 
 
-def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
+def test_killed_at_any_moment_it_goes_on(tmp_path: Path, rng: random.Random) -> None:
     source = make_tree(tmp_path / "tree", files=300, size=30_000)
     packed_tree(tmp_path / "packed", source, shard_bytes=500_000)
     wanted = tree(source)
@@ -227,9 +228,8 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
         "from launcher.dataset.stage import stage_data; print(flush=True);"
         "stage_data(open_store(sys.argv[1]), Path(sys.argv[2]))"
     )
-    draw = random.Random(0)
     interrupted = 0
-    for number in range(6):
+    for number in range(examples(6)):
         cache = tmp_path / f"cache-{number % 2}"
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path / "packed"), str(cache)],
@@ -239,7 +239,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
         with process:
             assert process.stdout is not None
             process.stdout.readline()
-            time.sleep(draw.uniform(0.005, 0.06))
+            time.sleep(rng.uniform(0.005, 0.06))
             process.send_signal(signal.SIGKILL)
         complete = list(cache.glob("datasets/*/COMPLETE.json"))
         found = {key: data for each in cache.glob("datasets/*/files") for key, data in tree(each).items()}

@@ -1,7 +1,6 @@
 """The fault campaign in short: every kind of fault once, on runs of the counter program, several at a time."""
 
 import os
-import random
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,11 +10,16 @@ import pytest
 
 from benchmarks.faults.bench import Bench, counter_program, one, undisturbed
 from benchmarks.faults.injections import FAULTS
+from tests.seeds import rng_of
 from tests.servers.s3 import S3Server
+
+pytestmark = pytest.mark.system
 
 AT_ONCE = 4
 MOMENTS = ("start", "training", "saving", "uploading")
-QUICK = sorted(FAULTS.keys() - {"disk full"})  # the one that never passes waits for its whole patience
+FEW = ("node SIGKILL", "none", "rank SIGKILL", "store resets")
+MANY = sorted(FAULTS.keys() - {"disk full"})  # the one that never passes waits for its whole patience
+CAMPAIGN = [pytest.param(name, marks=[] if name in FEW else [pytest.mark.slow]) for name in MANY]
 NEEDS_ROOT = ("disk full", "disk full for a while")
 
 
@@ -30,10 +34,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory, rclone: S3Server) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def results(bench: Bench) -> Iterator[dict[str, Future[dict[str, Any]]]]:
-    """All of them, under way; a test waits for its own."""
-    chance = random.Random(7)
-    wanted = [name for name in QUICK if os.geteuid() == 0 or name not in NEEDS_ROOT]
+def results(request: pytest.FixtureRequest, bench: Bench) -> Iterator[dict[str, Future[dict[str, Any]]]]:
+    """All that were asked for, under way; a test waits for its own."""
+    chance = rng_of("moments of faults")
+    asked = {item.callspec.params.get("fault") for item in request.session.items if hasattr(item, "callspec")}
+    wanted = [name for name in MANY if name in asked and (os.geteuid() == 0 or name not in NEEDS_ROOT)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {
             name: pool.submit(one, bench, 100 + number, 7, name, chance.choice(MOMENTS))
@@ -41,7 +46,8 @@ def results(bench: Bench) -> Iterator[dict[str, Future[dict[str, Any]]]]:
         }
 
 
-@pytest.mark.parametrize("fault", QUICK)
+@pytest.mark.random
+@pytest.mark.parametrize("fault", CAMPAIGN)
 def test_nothing_is_lost_torn_orphaned_hung_or_different(
     results: dict[str, Future[dict[str, Any]]], fault: str
 ) -> None:
@@ -52,6 +58,7 @@ def test_nothing_is_lost_torn_orphaned_hung_or_different(
     assert result["wrong"] == [], result
 
 
+@pytest.mark.slow
 def test_faults_meet_what_they_are_meant_for(results: dict[str, Future[dict[str, Any]]]) -> None:
     """A campaign that always comes too late proves nothing."""
     met = [bool(result.result()["hit"]) for result in results.values()]

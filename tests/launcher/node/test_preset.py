@@ -14,6 +14,8 @@ from launcher.node.preset import as_one_rank, preset_rank
 from launcher.plan.model import Plan
 from launcher.submission.prepare import plan_of
 
+pytestmark = pytest.mark.system
+
 PRESET = {"RANK_ID": "5", "RANK_SIZE": "8", "ASCEND_DEVICE_ID": "5"}
 
 

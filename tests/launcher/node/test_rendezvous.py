@@ -22,6 +22,8 @@ from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET
 from vitmodels.digits import write_digits
 
+pytestmark = pytest.mark.system
+
 COUNTER = Path(__file__).parents[2] / "programs" / "counter.py"
 
 
@@ -157,6 +159,7 @@ def test_two_machines_meet_in_a_bucket(
         machines.end()
 
 
+@pytest.mark.slow
 def test_two_machines_train_the_digits_with_mindspore_and_survive_a_lost_rank(
     machines: Machines, tmp_path: Path
 ) -> None:

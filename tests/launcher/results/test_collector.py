@@ -21,6 +21,7 @@ from launcher.results.restore import drop_earlier, restore_latest
 from launcher.runfolder.manifest import parse_manifest, parse_set_manifest
 from launcher.runfolder.sets import read_latest, remote_sets
 from launcher.storage import ObjectStore, open_store
+from tests.seeds import examples
 from tests.servers.faults import Faults, flip_bit, reset, status
 from tests.servers.rundir import RunDir, tree
 from tests.servers.s3 import S3Server
@@ -450,11 +451,10 @@ collector.commit({})
 
 
 def test_killed_at_random_moments_the_store_is_always_whole(
-    rclone: S3Server, run: RunDir, tmp_path: Path
+    rclone: S3Server, run: RunDir, tmp_path: Path, rng: random.Random
 ) -> None:
     store = open_on(rclone)
-    moments = random.Random(11)
-    kills = int(os.environ.get("LAUNCHER_TEST_KILLS", "7"))
+    kills = examples(4)
     for number in range(1, kills + 1):
         run.checkpoint(number, files=4, size=50_000)
         run.best(number)
@@ -468,7 +468,7 @@ def test_killed_at_random_moments_the_store_is_always_whole(
         )
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(moments.uniform(0.0, 0.5))
+        time.sleep(rng.uniform(0.0, 0.5))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         check_sets(store)

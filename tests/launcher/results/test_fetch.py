@@ -18,6 +18,7 @@ from launcher.errors import IntegrityError, NoSpace, NotFound, UsageError
 from launcher.results.collector import Collector
 from launcher.results.fetch import FetchProgress, fetch
 from launcher.storage import ObjectStore, open_store
+from tests.seeds import examples
 from tests.servers.faults import Faults, cut, delay, flip_bit
 from tests.servers.rundir import RunDir, tree
 from tests.servers.s3 import S3Server
@@ -236,13 +237,14 @@ fetch(open_store(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
-def test_killed_at_random_moments_it_continues(radosgw: S3Server, faults: Faults, tmp_path: Path) -> None:
+def test_killed_at_random_moments_it_continues(
+    radosgw: S3Server, faults: Faults, tmp_path: Path, rng: random.Random
+) -> None:
     store = open_on(radosgw, endpoint=faults.endpoint)
     finished(store, tmp_path / "run", size=200_000)
     faults.add(delay(0.05))
     expected = {info.key: store.read(info.key) for info in store.list()}
-    moments = random.Random(3)
-    for _ in range(5):
+    for _ in range(examples(3)):
         process = subprocess.Popen(
             [sys.executable, "-c", FETCHER, store.url, str(tmp_path / "out")],
             env={**os.environ, **radosgw.env, "AWS_ENDPOINT_URL_S3": faults.endpoint},
@@ -251,7 +253,7 @@ def test_killed_at_random_moments_it_continues(radosgw: S3Server, faults: Faults
         )
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(moments.uniform(0.2, 0.9))
+        time.sleep(rng.uniform(0.2, 0.9))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         if (tmp_path / "out").exists():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from launcher.errors import NotFound
 from launcher.storage import ObjectStore, open_store
+from tests.seeds import examples
 from tests.servers.stores import open_on
 
 NAMES = st.text(alphabet="abAB09 é日+%&=-_.~()", min_size=1, max_size=6).filter(
@@ -74,13 +75,12 @@ def check(store: ObjectStore, model: dict[str, bytes], folder: Path) -> None:
         assert [info.key for info in store.list(prefix)] == expected
 
 
-@pytest.mark.parametrize(
-    ("kind", "examples"), [("memory", 150), ("file", 100), ("rclone", 12), ("radosgw", 6)]
-)
-def test_every_store_is_a_dictionary(request: pytest.FixtureRequest, kind: str, examples: int) -> None:
+@pytest.mark.random
+@pytest.mark.parametrize(("kind", "count"), [("memory", 100), ("file", 50), ("rclone", 12), ("radosgw", 6)])
+def test_every_store_is_a_dictionary(request: pytest.FixtureRequest, kind: str, count: int) -> None:
     server = request.getfixturevalue(kind) if kind in ("rclone", "radosgw") else None
 
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=examples(count), suppress_health_check=list(HealthCheck))
     @given(STEPS)
     def run(steps: list[tuple[str, str, bytes]]) -> None:
         with tempfile.TemporaryDirectory() as name:

@@ -9,6 +9,8 @@ import pytest
 
 from vitmodels.device.compilecache import ENABLE, PATH, _locks, cache_key, seal, separate_cache
 
+pytestmark = pytest.mark.system
+
 PROGRAM = """
 import sys
 import numpy as np

@@ -25,6 +25,8 @@ from vitmodels.device.kernels.library import (
     sources,
 )
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def fake_compiler(tmp_path: Path) -> Path:

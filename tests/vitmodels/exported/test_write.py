@@ -13,6 +13,8 @@ from vitmodels.exported.index import read_index
 from vitmodels.exported.write import export_model, parse_formats
 from vitmodels.nets.weights import load_weights
 
+pytestmark = pytest.mark.system
+
 ms = pytest.importorskip("mindspore")
 
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "crop_pct": 1.0, "interpolation": "bicubic"}

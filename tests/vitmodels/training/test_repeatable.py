@@ -23,6 +23,8 @@ from vitmodels.training.assemble import build_model
 from vitmodels.training.step import ordered_sum
 from vitmodels.training.trainer import Trainer
 
+pytestmark = pytest.mark.system
+
 CALLS = 28
 
 

@@ -21,6 +21,8 @@ from vitmodels.training.loss import soft_cross_entropy
 from vitmodels.training.optim import Update, adam_scalars, decayed_first, decays
 from vitmodels.training.trainer import LossScale, StepResult, Trainer
 
+pytestmark = pytest.mark.system
+
 SIDE, CLASSES, BATCH = 8, 3, 4
 FEATURES = 3 * SIDE * SIDE
 

@@ -22,6 +22,7 @@ from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_cloud import Job
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.backends.modelarts.jobs import make, service_here
+from tests.seeds import examples
 
 ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1")
 
@@ -67,7 +68,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(metadata=JSON, status=JSON, algorithm=JSON)
 def test_a_job_can_be_read_from_whatever_stands_in_an_answer(
     metadata: Any, status: Any, algorithm: Any

@@ -20,6 +20,8 @@ from launcher.errors import IntegrityError, PlanError, RunFailed
 from launcher.storage import ObjectStore, open_store
 from tests.launcher.backends.modelarts.jobs import IMAGE, make
 
+pytestmark = pytest.mark.system
+
 BOOT = Path(__file__).parents[4] / "launcher" / "backends" / "modelarts" / "boot.py"
 
 

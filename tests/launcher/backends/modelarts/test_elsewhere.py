@@ -15,6 +15,8 @@ from launcher.runs.index import Index, RunEntry
 from tests.launcher.backends.modelarts.site import Site, served_bucket, site_on
 from tests.servers.s3 import S3Server
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S3Server, Path]]:

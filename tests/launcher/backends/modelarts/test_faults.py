@@ -1,11 +1,9 @@
 """Seeded runs on ModelArts, each the whole way, with faults of the service and of the machines: nothing is lost, nothing made twice.
 
 Several cases run at a time, each with a fake service of its own and all with one S3 server, because a run mostly waits.
-`LAUNCHER_SEEDS` sets their number.
 """
 
 import os
-import random
 import sys
 import time
 from collections.abc import Iterator
@@ -18,10 +16,12 @@ import pytest
 from launcher.runs.index import Index
 from tests.fakes.modelarts import account_of, exports, fake_modelarts
 from tests.launcher.backends.modelarts.site import QUICK, Site, well
+from tests.seeds import campaign, rng_of
 from tests.servers.process import Unavailable
 from tests.servers.s3 import S3Server, rclone_server
 
-SEEDS = int(os.environ.get("LAUNCHER_SEEDS", "30"))
+pytestmark = pytest.mark.system
+
 AT_ONCE = 5
 REFUSED = ("429", "500", "503", "drop", "html", "portal")
 UNCLEAR = ("lost", "broken", "torn", "late 0.3")
@@ -40,7 +40,7 @@ def one(seed: int, s3: S3Server, bucket: Path, folder: Path) -> None:
     account = account_of(s3)
     with fake_modelarts(account, folder / "containers", times=QUICK) as fake:
         site = Site(folder, bucket, fake, exports(fake, account), Index(), look_s=LOOK_S)
-        dice = random.Random(1000 + seed)
+        dice = rng_of(f"run {seed}")
         faults = fake.faults
         faults.add("create", *[dice.choice(REFUSED + UNCLEAR) for _ in range(dice.randint(0, 3))])
         for route in ("search", "show", "stages", "metrics"):
@@ -101,7 +101,8 @@ def cases(
     yield {}
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.random
+@pytest.mark.parametrize("seed", campaign(4, 30))
 def test_nothing_is_lost_and_nothing_made_twice(cases: dict[int, Future[None]], seed: int) -> None:
     if not cases:
         pytest.skip("NOT TESTED, no S3 server")

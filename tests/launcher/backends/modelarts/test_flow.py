@@ -19,10 +19,14 @@ from launcher.runs.explain import explain_run
 from launcher.runs.folder import RunFolder
 from launcher.submission.cancel import cancel
 from launcher.submission.resume import resume
+from tests.fakes.modelarts_cloud import ENDED
 from tests.fakes.modelarts_nodes import s3_client
 from tests.launcher.backends.modelarts.site import Site, served_bucket, site_on, well
 from tests.servers.s3 import S3Server
+from tests.waiting import wait_until
 from vitmodels.digits import write_digits
+
+pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[4]
 ONE = {"nodes": 1}
@@ -289,6 +293,7 @@ def test_no_secret_is_in_anything_that_a_run_leaves_behind(
         assert secret not in ours
 
 
+@pytest.mark.slow
 def test_mindspore_trains_on_two_machines_from_a_bucket_into_a_bucket(
     site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +308,11 @@ def test_mindspore_trains_on_two_machines_from_a_bucket_into_a_bucket(
     for line in lines:
         words = shlex.split(line)
         words += ["--set", "epochs=1", "--set", "warmup_length=0"] if "--follow" in words else []
+        if words[0] == "delete":
+            wait_until(
+                lambda: all(job.phase in ENDED for job in site.fake.cloud.jobs.values()),
+                "the platform's job ends",
+            )
         code = main(words)
         console = "\n".join(site.console(entry) for entry in site.index.entries())
         assert code == 0, f"{line}\n{capsys.readouterr().err}\n{console}"

@@ -1,6 +1,5 @@
 """The edge to the service: one job per creation whatever goes wrong, retries, pages, phases, errors in words."""
 
-import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_cloud import Job
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.backends.modelarts.jobs import make, service_here
+from tests.seeds import campaign, rng_of
 
 ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1", token="token-of-tests")
 
@@ -68,9 +68,10 @@ def test_a_job_is_made_shown_stopped_and_deleted(fake: FakeModelArts, body: dict
 WORDS = ("429", "500", "503", "html", "drop", "portal", "torn", "lost", "broken", "late 0.2", "slow 0.1")
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.random
+@pytest.mark.parametrize("seed", campaign(8, 30))
 def test_whatever_goes_wrong_one_job_is_made(fake: FakeModelArts, body: dict[str, Any], seed: int) -> None:
-    dice = random.Random(seed)
+    dice = rng_of(f"service {seed}")
     fake.cloud.unique_names = dice.random() < 0.7
     words = [dice.choice(WORDS) for _ in range(dice.randint(1, 5))]
     if not fake.cloud.unique_names:  # a service that takes a name twice must at least show what it has
