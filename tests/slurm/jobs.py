@@ -74,9 +74,10 @@ class SlurmJobs:
     ) -> RunView:
         deadline = time.monotonic() + timeout_s
         while not condition(view := self.view(entry)):
-            words = f"{what}: {view.state} {view.phase} {view.detail} {view.reason}\n{self.log(entry)}"
-            assert time.monotonic() < deadline, words
-            assert not view.state.terminal, words
+            assert not view.state.terminal, f"{what}: {self.story(entry, view)}"
+            assert time.monotonic() < deadline, (
+                f"not within {timeout_s:g} s: {what}: {self.story(entry, view)}"
+            )
             time.sleep(POLL_S)
         return view
 
@@ -91,8 +92,7 @@ class SlurmJobs:
     def end(self, entry: RunEntry, timeout_s: float = 240.0) -> RunView:
         deadline = time.monotonic() + timeout_s
         while not (view := self.view(entry)).state.terminal:
-            words = f"{view.state} {view.phase} {view.detail} {view.reason}\n{self.log(entry)}"
-            assert time.monotonic() < deadline, words
+            assert time.monotonic() < deadline, f"no end within {timeout_s:g} s: {self.story(entry, view)}"
             time.sleep(POLL_S)
         self.ended.add(entry.run_id)
         return view
@@ -110,8 +110,19 @@ class SlurmJobs:
 
     def log(self, entry: RunEntry) -> str:
         """The end of what Slurm and the node programs said."""
-        path = self.cluster.folder / "log" / f"job-{self.number(entry)}.log"
+        path = Path(self.cluster.job(self.number(entry)).get("StdOut", "-"))
         return path.read_text()[-3000:] if path.exists() else "no log"
+
+    def story(self, entry: RunEntry, view: RunView) -> str:
+        """What is known of a run that did not do what a test waited for."""
+        attempts = "\n".join(
+            f"{each.started_at} {each.resumed_step} {each.outcome}" for each in view.attempts
+        )
+        nodes = self.cluster.call("sinfo", "-h", "-N", "-o", "%N %T %E", check=False)
+        bad = [line for line in nodes.splitlines() if " idle " not in line and " allocated " not in line]
+        job = self.cluster.call("scontrol", "show", "job", self.number(entry), check=False)
+        state = f"{view.state} {view.phase} {view.detail} {view.reason}"
+        return "\n".join((state, attempts, *bad, job, self.log(entry)))
 
     def nothing_is_left(self, entry: RunEntry) -> None:
         Cluster.until(lambda: not processes_of(entry.run_id), f"{entry.run_id} left processes", 15.0)
