@@ -1,4 +1,4 @@
-"""How a run ends on this machine, as one value: from what was raised to what is written into its state."""
+"""How a run ends on this machine, as one value: made from the error or the request, written into the state."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RunEnd:
 
     @property
     def words(self) -> str:
-        """All of it for people."""
+        """Reason, unsafe results and hint, for people."""
         return with_hint(with_unsafe(self.reason, self.unsafe), self.hint)
 
 

@@ -1,4 +1,4 @@
-"""Checks that this machine's Python can run the plan, and that the program's files are those that were submitted.
+"""Checks that this machine's Python can run the plan, and that the program's files are those of the submission.
 
 Runs on every machine before anything is staged, so that a missing package is found before hours of staging.
 """

@@ -17,7 +17,7 @@ log = logging.getLogger("launcher.node")
 
 TRY_S = 60.0
 NO_SPACE_PATIENCE_S = 30.0
-"""A full disk is not emptied by waiting, as a store that is down comes back by waiting."""
+"""A store that is down comes back in time; a full disk does not."""
 POLL_S = 0.1
 CANCEL_POLL_S = 3.0
 """How often the store is asked for a cancel request that was made on another machine."""

@@ -1,4 +1,4 @@
-"""The last minutes of a node program: tell the other machines, upload everything, write the final state, exit code."""
+"""The end of a node program: tells the other machines, uploads everything, writes the final state, chooses the exit code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("launcher.node")
 
 
 def finish(context: NodeContext, end: RunEnd) -> int:
-    """Bring everything of this run to the store, then write how it ended. Blocks; returns the exit code."""
+    """Upload everything of this run, then write how it ended. Blocks; returns the exit code."""
     succeeded = end.state is State.SUCCEEDED
     log.info("%s%s", "all programs ended well" if succeeded else "ending: ", end.words)
     if not succeeded:

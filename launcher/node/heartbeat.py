@@ -62,7 +62,7 @@ class Heartbeat:
             self._values.update(values)
 
     def watch(self, progress_files: dict[int, Path], gang: Gang | None) -> None:
-        """Follow the progress files of these ranks; the phase is then the lowest rank's own."""
+        """Follow the progress files of these ranks. The node shows the phase of the lowest rank."""
         with self._lock:
             self._readers = {
                 rank: self._readers.get(rank) or ProgressReader(path) for rank, path in progress_files.items()
@@ -105,7 +105,7 @@ class Heartbeat:
             return
         try:
             write_text(self._path, status.model_dump_json(indent=1) + "\n")
-        except (StoreError, OSError) as error:  # a full disk is no reason to stop beating
+        except (StoreError, OSError) as error:  # on a full disk the heartbeat goes on from memory
             if not self._failing:
                 log.error("the status can't be written: %s", error)
             self._failing = True

@@ -13,7 +13,7 @@ from launcher.plan.model import ASCEND_DEVICES, Plan
 
 
 def preset_rank(plan: Plan, env: Mapping[str, str]) -> int | None:
-    """The rank this process was started as; None where the platform starts one process per machine. Raises PlanError."""
+    """The rank that the platform has given this process; None where the platform starts one process per machine. Raises PlanError."""
     if plan.device not in ASCEND_DEVICES or not ("RANK_ID" in env and "ASCEND_DEVICE_ID" in env):
         return None
     values = {}

@@ -1,4 +1,4 @@
-"""From a step of the plan to the processes of this machine: placeholders filled in, cores shared out, scheduler added."""
+"""Makes the processes of this machine from a step of the plan: placeholders, cores, devices, scheduler."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _scheduler(plan: Plan, first: Process, attempt: int) -> Process:
 
 
 def _inherited() -> dict[str, str]:
-    """The node program's own environment without what would tie ranks to another cluster or another gang."""
+    """The node program's own environment, without the variables of another cluster or another gang."""
     foreign = (*_CLUSTER_KEYS, "RANK_ID", "RANK_SIZE", "DEVICE_ID", "ASCEND_DEVICE_ID", MARK)
     return {key: value for key, value in os.environ.items() if key not in foreign}
 

@@ -45,7 +45,7 @@ log = logging.getLogger("launcher.node")
 
 
 class NodeProgram:
-    """One machine of one run. Made and run by the main thread, which is the one that starts ranks.
+    """One machine of one run. Made and run by the main thread, whose end would end the ranks.
 
     `preset`: the platform has started one process per device, and this is one of them.
     """
@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
         log_into(plan.run_dir.node_log(args.attempt, node))
         os.umask(0o022)
         plan.run_dir.root.mkdir(parents=True, exist_ok=True)
-        os.chdir(plan.run_dir.root)  # don't hold on to the folder it was submitted from
+        os.chdir(plan.run_dir.root)  # the folder of the submission may be removed or unmounted
         return NodeProgram(plan, node, args.attempt, preset=rank is not None).run()
     except LauncherError as error:
         log.error("%s", error)

@@ -16,7 +16,7 @@ from launcher.ranktable import DeviceAddress, NodeAddress, RankTable, convert, g
 from launcher.ranktable.sources import Choice, own_address, this_machine
 
 PLATFORM_TABLE_S = 1800.0
-"""A platform may still be starting other machines when ours runs already."""
+"""The platform writes its table when all machines have started, which may take a while after this one."""
 
 
 def describe_machine(plan: Plan, ids: Sequence[int], env: Mapping[str, str] = os.environ) -> Machine:

@@ -30,7 +30,7 @@ _RESULTS = {
 
 
 class StateFile:
-    """The state of one run. Only node 0 writes it, and never over that of a later attempt."""
+    """The state of one run. Only node 0 writes it, and never over the state of a later attempt."""
 
     def __init__(self, plan: Plan, run_dir: RunDir, node: int, attempt: int) -> None:
         self._run_dir, self._node = run_dir, node
@@ -50,7 +50,7 @@ class StateFile:
         self._save({"state": end.state, **facts, "first_failure": end.failure, "unsafe": end.unsafe})
 
     def _save(self, changes: Mapping[str, object]) -> None:
-        """A disk that takes nothing is logged: the run is more than this file."""
+        """An error of the disk is only logged: the run goes on without this file."""
         results = read_results(self._run_dir.root / "eval")
         changes = {**changes, "updated_at": time.time(), "results": results}
         self.value = self.value.model_copy(update=changes)
@@ -162,7 +162,7 @@ def newest_step(checkpoints: Path) -> int | None:
 
 
 def read_results(folder: Path) -> dict[str, float]:
-    """Top-1 per evaluation file, by its name without `.json`. What is no finite number is left out: JSON has no NaN."""
+    """Top-1 per evaluation file, by its name without `.json`. Values that are not finite are left out: JSON has no NaN."""
     results = {}
     for path in sorted(folder.glob("*.json")):
         try:

@@ -1,4 +1,4 @@
-"""One gang of processes: start them, watch them, stop them, and never leave one behind.
+"""One gang of processes: starts, watches and stops them, and leaves none behind.
 
 Each process is the leader of its own session, dies with the node program (parent-death signal), and writes to a log
 of its own through a pipe. What it started itself dies with it (see `orphans`). The first process that fails decides the
@@ -26,10 +26,10 @@ FAILED_GANG_GRACE_S = 1.5
 SCHEDULER_GRACE_S = 15.0
 DUMP_S = 5.0
 KILL_PATIENCE_S = 60.0
-"""A process in an uninterruptible call (a dead disk, a driver) does not even hear SIGKILL; it is not waited for longer."""
+"""A process in an uninterruptible call (a dead disk, a driver) does not react to SIGKILL; after this time it is given up."""
 
 TEMPORARY_FAILURE = 75
-"""Exit code of a rank that saved a checkpoint on SIGTERM and wants to be resumed (EX_TEMPFAIL)."""
+"""Exit code of a rank that saved a checkpoint on SIGTERM and can be resumed (EX_TEMPFAIL)."""
 
 DEFAULT_LOG_LIMIT = 1 << 30
 
@@ -46,7 +46,7 @@ class Process:
     log: Path
     cores: tuple[int, ...] = ()
     fds: tuple[int, ...] = ()
-    """Descriptors it inherits: the device locks, so that a device stays taken as long as a rank lives."""
+    """Descriptors it inherits: the device locks, so that a device stays locked as long as a rank lives."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Exit:
 
 @dataclass(frozen=True)
 class EndOrder:
-    """What a watcher says against a gang that has not failed by itself.
+    """The order to end a gang that has not failed by itself.
 
-    `how` is what to do with it: `stop` lets the ranks save, `abandon` gives them little time since they can't,
-    `dump` takes their stacks first, `kill` is for ranks whose state must not be saved. `rule` is the kind of failure
+    `how`: `stop` gives the ranks time to save, `abandon` little time, since they can't save, `dump` writes their
+    stacks to their logs first, `kill` ends them at once, since their state must not be saved. `rule` is the kind of failure
     when that says more than `kind`; `rank` is the one that is to blame, where a single one is.
     """
 
@@ -132,13 +132,13 @@ class Gang:
             raise
 
     def close(self) -> None:
-        """After the last process has ended: nothing that they started lives on. Blocks until that is so."""
+        """After the last process has ended: kill everything that they started. Blocks until it is gone."""
         sweep(self.mark)
         self.keeper.dismiss()
         self.pump.close()
 
     def poll(self) -> list[Exit]:
-        """New exits, in the order in which they were seen. What a dead process left in its group is killed."""
+        """Exits since the last call. What a dead process has left in its process group is killed."""
         new = []
         for member in self._members:
             if member.exit is None and _has_ended(member.popen.pid):
@@ -166,7 +166,7 @@ class Gang:
                 _signal_group(member.popen.pid, number)
 
     def stop(self, grace_s: float) -> None:
-        """SIGTERM (with SIGCONT, for a stopped rank), then SIGKILL for who is left after `grace_s`. Blocks until all are gone."""
+        """SIGTERM (with SIGCONT, for a stopped rank), then SIGKILL after `grace_s`. Blocks until all have ended."""
         self.signal(signal.SIGTERM)
         self.signal(signal.SIGCONT)
         self.wait(grace_s)
@@ -198,9 +198,9 @@ def supervise(
 ) -> Outcome:
     """Run a started gang to its end.
 
-    `stop_requested` returns a reason, or an empty text; `check` is called about once a second and may find against
-    the gang; `finished` is asked at a request to stop, and tells whether all ranks have already said that they are done.
-    Returns when no process of the gang is left, nor anything that they started.
+    `stop_requested` returns a reason, or an empty text. `check` is called about once a second and may return an order
+    to end the gang. `finished` is called at a request to stop: whether all ranks have already reported that they are
+    done. Returns when all processes of the gang, and all that they started, have ended.
     """
     try:
         outcome = _watch(gang, grace_s, stop_requested, check, finished)
@@ -230,7 +230,7 @@ def _watch(
     next_check = time.monotonic()
     while True:
         failure = next((e for e in gang.poll() if e.code != 0), None)
-        if failure:  # one that saved on its own account has peers that are saving, too
+        if failure:  # if it saved a checkpoint without being asked, the others are saving, too
             gang.stop(grace_s if failure.code == TEMPORARY_FAILURE else FAILED_GANG_GRACE_S)
             return Outcome(gang.exits, failure=failure)
         if not [p for p in gang.alive if p.rank is not None]:
@@ -238,7 +238,7 @@ def _watch(
                 gang.kill()
             return Outcome(gang.exits)
         if reason := stop_requested():
-            done = finished()  # a program that ends with 0 on SIGTERM has not finished for that
+            done = finished()  # before SIGTERM: a program may end with 0 on it without being done
             gang.stop(grace_s)
             return _stopped(gang, "" if done else reason)
         if time.monotonic() >= next_check:
@@ -251,7 +251,7 @@ def _watch(
 
 
 def _stopped(gang: Gang, reason: str) -> Outcome:
-    """An empty `reason`: the ranks had said that they are done at the moment of the request."""
+    """An empty `reason`: the ranks had reported that they are done before the request."""
     failure = next((e for e in gang.exits if e.process.rank is not None and e.code != 0), None)
     return Outcome(gang.exits, stopped=reason, failure=None if reason else failure)
 
@@ -283,7 +283,7 @@ def _spawn(process: Process, mark: str, log: int) -> subprocess.Popen[bytes]:
 
 
 def _has_ended(pid: int) -> bool:
-    """True for a zombie of ours; it is left unreaped, so that its process group can't be somebody else's yet."""
+    """True for a zombie of ours. It is not reaped here, so that its process group id can't be reused yet."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -1,7 +1,7 @@
-"""The logs of a gang: ranks write into pipes, one thread carries the lines to files that have a limit.
+"""The logs of a gang: ranks write to pipes, one thread copies the lines to files of limited size.
 
-A rank never meets the disk: a full one costs log lines, which are counted, and neither stops nor fails a rank. What a
-diagnosis needs, the beginning and the end of each log, is kept in memory.
+A rank never waits for the disk: a full disk loses log lines, which are counted, and neither stops nor fails a rank.
+The beginning and the end of each log are kept in memory for the diagnosis.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from launcher.runfolder.logtimes import TimesFile
 
 EXCERPT_BYTES = 512 << 10
 PARTS = 3
-"""A log has a beginning that is kept for ever, an older part and the newest part, each a third of the limit."""
+"""A log has a beginning that is never overwritten, an older part and the newest part, each a third of the limit."""
 _READ_BYTES = 256 << 10
 _RETRY_S = 2.0
 _LAST_READ_S = 2.0
@@ -46,7 +46,7 @@ class Excerpt:
 class LimitedLog:
     """Appends to `path`. Beyond its share of the limit the file becomes `<stem>.head.log`, later ones `<stem>.old.log`.
 
-    Beside each lies a file that says when its lines came, see `launcher.runfolder.logtimes`.
+    Next to each is a file with the times of its lines, see `launcher.runfolder.logtimes`.
     """
 
     def __init__(self, path: Path, limit_bytes: int) -> None:
@@ -60,11 +60,11 @@ class LimitedLog:
 
     @property
     def lost_bytes(self) -> int:
-        """Bytes that the disk did not take since it last took some."""
+        """Bytes lost since the last successful write."""
         return self._lost
 
     def write(self, data: bytes) -> None:
-        """Never raises: what can't be written is counted, and said in the log once the disk takes bytes again."""
+        """Never raises. Lost bytes are counted, and a line in the log tells their number once the disk has room again."""
         if self._lost and time.monotonic() < self._not_before:
             self._lost += len(data)
             return
@@ -114,7 +114,7 @@ class LimitedLog:
 
 
 class LogPump:
-    """One thread for all logs of a gang. `open` gives the end that a process writes to."""
+    """One thread for all logs of a gang. `open` returns the end of the pipe that a process writes to."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -131,7 +131,7 @@ class LogPump:
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         self._logs[name] = LimitedLog(path, self._limit_bytes)
-        self._logs[name].write(b"")  # a rank that says nothing has an empty log
+        self._logs[name].write(b"")  # a rank without output has an empty log
         self.excerpts[name] = Excerpt()
         self._selector.register(reading, selectors.EVENT_READ, name)
         if not self._thread.is_alive() and not self._end.is_set():
@@ -144,16 +144,16 @@ class LogPump:
 
     @property
     def lost_bytes(self) -> int:
-        """Bytes that wait to be reported as lost: more than 0 means that the disk is full now."""
+        """Lost bytes that no log mentions yet: more than 0 means that the disk is full now."""
         return sum(log.lost_bytes for log in self._logs.values())
 
     def close(self) -> None:
-        """Take what is in the pipes and end. A process that still holds the other end is not waited for."""
+        """Read the rest of the pipes, and end. A process that still holds the other end is not waited for."""
         self._end.set()
         if self._thread.is_alive():
             self._thread.join()
         deadline = time.monotonic() + _LAST_READ_S
-        while self._round(0) and time.monotonic() < deadline:
+        while self._read_ready(0) and time.monotonic() < deadline:
             pass
         for key in list(self._selector.get_map().values()):
             self._forget(key.fd)
@@ -163,11 +163,11 @@ class LogPump:
 
     def _run(self) -> None:
         while not self._end.is_set():
-            if not self._round(0.1):
+            if not self._read_ready(0.1):
                 self._end.wait(0.02)
 
-    def _round(self, timeout_s: float) -> bool:
-        """Read once from each pipe that has something; False when none has."""
+    def _read_ready(self, timeout_s: float) -> bool:
+        """Read once from each pipe that has data; False: none has."""
         ready = self._selector.select(timeout_s)
         for key, _ in ready:
             self._take(key.fd, str(key.data))
@@ -180,7 +180,7 @@ class LogPump:
             return
         except OSError:
             data = b""
-        if not data:  # it closed its log, or ended
+        if not data:  # the process has closed its log, or has ended
             self._forget(fd)
             return
         self._heard[name] = time.monotonic()

@@ -1,0 +1,82 @@
+"""Which machine counts as lost or as absent, by a clock that the test sets."""
+
+import pytest
+
+from launcher.node.rendezvous.presence import Presence, Silence
+from launcher.node.rendezvous.timing import Timing
+
+TIMING = Timing(arrive_s=60.0, lost_s=10.0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("launcher.node.rendezvous.presence.time", clock)
+    return clock
+
+
+def test_the_first_machine_that_is_silent_for_too_long_is_lost(clock: Clock) -> None:
+    presence = Presence(TIMING)
+    presence.note_heard(2)
+    clock.now += 5
+    presence.note_heard(1)
+    clock.now += 5
+    assert presence.silence() is None
+    clock.now += 1
+    assert presence.silence() == Silence(2, 11.0)
+    assert presence.silence(finished={2}) is None
+
+
+def test_nobody_is_lost_or_absent_while_the_store_is_down_and_clocks_start_again_after_it(
+    clock: Clock,
+) -> None:
+    presence = Presence(TIMING)
+    presence.note_heard(1)
+    assert presence.note_store_down()
+    assert not presence.note_store_down()
+    clock.now += 100
+    assert presence.silence() is None
+    assert presence.overdue_s() == 0.0
+    assert presence.note_store_up()
+    assert not presence.note_store_up()
+    clock.now += 10
+    assert presence.silence() is None
+    clock.now += 1
+    assert presence.silence() == Silence(1, 11.0)
+
+
+def test_arrival_is_overdue_once_the_time_is_over_and_an_outage_before_anybody_came_does_not_count(
+    clock: Clock,
+) -> None:
+    presence = Presence(TIMING)
+    clock.now += 59
+    assert presence.overdue_s() == 0.0
+    clock.now += 1
+    assert presence.overdue_s() == 60.0
+    presence.note_store_down()
+    presence.note_store_up()
+    assert presence.overdue_s() == 0.0
+
+
+def test_a_new_attempt_has_heard_of_nobody(clock: Clock) -> None:
+    presence = Presence(TIMING)
+    presence.note_heard(1)
+    clock.now += 100
+    presence.reset()
+    assert not presence.was_heard(1)
+    assert presence.silence() is None
+    assert presence.overdue_s() == 0.0
+
+
+def test_many_machines_ask_the_store_less_often_each() -> None:
+    few, many = (Timing.for_nodes(nodes, arrive_s=1.0, upload_s=1.0) for nodes in (2, 1024))
+    assert (few.poll_s, few.eager_s) == (1.0, 0.25)
+    assert (many.poll_s, many.eager_s) == (8.0, 8.0)
