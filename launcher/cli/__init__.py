@@ -83,8 +83,8 @@ $LAUNCHER_HOME holds the index of runs, caches and work folders (default: ascend
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code of one command. Raises nothing but SystemExit, from argparse."""
-    words = sys.argv[1:] if argv is None else argv
-    return guarded(lambda: _dispatch(words))
+    arguments = sys.argv[1:] if argv is None else argv
+    return guarded(lambda: _dispatch(arguments))
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -131,10 +131,10 @@ def _as_json(report: _Report) -> dict[str, object]:
     from launcher.jobfile.origins import rows
 
     plan, job = report.plan, report.job
-    found = {"ok": report.ok, "problems": []} if report.error is None else report.error.to_json()
+    outcome = {"ok": report.ok, "problems": []} if report.error is None else report.error.to_json()
     return {
         "file": report.file,
-        **found,
+        **outcome,
         "findings": [finding.to_dict() for finding in report.findings],
         "arithmetic": plan.arithmetic.model_dump(mode="json") if plan and plan.arithmetic else None,
         "notes": list(plan.notes) if plan else [],

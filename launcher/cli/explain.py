@@ -53,42 +53,42 @@ def _file(path: str, overrides: list[str], as_json: bool) -> int:
     return 0
 
 
-def explanation_text(found: Explanation) -> str:
+def explanation_text(explanation: Explanation) -> str:
     """A paragraph for each part that is known."""
     from launcher.cli.style import STATE_STYLES, coloured, cut, paint, width_of, wrap
 
     colour, width = coloured(), width_of()
-    head = f"{paint(found.run_id, 'bold', colour)}  {paint(found.state, STATE_STYLES.get(found.state, ''), colour)}"
+    head = f"{paint(explanation.run_id, 'bold', colour)}  {paint(explanation.state, STATE_STYLES.get(explanation.state, ''), colour)}"
     lines = [head]
 
     def add(label: str, text: str, style: str = "") -> None:
         if text:
             lines.append(f"  {label:<8} {paint(wrap(text, 11, width), style, colour)}")
 
-    if found.process:
-        place = f"{found.process} on {found.host}"
-        place += f" (node {found.node})" if found.node is not None else ""
-        place += f", device {found.device}" if found.device else ""
-        add("who", f"{place}, in attempt {found.attempt}" if found.attempts[1:] else place)
-        add("how", found.how)
-        add("error", found.error_line, "red")
+    if explanation.process:
+        place = f"{explanation.process} on {explanation.host}"
+        place += f" (node {explanation.node})" if explanation.node is not None else ""
+        place += f", device {explanation.device}" if explanation.device else ""
+        add("who", f"{place}, in attempt {explanation.attempt}" if explanation.attempts[1:] else place)
+        add("how", explanation.how)
+        add("error", explanation.error_line, "red")
     else:
-        add("what", found.summary)
-    if len(found.excerpt) > 1:
+        add("what", explanation.summary)
+    if len(explanation.excerpt) > 1:
         room = 10_000 if width is None else width - 13
-        lines += [f"           │ {paint(cut(text, room), 'dim', colour)}" for text in found.excerpt]
-    if found.later:
-        more = f" (and {len(found.later) - 1} more)" if len(found.later) > 1 else ""
-        add("then", f"{found.later[0]}{more}; this followed from it")
-    add("means", found.means)
-    for number, text in enumerate(found.do, 1):
+        lines += [f"           │ {paint(cut(text, room), 'dim', colour)}" for text in explanation.excerpt]
+    if explanation.later:
+        more = f" (and {len(explanation.later) - 1} more)" if len(explanation.later) > 1 else ""
+        add("then", f"{explanation.later[0]}{more}; this followed from it")
+    add("means", explanation.means)
+    for number, text in enumerate(explanation.do, 1):
         add("try" if number == 1 else "", f"{number}. {text}")
-    if found.attempts[1:]:
-        for text in found.attempts:
-            add("tried" if text is found.attempts[0] else "", text.splitlines()[0])
-    for number, text in enumerate(found.platform):
+    if explanation.attempts[1:]:
+        for text in explanation.attempts:
+            add("tried" if text is explanation.attempts[0] else "", text.splitlines()[0])
+    for number, text in enumerate(explanation.platform):
         add("platform" if number == 0 else "", text)
-    add("safe", found.safe)
-    for number, command in enumerate(found.next):
+    add("safe", explanation.safe)
+    for number, command in enumerate(explanation.next):
         add("next" if number == 0 else "", command, "cyan")
     return "\n".join(lines)
