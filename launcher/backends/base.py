@@ -33,7 +33,7 @@ class Handle(Frozen):
 class Life(Frozen):
     """What a back end knows of a run: `alive` is None when it can't tell from here.
 
-    `waiting`: it is alive but has no machine yet, or none any more. `cancelled`: somebody ended it, past us.
+    `waiting`: it is alive but has no machine yet, or has lost it. `cancelled`: somebody ended it without launcher.
     `forgotten`: the platform has no record of it, which is no proof of its end while the run itself is still heard of.
     `cause`: the first failure, as the platform knows it. `phase`: what the platform does before the run reports a phase.
     `rule`: id of the kind of its end, as in advice.yaml, where the platform names one.
@@ -116,7 +116,7 @@ class ManyAtOnce(Protocol):
 
 @runtime_checkable
 class Ends(Protocol):
-    """A back end that can end a run without its help, when somebody asks for its end a second time."""
+    """A back end that can end a job from outside, for a second cancel of a run that does not stop."""
 
     def terminate(self, handle: Handle) -> None:
         """End the job from outside, without a checkpoint. Does not wait. Safe to repeat."""
@@ -124,7 +124,7 @@ class Ends(Protocol):
 
 @runtime_checkable
 class Finds(Protocol):
-    """A back end whose platform can be asked for a run by its id: so from machines that did not submit it."""
+    """A back end that finds the job of a run by the run's id, also from machines that did not submit it."""
 
     def find(self, plan: Plan) -> Handle | None:
         """The newest job of the run. None when there is none. Raises LauncherError, also for missing credentials."""
@@ -132,7 +132,7 @@ class Finds(Protocol):
 
 @runtime_checkable
 class Allocates(Protocol):
-    """A back end whose machines a person can hold without a run, and whose commands can reach all of them."""
+    """A back end whose machines a person can reserve without a run (an allocation), and reach all of them from a shell."""
 
     def allocated(self, chip: str, choice: Choice, super_pod: str = "") -> Sequence[NodeAddress]:
         """The machines of the allocation that this process is in. Raises UsageError outside of one, BackendError."""
@@ -140,7 +140,7 @@ class Allocates(Protocol):
 
 @runtime_checkable
 class Platform(Protocol):
-    """What a back end has besides, when its platform keeps jobs, logs and a history of its own."""
+    """A back end whose platform keeps jobs, logs and a history of its own."""
 
     def console(self, handle: Handle, node: int, after: str) -> Console:
         """New lines of what the program on one machine printed, from where the last call ended; `after` is empty at first."""

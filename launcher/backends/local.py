@@ -140,7 +140,7 @@ def process_identity(pid: int) -> str:
 
 
 def _inheritable() -> list[int]:
-    """What the shell left open in us: a lock or a pipe of a script must not be held for as long as the run lives."""
+    """Descriptors that this process inherited. The run must not keep a lock or a pipe of a script open."""
     found = []
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
         with contextlib.suppress(OSError):  # the descriptor of this listing itself

@@ -1,4 +1,4 @@
-"""A platform's last answer: whoever follows a run looks twice a second, and platforms count requests."""
+"""A cache of a platform's last answer. A command that follows a run polls twice a second; platforms limit requests."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from launcher.backends.base import Life
 
 
 class Recent:
-    """Remembers one answer, that to the question asked last."""
+    """Holds the answer to the last question."""
 
     def __init__(self) -> None:
         self._asked: tuple[Hashable, float] | None = None
         self._lives: list[Life] = []
 
     def get(self, question: Hashable, pause_s: float, ask: Callable[[], list[Life]]) -> list[Life]:
-        """The answer, no older than `pause_s` seconds; `ask` gets a new one."""
+        """The answer to `question`. One that is older than `pause_s` is fetched anew with `ask`."""
         if not self._asked or self._asked[0] != question or time.monotonic() - self._asked[1] > pause_s:
             self._lives = ask()
             self._asked = question, time.monotonic()
         return self._lives
 
     def clear(self) -> None:
-        """Something was done to a job: ask again."""
+        """Forget the answer, because a job was changed."""
         self._asked = None

@@ -47,7 +47,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class DeviceProcess:
-    """A process that uses a device. `memory_mb` is 0 and `name` empty where nobody tells."""
+    """A process that uses a device. `memory_mb` is 0 and `name` empty where they are not known."""
 
     pid: int
     name: str = ""
@@ -58,7 +58,7 @@ class DeviceProcess:
 class DeviceInfo:
     """One device. `npu_id` and `chip_id` are how npu-smi calls it; -1 for a CPU slot.
 
-    `numa_node` is the kernel's number of the node that its bus is connected to, -1 where nobody tells.
+    `numa_node` is the kernel's number of the node that its bus is connected to, -1 where it is not known.
     """
 
     device_id: int
@@ -169,7 +169,7 @@ def addresses_of(ids: Sequence[int], probe: Probe | None = None) -> dict[int, st
 def check_devices(
     devices: Sequence[DeviceInfo], ids: Sequence[int], own: Sequence[int] = ()
 ) -> list[Finding]:
-    """What stands against using these physical ids now: missing, unhealthy, in use by a foreign process.
+    """Why these physical ids can't be used now: missing, unhealthy, in use by a foreign process.
 
     `own` are pids that may be there: those of this run.
     """

@@ -38,7 +38,7 @@ def store_checks(label: str, address: StoreAddress, *, write: bool) -> list[Find
 
 
 def _credentials(label: str, address: StoreAddress) -> Finding:
-    """Where they are from; never what they are."""
+    """Where the credentials come from. Their values are never shown."""
     name = f"{label}: credentials"
     if address.profile:
         return Finding(name, "ok", f"profile {address.profile}")
@@ -90,7 +90,7 @@ def _write(label: str, store: ObjectStore) -> list[Finding]:
 
 
 def _clock(label: str, stored: float, before: float, after: float) -> Finding:
-    """Stores tell whole seconds, so one is no difference."""
+    """Stores report whole seconds, so a difference of one second is none."""
     skew = stored - after if stored > after else min(0.0, stored + 1 - before)
     name = f"{label}: clock"
     text = f"{show_duration(abs(skew))} {'behind' if skew > 0 else 'ahead of'} the store"

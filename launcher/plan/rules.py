@@ -95,7 +95,7 @@ def _learning_rate(plan: Plan) -> Iterator[Finding]:
 
 
 def _own_variables(plan: Plan) -> Iterator[Finding]:
-    """The job's `env` is laid over what launcher sets for all ranks, and below what it sets per rank."""
+    """The job's `env` overrides the variables of all ranks, and is overridden by those of each rank."""
     expected = {"LAUNCHER_RUN_ID": plan.run_id, "LAUNCHER_RUN_DIR": str(plan.run_dir.root)}
     expected |= {"RANK_SIZE": str(plan.world_size), "MS_WORKER_NUM": str(plan.world_size)}
     expected |= {"MS_SCHED_HOST": "127.0.0.1", "MS_SCHED_PORT": "{sched_port}"}

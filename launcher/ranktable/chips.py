@@ -52,7 +52,7 @@ def legal_device_counts(chip: str) -> tuple[int, ...]:
 
 
 def check_devices_per_node(chip: str, count: int, nodes: int) -> Finding | None:
-    """The worst that can be said of `count` devices on each of `nodes` machines; None when it is fine."""
+    """The worst finding on `count` devices on each of `nodes` machines; None when they are fine."""
     known = chip_of(chip)
     where = f"{count} devices per node, {nodes} nodes"
     if count not in known.counts:

@@ -33,8 +33,8 @@ def lint(
 ) -> list[Finding]:
     """Every rule that `table` breaks, in the order of the rules.
 
-    `ranks` and `nodes` are what the run needs. `planned` is for the placeholder table of a plan: what is a
-    placeholder in it is told, but stops nothing. Raises UsageError for an unknown chip.
+    `ranks` and `nodes` are what the run needs. `planned` is for the placeholder table of a plan: its
+    placeholders are reported as notes. Raises UsageError for an unknown chip.
     """
     known = chip_of(chip)
     found = [replace(finding, where=_place(table.source, finding.where)) for finding in table.found]

@@ -86,7 +86,7 @@ def check_host_addresses(table: RankTable, _chip: Chip) -> Iterator[Finding]:
 
 
 def address_problem(text: str) -> str:
-    """What is wrong with a device address, as the end of a sentence; empty when nothing is."""
+    """The problem with a device address, as the end of a sentence; empty for a good address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

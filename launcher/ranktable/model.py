@@ -18,7 +18,7 @@ from launcher.errors import UsageError
 from launcher.findings import Finding
 
 UNKNOWN = -1
-"""Stands for an id that the file lacks or spells in a way that is no number."""
+"""In place of an id that is missing in the file, or is no number there."""
 
 PLACEHOLDER_NOTE = (
     "PLACEHOLDER ADDRESSES, made for a plan: no machine was asked. HCCL would refuse this table."

@@ -81,7 +81,7 @@ def wait(
     `timeout_s`. A half-written file counts as not there yet.
     """
     deadline = time.monotonic() + timeout_s
-    said = ""
+    reported = ""
     while True:
         try:
             table = load(path)
@@ -90,9 +90,9 @@ def wait(
             missing = f"{table.source}: status is {table.status!r}, not 'completed'"
         except UsageError as error:
             missing = f"{error.where or path}: {error.what}"
-        if on_wait is not None and missing != said:
+        if on_wait is not None and missing != reported:
             on_wait(missing)
-            said = missing
+            reported = missing
         left = deadline - time.monotonic()
         if left <= 0:
             raise PlanError(

@@ -30,7 +30,7 @@ def cancel(entry: RunEntry) -> None:
     if entry.run_dir.root.is_dir():
         try:
             write_text(entry.run_dir.cancel, request)
-        except StoreError as error:  # a full disk must not keep the signal from being sent
+        except StoreError as error:  # a full disk must not prevent the signal
             local = error
     entry, _ = adopted(entry)
     if entry.handle:
@@ -48,7 +48,7 @@ def cancel(entry: RunEntry) -> None:
 
 
 def _asked_before(entry: RunEntry) -> float:
-    """When this run was asked to stop for the first time; 0 for never, or no quick answer."""
+    """Time of the first request to stop; 0 when there is none, or the store does not answer quickly."""
     try:
         value = json.loads(entry.store.open(GLANCE_S).read(paths.CANCEL))
         return float(value.get("first_at") or value["requested_at"])

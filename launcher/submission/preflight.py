@@ -29,7 +29,7 @@ _PLACEHOLDER_RULES = ("RT002", "RT012")  # not completed, made-up addresses: as 
 
 
 def check_plan(plan: Plan) -> list[Finding]:
-    """What the plan alone shows to be wrong or worth knowing."""
+    """Findings that follow from the plan alone."""
     findings: list[Finding] = []
     if found := check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes):
         findings.append(replace(found, where="resources.devices_per_node"))
@@ -37,7 +37,7 @@ def check_plan(plan: Plan) -> list[Finding]:
 
 
 def check_world(plan: Plan) -> list[Finding]:
-    """What the stores and this machine's disk say. Reads only. Raises nothing for a store that fails: that is a finding."""
+    """Findings on the stores and this machine's disks. Reads only. A store that fails is a finding, too."""
     backend = get_backend(plan.backend)
     findings = [] if backend.runs_elsewhere else [*check_folders(plan), *_check_cache(plan)]
     if plan.data is not None and (backend.shares_files or not plan.data.url.startswith("file:")):
@@ -65,13 +65,13 @@ def check_rank_table(plan: Plan) -> list[Finding]:
 
 
 def _legal(plan: Plan) -> bool:
-    """A note or a warning is no reason to show no table."""
+    """Whether a rank table can be made: notes and warnings don't prevent it."""
     found = check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes)
     return found is None or found.severity != "error"
 
 
 def check_folders(plan: Plan) -> list[Finding]:
-    """What the disk of output.work_dir says: can it be written to, and is there room for the checkpoints?"""
+    """Whether output.work_dir can be written to, and has room for the checkpoints."""
     numbers = plan.arithmetic
     folder = _existing(Path(plan.work_dir))
     if not os.access(folder, os.W_OK):

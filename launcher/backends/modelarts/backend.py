@@ -35,7 +35,7 @@ from launcher.runfolder import paths
 log = logging.getLogger(__name__)
 
 PATIENCE_S, GLANCE_S, CLOSER_S = 60.0, 20.0, 3.0
-"""How long a submission, a look, and each question for what is nice to know wait for a service in trouble."""
+"""How long to wait for a service in trouble: a submission, a poll, and each question for extra details."""
 
 
 PAUSE_S = 5.0
@@ -213,13 +213,13 @@ def _run_of(handle: Handle) -> str:
 
 
 def _attempt_of(job: SeenJob, run_id: str) -> int:
-    """0 for a name that is not ours: somebody may have copied a job in the console."""
+    """The attempt in a job's name; 0 for another name, such as that of a copy made in the console."""
     match = re.fullmatch(r"-a(\d+)(-\d+)?", job.name.removeprefix(run_id))
     return int(match[1]) if match else 0
 
 
 def _free_serial(plan: Plan, attempt: int, jobs: Sequence[SeenJob]) -> tuple[int, SeenJob | None]:
-    """The number of the attempt's job; with the job, when it lives already. One that has ended keeps its name."""
+    """The serial for the attempt's next job, and the job that lives under it already. An ended job keeps its name."""
     by_name = {job.name: job for job in sorted(jobs, key=lambda job: not job.ending)}
     serial = 1
     while (job := by_name.get(job_name(plan.run_id, attempt, serial))) is not None and job.ending:
@@ -267,7 +267,7 @@ def _handle(plan: Plan, service: Service, attempt: int, name: str, job: SeenJob 
 
 
 def _take_back(service: Service, name: str) -> None:
-    """After an error or Ctrl-C in the middle of a submission: nothing may run that nobody knows of."""
+    """Stop the job that a submission may have made before it failed or was interrupted."""
     try:
         if (job := service.find(name, patience_s=10.0)) is not None:
             service.stop(job.id)
@@ -276,7 +276,7 @@ def _take_back(service: Service, name: str) -> None:
 
 
 def _closer(service: Service, job: SeenJob, life: Life) -> Life:
-    """With the stage, and so the reason to wait, and the use of NPUs. As it was when the service has no word."""
+    """Add the stage, which says why a job waits, and the use of NPUs. Unchanged when the service does not answer."""
     try:
         stages = service.stages(job.id)
         stage = str(stages[-1].get("name") or "") if stages else ""

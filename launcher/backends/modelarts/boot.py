@@ -32,7 +32,7 @@ def fail(message: str) -> None:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """The platform adds channels and parameters of its own, which are left alone."""
+    """Ignores the channels and parameters that the platform adds."""
     parser = argparse.ArgumentParser(prog="boot", allow_abbrev=False)
     for name in ("run", "attempt", "code"):
         parser.add_argument(f"--{name}", required=True)
@@ -51,7 +51,7 @@ def sha256(path: Path) -> str:
 
 
 def unpack(archive: Path, digest: str) -> Path:
-    """The folder with the code. Whoever comes first unpacks; a folder that has its name is complete."""
+    """The folder with the code. The first process unpacks it; a folder under its final name is complete."""
     parent = Path(os.environ.get("MA_MOUNT_PATH") or tempfile.gettempdir()) / "ascend-launcher"
     parent.mkdir(parents=True, exist_ok=True)
     target = parent / digest[:32]
@@ -73,7 +73,7 @@ def unpack(archive: Path, digest: str) -> Path:
 
 
 def install(folder: Path) -> None:
-    """Only what the job file asked for."""
+    """Install the job file's requirements, if there are any."""
     wanted = folder / "requirements.txt"
     if not wanted.exists():
         return

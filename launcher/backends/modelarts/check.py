@@ -1,4 +1,4 @@
-"""What has to be asked before a job is sent: the SDK, credentials, the service, the size of the code, other jobs."""
+"""Checks before a job is sent: the SDK, credentials, the service, the size of the code, other jobs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _check_code(plan: Plan) -> list[Finding]:
 
 
 def _check_others(plan: Plan, service: Service) -> list[Finding]:
-    """One page of jobs answers two questions: whether the service takes our credentials, and who else writes where we will."""
+    """A list of jobs shows that the service accepts our credentials, and which jobs write to our output channels."""
     wanted = {bucket_path(url): name for name, url in options_of(plan).outputs.items()}
     findings = []
     for job in service.living() if wanted else service.jobs(enough=lambda page: True):

@@ -1,6 +1,6 @@
-"""What is asked of ModelArts: jobs made, found, stopped and deleted, and what the platform says of them.
+"""Requests to ModelArts: make, find, stop and delete jobs, and read their events, stages, metrics and logs.
 
-Never a second creation without a look for the first.
+A creation is never repeated before a search for the first job.
 """
 
 from __future__ import annotations
@@ -198,10 +198,10 @@ class Service:
             if not error.absent:
                 raise
 
-    # ---- what the platform has to say of a job
+    # ---- what the platform reports of a job
 
     def events(self, job_id: str, most: int = 500) -> list[dict[str, Any]]:
-        """Newest last. Whether `offset` counts pages or records is told in two ways, so repetitions are dropped."""
+        """Newest last. The documentation is unclear on whether `offset` counts pages or records, so duplicates are dropped."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
         for number in range(max(1, most // 100)):
             answer = self._ask(
@@ -275,7 +275,7 @@ class Service:
 
 
 class UnclearCreation(BackendError):
-    """A job was asked for, and nobody can say now whether it exists."""
+    """It is not known whether a creation made the job."""
 
     def __init__(self, message: str, cause: ServiceError) -> None:
         super().__init__(

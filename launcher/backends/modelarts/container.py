@@ -36,7 +36,7 @@ from launcher.storage.moxing import CLIENT_VARIABLE, CLIENTS
 log = logging.getLogger("launcher.backends.modelarts.container")
 
 PATIENCE_S = 300.0
-"""The first words with a store may come while the network of a new container is still being made."""
+"""The first request to a store may come before the network of a new container is ready."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,7 +93,7 @@ def prepare(args: argparse.Namespace, env: Mapping[str, str]) -> Command | None:
     start = agree(store, node, nodes, args.attempt, timeout_s=float(plan.watch.nodes_timeout))
     log.info("this is attempt %d", start.attempt)
     _bring_state(store, plan, node, start)
-    with suppress(NotFound):  # cancelled while the job waited: nothing is trained that nobody wants
+    with suppress(NotFound):  # the run was cancelled while the job waited
         write_text(plan.run_dir.cancel, store.read(paths.CANCEL).decode())
     write_text(plan.run_dir.plan, plan.model_dump_json(indent=1) + "\n")
     words = [sys.executable, "-m", "launcher.node", str(plan.run_dir.plan)]
@@ -127,7 +127,7 @@ def placed(plan: Plan, disk: Path, code: Path) -> Plan:
 
 
 def _bring_state(store: ObjectStore, plan: Plan, node: int, start: Start) -> None:
-    """Node 0 continues the run's history; a new container has none of it."""
+    """Copy the run's state to node 0 of a new container, which continues it."""
     if node != 0 or plan.run_dir.state.exists():
         return
     try:

@@ -51,7 +51,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
 
 
 def advice_of(code: str) -> str:
-    """What to do; an empty text for a code that nobody knows."""
+    """What to do; empty for an unknown code."""
     if code in ADVICE:
         return ADVICE[code]
     return next((text for pattern, text in _FAMILIES if re.fullmatch(pattern, code)), "")

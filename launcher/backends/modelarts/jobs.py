@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 ENDED = ("Completed", "Failed", "Terminated")
-"""After these nothing follows. `Abnormal` may pass, and so may words that nobody knows yet."""
+"""Final phases. `Abnormal` may pass, and an unknown phase counts as alive."""
 ENDING = (*ENDED, "Terminating")
 WAITING = ("Creating", "Pending")
 
@@ -133,7 +133,7 @@ class SeenJob(_Seen):
         return self.phase in ENDING
 
     def words(self) -> str:
-        """Its phase as a sentence; a word that nobody knows is shown as it is."""
+        """Its phase as a sentence; an unknown phase is quoted."""
         known = PHASES.get(self.phase)
         return known or f"the platform says '{self.phase or 'nothing'}', which launcher takes for alive"
 
@@ -169,8 +169,8 @@ def stage_words(stages: Sequence[Mapping[str, Any]]) -> str:
         return ""
     newest = stages[-1]
     name = str(newest.get("name") or "")
-    said = str(newest.get("en_message") or "")
-    return ": ".join(filter(None, [STAGES.get(name, name), said]))
+    message = str(newest.get("en_message") or "")
+    return ": ".join(filter(None, [STAGES.get(name, name), message]))
 
 
 def metrics_words(metrics: Mapping[str, float]) -> str:

@@ -62,7 +62,7 @@ def connect(project: Project, timeout_s: tuple[float, float]) -> tuple[Any, Any]
 
 
 def endpoint_of(project: Project) -> str:
-    """Raises UsageError for a region that nobody knows."""
+    """Raises UsageError for a region that the SDK does not have."""
     if project.endpoint:
         return project.endpoint
     from huaweicloudsdkmodelarts.v1.region.modelarts_region import ModelArtsRegion
@@ -80,7 +80,7 @@ def endpoint_of(project: Project) -> str:
 def find_credentials(env: Mapping[str, str] = os.environ) -> Any:
     """Credentials of the SDK: environment, profile file, or a cloud machine's agency. Raises UsageError.
 
-    The agency is asked only where the other two have nothing, because elsewhere it costs seconds.
+    The agency comes last, because asking for it takes seconds on other machines.
     """
     from huaweicloudsdkcore.auth import provider
     from huaweicloudsdkcore.exceptions.exceptions import SdkException
@@ -95,7 +95,13 @@ def find_credentials(env: Mapping[str, str] = os.environ) -> Any:
     for make in providers:
         try:
             found = make().get_credentials()
-        except (SdkException, OSError, ValueError, TypeError, AttributeError):  # also what is no answer
+        except (
+            SdkException,
+            OSError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ):  # also an answer that can't be read
             continue
         except configparser.Error as error:  # its own words would repeat a line of the file
             raise UsageError(
@@ -112,7 +118,7 @@ def find_credentials(env: Mapping[str, str] = os.environ) -> Any:
 
 
 def _silence(client: Any) -> None:
-    """The SDK prints what it could not do; our errors say it once."""
+    """The SDK logs its failures to the console; our errors report them once."""
     logger = logging.getLogger("HuaweiCloud-SDK-ModelArtsClient")
     for each in {logger, getattr(client, "_logger", logger)}:
         if not each.handlers:

@@ -1,4 +1,4 @@
-"""From what the service lists to what a run's state makes of it: alive, ended, or not to be told."""
+"""From the service's list of jobs to the life of each run: alive, ended, or unknown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from launcher.errors import LauncherError
 from launcher.runfolder import paths
 
 FEW_LOOKS, FEW_S = 3, 120.0
-"""A job that is Abnormal for so many looks, over so long, is given up."""
+"""A job counts as ended after so many polls, over so many seconds, that found it Abnormal."""
 APPEARS_S = 600.0
 """A job whose creation was not answered may still show up within this time."""
 LISTED_S = 60.0
@@ -27,7 +27,7 @@ _PLACE = ("region", "endpoint", "project_id", "workspace")
 
 
 class Unanswered(str):
-    """Why nobody could be asked for a job."""
+    """Why the service could not be asked for a job."""
 
     __slots__ = ()
 
@@ -37,7 +37,7 @@ def lookup(
 ) -> dict[int, SeenJob | Unanswered]:
     """The jobs of the handles by their place, with one search per project; none for a job that the service does not have.
 
-    A project that can't be asked costs the others nothing.
+    A project that can't be asked does not affect the others.
     """
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, handle in enumerate(handles):
@@ -59,7 +59,7 @@ def lookup(
 
 
 def find_job(service: Service, handle: Handle) -> SeenJob | None:
-    """A list may lack a job that moved while its pages were read, so nobody is declared dead by a list. Raises BackendError."""
+    """The job itself, since a list may lack a job that moved while its pages were read. Raises BackendError."""
     if not handle.data.get("id"):
         return service.find(str(handle.data.get("name", "")))
     try:
@@ -95,7 +95,7 @@ def _made_ms(handle: Handle) -> float:
 
 
 class Doubts:
-    """How often and since when jobs were seen Abnormal: one small file under $LAUNCHER_HOME, as every look is a new process."""
+    """How often and since when jobs are Abnormal: a small file under $LAUNCHER_HOME, as every poll may be a new process."""
 
     def __init__(self, path: Path | None = None, now: Callable[[], float] = time.time) -> None:
         self._path = path or paths.home() / "modelarts-abnormal.json"
@@ -127,7 +127,7 @@ class Doubts:
 
 
 def judge(handle: Handle, job: SeenJob | Unanswered | None, doubts: Doubts, now: float | None = None) -> Life:
-    """What one look means. Pure but for the memory of Abnormal jobs."""
+    """The life of a run after one poll. Pure, but for the count of Abnormal jobs."""
     if isinstance(job, Unanswered):
         return Life(alive=None, detail=str(job))
     if job is None:

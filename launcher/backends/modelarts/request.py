@@ -19,7 +19,7 @@ LAST_HOUR_S = 3600
 """The platform's own limit comes this much later than the run's, which leaves time to save and upload."""
 BOOT = "boot.py"
 CODE_DIGEST = "0" * 64
-"""Stands for the digest of code that is not known."""
+"""In place of the digest of code that is not known."""
 
 
 class _Value(BaseModel):
@@ -143,7 +143,7 @@ def job_name(run_id: str, attempt: int, serial: int = 1) -> str:
 
 
 def job_description(plan: Plan) -> str:
-    """Says whose job it is; by this a job that was found by name is known to be ours."""
+    """Names the run's folder. It proves that a job that was found by name is ours."""
     return f"{plan.store.url} {options_of(plan).description}".strip()[:256]
 
 
@@ -219,7 +219,7 @@ def _algorithm(
 
 
 def _boot_words(plan: Plan, attempt: int, digest: str, plan_digest: str) -> dict[str, str]:
-    """What the container's entry is told. Nothing here is secret, and nothing needs a shell's quotes."""
+    """Arguments of the boot file. They hold no secrets, and need no quoting."""
     words = {"run": plan.store.url, "attempt": str(attempt), "code": digest, "plan": plan_digest}
     if plan.store.endpoint:
         words["endpoint"] = plan.store.endpoint

@@ -1,7 +1,7 @@
-"""The only module that speaks to ModelArts, through Huawei's SDK, which is imported on first use.
+"""The only module that talks to ModelArts, through Huawei's SDK, which is imported on first use.
 
-The SDK itself repeats nothing that matters here, so retries are ours: jittered, and within a budget. An answer that
-can't be read, such as the page of a proxy, is no answer: never is it taken for an empty one.
+The SDK does not repeat failed requests; this module does, with jittered pauses and within a time limit. An answer that
+can't be read, such as the page of a proxy, is an error, never an empty answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GONE = "the service answered nothing that can be read"
 
 
 class Wire:
-    """Requests to one project, answered with the JSON that came.
+    """Requests to one project; answers are the JSON values that the service sent.
 
     Credentials: HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and HUAWEICLOUD_SDK_SECURITY_TOKEN; the SDK's own profile
     file; the agency of a cloud machine. They stay in the SDK's client.
@@ -65,7 +65,7 @@ class Wire:
                 self._sleep(pause)
 
     def once(self, method: str, request: str, expect: Sequence[str] = (), **fields: Any) -> dict[str, Any]:
-        """One request. An answer that has none of the keys `expect` is none. Raises ServiceError, BackendError."""
+        """One request. An answer without any key of `expect` is an error. Raises ServiceError, BackendError."""
         client = self._client()
         import huaweicloudsdkmodelarts.v1 as sdk
         from huaweicloudsdkcore.exceptions import exceptions as failures
@@ -118,7 +118,7 @@ def pauses() -> Iterator[float]:
 
 
 def dicts(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list; whatever else stands there is left out."""
+    """The objects of a list; other items are left out."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
@@ -131,7 +131,7 @@ def as_number(value: Any) -> float | None:
 
 
 def _content(answer: Any, expect: Sequence[str], where: str) -> dict[str, Any]:
-    """The JSON that the service sent, with what the SDK's classes don't know. Raises ServiceError."""
+    """The JSON that the service sent, also fields that the SDK's classes lack. Raises ServiceError."""
     raw = getattr(answer, "raw_content", None) or b""
     text = raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
     try:

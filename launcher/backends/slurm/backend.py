@@ -75,7 +75,7 @@ class SlurmBackend(Backend):
         return render([plan], attempt)
 
     def render_all(self, plans: Sequence[Plan]) -> str:
-        """A sweep: one array for plans that differ in nothing that Slurm has to know, else one script each."""
+        """A sweep: one array for plans whose requests are the same, else one script each."""
         if _are_alike(plans):
             return render(plans, 1)
         return "\n".join(render([plan], 1) for plan in plans)
@@ -92,9 +92,9 @@ class SlurmBackend(Backend):
             return [self._handle(plan, f"{job}_{k}", first, cluster) for k, plan in enumerate(plans)]
         if any(options_of(plan).max_parallel for plan in plans):
             raise BackendError(
-                "the runs of this sweep ask Slurm for different things, so they are no array whose tasks could be counted",
+                "the runs of this sweep ask Slurm for different things, so they can't be one array",
                 where="slurm.max_parallel",
-                hint="leave it away, or sweep over nothing that Slurm has to know",
+                hint="leave it out, or sweep only over values that do not change the request to Slurm",
             )
         handles: list[Handle] = []
         try:
@@ -124,7 +124,7 @@ class SlurmBackend(Backend):
         return [life_of(handle, job, nodes_of, here) for handle, job in found]
 
     def cancel(self, handle: Handle) -> None:
-        """A job that waits is removed; the batch script of one that runs tells its node programs."""
+        """A waiting job is removed. The batch script of a running one gets a signal, and asks the node programs to stop."""
         _recent.clear()
         job = _own(handle, look_up([handle.data["job"]]))
         if job is None or job.ended:
@@ -157,41 +157,43 @@ class SlurmBackend(Backend):
 
 
 def _own(handle: Handle, jobs: Mapping[str, Job]) -> Job | None:
-    """The run's job; None when Slurm does not know it, also when its id was given to somebody else."""
+    """The run's job; None when Slurm has no such job, or has given its id to another job."""
     job = jobs.get(handle.data["job"])
     return job if job is not None and job.is_of(handle.data["comment"]) else None
 
 
 def _are_alike(plans: Sequence[Plan]) -> bool:
-    """Whether their scripts differ in their names only, so that they can share an array."""
+    """Whether their scripts differ in the run ids only, so that they can share an array."""
     return len({render([plan], 1).replace(plan.run_id, "") for plan in plans}) == 1
 
 
 def life_of(handle: Handle, job: Job | None, nodes_of: Mapping[str, int], here: str = "") -> Life:
-    """What a job tells of its run. `job` is None for one that the cluster `here` does not know."""
+    """What the state of a job means for its run. `job` is None when the cluster `here` has no such job."""
     number, comment = handle.data["job"], handle.data["comment"]
     if job is None:
         home = handle.data.get("cluster", "")
         if here and home and home != here:
             return Life(alive=None, detail=f"Slurm job {number} is one of cluster {home}, this is {here}")
         return Life(alive=False, forgotten=True, detail=f"Slurm does not know job {number} any more")
-    told = job.told(comment)
+    boot_error = job.boot_error(comment)
     if job.waiting:
         words = f"Slurm job {number} {waiting_words(job, nodes_of)}"
-        return Life(alive=True, waiting=True, detail=f"{words}; last time: {told}" if told else words)
+        return Life(
+            alive=True, waiting=True, detail=f"{words}; last time: {boot_error}" if boot_error else words
+        )
     if job.ended:
         old = job.reason in ("", "None", *REASONS) and job.reason != "DependencyNeverSatisfied"
         why = "" if old else f" ({job.reason}{': ' if job.reason in ENDS else ''}{ENDS.get(job.reason, '')})"
-        log = handle.data.get("log", "") if job.state == "FAILED" and not told else ""
+        log = handle.data.get("log", "") if job.state == "FAILED" and not boot_error else ""
         words = f"Slurm job {number} has ended {job.state}{why}" + (
             f"; what Slurm said is in {log} on {first_node(job.nodes)}" if log and job.nodes else ""
         )
         return Life(
             alive=False,
-            cause=told,
+            cause=boot_error,
             rule=END_RULES.get(job.state, ""),
-            cancelled=job.state == "CANCELLED" and not told and "Dependency" not in job.reason,
-            detail=f"{told}; {words}" if told else words,
+            cancelled=job.state == "CANCELLED" and not boot_error and "Dependency" not in job.reason,
+            detail=f"{boot_error}; {words}" if boot_error else words,
         )
     if job.state == "RUNNING":
         return Life(alive=True, phase="starting", detail=f"Slurm job {number} on {job.nodes}")

@@ -1,6 +1,6 @@
-"""The first words on every node of a Slurm job: get the run's code and plan, then go on in that code.
+"""The first program on every node of a Slurm job: get the run's code and plan, then become a program of that code.
 
-This text stands in the batch script itself, so it needs nothing but Python. A run's folder on a path that the nodes
+The batch script holds this text, so it needs nothing but Python. A run's folder on a path that the nodes
 share is read directly; one in an object store is read by the launcher that is installed on the node. What goes wrong is
 written to the job's comment, where `launcher status` finds it whatever the node can reach.
 """

@@ -1,4 +1,4 @@
-"""What the cluster says of a plan before it is submitted, and of itself to `launcher doctor`."""
+"""Checks that ask the cluster: of a plan before it is submitted, and of the cluster itself for `launcher doctor`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def parse_gres(text: str) -> dict[str, int]:
 
 
 def _together(a: Partition, b: Partition) -> Partition:
-    """Of different kinds of nodes, the largest of each."""
+    """One partition in place of two with different kinds of nodes: the larger value of each."""
     gres = {name: max(a.gres.get(name, 0), b.gres.get(name, 0)) for name in {**a.gres, **b.gres}}
     return Partition(
         a.name,

@@ -1,4 +1,4 @@
-"""What Slurm knows and the node program must: which attempt this is, which machine, which devices.
+"""From Slurm's variables to a node program: the number of the attempt, the node, and the devices of the job.
 
     python -m launcher.backends.slurm.node attempt RUN_DIR    once per start, on the first node: the attempt's number
     python -m launcher.backends.slurm.node node RUN_DIR       on every node, by srun: becomes the node program
@@ -54,7 +54,7 @@ def next_attempt(plan: Plan, env: Mapping[str, str] = os.environ) -> int:
 def devices_of(
     job: str, host: str, hosts_of: Mapping[str, Sequence[str]], name: str = "npu"
 ) -> tuple[int, ...]:
-    """Logical ids of the NPUs that Slurm gave to this job on a node, from `scontrol -o -d show job`; empty when it only counts.
+    """Logical ids of the NPUs that Slurm gave to this job on a node, from `scontrol -o -d show job`; empty when Slurm only counts devices.
 
     `hosts_of` expands the lists of hosts that stand in it; `name` is that of the NPUs, without a type.
     """
@@ -74,7 +74,7 @@ def _ids(text: str) -> list[int]:
 
 
 def expand(lists: str) -> list[str]:
-    """`node[1-2]` as the names it stands for. Raises BackendError."""
+    """The names in a list of hosts such as `node[1-2]`. Raises BackendError."""
     try:
         done = subprocess.run(
             ["scontrol", "show", "hostnames", lists], capture_output=True, text=True, timeout=30, check=True
@@ -85,7 +85,7 @@ def expand(lists: str) -> list[str]:
 
 
 def _visible_devices(plan: Plan) -> None:
-    """No variable exists for NPUs, so what Slurm gave is told to the node program in the one it knows."""
+    """Slurm sets no variable for NPUs: the node program gets their ids in ASCEND_RT_VISIBLE_DEVICES."""
     job = os.environ.get("LAUNCHER_JOB", "")
     if plan.device not in ASCEND_DEVICES or "IDX:" not in job:
         return
@@ -97,13 +97,13 @@ def _visible_devices(plan: Plan) -> None:
 
 
 def _know_devices(plan: Plan) -> None:
-    """Raises BackendError where other jobs may have devices on the node and nobody told us which are ours."""
+    """Raises BackendError when it is not known which NPUs of the node are the job's."""
     if plan.device in ASCEND_DEVICES and options_of(plan).gres and not os.environ.get("LAUNCHER_JOB"):
         raise BackendError("no answer on which NPUs are the job's", where="scontrol show job")
 
 
 def forget_old_requests(run_dir: paths.RunDir, began: float) -> None:
-    """A node that was the first one of an earlier start may still hold what that one was asked to do. Unix seconds."""
+    """Remove requests to stop that an earlier start left on this node. `began` is the start's time, in Unix seconds."""
     for path in (run_dir.stop, run_dir.cancel):
         with suppress(OSError):
             if path.stat().st_mtime < began:
@@ -111,7 +111,7 @@ def forget_old_requests(run_dir: paths.RunDir, began: float) -> None:
 
 
 def _bring_state(plan: Plan) -> None:
-    """On a machine that has not seen the run yet: what is known of its earlier attempts."""
+    """Copy the run's state from the store, unless this machine has a newer one."""
     try:
         text = plan.store.open(10.0).read(paths.STATE).decode()
     except StoreError:
@@ -135,8 +135,8 @@ def _text_of(path: Path) -> str:
         return ""
 
 
-def tell(words: str) -> None:
-    """An error before the run can say anything itself, to whoever asks Slurm for the job."""
+def report_error(words: str) -> None:
+    """Write an error into the job's comment, where `launcher status` finds it before the run has a state."""
     words = " ".join(f"{socket.gethostname()}: {words}".split())
     sys.stderr.write(f"error: {words}\n")
     comment = f"Comment={os.environ.get('LAUNCHER_COMMENT', '')} {words[:1000]}"
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str]) -> int:
         if node == "0":
             _bring_state(plan)
     except (LauncherError, OSError, ValueError) as error:
-        tell(f"{error}")
+        report_error(f"{error}")
         return getattr(error, "exit_code", 1)
     os.chdir("/")
     program = [sys.executable, "-P", "-m", "launcher.node", str(run_dir / paths.PLAN)]

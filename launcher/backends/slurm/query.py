@@ -1,4 +1,4 @@
-"""What Slurm says of jobs: one call for all of them, and its words put into ours.
+"""Jobs as Slurm reports them: one call for all, and Slurm's words mapped to launcher's.
 
 The stable text formats of `squeue` and `sacct` are read; their JSON differs from version to version. A controller that
 does not answer says nothing about a job: that is an error here, never the end of a job.
@@ -20,7 +20,7 @@ _HEARD = re.compile(r"(SBATCH|SQUEUE|SINFO|SACCT|SCANCEL|SCONTROL|SRUN|SLURMD?)_
 _OF_A_MACHINE = re.compile(r"(RANK_(ID|SIZE|TABLE_FILE)|(ASCEND_)?DEVICE_ID|ASCEND_(RT_)?VISIBLE_DEVICES)$")
 _KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS")
 COMMENT = "launcher:"
-"""What the comment of a job begins with, before its name; ids of jobs are used again, the comment tells whose job it is."""
+"""Begins the comment of a job, before the run id. Slurm uses ids of jobs again; the comment identifies the run."""
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 RUNNING = (
     "RUNNING",
@@ -70,7 +70,7 @@ REASONS = {
     "job requeued in held state": "was queued again and is held; `scontrol release` lets it go",
     "Licenses": "waits for a licence",
 }
-"""Why a job waits. What is not here is shown as Slurm says it."""
+"""Why a job waits. A reason that is not listed is shown in Slurm's words."""
 ENDS = {
     "JobLaunchFailure": "its script could not start, or was killed; the folder of slurm.log must exist on its first node",
     "NodeDown": "a node was lost",
@@ -89,7 +89,7 @@ END_RULES = {
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job, or a task of an array, as Slurm sees it. `told` is what was added to our comment: an error before the run began."""
+    """A job, or a task of an array."""
 
     id: str
     state: str
@@ -108,10 +108,11 @@ class Job:
         return self.state in ENDED
 
     def is_of(self, comment: str) -> bool:
-        """Whether it is the job that got this comment, and not one of somebody else that has its id now."""
+        """Whether it is the job with this comment, and not another one that got its id later."""
         return self.comment == comment or self.comment.startswith(comment + " ")
 
-    def told(self, comment: str) -> str:
+    def boot_error(self, comment: str) -> str:
+        """What a node has added to our comment: an error before the run began."""
         return self.comment.removeprefix(comment).strip()
 
 
@@ -144,8 +145,8 @@ class CommandFailed(BackendError):
 
 
 def clean(env: Mapping[str, str]) -> dict[str, str]:
-    """Without the variables that change what commands of Slurm mean, such as SBATCH_EXPORT or SQUEUE_USERS, and without
-    those that tell of this machine or of an allocation that this program runs in: a job would take them for its own.
+    """The environment without two kinds of variables: those that change what Slurm's commands do, such as SBATCH_EXPORT or
+    SQUEUE_USERS, and those that describe this machine or its allocation, which a job would inherit.
     """
     foreign = (_HEARD, _OF_A_MACHINE)
     return {
@@ -195,7 +196,7 @@ def look_up(ids: Sequence[str]) -> dict[str, Job]:
 
 
 def parse_job(line: str) -> Job | None:
-    """A line of `squeue`; None for anything else. Where a site takes comments away, the name is what a comment begins with."""
+    """A line of `squeue`; None for anything else. Some sites drop comments: the comment is then made from the job's name."""
     fields = line.split("|", 7)
     if len(fields) != 8:
         return None
@@ -206,7 +207,7 @@ def parse_job(line: str) -> Job | None:
 
 
 def parse_accounted(line: str) -> Job | None:
-    """A line of `sacct -P`: the state may be followed by who cancelled it. The job's name is the end of our comment."""
+    """A line of `sacct -P`. `CANCELLED by UID` is a state, too. The comment is made from the job's name."""
     fields = line.split("|", 3)
     if len(fields) != 4 or not fields[1]:
         return None
@@ -215,7 +216,7 @@ def parse_accounted(line: str) -> Job | None:
 
 
 def accounted(ids: Sequence[str]) -> dict[str, Job]:
-    """Jobs that the controller has forgotten, where the cluster keeps accounts, or at least writes down what has ended."""
+    """Jobs that the controller has forgotten, from the accounting or the log of completed jobs, where there is one."""
     asked = ["-n", "-P", "-j", ",".join(ids), "-o", _SACCT]
     text = ""
     for how in (["-X"], ["-c"]):
@@ -260,7 +261,7 @@ def cluster_name() -> str:
 
 
 def partition_nodes() -> dict[str, int]:
-    """How many nodes partitions have. Empty when nobody answers: the words are then less exact."""
+    """The number of nodes of each partition; empty when the controller does not answer."""
     try:
         text = call("sinfo", "-h", "-a", "-o", "%R|%D")
     except BackendError:

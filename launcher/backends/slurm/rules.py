@@ -1,4 +1,4 @@
-"""Rules on a plan for the back end `slurm` that need no cluster: settings that would not do what they seem to."""
+"""Rules on a plan for the back end `slurm` that need no cluster: settings with another effect than expected."""
 
 from __future__ import annotations
 

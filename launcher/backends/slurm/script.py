@@ -20,7 +20,7 @@ echo "error: $words" >&2
 scontrol update JobId="$LAUNCHER_SLURM_JOB" Comment="$LAUNCHER_COMMENT $words"
 exit 78
 """
-"""Starts the Python of a node. One that is not there can't say so itself."""
+"""Starts the Python of a node, or writes an error into the job's comment when it is missing."""
 
 _BODY = """
 export LAUNCHER_BEGAN=$(date +%s)
@@ -73,7 +73,7 @@ fi
 exit "$code"
 """
 _LOST_NODE_PROGRAMS = 3
-"""So many restarts of a job whose node program was killed: it says nothing, so nobody knows whether another one helps."""
+"""Most restarts of a job whose node program was killed. It left no reason, so a restart may not help."""
 
 _LOG, _LOG_OF_A_TASK = "/tmp/launcher-%j.log", "/tmp/launcher-%A_%a.log"  # noqa: S108 - every node has that folder
 
@@ -81,11 +81,11 @@ _JOB = "$SLURM_JOB_ID"
 _TASK = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID # the id alone may mean all tasks"
 
 _STEP_IDS = 8
-"""So many starts have steps of different numbers."""
+"""Number of starts with different ids of steps."""
 
 
 def render(plans: Sequence[Plan], attempt: int, *, comment: str = "") -> str:
-    """One plan makes a job, several an array with one task each; they differ in nothing that Slurm has to know."""
+    """One plan makes a job, several make an array with one task each. Their requests must be the same."""
     plan, options = plans[0], options_of(plans[0])
     comment = comment or COMMENT + plan.run_id
     flags = [*_flags(plan, options, comment, array=len(plans) > 1), *_array(plans, options), *options.extra]
@@ -121,7 +121,7 @@ def options_of(plan: Plan) -> SlurmOptions:
 
 
 def log_of(plan: Plan, job: str) -> str:
-    """What `slurm.log` is for a job or a task; what can't be known here stays as it is."""
+    """The path of `slurm.log` for a job or a task. Patterns that only the cluster can fill in stay."""
     number, _, task = job.partition("_")
     known = {"%x": plan.run_id, "%A": number, "%a": task} if task else {"%x": plan.run_id, "%j": number}
     log = options_of(plan).log or (_LOG_OF_A_TASK if task else _LOG)

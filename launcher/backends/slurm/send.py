@@ -1,4 +1,4 @@
-"""A script to the controller, and what its refusals mean for a job file."""
+"""Send a script to the controller, and map its refusals to fields of the job file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _REFUSALS = {
     "reservation": "the reservation in slurm.extra is not there, or not yours",
     "option": "slurm.extra has a flag that this sbatch does not know",
 }
-"""What to do, by words of a refusal in lower case; the first one that fits."""
+"""Words of a refusal in lower case, and what to do. The first match counts."""
 
 
 def send(script: str, name: str) -> str:
-    """The id of the new job. A controller that took the job and could not say so any more is asked for it by its name."""
+    """The id of the new job. When sbatch timed out, the controller may have taken the job: it is looked up by its name."""
     try:
         answer = call("sbatch", "--parsable", stdin=script)
     except NoAnswer:
