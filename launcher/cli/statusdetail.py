@@ -59,6 +59,8 @@ def detail(view: RunView, now: float | None = None) -> str:
 
 
 def _safe(view: RunView) -> str:
+    if view.unsafe:
+        return "not every result is in the store"
     if view.state is State.SUCCEEDED:
         return "every result is in the store, verified"
     if view.safe_step is not None:

@@ -30,6 +30,14 @@ class ProgramFailed(RunFailed):
         self.ended_by = action.stop.ended_by if action.stop else EndedBy.PROGRAM
 
 
+class PeerFailed(RunFailed):
+    """Another machine of the run failed outside of a step; it has told why."""
+
+    def __init__(self, what: str, failure: FirstFailure) -> None:
+        super().__init__(what)
+        self.failure = failure
+
+
 @dataclass(frozen=True, slots=True)
 class RunEnd:
     """`state` QUEUED means that the platform starts the run again. `unsafe` are results that the store does not have."""
@@ -63,6 +71,8 @@ def end_of_error(error: Exception, node: int) -> RunEnd:
     if isinstance(error, ProgramFailed):
         state = _failed_unless_restarted(error.again)
         return RunEnd(state, error.headline, error.hint, error.ended_by, error.failure)
+    if isinstance(error, PeerFailed):
+        return RunEnd(State.FAILED, error.headline, "", EndedBy.LAUNCHER, error.failure)
     if isinstance(error, LauncherError):
         state = _failed_unless_restarted(isinstance(error, NodeTrouble))
         failure = failure.model_copy(update={"rule": error.rule})

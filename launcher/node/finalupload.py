@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 
 from launcher.errors import IntegrityError, NoSpace, NotFound, StoreError
 from launcher.node.context import NodeContext
+from launcher.node.messages import Machine
 from launcher.node.stopping import CANCEL, StopRequest
 from launcher.runfolder import paths
 from launcher.runfolder.states import State
@@ -34,6 +36,8 @@ class FinalUpload:
         self._context, self._final, self._reason = context, final, reason
         self._given_up, self._asked = threading.Event(), threading.Event()
         self._error: BaseException | None = None
+        self.not_uploaded: Sequence[Machine] = ()
+        """Other machines that may hold results which the store does not have."""
         self._thread = threading.Thread(target=self._run, name="final upload", daemon=True)
 
     def wait(self) -> StopRequest | None:
@@ -88,7 +92,7 @@ class FinalUpload:
                 budget_s = min(TRY_S, max(0.0, deadline - time.monotonic()))
                 report = context.collector.sync(final=True, budget_s=budget_s)
                 context.state.note_safe(report.latest_step)
-                context.peers.finish_uploads()
+                self.not_uploaded = context.peers.finish_uploads()
                 if context.node == 0:
                     self._commit()
                 context.heartbeat.set(upload_error="", pending_uploads=0)

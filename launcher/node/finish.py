@@ -14,6 +14,7 @@ from launcher.errors import StoreError
 from launcher.node.context import NodeContext
 from launcher.node.ending import AGAIN, RunEnd
 from launcher.node.finalupload import LAST_WORD_S, FinalUpload, send_last_word
+from launcher.node.messages import Machine
 from launcher.node.stopping import SUPERSEDED, StopKind, StopRequest
 from launcher.ranks.gang import TEMPORARY_FAILURE
 from launcher.runfolder.states import EXIT_CODES, EndedBy, State, UnsafeResults
@@ -26,7 +27,8 @@ def finish(context: NodeContext, end: RunEnd) -> int:
     succeeded = end.state is State.SUCCEEDED
     log.info("%s%s", "all programs ended well" if succeeded else "ending: ", end.words)
     if not succeeded:
-        context.peers.fail(end.words, cancelled=end.state is State.CANCELLED)
+        cancelled = end.state is State.CANCELLED
+        context.peers.fail(end.words, cancelled=cancelled, failure=end.failure)
     context.state.release_reserve()
     context.heartbeat.set(phase="uploading")
     context.state.note_phase("uploading")
@@ -58,14 +60,14 @@ def _upload_everything(context: NodeContext, end: RunEnd) -> tuple[RunEnd, StopR
 
     A run whose results are not all in the store has not succeeded.
     """
-    state = end.state
+    state, upload = end.state, FinalUpload(context, end.state, end.words)
     try:
-        interrupt = FinalUpload(context, state, end.words).wait()
+        interrupt = upload.wait()
     except (StoreError, OSError) as error:
         state = State.FAILED if state.terminal else state
         return replace(_with_unsafe(context, end, str(error)), state=state), None
     if interrupt is None:
-        return end, None
+        return replace(end, unsafe=_of_others(context, upload.not_uploaded)), None
     if interrupt.kind is StopKind.CANCEL and state is not State.FAILED:
         end, state = replace(end, ended_by=EndedBy.USER), State.CANCELLED
     elif state.terminal:
@@ -79,6 +81,15 @@ def _with_unsafe(context: NodeContext, end: RunEnd, why: str) -> RunEnd:
     unsafe = UnsafeResults(host=socket.gethostname(), folder=str(context.plan.run_dir.root), why=why)
     log.error("%s", unsafe.words())
     return replace(end, unsafe=(*end.unsafe, unsafe))
+
+
+def _of_others(context: NodeContext, machines: Sequence[Machine]) -> tuple[UnsafeResults, ...]:
+    """Results of machines that did not say that they have uploaded them."""
+    folder, why = str(context.plan.run_dir.root), "it did not say that it has uploaded them"
+    found = tuple(UnsafeResults(host=machine.host, folder=folder, why=why) for machine in machines)
+    for each in found:
+        log.error("%s", each.words())
+    return found
 
 
 def _ask_for_another_start(exclude_hosts: Sequence[str]) -> None:

@@ -64,7 +64,7 @@ class NextAction(_Value):
 
 
 class NodeMessage(_Value):
-    """What one machine says of itself. `reason` is set when its node program failed outside of a step.
+    """What one machine says of itself. `reason` and `failure` are set when its node program failed outside of a step.
 
     `step_index` is the place of a step in the plan; `launch` tells apart two starts of one attempt by a platform.
     """
@@ -76,6 +76,7 @@ class NodeMessage(_Value):
     machine: Machine
     report: StepReport | None = None
     reason: str = ""
+    failure: FirstFailure | None = None
 
 
 class LeaderMessage(_Value):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from launcher.node.messages import Machine, NextAction, StartOrder, StepReport
+from launcher.runfolder.states import FirstFailure
 
 MakeStartOrder = Callable[[Sequence[Machine]], StartOrder]
 """Makes the common start from all machines, in node order; called on node 0."""
@@ -47,11 +48,14 @@ class Peers(Protocol):
     def end_step(self, step_index: int, report: StepReport, decide: DecideNext, check: Check) -> NextAction:
         """Report how a step ended here, and block until node 0 has decided what follows."""
 
-    def fail(self, reason: str, *, cancelled: bool = False) -> None:
+    def fail(self, reason: str, *, cancelled: bool = False, failure: FirstFailure | None = None) -> None:
         """Tell the others that this machine gives up. Safe after the end of the run has been decided."""
 
-    def finish_uploads(self) -> None:
-        """Tell that this machine has uploaded everything. Node 0 blocks until the others have, too."""
+    def finish_uploads(self) -> Sequence[Machine]:
+        """Tell that this machine has uploaded everything. Node 0 blocks until the others have, too.
+
+        Returns, on node 0, the machines that have not: they never said so in time, or are lost.
+        """
 
     def close(self) -> None:
         """End the exchange of messages: the final state is written."""
@@ -78,11 +82,11 @@ class SingleMachine:
     def end_step(self, step_index: int, report: StepReport, decide: DecideNext, check: Check) -> NextAction:
         return decide([report])
 
-    def fail(self, reason: str, *, cancelled: bool = False) -> None:
+    def fail(self, reason: str, *, cancelled: bool = False, failure: FirstFailure | None = None) -> None:
         pass
 
-    def finish_uploads(self) -> None:
-        pass
+    def finish_uploads(self) -> Sequence[Machine]:
+        return ()
 
     def close(self) -> None:
         pass

@@ -185,6 +185,8 @@ def _later(lines: Sequence[LogLine], failure: FirstFailure) -> tuple[str, ...]:
 
 
 def _safe(view: RunView) -> str:
+    if view.unsafe:
+        return "not all results are in the store"
     if view.state is State.SUCCEEDED:
         return "all results are in the store"
     if view.safe_step is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from launcher.errors import RunFailed
 from launcher.node.messages import LeaderMessage, Machine, NextAction, NodeMessage, StartOrder, StepReport
@@ -10,6 +11,7 @@ from launcher.node.peers import Check, DecideNext, MakeStartOrder, PeerStop
 from launcher.node.rendezvous.folder import LEADER, follower_name
 from launcher.node.rendezvous.member import Member
 from launcher.node.rendezvous.timing import Timing
+from launcher.runfolder.states import FirstFailure
 from launcher.storage import ObjectStore
 from launcher.units import show_duration
 
@@ -68,14 +70,15 @@ class Follower(Member):
             return leader.action
         return NextAction(do="end", reason=self._end_reason())
 
-    def fail(self, reason: str, *, cancelled: bool = False) -> None:
-        self._publish(phase="failed", reason=reason)
+    def fail(self, reason: str, *, cancelled: bool = False, failure: FirstFailure | None = None) -> None:
+        self._publish(phase="failed", reason=reason, failure=failure)
         self._exchange()
 
-    def finish_uploads(self) -> None:
+    def finish_uploads(self) -> Sequence[Machine]:
         self._eager = True
         self._publish(phase="uploaded")
         self._exchange()
+        return ()
 
     # ---- what the leader has said
 

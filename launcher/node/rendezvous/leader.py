@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from launcher.errors import RunFailed
+from launcher.node.ending import PeerFailed
 from launcher.node.messages import LeaderMessage, Machine, NextAction, NodeMessage, StartOrder, StepReport
 from launcher.node.peers import Check, DecideNext, MakeStartOrder, PeerStop
 from launcher.node.rendezvous.folder import LEADER, MessageFolder, follower_of
@@ -14,6 +14,7 @@ from launcher.node.rendezvous.member import Member
 from launcher.node.rendezvous.timing import Timing
 from launcher.node.stopping import StopKind
 from launcher.ranks.diagnose import Cause
+from launcher.runfolder.states import FirstFailure
 from launcher.storage import ObjectStore
 from launcher.units import show_duration
 
@@ -61,8 +62,8 @@ class Leader(Member):
                 if not report.ok:
                     host = self._followers[node].machine.host
                     return PeerStop(f"node {node} ({host}) has ended", saving=report.stop is not None)
-            words = self._failed() or self._lost()
-            return PeerStop(words) if words else None
+            missing = self._missing()
+            return PeerStop(missing.words) if missing else None
 
     def end_step(self, step_index: int, report: StepReport, decide: DecideNext, check: Check) -> NextAction:
         self._eager = True
@@ -72,17 +73,18 @@ class Leader(Member):
         self._exchange()
         return action
 
-    def fail(self, reason: str, *, cancelled: bool = False) -> None:
+    def fail(self, reason: str, *, cancelled: bool = False, failure: FirstFailure | None = None) -> None:
         action = self._message.action if self._message.phase == "decided" else None
         if action is not None and action.do == "restart":
             self.enter_attempt(action.attempt)  # the followers go there, and wait
         already_over = self._message.phase == "over" or (action is not None and action.do == "end")
         if not already_over:
             stop = StopKind.CANCEL if cancelled else None
-            self._publish(phase="over", action=NextAction(do="end", reason=reason, stop=stop))
+            action = NextAction(do="end", reason=reason, stop=stop, failure=failure)
+            self._publish(phase="over", action=action)
         self._exchange()
 
-    def finish_uploads(self) -> None:
+    def finish_uploads(self) -> Sequence[Machine]:
         """Wait until every follower has uploaded. Machines that never came or are lost are not waited for."""
         self._eager = True
         self._wake.set()
@@ -90,8 +92,11 @@ class Leader(Member):
         while time.monotonic() < deadline:
             with self._changed:
                 if len(self._uploaded()) == len(self._followers) or self._lost():
-                    return
+                    break
                 self._changed.wait(LOOK_S)
+        with self._changed:
+            uploaded = self._uploaded()
+            return [each.machine for node, each in sorted(self._followers.items()) if node not in uploaded]
 
     def close(self) -> None:
         self._publish(phase="over")
@@ -119,10 +124,8 @@ class Leader(Member):
         while True:
             with self._changed:
                 reports = [own, *(report for _, report in self._reports())]
-                if missing := self._failed() or self._lost():
-                    # only its platform can start that node program again
-                    cause = Cause(words=missing, rule="node-lost", restart=False)
-                    reports.append(StepReport(ok=False, cause=cause))
+                if missing := self._missing():
+                    reports.append(StepReport(ok=False, cause=missing))
                 if len(reports) >= self._nodes or time.monotonic() > deadline:
                     return reports
                 if not all(report.ok for report in reports):
@@ -132,15 +135,27 @@ class Leader(Member):
 
     def _check_others(self) -> None:
         if failed := self._failed():
-            raise RunFailed(failed)
+            raise failed
         super()._check_others()
 
-    def _failed(self) -> str:
-        """The reason of a follower that failed outside of a step; empty when there is none."""
+    def _missing(self) -> Cause | None:
+        """A follower that failed outside of a step, or is lost: only its platform can start its node program again."""
+        failed = self._failed()
+        words = failed.what if failed else self._lost()
+        if not words:
+            return None
+        failure = failed.failure if failed else None
+        return Cause(words=words, rule="node-lost", restart=False, failure=failure)
+
+    def _failed(self) -> PeerFailed | None:
+        """The first follower that failed outside of a step."""
         for node, follower in sorted(self._followers.items()):
             if follower.reason:
-                return f"node {node} ({follower.machine.host}): {follower.reason}"
-        return ""
+                words = f"node {node} ({follower.machine.host}): {follower.reason}"
+                return PeerFailed(
+                    words, follower.failure or FirstFailure(node=node, host=follower.machine.host)
+                )
+        return None
 
     def _uploaded(self) -> set[int]:
         return {node for node, follower in self._followers.items() if follower.phase == "uploaded"}

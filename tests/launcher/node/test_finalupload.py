@@ -46,7 +46,7 @@ def final_upload(store: WatchedStore, *, settled_cancel: bool, until: threading.
         plan=SimpleNamespace(upload_patience_s=PATIENCE_S),
         collector=SimpleNamespace(sync=sync),
         state=SimpleNamespace(note_safe=nothing),
-        peers=SimpleNamespace(finish_uploads=nothing),
+        peers=SimpleNamespace(finish_uploads=lambda: ()),
         heartbeat=SimpleNamespace(set=nothing),
         stopper=SimpleNamespace(settled_cancel=settled_cancel, asked_again=nothing),
     )

@@ -11,9 +11,11 @@ import pytest
 
 from launcher.errors import RunFailed, StoreUnreachable
 from launcher.node.decisions import first_cause
+from launcher.node.ending import PeerFailed, end_of_error
 from launcher.node.messages import Machine, NextAction, NodeMessage, StartOrder, StepReport
 from launcher.node.rendezvous import Follower, Leader, Timing, member_of
 from launcher.ranks.diagnose import Cause
+from launcher.runfolder.states import FirstFailure
 from launcher.storage import ObjectStore, open_store
 
 QUICK = Timing(arrive_s=1.0, poll_s=0.05, eager_s=0.05, alive_s=0.1, lost_s=0.8, report_s=0.4, upload_s=2.0)
@@ -118,6 +120,26 @@ def test_node_0_hears_the_reports_of_all_and_decides_for_all(make: Callable[...,
     verdicts = party.all(lambda m: m.end_step(0, reports[party.members.index(m)], decide, nothing))
     assert {action.reason for action in verdicts} == {"rank 2 broke"}
     assert len(heard) == 3
+
+
+def test_node_0_hears_in_fields_why_another_machine_failed(make: Callable[..., Party]) -> None:
+    party = make(2)
+    party.enter(0, 1)
+    failure = FirstFailure(node=1, host="host1", rule="no-devices")
+    party.members[1].fail("8 ascend910 devices asked for, 4 here", failure=failure)
+    (found,) = party.begin(0)
+    assert isinstance(found, PeerFailed)
+    assert found.what == "node 1 (host1): 8 ascend910 devices asked for, 4 here"
+    assert end_of_error(found, 0).failure == failure
+
+
+def test_node_0_names_the_machines_that_did_not_upload(make: Callable[..., Party]) -> None:
+    party = make(3)
+    party.enter(0, 1, 2)
+    party.begin()
+    assert party.members[1].finish_uploads() == ()
+    party.stores[2].down = True
+    assert [machine.host for machine in party.members[0].finish_uploads()] == ["host2"]
 
 
 @pytest.mark.parametrize(("silent", "watcher"), [(1, 0), (0, 1)])
