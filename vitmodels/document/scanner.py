@@ -6,11 +6,13 @@ By YAML 1.2 (https://yaml.org/spec/1.2.2/#742-flow-mappings) none of this holds 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
-_TAB_INDENTED_ROOT = "{[\"'"  # what may follow a tab at the start of a line, before anything else was read
+_ROOT_OF_JSON = re.compile(r'[{\[]|("([^"\\]|\\.)*"|null|true|false|-?[0-9][0-9.eE+-]*)[ \t\r\n]*\0')
+"""What may follow a tab at the start of a line before anything else was read: brackets, or a scalar and nothing else."""
 _REST_OF_NOTHING = "#\r\n\0"  # a comment, or the end of the line or of the text
 
 
@@ -79,6 +81,6 @@ class Loader(yaml.SafeLoader):
         before = self.buffer[self.pointer - self.column : self.pointer]
         if before.strip(" \t"):
             return 0 if self.allow_simple_key else count
-        following = self.peek(count)
-        of_root = self.indent < 0 and following in _TAB_INDENTED_ROOT
-        return count if following in _REST_OF_NOTHING or of_root else 0
+        if self.peek(count) in _REST_OF_NOTHING:
+            return count
+        return count if self.indent < 0 and _ROOT_OF_JSON.match(self.buffer, self.pointer + count) else 0

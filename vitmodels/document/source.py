@@ -18,10 +18,10 @@ _OLD_BREAKS = "\x85\u2028\u2029"  # line breaks in YAML 1.1, ordinary characters
 
 
 class Mark(Protocol):
-    """PyYAML's position; line and column count from 0."""
+    """PyYAML's position, all counted from 0. Its column leaves byte order marks out, so it is not used."""
 
+    index: int
     line: int
-    column: int
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,13 @@ class Source:
     in_file: bool = True
     prefix: str = ""
     lines: list[str] = field(init=False)
+    starts: list[int] = field(init=False)
     stand_ins: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lines", _LINE_BREAK.split(self.text))
+        breaks = _LINE_BREAK.finditer(self.text)
+        object.__setattr__(self, "starts", [0, *(match.end() for match in breaks)])
         object.__setattr__(self, "stand_ins", _stand_ins(self.text))
 
     def place(self, line: int, column: int) -> Place:
@@ -53,7 +56,7 @@ class Source:
 
     def place_of(self, mark: Mark | None) -> Place:
         assert mark is not None  # only tokens made by hand have none
-        return self.place(mark.line, mark.column)
+        return self.place(mark.line, mark.index - self.starts[mark.line])
 
     def unprintable(self) -> Problem | None:
         """The first character that no text may hold, as a problem."""

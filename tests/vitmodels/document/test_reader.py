@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.seeds import examples
+from vitmodels.document.problem import Place
 from vitmodels.document.reader import MAX_DEPTH, read
 from vitmodels.document.tree import Mapping, Node, Scalar, Sequence, plain
 
@@ -93,19 +95,123 @@ def test_prefix_shifts_the_first_line_only() -> None:
     assert str(node.place) == "--set"
 
 
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029"])
+def test_the_line_breaks_of_yaml_1_1_are_ordinary_characters(character: str) -> None:
+    text = f'a: x{character}y\nb: "x {character} y\\L"\nc: 3'
+    tree = load(text, "x.yaml")
+    assert plain(tree) == {"a": f"x{character}y", "b": f"x {character} y\u2028", "c": 3}
+    assert (at(tree, "c").place.line, at(tree, "c").place.column) == (3, 4)
+
+
+# -- JSON
+
+
+TEXT_OF_JSON = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff")
+    | st.sampled_from("\t\n\r\x85\u2028\u2029\ufeff\"\\/:#,[]{}&*!|>'%@`-? ")
+)
+KEYS = TEXT_OF_JSON | st.builds(lambda text: f"{text[:8]}~" * (1200 // (len(text[:8]) + 1)), TEXT_OF_JSON)
 VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs", "Cc"])),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs", "Cc"])), inner, max_size=4),
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False) | KEYS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip
+COLONS = st.sampled_from([": ", ":", " : ", "\t:\t", "\n:\n", "\r\n:", " \t\n\t: \t"])
+COMMAS = st.sampled_from([", ", ",", "\t,\t", "\n,\n", " ,\r\n\t"])
 
 
-@given(value=VALUES, indent=st.sampled_from([None, 2]), ascii_only=st.booleans())
+@given(
+    value=VALUES,
+    indent=st.sampled_from([None, 2, "\t"]),
+    colon=COLONS,
+    comma=COMMAS,
+    ascii_only=st.booleans(),
+    before=st.sampled_from(["", " ", "\t", "\n\t ", "\r\n"]),
+)
 @settings(max_examples=examples(100))
-def test_json_is_read_as_json_means_it(value: Any, indent: int | None, ascii_only: bool) -> None:
-    text = json.dumps({"value": value}, indent=indent, ensure_ascii=ascii_only)
-    assert plain(load(text, "x.json")) == {"value": value}
+def test_json_is_read_as_json_means_it(
+    value: Any, indent: int | str | None, colon: str, comma: str, ascii_only: bool, before: str
+) -> None:
+    text = before + json.dumps(value, indent=indent, separators=(comma, colon), ensure_ascii=ascii_only)
+    tree = load(text, "x.json")
+    assert plain(tree) == json.loads(text) == value
+    for place, first in places_of_keys(tree):
+        assert place.source_line[place.column - 1] == first
+
+
+def places_of_keys(tree: Node) -> Iterator[tuple[Place, str]]:
+    """Where each key stands, with the character that is found there."""
+    if isinstance(tree, Mapping):
+        for pair in tree.pairs:
+            yield pair.key_place, '"'
+            yield from places_of_keys(pair.value)
+    elif isinstance(tree, Sequence):
+        for item in tree.items:
+            yield from places_of_keys(item)
+
+
+LONG = "k" * 5000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"{LONG}": 1}}',
+        f"{{'{LONG}': 1}}",
+        f"{{{LONG}: 1}}",
+        f'{{"a": 0, "{LONG}"\n:\n1}}',
+        f"{LONG}: 1",
+        f'"{LONG}": 1',
+        f'- "{LONG}": 1',
+        f"{{? {LONG} : 1}}",
+        f"a: {{b: [{{'{LONG}': 1}}]}}",
+        f"{{&anchor '{LONG}': 1}}",
+        f"{{!!str '{LONG}': 1}}",
+    ],
+)
+def test_keys_may_be_long(text: str) -> None:
+    assert f"'{LONG}': 1" in str(plain(load(text, "x.yaml")))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a"\n  : 1}', {"a": 1}),
+        ("{a\n  b\n  : 1}", {"a b": 1}),
+        ("{a: 1,\n b\n: 2}", {"a": 1, "b": 2}),
+        ("a:\tb", {"a": "b"}),
+        ("a: 1\t# comment\n\t\n \t# comment\nb: 2", {"a": 1, "b": 2}),
+        ("a: [1,\n\t2]", {"a": [1, 2]}),
+        ('\t{"a":\t1}\t', {"a": 1}),
+        ("{a: 1}\t", {"a": 1}),
+    ],
+)
+def test_keys_across_lines_and_tabs_are_read_by_yaml_1_2(text: str, value: object) -> None:
+    assert plain(load(text, "x.yaml")) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["\ta: 1", '\t"a": 1', "a:\n\tb: 1", "-\ta: 1", "a:\n  b: 1\n\tc: 2", "- a\n\t- b"]
+)
+def test_a_tab_that_would_indent_a_section_is_refused(text: str) -> None:
+    assert "a tab can't be used for indentation" in messages(text)[-1]
+
+
+@pytest.mark.parametrize("text", ["[a\nb: 1]", '["a"\n: 1]', "a\n: 1", "? a\nb: [c\n: d]"])
+def test_outside_braces_a_key_has_its_colon_on_its_line(text: str) -> None:
+    assert messages(text)
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", '{"a":', "[[{a: ", "- ", "? "])
+def test_any_depth_is_a_problem_and_no_crash(opening: str) -> None:
+    text = opening * (200_000 // len(opening))
+    assert messages(text) and read(text, "x.yaml")[0] is None
+
+
+def test_a_huge_number_is_refused() -> None:
+    digits = "9" * 100_000
+    assert messages(f"a: {digits}") == ["1:4 a number of 100000 digits is too long"]
+    assert messages(f'{{"a": -1{digits}.5e{digits}}}') == [f"1:7 -1{digits[:38]}… is too large for a number"]
 
 
 # -- keys, anchors, tags
