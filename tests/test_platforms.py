@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 
 from launcher.backends import BACKENDS, get_backend
-from launcher.jobfile.spec import Backend, Section, backend_sections
+from launcher.jobfile.section import Section
+from launcher.jobfile.spec import Backend, backend_sections
 
 LAUNCHER = Path(__file__).parents[1] / "launcher"
 WORDS = re.compile(r"slurm|modelarts|kubernetes|volcano", re.IGNORECASE)

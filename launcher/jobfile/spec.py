@@ -5,15 +5,16 @@ and the error messages are made from them.
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
+from typing import Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
+from launcher.jobfile.section import Section
+from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.jobfile.spec_slurm import SlurmOptions
+from launcher.jobfile.urls import Endpoint, StoreUrl
 from launcher.units import Duration, Size
 from vitmodels.secrets import looks_secret
 from vitmodels.validation.rule import RuleError
@@ -22,44 +23,6 @@ Task = Literal["train", "eval", "export", "infer"]
 Device = Literal["cpu", "ascend910", "ascend910b", "atlas-a3"]
 Backend = Literal["local", "slurm", "modelarts"]
 ExportFormat = Literal["MINDIR", "ONNX", "AIR"]
-
-URL_SCHEMES = ("file", "s3", "obs")  # memory:// ends with its process, so no job can use it
-
-
-def _check_url(url: str) -> str:
-    if not url.strip():
-        raise RuleError(expected="a URL or a path")
-    parts = urlsplit(url)
-    if "://" in url and parts.scheme not in URL_SCHEMES:
-        schemes = ", ".join(f"{scheme}://" for scheme in URL_SCHEMES)
-        raise RuleError(expected=f"a path or a URL of one of {schemes}", found=f"'{parts.scheme}://'")
-    if re.match(r"(s3|obs|file):", url) and "://" not in url:
-        raise RuleError(f"a URL has two slashes after the colon: {parts.scheme}://…")
-    return _no_credentials(url)
-
-
-def _no_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    signed = parts.query and "://" in url
-    if parts.username or parts.password or signed:
-        raise RuleError("credentials don't belong into a URL; set them in the environment or in a profile")
-    return url
-
-
-def _check_endpoint(url: str) -> str:
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise RuleError(expected="an address that begins with http:// or https://")
-    return _no_credentials(url)
-
-
-StoreUrl = Annotated[str, AfterValidator(_check_url)]
-Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
-
-
-class Section(BaseModel):
-    """A mapping of the job file: no unknown keys, no guessing of types, no change after reading."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class StoreOptions(Section):
@@ -201,100 +164,6 @@ class AfterSpec(Section):
     @classmethod
     def _sequence(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
-
-
-class RetryRule(Section):
-    """What to do about one kind of failure. All conditions given must hold; the first rule that fits decides."""
-
-    match: str | None = Field(
-        None,
-        description="Regular expression, searched in the failing rank's log and in the reason.",
-        examples=["EI0006"],
-    )
-    exit_code: int | None = Field(None, ge=0, le=255, description="Exit code of the failing rank.")
-    signal: str | None = Field(None, description="Signal that ended the failing rank.", examples=["SIGKILL"])
-    do: Literal["restart", "fail"] = Field(description="Restart the gang, or end the run.")
-    exclude_node: bool = Field(
-        False,
-        description="Leave the machine of the failing rank out of the next try, where the back end can; else the run ends and names it.",
-    )
-
-    @field_validator("match")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        try:
-            re.compile(value or "")
-        except re.error as error:
-            raise RuleError(f"not a regular expression: {error}") from None
-        return value
-
-    @field_validator("signal")
-    @classmethod
-    def _exists(cls, value: str | None) -> str | None:
-        if value is not None and value not in signal.Signals.__members__:
-            raise RuleError(expected="the name of a signal, such as SIGKILL")
-        return value
-
-    @model_validator(mode="after")
-    def _says_when(self) -> RetryRule:
-        if self.match is None and self.exit_code is None and self.signal is None:
-            raise RuleError(expected="at least one of match, exit_code and signal", found="none")
-        return self
-
-
-class RetrySpec(Section):
-    """When a rank fails."""
-
-    max_restarts: int = Field(
-        0, ge=0, le=1000, description="Restarts of the whole gang from the newest complete checkpoint."
-    )
-    window: Duration = Field(
-        24 * 3600,
-        description="Restarts longer ago than this don't count towards max_restarts any more. 0: all count.",
-    )
-    backoff: Duration = Field(
-        5, description="Pause before the first restart; doubles with each one, up to 5 min."
-    )
-    on: tuple[RetryRule, ...] = Field(
-        (),
-        description="Own rules on what is restarted; they come before the built-in ones.",
-        examples=[[{"match": "EI0006", "do": "restart", "exclude_node": True}]],
-    )
-
-    @field_validator("on", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-
-class WatchSpec(Section):
-    """How ranks are watched and stopped."""
-
-    hang_after: Duration = Field(
-        1800,
-        description="No progress and no log line for this long is a hang: stacks are dumped and the gang is stopped. 0: never.",
-    )
-    grace: Duration = Field(
-        60, description="Time a rank has after SIGTERM to save a checkpoint, before SIGKILL."
-    )
-    guard: Literal["stop", "warn", "off"] = Field(
-        "stop",
-        description="What to do when training does not learn: the loss is no number, stays at ln(classes), or the loss scale collapsed.",
-    )
-    guard_epochs: int = Field(
-        5,
-        ge=0,
-        le=1000,
-        description="Epochs with the loss at ln(classes) that are enough for the guard. 0: never.",
-    )
-    log_limit: Size = Field(
-        1 << 30,
-        ge=3 << 10,
-        description="Bytes that the log of one rank may take; its beginning and its end are kept.",
-    )
-    nodes_timeout: Duration = Field(
-        1800, description="How long the machines of a run wait for one that has not come."
-    )
 
 
 class LocalOptions(Section):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from launcher.jobfile.section import Section
 from vitmodels.validation.rule import RuleError
 
 NotifyEvent = Literal[
@@ -20,11 +21,7 @@ NotifyEvent = Literal[
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class ModelArtsVolume(_Section):
+class ModelArtsVolume(Section):
     """A file system that the platform mounts into every container. Exactly one of `sfs` and `pfs`."""
 
     sfs: str | None = Field(
@@ -49,7 +46,7 @@ class ModelArtsVolume(_Section):
         return self
 
 
-class ModelArtsRestarts(_Section):
+class ModelArtsRestarts(Section):
     """What the platform itself repeats, below and besides `retry`, which the run does by itself."""
 
     jobs: int = Field(
@@ -62,7 +59,7 @@ class ModelArtsRestarts(_Section):
     hccl_operators: bool = Field(False, description="Repeat single HCCL operators that failed.")
 
 
-class ModelArtsOptions(_Section):
+class ModelArtsOptions(Section):
     """Options of the back end `modelarts`. Credentials come from the environment, the SDK's profile or the machine's agency."""
 
     region: str | None = Field(

@@ -6,14 +6,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     field_serializer,
     field_validator,
     model_validator,
 )
 
+from launcher.jobfile.section import Section
 from launcher.units import Duration, Size
 from vitmodels.validation.rule import RuleError
 
@@ -95,10 +94,8 @@ _SHORT = {
 _LONGEST_WARNING_S = 65535
 
 
-class SlurmOptions(BaseModel):
+class SlurmOptions(Section):
     """Options of the back end `slurm`. What is not given is left to the cluster's own defaults."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     partition: Word | None = Field(None, description="Partition.", examples=["npu"])
     account: Word | None = Field(None, description="Account that is charged.")

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from launcher.errors import PlanError
-from launcher.jobfile.spec import RetrySpec, WatchSpec, backend_sections, options_class
+from launcher.jobfile.spec import backend_sections, options_class
+from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
 from launcher.runfolder.paths import RunDir
 from launcher.storage.address import StoreAddress
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from launcher.jobfile.spec import RetryRule
+from launcher.jobfile.spec_failures import RetryRule
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from launcher.jobfile.spec import RetrySpec
+from launcher.jobfile.spec_failures import RetrySpec
 from launcher.ranks.diagnose import Cause
 from launcher.units import show_duration
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launcher.jobfile.spec import WatchSpec
+from launcher.jobfile.spec_failures import WatchSpec
 from launcher.ranks.gang import EndOrder, Gang, Process
 from launcher.ranks.learning import LearningGuard
 from launcher.runfolder.progress import ProgressReader

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.jobfile.spec import RetryRule
+from launcher.jobfile.spec_failures import RetryRule
 from launcher.ranks.causes import built_in, own_rules, signal_of
 from launcher.ranks.diagnose import Cause, find_cause, how_it_ended
 from launcher.ranks.gang import EndOrder, Exit, Outcome, Process

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher.jobfile.spec import RetrySpec
+from launcher.jobfile.spec_failures import RetrySpec
 from launcher.ranks.diagnose import Cause
 from launcher.ranks.restarts import RestartPolicy
 

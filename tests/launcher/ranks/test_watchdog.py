@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from launcher.jobfile.spec import WatchSpec
+from launcher.jobfile.spec_failures import WatchSpec
 from launcher.ranks import watchdog as module
 from launcher.ranks.gang import Exit, Process
 from launcher.ranks.watchdog import Watchdog
