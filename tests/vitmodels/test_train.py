@@ -305,8 +305,8 @@ def test_a_finished_run_says_that_nothing_is_left(whole: Run, data: Path, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--set", "epoch=3"], "unknown key epoch, did you mean epochs?"),
-        (["--set", "batch_size=big"], "batch_size"),
+        (["--set", "epoch=3"], "epoch: unknown key"),
+        (["--set", "batch_size=big"], "batch_size: expected a whole number ≥ 1, found 'big'"),
         (["--data", "/does/not/exist"], "does not exist"),
     ],
 )
