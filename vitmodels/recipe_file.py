@@ -63,7 +63,7 @@ def read_overrides(sets: Sequence[str]) -> tuple[Mapping, list[Problem]]:
 
 def validated(recipe: Translation) -> tuple[Recipe | None, list[Problem]]:
     """The values as a Recipe, or everything that is wrong with them."""
-    return check(Recipe, Mapping(recipe.place, tuple(recipe.pairs.values())), RecipeTerms(recipe.names))
+    return check(Recipe, recipe.tree, RecipeTerms(recipe.names))
 
 
 def _recipe(base: Translation, over: Translation, problems: list[Problem]) -> Recipe:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from vitmodels.config import Recipe
 from vitmodels.document.problem import Place, Problem
@@ -122,15 +122,19 @@ class RecipeTerms(Terms):
         return f"did you mean '{ours}'?" if ours else ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Translation:
-    """A recipe in our names. `names` says what each key was called, and where."""
+    """A recipe in our names. `names` says what each key was called, and where; `place` is where the recipe begins."""
 
     place: Place
-    pairs: dict[str, KeyValue] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-    notes: list[Note] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    pairs: MappingOf[str, KeyValue]
+    names: MappingOf[str, str]
+    notes: tuple[Note, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def tree(self) -> Mapping:
+        return Mapping(self.place, tuple(self.pairs.values()))
 
     def over(self, below: Translation) -> Translation:
         """Both as one: these values win over those of `below`."""
@@ -138,9 +142,13 @@ class Translation:
             below.place,
             {**below.pairs, **self.pairs},
             {**below.names, **self.names},
-            [*below.notes, *self.notes],
-            [*below.problems, *self.problems],
+            (*below.notes, *self.notes),
+            (*below.problems, *self.problems),
         )
+
+    def replaced(self, pair: KeyValue, name: str) -> Translation:
+        """The same with another value of one key."""
+        return replace(self, pairs={**self.pairs, pair.key: pair}, names={**self.names, pair.key: name})
 
 
 def translate(tree: Mapping, *, prefix: str = "", is_file: bool = True) -> Translation:
@@ -149,66 +157,85 @@ def translate(tree: Mapping, *, prefix: str = "", is_file: bool = True) -> Trans
     `prefix` stands before each key in messages. Only a file brings the defaults that its README leaves unsaid.
     Unknown keys pass through: validation reports them. Of two keys that contradict each other the first is kept.
     """
-    result = Translation(tree.place)
-    terms = RecipeTerms({pair.key: f"{prefix}{pair.key}" for pair in tree.pairs})
+    work = _Translator(tree, prefix)
     for pair in tree.pairs:
-        if pair.key in _SPECIAL:
-            continue
-        ours = ALIASES.get(pair.key, pair.key)
-        first = result.pairs.get(ours)
-        if first is None:
-            result.pairs[ours] = KeyValue(ours, pair.key_place, pair.value)
-            result.names[ours] = f"{prefix}{pair.key}"
-        elif plain(first.value) != plain(pair.value):
-            result.problems.append(_contradiction(tree, ours, pair, terms))
-        if pair.key not in (ours, "name"):
-            result.notes.append(Renamed(pair.key, ours))
-    _take_checkpoint(tree, prefix, terms, result)
+        if pair.key not in _SPECIAL:
+            work.rename(pair)
+    work.take_checkpoint()
     if tree.get("device_id") is not None:
-        result.notes.append(Unused("device_id", ": the launcher or DEVICE_ID chooses the device"))
+        work.notes.append(Unused("device_id", ": the launcher or DEVICE_ID chooses the device"))
     if is_file and any(tree.get(sign) is not None for sign in _VIT_BASE_SIGNS):
-        _fill_in_defaults(tree, result)
-    return result
+        work.fill_in_defaults()
+    return Translation(tree.place, work.pairs, work.names, tuple(work.notes), tuple(work.problems))
 
 
-def _contradiction(tree: Mapping, ours: str, second: KeyValue, terms: Terms) -> Problem:
-    """Two names of one key with different values."""
-    first = next(pair for pair in tree.pairs if ALIASES.get(pair.key, pair.key) == ours)
-    message = f"{first.key} is {_shown(first.value)} and {second.key} is {_shown(second.value)}, but both mean {ours}"
-    return rule_problem(RuleError(message, at=(first.key,), others=((second.key,),)), tree, terms)
+class _Translator:
+    """The translation of one tree while it is made."""
 
+    def __init__(self, tree: Mapping, prefix: str) -> None:
+        self.tree = tree
+        self.prefix = prefix
+        self.pairs: dict[str, KeyValue] = {}
+        self.names: dict[str, str] = {}
+        self.notes: list[Note] = []
+        self.problems: list[Problem] = []
 
-def _take_checkpoint(tree: Mapping, prefix: str, terms: Terms, result: Translation) -> None:
-    """Fold pre_trained and checkpoint_path into `pretrained`."""
-    switch, path = tree.get("pre_trained"), tree.pair("checkpoint_path")
-    wanted = "false" if switch is None else str(plain(switch)).strip().lower()
-    named = path is not None and bool(plain(path.value))
-    rule: RuleError | None = None
-    if wanted not in ("true", "false"):
-        rule = RuleError(expected="True or False", at=("pre_trained",))
-    elif wanted == "true" and (path is None or not named):
-        rule = RuleError("pre_trained is True, but checkpoint_path names no checkpoint", at=("pre_trained",))
-    elif wanted == "true" and path is not None:
-        own = tree.get("pretrained")
-        if own is not None and plain(own) != plain(path.value):
-            message = f"pretrained is {_shown(own)} and checkpoint_path is {_shown(path.value)}"
-            rule = RuleError(message, at=("pretrained",), others=(("checkpoint_path",),))
+    def rename(self, pair: KeyValue) -> None:
+        """Take a key over under our name, unless another name of it was taken before."""
+        ours = ALIASES.get(pair.key, pair.key)
+        first = self.pairs.get(ours)
+        if first is None:
+            self.take(ours, pair)
+        elif plain(first.value) != plain(pair.value):
+            self.contradiction(ours, pair)
+        if pair.key not in (ours, "name"):
+            self.notes.append(Renamed(pair.key, ours))
+
+    def take(self, ours: str, pair: KeyValue) -> None:
+        self.pairs[ours] = KeyValue(ours, pair.key_place, pair.value)
+        self.names[ours] = f"{self.prefix}{pair.key}"
+
+    def contradiction(self, ours: str, second: KeyValue) -> None:
+        """Two names of one key have different values."""
+        first = next(pair for pair in self.tree.pairs if ALIASES.get(pair.key, pair.key) == ours)
+        values = f"{first.key} is {_shown(first.value)} and {second.key} is {_shown(second.value)}"
+        self.broken(RuleError(f"{values}, but both mean {ours}", at=(first.key,), others=((second.key,),)))
+
+    def take_checkpoint(self) -> None:
+        """Fold pre_trained and checkpoint_path into `pretrained`."""
+        switch, path, own = (
+            self.tree.get("pre_trained"),
+            self.tree.pair("checkpoint_path"),
+            self.tree.get("pretrained"),
+        )
+        wanted = "false" if switch is None else str(plain(switch)).strip().lower()
+        named = path if path is not None and plain(path.value) else None
+        if wanted not in ("true", "false"):
+            self.broken(RuleError(expected="True or False", at=("pre_trained",)))
+        elif wanted == "false":
+            if named is not None:
+                self.notes.append(Unused("checkpoint_path", ", because pre_trained is not True"))
+        elif named is None:
+            message = "pre_trained is True, but checkpoint_path names no checkpoint"
+            self.broken(RuleError(message, at=("pre_trained",)))
+        elif own is not None and plain(own) != plain(named.value):
+            message = f"pretrained is {_shown(own)} and checkpoint_path is {_shown(named.value)}"
+            self.broken(RuleError(message, at=("pretrained",), others=(("checkpoint_path",),)))
         else:
-            result.pairs["pretrained"] = KeyValue("pretrained", path.key_place, path.value)
-            result.names["pretrained"] = f"{prefix}checkpoint_path"
-            result.notes.append(Renamed("checkpoint_path", "pretrained"))
-    elif named:
-        result.notes.append(Unused("checkpoint_path", ", because pre_trained is not True"))
-    if rule is not None:
-        result.problems.append(rule_problem(rule, tree, terms))
+            self.take("pretrained", named)
+            self.notes.append(Renamed("checkpoint_path", "pretrained"))
 
+    def fill_in_defaults(self) -> None:
+        for key, value in _VIT_BASE_DEFAULTS.items():
+            if key not in self.pairs:
+                place = self.tree.place
+                self.pairs[key] = KeyValue(key, place, Scalar(place, value, value))
+                self.names[key] = key
+                self.notes.append(Implied(key, value))
 
-def _fill_in_defaults(tree: Mapping, result: Translation) -> None:
-    for key, value in _VIT_BASE_DEFAULTS.items():
-        if key not in result.pairs:
-            result.pairs[key] = KeyValue(key, tree.place, Scalar(tree.place, value, value))
-            result.names[key] = key
-            result.notes.append(Implied(key, value))
+    def broken(self, rule: RuleError) -> None:
+        terms = RecipeTerms({pair.key: f"{self.prefix}{pair.key}" for pair in self.tree.pairs})
+        self.problems.append(rule_problem(rule, self.tree, terms))
 
 
 def _shown(node: Node) -> str:

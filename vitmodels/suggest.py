@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """The most similar valid name, or '' when none is similar. Case, `-`, `_` and blanks count for little."""
+    """The most similar valid name, or '' when none is similar. Case is ignored, and `-`, `_` and blanks are alike."""
     by_shape: dict[str, str] = {}
     for candidate in valid:
         by_shape.setdefault(_shape(candidate), candidate)

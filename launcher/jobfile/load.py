@@ -87,8 +87,8 @@ class _Loading:
         recipe = None if found.own_program else self.recipe(found)
         self.give_up_on_problems()
         assert spec is not None
-        values: Any = recipe.json_dict() if recipe is not None else plain(found.tree)
-        origins = {**self.spec_origins(spec, tree), **self.recipe_origins(recipe, found.tree)}
+        values: Any = recipe.json_dict() if recipe is not None else plain(found.values.tree)
+        origins = {**self.spec_origins(spec, tree), **self.recipe_origins(recipe, found.values.tree)}
         source = data.decode("utf-8-sig")
         return LoadedJob(self.path, spec, recipe, values, origins, source, note_texts(found.notes))
 

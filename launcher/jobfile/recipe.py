@@ -39,8 +39,8 @@ class ArchReplaced:
 class JobRecipe:
     """A recipe before validation, in our names for keys.
 
-    `unread` are problems of its text, and `problems` those of its keys. A program of one's own gets the values as they
-    are written: `own_program` is true, and there are no names and notes.
+    `unread` are problems of its text, `problems` those of its keys. A program of one's own gets the values as they are written: `own_program` is true,
+    and nothing is translated.
     """
 
     own_program: bool
@@ -48,10 +48,6 @@ class JobRecipe:
     notes: tuple[Note | ArchReplaced, ...]
     unread: tuple[Problem, ...]
     problems: tuple[Problem, ...]
-
-    @property
-    def tree(self) -> Mapping:
-        return Mapping(self.values.place, tuple(self.values.pairs.values()))
 
 
 def keys() -> frozenset[str]:
@@ -83,18 +79,17 @@ def recipe_of(model: Mapping, job_dir: Path, *, own_program: bool) -> JobRecipe:
     over = section if isinstance(section, Mapping) else Mapping(model.place, ())
     if own_program:
         pairs = {pair.key: pair for pair in overlay([base, over]).pairs}
-        return JobRecipe(True, Translation(base.place, pairs), (), tuple(unread), ())
+        return JobRecipe(True, Translation(base.place, pairs, {}), (), tuple(unread), ())
     below = translate(base)
     above = translate(over, prefix="model.set.", is_file=False)
     merged = above.over(below)
     arch = _text(model.get("arch"))
     if arch is None:
-        return JobRecipe(False, merged, tuple(merged.notes), tuple(unread), tuple(merged.problems))
+        return JobRecipe(False, merged, merged.notes, tuple(unread), merged.problems)
     conflict = _arch_conflict(arch, _text(over.get("arch")))
-    replaced = [] if over.get("arch") else _arch_replaced(arch, below)
-    merged.pairs["arch"] = KeyValue("arch", arch.place, arch)
-    merged.names["arch"] = "model.arch"
-    return JobRecipe(False, merged, (*merged.notes, *replaced), tuple(unread), (*merged.problems, *conflict))
+    notes = () if over.get("arch") else _arch_replaced(arch, below)
+    values = merged.replaced(KeyValue("arch", arch.place, arch), "model.arch")
+    return JobRecipe(False, values, (*merged.notes, *notes), tuple(unread), (*merged.problems, *conflict))
 
 
 def _base(model: Mapping, job_dir: Path, own_program: bool) -> tuple[Mapping, list[Problem]]:
@@ -131,13 +126,13 @@ def _arch_conflict(arch: Scalar, in_set: Scalar | None) -> list[Problem]:
     return [Problem(in_set.place, message, "model.set.arch", hint, arch.place, "model.arch is at")]
 
 
-def _arch_replaced(arch: Scalar, below: Translation) -> list[ArchReplaced]:
+def _arch_replaced(arch: Scalar, below: Translation) -> tuple[ArchReplaced, ...]:
     """`model.arch` wins over the recipe file, with a note."""
     pair = below.pairs.get("arch")
     old = _text(pair.value) if pair else None
     if old is None or _resolved(old.text) == _resolved(arch.text):
-        return []
-    return [ArchReplaced(arch.text, old.text, old.place)]
+        return ()
+    return (ArchReplaced(arch.text, old.text, old.place),)
 
 
 def _text(node: Node | None) -> Scalar | None:
