@@ -100,9 +100,9 @@ def _wait_until_free(context: NodeContext, held: HeldDevices) -> None:
 
 
 def device_choices(device: str, count: int, available: Sequence[int]) -> list[tuple[int, ...]]:
-    """Sets of `count` devices a run may take, in order of preference: aligned windows, so that 910 groups stay whole.
+    """Sets of `count` devices that a run may take, in order: aligned windows, so that no group of four 910 is split.
 
-    CPU slots are only a way to queue: a machine with fewer cores than ranks still runs them.
+    CPU slots only put runs into a queue: a machine with fewer cores than ranks still runs them.
 
     >>> device_choices("ascend910", 4, range(8))
     [(0, 1, 2, 3), (4, 5, 6, 7)]
@@ -117,18 +117,18 @@ def device_choices(device: str, count: int, available: Sequence[int]) -> list[tu
 def visible_devices(devices: Sequence[DeviceInfo], env: Mapping[str, str] = os.environ) -> list[DeviceInfo]:
     """The devices a run may take: all, or those that ASCEND_RT_VISIBLE_DEVICES names, which are logical ids.
 
-    A platform or a person that restricted the node program meant its ranks. Raises PlanError for ids that are not here.
+    A restriction of the node program holds for its ranks. Raises PlanError for ids that this machine does not have.
     """
     named = env.get("ASCEND_RT_VISIBLE_DEVICES", "").replace(" ", "")
     if not named:
         return list(devices)
     by_logical = {device.logical_id: device for device in devices}
-    wanted = [int(part) if part.isdecimal() else -1 for part in named.split(",")]
-    missing = [k for k in wanted if k not in by_logical]
+    logical_ids = [int(part) if part.isdecimal() else -1 for part in named.split(",")]
+    missing = [logical_id for logical_id in logical_ids if logical_id not in by_logical]
     if missing:
         here = ", ".join(map(str, sorted(by_logical))) or "none"
         raise PlanError(
             f"ASCEND_RT_VISIBLE_DEVICES={named}, but the logical ids here are {here}",
             hint="unset it, or name devices of this machine",
         )
-    return [by_logical[k] for k in wanted]
+    return [by_logical[logical_id] for logical_id in logical_ids]
