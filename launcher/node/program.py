@@ -127,8 +127,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--attempt", type=int, default=1)
     args = parser.parse_args(argv)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the stopper takes them
-    plan, node = Plan.model_validate_json(args.plan.read_text()), args.node
     try:
+        plan, node = Plan.read(args.plan.read_bytes(), str(args.plan)), args.node
         rank = preset_rank(plan, os.environ)
         if rank is not None:
             plan, node = as_one_rank(plan, rank, os.environ["ASCEND_DEVICE_ID"]), rank

@@ -128,7 +128,7 @@ class Index:
 
 
 def entry_of_url(url: str) -> RunEntry:
-    """The entry of a run submitted elsewhere, from its folder in the store. Raises NoSuchRun, StoreError."""
+    """The entry of a run submitted elsewhere, from its folder in the store. Raises NoSuchRun, StoreError, PlanError."""
     url = absolute_url(url, Path.cwd()).rstrip("/")
     from launcher.plan.model import (
         Plan,  # nothing else here needs it, and no import of a status is slower
@@ -136,7 +136,7 @@ def entry_of_url(url: str) -> RunEntry:
 
     address = StoreAddress(url=url)
     try:
-        plan = Plan.model_validate_json(address.open().read(paths.PLAN))
+        plan = Plan.read(address.open().read(paths.PLAN), f"{url}/{paths.PLAN}")
     except NotFound as error:
         raise NoSuchRun(
             f"no run's folder at {url}: it has no {paths.PLAN}",

@@ -10,6 +10,7 @@ import pytest
 from launcher.backends.slurm.script import options_of, render
 from launcher.jobfile.problems import JobFileError
 from launcher.plan.model import Plan
+from launcher.plan.rewrite import as_run
 from launcher.submission.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
@@ -51,8 +52,7 @@ def plan(*overrides: str) -> Plan:
     made = prepare(
         job, overrides=overrides, backend="slurm", env={"LAUNCHER_HOME": "/home/me/ascend"}, cwd=Path("/work")
     ).plan
-    run_id = "digits-20261122-010203-abcd"
-    return Plan.model_validate_json(made.model_dump_json().replace(made.run_id, run_id)).model_copy(
+    return as_run(made, "digits-20261122-010203-abcd").model_copy(
         update={"code": "0" * 64, "python": "/opt/python"}
     )
 

@@ -1,14 +1,17 @@
 """Plans that are read back: today's, those of older launchers, and those that can't be read; and plans that are changed."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launcher.backends import BACKENDS
+from launcher.cli import main
 from launcher.errors import PlanError
 from launcher.jobfile.load import load_job
+from launcher.node.program import main as node_main
 from launcher.plan.model import Plan
 from launcher.plan.rewrite import as_run, with_words
 from launcher.submission.prepare import plan_of
@@ -70,6 +73,24 @@ def test_a_plan_that_can_not_be_read_is_named_with_its_field(
     assert caught.value.where == "the/plan.json"
     with pytest.raises(PlanError, match="can't read the plan"):
         Plan.read(b'{"run_id": ', "plan.json")
+
+
+def test_a_run_whose_plan_can_not_be_read_is_an_error_for_people(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], launcher_home: Path
+) -> None:
+    plan = job_plan(tmp_path, "local")
+    folder = tmp_path / "runs" / RUN
+    folder.mkdir(parents=True)
+    text = json.dumps({**json.loads(plan.model_dump_json()), "from_the_future": 1})
+    (folder / "plan.json").write_text(text)
+    assert main(["status", str(folder)]) == 2
+    assert "from_the_future" in capsys.readouterr().err
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        assert node_main([str(folder / "plan.json")]) == 2
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    assert "from_the_future" in capsys.readouterr().err
 
 
 def test_the_same_plan_as_another_run(tmp_path: Path) -> None:
