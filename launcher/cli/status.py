@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from launcher.cli.common import add_run, count, out, say
 
@@ -62,62 +62,81 @@ def run(args: argparse.Namespace) -> int:
     from launcher.runs.listing import no_gc
 
     index = Index()
-    look = _one(args, index) if args.run else _many(args, index)
+    subject = OneRun(args, index) if args.run else ManyRuns(args, index)
     if args.watch is None:
         with no_gc():
-            text, code, _, _ = look()
-            if text:
-                out(text)
-        return code if args.exit_code else 0
-    code = _watch(look, max(0.2, args.watch))
+            look = subject.look()
+            if look.text:
+                out(look.text)
+        code = look.exit_code
+    else:
+        code = _watch(subject, max(0.2, args.watch))
     return code if args.exit_code else 0
 
 
-Look = Callable[[], tuple[str, int, bool, object]]
-"""One look: the text to show, the exit code it means, whether nothing will change any more, and what makes it another look."""
+class Look(NamedTuple):
+    """What is known at one moment. Two looks with the same `key` show the same; after `ended` nothing changes any more."""
+
+    text: str
+    exit_code: int
+    ended: bool
+    key: object
 
 
-def _one(args: argparse.Namespace, index: Index) -> Look:
-    from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED
-    from launcher.runs.view import view_of
+class Subject(Protocol):
+    """What `status` shows: one run, or a table of runs."""
 
-    entry = index.find(args.run)
+    def look(self) -> Look:
+        """How it is now. Raises StoreError."""
 
-    def look() -> tuple[str, int, bool, object]:
+
+class OneRun:
+    """The run that was named."""
+
+    def __init__(self, args: argparse.Namespace, index: Index) -> None:
+        self._json, self._index, self._entry = args.json, index, index.find(args.run)
+
+    def look(self) -> Look:
         from launcher.cli.statusdetail import detail
+        from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED
+        from launcher.runs.view import view_of
 
-        view = view_of(index.get(entry.run_id) or entry, index)
-        text = _json(view.model_dump(mode="json")) if args.json else detail(view)
-        return text, EXIT_CODES.get(view.state, NOT_FINISHED), view.state.terminal, _key(view)
-
-    return look
+        view = view_of(self._index.get(self._entry.run_id) or self._entry, self._index)
+        text = _json(view.model_dump(mode="json")) if self._json else detail(view)
+        return Look(text, EXIT_CODES.get(view.state, NOT_FINISHED), view.state.terminal, _key(view))
 
 
-def _many(args: argparse.Namespace, index: Index) -> Look:
-    wanted = _filter(args)
-    limit = (None if args.group else 20) if args.limit is None else (args.limit or None)
+class ManyRuns:
+    """The newest runs that the options select."""
 
-    def look() -> tuple[str, int, bool, object]:
+    def __init__(self, args: argparse.Namespace, index: Index) -> None:
+        self._json, self._watched, self._index = args.json, bool(args.watch), index
+        self._filter = _filter(args)
+        self._limit = (None if args.group else 20) if args.limit is None else (args.limit or None)
+
+    def look(self) -> Look:
         from launcher.runs.listing import select
 
-        found = select(index, wanted, limit)
-        if wanted.group:
+        found = select(self._index, self._filter, self._limit)
+        if self._filter.group:
             found.sort(key=lambda view: view.submitted_at)
         ended = bool(found) and all(view.state.terminal for view in found)
         key = [_key(view) for view in found]
-        if args.json:
-            return _json_list(found), _worst(found), ended, key
+        if self._json:
+            return Look(_json_list(found), _worst(found), ended, key)
         if not found:
-            _say_none(index)
-            return "", 0, False, key
+            _say_none(self._index)
+            return Look("", 0, False, key)
         from launcher.cli.statustable import table_of
 
-        left = len(index.ids()) - len(found)
-        if limit is not None and len(found) == limit and left > 0 and not args.watch:
-            say(f"{left} more runs are not shown: --limit 0 shows all")
-        return table_of(found), _worst(found), ended, key
+        if not self._watched:
+            self._say_how_many_more(len(found))
+        return Look(table_of(found), _worst(found), ended, key)
 
-    return look
+    def _say_how_many_more(self, shown: int) -> None:
+        left = len(self._index.ids()) - shown
+        if self._limit is not None and shown == self._limit and left > 0:
+            say(f"{left} more runs are not shown: --limit 0 shows all")
 
 
 def _filter(args: argparse.Namespace) -> Filter:
@@ -169,18 +188,17 @@ def _key(view: RunView) -> object:
     return view.run_id, view.state, view.phase, view.attempt, view.progress.epoch
 
 
-def _watch(look: Look, every_s: float) -> int:
-    """Redraw in place on a terminal; elsewhere print anew whenever something has changed. Until the end, or Ctrl-C."""
+def _watch(subject: Subject, every_s: float) -> int:
+    """Redraw in place on a terminal; elsewhere print again when something has changed. Until the runs have ended, or Ctrl-C."""
     if not sys.stdout.isatty():
-        return _watch_lines(look, every_s)
+        return _watch_lines(subject, every_s)
     code = 101
     text = ""
-    sys.stdout.write(
-        "\x1b[?1049h\x1b[?25l"
-    )  # another screen, no cursor: what stood there comes back afterwards
+    # the alternate screen, without a cursor: the terminal restores its content afterwards
+    sys.stdout.write("\x1b[?1049h\x1b[?25l")
     try:
         while True:
-            text, code, ended, _ = look()
+            text, code, ended, _ = subject.look()
             clock = time.strftime("%H:%M:%S")
             body = "\x1b[K\n".join([*_screenful(text), "", f"{clock}, every {every_s:g} s; Ctrl-C ends"])
             sys.stdout.write(f"\x1b[H{body}\x1b[J")
@@ -205,10 +223,10 @@ def _screenful(text: str) -> list[str]:
     return lines if len(lines) <= rows else [*lines[: rows - 1], f"… {len(lines) - rows + 1} more lines"]
 
 
-def _watch_lines(look: Look, every_s: float) -> int:
+def _watch_lines(subject: Subject, every_s: float) -> int:
     shown: object = None
     while True:
-        text, code, ended, key = look()
+        text, code, ended, key = subject.look()
         if key != shown:
             out(text)
             shown = key
