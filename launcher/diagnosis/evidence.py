@@ -1,0 +1,159 @@
+"""What the lines of one log prove: codes, return codes, exceptions and phrases of the table, each with its rule and weight."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from launcher.diagnosis.lines import Line, exception_name, last_progress, worth_a_look
+from launcher.diagnosis.rules import Rule, Table, table
+
+PHRASE_LIMIT = 1024
+"""Phrases are searched in this much of a line; codes in all of it."""
+MOST = 400
+"""Pieces of evidence kept of one log: the first and the last of each kind go first."""
+
+_CODE = re.compile(
+    r"(?:(?<=\()|(?<=\[)|(?<=')|(?<=\")|(?<![\w=]))(?P<code>E(?:[A-Z]\d{4}|\d{5}))(?:(?=[:)\]'\"])|(?=\s\s)|(?=\s*$))"
+)
+_RETURN = re.compile(
+    r"(?i)(?:\bret(?:urn)?(?:[ _]?code)?|errcode|error ?code|\bfailed|\bis)\W{0,4}(?:is\W{0,2})?(?P<number>[125]0\d{4})\b"
+)
+_GLOG = re.compile(r"^\[(?P<level>ERROR|CRITICAL|EXCEPTION|FATAL)\]")
+_PLAIN = re.compile(
+    r"^(?:[\w.]{0,120}(?:Error|Exception|Interrupt|Exit|Expired)\b|(?:error|fatal|FATAL|ERROR|Fatal)\b[: ]|\S{0,200}python\S{0,20}: (?:No module|can't open)|can't start )"
+)
+_OWN_EXCEPTION = 5
+_RETURN_WEIGHT = 6
+"""A return code says less than a code of its own beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One line and what it proves. `offset` is its place in the log; `peer` the rank that it names as the one waited for.
+
+    `weak`: any program may write this; it says that something failed, not what. `earlier`: the process went on after it.
+    `time` in unix seconds, 0 where it is not known.
+    """
+
+    rule: Rule
+    line: str
+    offset: int
+    weight: int
+    code: str = ""
+    peer: int | None = None
+    raised: bool = False
+    weak: bool = False
+    earlier: bool = False
+    time: float = 0.0
+
+    @property
+    def role(self) -> str:
+        return self.rule.role
+
+
+def evidence_of(log: str) -> list[Evidence]:
+    """All evidence in a log, in its order, at most `MOST` pieces. Takes time that grows with the log only."""
+    lines = worth_a_look(log)
+    rules = table()
+    found = [each for each in (_judge(line, rules) for line in lines) if each is not None]
+    progress = last_progress(log, lines)
+    found = [replace(each, earlier=True) if each.offset < progress else each for each in found]
+    return _thinned(found)
+
+
+def _judge(line: Line, rules: Table) -> Evidence | None:
+    """The strongest proof that a line holds."""
+    text = line.text
+    name = exception_name(text)
+    exception = name if line.raised else ""
+    is_error = bool(
+        exception or line.block or _GLOG.match(text) or _PLAIN.match(text) or name in rules.by_exception
+    )
+    candidates = [
+        *_codes(text, line, rules),
+        *_returns(text, line, rules),
+        *_phrases(text, line, rules, is_error),
+    ]
+    if exception:
+        candidates.append(_exception(exception, line, rules))
+    elif is_error and not line.block:
+        candidates.append(_complaint(line, rules))
+    if any(each.role == "generic" for each in candidates):  # it names no cause, whatever exception carries it
+        candidates = [each for each in candidates if not each.weak]
+    best = max(candidates, key=lambda each: each.weight, default=None)
+    if best is None:
+        return None
+    if not best.code:
+        best = replace(
+            best, code=next((each.code for each in candidates if each.rule is best.rule and each.code), "")
+        )
+    return replace(best, raised=line.raised, peer=_peer(best.rule, text))
+
+
+def _codes(text: str, line: Line, rules: Table) -> list[Evidence]:
+    found = []
+    for match in islice(_CODE.finditer(text), 20):
+        rule = rules.of_code(match["code"])
+        if rule is not None:
+            found.append(Evidence(rule, text.strip(), line.offset, rule.weight, match["code"]))
+    return found
+
+
+def _returns(text: str, line: Line, rules: Table) -> list[Evidence]:
+    found = []
+    for match in _RETURN.finditer(text[:PHRASE_LIMIT]):
+        rule = rules.by_return.get(int(match["number"]))
+        if rule is not None:
+            weight = min(rule.weight, _RETURN_WEIGHT)
+            found.append(Evidence(rule, text.strip(), line.offset, weight, match["number"]))
+    return found
+
+
+def _phrases(text: str, line: Line, rules: Table, is_error: bool) -> list[Evidence]:
+    part = text[:PHRASE_LIMIT]
+    return [
+        Evidence(rule, text.strip(), line.offset, min(rule.weight, 7))
+        for rule in rules.phrases
+        if (is_error or not rule.only_errors) and rule.fits(part)
+    ]
+
+
+def _exception(name: str, line: Line, rules: Table) -> Evidence:
+    """An exception that the table does not know is the program's own, which says more than a RuntimeError."""
+    rule = rules.of_exception(name)
+    own = rule.id == "unknown" and name.rpartition(".")[2] not in rule.exceptions
+    weight = _OWN_EXCEPTION if own else rule.weight
+    return Evidence(rule, line.text.strip(), line.offset, weight, weak=rule.id == "unknown" and not own)
+
+
+def _complaint(line: Line, rules: Table) -> Evidence:
+    """A line that says it is an error, and no more than that; an exception without its traceback among them."""
+    text = line.text.strip()
+    glog = _GLOG.match(text)
+    if name := exception_name(text):
+        rule = rules.of_exception(name)
+        return Evidence(rule, text, line.offset, min(rule.weight, 4), weak=rule.id == "unknown")
+    weight = 2 if glog and glog["level"] != "ERROR" else 1
+    return Evidence(rules["unknown"], text, line.offset, weight, weak=True)
+
+
+def _peer(rule: Rule, text: str) -> int | None:
+    match = rule.peer.search(text[:PHRASE_LIMIT]) if rule.peer else None
+    return int(next(group for group in match.groups() if group)) if match else None
+
+
+def _thinned(found: list[Evidence]) -> list[Evidence]:
+    """The first and the last of each kind, then as many others as fit."""
+    if len(found) <= MOST:
+        return found
+    first: dict[tuple[str, str, bool], int] = {}
+    last: dict[tuple[str, str, bool], int] = {}
+    for index, each in enumerate(found):
+        kind = (each.rule.id, each.code, each.earlier)
+        first.setdefault(kind, index)
+        last[kind] = index
+    kept = {*first.values(), *last.values()}
+    kept |= set(range(len(found) - 1, -1, -1)[: max(0, MOST - len(kept))])
+    return [found[index] for index in sorted(kept)][-MOST:]

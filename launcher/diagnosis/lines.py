@@ -1,0 +1,241 @@
+"""The lines of a log that are worth a look, found in time that grows with the log and not with what stands in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LINE_LIMIT = 4096
+"""A longer line is cut around the place that was found."""
+HEAD, TAIL = 1 << 20, 3 << 20
+_HITS = 150
+"""So many lines from either end of a log are looked at for each word."""
+_TRACEBACK_LINES = 400
+_BLOCK_LINES = 30
+
+_WORDS = (
+    *(
+        "rror",
+        "RROR",
+        "CRITICAL",
+        "EXCEPTION",
+        "FATAL",
+        "Fatal",
+        "xception",
+        "Expired",
+        "Interrupt",
+        "SystemExit",
+    ),
+    *(
+        "ailed",
+        "ut of memory",
+        "ut of Memory",
+        "ot enough",
+        "n't enough",
+        "imed out",
+        "imeout",
+        "efused",
+        "enied",
+    ),
+    *(
+        "No module",
+        "No space",
+        "No route",
+        "quota",
+        "bad_alloc",
+        "core dumped",
+        "Segmentation",
+        "can't ",
+        "Cannot ",
+    ),
+    *(
+        "corrupt",
+        "insufficient",
+        "occupying",
+        "mismatch",
+        "broken",
+        "is null",
+        "closed by peer",
+        "Occurred",
+        "retCode",
+    ),
+    *("FORCE STOP", "more than total", "is invalid", "not same", "dcmi", "times out", "is hanging", "isn't"),
+    *(
+        "connect down",
+        "unsupported",
+        "nsupported",
+        "No such",
+        "Too many",
+        "Read-only",
+        "the loss is",
+        "resource",
+    ),
+)
+"""Each kind of line that the table knows holds one of these; a test proves it for every example of the table."""
+
+_CODE = re.compile(r"E(?:[A-Z]\d{4}|\d{5})(?!\w)")
+TRACEBACK = "Traceback (most recent call last):"
+_BLOCKS = ("Ascend Error Message", "Framework Error Message", "Dataset Pipeline Error Message")
+_PREFIX = re.compile(r"^(?:\[(?:rank|default)\d{1,5}\]:\s?|\d{1,5}: (?=\s{0,8}(?:Traceback|File|\w+Error)))")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a log, cut and without terminal escapes and the prefix that a starter of ranks puts before it.
+
+    `offset` is its place in the log in characters. `block`: it stands under a heading such as "Ascend Error Message".
+    `raised`: it ends a traceback, whose first line is at `since`.
+    """
+
+    offset: int
+    text: str
+    block: bool = False
+    raised: bool = False
+    since: int = -1
+
+
+def clean(text: str) -> str:
+    """A line without escapes, without what a progress bar overwrote, and without the prefix of a rank."""
+    text = _ESCAPES.sub("", text).rpartition("\r")[2] if "\x1b" in text or "\r" in text else text
+    return _PREFIX.sub("", text.rstrip("\r\n"), count=1)
+
+
+def worth_a_look(log: str) -> list[Line]:
+    """In the order of the log: lines with a word or code of an error, those of error blocks, and the ends of tracebacks.
+
+    Of a log over `HEAD` + `TAIL` characters the middle is searched for codes only.
+    """
+    found: dict[int, Line] = {}
+    for start in _starts(log):
+        found[start] = Line(start, clean(_cut(log, start)))
+    for heading in _BLOCKS:
+        for at in _everywhere(log, heading):
+            for line in _following(log, at, _BLOCK_LINES):
+                found[line.offset] = Line(line.offset, line.text, block=True)
+    for at in _everywhere(log, TRACEBACK):
+        if ending := _end_of_traceback(log, at):
+            found[ending.offset] = ending
+    return [found[offset] for offset in sorted(found)]
+
+
+def last_progress(log: str, lines: list[Line]) -> int:
+    """Where the last line stands that tells of work done well, such as a step or an epoch; -1 when there is none."""
+    errors = {line.offset for line in lines}
+    tail = log[-_PROGRESS_TAIL:]
+    end = len(tail)
+    for text in reversed(_LINE_ENDS.split(tail)):
+        start = len(log) - len(tail) + end - len(text)
+        if start not in errors and _PROGRESS.search(text[:300]):
+            return start
+        end -= len(text) + 1
+    return -1
+
+
+_PROGRESS_TAIL = 256 << 10
+_LINE_ENDS = re.compile(r"[\r\n]")
+_PROGRESS = re.compile(
+    r"(?i)\b(?:epoch|step|iter(?:ation)?s?|batch)\b[ :=\[]{0,3}\d|\bloss\b[ :=]{0,3}(?:is )?-?\d|\d(?:\.\d+)? ?(?:it|img|images|samples)/s|\d+/\d+ \["
+)
+
+
+def _starts(log: str) -> Iterator[int]:
+    for word in _WORDS:
+        for at in _everywhere(log, word):
+            yield _line_start(log, at)
+    low, high = _middle(log)
+    for begin, end in ((0, low), (max(low, high - HEAD), high), (high, len(log))):
+        yield from _codes(log, begin, end)
+
+
+def _codes(log: str, at: int, end: int) -> Iterator[int]:
+    """The lines with a code of CANN's, one place for each, not too many."""
+    for _ in range(_HITS):
+        match = _CODE.search(log, at, end)
+        if match is None:
+            return
+        yield _line_start(log, match.start())
+        at = max(_line_end(log, match.start()), match.end())
+
+
+def _middle(log: str) -> tuple[int, int]:
+    """The part that is not searched for words; empty in a log of usual size."""
+    return (HEAD, len(log) - TAIL) if len(log) > HEAD + TAIL else (len(log), len(log))
+
+
+def _everywhere(log: str, word: str) -> list[int]:
+    low, high = _middle(log)
+    return [*_places(log, word, 0, low), *_places(log, word, high, len(log))]
+
+
+def _places(log: str, word: str, begin: int, end: int) -> list[int]:
+    """One place per line: of the first lines with this word between two places, and of the last."""
+    first: list[int] = []
+    at = log.find(word, begin, end)
+    while at >= 0 and len(first) < _HITS:
+        first.append(at)
+        at = log.find(word, _line_end(log, at), end)
+    last: list[int] = []
+    while at >= 0 and len(last) < _HITS:
+        found = log.rfind(word, at, end)
+        if found < 0:
+            break
+        last.append(found)
+        end = max(at, _line_start(log, found))
+    return [*first, *reversed(last)]
+
+
+def _line_start(log: str, at: int) -> int:
+    low = max(0, at - LINE_LIMIT)
+    start = max(log.rfind("\n", low, at), log.rfind("\r", low, at)) + 1
+    return start if start else low
+
+
+def _line_end(log: str, at: int) -> int:
+    high = min(len(log), at + LINE_LIMIT)
+    ends = [end for end in (log.find("\n", at, high), log.find("\r", at, high)) if end >= 0]
+    return min(ends) if ends else high
+
+
+def _cut(log: str, start: int) -> str:
+    return log[start : min(_line_end(log, start), start + LINE_LIMIT)]
+
+
+def _following(log: str, at: int, count: int) -> Iterator[Line]:
+    """The lines after the one that `at` is in."""
+    for _ in range(count):
+        start = _line_end(log, at) + 1
+        if start >= len(log):
+            return
+        yield Line(start, clean(_cut(log, start)))
+        at = start
+
+
+_EXCEPTION = re.compile(r"^(?:\| )?(?P<name>[A-Za-z_][\w.]{0,120})(?::(?: |$)|$)")
+
+
+def exception_name(text: str) -> str:
+    """`package.SomeError` of a line such as `package.SomeError: words`; empty when the line is none."""
+    match = _EXCEPTION.match(text)
+    name = match["name"] if match else ""
+    last = name.rpartition(".")[2]
+    if last.endswith(("error", "exception", "timeout")) and name != last:
+        return name  # socket.gaierror
+    return name if last[:1].isupper() and any(letter.islower() for letter in last) else ""
+
+
+def _end_of_traceback(log: str, at: int) -> Line | None:
+    """The line that names the exception: the first one that is not indented and has the form of one."""
+    begin = _line_start(log, at)
+    for line in _following(log, at, _TRACEBACK_LINES):
+        text = line.text
+        if TRACEBACK in text and not exception_name(text):
+            return None  # another one begins; it has an end of its own
+        if not text or text[0].isspace():
+            continue
+        if exception_name(text):
+            return Line(line.offset, text, raised=True, since=begin)
+        if text[0] not in "+|-[":
+            return None
+    return None

@@ -1,0 +1,183 @@
+"""From the evidence of all processes of a gang to one verdict: who failed first, by which rule, and whether a restart can help.
+
+How it is weighed:
+- in one log, what was written after the process had last got on counts; what it survived earlier only helps where that says little;
+- a cause beats a consequence, and that beats a line which only points elsewhere; a weak cause (an inner error, a bare RuntimeError)
+  yields to a consequence with a code;
+- between processes, the strength of a cause decides first, then its time;
+- what a process wrote after it was told to stop is no cause, unless stopping can't bring it about.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from launcher.diagnosis.evidence import Evidence, evidence_of
+from launcher.diagnosis.rules import Rule, signal_of, table
+
+WEAK = 4
+"""A cause of at most this weight yields to a consequence that is certain."""
+SPECIFIC = 5
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that has ended, with its log. `code` as in subprocess; `at` in unix seconds.
+
+    `asked`: it was told to stop before, at `asked_at` (0 where that is not known). `times` are (offset in the log, unix seconds).
+    """
+
+    name: str
+    rank: int | None
+    code: int
+    at: float
+    log: str = ""
+    asked: bool = False
+    asked_at: float = 0.0
+    times: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is thought of one process: the best evidence and how strong it is as the cause of the gang's end.
+
+    3: a cause by itself. 2: it failed, and does not say why. 1: something else failed before. 0: nothing stands against it.
+    """
+
+    process: Ended
+    rule: Rule
+    strength: int
+    at: float
+    line: str = ""
+    code: str = ""
+    peer: int | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a restart would fail the same way. Exit code 2 says so by itself."""
+        return self.rule.repeats or (self.process.code == 2 and not self.process.asked)
+
+    @property
+    def consequence(self) -> bool:
+        return self.strength <= 1
+
+    @property
+    def means(self) -> str:
+        return self.rule.meaning(self.code)
+
+
+def find_first(processes: Sequence[Ended]) -> Finding:
+    """The process that failed first, and why. Takes at least one process."""
+    findings = [judge(process) for process in processes]
+    if len([each for each in processes if each.rank is not None]) <= 1:
+        findings = [_alone(each) for each in findings]
+    named = {each.peer for each in findings if each.strength == 1 and each.peer is not None}
+    return min(findings, key=lambda each: (-each.strength, each.process.rank not in named, each.at))
+
+
+def judge(process: Ended) -> Finding:
+    """What the log and the end of one process say."""
+    found = [_dated(each, process) for each in evidence_of(process.log)]
+    if process.asked:
+        found = [each for each in found if _counts_after_stop(each, process)]
+    best = _best(found, process)
+    if best is None:
+        return _by_its_end(process, tuple(found))
+    strength = _strength(best)
+    return Finding(
+        process=process,
+        rule=best.rule,
+        strength=strength,
+        at=best.time or process.at,
+        line=best.line,
+        code=best.code,
+        peer=best.peer,
+        evidence=tuple(found),
+    )
+
+
+def _dated(each: Evidence, process: Ended) -> Evidence:
+    index = bisect_right(process.times, (each.offset, float("inf"))) - 1
+    return replace(each, time=process.times[index][1]) if index >= 0 else each
+
+
+def _counts_after_stop(each: Evidence, process: Ended) -> bool:
+    """Whether evidence of a process that was told to stop can be a cause of its own."""
+    if each.role != "cause" or each.earlier or each.weight < SPECIFIC:
+        return False
+    if each.raised or not process.asked_at or not each.time:
+        return each.rule.repeats or each.raised or each.weight > SPECIFIC
+    return each.rule.repeats or each.time < process.asked_at
+
+
+def _best(found: Sequence[Evidence], process: Ended) -> Evidence | None:
+    """The evidence that says why the process ended; None when its exit code or signal says more."""
+    final = [each for each in found if not each.earlier]
+    causes = [each for each in final if each.role == "cause"]
+    followed = [each for each in final if each.role == "consequence"]
+    best = _strongest(causes)
+    result = _strongest(followed)
+    if best is not None and best.weight >= SPECIFIC:
+        return best
+    if result is not None and result.weight >= SPECIFIC:
+        return result
+    before = [each for each in found if each.earlier and each.role == "cause" and not each.raised]
+    before = [each for each in before if each.weight >= SPECIFIC]
+    if before and (best is not None or result is not None):
+        return _strongest(before)
+    ended = table().of_exit(process.code)
+    if (
+        ended is not None
+        and not process.asked
+        and ended.weight > (best.weight if best and not best.weak else 0)
+    ):
+        return None
+    if best is not None or result is not None:
+        return best or result
+    generic = [each for each in final if each.role == "generic"]
+    return generic[-1] if generic else None
+
+
+def _strongest(found: Sequence[Evidence]) -> Evidence | None:
+    """By weight; of equal ones the last exception, else the first line."""
+    if not found:
+        return None
+    weight = max(each.weight for each in found)
+    equal = [each for each in found if each.weight == weight]
+    raised = [each for each in equal if each.raised]
+    return raised[-1] if raised else equal[0]
+
+
+def _strength(best: Evidence) -> int:
+    if best.role == "consequence":
+        return 1
+    if best.role == "generic" or best.weak or best.weight <= WEAK:
+        return 2
+    return 3
+
+
+def _by_its_end(process: Ended, found: tuple[Evidence, ...]) -> Finding:
+    """No line says why: the exit code or the signal does."""
+    rules = table()
+    rule = rules.of_exit(process.code) or rules["unknown"]
+    line = next((each.line for each in reversed(found) if not each.earlier), "")
+    if process.code == 0 or process.asked:
+        strength = 0
+    elif rule.role == "consequence":
+        strength = 1
+    else:
+        strength = 3 if rule.id != "unknown" else 2
+    return Finding(process, rule, strength, process.at, line=line, evidence=found)
+
+
+def _alone(found: Finding) -> Finding:
+    """With one rank there is no other one to blame."""
+    return replace(found, strength=2) if found.strength == 1 and found.process.rank is not None else found
+
+
+def signal_name(process: Ended) -> str:
+    """`SIGKILL` and the like; empty for an exit."""
+    return signal_of(process.code)
