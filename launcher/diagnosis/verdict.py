@@ -40,7 +40,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Judgement:
     """What is thought of one process: the best evidence and how strong it is as the cause of the gang's end.
 
     3: a cause by itself. 2: it failed, and does not say why. 1: something else failed before. 0: nothing stands against it.
@@ -69,7 +69,7 @@ class Finding:
         return self.rule.meaning(self.code)
 
 
-def find_first(processes: Sequence[Ended]) -> Finding:
+def find_first(processes: Sequence[Ended]) -> Judgement:
     """The process that failed first, and why. Takes at least one process."""
     findings = [judge(process) for process in processes]
     if len([each for each in processes if each.rank is not None]) <= 1:
@@ -78,7 +78,7 @@ def find_first(processes: Sequence[Ended]) -> Finding:
     return min(findings, key=lambda each: (-each.strength, each.process.rank not in named, each.at))
 
 
-def judge(process: Ended) -> Finding:
+def judge(process: Ended) -> Judgement:
     """What the log and the end of one process say."""
     found = [_dated(each, process) for each in evidence_of(process.log)]
     if process.asked:
@@ -87,7 +87,7 @@ def judge(process: Ended) -> Finding:
     if best is None:
         return _by_its_end(process, tuple(found))
     strength = _strength(best)
-    return Finding(
+    return Judgement(
         process=process,
         rule=best.rule,
         strength=strength,
@@ -159,7 +159,7 @@ def _strength(best: Evidence) -> int:
     return 3
 
 
-def _by_its_end(process: Ended, found: tuple[Evidence, ...]) -> Finding:
+def _by_its_end(process: Ended, found: tuple[Evidence, ...]) -> Judgement:
     """No line says why: the exit code or the signal does."""
     rules = table()
     rule = rules.of_exit(process.code) or rules["unknown"]
@@ -170,10 +170,10 @@ def _by_its_end(process: Ended, found: tuple[Evidence, ...]) -> Finding:
         strength = 1
     else:
         strength = 3 if rule.id != "unknown" else 2
-    return Finding(process, rule, strength, process.at, line=line, evidence=found)
+    return Judgement(process, rule, strength, process.at, line=line, evidence=found)
 
 
-def _alone(found: Finding) -> Finding:
+def _alone(found: Judgement) -> Judgement:
     """With one rank there is no other one to blame."""
     return replace(found, strength=2) if found.strength == 1 and found.process.rank is not None else found
 
