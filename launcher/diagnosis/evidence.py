@@ -18,12 +18,15 @@ _CODE = re.compile(
     r"(?:(?<=\()|(?<=\[)|(?<=')|(?<=\")|(?<![\w=]))(?P<code>E(?:[A-Z]\d{4}|\d{5}))(?:(?=[:)\]'\"])|(?=\s\s)|(?=\s*$))"
 )
 _RETURN = re.compile(
-    r"(?i)(?:\bret(?:urn)?(?:[ _]?code)?|errcode|error ?code|\bfailed|\bis)\W{0,4}(?:is\W{0,2})?(?P<number>[125]0\d{4})\b"
+    r"(?i)(?:\bret(?:urn)?(?:[ _]?code)?|errcode|error ?code|\bfailed|\bis)\W{0,4}(?:is\W{0,2})?(?P<number>[1-5][06]\d{4})\b"
 )
 _GLOG = re.compile(r"^\[(?P<level>ERROR|CRITICAL|EXCEPTION|FATAL)\]")
 _PLAIN = re.compile(
     r"^(?:[\w.]{0,120}(?:Error|Exception|Interrupt|Exit|Expired)\b|(?:error|fatal|FATAL|ERROR|Fatal)\b[: ]|\S{0,200}python\S{0,20}: (?:No module|can't open)|can't start )"
 )
+_LEVEL = re.compile(r"^[^\n]{0,80}?(?<![\w-])(?:ERROR|CRITICAL|FATAL|Error)(?![\w-])[\]:| -]")
+"""A logger's level near the beginning of a line, whatever stands before it."""
+_WITHIN = re.compile(r"(?<![\w.'\"])(?P<name>[A-Za-z_][\w.]{0,80}(?:Error|Exception|Expired)): ")
 _OWN_EXCEPTION = 5
 _RETURN_WEIGHT = 6
 """A return code says less than a code of its own beside it."""
@@ -69,7 +72,13 @@ def _judge(line: Line, rules: Table) -> Evidence | None:
     name = exception_name(text)
     exception = name if line.raised else ""
     is_error = bool(
-        exception or line.block or _GLOG.match(text) or _PLAIN.match(text) or name in rules.by_exception
+        exception
+        or line.block
+        or name in rules.by_exception
+        or _GLOG.match(text)
+        or _PLAIN.match(text)
+        or _LEVEL.match(text)
+        or _CODE.search(text)
     )
     candidates = [
         *_codes(text, line, rules),
@@ -132,7 +141,8 @@ def _complaint(line: Line, rules: Table) -> Evidence:
     """A line that says it is an error, and no more than that; an exception without its traceback among them."""
     text = line.text.strip()
     glog = _GLOG.match(text)
-    if name := exception_name(text):
+    within = _WITHIN.search(text[:PHRASE_LIMIT])
+    if name := exception_name(text) or (within["name"] if within else ""):
         rule = rules.of_exception(name)
         return Evidence(rule, text, line.offset, min(rule.weight, 4), weak=rule.id == "unknown")
     weight = 2 if glog and glog["level"] != "ERROR" else 1
