@@ -20,6 +20,8 @@ from launcher.diagnosis.rules import Rule, signal_of, table
 WEAK = 4
 """A cause of at most this weight yields to a consequence that is certain."""
 SPECIFIC = 5
+CERTAIN = 3
+"""The strength of a cause by itself."""
 
 
 @dataclass(frozen=True)

@@ -66,4 +66,4 @@ def first_cause(reports: Sequence[StepReport]) -> StepReport:
     with_cause = [report for report in failed if report.cause is not None]
     if not with_cause:
         return failed[0]
-    return min(with_cause, key=lambda r: (r.cause.consequence, r.cause.at) if r.cause else (True, 0.0))
+    return min(with_cause, key=lambda r: (-r.cause.strength, r.cause.at) if r.cause else (0, 0.0))

@@ -25,7 +25,7 @@ from launcher.node.statefile import newest_step
 from launcher.node.stopping import CANCEL, StopKind, Stopped, StopRequest
 from launcher.plan.model import ASCEND_DEVICES, Step
 from launcher.ranks.causes import own_rules
-from launcher.ranks.diagnose import Cause, find_cause
+from launcher.ranks.diagnose import Cause, find_cause, find_own_cause
 from launcher.ranks.gang import EndOrder, Gang, Outcome, supervise
 from launcher.ranks.orphans import gang_mark
 from launcher.ranks.restarts import RestartPolicy
@@ -152,13 +152,18 @@ class StepRunner:
             return StepReport(ok=True)
         if request is not None:
             return StepReport(ok=False, stopped=request.words, stop=request.kind)
-        if (
-            outcome.end_order is not None and outcome.end_order.kind == PEER
-        ):  # for the sake of another machine, which knows why
+        cause = self._cause_of(outcome)
+        if cause is None:
             return StepReport(ok=False)
-        cause = self._with_device(find_cause(outcome, socket.gethostname(), self._rules, self._context.node))
         log.error("%s: %s", step.name, cause.words)
-        return StepReport(ok=False, cause=cause)
+        return StepReport(ok=False, cause=self._with_device(cause))
+
+    def _cause_of(self, outcome: Outcome) -> Cause | None:
+        """None when this gang was ended for the sake of another machine, which knows why, and had no failure of its own."""
+        host, node = socket.gethostname(), self._context.node
+        if outcome.end_order is not None and outcome.end_order.kind == PEER:
+            return find_own_cause(outcome, host, self._rules, node)
+        return find_cause(outcome, host, self._rules, node)
 
     def _all_done(self) -> bool:
         """Whether all ranks of this machine have reported that they are done."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from launcher.ranks.causes import UNKNOWN, Rule, built_in, first_fit, signal_of
+from launcher.diagnosis.rules import signal_of
+from launcher.diagnosis.verdict import CERTAIN, Ended, Judgement, find_first
+from launcher.printable import printable
+from launcher.ranks.causes import OwnRule, first_fit
 from launcher.ranks.gang import TEMPORARY_FAILURE, EndOrder, Exit, Outcome
-from launcher.runfolder.errorlines import _TRACEBACK, ascend_code, error_lines
 from launcher.runfolder.states import FirstFailure
 
-_SYSTEM_ERROR = re.compile(r"\[Errno \d+\]|No space left on device|Cannot allocate memory")
+LINE_LIMIT = 300
+"""So much of the line that states the cause stands in the reason of a run."""
 _SIGNAL_WORDS = {
     "SIGKILL": "killed by SIGKILL (out of memory, or by hand)",
     "SIGSEGV": "crashed (SIGSEGV)",
@@ -22,17 +23,13 @@ _SIGNAL_WORDS = {
     "SIGBUS": "crashed (SIGBUS: is /dev/shm or the disk full?)",
     "SIGTERM": "stopped by SIGTERM from outside",
 }
-_STOPPED_BY_US = (
-    TEMPORARY_FAILURE,
-    -signal.SIGTERM,
-    -signal.SIGKILL,
-    128 + signal.SIGTERM,
-    128 + signal.SIGKILL,
-)
 
 
 class Cause(BaseModel):
-    """Why a gang did not end well. `consequence`: it looks as if something else had failed before. `at` in unix seconds."""
+    """Why a gang did not end well. `consequence`: it looks as if something else had failed before. `at` in unix seconds.
+
+    `strength` as in `launcher.diagnosis.verdict`: what decides between the causes that several machines report.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -40,6 +37,7 @@ class Cause(BaseModel):
     rule: str = "unknown"
     restart: bool = True
     consequence: bool = False
+    strength: int = 3
     exclude_node: bool = False
     at: float = 0.0
     host: str = ""
@@ -68,7 +66,7 @@ class _Place:
         return f"{self.host} (node {self.node})"
 
 
-def find_cause(outcome: Outcome, host: str, own: Sequence[Rule] = (), node: int = 0) -> Cause:
+def find_cause(outcome: Outcome, host: str, own: Sequence[OwnRule] = (), node: int = 0) -> Cause:
     """The cause of a gang's end on machine `host`, which is `node` of the run; `own` are the rules of the job file."""
     place = _Place(host, node)
     if outcome.undying:
@@ -76,16 +74,31 @@ def find_cause(outcome: Outcome, host: str, own: Sequence[Rule] = (), node: int 
     if outcome.end_order is not None:
         return _of_end_order(outcome.end_order, outcome, place, own)
     assert outcome.failure is not None, "asked only about gangs that failed"
-    by_themselves = [e for e in outcome.exits if e.code != 0 and not e.asked] or [outcome.failure]
-    causes = sorted(
-        (_of_exit(e, outcome, place, own) for e in by_themselves), key=lambda c: (c.consequence, c.at)
+    stopped_at = outcome.failure.at
+    return _of_judgement(find_first([_ended(e, outcome, stopped_at) for e in outcome.exits]), place, own)
+
+
+def find_own_cause(outcome: Outcome, host: str, own: Sequence[OwnRule] = (), node: int = 0) -> Cause | None:
+    """What a gang that was stopped for the sake of another machine had failed at by itself; None when it had not."""
+    stopped_at = min((e.at for e in outcome.exits if e.asked), default=0.0)
+    found = find_first([_ended(e, outcome, stopped_at) for e in outcome.exits]) if outcome.exits else None
+    if found is None or found.strength < CERTAIN:
+        return None
+    return _of_judgement(found, _Place(host, node), own)
+
+
+def _ended(exit_: Exit, outcome: Outcome, stopped_at: float) -> Ended:
+    name = exit_.process.name
+    return Ended(
+        name=name,
+        rank=exit_.process.rank,
+        code=exit_.code,
+        at=exit_.at,
+        log=outcome.logs.get(name, ""),
+        asked=exit_.asked,
+        asked_at=stopped_at if exit_.asked else 0.0,
+        times=outcome.times.get(name, ()),
     )
-    first = causes[0]
-    if first.consequence:  # a process that failed before may still have been at its end when it was stopped
-        hidden = [e for e in outcome.exits if e.asked and _had_failed(e, outcome)]
-        deeper = [_of_exit(e, outcome, place, own) for e in hidden]
-        first = next((cause for cause in deeper if not cause.consequence), first)
-    return first
 
 
 def _of_undying(outcome: Outcome, place: _Place) -> Cause:
@@ -102,55 +115,40 @@ def _of_undying(outcome: Outcome, place: _Place) -> Cause:
     return Cause(words=words, rule="undying", restart=False, host=place.host, failure=failure)
 
 
-def _of_exit(exit_: Exit, outcome: Outcome, place: _Place, own: Sequence[Rule]) -> Cause:
-    text = outcome.logs.get(exit_.process.name, "")
-    lines = error_lines(text) or [line.strip() for line in text.splitlines() if _SYSTEM_ERROR.search(line)]
-    line, rule = _judge(exit_.code, lines)
-    how = how_it_ended(exit_.code)
+def _of_judgement(found: Judgement, place: _Place, own: Sequence[OwnRule]) -> Cause:
+    process, line = found.process, printable(found.line)[:LINE_LIMIT]
+    how = how_it_ended(process.code)
     failure = FirstFailure(
-        process=exit_.process.name,
-        rank=exit_.process.rank,
+        process=process.name,
+        rank=process.rank,
         node=place.node,
         host=place.host,
-        exit=exit_.code,
-        signal=signal_of(exit_.code),
-        rule=rule.id,
-        code=ascend_code(line),
+        exit=process.code,
+        signal=signal_of(process.code),
+        rule=found.rule.id,
+        code=found.code,
         line=line,
+        peer=found.peer,
         how=how,
     )
-    words = f"{exit_.process.name} on {place} {how}" + (f": {line}" if line else "")
-    if rule.says:
-        words += f" ({rule.says})"
-    users_rule = first_fit(own, exit_.code, f"{text}\n{words}")
-    decider = users_rule or rule
+    words = f"{process.name} on {place} {how}" + (f": {line}" if line else "")
+    if found.code:
+        words += f" ({found.means.rstrip('.')})"
+    users_rule = first_fit(own, process.code, f"{process.log}\n{words}")
     return Cause(
         words=words,
-        rule=decider.id,
-        restart=decider.restart,
-        consequence=rule.consequence,
-        exclude_node=decider.exclude_node,
-        at=exit_.at,
+        rule=users_rule.id if users_rule else found.rule.id,
+        restart=users_rule.restart if users_rule else not found.repeats,
+        consequence=found.consequence,
+        strength=found.strength,
+        exclude_node=users_rule.exclude_node if users_rule else found.rule.exclude_node,
+        at=found.at,
         host=place.host,
         failure=failure,
     )
 
 
-def _judge(code: int, lines: Sequence[str]) -> tuple[str, Rule]:
-    """The line that states the cause, and the rule that fits. A line about something lost elsewhere yields to others."""
-    judged = [(line, first_fit(built_in(), code, line)) for line in lines]
-    for line, rule in judged:
-        if rule is None:
-            return line, UNKNOWN
-        if not rule.consequence:
-            return line, rule
-    if judged:
-        line, rule = judged[0]
-        return line, rule or UNKNOWN
-    return "", first_fit(built_in(), code, "") or UNKNOWN
-
-
-def _of_end_order(order: EndOrder, outcome: Outcome, place: _Place, own: Sequence[Rule]) -> Cause:
+def _of_end_order(order: EndOrder, outcome: Outcome, place: _Place, own: Sequence[OwnRule]) -> Cause:
     learning = order.kind == "not-learning"
     words = order.reason if learning else f"{order.reason} (on {place})"
     users_rule = first_fit(own, 0, "\n".join([words, *outcome.logs.values()]))
@@ -164,13 +162,4 @@ def _of_end_order(order: EndOrder, outcome: Outcome, place: _Place, own: Sequenc
         failure=FirstFailure(
             rank=order.rank, node=place.node, host=place.host, rule=order.rule or order.kind
         ),
-    )
-
-
-def _had_failed(exit_: Exit, outcome: Outcome) -> bool:
-    text = outcome.logs.get(exit_.process.name, "")
-    return (
-        exit_.code != 0
-        and (exit_.code not in _STOPPED_BY_US or _TRACEBACK in text)
-        and bool(error_lines(text))
     )

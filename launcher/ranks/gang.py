@@ -85,6 +85,8 @@ class Outcome:
     stopped: str = ""
     """The reason given by whoever asked for the stop."""
     logs: Mapping[str, str] = field(default_factory=dict)
+    times: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    """When the parts of `logs` came: (offset, unix seconds), in order."""
     undying: tuple[str, ...] = ()
     """Processes that did not end after SIGKILL."""
 
@@ -216,6 +218,7 @@ def supervise(
         outcome.end_order,
         outcome.stopped,
         logs,
+        {name: excerpt.times for name, excerpt in gang.pump.excerpts.items()},
         tuple(process.name for process in gang.alive),
     )
 

@@ -10,6 +10,7 @@ import os
 import selectors
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from pathlib import Path
 from launcher.runfolder.logtimes import TimesFile
 
 EXCERPT_BYTES = 512 << 10
+MARKS = 4096
+MARK_EVERY_S = 0.1
+"""How many times are kept of a log, and how near to each other."""
 PARTS = 3
 """A log has a beginning that is never overwritten, an older part and the newest part, each a third of the limit."""
 _READ_BYTES = 256 << 10
@@ -30,8 +34,14 @@ class Excerpt:
 
     head: bytearray = field(default_factory=bytearray)
     tail: bytearray = field(default_factory=bytearray)
+    _marks: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=MARKS))
+    _written: int = 0
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes, now: float = 0.0) -> None:
+        """Bytes that came at `now`, unix seconds; 0 for a time that is not known."""
+        if now and (not self._marks or now - self._marks[-1][1] >= MARK_EVERY_S):
+            self._marks.append((self._written, now))
+        self._written += len(data)
         room = max(0, EXCERPT_BYTES - len(self.head))
         self.head += data[:room]
         self.tail += data[room:]
@@ -41,6 +51,14 @@ class Excerpt:
     @property
     def text(self) -> str:
         return (self.head + self.tail).decode("utf-8", "replace")
+
+    @property
+    def times(self) -> tuple[tuple[int, float], ...]:
+        """When the parts of `text` came: (offset, unix seconds). Offsets count bytes, so they are too high behind other letters."""
+        lost = self._written - len(self.head) - len(self.tail)
+        return tuple(
+            (at if at <= len(self.head) else max(len(self.head), at - lost), when) for at, when in self._marks
+        )
 
 
 class LimitedLog:
@@ -184,7 +202,7 @@ class LogPump:
             self._forget(fd)
             return
         self._heard[name] = time.monotonic()
-        self.excerpts[name].add(data)
+        self.excerpts[name].add(data, time.time())
         self._logs[name].write(data)
 
     def _forget(self, fd: int) -> None:

@@ -67,10 +67,11 @@ class FirstFailure(_Value):
     exit: int | None = Field(None, description="Exit code as in subprocess: negative for a signal.")
     signal: str = Field("", description="Name of the signal that ended the process.")
     rule: str = Field(
-        "", description="Id of the rule that knows this failure: causes.yaml, or a check of launcher."
+        "", description="Id of the rule that knows this failure: docs/diagnosis.md, or a check of launcher."
     )
     code: str = Field("", description="Error code of CANN in the error line, such as EI0006.")
     line: str = Field("", description="The line of the log that states the error.")
+    peer: int | None = Field(None, description="The rank that the line says was waited for.")
     how: str = Field("", description="How the process ended, in words, for people.")
     no_progress: bool = Field(False, description="Restarts in a row came no further than this failure.")
 

@@ -1,16 +1,13 @@
 """From exits and logs to the one cause."""
 
-import re
-import signal
 from pathlib import Path
 
 import pytest
 
 from launcher.jobfile.spec_failures import RetryRule
-from launcher.ranks.causes import built_in, own_rules, signal_of
-from launcher.ranks.diagnose import Cause, find_cause, how_it_ended
+from launcher.ranks.causes import own_rules
+from launcher.ranks.diagnose import Cause, find_cause, find_own_cause, how_it_ended
 from launcher.ranks.gang import EndOrder, Exit, Outcome, Process
-from launcher.runfolder.errorlines import error_lines
 
 TRACEBACK = """Traceback (most recent call last):
   File "train.py", line 3, in <module>
@@ -151,15 +148,6 @@ def test_a_process_that_can_not_be_killed_ends_the_run() -> None:
     assert not found.restart
 
 
-def test_error_lines_are_those_of_tracebacks_of_logs_and_of_ascend() -> None:
-    text = (
-        "fine\n"
-        + TRACEBACK.format("KeyError: 'x'")
-        + "[ERROR] GE(1): bad\nErrors: 0\nerror: no\n  EI0006: x\n"
-    )
-    assert error_lines(text) == ["KeyError: 'x'", "[ERROR] GE(1): bad", "error: no", "EI0006: x"]
-
-
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -176,11 +164,38 @@ def test_exit_codes_in_words(code: int, words: str) -> None:
     assert how_it_ended(code) == words
 
 
-def test_the_table_of_causes_is_sound() -> None:
-    rules = built_in()
-    assert len({rule.id for rule in rules}) == len(rules)
-    for rule in rules:
-        assert rule.match or rule.exit_codes or rule.signal, rule.id
-        assert not rule.signal or rule.signal in signal.Signals.__members__
-        assert re.fullmatch(r"[a-z-]+", rule.id)
-    assert signal_of(0) == ""
+def test_a_gang_stopped_for_another_machine_tells_what_it_had_failed_at_itself() -> None:
+    """Rank 8 of node 1 had its error before rank 0 of node 0 gave up waiting for it and was seen first."""
+    order = EndOrder("peer", "rank 0 on a (node 0) ended with exit code 1")
+    had_failed = outcome(
+        ("rank 8", -9, TRACEBACK.format("KeyError: 'label_smoothing'"), True), end_order=order
+    )
+    found = find_own_cause(had_failed, "b", node=1)
+    assert found is not None and found.failure is not None
+    assert (found.failure.rank, found.failure.node, found.failure.line) == (
+        8,
+        1,
+        "KeyError: 'label_smoothing'",
+    )
+    assert find_own_cause(outcome(("rank 8", -15, "epoch 1", True), end_order=order), "b", node=1) is None
+    waited = outcome(("rank 8", -15, ALLREDUCE, True), end_order=order)
+    assert find_own_cause(waited, "b", node=1) is None
+
+
+def test_what_a_rank_wrote_after_it_was_told_to_stop_is_no_cause() -> None:
+    stopped = Exit(process("rank 1"), 1, 9.0, asked=True)
+    first = Exit(process("rank 0"), 1, 5.0)
+    logs = {
+        "rank 0": "EI0006: Getting socket times out\n",
+        "rank 1": "EZ9999: x\nAicore kernel execute failed\n",
+    }
+    late = Outcome((first, stopped), first, logs=logs, times={"rank 1": ((0, 6.0),)})
+    assert "rank 0" in find_cause(late, "host").words
+    early = Outcome((first, stopped), first, logs=logs, times={"rank 1": ((0, 4.0),)})
+    assert "rank 1" in find_cause(early, "host").words
+
+
+def test_a_reason_is_one_short_line_without_what_drives_a_terminal() -> None:
+    long = TRACEBACK.format("ValueError: \x07\x1b[31m" + "x" * 5000)
+    words = cause_of(("rank 0", 1, long, False)).words
+    assert len(words) <= 500 and "\x1b" not in words and "\\x07x" in words and "\n" not in words
