@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 ROWS = [
     "errors units findings installed",
     "disk devices jobfile",
-    "storage ranktable",
+    "storage ranktable diagnosis",
     "dataset runfolder",
     "plan ranks results",
     "node",

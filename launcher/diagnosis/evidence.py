@@ -66,20 +66,23 @@ def evidence_of(log: str) -> list[Evidence]:
     return _thinned(found)
 
 
+def states_error(text: str) -> bool:
+    """Whether a line says of itself that it is an error, by its level, its code, or the exception it names."""
+    return bool(
+        _GLOG.match(text)
+        or _PLAIN.match(text)
+        or _LEVEL.match(text)
+        or _CODE.search(text)
+        or exception_name(text) in table().by_exception
+    )
+
+
 def _judge(line: Line, rules: Table) -> Evidence | None:
     """The strongest proof that a line holds."""
     text = line.text
     name = exception_name(text)
     exception = name if line.raised else ""
-    is_error = bool(
-        exception
-        or line.block
-        or name in rules.by_exception
-        or _GLOG.match(text)
-        or _PLAIN.match(text)
-        or _LEVEL.match(text)
-        or _CODE.search(text)
-    )
+    is_error = line.raised or line.block or states_error(text)
     candidates = [
         *_codes(text, line, rules),
         *_returns(text, line, rules),

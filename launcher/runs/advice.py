@@ -1,4 +1,4 @@
-"""What a person can do about a failure: the rows of advice.yaml, found by the fields of the failure."""
+"""What a person can do about a failure: the rows of the table of causes and of advice.yaml, found by the fields of the failure."""
 
 from __future__ import annotations
 
@@ -9,38 +9,51 @@ from pathlib import Path
 import yaml
 from pydantic import TypeAdapter
 
+from launcher.diagnosis.rules import table
 from launcher.runfolder.states import FirstFailure
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A row of advice.yaml."""
+    """A row of advice.yaml, or what a row of the table of causes says to people. `repeats`: a restart would fail the same way."""
 
     id: str
     means: str
     do: tuple[str, ...]
     next: str
     rules: tuple[str, ...] = ()
-    codes: tuple[str, ...] = ()
-    signals: tuple[str, ...] = ()
     unsafe: bool = False
     no_progress: bool = False
+    repeats: bool = False
 
     def fits(self, failure: FirstFailure, *, unsafe: bool) -> bool:
         """Whether one of the conditions of the row holds."""
         return (
             failure.rule in self.rules
-            or failure.code in self.codes
-            or failure.signal in self.signals
             or (self.unsafe and unsafe)
             or (self.no_progress and failure.no_progress)
         )
 
 
 def advice_for(failure: FirstFailure | None, *, unsafe: bool = False) -> Advice | None:
-    """The first row that fits; `unsafe` when not all results are in the store. None for what nobody knows."""
+    """What the table of causes says, else the first row of advice.yaml that fits; None for what nobody knows.
+
+    `unsafe` when not all results are in the store.
+    """
     known = failure or FirstFailure()
-    return next((row for row in advice_rows() if row.fits(known, unsafe=unsafe)), None)
+    said = _of_table(known)
+    if said is not None and said.id != "unknown":
+        return said
+    return next((row for row in advice_rows() if row.fits(known, unsafe=unsafe)), said)
+
+
+def _of_table(failure: FirstFailure) -> Advice | None:
+    """The row of the rule; that for unknown errors only where there is a line to read."""
+    rule = table().get(failure.rule) if failure.rule else None
+    if rule is None or (rule.id == "unknown" and not failure.line):
+        return None
+    repeats = rule.repeats or failure.exit == 2
+    return Advice(rule.id, rule.meaning(failure.code), rule.do, rule.next, repeats=repeats)
 
 
 @functools.cache

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any
 
 from launcher.backends import get_backend
 from launcher.backends.base import Platform
+from launcher.diagnosis.evidence import evidence_of
 from launcher.errors import LauncherError, NoSuchRun
 from launcher.runfolder.states import AttemptResult, FirstFailure, State
 from launcher.runs.adopt import adopted
@@ -18,6 +21,37 @@ from launcher.runs.logs import LogReader
 from launcher.runs.view import RunView
 
 EXCERPT_LINES = 14
+MOST_EVIDENCE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The first failure and what is known of its rule; None and empty where nothing is known. `repeats`: a restart would not help."""
+
+    rule: str
+    rank: int | None
+    node: int | None
+    host: str
+    device: str
+    code: str
+    line: str
+    means: str
+    advice: tuple[str, ...]
+    repeats: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShownEvidence:
+    """A line of a log and what it proves. `role` and `weight` as in docs/diagnosis.md; `time` in unix seconds, 0 for unknown."""
+
+    process: str
+    node: int
+    rule: str
+    code: str
+    role: str
+    weight: int
+    line: str
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +78,11 @@ class Explanation:
     safe: str = ""
     next: tuple[str, ...] = ()
     platform: tuple[str, ...] = ()
+    verdict: Verdict | None = None
+    evidence: tuple[ShownEvidence, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
+        """All fields under their names."""
         return asdict(self)
 
 
@@ -80,7 +117,51 @@ def explain_run(entry: RunEntry, view: RunView) -> Explanation:
         safe=_safe(view),
         next=(f"launcher logs {view.run_id} --console", *commands) if platform and not lines else commands,
         platform=platform,
+        verdict=_verdict(failure, advice, view),
+        evidence=_evidence(lines),
     )
+
+
+def _verdict(failure: FirstFailure, advice: Advice | None, view: RunView) -> Verdict:
+    return Verdict(
+        rule=failure.rule,
+        rank=failure.rank,
+        node=failure.node,
+        host=failure.host,
+        device=failure.device,
+        code=failure.code,
+        line=failure.line,
+        means=advice.means if advice else "",
+        advice=tuple(_fill(text, view, failure.rank) for text in advice.do) if advice else (),
+        repeats=advice.repeats if advice else False,
+    )
+
+
+def _evidence(lines: Sequence[LogLine]) -> tuple[ShownEvidence, ...]:
+    """What the logs of all processes prove, the strongest first."""
+    logs: dict[tuple[int, str], list[LogLine]] = {}
+    for line in lines:
+        if line.process != "node":
+            logs.setdefault((line.node, line.process), []).append(line)
+    found = [shown for (_, process), own in logs.items() for shown in _evidence_of(process, own)]
+    return tuple(sorted(found, key=lambda each: (-each.weight, each.time))[:MOST_EVIDENCE])
+
+
+def _evidence_of(process: str, lines: Sequence[LogLine]) -> Iterator[ShownEvidence]:
+    """Of one log, each line with its own time."""
+    starts = [0, *accumulate(len(line.text) + 1 for line in lines)]
+    for each in evidence_of("\n".join(line.text for line in lines)):
+        line = lines[bisect_right(starts, each.offset) - 1]
+        yield ShownEvidence(
+            process=process.replace("-", " "),
+            node=line.node,
+            rule=each.rule.id,
+            code=each.code,
+            role=each.rule.role,
+            weight=each.weight,
+            line=each.line,
+            time=line.time,
+        )
 
 
 def _nothing_to_explain(view: RunView, platform: tuple[str, ...]) -> Explanation:
@@ -205,5 +286,7 @@ def _commands(view: RunView, advice: Advice | None) -> tuple[str, ...]:
     if not view.state.terminal:
         return (f"launcher attach {view.run_id}",)
     found = [_fill(advice.next, view, None)] if advice else []
-    found += [f"launcher logs {view.run_id} --errors", f"launcher resume {view.run_id}"]
+    found.append(f"launcher logs {view.run_id} --errors")
+    if advice is None or not advice.repeats:  # else a resume would fail the same way
+        found.append(f"launcher resume {view.run_id}")
     return tuple(dict.fromkeys(found))

@@ -86,16 +86,18 @@ def parse_since(text: str, now: float) -> float:
 
 def error_texts(texts: Sequence[str]) -> list[bool]:
     """For each line of one log whether it belongs to an error: a line that states one, or a traceback with what ends it."""
-    from launcher.runfolder.errorlines import error_lines
+    from launcher.diagnosis.evidence import states_error
+    from launcher.diagnosis.lines import LINE_LIMIT, TRACEBACK, clean
 
     flags = [False] * len(texts)
     start = None
-    for index, text in enumerate(texts):
-        if text.startswith("Traceback (most recent call last):"):
+    for index, raw in enumerate(texts):
+        text = clean(raw[:LINE_LIMIT])
+        if TRACEBACK in text:
             start = index
         elif start is not None and text and not text[0].isspace():
             flags[start : index + 1] = [True] * (index + 1 - start)
             start = None
-        elif start is None and error_lines(text):
+        elif start is None and states_error(text):
             flags[index] = True
     return flags

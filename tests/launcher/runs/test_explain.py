@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from launcher.backends.slurm.query import END_RULES
+from launcher.diagnosis.rules import table
 from launcher.errors import (
     LauncherError,
     NodeTrouble,
@@ -16,7 +17,6 @@ from launcher.errors import (
 )
 from launcher.node.ending import end_of_error
 from launcher.node.stopping import StopKind
-from launcher.ranks.causes import built_in
 from launcher.ranks.diagnose import find_cause
 from launcher.ranks.gang import EndOrder, Exit, Outcome, Process
 from launcher.runfolder.states import Attempt, AttemptResult, FirstFailure, State
@@ -42,46 +42,17 @@ def of_error(error: LauncherError) -> FirstFailure | None:
 
 TORN = FirstFailure(process="rank 1", exit=1, no_progress=True)
 FAILURES = {
-    "device-memory": of_rank(
-        1, "RuntimeError: Memory not enough: Device(id:3) memory isn't enough and alloc failed"
-    ),
-    "host-memory": of_rank(-9),
-    "shared-memory": of_rank(-7),
-    "disk-full": of_rank(1, "OSError: [Errno 28] No space left on device: 'checkpoints/step-4'"),
-    "EI0004": of_rank(
-        1, "EI0004: The ranktable or rank is invalid. Reason: The ranktable config devicelist is invalid"
-    ),
-    "EI0014": of_rank(1, "EI0014: Value 1.2 for config version is invalid"),
-    "EI0005": of_rank(
-        1, "EI0005: The arguments for collective communication are inconsistent between ranks: tag"
-    ),
-    "EI0006": of_rank(
-        1, "EI0006: Getting socket times out. Reason: Remote Rank did not send the data in time"
-    ),
-    "EI0002": of_rank(1, "EI0002: The wait execution of the Notify register times out"),
-    "EJ0001": of_rank(
-        1, "EJ0001: Failed to initialize the HCCP process. Reason: Maybe the last training process is running"
-    ),
     "no-devices": of_error(PlanError("8 ascend910 devices asked for, 4 here", rule="no-devices")),
-    "not-finite": of_order("not-learning", "not-finite"),
     "stuck": of_order("not-learning", "stuck"),
-    "import": of_rank(1, "ModuleNotFoundError: No module named 'mindspore'"),
-    "bug": of_rank(1, "TypeError: unsupported operand type(s) for +: 'int' and 'str'"),
-    "no-program": of_rank(127, "can't start ['train.sh']: No such file or directory"),
-    "usage": of_rank(2, "error: epochs: expected a whole number"),
-    "crash": of_rank(-11),
-    "store-refused": of_error(StoreRefused("AccessDenied when calling the PutObject operation")),
     "store-unreachable": of_error(StoreUnreachable("no answer from http://127.0.0.1:9")),
-    "no-data": of_error(NotFound("nothing there", where="obs://b/imagenet")),
+    "not-found": of_error(NotFound("nothing there", where="obs://b/imagenet")),
     "no-checkpoint": of_error(UsageError("no complete checkpoint in obs://b/runs/x", rule="no-checkpoint")),
     "scheduler-limit": FirstFailure(rule=StopKind.SIGNAL.rule),
     "allocation-limit": FirstFailure(rule=StopKind.PLATFORM.rule),
     "time-limit": FirstFailure(rule=StopKind.TIME_LIMIT.rule),
     "hang": of_order("hang"),
-    "cluster": of_rank(1, "RuntimeError: Topology build timed out."),
     "undying": find_cause(Outcome((), undying=("rank 2",)), "m1").failure,
     "node-gone": of_error(NodeTrouble("node 1 (m2) was not heard of for 2 min 00 s")),
-    "peer-lost": of_rank(1, "ConnectionResetError: [Errno 104] Connection reset by peer"),
     "no-progress": TORN,
 }
 """Each row of advice.yaml has a failure here, as the node program makes it."""
@@ -96,6 +67,34 @@ def test_each_advice_fits_its_failure(row: Advice) -> None:
     assert row.do
 
 
+@pytest.mark.parametrize(
+    ("failure", "rule", "repeats"),
+    [
+        (
+            of_rank(1, "RuntimeError: Memory not enough: Device(id:3) memory isn't enough"),
+            "device-memory",
+            True,
+        ),
+        (of_rank(-9), "killed", False),
+        (of_rank(-7), "shared-memory", True),
+        (of_rank(-11), "crashed", False),
+        (of_rank(1, "OSError: [Errno 28] No space left on device: 'checkpoints/step-4'"), "disk-full", False),
+        (of_rank(1, "EI0014: Value 1.2 for config version is invalid"), "rank-table", True),
+        (of_rank(2, "error: epochs: expected a whole number"), "usage", True),
+        (of_rank(1, "KeyError: 'x'"), "bug", False),
+        (of_error(StoreRefused("AccessDenied when calling PutObject")), "store-refused", True),
+        (of_order("not-learning", "not-finite"), "not-finite", True),
+    ],
+)
+def test_what_the_table_of_causes_knows_has_its_advice(
+    failure: FirstFailure, rule: str, repeats: bool
+) -> None:
+    found = advice_for(failure)
+    assert found is not None
+    assert (found.id, found.repeats) == (rule, repeats)
+    assert found.means == table()[rule].meaning(failure.code)
+
+
 def test_no_advice_for_what_nobody_knows() -> None:
     assert advice_for(of_rank(41)) is None
     assert advice_for(None) is None
@@ -108,13 +107,13 @@ def test_results_that_are_not_in_the_store_have_their_advice() -> None:
 
 
 def test_every_rule_that_advice_names_is_one_that_somebody_writes() -> None:
-    """Rules of causes.yaml, of errors, of requests to stop, of watchers and of platforms."""
-    written = {rule.id for rule in built_in()} | {kind.rule for kind in StopKind} | set(END_RULES.values())
+    """Rules of errors, of requests to stop, of watchers and of platforms."""
+    written = {kind.rule for kind in StopKind} | set(END_RULES.values())
     written |= {each.rule for each in _all_errors(LauncherError)}
     written |= {"no-devices", "no-checkpoint", "not-finite", "stuck", "hang", "undying", "node-gone"}
     for row in advice_rows():
         assert set(row.rules) <= written, row.id
-        assert row.rules or row.codes or row.signals or row.unsafe or row.no_progress, row.id
+        assert row.rules or row.unsafe or row.no_progress, row.id
 
 
 def _all_errors(base: type[LauncherError]) -> list[type[LauncherError]]:
@@ -168,7 +167,15 @@ def test_the_first_failing_rank_with_host_device_code_and_error(sample: Sample) 
     assert len(found.later) == 1
     assert found.later[0].startswith("rank 0: [ERROR] HCCL")
     assert found.advice == "device-memory"
-    assert found.next[-1] == f"launcher resume {sample.entry.run_id}"
+    assert (
+        found.next[-1] == f"launcher logs {sample.entry.run_id} --errors"
+    )  # a resume would fail the same way
+    verdict = found.to_json()["verdict"]
+    assert (verdict["rule"], verdict["rank"], verdict["host"]) == ("device-memory", 3, "m1")
+    assert verdict["repeats"] and verdict["means"] and verdict["advice"]
+    shown = [(each["process"], each["rule"], each["code"]) for each in found.to_json()["evidence"]]
+    assert ("rank 3", "device-memory", "") in shown
+    assert ("rank 0", "notify-timeout", "EI0002") in shown
 
 
 def test_a_failure_without_a_log_is_explained_by_its_reason(sample: Sample) -> None:
@@ -186,7 +193,7 @@ def test_a_run_that_was_saved_by_a_restart_tells_what_had_failed(sample: Sample)
             ended_at=NOW + 5,
             outcome="rank 0 on m1 (node 0) crashed (SIGSEGV)",
             result=AttemptResult.FAILED,
-            first_failure=FAILURES["crash"],
+            first_failure=of_rank(-11),
         ),
         Attempt(
             attempt=2,
@@ -199,7 +206,7 @@ def test_a_run_that_was_saved_by_a_restart_tells_what_had_failed(sample: Sample)
     )
     sample.state(State.SUCCEEDED, attempts=attempts, attempt=2)
     found = explain_run(sample.entry, sample.run.view())
-    assert (found.attempt, found.advice, found.how) == (1, "crash", "crashed (SIGSEGV)")
+    assert (found.attempt, found.advice, found.how) == (1, "crashed", "crashed (SIGSEGV)")
     assert found.next == (f"launcher fetch-results {sample.entry.run_id} --to DIR",)
 
 
