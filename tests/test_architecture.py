@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROWS = [
-    "errors units findings installed",
+    "errors units findings printable installed",
     "disk devices jobfile",
     "storage ranktable diagnosis",
     "dataset runfolder",
