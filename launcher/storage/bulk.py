@@ -176,18 +176,21 @@ class Bulk:
                     batch = next(source, None)
                 if batch is None:
                     return
-                for download in batch:
-                    self._one(download)
+                self.pace.enter()  # a worker has one request at a time, so a batch is one place
+                try:
+                    for download in batch:
+                        self._one(download)
+                finally:
+                    self.pace.leave()
         except BaseException as error:  # raised again by the thread of `run`
             with self._lock:
                 self._fatal = self._fatal or error
             self.pace.stop.set()
 
     def _one(self, download: Download) -> None:
-        self.pace.enter()
+        if self.pace.stop.is_set():
+            return
         try:
-            if self.pace.stop.is_set():
-                return
             self.store.get_file(
                 download.info.key,
                 download.path,
@@ -203,8 +206,6 @@ class Bulk:
         else:
             with self._lock:
                 self.done += 1
-        finally:
-            self.pace.leave()
 
     def _failure(self, key: str, error: LauncherError) -> None:
         """Record the error, or raise it when all other objects would meet it, too."""
