@@ -103,15 +103,7 @@ def check_cluster(plan: Plan) -> list[Finding]:
     try:
         known = partitions()
     except BackendError as error:
-        missing = isinstance(error, NotInstalled)
-        rule, fix = (
-            ("SL001", error.hint) if missing else ("SL002", "try again; `scontrol ping` tells who is down")
-        )
-        return [
-            Finding(
-                rule, "error", f"{error.where}: {error.what}".removeprefix(": "), "resources.backend", fix
-            )
-        ]
+        return [_unreachable(error)]
     wanted = options_of(plan).partition
     asked = None if wanted is None else wanted.split(",")
     chosen = [one for one in known if (one.default if asked is None else one.name in asked)]
@@ -122,6 +114,14 @@ def check_cluster(plan: Plan) -> list[Finding]:
         names = ", ".join(one.name for one in known)
         return [Finding("SL003", "error", what, "slurm.partition", f"name one of {names}")]
     return [*_ignored_variables(plan), *([] if len(chosen) > 1 else _fits(plan, chosen[0]))]
+
+
+def _unreachable(error: BackendError) -> Finding:
+    message = f"{error.where}: {error.what}" if error.where else error.what
+    if isinstance(error, NotInstalled):
+        return Finding("SL001", "error", message, "resources.backend", error.hint, source="platform")
+    fix = "try again; `scontrol ping` tells who is down"
+    return Finding("SL002", "error", message, "resources.backend", fix, source="platform")
 
 
 def _ignored_variables(plan: Plan) -> Iterator[Finding]:
