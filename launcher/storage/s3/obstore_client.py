@@ -77,10 +77,12 @@ def open_obstore(route: Route, bucket: str) -> ObstoreClient:
     try:
         store = make_store(
             bucket,
-            endpoint=route.url if route.bucket_in_host else route.url.rpartition("/")[0],
+            # obstore reads the environment by itself; this spelling wins over all variables with an endpoint.
+            aws_endpoint_url_s3=route.url if route.bucket_in_host else route.url.rpartition("/")[0],
             region=route.region,
             virtual_hosted_style_request=route.bucket_in_host,
             skip_signature=False,
+            s3_express=False,
             client_options=options,
             retry_config={"max_retries": 0},
             credential_provider=_KeySource(route.credentials),

@@ -71,6 +71,7 @@ def test_bucket_in_the_host_and_through_a_proxy(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     env = {"HUAWEICLOUD_SDK_AK": radosgw.access_key, "HUAWEICLOUD_SDK_SK": radosgw.secret_key}
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3.test")
     store = open_store(f"obs://{BUCKET}/by-proxy", endpoint="http://s3.test", env=env)
     store.put("x y", DATA)
     before = faults.proxied
@@ -78,6 +79,35 @@ def test_bucket_in_the_host_and_through_a_proxy(
     assert (faults.proxied - before, fast_of(store).fetched) == (2, 1)
     assert [info.key for info in store.list()] == ["x y"]
     assert faults.proxied - before == 3
+
+
+def test_the_keys_of_a_store_win_over_those_of_the_process(
+    radosgw: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """obstore looks into the environment by itself, where it is not told everything."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"):
+        monkeypatch.setenv(name, "another")
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("AWS_SKIP_SIGNATURE", "AWS_S3_EXPRESS", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"):
+        monkeypatch.setenv(name, "true")
+    store = open_on(radosgw)
+    store.put("x", DATA)
+    assert fetch(store, "x", folder) == DATA
+    assert fast_of(store).fetched == 1
+
+
+def test_a_proxy_that_is_not_for_this_host(
+    radosgw: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "example.com,127.0.0.1")
+    store = open_on(radosgw)
+    store.put("x", DATA)
+    assert fetch(store, "x", folder) == DATA
+    assert fast_of(store).fetched == 1
 
 
 def test_the_choice_of_the_engine(radosgw: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
