@@ -11,13 +11,13 @@ from launcher.jobfile.section import Section
 from launcher.jobfile.spec import Backend, backend_sections
 
 LAUNCHER = Path(__file__).parents[1] / "launcher"
-WORDS = re.compile(r"slurm|modelarts|kubernetes|volcano", re.IGNORECASE)
+PLATFORMS = {"slurm", "modelarts", "kubernetes", "volcano", *BACKENDS} - {"local"}
+WORDS = re.compile("|".join(sorted(PLATFORMS)), re.IGNORECASE)
 
 ALLOWED = {
     "backends/__init__.py",  # the registry
     "jobfile/spec.py",  # the sections of the job file
-    "jobfile/spec_modelarts.py",
-    "jobfile/spec_slurm.py",
+    *(f"jobfile/spec_{name}.py" for name in BACKENDS if name != "local"),
     "jobfile/template.py",  # what `launcher init` writes into a section
 }
 

@@ -24,7 +24,7 @@ from launcher.storage.contents import Listing
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What COMPLETE.json says."""
+    """The content of COMPLETE.json."""
 
     source: str
     digest: str
@@ -33,7 +33,7 @@ class Marker:
     format: int = 1
 
     def write(self, path: Path) -> None:
-        """Durably, last of all."""
+        """Write the marker, synced to disk; the last file of a data set."""
         write_atomic(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
 
 

@@ -32,7 +32,7 @@ class Extractor:
         self._next = 0  # the wanted file to open next
         self._position = 0  # of the shard: where the next piece begins
         self._handle = -1  # the file that is being written, or -1
-        self._left = 0  # bytes of it that are still to come
+        self._left = 0  # bytes of it that are still missing
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the shard."""

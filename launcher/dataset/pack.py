@@ -107,7 +107,7 @@ def _check_dest(dest: ObjectStore, drafts: list[Draft]) -> None:
 
 
 def _same(packed: Packed, dest: ObjectStore, drafts: list[Draft], started: float) -> PackReport:
-    """A complete data set is never touched: it is the one that was asked for, or the wrong destination."""
+    """The complete data set at the destination, which is never changed. Raises UsageError when it is another one."""
     if packed.shards != tuple(find_shard(dest, draft) for draft in drafts):
         raise UsageError(
             f"{dest.url} already holds another packed data set", where="DST", hint="name an empty folder"
@@ -171,4 +171,4 @@ def _start(parent: int) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no process outlives the packing
     if os.getppid() != parent:
         os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C

@@ -1,6 +1,6 @@
 """Bring a data set to the local disk: once per machine, resumable, verified, bounded in time.
 
-One process fills a data set while others wait and tell how far it is. Files get their final name only when
+One process fetches a data set while others wait and report its progress. Files get their final name only when
 verified, the marker comes last, and nothing is ever removed but this module's own unfinished parts.
 """
 
@@ -30,7 +30,7 @@ from launcher.disk import (
 from launcher.errors import StoreUnreachable
 from launcher.storage.base import ObjectStore
 from launcher.storage.bulk import AdaptivePace, Bulk, Download, few_collections
-from launcher.storage.contents import Listing, OnListed, check_space, take_listing
+from launcher.storage.contents import Listing, check_space, take_listing
 
 REPORT_S = 1.0
 WORKERS = 64
@@ -90,7 +90,7 @@ def stage(
             store,
             datasets,
             folds=folds_names(datasets),
-            on_listed=_listing_reporter(progress, deadline, store),
+            on_listed=_ListingProgress(progress, deadline, store.url).add,
         )
         try:
             job = StageJob(store, datasets / listing.digest, listing, deadline, progress)
@@ -102,21 +102,22 @@ def stage(
     return Staged(job.files, listing.files, listing.bytes, reused, listing.digest, seconds)
 
 
-def _listing_reporter(progress: OnProgress | None, deadline: float | None, store: ObjectStore) -> OnListed:
-    """Tell how much was listed; a store that lists for ever runs into the time limit."""
-    reported = time.monotonic()
+class _ListingProgress:
+    """Reports the number of listed objects, and ends a listing at the time limit."""
 
-    def report(files: int, size: int) -> None:
-        nonlocal reported
+    def __init__(self, progress: OnProgress | None, deadline: float | None, url: str) -> None:
+        self._progress, self._deadline, self._url = progress, deadline, url
+        self._reported = time.monotonic()
+
+    def add(self, files: int, size: int) -> None:
+        """Totals so far. Raises StoreUnreachable."""
         now = time.monotonic()
-        if deadline is not None and now > deadline:
+        if self._deadline is not None and now > self._deadline:
             hint = "allow more time, or stage fewer and larger objects"
-            raise StoreUnreachable(f"out of time after listing {files} objects", where=store.url, hint=hint)
-        if progress and now >= reported + REPORT_S:
-            reported = now
-            progress(StageProgress(0, files, 0, size, 0.0))
-
-    return report
+            raise StoreUnreachable(f"out of time after listing {files} objects", where=self._url, hint=hint)
+        if self._progress and now >= self._reported + REPORT_S:
+            self._reported = now
+            self._progress(StageProgress(0, files, 0, size, 0.0))
 
 
 class StageJob:
@@ -185,11 +186,11 @@ class StageJob:
         return True  # nothing was begun yet
 
     def reporter(self, files: int, size: int) -> Reporter:
-        """For `fetch`: tells the caller and those who wait how much of what is missing has come."""
+        """For `fetch`: reports the missing bytes that were fetched so far, to the caller and to waiting processes."""
         return Reporter(self._listing, files, size, self._status, self._progress)
 
     def fetch(self, files: int, size: int, workers: int, *, trust: bool) -> None:
-        """Bring what is missing, `files` files of `size` bytes, each complete or absent."""
+        """Fetch what is missing, `files` files of `size` bytes, each complete or absent."""
         workers = max(1, min(workers, files))
         report = self.reporter(files, size)
         bulk = Bulk(self._store, AdaptivePace(workers), report.add, deadline=self._deadline)
@@ -223,7 +224,7 @@ class StageJob:
 
 
 class Reporter:
-    """Counts bytes from all threads and, once a second, tells the caller and those who wait."""
+    """Counts bytes from all threads and reports them once a second, to the caller and to waiting processes."""
 
     def __init__(
         self, listing: Listing, files: int, size: int, status: Path, tell: OnProgress | None
@@ -243,12 +244,12 @@ class Reporter:
             self._bytes += count
 
     def tick(self, done: int) -> None:
-        """Report when the last one is old enough; `done` files have come."""
+        """Report, at most once a second; `done` files are complete."""
         if time.monotonic() >= self._reported + REPORT_S:
             self.report(done)
 
     def report(self, done: int) -> None:
-        """Tell the present state."""
+        """Report the present state."""
         self._reported = time.monotonic()
         seconds = max(1e-3, self._reported - self._started)
         state = StageProgress(

@@ -18,7 +18,7 @@ _HINT = "copy this shard again from where it was packed, or pack again"
 def verify_packed(
     store: ObjectStore, *, jobs: int = 4, progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> Packed:
-    """The data set when all of it is good. `progress` hears the bytes read and their total.
+    """The data set when all of it is good. `progress` is called with the bytes read and their total.
 
     Raises NotFound when nothing packed is there, IntegrityError that names the damaged shards and files.
     """

@@ -57,7 +57,7 @@ def make_shard(task: Task) -> tuple[Shard, bool]:
     try:
         tar_bytes, tar_sha256, members = _write_tar(source, task.draft, file)
         index = dump_index(tar_bytes, tar_sha256, members)
-        dest.delete(index_key(task.draft.name))  # of an earlier, other content
+        dest.delete(index_key(task.draft.name))  # left by an earlier packing with other content
         dest.put_file(tar_key(task.draft.name), file)
         dest.put(index_key(task.draft.name), index)
     finally:

@@ -53,7 +53,7 @@ class RunDevices:
 def take_devices(context: NodeContext, *, preset: bool) -> RunDevices:
     """Block until this machine's devices are locked, healthy and free. Raises PlanError, Stopped.
 
-    `preset`: the platform has started this process for one device, and has named that in ASCEND_DEVICE_ID.
+    `preset`: the platform has started this process for one device, and has put its id into ASCEND_DEVICE_ID.
     """
     plan = context.plan
     present = list_devices(plan.device, addresses=False)

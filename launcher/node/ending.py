@@ -31,7 +31,7 @@ class ProgramFailed(RunFailed):
 
 
 class PeerFailed(RunFailed):
-    """Another machine of the run failed outside of a step; it has told why."""
+    """Another machine of the run failed outside of a step, and its message has the reason."""
 
     def __init__(self, what: str, failure: FirstFailure) -> None:
         super().__init__(what)

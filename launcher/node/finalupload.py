@@ -64,7 +64,7 @@ class FinalUpload:
             self._error = error
 
     def _watch_store(self) -> None:
-        """Look for a new cancel request until the upload ends. One that came before the end of the run is ignored."""
+        """Look for a new cancel request until the upload ends. One from before the end of the run is ignored."""
         came_before = self._final is State.CANCELLED or self._context.stopper.settled_cancel
         known = None if came_before else b""
         while self._thread.is_alive():

@@ -84,7 +84,7 @@ def _with_unsafe(context: NodeContext, end: RunEnd, why: str) -> RunEnd:
 
 
 def _of_others(context: NodeContext, machines: Sequence[Machine]) -> tuple[UnsafeResults, ...]:
-    """Results of machines that did not say that they have uploaded them."""
+    """Results of machines that did not report their upload as complete."""
     folder, why = str(context.plan.run_dir.root), "it did not say that it has uploaded them"
     found = tuple(UnsafeResults(host=machine.host, folder=folder, why=why) for machine in machines)
     for each in found:
@@ -93,7 +93,7 @@ def _of_others(context: NodeContext, machines: Sequence[Machine]) -> tuple[Unsaf
 
 
 def _ask_for_another_start(exclude_hosts: Sequence[str]) -> None:
-    """Tell the platform to start the run again, without these hosts."""
+    """Ask the platform to start the run again, without these hosts."""
     with suppress(OSError):
         Path(os.environ[AGAIN]).write_text(",".join(exclude_hosts))
 

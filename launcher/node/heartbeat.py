@@ -105,7 +105,7 @@ class Heartbeat:
             return
         try:
             write_text(self._path, status.model_dump_json(indent=1) + "\n")
-        except (StoreError, OSError) as error:  # on a full disk the heartbeat goes on from memory
+        except (StoreError, OSError) as error:  # on a full disk the heartbeat is uploaded from memory
             if not self._failing:
                 log.error("the status can't be written: %s", error)
             self._failing = True

@@ -34,10 +34,10 @@ class Peers(Protocol):
     """The other machines of a run. Made and used by the main thread."""
 
     def enter_attempt(self, attempt: int) -> None:
-        """Forget the attempt before, and take part in this one."""
+        """Drop the messages of the attempt before, and take part in this one."""
 
     def introduce(self, machine: Machine) -> None:
-        """Tell which devices this machine has; before the first `begin_step`."""
+        """Publish the devices of this machine; before the first `begin_step`."""
 
     def begin_step(self, step_index: int, make_order: MakeStartOrder, check: Check) -> StartOrder:
         """Block until all machines are ready for a step. Raises RunFailed when one of them never is."""
@@ -49,12 +49,12 @@ class Peers(Protocol):
         """Report how a step ended here, and block until node 0 has decided what follows."""
 
     def fail(self, reason: str, *, cancelled: bool = False, failure: FirstFailure | None = None) -> None:
-        """Tell the others that this machine gives up. Safe after the end of the run has been decided."""
+        """Report to the others that this machine has failed. Safe after the end of the run has been decided."""
 
     def finish_uploads(self) -> Sequence[Machine]:
         """Tell that this machine has uploaded everything. Node 0 blocks until the others have, too.
 
-        Returns, on node 0, the machines that have not: they never said so in time, or are lost.
+        Returns, on node 0, the machines that have not: they did not report it in time, or are lost.
         """
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class Peers(Protocol):
 
 
 class SingleMachine:
-    """A run on one machine: nobody to wait for, nobody to tell."""
+    """A run on one machine: there is no other one to wait for or to report to."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine

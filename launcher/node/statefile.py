@@ -39,12 +39,12 @@ class StateFile:
         """The state that the disk did not take; empty when it did."""
 
     def save(self, state: State) -> None:
-        """Write down that the run is in this state, and has not ended."""
+        """Save that the run is in this state, and has not ended."""
         self.value = self.value.without_end()
         self._save({"state": state})
 
     def save_end(self, end: RunEnd) -> None:
-        """Write down how the run ended, or that its platform is going to start it again."""
+        """Save how the run ended, or that its platform is going to start it again."""
         ended_at = time.time() if end.state.terminal else None
         facts = {"reason": end.reason, "hint": end.hint, "ended_by": end.ended_by, "ended_at": ended_at}
         self._save({"state": end.state, **facts, "first_failure": end.failure, "unsafe": end.unsafe})
@@ -80,21 +80,21 @@ class StateFile:
         return self._run_dir.root / f".reserve-{self._node}"
 
     def note_safe(self, step: int | None) -> None:
-        """The newest checkpoint that is in the store."""
+        """Save the newest checkpoint that is in the store."""
         self.value = self.value.model_copy(update={"safe_step": step})
 
     def note_excluded(self, host: str) -> None:
-        """A machine that the next attempt should do without."""
+        """Save the name of a machine that the next attempt should not use."""
         hosts = (*self.value.exclude_hosts, *([host] if host not in self.value.exclude_hosts else []))
         self.value = self.value.model_copy(update={"exclude_hosts": hosts})
 
     def note_phase(self, phase: str, program: str = "") -> None:
-        """A phase of the run begins now on node 0."""
+        """Save that a phase of the run begins now on node 0."""
         begun = PhaseStart(phase=phase, at=time.time(), program=program)
         self.value = self.value.model_copy(update={"phase_times": (*self.value.phase_times, begun)})
 
     def end_attempt(self, end: RunEnd) -> None:
-        """The attempt under way ended now."""
+        """Save that the attempt under way ended now."""
         *earlier, last = self.value.attempts
         changes = {
             "ended_at": time.time(),
@@ -107,13 +107,13 @@ class StateFile:
         self.value = self.value.model_copy(update={"attempts": (*earlier, last.model_copy(update=changes))})
 
     def note_resumed(self, step: int | None) -> None:
-        """The checkpoint that the attempt under way starts from, once it is known."""
+        """Save the checkpoint that the attempt under way starts from, once it is known."""
         *earlier, last = self.value.attempts
         begun = last.model_copy(update={"resumed_step": step})
         self.value = self.value.model_copy(update={"attempts": (*earlier, begun)})
 
     def begin_attempt(self, attempt: int, resumed_step: int | None) -> None:
-        """A new attempt starts now."""
+        """Save that a new attempt starts now."""
         begun = Attempt(attempt=attempt, started_at=time.time(), resumed_step=resumed_step)
         self.value = self.value.model_copy(
             update={"attempt": attempt, "attempts": (*self.value.attempts, begun)}

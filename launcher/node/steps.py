@@ -159,7 +159,7 @@ class StepRunner:
         return StepReport(ok=False, cause=self._with_device(cause))
 
     def _cause_of(self, outcome: Outcome) -> Cause | None:
-        """None when this gang was ended for the sake of another machine, which knows why, and had no failure of its own."""
+        """None when this gang was ended because of another machine, which has the cause, and had no failure of its own."""
         host, node = socket.gethostname(), self._context.node
         if outcome.end_order is not None and outcome.end_order.kind == PEER:
             return find_own_cause(outcome, host, self._rules, node)

@@ -124,11 +124,11 @@ class Stopper:
 
     @property
     def settled_cancel(self) -> bool:
-        """Whether a cancel request came before `settle`."""
+        """Whether a cancel request arrived before `settle`."""
         return self._settled_for is not None and self._settled_for.kind is StopKind.CANCEL
 
     def asked_again(self) -> StopRequest | None:
-        """A request that came after `settle`. The parts of one request count once."""
+        """A request that arrived after `settle`. A signal and a file that belong to one request count once."""
         echo_ends = self._settled_at + (ECHO_S if self._settled_for is not None else 0.0)
         mark = self._cancel_mark()
         if time.monotonic() < echo_ends:

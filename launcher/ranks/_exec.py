@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1
 def main() -> None:
     parent, cores, program = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # the parent died before the line above: nobody would end us
+    if os.getppid() != parent:  # the parent died before the line above, so its death would send no signal
         os._exit(1)
     # The stacks of a hang are taken with SIGABRT; a core dump of every rank would fill the disk. Programs may raise it.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))

@@ -79,7 +79,7 @@ def find_cause(outcome: Outcome, host: str, own: Sequence[OwnRule] = (), node: i
 
 
 def find_own_cause(outcome: Outcome, host: str, own: Sequence[OwnRule] = (), node: int = 0) -> Cause | None:
-    """What a gang that was stopped for the sake of another machine had failed at by itself; None when it had not."""
+    """The cause of a failure here in a gang that was stopped because of another machine; None when nothing failed."""
     stopped_at = min((e.at for e in outcome.exits if e.asked), default=0.0)
     found = find_first([_ended(e, outcome, stopped_at) for e in outcome.exits]) if outcome.exits else None
     if found is None or found.strength < CERTAIN:

@@ -51,7 +51,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended: `code` as in subprocess, negative for a signal. `asked` when it was told to stop before."""
+    """How a process ended: `code` as in subprocess, negative for a signal. `asked`: it had been asked to stop before."""
 
     process: Process
     code: int
@@ -65,7 +65,7 @@ class EndOrder:
 
     `how`: `stop` gives the ranks time to save, `abandon` little time, since they can't save, `dump` writes their
     stacks to their logs first, `kill` ends them at once, since their state must not be saved. `rule` is the kind of failure
-    when that says more than `kind`; `rank` is the one that is to blame, where a single one is.
+    when that says more than `kind`; `rank` is the rank that caused the order, if a single one did.
     """
 
     kind: str
@@ -83,10 +83,10 @@ class Outcome:
     failure: Exit | None = None
     end_order: EndOrder | None = None
     stopped: str = ""
-    """The reason given by whoever asked for the stop."""
+    """The reason that came with the request to stop."""
     logs: Mapping[str, str] = field(default_factory=dict)
     times: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
-    """When the parts of `logs` came: (offset, unix seconds), in order."""
+    """When the parts of `logs` were written: (offset, unix seconds), in order."""
     undying: tuple[str, ...] = ()
     """Processes that did not end after SIGKILL."""
 
@@ -105,7 +105,7 @@ class _Member:
 
 @dataclass
 class Gang:
-    """Processes that live and die together. Start and poll it from one thread: the thread whose end ends the ranks.
+    """Processes that start and end together. Start and poll it from one thread: the thread whose end ends the ranks.
 
     `mark` is unique on the machine; every process of the gang and all that they start carry it.
     """

@@ -38,7 +38,7 @@ class Excerpt:
     _written: int = 0
 
     def add(self, data: bytes, now: float = 0.0) -> None:
-        """Bytes that came at `now`, unix seconds; 0 for a time that is not known."""
+        """Append bytes that were read at `now`, unix seconds; 0 for a time that is not known."""
         if now and (not self._marks or now - self._marks[-1][1] >= MARK_EVERY_S):
             self._marks.append((self._written, now))
         self._written += len(data)
@@ -54,7 +54,7 @@ class Excerpt:
 
     @property
     def times(self) -> tuple[tuple[int, float], ...]:
-        """When the parts of `text` came: (offset, unix seconds). Offsets count bytes, so they are too high behind other letters."""
+        """When the parts of `text` were read: (offset, unix seconds). Offsets count bytes: after non-ASCII text they are too high."""
         lost = self._written - len(self.head) - len(self.tail)
         return tuple(
             (at if at <= len(self.head) else max(len(self.head), at - lost), when) for at, when in self._marks
@@ -82,7 +82,7 @@ class LimitedLog:
         return self._lost
 
     def write(self, data: bytes) -> None:
-        """Never raises. Lost bytes are counted, and a line in the log tells their number once the disk has room again."""
+        """Never raises. Lost bytes are counted, and a line in the log gives their number once the disk has room again."""
         if self._lost and time.monotonic() < self._not_before:
             self._lost += len(data)
             return
@@ -139,7 +139,7 @@ class LogPump:
         self._read_bytes = min(_READ_BYTES, max(1, limit_bytes // PARTS))
         self._selector = selectors.DefaultSelector()
         self._logs: dict[str, LimitedLog] = {}
-        self._heard: dict[str, float] = {}
+        self._last_output_at: dict[str, float] = {}
         self.excerpts: dict[str, Excerpt] = {}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
@@ -156,9 +156,9 @@ class LogPump:
             self._thread.start()
         return writing
 
-    def heard(self, name: str) -> float:
+    def last_output_at(self, name: str) -> float:
         """When the process last wrote something, on the monotonic clock; 0 when it never did."""
-        return self._heard.get(name, 0.0)
+        return self._last_output_at.get(name, 0.0)
 
     @property
     def lost_bytes(self) -> int:
@@ -201,7 +201,7 @@ class LogPump:
         if not data:  # the process has closed its log, or has ended
             self._forget(fd)
             return
-        self._heard[name] = time.monotonic()
+        self._last_output_at[name] = time.monotonic()
         self.excerpts[name].add(data, time.time())
         self._logs[name].write(data)
 

@@ -109,10 +109,9 @@ class Keeper:
 
 def main() -> None:
     """The keeper: wait until the other end is closed, then sweep."""
+    # These signals are for the node program, whose end closes the pipe.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # whoever stops the run stops the node program, and that ends us
+        signal.signal(number, signal.SIG_IGN)
     while os.read(int(sys.argv[1]), 1):
         pass
     sweep(sys.argv[2])

@@ -36,7 +36,7 @@ class RestartPolicy:
     _step_restarted: bool = False
 
     def next_step(self) -> None:
-        """The next step of the plan begins: fruitless restarts of the one before do not count for it."""
+        """The next step of the plan begins: restarts without progress in the step before do not count for it."""
         self._fruitless, self._step_restarted = 0, False
 
     def decide(self, cause: Cause, before: int | None, after: int | None, now: float) -> Decision:

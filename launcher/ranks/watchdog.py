@@ -86,7 +86,7 @@ class Watchdog:
             seen.stopped_since = (seen.stopped_since or now) if stopped else 0.0
 
     def _left_early(self) -> EndOrder | None:
-        """A rank that ended with exit code 0 in the middle of training: the others wait for it in vain."""
+        """A rank that ended with exit code 0 in the middle of training: the others would wait for it for ever."""
         for exit_ in self.gang.exits:
             seen = self._ranks.get(exit_.process.rank) if exit_.process.rank is not None else None
             if seen is None or exit_.code != 0 or not self.gang.alive:
@@ -123,7 +123,7 @@ class Watchdog:
                 words = f"rank {rank} has been stopped (SIGSTOP) for {show_duration(now - seen.stopped_since)}{_step(seen)}"
                 return EndOrder("hang", f"{words}; {_DUMPED}", how="dump", rank=rank)
         progressed = max([self._begun, *(seen.progressed for seen in self._ranks.values())])
-        logged = max([self._begun, *(self.gang.pump.heard(p.name) for p in self.gang.processes)])
+        logged = max([self._begun, *(self.gang.pump.last_output_at(p.name) for p in self.gang.processes)])
         silent, stalled = now - max(progressed, logged), now - progressed
         if silent > limit:
             return EndOrder(
@@ -145,7 +145,7 @@ class Watchdog:
         return [f"{name} has been stopped (SIGSTOP)" for name in names]
 
     def _behind(self) -> str:
-        """Which ranks the others wait for, judged by their steps; for people."""
+        """The ranks with the fewest steps, which the others wait for; for people."""
         alive = {p.rank for p in self.gang.alive if p.rank is not None}
         ended = [f"rank {p.rank} has ended" for p in _ended(self.gang) if p.rank is not None]
         steps = {rank: seen.reader.progress.step or 0 for rank, seen in self._ranks.items() if rank in alive}

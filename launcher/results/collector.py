@@ -149,7 +149,7 @@ class Collector:
     def _changed_files(self, tree: Tree, *, final: bool) -> list[LocalFile]:
         """Files to upload in this pass."""
         if self._committed and not final:
-            return []  # a log line written after the commit must not make the manifest wrong
+            return []  # lines that are logged after the commit must not change a file of the manifest
         return self._files.changed(tree, at_any_rate=final)
 
     def _upload_sets(self, tree: Tree, progress: _SyncProgress) -> None:

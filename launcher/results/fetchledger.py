@@ -54,7 +54,7 @@ class FetchLedger:
             )
 
     def owns(self, key: str, size: int, mtime_ns: int) -> bool:
-        """Whether a file of this size and time was written by a fetch, or may be a half of one."""
+        """Whether a file of this size and time was written by a fetch, or may be one that was interrupted."""
         written = self._written.get(key)
         is_as_written = written is not None and (written.size, written.mtime_ns) == (size, mtime_ns)
         return key in self._begun or is_as_written

@@ -90,7 +90,7 @@ def _restore_set(store: ObjectStore, checkpoints: Path, step: int) -> None:
                 source.get_file(entry.key, path, sha256=entry.sha256)
         (temporary / _BEGUN).rename(temporary / SET_MANIFEST)
         fsync_folder(temporary)
-        if final.exists():  # not complete, else it would not be fetched
+        if final.exists():  # an incomplete set: a complete one is not fetched again
             shutil.rmtree(final)
         temporary.rename(final)
         fsync_folder(checkpoints)

@@ -10,7 +10,7 @@ from launcher.storage import ObjectStore, open_store
 
 
 class StoreAddress(BaseModel):
-    """Never holds a credential; those come from the environment or from `profile` when the store is opened."""
+    """Holds no credentials: those are read from the environment or from `profile` when the store is opened."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class StoreBusy(StoreUnreachable):
-    """The store answered 429 or 503: fewer requests, please. `retry_after_s` is what it asked for, or 0."""
+    """The store answered 429 or 503: too many requests. `retry_after_s` is from its answer, or 0."""
 
     retry_after_s: float = 0.0
 

@@ -1,4 +1,4 @@
-"""What an object store can do, whatever is behind it.
+"""The protocol of an object store, the same for all implementations.
 
 A store is rooted at a URL; every key is relative to that root. Keys follow the rules of `keys.py`.
 All stores agree on these points, and a test runs the same operations over each of them:

@@ -10,7 +10,7 @@ PART_BYTES = 8 << 20
 
 
 class Brake:
-    """`take` waits until the bytes may go. The average is kept; None is no limit, and never waits."""
+    """`take` waits until the bytes may be sent, so that the average stays below the limit; with None it never waits."""
 
     def __init__(self, bytes_per_s: int | None = None) -> None:
         self.bytes_per_s = bytes_per_s

@@ -27,7 +27,7 @@ BATCH_BYTES = 1 << 20
 
 
 class AdaptivePace(Pace):
-    """Fewer requests at a time when the store says it is busy; one more after each quiet window."""
+    """Fewer requests at a time when the store answers that it is busy; one more after each window without that."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ class Bulk:
                 self.done += 1
 
     def _failure(self, key: str, error: LauncherError) -> None:
-        """Record the error, or raise it when all other objects would meet it, too."""
+        """Record the error, or raise it when it would hit all other objects, too."""
         if isinstance(error, (NoSpace, StoreRefused)):
             raise error
         with self._lock:

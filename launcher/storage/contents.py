@@ -100,7 +100,7 @@ def _checked(store: ObjectStore, *, folds: bool) -> Iterator[ObjectInfo]:
 
 
 def check_space(root: Path, infos: Iterator[ObjectInfo], folders: int, reserve_bytes: int) -> tuple[int, int]:
-    """Compare what is still to come with what the disk has, before the first byte. Returns files and bytes.
+    """Compare what is still to be fetched with the free space, before the first byte. Returns files and bytes.
 
     Raises NoSpace, which says how much is lacking.
     """

@@ -53,7 +53,7 @@ def fetch_one(store: ObjectStore, key: str, path: Path, *, force: bool = False) 
 def fetch_tree(
     store: ObjectStore, to: Path, *, force: bool = False, on_copied: OnCopied | None = None
 ) -> CopyReport:
-    """All objects below a folder. Keys, space and files in the way are looked at before the first byte comes.
+    """All objects below a folder. Keys, space and files in the way are checked before the first byte is fetched.
 
     Raises NotFound for an empty source, UsageError for a file that is there and differs (unless `force`), NoSpace.
     """
@@ -199,7 +199,7 @@ def _send(
 def _beside(
     mine: Iterator[ObjectInfo], theirs: Iterator[ObjectInfo]
 ) -> Iterator[tuple[ObjectInfo, ObjectInfo | None]]:
-    """Each of mine with theirs of the same key; both come in the order of their keys' bytes."""
+    """Each of `mine` with the one of `theirs` that has the same key; both are in the order of their keys' bytes."""
     other = next(theirs, None)
     for info in mine:
         while other is not None and os.fsencode(other.key) < os.fsencode(info.key):

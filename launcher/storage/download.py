@@ -72,7 +72,7 @@ class Wanted:
 
 
 class _Part:
-    """The bytes that arrived so far, on disk and in the digests."""
+    """The bytes received so far, on disk and in the digests."""
 
     def __init__(
         self, handle: int, *, use_sha256: bool, on_bytes: OnBytes | None, stop: threading.Event | None
@@ -110,7 +110,7 @@ class _Part:
             raise StoreUnreachable("stopped before everything had come")
 
     def reload(self) -> None:
-        """Take over what an earlier process left, by reading it into the digests."""
+        """Continue the part file of an earlier process: read its bytes into the digests."""
         os.lseek(self.handle, 0, os.SEEK_SET)
         while chunk := os.read(self.handle, CHUNK_BYTES):
             self.add(chunk, write=False)
@@ -181,13 +181,15 @@ def _fill(part: _Part, open_body: OpenBody, wanted: Wanted, backoff: Backoff) ->
             with open_body(part.size) as body:
                 wanted.check_version(body.info)
                 if part.size and not part.version and body.md5 is None and part.sha256 is None:
-                    part.restart()  # an earlier process left it, and nothing would prove it
+                    part.restart()  # left by an earlier process, with no digest to check it
                     continue
                 if part.version and body.version != part.version:
                     raise IntegrityError("the object changed during the download", where=wanted.where)
                 part.version = body.version
                 if body.md5 is None:
-                    part.md5 = None  # nothing to compare it with, and it costs more than the transfer
+                    part.md5 = (
+                        None  # no digest to compare it with, and computing it takes longer than the transfer
+                    )
                 _copy(part, body, wanted.where)
             _verify(part, body, wanted)
             return body.info

@@ -92,7 +92,7 @@ class MoxingStore:
         )
 
     def _call(self, key: str, request: Callable[[], T]) -> T:
-        """Again and again within the policy. moxing raises what it likes, so any failure counts as one of the line."""
+        """Repeat a call within the policy. moxing documents no exceptions, so any failure counts as one of the network."""
         return with_backoff(self._options.backoff, lambda: self._once(key, request))
 
     def _once(self, key: str, request: Callable[[], T]) -> T:
@@ -153,7 +153,7 @@ class MoxingStore:
                 file.seek(start)
                 data = bytes(file.read(wanted))
             if len(data) != wanted:
-                raise StoreUnreachable(f"{len(data)} of {wanted} bytes came", where=self.join(key))
+                raise StoreUnreachable(f"{len(data)} of {wanted} bytes arrived", where=self.join(key))
             return data
 
         return self._call(key, request)

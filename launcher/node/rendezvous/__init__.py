@@ -20,7 +20,7 @@ too. With `restart` all machines go to the folder of the next attempt. At the en
 `uploaded`, node 0 waits for that, commits the results and writes `over`.
 
 Failure. After the first report of a failure node 0 waits only `report_s` for the others, since they may wait for the
-failed machine in vain; `peer_stop` tells the others to stop their ranks. A follower that fails outside of a step
+failed machine for ever; `peer_stop` tells the others to stop their ranks. A follower that fails outside of a step
 writes `failed` with its reason; node 0 writes `over`, which ends the wait of every follower at once.
 
 Silence. A machine that was heard of in this attempt and then not for `lost_s` is lost; one that was never heard of

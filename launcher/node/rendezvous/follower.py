@@ -80,7 +80,7 @@ class Follower(Member):
         self._exchange()
         return ()
 
-    # ---- what the leader has said
+    # ---- the leader's message
 
     def _is_over(self) -> bool:
         """The leader may end the run before it has begun the step that this machine waits for."""

@@ -85,7 +85,7 @@ class Leader(Member):
         self._exchange()
 
     def finish_uploads(self) -> Sequence[Machine]:
-        """Wait until every follower has uploaded. Machines that never came or are lost are not waited for."""
+        """Wait until every follower has uploaded. Machines that never arrived or are lost are not waited for."""
         self._eager = True
         self._wake.set()
         deadline = time.monotonic() + self._timing.upload_s
@@ -102,14 +102,14 @@ class Leader(Member):
         self._publish(phase="over")
         super().close()
 
-    # ---- what the followers have said
+    # ---- the followers' messages
 
     def _all_ready(self) -> bool:
         ready = [each for each in self._followers.values() if each.phase == "ready" and self._is_here(each)]
         return len(ready) == self._nodes - 1
 
     def _is_here(self, follower: NodeMessage) -> bool:
-        """Whether it is at the same step of the plan."""
+        """Whether a follower is at the same step of the plan as the leader."""
         return follower.step_index == self._message.step_index
 
     def _reports(self) -> Iterator[tuple[int, StepReport]]:

@@ -38,12 +38,12 @@ class Presence:
         return node in self._heard_at
 
     def note_store_down(self) -> bool:
-        """The store does not answer. True when it did so far."""
+        """Record that the store does not answer. True when it did at the last call."""
         was_up, self._store_is_down = not self._store_is_down, True
         return was_up
 
     def note_store_up(self) -> bool:
-        """The store answers. True when it did not so far: then every clock starts again."""
+        """Record that the store answers. True when it did not at the last call: then every clock starts again."""
         was_down, self._store_is_down = self._store_is_down, False
         if was_down:
             now = time.monotonic()

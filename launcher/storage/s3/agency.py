@@ -60,7 +60,7 @@ def _keys(endpoint: str) -> dict[str, str]:
 
 
 def _ask(method: str, url: str, headers: Mapping[str, str]) -> str:
-    """Never through a proxy: the address is one of this very machine."""
+    """One request to the metadata service, never through a proxy: its address is local to this machine."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(url, method=method, headers=dict(headers))  # noqa: S310 - a fixed address
     with opener.open(request, timeout=TIMEOUT_S) as answer:

@@ -199,7 +199,7 @@ def sdk_profile(env: Mapping[str, str] = os.environ) -> Path:
 
 
 def _profile_of_the_sdk(env: Mapping[str, str]) -> dict[str, str]:
-    """Keys from the file of Huawei's SDK, for a machine that has nothing else; one pair opens service and buckets."""
+    """Keys from the file of Huawei's SDK, when nothing else is set; the same pair is valid for service and buckets."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read(sdk_profile(env), encoding="utf-8")

@@ -90,7 +90,7 @@ class Unsupported(StoreRefused):
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Where requests go, in words for messages: the endpoint tried, and the variables that were looked at."""
+    """Where requests go, for messages: the endpoint, and the variables that were read to find it."""
 
     endpoint: str
     variables: str

@@ -63,7 +63,7 @@ class Miss:
 
 
 class FastPathError(Exception):
-    """A range did not come, or not all of it, or not of the right version."""
+    """A range could not be read, or not in full, or not of the right version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class FastPath:
         self._requests = Health(FAILURES)
         self._ranges = Health(RANGE_FAILURES)
         self.fetched = 0
-        """How many objects and ranges came this way."""
+        """How many objects and ranges the fast path fetched."""
 
     @property
     def on(self) -> bool:
@@ -146,18 +146,18 @@ class FastPath:
         try:
             client = (self._clients or self._open()).objects
             answer = client.get(client.store, key, options={"range": (start, start + length)})
-            found, came = _info(info.key, answer.meta), 0
+            found, received = _info(info.key, answer.meta), 0
             changed = found != (info if not info.etag else replace(info, mtime=found.mtime))
             if changed or answer.meta["path"] != key or answer.range != (start, start + length):
                 raise FastPathError("another version or range")
             for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
-                came += len(chunk)
+                received += len(chunk)
                 yield chunk
         except Exception as error:  # as above
             self._failed(self._ranges, error)
             raise FastPathError(type(error).__name__) from error
-        if came != length:
-            raise FastPathError("not all of the range came")
+        if received != length:
+            raise FastPathError("the range is not complete")
         self.fetched += 1
         self._ranges.failures = 0
 

@@ -114,7 +114,7 @@ class Listing:
                 continue  # some stores list an object twice while it is replaced: the later entry counts
             if listed.key <= self._last_key or not listed.key.startswith(self.prefix):
                 raise IntegrityError(
-                    f"the listing does not advance: {listed.key!r} came after {self._last_key!r}",
+                    f"the listing does not advance: {listed.key!r} stands after {self._last_key!r}",
                     where=self.where,
                     hint="the store's listing is broken; nothing was trusted from it",
                 )

@@ -140,32 +140,32 @@ class Reads:
     def range_of(
         self, key: str, first: Body, start: int, length: int, stop: threading.Event
     ) -> Iterator[bytes]:
-        """A range of the version of `first`; what the fast path does not bring is asked of boto3."""
-        came, fast = 0, self._fast_ranges
+        """A range of the version of `first`; boto3 fetches what the fast path could not."""
+        received, fast = 0, self._fast_ranges
         if fast:
             try:
                 for chunk in fast.read_range(self.requests.base + key, first.info, start, length):
-                    came += len(chunk)
+                    received += len(chunk)
                     yield chunk
                     if stop.is_set():
                         break
             except FastPathError:
                 pass
-        if came == length:
+        if received == length:
             return
         where = self.requests.join(key)
         if stop.is_set():
-            raise broken(where, came, length)
-        with self.open(key, start + came, length - came) as body:
+            raise broken(where, received, length)
+        with self.open(key, start + received, length - received) as body:
             if body.version != first.version or not body.ranged:
                 raise IntegrityError("the object changed during the download", where=where)
             for chunk in body.chunks:
-                came += len(chunk)
+                received += len(chunk)
                 yield chunk
                 if stop.is_set():
                     break
-        if came != length:
-            raise broken(where, came, length)
+        if received != length:
+            raise broken(where, received, length)
 
     def _length(self, key: str, facts: dict[str, Any]) -> int:
         length = facts.get("ContentLength")

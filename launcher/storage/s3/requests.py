@@ -49,7 +49,7 @@ class Requests:
     def with_backoff(
         self, key: str, request: Callable[[Any, dict[str, Any]], T], pace: Pace | None = None
     ) -> T:
-        """The same, again and again within the policy."""
+        """The same, repeated within the policy."""
         return with_backoff(self.options.backoff, lambda: self.once(key, request), pace)
 
     def mapped(self, error: Exception, key: str) -> Exception:

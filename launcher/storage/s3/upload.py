@@ -59,7 +59,7 @@ def broken(where: str, size: int, wanted: int) -> StoreUnreachable:
 
 
 def content_md5(digest_hex: str) -> str:
-    """The spelling of an MD5 that the Content-MD5 header wants."""
+    """An MD5 as the Content-MD5 header spells it."""
     return base64.b64encode(bytes.fromhex(digest_hex)).decode()
 
 
@@ -100,7 +100,7 @@ def put_file(
 
 
 def confirm(bucket: Bucket, key: str, size: int, etags: set[str]) -> ObjectInfo:
-    """Ask what is there now. Raises IntegrityError when it is not what was sent."""
+    """Compare the object in the store with what was sent. Raises IntegrityError when it is not what was sent."""
     info = bucket.head(key)
     if info is None or info.size != size:
         found = "nothing" if info is None else f"{info.size} bytes"

@@ -65,10 +65,10 @@ def test_the_pump_carries_what_is_written_and_knows_when(tmp_path: Path) -> None
     begun = time.monotonic()
     os.write(first, b"hello\n")
     deadline = begun + 5
-    while not pump.heard("rank 0") and time.monotonic() < deadline:
+    while not pump.last_output_at("rank 0") and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert pump.heard("rank 0") >= begun
-    assert pump.heard("rank 1") == 0.0
+    assert pump.last_output_at("rank 0") >= begun
+    assert pump.last_output_at("rank 1") == 0.0
     os.close(first)  # closed its log
     os.write(second, b"still here\n")  # and this one is open at the end, held by a child of a rank
     pump.close()
