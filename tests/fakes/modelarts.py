@@ -67,6 +67,7 @@ class Service:
     def __init__(self, cloud: Cloud) -> None:
         self.cloud, self.faults = cloud, Faults()
         self.requests: list[tuple[str, Any]] = []
+        self.late: list[threading.Timer] = []
         base = r"/v2/(?P<project>[^/]+)/training-jobs"
         job = rf"{base}/(?P<job>[^/]+)"
         self.routes: list[tuple[str, str, str, Callable[..., Answer]]] = [
@@ -81,6 +82,11 @@ class Service:
             ("logs", "GET", rf"{job}/logs/(?P<task>worker-\d+)", self._logs),
             ("metrics", "GET", rf"{job}/metrics/(?P<task>worker-\d+)", self._metrics),
         ]
+
+    def settle(self) -> None:
+        """Wait for what is carried out later."""
+        for timer in self.late:
+            timer.join()
 
     def route(self, method: str, path: str) -> tuple[str, Callable[..., Answer], dict[str, str]]:
         for name, wanted, pattern, handler in self.routes:
@@ -191,7 +197,9 @@ class _Handler(BaseHTTPRequestHandler):
             if word.startswith("dark"):
                 service.faults.add("search", *["503"] * 100)
             if word.startswith(("late", "dark ")):
-                threading.Timer(float(word.split()[1]), _later, (handler, body, query, values)).start()
+                later = threading.Timer(float(word.split()[1]), _later, (handler, body, query, values))
+                later.start()
+                service.late.append(later)
                 raise Refused(500, "ModelArts.0010", "internal error")
             status, answer = handler(body, query, **values)
             if word == "torn":

@@ -10,6 +10,7 @@ It "trains" a number: step n adds n. What goes wrong, and when, is told by the e
     SCHEDULER=stays         the scheduler process lives until a rank is done
     ON_TERM=0               SIGTERM ends the program at once, with 0 and nothing saved
     AT_END                  wait for so long after the phase "done"
+    END_FILE                wait until this file is there, after the phase "done"
     PER_EPOCH               an epoch ends after so many steps
 """
 
@@ -159,6 +160,8 @@ def main() -> int:
     event(event="phase", phase="done")
     (RUN_DIR / f"done-{os.environ['LAUNCHER_ATTEMPT']}").touch()
     time.sleep(float(os.environ.get("AT_END", "0")))
+    while "END_FILE" in os.environ and not Path(os.environ["END_FILE"]).exists():
+        time.sleep(0.02)
     return 0
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.servers.process import Unavailable
+from tests.waiting import wait_until
 
 HERE = Path(__file__).parent
 
@@ -83,11 +83,8 @@ class Cluster:
         return state in ("idle", "mixed", "allocated")
 
     @staticmethod
-    def until(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-            time.sleep(0.2)
+    def until(condition: Callable[[], object], what: str, timeout_s: float = 300.0) -> None:
+        wait_until(condition, what, timeout_s, poll_s=0.2)
 
 
 def processes_of(run_id: str) -> list[int]:

@@ -22,6 +22,8 @@ from tests.servers.stores import BUCKET
 from tests.slurm.cluster import Cluster, processes_of
 
 POLL_S = 0.5
+PATIENCE_S = 600.0
+"""For a test that fails: twenty nodes on a busy machine take their time."""
 COUNTER = Path(__file__).parents[1] / "programs" / "counter.py"
 
 
@@ -70,7 +72,7 @@ class SlurmJobs:
         return view_of(self.index.find(entry.run_id), self.index)
 
     def until(
-        self, entry: RunEntry, condition: Callable[[RunView], Any], what: str, timeout_s: float = 120.0
+        self, entry: RunEntry, condition: Callable[[RunView], Any], what: str, timeout_s: float = PATIENCE_S
     ) -> RunView:
         deadline = time.monotonic() + timeout_s
         while not condition(view := self.view(entry)):
@@ -89,7 +91,7 @@ class SlurmJobs:
     def safe(self, entry: RunEntry, step: int) -> RunView:
         return self.until(entry, lambda view: (view.safe_step or 0) >= step, f"step {step} in the store")
 
-    def end(self, entry: RunEntry, timeout_s: float = 240.0) -> RunView:
+    def end(self, entry: RunEntry, timeout_s: float = PATIENCE_S) -> RunView:
         deadline = time.monotonic() + timeout_s
         while not (view := self.view(entry)).state.terminal:
             assert time.monotonic() < deadline, f"no end within {timeout_s:g} s: {self.story(entry, view)}"

@@ -64,5 +64,6 @@ def test_where_there_are_no_accounts_the_list_of_ended_jobs_is_asked(
     }
 
 
+@pytest.mark.usefixtures("cluster")
 def test_a_job_that_nobody_knows_is_not_found() -> None:
     assert look_up(["99999"]) == {}

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from launcher.errors import PlanError
 from launcher.runfolder.states import State
 from launcher.submission.cancel import cancel
 from launcher.submission.resume import resume
+from tests.waiting import wait_until
 
 
 def test_a_run_succeeds_and_everything_is_in_its_folder(jobs, tmp_path: Path) -> None:
@@ -118,10 +118,7 @@ def test_a_killed_node_program_leaves_no_rank_and_is_told_as_failed(jobs) -> Non
     assert view.state is State.FAILED
     assert "node program is gone" in view.reason
     rank = view.nodes[0].ranks[0].pid
-    deadline = time.monotonic() + 5
-    while lives(str(rank)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not lives(str(rank)))
     finished = jobs.end(resume(jobs.index.find(entry.run_id), jobs.index))
     assert finished.attempts[1].resumed_step is not None
 
@@ -264,10 +261,7 @@ def test_a_zombie_program_changes_nothing_once_a_later_attempt_has_begun(jobs, t
     view = jobs.until(entry, lambda view: view.safe_step is not None)
     folder = tmp_path / "runs" / entry.run_id
     (folder / "attempts" / "2").write_bytes(b"")
-    deadline = time.monotonic() + 20
-    while not os.waitpid(entry.handle.data["pid"], os.WNOHANG)[0]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: os.waitpid(entry.handle.data["pid"], os.WNOHANG)[0])
     assert json.loads((folder / "state.json").read_text())["state"] == "RUNNING"
     assert not (folder / "MANIFEST.json").exists()
     assert json.loads((folder / "checkpoints" / "LATEST").read_text())["attempt"] == 1

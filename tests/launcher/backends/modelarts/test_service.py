@@ -82,7 +82,7 @@ def test_whatever_goes_wrong_one_job_is_made(fake: FakeModelArts, body: dict[str
     fake.faults.add("stop", *[dice.choice(WORDS[:8]) for _ in range(dice.randint(0, 2))])
     edge = service(fake, patience_s=20.0)
     job = edge.create(body)
-    time.sleep(0.3 if "late 0.2" in words else 0)
+    fake.service.settle()
     (only,) = live(fake, body["metadata"]["name"])
     assert only.id == job.id
     assert edge.details(job.id).id == job.id
