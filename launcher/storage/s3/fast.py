@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from launcher.storage.backoff import Backoff, BackoffPolicy
 from launcher.storage.base import ObjectInfo, Pace
 from launcher.storage.s3 import client as s3_client
 from launcher.storage.s3.health import Health
+from launcher.storage.s3.interruptible import interruptible
 from launcher.storage.s3.listing import PARALLEL_PIECES
 from launcher.storage.s3.obstore_client import ObstoreClient, open_obstore
 from launcher.storage.s3.pages import Page, PageClient
@@ -123,14 +125,12 @@ class FastPath:
         """
         try:
             client = (self._clients or self._open()).objects
-            answer = client.get(client.store, key)
-            meta = answer.meta
-            if meta["size"] != expect.size or meta["path"] != key:
-                return Miss()
-            data = answer.bytes()
+            meta, data = interruptible(partial(client.whole, key, expect.size))
         except Exception as error:  # whatever it is, the fallback meets it again and names it
             self._failed(self._requests, error)
             self._wait(key, error, pace)
+            return Miss()
+        if data is None:
             return Miss()
         found = _compared(data, (meta["e_tag"] or "").strip('"'), expect, sha256)
         if isinstance(found, Miss):
@@ -165,8 +165,8 @@ class FastPath:
         """At most `length` bytes from `start`, and facts about the object. None: use the fallback."""
         try:
             client = (self._clients or self._open()).objects
-            answer = client.get(client.store, key, options={"range": (start, start + length)})
-            data, info = bytes(answer.bytes()), _info(key, answer.meta)
+            answer, data = interruptible(partial(client.part, key, start, length))
+            info = _info(key, answer.meta)
         except Exception as error:  # as above
             self._failed(self._ranges, error)
             return None
@@ -198,7 +198,7 @@ class FastPath:
         """Facts about an object. Raises NotFound when there is none. None: use the fallback."""
         try:
             client = (self._clients or self._open()).objects
-            answer = client.get(client.store, key, options={"head": True})
+            answer = interruptible(partial(client.get, client.store, key, options={"head": True}))
             info = _info(key, answer.meta)
         except FileNotFoundError as error:
             raise NotFound("no such object", where=self._where(key)) from error

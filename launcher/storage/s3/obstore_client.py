@@ -45,11 +45,22 @@ class _KeySource:
 
 @dataclass(frozen=True, slots=True)
 class ObstoreClient:
-    """`get` is obstore's function for `store`; `Failed` is raised for lost connections and answers like 503."""
+    """`get` is obstore's function for `store`; `failed` is raised for lost connections and answers like 503."""
 
     store: Any
     get: Any
     failed: type[Exception]
+
+    def whole(self, key: str, size: int) -> tuple[Any, Any]:
+        """Facts and bytes of an object; None in place of the bytes of one that has another size or key."""
+        answer = self.get(self.store, key)
+        meta = answer.meta
+        return meta, answer.bytes() if meta["size"] == size and meta["path"] == key else None
+
+    def part(self, key: str, start: int, length: int) -> tuple[Any, bytes]:
+        """obstore's answer and at most `length` bytes from `start`."""
+        answer = self.get(self.store, key, options={"range": (start, start + length)})
+        return answer, bytes(answer.bytes())
 
 
 def open_obstore(route: Route, bucket: str) -> ObstoreClient:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -159,6 +163,33 @@ def test_a_stall_ends(
     store.put("x", DATA)
     faults.add(delay(1.5), times=1)
     assert fetch(store, "x", folder) == DATA
+
+
+@pytest.mark.parametrize("operation", ["head", "get_file", "read"])
+def test_a_signal_ends_the_wait_for_a_silent_store(tmp_path: Path, operation: str) -> None:
+    """The main thread handles signals; it must not sit in obstore until the store's time is over."""
+    code = (
+        "import sys\nfrom launcher.storage import open_store\nfrom launcher.storage.base import ObjectInfo\n"
+        "store = open_store('s3://bucket')\n"
+        "calls = {'head': lambda: store.head('x'), 'read': lambda: store.read('x', 0, 2 << 20),\n"
+        "  'get_file': lambda: store.get_file('x', sys.argv[2], ObjectInfo('x', 4, '0' * 32))}\n"
+        "try:\n    calls[sys.argv[1]]()\nexcept KeyboardInterrupt:\n    sys.exit(42)\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        env = {
+            **os.environ,
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "HOME": str(tmp_path),
+        }
+        with subprocess.Popen([sys.executable, "-c", code, operation, str(tmp_path / "x")], env=env) as child:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(10)
+                child.send_signal(signal.SIGINT)
+                assert child.wait(20) == 42, "READ_TIMEOUT_S is 25 s"
 
 
 def test_a_busy_store_is_given_the_time_it_asks_for(

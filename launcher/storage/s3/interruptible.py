@@ -1,0 +1,26 @@
+"""Calls of libraries that wait outside of Python, where no signal handler runs until they return."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def interruptible(call: Callable[[], T]) -> T:
+    """The result of `call`. In the main thread Ctrl-C and SIGTERM are handled at once, also while the store is silent."""
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    future: Future[T] = Future()
+    threading.Thread(target=_run, args=(call, future), name="obstore", daemon=True).start()
+    return future.result()
+
+
+def _run(call: Callable[[], T], future: Future[T]) -> None:
+    try:
+        future.set_result(call())
+    except BaseException as error:  # raised again by the thread that waits
+        future.set_exception(error)
