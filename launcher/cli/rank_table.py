@@ -15,7 +15,7 @@ examples:
   launcher rank-table generate -o hccl_8p.json                      this machine, all its devices
   launcher rank-table generate --device_num "[0,4)" --server_ip 10.0.0.5
   launcher rank-table generate --addresses machines.yaml -o hccl.json
-  launcher rank-table merge node0.json node1.json -o hccl_2s_16p.json
+  launcher rank-table merge 'node*.json' -o hccl_2s_16p.json
   launcher rank-table convert "$RANK_TABLE_FILE" --wait 600 -o hccl.json
   launcher rank-table lint hccl.json --chip ascend910 --ranks 16
   launcher rank-table lint --explain RT007
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="rank_table_command", required=True, metavar="COMMAND")
     _add_generate(commands.add_parser("generate", help="make a table"))
     _add_lint(commands.add_parser("lint", help="check tables, or explain a rule"))
-    _add_merge(commands.add_parser("merge", help="join tables in the order given, ranks renumbered"))
+    _add_merge(commands.add_parser("merge", help="join tables, ranks renumbered"))
     _add_convert(commands.add_parser("convert", help="rewrite any known form, group_list too"))
     _add_show(commands.add_parser("show", help="draw servers, devices and ranks"))
 
@@ -90,14 +90,19 @@ def _add_lint(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_merge(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="in this order; a quoted pattern ('node*.json') stands for its files by number",
+    )
     parser.add_argument("--chip", choices=_CHIPS, help="default: what the version suggests")
     _add_output(parser)
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a table, or the folder that holds it")
-    parser.add_argument("--to", choices=("1.0", "1.2", "2.0"), help="version (default: as it is)")
+    parser.add_argument("--to", choices=("1.0", "1.2", "1.3", "2.0"), help="version (default: as it is)")
     parser.add_argument("--wait", type=seconds, metavar="SECONDS", help="wait until it is completed")
     parser.add_argument("--chip", choices=_CHIPS, help="default: what the version suggests")
     _add_output(parser)

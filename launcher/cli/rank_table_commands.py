@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from launcher.cli import natural
 from launcher.cli.common import out, out_json, say
 from launcher.errors import UsageError
 from launcher.findings import Finding, errors
@@ -111,7 +112,13 @@ def _here(table: RankTable, chip: str, server_ip: str) -> Sequence[Finding]:
 
 
 def merge_command(args: argparse.Namespace) -> int:
-    table = merge([load(Path(name)) for name in args.files])
+    names = natural.expanded(args.files)
+    if names != sorted(names, key=natural.key) and names == sorted(names):
+        say(
+            f"note: {names[0]} to {names[-1]} are in the order of a shell, which puts node10 before node2; "
+            "quote the pattern ('node*.json') and they are joined by number"
+        )
+    table = merge([load(Path(name)) for name in names])
     return _finish(args, table, args.chip or _guessed_chip(table))
 
 
@@ -167,7 +174,7 @@ def _target(path: Path, table: RankTable) -> Path:
 
 
 def _guessed_chip(table: RankTable) -> str:
-    return {"1.2": "atlas-a3", "2.0": "ascend950"}.get(table.version, "ascend910")
+    return {"1.2": "atlas-a3", "1.3": "atlas-a3", "2.0": "ascend950"}.get(table.version, "ascend910")
 
 
 def _summary(findings: Sequence[Finding]) -> str:

@@ -31,7 +31,7 @@ CHIPS: dict[str, Chip] = {
         Chip("cpu", "CPU", (), tuple(range(1, 257)), 256),
         Chip("ascend910", "Ascend 910 (Atlas training series)", ("1.0",), (1, 2, 4, 8), 8, True),
         Chip("ascend910b", "Ascend 910B (Atlas A2)", ("1.0",), tuple(range(1, 17)), 16),
-        Chip("atlas-a3", "Atlas A3", ("1.2", "1.0"), (1, *range(2, 17, 2)), 16),
+        Chip("atlas-a3", "Atlas A3", ("1.2", "1.0", "1.3"), (1, *range(2, 17, 2)), 16),
         Chip("ascend950", "Ascend 950 (A5)", ("2.0",), tuple(range(1, 65)), 65),
     )
 }

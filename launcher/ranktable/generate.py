@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 
 from launcher.errors import PlanError, UsageError
 from launcher.ranktable.chips import chip_of
-from launcher.ranktable.model import PLACEHOLDER_NOTE, Device, RankTable, Server, SuperPod, renumbered
+from launcher.ranktable.model import (
+    PLACEHOLDER_NOTE,
+    SUPER_POD_VERSIONS,
+    Device,
+    RankTable,
+    Server,
+    SuperPod,
+    renumbered,
+)
 
 PLACEHOLDER_SERVER = "placeholder-node-"
 
@@ -102,16 +110,19 @@ def merge(tables: Sequence[RankTable]) -> RankTable:
 def convert(table: RankTable, version: str) -> RankTable:
     """The same ranks in another version, and whatever rewriting repairs (types, counts) repaired.
 
-    1.2 to 1.0 gives up the super pods; 1.0 to 1.2 needs them in the table. Raises PlanError for the rest.
+    1.2 or 1.3 to 1.0 gives up the super pods; 1.0 to 1.2 needs them in the table. Raises PlanError for the rest.
     """
     if version == table.version:
         return table.repaired("RT013", "RT014", "RT025")
-    if (table.version, version) == ("1.2", "1.0"):
+    if table.version in SUPER_POD_VERSIONS and version in SUPER_POD_VERSIONS:
+        return replace(table.repaired("RT013", "RT014"), version=version)
+    if table.version in SUPER_POD_VERSIONS and version == "1.0":
         servers = tuple(
             replace(s, devices=tuple(replace(d, super_device_id="") for d in s.devices))
             for s in table.servers
         )
-        return replace(table.repaired("RT013", "RT014"), version="1.0", servers=servers, super_pods=())
+        repaired = table.repaired("RT013", "RT014", "RT020")
+        return replace(repaired, version="1.0", servers=servers, super_pods=())
     complete = table.super_pods and all(device.super_device_id for _, device in table.devices())
     if (table.version, version) == ("1.0", "1.2") and complete:
         return replace(table.repaired("RT013", "RT014", "RT025"), version="1.2")

@@ -11,9 +11,40 @@ from dataclasses import dataclass, field, replace
 from launcher.findings import Finding, Severity
 from launcher.ranktable.model import Extra
 
-_HARMLESS = frozenset(
-    {"container_ip", "hardware_type", "server_hostname", "host_name", "pod_name", "server_index"}
+_FROM_PLATFORMS = frozenset(
+    [
+        "board_id",
+        "chip_info",
+        "cluster_list",
+        "container_ip",
+        "data_version",
+        "deploy_mode",
+        "device_num",
+        "dpu_ip",
+        "dpu_port",
+        "group_name",
+        "hardware_type",
+        "host_name",
+        "numa_id",
+        "para_plane_nic_location",
+        "para_plane_nic_name",
+        "para_plane_nic_num",
+        "pod_name",
+        "rack_id",
+        "rank_index",
+        "server_hostname",
+        "server_index",
+        "server_ip",
+        "server_name",
+        "server_num",
+        "super_pod_id",
+        "tor_id",
+        "tor_ip",
+        "tor_list",
+        "tor_port",
+    ]
 )
+"""Keys that platforms add and HCCL ignores: kept as they are, and no misspelling of a key of ours."""
 
 
 @dataclass(slots=True)
@@ -94,7 +125,7 @@ class Reader:
         unknown = [key for key in values if key not in known]
         for key in unknown:
             near = difflib.get_close_matches(key, known, 1, 0.75)
-            if near and key not in _HARMLESS:
+            if near and key not in _FROM_PLATFORMS:
                 self.note("RT023", "warning", f"unknown key {key!r}", where, f"Did you mean {near[0]!r}?")
         return tuple((key, json.dumps(values[key])) for key in unknown)
 

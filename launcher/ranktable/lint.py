@@ -41,6 +41,8 @@ def lint(
     if known.name == "cpu":
         message = "CPU ranks find each other through MS_SCHED_HOST and read no rank table"
         found.append(Finding("RT027", "warning", message, table.source))
+    if table.unwritten:
+        return [*found, *_status(table, known)]
     for check in _CHECKS:
         found.extend(check(table, known))
     found.extend(_plan(table, ranks, nodes))
@@ -80,6 +82,10 @@ def _version(table: RankTable, chip: Chip) -> Iterator[Finding]:
             table.source,
             "A wrong version ends every rank with EI0014. Generate the table for this chip.",
         )
+    elif table.version == "1.3":
+        message = "version 1.3, as some cloud clusters write it, is read as 1.2"
+        fix = "If HCCL refuses it (EI0014): `rank-table convert --to 1.2`."
+        yield Finding("RT001", "info", message, table.source, fix)
     elif table.version != chip.versions[0]:
         message = f"version {table.version}: {chip.title} runs in server mode, without its super pod"
         yield Finding("RT001", "info", message, table.source)
@@ -87,7 +93,9 @@ def _version(table: RankTable, chip: Chip) -> Iterator[Finding]:
 
 def _status(table: RankTable, _chip: Chip) -> Iterator[Finding]:
     if not table.completed:
-        yield Finding("RT002", "error", f"status is {table.status!r}, not 'completed'", table.source)
+        message = f"not completed yet: status is {table.status!r}, not 'completed'"
+        fix = "Wait for its writer: `rank-table convert --wait SECONDS`."
+        yield Finding("RT002", "error", message, table.source, fix)
 
 
 def _ranks(table: RankTable, _chip: Chip) -> Iterator[Finding]:

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 
 from launcher.findings import Finding
 from launcher.ranktable.chips import Chip
-from launcher.ranktable.model import Device, Level, LevelAddress, RankTable
+from launcher.ranktable.model import SUPER_POD_VERSIONS, Device, Level, LevelAddress, RankTable
+
+_ADD_SDID = "Add the SDID of npu-smi info -t spod-info."
 
 
 def check_pods(table: RankTable, _chip: Chip) -> Iterator[Finding]:
     """RT018 and RT019: super_pod_list against server_list."""
-    if table.version != "1.2" or not table.super_pods:
+    if table.version not in SUPER_POD_VERSIONS or not table.super_pods:
         return
     owners: dict[str, str] = {}
     ids = {server.server_id for server in table.servers}
@@ -51,19 +53,23 @@ def _contiguous(table: RankTable, owners: dict[str, str]) -> Iterator[Finding]:
 
 
 def check_super_devices(table: RankTable, _chip: Chip) -> Iterator[Finding]:
-    """RT020: every device of a 1.2 table has its own super_device_id inside its pod."""
-    if table.version != "1.2":
+    """RT020: every device of a table with super pods has its own super_device_id inside its pod."""
+    if table.version not in SUPER_POD_VERSIONS:
         return
     if not table.super_pods:
-        message = "version 1.2 without super_pod_list: HCCL falls back to plain server mode"
+        message = f"version {table.version} without super_pod_list: HCCL falls back to plain server mode"
         yield Finding("RT020", "warning", message, table.source)
+    if not any(device.super_device_id for _, device in table.devices()):
+        message = "no super_device_id: HCCL falls back to plain server mode"
+        yield Finding("RT020", "warning", message, table.source, _ADD_SDID)
+        return
     pods = {server_id: pod.super_pod_id for pod in table.super_pods for server_id in pod.server_ids}
     owners: dict[tuple[str, str], str] = {}
     for server, device in table.devices():
         where = server.place_of(device)
         if not device.super_device_id:
-            message = "no super_device_id: HCCL falls back to plain server mode"
-            yield Finding("RT020", "error", message, where, "Add the SDID of npu-smi info -t spod-info.")
+            message = "no super_device_id, though others have one: HCCL falls back to plain server mode"
+            yield Finding("RT020", "error", message, where, _ADD_SDID)
             continue
         key = (pods.get(server.server_id, ""), device.super_device_id)
         first = owners.setdefault(key, where)

@@ -1,6 +1,6 @@
-"""The rank table as a frozen value, and its text: versions 1.0, 1.2 and 2.0.
+"""The rank table as a frozen value, and its text: versions 1.0, 1.2, 1.3 and 2.0.
 
-Numbers are numbers here, whatever the file spells: 1.0 and 1.2 write every value as a string, 2.0 writes
+Numbers are numbers here, whatever the file spells: 1.x write every value as a string, 2.0 writes
 numbers. `device_id` is the *physical* id (N of /dev/davinciN); the logical id that a process is started
 with (DEVICE_ID) is the position among the visible devices and never appears in a table.
 """
@@ -19,6 +19,9 @@ from launcher.findings import Finding
 
 UNKNOWN = -1
 """In place of an id that is missing in the file, or is no number there."""
+
+SUPER_POD_VERSIONS = ("1.2", "1.3")
+"""Versions with super pods. 1.3 is what some cloud clusters write: 1.2 with keys of their own."""
 
 PLACEHOLDER_NOTE = (
     "PLACEHOLDER ADDRESSES, made for a plan: no machine was asked. HCCL would refuse this table."
@@ -118,6 +121,11 @@ class RankTable:
     def completed(self) -> bool:
         """Whether its writer says that it may be used. 2.0 may leave the word out."""
         return self.status == "completed" or (self.status == "" and self.version == "2.0")
+
+    @property
+    def unwritten(self) -> bool:
+        """Its writer has put nothing but a first status into it: there is nothing to check."""
+        return not self.completed and self.rank_count == 0
 
     @property
     def is_placeholder(self) -> bool:

@@ -1,4 +1,4 @@
-"""Read a rank table of any known form: 1.0, 1.2, 2.0, or the `group_list` of platforms that start pods (converted to 1.0).
+"""Read a rank table of any known form: 1.0, 1.2, 1.3, 2.0, or the `group_list` of platforms that start pods (converted to 1.0).
 
 Reading is lenient and remembers: a number where a string belongs, a wrong count or an unknown key becomes a
 finding of the table, and `lint` reports it. Only what is no rank table at all raises here.
@@ -14,9 +14,8 @@ from pathlib import Path
 
 from launcher.errors import PlanError, UsageError
 from launcher.ranktable.lenient import Reader
-from launcher.ranktable.model import (
-    RankTable,
-)
+from launcher.ranktable.model import RankTable
+from launcher.ranktable.packed import unpacked
 from launcher.ranktable.read_groups import read_groups
 from launcher.ranktable.read_v1 import read_v1
 from launcher.ranktable.read_v2 import read_v2
@@ -32,8 +31,9 @@ _MAX_BYTES = 1 << 30  # HCCL's own limit
 def load(path: Path) -> RankTable:
     """Read `path`, a file or the folder a platform puts its table into. Whatever its status.
 
-    Raises UsageError when there is no such file, when it is not JSON, or when it has none of
-    `server_list`, `group_list` and `rank_list`.
+    It may be packed with gzip, and that in base64, as some cloud clusters do for large runs. Raises UsageError
+    when there is no such file, when it is not JSON, or when it has none of `server_list`, `group_list` and
+    `rank_list` though it is not initializing.
     """
     file: Path | None = path
     try:
@@ -42,7 +42,7 @@ def load(path: Path) -> RankTable:
             raise UsageError("no rank table here", where=str(path), hint=_expected_in(path))
         if file.stat().st_size > _MAX_BYTES:
             raise UsageError("a rank table may not be larger than 1 GiB", where=str(file))
-        text = file.read_text(encoding="utf-8-sig")
+        text = unpacked(file.read_bytes(), _MAX_BYTES, where=str(file)).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(file)) from None
     except OSError as error:
@@ -68,6 +68,9 @@ def parse(text: str, *, where: str = "") -> RankTable:
         for key, read in (("server_list", read_v1), ("group_list", read_groups), ("rank_list", read_v2)):
             if isinstance(document.get(key), list):
                 return replace(read(reader, document), source=where, found=reader.finished())
+        if document.get("status") == "initializing":
+            version = reader.text(document, "version", "")
+            return RankTable(version, "initializing", (), source=where, found=reader.finished())
     hint = "A rank table has a list named server_list (1.0, 1.2), rank_list (2.0) or group_list (pods)."
     raise UsageError("not a rank table", where=where, hint=hint)
 

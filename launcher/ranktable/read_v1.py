@@ -1,4 +1,4 @@
-"""Versions 1.0 and 1.2: `server_list`, each server with its devices, and super pods."""
+"""Versions 1.0, 1.2 and 1.3: `server_list`, each server with its devices, and super pods."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from launcher.ranktable.lenient import Reader
 from launcher.ranktable.model import (
+    SUPER_POD_VERSIONS,
     UNKNOWN,
     Device,
     RankTable,
@@ -27,8 +28,9 @@ _SERVER_KEYS = ("server_id", "host_ip", "host_nic_ip", "device")
 
 
 def read_v1(reader: Reader, document: Mapping[str, object]) -> RankTable:
+    version = reader.text(document, "version", "")
     servers = tuple(
-        _server_v1(reader, values, f"server_list[{k}]")
+        _server_v1(reader, values, f"server_list[{k}]", version)
         for k, values in enumerate(reader.objects(document, "server_list", ""))
     )
     reader.count(document, "server_count", len(servers), "servers")
@@ -39,17 +41,17 @@ def read_v1(reader: Reader, document: Mapping[str, object]) -> RankTable:
         entries = reader.objects(document, "super_pod_list", "")
         pods = tuple(_pod(reader, values, f"super_pod_list[{k}]") for k, values in enumerate(entries))
     known = ("version", "status", "server_count", "server_list", "super_pod_list", "note")
-    version = reader.text(document, "version", "")
     status = reader.text(document, "status", "")
     note = reader.text(document, "note", "")
     return RankTable(version, status, servers, pods, note, reader.rest(document, known, ""))
 
 
-def _server_v1(reader: Reader, values: Mapping[str, object], where: str) -> Server:
-    devices = tuple(
-        device_v1(reader, entry, f"{where}.device[{k}]")
-        for k, entry in enumerate(reader.objects(values, "device", where))
-    )
+def _server_v1(reader: Reader, values: Mapping[str, object], where: str, version: str) -> Server:
+    entries = reader.objects(values, "device", where)
+    devices = tuple(device_v1(reader, entry, f"{where}.device[{k}]") for k, entry in enumerate(entries))
+    if version in SUPER_POD_VERSIONS:
+        for k, entry in enumerate(entries):
+            _refuse_empty_super_device(reader, entry, f"{where}.device[{k}]")
     return Server(
         reader.text(values, "server_id", where),
         devices,
@@ -71,6 +73,15 @@ def device_v1(reader: Reader, values: Mapping[str, object], where: str) -> Devic
         host_port=reader.number(values, "host_port", where, 0, text=True),
         extra=reader.rest(values, _DEVICE_KEYS, where),
     )
+
+
+def _refuse_empty_super_device(reader: Reader, values: Mapping[str, object], where: str) -> None:
+    """A missing id means server mode. An empty one is a mistake of the file's writer, which HCCL refuses."""
+    if "super_device_id" in values and values["super_device_id"] in ("", None):
+        fix = (
+            "Add the SDID of npu-smi info -t spod-info, or leave the key out on every device for server mode."
+        )
+        reader.note("RT020", "error", "super_device_id is empty", where, fix)
 
 
 def _pod(reader: Reader, values: Mapping[str, object], where: str) -> SuperPod:

@@ -152,7 +152,8 @@ RULES: dict[str, Rule] = {
             "RT020",
             "devices have their super_device_id",
             "Version 1.2 finds a device in its pod by super_device_id (the SDID of npu-smi info -t spod-info). "
-            "Without it, or without super_pod_list, HCCL falls back to plain server mode; twice in one pod is EI0014.",
+            "Without it, or without super_pod_list, HCCL falls back to plain server mode; an empty one is refused; "
+            "twice in one pod is EI0014.",
             "Generate on the machine, or add the SDIDs.",
         ),
         Rule(
@@ -183,7 +184,7 @@ RULES: dict[str, Rule] = {
         Rule(
             "RT025",
             "the table was converted",
-            "A platform that starts pods may write a group_list, which has no rank ids. Ranks follow the number at the end of the pod name, then "
+            "A platform that starts pods may write a group_list. Ranks that it gives are kept. Without them, ranks follow the number at the end of the pod name, then "
             "the order of devices in the pod. With ROUTE_PLAN=true the platform wants another order.",
             "Nothing to do.",
         ),

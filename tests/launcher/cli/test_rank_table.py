@@ -186,6 +186,51 @@ def test_convert_modelarts(run: Run, tmp_path: Path, capsys: pytest.CaptureFixtu
     )
 
 
+def one_server(folder: Path, number: int) -> Path:
+    """The table of one server with one device, as each machine of a cluster writes it."""
+    text = (SAMPLES / "hccl_1p.json").read_text()
+    text = text.replace("10.0.0.5", f"10.0.0.{number}").replace("192.168.100.101", f"192.168.100.{number}")
+    file = folder / f"node{number}.json"
+    file.write_text(text)
+    return file
+
+
+def test_merge_joins_the_files_of_a_pattern_by_number(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (10, 1, 9, 2):
+        one_server(tmp_path, number)
+    assert run("merge", tmp_path / "node*.json", "-o", tmp_path / "all.json") == 0
+    servers = [server.server_id for server in load(tmp_path / "all.json").servers]
+    assert servers == ["10.0.0.1", "10.0.0.2", "10.0.0.9", "10.0.0.10"]
+    assert "quote the pattern" not in capsys.readouterr().err
+
+
+def test_merge_names_the_order_that_a_shell_made(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [one_server(tmp_path, number) for number in (1, 10, 2)]
+    assert run("merge", *files, "-o", tmp_path / "all.json") == 0
+    servers = [server.server_id for server in load(tmp_path / "all.json").servers]
+    assert servers == ["10.0.0.1", "10.0.0.10", "10.0.0.2"], "as given"
+    assert "quote the pattern" in capsys.readouterr().err
+
+
+def test_merge_refuses_a_pattern_without_files(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no file matches"):
+        run("merge", tmp_path / "node*.json")
+
+
+def test_a_table_that_is_being_written_is_not_converted(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "hccl.json"
+    file.write_text('{"status":"initializing"}')
+    assert run("convert", file, "-o", tmp_path / "out.json") == 2
+    assert "not completed yet" in capsys.readouterr().err
+    assert not (tmp_path / "out.json").exists()
+
+
 def test_show(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("show", SAMPLES / "a3_super_pod_2x16p.json") == 0
     assert "super pod 0" in capsys.readouterr().out
