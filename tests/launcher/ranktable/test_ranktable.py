@@ -268,7 +268,9 @@ def test_wait_sees_the_table_grow(tmp_path: Path) -> None:
         )
         for number, text in enumerate(texts, 1):
             wait_until(partial(lambda seen: len(said) >= seen, number))
-            path.write_text(text)
+            half = tmp_path / "half"
+            half.write_text(text)
+            half.replace(path)  # a reader never sees the empty file between two texts
 
     writer = threading.Thread(target=platform)
     writer.start()
