@@ -144,12 +144,12 @@ for _name in ARCHS:
 
 def resolve_arch(name: str) -> str:
     """The one name of an architecture under all its spellings. Raises UnknownArch with the nearest names."""
-    wanted = _canonical(name)
-    if wanted in ARCHS:
-        return wanted
-    if wanted in ALIASES:
-        return ALIASES[wanted]
-    near = difflib.get_close_matches(wanted, [*ARCHS, *ALIASES], n=3, cutoff=0.6)
+    canonical = _canonical(name)
+    if canonical in ARCHS:
+        return canonical
+    if canonical in ALIASES:
+        return ALIASES[canonical]
+    near = difflib.get_close_matches(canonical, [*ARCHS, *ALIASES], n=3, cutoff=0.6)
     nearest = dict.fromkeys(ALIASES.get(one, one) for one in near)
     raise UnknownArch(name, nearest=tuple(nearest), known=tuple(ARCHS))
 

@@ -42,23 +42,23 @@ def parse_policy(text: str) -> Policy:
     head, *sections = text.strip().split("-")
     if head != "rand":
         raise RecipeError(f"auto_augment {text!r} must start with rand, e.g. rand-m9-mstd0.5-inc1")
-    found: dict[str, float] = {}
+    settings: dict[str, float] = {}
     for section in sections:
         match = _SECTION.match(section)
         if match is None:
             raise RecipeError(
                 f"auto_augment {text!r}: can't read {section!r}; sections are m n mstd mmax inc p and a number"
             )
-        if match[1] in found:
+        if match[1] in settings:
             raise RecipeError(f"auto_augment {text!r}: {match[1]} appears twice")
-        found[match[1]] = float(match[2])
+        settings[match[1]] = float(match[2])
     policy = Policy(
-        magnitude=found.get("m", 10.0),
-        layers=int(found.get("n", 2)),
-        magnitude_std=found.get("mstd", 0.0),
-        magnitude_max=found.get("mmax", 10.0),
-        increasing=bool(found.get("inc", 0)),
-        probability=found.get("p", 0.5),
+        magnitude=settings.get("m", 10.0),
+        layers=int(settings.get("n", 2)),
+        magnitude_std=settings.get("mstd", 0.0),
+        magnitude_max=settings.get("mmax", 10.0),
+        increasing=bool(settings.get("inc", 0)),
+        probability=settings.get("p", 0.5),
     )
     if policy.magnitude > 10 or policy.magnitude_max > 10 or policy.probability > 1 or policy.layers < 1:
         raise RecipeError(f"auto_augment {text!r}: m and mmax go up to 10, p up to 1, n from 1")

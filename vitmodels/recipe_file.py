@@ -69,7 +69,7 @@ def validated(recipe: Translation) -> tuple[Recipe | None, list[Problem]]:
 def _recipe(base: Translation, over: Translation, problems: list[Problem]) -> Recipe:
     merged = over.over(base)
     recipe, wrong = validated(merged)
-    found = in_order([*problems, *without_echoes([*merged.problems, *wrong], problems)])
-    if recipe is None or found:
-        raise RecipeError(found[0].headline, hint=found[0].hint, problems=found)
+    ordered = in_order([*problems, *without_echoes([*merged.problems, *wrong], problems)])
+    if recipe is None or ordered:
+        raise RecipeError(ordered[0].headline, hint=ordered[0].hint, problems=ordered)
     return recipe

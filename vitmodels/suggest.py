@@ -11,8 +11,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     by_shape: dict[str, str] = {}
     for candidate in valid:
         by_shape.setdefault(_shape(candidate), candidate)
-    found = difflib.get_close_matches(_shape(name), by_shape, n=1, cutoff=0.65)
-    return by_shape[found[0]] if found else ""
+    matches = difflib.get_close_matches(_shape(name), by_shape, n=1, cutoff=0.65)
+    return by_shape[matches[0]] if matches else ""
 
 
 def listing(names: Iterable[str], last: str = "or") -> str:

@@ -141,12 +141,12 @@ def process_identity(pid: int) -> str:
 
 def _inheritable() -> list[int]:
     """Descriptors that this process inherited. The run must not keep a lock or a pipe of a script open."""
-    found = []
+    descriptors = []
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
         with contextlib.suppress(OSError):  # the descriptor of this listing itself
             if int(name) > 2 and os.get_inheritable(int(name)):
-                found.append(int(name))
-    return found
+                descriptors.append(int(name))
+    return descriptors
 
 
 def _alive(handle: Handle) -> bool:
@@ -160,16 +160,16 @@ def _check_npus(plan: Plan) -> list[Finding]:
     from launcher.errors import LauncherError
 
     try:
-        found = len(list_devices(plan.device, addresses=False))
+        count = len(list_devices(plan.device, addresses=False))
     except LauncherError:  # no npu-smi, or no driver behind it
-        found = 0
-    if found >= plan.devices_per_node:
+        count = 0
+    if count >= plan.devices_per_node:
         return []
     return [
         Finding(
             rule="LO003",
             severity="error",
-            message=f"the job asks for {plan.devices_per_node} {plan.device} devices, this machine has {found}",
+            message=f"the job asks for {plan.devices_per_node} {plan.device} devices, this machine has {count}",
             where="resources.devices_per_node",
             fix="run it where the devices are; here, `--dry-run` shows the plan and `--rehearse` runs it on one CPU device",
         )

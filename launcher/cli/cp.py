@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         out_json({"files": report.files, "bytes": report.bytes, "reused": report.reused})
     else:
-        kept = f", {report.reused} of them copied before" if report.reused else ""
-        say(f"{report.files} files{kept}, {show_bytes(report.bytes)}, each verified, in {args.dest}")
+        reused = f", {report.reused} of them copied before" if report.reused else ""
+        say(f"{report.files} files{reused}, {show_bytes(report.bytes)}, each verified, in {args.dest}")
     return 0
 
 

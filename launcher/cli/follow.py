@@ -117,9 +117,11 @@ class _Story:
         before = [each for each in view.attempts if each.attempt < view.attempt]
         if before:
             last = view.attempts[-1]
-            came = f"from step {last.resumed_step}" if last.resumed_step is not None else "from the beginning"
+            start = (
+                f"from step {last.resumed_step}" if last.resumed_step is not None else "from the beginning"
+            )
             outcome = with_hint(before[-1].outcome, before[-1].hint)
-            self.screen.line(f"attempt {view.attempt} {came}: {outcome}", "yellow")
+            self.screen.line(f"attempt {view.attempt} {start}: {outcome}", "yellow")
             self._phase = "waiting"
         self._attempt = view.attempt
 

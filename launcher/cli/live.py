@@ -110,10 +110,15 @@ def _bars(view: RunView) -> list[tuple[str, float, float, str]]:
     progress = view.progress
     if view.phase not in ("training", "evaluating") or not progress.step or not progress.steps:
         return []
-    left = f"{show_duration(progress.eta_s)} left" if progress.eta_s is not None else ""
+    remaining = f"{show_duration(progress.eta_s)} left" if progress.eta_s is not None else ""
     percent_done = f"{100 * progress.step / progress.steps:.0f} %"
     bars = [
-        ("total", float(progress.step), float(progress.steps), ", ".join(filter(None, [percent_done, left])))
+        (
+            "total",
+            float(progress.step),
+            float(progress.steps),
+            ", ".join(filter(None, [percent_done, remaining])),
+        )
     ]
     if progress.epoch and progress.epochs and progress.epochs > 1:
         per_epoch = progress.steps / progress.epochs

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.runs.index import Index
     from launcher.runs.logs import LogReader
 
-    wanted = _line_filter(args)
+    line_filter = _line_filter(args)
     index = Index()
     entry = index.find(args.run)
     reader: Reader = LogReader(entry, rank=args.rank, node=args.node, attempt=args.attempt)
@@ -65,11 +65,11 @@ def run(args: argparse.Namespace) -> int:
         from launcher.runs.consoles import ConsoleReader
 
         reader = ConsoleReader(entry, node=args.node)
-    lines = wanted.apply(reader.read())
+    lines = line_filter.apply(reader.read())
     printer = _Printer()
     printer.show(_tail(lines, args.tail))
     if args.follow:
-        return _follow(entry, index, reader, wanted, printer)
+        return _follow(entry, index, reader, line_filter, printer)
     if not lines:
         say("no lines" if (args.grep or args.errors or args.since) else "no logs yet")
     return 0

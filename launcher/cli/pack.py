@@ -79,10 +79,10 @@ def _pack(args: argparse.Namespace) -> int:
     if args.json:
         out_json({**_facts(report.packed), "kept_shards": report.kept, "seconds": round(report.seconds, 3)})
         return 0
-    kept = f", {report.kept} of them packed before" if report.kept else ""
+    reused = f", {report.kept} of them packed before" if report.kept else ""
     out(
         f"packed {report.packed.files} files, {show_bytes(report.packed.payload)}, into "
-        f"{len(report.packed.shards)} shards{kept} in {show_duration(report.seconds)}"
+        f"{len(report.packed.shards)} shards{reused} in {show_duration(report.seconds)}"
     )
     say(f"use it with data.url: {args.dest}")
     return 0

@@ -67,19 +67,19 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         out(_table(items) if items else f"nothing to remove that is older than {args.older_than}")
     agreed = bool(items) and not args.dry_run and (args.yes or _asked(f"remove these, {show_bytes(total)}?"))
-    kept = [item for item in items if not remove(item)] if agreed else []
-    for item in kept:
+    remaining = [item for item in items if not remove(item)] if agreed else []
+    for item in remaining:
         say(f"{item.kind} {item.name} was not removed: it is in use or belongs to somebody else")
-    freed = total - sum(item.bytes for item in kept) if agreed else 0
+    freed = total - sum(item.bytes for item in remaining) if agreed else 0
     if args.json:
         out_json(
-            {"items": [_json(item, agreed and item not in kept) for item in items], "freed_bytes": freed}
+            {"items": [_json(item, agreed and item not in remaining) for item in items], "freed_bytes": freed}
         )
     elif agreed:
         out(f"freed {show_bytes(freed)}")
     elif items:
         say("nothing was removed")
-    return 1 if kept else 0
+    return 1 if remaining else 0
 
 
 def _kinds(args: argparse.Namespace) -> list[Kind]:

@@ -21,13 +21,13 @@ def run(args: argparse.Namespace) -> int:
     from launcher.cli.common import run_json
     from launcher.cli.follow import follow
 
-    again = find(args.run).retry()
+    new_run = find(args.run).retry()
     if args.json:
-        out_json(run_json(again))
+        out_json(run_json(new_run))
     else:
-        out(again.id)
+        out(new_run.id)
     if args.follow:
-        return follow(again)
+        return follow(new_run)
     if not args.json:
-        say(f"submitted; results go to {again.url}\n  follow:  launcher attach {again.id}")
+        say(f"submitted; results go to {new_run.url}\n  follow:  launcher attach {new_run.id}")
     return 0

@@ -117,26 +117,26 @@ class ManyRuns:
     def look(self) -> Look:
         from launcher.runs.listing import select
 
-        found = select(self._index, self._filter, self._limit)
+        views = select(self._index, self._filter, self._limit)
         if self._filter.group:
-            found.sort(key=lambda view: view.submitted_at)
-        ended = bool(found) and all(view.state.terminal for view in found)
-        key = [_key(view) for view in found]
+            views.sort(key=lambda view: view.submitted_at)
+        ended = bool(views) and all(view.state.terminal for view in views)
+        key = [_key(view) for view in views]
         if self._json:
-            return Look(_json_list(found), _worst(found), ended, key)
-        if not found:
+            return Look(_json_list(views), _worst(views), ended, key)
+        if not views:
             _say_none(self._index)
             return Look("", 0, False, key)
         from launcher.cli.statustable import table_of
 
         if not self._watched:
-            self._say_how_many_more(len(found))
-        return Look(table_of(found), _worst(found), ended, key)
+            self._say_how_many_more(len(views))
+        return Look(table_of(views), _worst(views), ended, key)
 
     def _say_how_many_more(self, shown: int) -> None:
-        left = len(self._index.ids()) - shown
-        if self._limit is not None and shown == self._limit and left > 0:
-            say(f"{left} more runs are not shown: --limit 0 shows all")
+        more = len(self._index.ids()) - shown
+        if self._limit is not None and shown == self._limit and more > 0:
+            say(f"{more} more runs are not shown: --limit 0 shows all")
 
 
 def _filter(args: argparse.Namespace) -> Filter:

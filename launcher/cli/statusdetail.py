@@ -83,12 +83,14 @@ def _group(view: RunView) -> str:
 
 
 def _attempt(attempt: Attempt) -> str:
-    came = ""
+    start = ""
     if attempt.attempt > 1:
-        came = " from the beginning" if attempt.resumed_step is None else f" from step {attempt.resumed_step}"
-    took = f" after {show_duration(attempt.ended_at - attempt.started_at)}" if attempt.ended_at else ""
+        start = (
+            " from the beginning" if attempt.resumed_step is None else f" from step {attempt.resumed_step}"
+        )
+    duration = f" after {show_duration(attempt.ended_at - attempt.started_at)}" if attempt.ended_at else ""
     outcome = with_hint(attempt.outcome, attempt.hint)
-    return f"{attempt.attempt}{came}{took}: {outcome or 'running'}"
+    return f"{attempt.attempt}{start}{duration}: {outcome or 'running'}"
 
 
 def _node(node: NodeStatus) -> str:

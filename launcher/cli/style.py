@@ -108,7 +108,7 @@ def _fitting(columns: Sequence[Column], keep: list[int], widths: dict[int, int],
         return sum(widths[i] for i in keep) + GAP * (len(keep) - 1)
 
     flexible = next((i for i in keep if columns[i].flexible), None)
-    wanted = widths[flexible] if flexible is not None else 0
+    natural = widths[flexible] if flexible is not None else 0
     while total() > width:
         if flexible in keep and flexible is not None and widths[flexible] > columns[flexible].least:
             widths[flexible] = max(columns[flexible].least, widths[flexible] - (total() - width))
@@ -118,7 +118,7 @@ def _fitting(columns: Sequence[Column], keep: list[int], widths: dict[int, int],
             break
         keep = [i for i in keep if i != last]
         if flexible in keep and flexible is not None:
-            widths[flexible] = wanted
+            widths[flexible] = natural
     return keep
 
 

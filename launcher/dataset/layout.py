@@ -92,11 +92,11 @@ def _room(entry: ShardFile) -> int:
 
 def count_classes(drafts: Iterable[Draft]) -> dict[str, dict[str, int]]:
     """Images of every class folder of every split, in order; a class without one is there, too."""
-    found: dict[str, dict[str, int]] = {}
+    by_split: dict[str, dict[str, int]] = {}
     for draft in drafts:
         for entry in draft.entries:
             if place := class_of(entry.key):
                 split, name = place
-                counts = found.setdefault(split, {})
+                counts = by_split.setdefault(split, {})
                 counts[name] = counts.get(name, 0) + (labelled(entry.key) is not None)
-    return {split: dict(sorted(found[split].items())) for split in sorted(found)}
+    return {split: dict(sorted(by_split[split].items())) for split in sorted(by_split)}

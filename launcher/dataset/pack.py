@@ -118,15 +118,15 @@ def _same(packed: Packed, dest: ObjectStore, drafts: list[Draft], started: float
 @contextmanager
 def _scratch(folder: Path, dest: str) -> Iterator[Path]:
     """A folder for unfinished shards of this destination, held by one packing at a time on this machine."""
-    mine = folder / hashlib.sha256(dest.encode()).hexdigest()[:16]
-    with mapped(mine):
-        mine.mkdir(parents=True, exist_ok=True)
+    own_folder = folder / hashlib.sha256(dest.encode()).hexdigest()[:16]
+    with mapped(own_folder):
+        own_folder.mkdir(parents=True, exist_ok=True)
     try:
-        with mapped(mine), locked(mine / "lock", timeout_s=0):
-            for left in mine.glob("*.tar"):  # of a killed run
+        with mapped(own_folder), locked(own_folder / "lock", timeout_s=0):
+            for shard in own_folder.glob("*.tar"):  # of a killed run
                 with suppress(OSError):
-                    left.unlink()
-            yield mine
+                    shard.unlink()
+            yield own_folder
     except LockTimeout as error:
         raise UsageError(
             f"another process of this machine is packing into {dest}", where="DST", hint="wait for it to end"

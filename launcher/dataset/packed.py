@@ -42,8 +42,8 @@ def choose_shards(packed: Packed, part: Part, where: str) -> tuple[tuple[Shard, 
             hint=f"pack with --shard-size {max(size, 1)} or less, or set data.placement: full",
         )
     groups = divide(train, part.parts)
-    mine = {shard.name for shard in groups[part.part]}
-    chosen = tuple(shard for shard in packed.shards if shard.split != "train" or shard.name in mine)
+    names = {shard.name for shard in groups[part.part]}
+    chosen = tuple(shard for shard in packed.shards if shard.split != "train" or shard.name in names)
     return chosen, [sum(shard.images for shard in group) for group in groups]
 
 

@@ -69,7 +69,7 @@ def list_members(store: ObjectStore, packed: Packed, folder: Path) -> Listing:
 
     Raises IntegrityError for an index that is not the one packed, StoreError for names this disk can't hold apart.
     """
-    seen: dict[str, str] | None = {} if folds_names(folder) else None
+    by_folded_name: dict[str, str] | None = {} if folds_names(folder) else None
     places: set[str] = set()
     with mapped(folder):
         handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, suffix=".tsv", dir=folder)
@@ -79,8 +79,8 @@ def list_members(store: ObjectStore, packed: Packed, folder: Path) -> Listing:
             for number, shard in enumerate(packed.shards):
                 for each in read_members(store, shard):
                     if (
-                        seen is not None
-                        and (other := seen.setdefault(folded(each.key), each.key)) != each.key
+                        by_folded_name is not None
+                        and (other := by_folded_name.setdefault(folded(each.key), each.key)) != each.key
                     ):
                         raise StoreError(
                             f"keys {other!r} and {each.key!r} can't both become files here",
@@ -151,7 +151,7 @@ class _UnpackJob(StageJob):
         unpacker.raise_failures(len(self._shards))
 
     def _drain(self, pending: set[Future[None]], unpacker: _Unpacker, tick: OnBytes) -> set[Future[None]]:
-        finished, left = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
+        finished, unfinished = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
         tick(unpacker.done)
         for future in finished:
             future.result()
@@ -161,7 +161,7 @@ class _UnpackJob(StageJob):
                 where=self._store.url,
                 hint="run again to continue, or allow more time; shards that are unpacked are kept",
             )
-        return left
+        return unfinished
 
 
 @dataclass
@@ -225,8 +225,8 @@ class _Unpacker:
 
     @staticmethod
     def _bytes_written(folder: Path, wanted: list[WantedFile]) -> int:
-        begun = len(list(folder.iterdir())) if folder.is_dir() else 0
-        return sum(each.size for each in wanted[:begun])
+        count = len(list(folder.iterdir())) if folder.is_dir() else 0
+        return sum(each.size for each in wanted[:count])
 
     def raise_failures(self, shards: int) -> None:
         """One error for all shards that could not be unpacked."""

@@ -109,10 +109,10 @@ class _Cut:
     def add(self, piece: bytes) -> None:
         view = memoryview(piece)
         while view:
-            taken = view[: self._left]
-            self._digest.update(taken)
-            self._left -= len(taken)
-            view = view[len(taken) :]
+            part = view[: self._left]
+            self._digest.update(part)
+            self._left -= len(part)
+            view = view[len(part) :]
             while not self._left:
                 if self._digest.hexdigest() != self._wanted:
                     self.wrong = self.wrong or self._key

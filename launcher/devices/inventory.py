@@ -138,10 +138,10 @@ def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = Non
     with ThreadPoolExecutor(max_workers=16) as pool:
         ips = addresses_of(physical, probe) if addresses else {}
         pods = list(pool.map(lambda row: _super_pod(row, probe) if chip == "atlas-a3" else ("", ""), rows))
-    found = []
+    devices = []
     for row, device_id, (sdid, pod) in zip(rows, physical, pods, strict=True):
         known = health.get((row.npu_id, row.chip_id))
-        found.append(
+        devices.append(
             DeviceInfo(
                 device_id=device_id,
                 logical_id=row.logical_id,
@@ -156,7 +156,7 @@ def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = Non
                 processes=processes.get(device_id, ()),
             )
         )
-    return tuple(sorted(found, key=lambda device: device.device_id))
+    return tuple(sorted(devices, key=lambda device: device.device_id))
 
 
 def addresses_of(ids: Sequence[int], probe: Probe | None = None) -> dict[int, str]:
@@ -174,24 +174,24 @@ def check_devices(
     `own` are pids that may be there: those of this run.
     """
     by_id = {device.device_id: device for device in devices}
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for k in ids:
         device = by_id.get(k)
         where = f"device {k}"
         if device is None:
             have = ", ".join(str(other) for other in by_id) or "none"
-            found.append(Finding("DV001", "error", "not on this machine", where, f"It has: {have}."))
+            findings.append(Finding("DV001", "error", "not on this machine", where, f"It has: {have}."))
             continue
         if device.health not in ("OK", "unknown"):
             fix = f"Look at `npu-smi info -t health -i {device.npu_id} -c {device.chip_id}`, or use another device."
-            found.append(Finding("DV002", "error", f"health is {device.health}", where, fix))
+            findings.append(Finding("DV002", "error", f"health is {device.health}", where, fix))
         for process in device.processes:
             if process.pid not in own:
                 name = f" ({process.name})" if process.name else ""
                 message = f"in use by process {process.pid}{name}"
                 fix = f"Wait for it, or see what it is: ps -fp {process.pid}"
-                found.append(Finding("DV003", "error", message, where, fix))
-    return found
+                findings.append(Finding("DV003", "error", message, where, fix))
+    return findings
 
 
 def _physical_ids(
@@ -223,9 +223,9 @@ def _physical_ids(
 
 def _address(device_id: int, probe: Probe) -> str:
     with contextlib.suppress(LauncherError):
-        found = parse_address(probe.run(probe.hccn_tool, "-i", str(device_id), "-ip", "-g"))
-        if found:
-            return found
+        address = parse_address(probe.run(probe.hccn_tool, "-i", str(device_id), "-ip", "-g"))
+        if address:
+            return address
     try:
         return parse_hccn_conf(probe.hccn_conf.read_text(encoding="utf-8")).get(device_id, "")
     except OSError:
@@ -251,35 +251,35 @@ def _processes(
 ) -> dict[int, tuple[DeviceProcess, ...]]:
     """Physical id -> processes, from npu-smi and from open device files (npu-smi hides some in containers)."""
     device_of = {(row.npu_id, row.chip_id): k for row, k in zip(rows, physical, strict=True)}
-    found: dict[int, dict[int, DeviceProcess]] = {}
+    processes: dict[int, dict[int, DeviceProcess]] = {}
     for row in parse_processes(table):
         device_id = device_of.get((row.npu_id, row.chip_id))
         if device_id is not None:
             name = row.name or _name_of(row.pid, probe)
-            found.setdefault(device_id, {})[row.pid] = DeviceProcess(row.pid, name, row.memory_mb)
+            processes.setdefault(device_id, {})[row.pid] = DeviceProcess(row.pid, name, row.memory_mb)
     for device_id, pid in _open_devices(probe):
         if device_id in physical:
-            found.setdefault(device_id, {}).setdefault(pid, DeviceProcess(pid, _name_of(pid, probe)))
-    return {k: tuple(by_pid[pid] for pid in sorted(by_pid)) for k, by_pid in found.items()}
+            processes.setdefault(device_id, {}).setdefault(pid, DeviceProcess(pid, _name_of(pid, probe)))
+    return {k: tuple(by_pid[pid] for pid in sorted(by_pid)) for k, by_pid in processes.items()}
 
 
 def _open_devices(probe: Probe) -> list[tuple[int, int]]:
     """(physical id, pid) of every process we may look into that has a device file open."""
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     prefix = f"{probe.dev_dir}/davinci"
     for folder in probe.proc_dir.glob("[0-9]*"):
         numbers = {link.removeprefix(prefix) for link in _links(folder / "fd") if link.startswith(prefix)}
-        found.extend((int(number), int(folder.name)) for number in numbers if number.isdecimal())
-    return found
+        pairs.extend((int(number), int(folder.name)) for number in numbers if number.isdecimal())
+    return pairs
 
 
 def _links(folder: Path) -> list[str]:
-    found: list[str] = []
+    links: list[str] = []
     with contextlib.suppress(OSError):  # gone, or another user's
         for link in folder.iterdir():
             with contextlib.suppress(OSError):
-                found.append(str(link.readlink()))
-    return found
+                links.append(str(link.readlink()))
+    return links
 
 
 def _name_of(pid: int, probe: Probe) -> str:

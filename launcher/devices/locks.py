@@ -128,7 +128,7 @@ class DeviceLocks:
 
     def owners(self) -> dict[int, Owner | None]:
         """Devices that are taken now, with their holder where it could be read. Never blocks for long."""
-        found: dict[int, Owner | None] = {}
+        by_device: dict[int, Owner | None] = {}
         for path in sorted(self.folder.glob("device-*.lock")):
             number = path.name.removeprefix("device-").removesuffix(".lock")
             if not number.isdecimal():
@@ -140,10 +140,10 @@ class DeviceLocks:
             try:
                 # A shared lock is refused only while somebody holds the device.
                 if not try_lock(fd, fcntl.LOCK_SH):
-                    found[int(number)] = read_owner(fd)
+                    by_device[int(number)] = read_owner(fd)
             finally:
                 os.close(fd)
-        return dict(sorted(found.items()))
+        return dict(sorted(by_device.items()))
 
     def _prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -183,8 +183,8 @@ class DeviceLocks:
             fd = open_lock(path, create=True)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                wanted = sorted({k for ids in choices for k in ids})
-                os.write(fd, json.dumps({"ids": wanted, **self._myself()}).encode())
+                device_ids = sorted({k for ids in choices for k in ids})
+                os.write(fd, json.dumps({"ids": device_ids, **self._myself()}).encode())
             except OSError:
                 remove_locked(path, fd)
                 raise
@@ -199,9 +199,11 @@ class DeviceLocks:
 
     def _attempt(self, choices: Sequence[Sequence[int]], ticket: Path) -> tuple[HeldDevices | None, str]:
         with self._mapped(), self._turnstile():
-            mine = {k for ids in choices for k in ids}
+            candidates = {k for ids in choices for k in ids}
             ahead = [
-                owner for path in self._tickets() if path < ticket and (owner := waiting_owner(path, mine))
+                owner
+                for path in self._tickets()
+                if path < ticket and (owner := waiting_owner(path, candidates))
             ]
             if ahead:
                 count = "1 run is" if len(ahead) == 1 else f"{len(ahead)} runs are"

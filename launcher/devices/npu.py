@@ -125,11 +125,11 @@ def parse_address(text: str) -> str:
 
 def parse_hccn_conf(text: str) -> dict[int, str]:
     """`address_<physical id>=<address>` lines of hccn.conf; `IPv6address_` ones where there is no other."""
-    found: dict[int, str] = {}
+    addresses: dict[int, str] = {}
     for kind in ("IPv6address", "address"):
         lines = re.finditer(rf"^[ \t]*{kind}_([0-9]+)[ \t]*=[ \t]*(\S+)[ \t]*$", text, re.MULTILINE)
-        found |= {int(match.group(1)): match.group(2) for match in lines}
-    return found
+        addresses |= {int(match.group(1)): match.group(2) for match in lines}
+    return addresses
 
 
 def _cells(text: str) -> Iterator[list[str]]:

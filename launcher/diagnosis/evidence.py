@@ -60,10 +60,10 @@ def evidence_of(log: str) -> list[Evidence]:
     """All evidence in a log, in its order, at most `MOST` pieces. Takes time that grows with the log only."""
     lines = worth_a_look(log)
     rules = table()
-    found = [each for each in (_judge(line, rules) for line in lines) if each is not None]
+    evidence = [each for each in (_judge(line, rules) for line in lines) if each is not None]
     progress = last_progress(log, lines)
-    found = [replace(each, earlier=True) if each.offset < progress else each for each in found]
-    return _thinned(found)
+    evidence = [replace(each, earlier=True) if each.offset < progress else each for each in evidence]
+    return _thinned(evidence)
 
 
 def states_error(text: str) -> bool:
@@ -105,22 +105,22 @@ def _judge(line: Line, rules: Table) -> Evidence | None:
 
 
 def _codes(text: str, line: Line, rules: Table) -> list[Evidence]:
-    found = []
+    codes = []
     for match in islice(_CODE.finditer(text), 20):
         rule = rules.of_code(match["code"])
         if rule is not None:
-            found.append(Evidence(rule, text.strip(), line.offset, rule.weight, match["code"]))
-    return found
+            codes.append(Evidence(rule, text.strip(), line.offset, rule.weight, match["code"]))
+    return codes
 
 
 def _returns(text: str, line: Line, rules: Table) -> list[Evidence]:
-    found = []
+    returns = []
     for match in _RETURN.finditer(text[:PHRASE_LIMIT]):
         rule = rules.by_return.get(int(match["number"]))
         if rule is not None:
             weight = min(rule.weight, _RETURN_WEIGHT)
-            found.append(Evidence(rule, text.strip(), line.offset, weight, match["number"]))
-    return found
+            returns.append(Evidence(rule, text.strip(), line.offset, weight, match["number"]))
+    return returns
 
 
 def _phrases(text: str, line: Line, rules: Table, is_error: bool) -> list[Evidence]:

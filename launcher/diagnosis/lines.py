@@ -178,11 +178,11 @@ def _places(log: str, word: str, begin: int, end: int) -> list[int]:
         at = log.find(word, _line_end(log, at), end)
     last: list[int] = []
     while at >= 0 and len(last) < _HITS:
-        found = log.rfind(word, at, end)
-        if found < 0:
+        position = log.rfind(word, at, end)
+        if position < 0:
             break
-        last.append(found)
-        end = max(at, _line_start(log, found))
+        last.append(position)
+        end = max(at, _line_start(log, position))
     return [*first, *reversed(last)]
 
 

@@ -132,11 +132,11 @@ def make_table(rules: Sequence[Rule]) -> Table:
 
 
 def _index(pairs: Any) -> dict[Any, Rule]:
-    found: dict[Any, Rule] = {}
+    index: dict[Any, Rule] = {}
     for key, rule in pairs:
-        if found.setdefault(key, rule) is not rule:
-            raise ValueError(f"{key} stands in two rows of the table: {found[key].id} and {rule.id}")
-    return found
+        if index.setdefault(key, rule) is not rule:
+            raise ValueError(f"{key} stands in two rows of the table: {index[key].id} and {rule.id}")
+    return index
 
 
 def _exception_names(rule: Rule) -> list[str]:

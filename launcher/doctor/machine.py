@@ -41,11 +41,11 @@ def machine_checks(*, home: Path | None = None, ascend: Path = _ASCEND) -> list[
         platform_checks,
         _git,
     ]
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for check in checks:
         result = check()
-        found += [result] if isinstance(result, Finding) else result
-    return found
+        findings += [result] if isinstance(result, Finding) else result
+    return findings
 
 
 def _python() -> Finding:
@@ -176,9 +176,9 @@ def device_checks(chip: str) -> list[Finding]:
             ]
         return [Finding("NPUs", "info", "no npu-smi and no /dev/davinci*: jobs run on CPU here")]
     names = ", ".join(sorted({device.name for device in devices if device.name}))
-    found = [Finding("NPUs", "ok", f"{len(devices)} × {names or chip}")]
+    findings = [Finding("NPUs", "ok", f"{len(devices)} × {names or chip}")]
     for finding in check_devices(devices, [device.device_id for device in devices]):
-        found.append(
+        findings.append(
             Finding(
                 f"NPU {finding.where.removeprefix('device ')}", "warning", finding.message, fix=finding.fix
             )
@@ -186,10 +186,10 @@ def device_checks(chip: str) -> list[Finding]:
     lacking = [str(device.device_id) for device in devices if not device.device_ip]
     if lacking and len(devices) > 1:
         fix = "set them with `hccn_tool -i N -ip -s …`, or in /etc/hccn.conf"
-        found.append(Finding("HCCN", "error", f"no network address for NPU {', '.join(lacking)}", fix=fix))
+        findings.append(Finding("HCCN", "error", f"no network address for NPU {', '.join(lacking)}", fix=fix))
     elif chip != "cpu":
-        found.append(Finding("HCCN", "ok", "every NPU has a network address"))
-    return found
+        findings.append(Finding("HCCN", "ok", "every NPU has a network address"))
+    return findings
 
 
 def _cann(ascend: Path) -> Finding:
@@ -238,5 +238,5 @@ def _git() -> Finding:
 
 def worst(findings: Sequence[Finding]) -> Severity:
     """`error`, `warning` or `ok`; a note is no fault."""
-    found = {finding.severity for finding in findings}
-    return "error" if "error" in found else "warning" if "warning" in found else "ok"
+    severities = {finding.severity for finding in findings}
+    return "error" if "error" in severities else "warning" if "warning" in severities else "ok"

@@ -22,19 +22,19 @@ SKEW_FAIL_S = 900.0
 
 def store_checks(label: str, address: StoreAddress, *, write: bool) -> list[Finding]:
     """`write` puts, reads and removes one small object. Blocks for some seconds when the store does not answer."""
-    found = [_credentials(label, address)] if address.url.startswith(("s3:", "obs:")) else []
+    findings = [_credentials(label, address)] if address.url.startswith(("s3:", "obs:")) else []
     try:
         store = address.open(PATIENCE_S)
         started = time.monotonic()
         first = next(iter(store.list()), None)
     except LauncherError as error:
-        return [*found, _failed(f"{label}: list", error)]
+        return [*findings, _failed(f"{label}: list", error)]
     took = time.monotonic() - started
     what = "something is there" if first else "empty so far"
-    found.append(Finding(f"{label}: list", "ok", f"{address.url}, {what}, {1000 * took:.0f} ms"))
+    findings.append(Finding(f"{label}: list", "ok", f"{address.url}, {what}, {1000 * took:.0f} ms"))
     if write:
-        found += _write(label, store)
-    return found
+        findings += _write(label, store)
+    return findings
 
 
 def _credentials(label: str, address: StoreAddress) -> Finding:

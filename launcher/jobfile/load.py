@@ -152,10 +152,10 @@ class _Loading:
         model, program = tree.get("model"), tree.get("program")
         own_program = program is not None and plain(program) is not None
         section = model if isinstance(model, Tree) else Tree(tree.place, ())
-        found = recipe_of(section, self.path.parent, own_program=own_program)
-        self.unread += found.unread
-        self.problems += found.problems
-        return found
+        recipe = recipe_of(section, self.path.parent, own_program=own_program)
+        self.unread += recipe.unread
+        self.problems += recipe.problems
+        return recipe
 
     def recipe(self, found: JobRecipe) -> Recipe | None:
         recipe, problems = validated(found.values)

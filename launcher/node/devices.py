@@ -90,11 +90,11 @@ def _wait_until_free(context: NodeContext, held: HeldDevices) -> None:
     if context.plan.device not in ASCEND_DEVICES:
         return
     deadline = time.monotonic() + DEVICE_FREE_S
-    while found := errors(check_devices(list_devices(context.plan.device, addresses=False), held.ids)):
-        only_busy = all(finding.rule == "DV003" for finding in found)
+    while findings := errors(check_devices(list_devices(context.plan.device, addresses=False), held.ids)):
+        only_busy = all(finding.rule == "DV003" for finding in findings)
         if not only_busy or time.monotonic() > deadline:
-            raise PlanError("\n".join(map(str, found)), where=socket.gethostname(), rule="no-devices")
-        context.heartbeat.set(detail=found[0].message)
+            raise PlanError("\n".join(map(str, findings)), where=socket.gethostname(), rule="no-devices")
+        context.heartbeat.set(detail=findings[0].message)
         context.stopper.check()
         time.sleep(CHECK_AGAIN_S)
 

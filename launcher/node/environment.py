@@ -18,8 +18,8 @@ from launcher.plan.model import Plan
 def check_environment(plan: Plan) -> None:
     """Raises PlanError that names this machine and what is missing. Packages of another Python are not checked."""
     for path, digest in plan.sources.items():
-        if (found := file_digest(Path(path))) != digest:
-            what = "has changed since the run was submitted" if found else "is not here"
+        if (actual := file_digest(Path(path))) != digest:
+            what = "has changed since the run was submitted" if actual else "is not here"
             raise PlanError(
                 f"{socket.gethostname()}: {path} {what}",
                 hint="submit it again, or keep programs on a path that all machines share",

@@ -44,15 +44,15 @@ class FinalUpload:
         """Block until all is safe, or until somebody asks again to stop: then that request. Raises StoreError."""
         self._thread.start()
         threading.Thread(target=self._watch_store, name="cancel requests", daemon=True).start()
-        asked: StopRequest | None = None
-        while self._thread.is_alive() and not asked:
+        request: StopRequest | None = None
+        while self._thread.is_alive() and not request:
             self._thread.join(POLL_S)
-            asked = self._context.stopper.asked_again() or (CANCEL if self._asked.is_set() else None)
-        if asked:
+            request = self._context.stopper.asked_again() or (CANCEL if self._asked.is_set() else None)
+        if request:
             self._given_up.set()
             self._thread.join(GIVE_UP_S)
             if self._thread.is_alive() or self._error is not None:
-                return asked
+                return request
         if self._error is not None:
             raise self._error
         return None
@@ -84,8 +84,8 @@ class FinalUpload:
     def _upload_all(self) -> None:
         """Upload and verify everything, MANIFEST.json last. Raises StoreError when the retries have taken too long."""
         context = self._context
-        begun = time.monotonic()
-        deadline = begun + context.plan.upload_patience_s
+        started = time.monotonic()
+        deadline = started + context.plan.upload_patience_s
         pause = 1.0
         while True:
             try:
@@ -99,15 +99,15 @@ class FinalUpload:
                 return
             except StoreError as error:
                 if isinstance(error, NoSpace):
-                    deadline = min(deadline, begun + NO_SPACE_PATIENCE_S)
+                    deadline = min(deadline, started + NO_SPACE_PATIENCE_S)
                 if (
                     time.monotonic() + pause > deadline
                     or isinstance(error, IntegrityError)
                     or self._given_up.is_set()
                 ):
                     raise
-                left = show_duration(deadline - time.monotonic())
-                log.warning("upload: %s; trying again for %s", error, left)
+                remaining = show_duration(deadline - time.monotonic())
+                log.warning("upload: %s; trying again for %s", error, remaining)
                 context.heartbeat.set(upload_error=str(error))
                 if self._given_up.wait(pause):
                     raise

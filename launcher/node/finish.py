@@ -86,10 +86,10 @@ def _with_unsafe(context: NodeContext, end: RunEnd, why: str) -> RunEnd:
 def _of_others(context: NodeContext, machines: Sequence[Machine]) -> tuple[UnsafeResults, ...]:
     """Results of machines that did not report their upload as complete."""
     folder, why = str(context.plan.run_dir.root), "it did not say that it has uploaded them"
-    found = tuple(UnsafeResults(host=machine.host, folder=folder, why=why) for machine in machines)
-    for each in found:
+    unsafe = tuple(UnsafeResults(host=machine.host, folder=folder, why=why) for machine in machines)
+    for each in unsafe:
         log.error("%s", each.words())
-    return found
+    return unsafe
 
 
 def _ask_for_another_start(exclude_hosts: Sequence[str]) -> None:

@@ -93,14 +93,14 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
 
 def _ascend_env(devices: RunDevices, env: Mapping[str, str]) -> dict[str, str]:
     """Which devices a rank sees (DEVICE_ID counts them, from 0), and this machine's own timeout in place of our default."""
-    found = {}
+    variables = {}
     if devices.logical_ids is not None:
         visible = [str(devices.logical_ids.get(device, device)) for device in devices.ids]
-        found["ASCEND_RT_VISIBLE_DEVICES"] = ",".join(visible)
+        variables["ASCEND_RT_VISIBLE_DEVICES"] = ",".join(visible)
     is_default = env.get("HCCL_CONNECT_TIMEOUT") == str(HCCL_CONNECT_TIMEOUT_S)
     if is_default and (set_here := os.environ.get("HCCL_CONNECT_TIMEOUT")):
-        found["HCCL_CONNECT_TIMEOUT"] = set_here
-    return found
+        variables["HCCL_CONNECT_TIMEOUT"] = set_here
+    return variables
 
 
 def _scheduler(plan: Plan, first: Process, attempt: int) -> Process:

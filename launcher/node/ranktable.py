@@ -23,9 +23,9 @@ def describe_machine(plan: Plan, ids: Sequence[int], env: Mapping[str, str] = os
     """This machine with the devices that the run took. Raises LauncherError when their addresses can't be found."""
     host = socket.gethostname()
     if plan.device in ASCEND_DEVICES and not env.get("RANK_TABLE_FILE"):
-        found = this_machine(plan.device, Choice(visible=tuple(ids)))
-        devices = tuple((d.device_id, d.device_ip, d.super_device_id) for d in found.devices)
-        return Machine(host=host, address=found.server_id, devices=devices, super_pod=found.super_pod_id)
+        server = this_machine(plan.device, Choice(visible=tuple(ids)))
+        devices = tuple((d.device_id, d.device_ip, d.super_device_id) for d in server.devices)
+        return Machine(host=host, address=server.server_id, devices=devices, super_pod=server.super_pod_id)
     return Machine(host=host, address=own_address() if plan.nodes > 1 else "127.0.0.1")
 
 

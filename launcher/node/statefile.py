@@ -90,8 +90,8 @@ class StateFile:
 
     def note_phase(self, phase: str, program: str = "") -> None:
         """Save that a phase of the run begins now on node 0."""
-        begun = PhaseStart(phase=phase, at=time.time(), program=program)
-        self.value = self.value.model_copy(update={"phase_times": (*self.value.phase_times, begun)})
+        start = PhaseStart(phase=phase, at=time.time(), program=program)
+        self.value = self.value.model_copy(update={"phase_times": (*self.value.phase_times, start)})
 
     def end_attempt(self, end: RunEnd) -> None:
         """Save that the attempt under way ended now."""
@@ -109,14 +109,14 @@ class StateFile:
     def note_resumed(self, step: int | None) -> None:
         """Save the checkpoint that the attempt under way starts from, once it is known."""
         *earlier, last = self.value.attempts
-        begun = last.model_copy(update={"resumed_step": step})
-        self.value = self.value.model_copy(update={"attempts": (*earlier, begun)})
+        resumed = last.model_copy(update={"resumed_step": step})
+        self.value = self.value.model_copy(update={"attempts": (*earlier, resumed)})
 
     def begin_attempt(self, attempt: int, resumed_step: int | None) -> None:
         """Save that a new attempt starts now."""
-        begun = Attempt(attempt=attempt, started_at=time.time(), resumed_step=resumed_step)
+        new = Attempt(attempt=attempt, started_at=time.time(), resumed_step=resumed_step)
         self.value = self.value.model_copy(
-            update={"attempt": attempt, "attempts": (*self.value.attempts, begun)}
+            update={"attempt": attempt, "attempts": (*self.value.attempts, new)}
         )
 
     def _taken_over(self) -> bool:
@@ -129,7 +129,7 @@ class StateFile:
 
 def _first(plan: Plan, run_dir: RunDir, attempt: int) -> RunState:
     now = time.time()
-    begun = Attempt(attempt=attempt, started_at=now, resumed_step=newest_step(run_dir.checkpoints))
+    first = Attempt(attempt=attempt, started_at=now, resumed_step=newest_step(run_dir.checkpoints))
     try:
         old = RunState.model_validate_json(run_dir.state.read_text())
     except (OSError, ValueError):
@@ -141,11 +141,11 @@ def _first(plan: Plan, run_dir: RunDir, attempt: int) -> RunState:
             attempt=attempt,
             submitted_at=now,
             updated_at=now,
-            attempts=(begun,),
+            attempts=(first,),
             url=plan.store.url,
         )
     earlier = tuple(_closed(a, old.updated_at) for a in old.attempts if a.attempt < attempt)
-    return old.without_end().model_copy(update={"attempt": attempt, "attempts": (*earlier, begun)})
+    return old.without_end().model_copy(update={"attempt": attempt, "attempts": (*earlier, first)})
 
 
 def _closed(attempt: Attempt, heard_at: float) -> Attempt:

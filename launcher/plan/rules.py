@@ -66,12 +66,12 @@ def _left_out(plan: Plan) -> Iterator[Finding]:
     numbers = plan.arithmetic
     if numbers is None or not numbers.train_images or not numbers.steps_per_epoch:
         return
-    left = numbers.train_images - numbers.steps_per_epoch * numbers.global_batch
-    if left > MANY_LEFT_OUT * numbers.train_images:
+    leftover = numbers.train_images - numbers.steps_per_epoch * numbers.global_batch
+    if leftover > MANY_LEFT_OUT * numbers.train_images:
         yield Finding(
             "PF002",
             "info",
-            f"{left} of {numbers.train_images} training images are left out of each epoch, others each time, "
+            f"{leftover} of {numbers.train_images} training images are left out of each epoch, others each time, "
             "because every rank makes the same number of whole batches",
             "model.set.batch_size",
             "choose a batch_size that divides better when that matters",
@@ -139,12 +139,12 @@ def _checkpoints(plan: Plan) -> Iterator[Finding]:
     numbers = plan.arithmetic
     if numbers is None:
         return
-    kept = numbers.keep_checkpoints * numbers.checkpoint_bytes
-    if kept > MANY_CHECKPOINT_BYTES:
+    size = numbers.keep_checkpoints * numbers.checkpoint_bytes
+    if size > MANY_CHECKPOINT_BYTES:
         yield Finding(
             "PF008",
             "info",
-            f"{numbers.keep_checkpoints} checkpoints of {show_bytes(numbers.checkpoint_bytes)} are {show_bytes(kept)}, on the disk and in the store",
+            f"{numbers.keep_checkpoints} checkpoints of {show_bytes(numbers.checkpoint_bytes)} are {show_bytes(size)}, on the disk and in the store",
             "model.set.keep_checkpoint_max",
             "a lower keep_checkpoint_max keeps the newest ones and the best one",
         )

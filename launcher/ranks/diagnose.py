@@ -81,10 +81,10 @@ def find_cause(outcome: Outcome, host: str, own: Sequence[OwnRule] = (), node: i
 def find_own_cause(outcome: Outcome, host: str, own: Sequence[OwnRule] = (), node: int = 0) -> Cause | None:
     """The cause of a failure here in a gang that was stopped because of another machine; None when nothing failed."""
     stopped_at = min((e.at for e in outcome.exits if e.asked), default=0.0)
-    found = find_first([_ended(e, outcome, stopped_at) for e in outcome.exits]) if outcome.exits else None
-    if found is None or found.strength < CERTAIN:
+    judgement = find_first([_ended(e, outcome, stopped_at) for e in outcome.exits]) if outcome.exits else None
+    if judgement is None or judgement.strength < CERTAIN:
         return None
-    return _of_judgement(found, _Place(host, node), own)
+    return _of_judgement(judgement, _Place(host, node), own)
 
 
 def _ended(exit_: Exit, outcome: Outcome, stopped_at: float) -> Ended:

@@ -32,27 +32,27 @@ def node_mark(run_id: str, node: int) -> str:
 
 def marked(prefix: str, proc: Path = Path("/proc")) -> list[int]:
     """Processes whose mark begins with `prefix`, except this one. Those of other users can't be read."""
-    wanted = f"{MARK}={prefix}".encode()
-    found = []
+    mark = f"{MARK}={prefix}".encode()
+    pids = []
     for name in os.listdir(proc):  # noqa: PTH208 - names only, and this runs while many processes come and go
         if not name.isdecimal() or int(name) == os.getpid():
             continue
         with suppress(OSError):
             environment = (proc / name / "environ").read_bytes()
-            if environment.startswith(wanted) or b"\0" + wanted in environment:
-                found.append(int(name))
-    return found
+            if environment.startswith(mark) or b"\0" + mark in environment:
+                pids.append(int(name))
+    return pids
 
 
 def sweep(prefix: str, timeout_s: float = _PATIENCE_S) -> list[int]:
     """SIGKILL for everything with this mark, again until nothing is left. Returns the pids that had to be killed."""
     deadline = time.monotonic() + timeout_s
     killed: list[int] = []
-    while (found := marked(prefix)) and time.monotonic() < deadline:
-        for pid in found:
+    while (pids := marked(prefix)) and time.monotonic() < deadline:
+        for pid in pids:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        killed += [pid for pid in found if pid not in killed]
+        killed += [pid for pid in pids if pid not in killed]
         time.sleep(0.02)
     return killed
 

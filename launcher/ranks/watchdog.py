@@ -63,37 +63,37 @@ class Watchdog:
     def finished(self) -> bool:
         """Whether every rank has reported that it is done."""
         self._read(time.monotonic())
-        return all(seen.reader.phase == "done" for seen in self._ranks.values())
+        return all(rank.reader.phase == "done" for rank in self._ranks.values())
 
     def _restart_clocks_after_sleep(self, now: float) -> None:
         gap = now - self._checked
         self._checked = now
         if gap > ASLEEP_S:
             self._begun = now
-            for seen in self._ranks.values():
-                seen.stopped_since = now if seen.stopped_since else 0.0
+            for rank in self._ranks.values():
+                rank.stopped_since = now if rank.stopped_since else 0.0
 
     def _read(self, now: float) -> None:
         pids = self.gang.pids()
-        for rank, seen in self._ranks.items():
-            events = seen.reader.update()
+        for rank, state in self._ranks.items():
+            events = state.reader.update()
             if events:
-                seen.progressed, seen.reported = now, True
+                state.progressed, state.reported = now, True
             if rank == min(self._ranks) and self.limits.guard != "off":
                 for event in events:
                     self._guard.feed(event)
             stopped = _state(self.proc, pids.get(f"rank {rank}")) == "T"
-            seen.stopped_since = (seen.stopped_since or now) if stopped else 0.0
+            state.stopped_since = (state.stopped_since or now) if stopped else 0.0
 
     def _left_early(self) -> EndOrder | None:
         """A rank that ended with exit code 0 in the middle of training: the others would wait for it for ever."""
         for exit_ in self.gang.exits:
-            seen = self._ranks.get(exit_.process.rank) if exit_.process.rank is not None else None
-            if seen is None or exit_.code != 0 or not self.gang.alive:
+            state = self._ranks.get(exit_.process.rank) if exit_.process.rank is not None else None
+            if state is None or exit_.code != 0 or not self.gang.alive:
                 continue
-            seen.reader.update()
-            if seen.reader.phase in _UNFINISHED:
-                reason = f"{exit_.process.name} ended with exit code 0 in the middle of {seen.reader.phase}{_step(seen)}, while others went on"
+            state.reader.update()
+            if state.reader.phase in _UNFINISHED:
+                reason = f"{exit_.process.name} ended with exit code 0 in the middle of {state.reader.phase}{_step(state)}, while others went on"
                 return EndOrder("left-early", reason, how="kill", rank=exit_.process.rank)
         return None
 
@@ -118,11 +118,11 @@ class Watchdog:
         limit = self.limits.hang_after
         if not limit:
             return None
-        for rank, seen in self._ranks.items():
-            if seen.stopped_since and now - seen.stopped_since > limit:
-                words = f"rank {rank} has been stopped (SIGSTOP) for {show_duration(now - seen.stopped_since)}{_step(seen)}"
+        for rank, state in self._ranks.items():
+            if state.stopped_since and now - state.stopped_since > limit:
+                words = f"rank {rank} has been stopped (SIGSTOP) for {show_duration(now - state.stopped_since)}{_step(state)}"
                 return EndOrder("hang", f"{words}; {_DUMPED}", how="dump", rank=rank)
-        progressed = max([self._begun, *(seen.progressed for seen in self._ranks.values())])
+        progressed = max([self._begun, *(state.progressed for state in self._ranks.values())])
         logged = max([self._begun, *(self.gang.pump.last_output_at(p.name) for p in self.gang.processes)])
         silent, stalled = now - max(progressed, logged), now - progressed
         if silent > limit:
@@ -131,7 +131,7 @@ class Watchdog:
                 f"no progress and no log line for {show_duration(silent)}{self._behind()}; {_DUMPED}",
                 "dump",
             )
-        if stalled > CHATTER_TIMES * limit and any(seen.reported for seen in self._ranks.values()):
+        if stalled > CHATTER_TIMES * limit and any(state.reported for state in self._ranks.values()):
             return EndOrder(
                 "hang",
                 f"log lines, but no progress for {show_duration(stalled)}{self._behind()}; {_DUMPED}",
@@ -148,7 +148,9 @@ class Watchdog:
         """The ranks with the fewest steps, which the others wait for; for people."""
         alive = {p.rank for p in self.gang.alive if p.rank is not None}
         ended = [f"rank {p.rank} has ended" for p in _ended(self.gang) if p.rank is not None]
-        steps = {rank: seen.reader.progress.step or 0 for rank, seen in self._ranks.items() if rank in alive}
+        steps = {
+            rank: state.reader.progress.step or 0 for rank, state in self._ranks.items() if rank in alive
+        }
         low, high = min(steps.values(), default=0), max(steps.values(), default=0)
         late = [f"rank {rank} stands at step {step}" for rank, step in steps.items() if step == low]
         words = [*self._stopped(), *ended, *(late[:3] if low < high else [])]

@@ -94,17 +94,17 @@ def merge(tables: Sequence[RankTable]) -> RankTable:
         hint = "Wait until its writer sets status to completed."
         raise UsageError(f"status is {unfinished.status!r}", where=unfinished.source, hint=hint)
     servers = [server for table in tables for server in table.servers]
-    seen: set[str] = set()
+    ids: set[str] = set()
     for server in servers:
-        if server.server_id in seen:
+        if server.server_id in ids:
             hint = "Was one file given twice, or do two machines report the same address?"
             raise UsageError(f"server {server.server_id} appears twice", hint=hint)
-        seen.add(server.server_id)
+        ids.add(server.server_id)
     pods = _joined_pods(pod for table in tables for pod in table.super_pods)
     extra = tuple(dict(pair for table in tables for pair in table.extra).items())
     note = next((table.note for table in tables if table.note), "")
-    found = tuple(finding for table in tables for finding in table.repaired("RT014", "RT025").found)
-    return RankTable(versions[0], "completed", renumbered(tuple(servers)), pods, note, extra, found=found)
+    findings = tuple(finding for table in tables for finding in table.repaired("RT014", "RT025").found)
+    return RankTable(versions[0], "completed", renumbered(tuple(servers)), pods, note, extra, found=findings)
 
 
 def convert(table: RankTable, version: str) -> RankTable:

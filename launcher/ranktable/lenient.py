@@ -116,10 +116,10 @@ class Reader:
         if not isinstance(value, list):
             self.note("RT015", "error", f"{key} is missing or no list", where)
             return []
-        found = [item for item in value if isinstance(item, dict)]
-        if len(found) != len(value):
+        entries = [item for item in value if isinstance(item, dict)]
+        if len(entries) != len(value):
             self.note("RT015", "error", f"{key} has an entry that is no object", where)
-        return found
+        return entries
 
     def rest(self, values: Mapping[str, object], known: tuple[str, ...], where: str) -> Extra:
         unknown = [key for key in values if key not in known]

@@ -96,23 +96,23 @@ def wait(
         if on_wait is not None and missing != reported:
             on_wait(missing)
             reported = missing
-        left = deadline - time.monotonic()
-        if left <= 0:
+        remaining_s = deadline - time.monotonic()
+        if remaining_s <= 0:
             raise PlanError(
                 f"no completed rank table after {timeout_s:g} s: {missing}",
                 where=str(path),
                 hint="The platform writes it once every machine of the job runs; look for one that did not start.",
             )
-        time.sleep(min(poll_s, left))
+        time.sleep(min(poll_s, remaining_s))
 
 
 def _file_in(path: Path) -> Path | None:
     if not path.is_dir():
         return path if path.exists() else None
     named = (path / name for name in FILE_NAMES)
-    found = next((file for file in named if file.is_file()), None)
-    if found is not None:
-        return found
+    first = next((file for file in named if file.is_file()), None)
+    if first is not None:
+        return first
     others = sorted(path.glob("*.json"))
     return others[0] if len(others) == 1 else None
 

@@ -75,8 +75,8 @@ def _servers_v2(devices: list[Device]) -> tuple[Server, ...]:
     groups: list[list[Device]] = []
     for device in devices:
         group = groups[-1] if groups else []
-        again = any(other.local_id == device.local_id for other in group)
-        if not group or again or _instance_of(device) != _instance_of(group[0]):
+        is_repeated = any(other.local_id == device.local_id for other in group)
+        if not group or is_repeated or _instance_of(device) != _instance_of(group[0]):
             groups.append([])
         groups[-1].append(device)
     return tuple(Server(f"{_instance_of(group[0])}#{k}", tuple(group)) for k, group in enumerate(groups))

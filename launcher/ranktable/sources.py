@@ -86,17 +86,17 @@ def this_machine(
     """
     probe = probe or Probe()
     try:
-        found = list_devices(chip, addresses=False, probe=probe)
+        inventory = list_devices(chip, addresses=False, probe=probe)
     except LauncherError as error:
         if choice.visible is None and choice.logical is None:
             raise
         # The way of hccl_tools: believe the ids given, logical and physical alike when nothing maps them.
-        wanted = choice.physical(range(max(choice.logical or (0,)) + 1))
-        found = tuple(DeviceInfo(k, k, "") for k in wanted)
+        physical_ids = choice.physical(range(max(choice.logical or (0,)) + 1))
+        inventory = tuple(DeviceInfo(k, k, "") for k in physical_ids)
         if chip == "atlas-a3":
             raise LauncherError(error.what, where=error.where, hint="Super pods need npu-smi.") from error
-    by_id = {device.device_id: device for device in found}
-    by_logical = sorted(found, key=lambda device: device.logical_id)
+    by_id = {device.device_id: device for device in inventory}
+    by_logical = sorted(inventory, key=lambda device: device.logical_id)
     ids = choice.physical([device.device_id for device in by_logical])
     missing = [k for k in ids if k not in by_id]
     if missing:
@@ -167,12 +167,12 @@ class _UniqueKeys(yaml.SafeLoader):
     """SafeLoader that refuses a key twice: a machine that silently disappears is the worst kind of mistake."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        seen: set[object] = set()
+        keys: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if key in seen:
+            if key in keys:
                 raise yaml.MarkedYAMLError(problem=f"{key} appears twice", problem_mark=key_node.start_mark)
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep=deep)
 
 

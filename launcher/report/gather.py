@@ -73,10 +73,10 @@ def phase_seconds(view: RunView, events: Sequence[dict[str, Any]]) -> dict[str, 
     whole of a program counts as one phase.
     """
     marks: list[tuple[float, str]] = [(view.submitted_at, "queued")] if view.submitted_at else []
-    for begun in view.phase_times:
-        whole = PROGRAM_PHASES.get(begun.program.partition("-")[0], "training")
+    for phase_start in view.phase_times:
+        whole = PROGRAM_PHASES.get(phase_start.program.partition("-")[0], "training")
         program = "starting" if events else whole
-        marks.append((begun.at, program if begun.phase == "running" else begun.phase))
+        marks.append((phase_start.at, program if phase_start.phase == "running" else phase_start.phase))
     for event in events:
         if event.get("event") == "phase" and isinstance(event.get("t"), int | float):
             phase = str(event.get("phase", ""))
@@ -97,13 +97,13 @@ PROGRAM_PHASES = {"train": "training", "eval": "evaluating", "infer": "evaluatin
 def _curves(rows: Sequence[EpochMetrics], events: Sequence[dict[str, Any]]) -> dict[str, Curve]:
     """Per epoch where the program writes metrics, else per step from its progress."""
     if rows:
-        found = {
+        curves = {
             "loss": ("training loss", [(row.epoch, row.loss) for row in rows]),
             "top1": ("top-1, %", [(row.epoch, _percent(row.top1)) for row in rows]),
             "lr": ("learning rate", [(row.epoch, row.lr) for row in rows]),
             "images_per_s": ("images per second", [(row.epoch, row.images_per_s) for row in rows]),
         }
-        return _finite(found, "epoch")
+        return _finite(curves, "epoch")
     steps = [event for event in events if event.get("event") == "step" and isinstance(event.get("step"), int)]
     steps = steps[:: max(1, len(steps) // MAX_POINTS)]
     titles = {"loss": "training loss", "lr": "learning rate", "images_per_s": "images per second"}
@@ -129,12 +129,12 @@ def _percent(share: float | None) -> float | None:
 
 def _evals(folder: RunFolder) -> dict[str, dict[str, Any]]:
     """The files below eval/ by name without `.json`."""
-    found = {}
+    evaluations = {}
     for key in folder.sizes("eval/"):
         value = folder.json(key) if key.endswith(".json") else None
         if isinstance(value, dict):
-            found[key.removeprefix("eval/").removesuffix(".json")] = value
-    return found
+            evaluations[key.removeprefix("eval/").removesuffix(".json")] = value
+    return evaluations
 
 
 def _settings(plan: Plan, record: dict[str, Any]) -> dict[str, tuple[Any, str]]:

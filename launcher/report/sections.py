@@ -57,16 +57,20 @@ def _of(count: int | None, total: int | None) -> str:
 def failures(reports: Sequence[RunReport]) -> str:
     cards = []
     for index, report in enumerate(reports):
-        found = report.explanation
-        if found is None:
+        explanation = report.explanation
+        if explanation is None:
             continue
-        lines = "".join(f"<li>{with_code(text)}</li>" for text in found.do)
-        tried = "".join(f"<li>{escape(text)}</li>" for text in found.attempts) if found.attempts[1:] else ""
-        excerpt = f"<pre>{escape(chr(10).join(found.excerpt))}</pre>" if found.excerpt else ""
+        lines = "".join(f"<li>{with_code(text)}</li>" for text in explanation.do)
+        tried = (
+            "".join(f"<li>{escape(text)}</li>" for text in explanation.attempts)
+            if explanation.attempts[1:]
+            else ""
+        )
+        excerpt = f"<pre>{escape(chr(10).join(explanation.excerpt))}</pre>" if explanation.excerpt else ""
         cards.append(
             card(
-                f"<h3>{name_of(reports, index)}</h3><div>{escape(found.summary)}</div>{excerpt}"
-                f"<p>{with_code(found.means)}</p>{f'<ul>{lines}</ul>' if lines else ''}"
+                f"<h3>{name_of(reports, index)}</h3><div>{escape(explanation.summary)}</div>{excerpt}"
+                f"<p>{with_code(explanation.means)}</p>{f'<ul>{lines}</ul>' if lines else ''}"
                 f"{f'<div class=soft>attempts</div><ul>{tried}</ul>' if tried else ''}"
             )
         )

@@ -57,10 +57,12 @@ def _value(value: Any) -> str:
 
 
 def environment(reports: Sequence[RunReport]) -> str:
-    found = [_facts(report) for report in reports]
-    keys = list(dict.fromkeys(key for facts in found for key in facts))
+    all_facts = [_facts(report) for report in reports]
+    keys = list(dict.fromkeys(key for facts in all_facts for key in facts))
     heads = ["", *(name_of(reports, index) for index in range(len(reports)))]
-    rows = [[escape(key), *(f"<code>{escape(facts.get(key, ''))}</code>" for facts in found)] for key in keys]
+    rows = [
+        [escape(key), *(f"<code>{escape(facts.get(key, ''))}</code>" for facts in all_facts)] for key in keys
+    ]
     return card(table(heads, rows))
 
 

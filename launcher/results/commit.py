@@ -52,9 +52,9 @@ def result_entries(store: ObjectStore, ledger: Ledger, node: int) -> tuple[Manif
             continue
         if any(key.startswith(f"checkpoints/step-{step}/") for step in incomplete):
             continue
-        found = known.get(key)
+        entry = known.get(key)
         entries.append(
-            found if found is not None and found.size == info.size else _read_and_hash(store, info)
+            entry if entry is not None and entry.size == info.size else _read_and_hash(store, info)
         )
     return tuple(entries)
 
@@ -71,10 +71,10 @@ def _known(
     for key in held:
         if key.startswith("checkpoints/step-") and key.endswith("/" + SET_MANIFEST):
             prefix = key.removesuffix(SET_MANIFEST)
-            found = parse_set_manifest(store.read(key), store.join(key))
+            manifest = parse_set_manifest(store.read(key), store.join(key))
             known |= {
                 prefix + each.key: ManifestFile(prefix + each.key, each.size, each.sha256)
-                for each in found.files
+                for each in manifest.files
             }
     return known | {key: ManifestFile(key, each.size, each.sha256) for key, each in ledger.objects.items()}
 

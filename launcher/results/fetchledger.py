@@ -38,7 +38,7 @@ class FetchLedger:
         self._saved_at = 0.0
         try:
             value = json.loads(path.read_bytes())
-            found, files = str(value["source"]), dict(value["files"])
+            written_source, files = str(value["source"]), dict(value["files"])
             self._begun = {key for key, fields in files.items() if not fields}
             self._written = {key: WrittenFile(*fields) for key, fields in files.items() if fields}
         except FileNotFoundError:
@@ -46,9 +46,9 @@ class FetchLedger:
         except (OSError, ValueError, KeyError, TypeError) as error:
             hint = "remove that file to let the files here be checked again"
             raise UsageError("the ledger can't be read", where=str(path), hint=hint) from error
-        if found != source:
+        if written_source != source:
             raise UsageError(
-                f"the folder holds results of {found}",
+                f"the folder holds results of {written_source}",
                 where=str(path.parent),
                 hint="name an empty folder; results of two runs are never mixed",
             )

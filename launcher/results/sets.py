@@ -104,13 +104,13 @@ class SetUploader:
 
     def move_latest(self, local: LocalSet, attempt: int) -> Latest:
         """Write this set into LATEST, unless that names a newer one of this attempt. Returns the content of LATEST."""
-        wanted = Latest(local.step, local.manifest.epoch, local.prefix, attempt)
+        latest = Latest(local.step, local.manifest.epoch, local.prefix, attempt)
         current = read_latest(self._store)
         if current is not None and current.attempt == attempt and current.step > local.step:
             return current
-        if current != wanted:
-            self._store.put(LATEST, wanted.to_json())
-        return wanted
+        if current != latest:
+            self._store.put(LATEST, latest.to_json())
+        return latest
 
     def remove_dropped(self, local_steps: set[int], newest: int | None) -> list[int]:
         """Remove sets that this machine has uploaded and the program has removed since. Returns their steps.

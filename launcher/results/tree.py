@@ -86,8 +86,8 @@ def scan(run_dir: Path, node: int) -> Tree:
     for folder in RESULT_FOLDERS:
         files += _walk(run_dir, folder, growing=False, problems=problems)
     for name in GROWING_FILES:
-        found = _look(run_dir, name, growing=True)
-        files += [found] if found else []
+        file = _look(run_dir, name, growing=True)
+        files += [file] if file else []
     best = _look(run_dir, BEST, growing=False)
     step = None
     with suppress(OSError):
@@ -121,5 +121,5 @@ def _walk(run_dir: Path, folder: str, *, growing: bool, problems: list[str]) -> 
                 problems.append(f"{path} is a symbolic link and is not uploaded")
             elif reason := key_problem(key):
                 problems.append(f"{key!r} {reason} and is not uploaded")
-            elif found := _look(run_dir, key, growing=growing):
-                yield found
+            elif file := _look(run_dir, key, growing=growing):
+                yield file

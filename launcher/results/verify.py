@@ -103,12 +103,12 @@ def verify_staged(folder: Path, on_verified: OnVerified | None = None) -> Verify
         named.add(info.key)
         path = root / info.key
         try:
-            found = path.lstat().st_size
+            actual = path.lstat().st_size
         except OSError:
             findings.append(Finding(MISSING, "error", "is missing", info.key))
             continue
-        if found != info.size:
-            words = f"has {found} bytes instead of {info.size}"
+        if actual != info.size:
+            words = f"has {actual} bytes instead of {info.size}"
             findings.append(Finding(WRONG_SIZE, "error", words, info.key))
         elif info.md5 is None:
             unproven += 1

@@ -57,15 +57,15 @@ class Times:
     @classmethod
     def parse(cls, data: bytes) -> Times:
         """Lines that can't be read, such as half a line at the end, are left out."""
-        found = cls()
+        times = cls()
         for line in data.splitlines():
             offset, _, seconds = line.partition(b" ")
             with suppress(ValueError):
                 mark = (int(offset), float(seconds))
-                if not found.offsets or mark[0] >= found.offsets[-1]:
-                    found.offsets.append(mark[0])
-                    found.seconds.append(mark[1])
-        return found
+                if not times.offsets or mark[0] >= times.offsets[-1]:
+                    times.offsets.append(mark[0])
+                    times.seconds.append(mark[1])
+        return times
 
     def at(self, offset: int) -> float | None:
         """Unix seconds of the byte at `offset`; None when that is not known."""

@@ -92,11 +92,11 @@ def parse_set_manifest(data: bytes, where: str) -> SetManifest:
 def read_set(folder: Path) -> SetManifest | None:
     """The manifest of a local set whose files are all there with the right sizes, or None: not complete."""
     try:
-        found = parse_set_manifest((folder / SET_MANIFEST).read_bytes(), str(folder))
-        sizes_fit = all((folder / entry.key).stat().st_size == entry.size for entry in found.files)
+        manifest = parse_set_manifest((folder / SET_MANIFEST).read_bytes(), str(folder))
+        sizes_fit = all((folder / entry.key).stat().st_size == entry.size for entry in manifest.files)
     except (OSError, IntegrityError):
         return None
-    return found if sizes_fit and folder.name == f"step-{found.step}" else None
+    return manifest if sizes_fit and folder.name == f"step-{manifest.step}" else None
 
 
 def local_sets(checkpoints: Path) -> dict[int, SetManifest]:
@@ -107,9 +107,9 @@ def local_sets(checkpoints: Path) -> dict[int, SetManifest]:
     except OSError:
         return sets
     for folder in folders:
-        found = read_set(folder)
-        if found is not None:
-            sets[found.step] = found
+        manifest = read_set(folder)
+        if manifest is not None:
+            sets[manifest.step] = manifest
     return sets
 
 
@@ -134,7 +134,7 @@ def _object(data: bytes, where: str) -> dict[str, Any]:
 
 
 def _entries(value: dict[str, Any], where: str) -> tuple[ManifestFile, ...]:
-    found, names = [], set()
+    entries, names = [], set()
     files = value.get("files")
     if not isinstance(files, list):
         raise _bad("'files' is not a list", where)
@@ -147,8 +147,8 @@ def _entries(value: dict[str, Any], where: str) -> tuple[ManifestFile, ...]:
         if not _count(size) or not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
             raise _bad(f"size or sha256 of {name!r} is not usable", where)
         names.add(name)
-        found.append(ManifestFile(name, size, sha256))
-    return tuple(found)
+        entries.append(ManifestFile(name, size, sha256))
+    return tuple(entries)
 
 
 def _count(value: Any) -> TypeGuard[int]:

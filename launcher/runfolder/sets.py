@@ -46,10 +46,10 @@ def read_json(store: ObjectStore, key: str) -> dict[str, Any]:
 
 def remote_sets(store: ObjectStore) -> dict[int, set[str]]:
     """Names of the objects of each set in the store, by step; a set is complete only with its manifest."""
-    found: dict[int, set[str]] = {}
+    names: dict[int, set[str]] = {}
     for info in store.list("checkpoints/step-"):
         folder, _, name = info.key.removeprefix("checkpoints/").partition("/")
         match = SET_NAME.fullmatch(folder)
         if match and name:
-            found.setdefault(int(match[1]), set()).add(name)
-    return found
+            names.setdefault(int(match[1]), set()).add(name)
+    return names

@@ -41,10 +41,10 @@ def advice_for(failure: FirstFailure | None, *, unsafe: bool = False) -> Advice 
     `unsafe` when not all results are in the store.
     """
     known = failure or FirstFailure()
-    said = _of_table(known)
-    if said is not None and said.id != "unknown":
-        return said
-    return next((row for row in advice_rows() if row.fits(known, unsafe=unsafe)), said)
+    of_table = _of_table(known)
+    if of_table is not None and of_table.id != "unknown":
+        return of_table
+    return next((row for row in advice_rows() if row.fits(known, unsafe=unsafe)), of_table)
 
 
 def _of_table(failure: FirstFailure) -> Advice | None:

@@ -40,11 +40,11 @@ class ConsoleReader:
         nodes = int(handle.data.get("nodes", 1))
         if self.node is not None and self.node >= nodes:
             raise NoSuchRun(f"{self.entry.run_id} has nodes 0 to {nodes - 1}")
-        wanted = range(min(nodes, MANY_NODES)) if self.node is None else (self.node,)
+        numbers = range(min(nodes, MANY_NODES)) if self.node is None else (self.node,)
         time.sleep(max(0.0, self._asked_at + PAUSE_S - time.monotonic()))
         self._asked_at = time.monotonic()
         lines: list[LogLine] = []
-        for node in wanted:
+        for node in numbers:
             lines += self._of_node(backend, node)
         return lines
 

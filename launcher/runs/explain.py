@@ -143,8 +143,8 @@ def _evidence(lines: Sequence[LogLine]) -> tuple[ShownEvidence, ...]:
     for line in lines:
         if line.process != "node":
             logs.setdefault((line.node, line.process), []).append(line)
-    found = [shown for (_, process), own in logs.items() for shown in _evidence_of(process, own)]
-    return tuple(sorted(found, key=lambda each: (-each.weight, each.time))[:MOST_EVIDENCE])
+    evidence = [shown for (_, process), own in logs.items() for shown in _evidence_of(process, own)]
+    return tuple(sorted(evidence, key=lambda each: (-each.weight, each.time))[:MOST_EVIDENCE])
 
 
 def _evidence_of(process: str, lines: Sequence[LogLine]) -> Iterator[ShownEvidence]:
@@ -285,8 +285,8 @@ def _commands(view: RunView, advice: Advice | None) -> tuple[str, ...]:
         return (f"launcher fetch-results {view.run_id} --to DIR",)
     if not view.state.terminal:
         return (f"launcher attach {view.run_id}",)
-    found = [_fill(advice.next, view, None)] if advice else []
-    found.append(f"launcher logs {view.run_id} --errors")
+    commands = [_fill(advice.next, view, None)] if advice else []
+    commands.append(f"launcher logs {view.run_id} --errors")
     if advice is None or not advice.repeats:  # else a resume would fail the same way
-        found.append(f"launcher resume {view.run_id}")
-    return tuple(dict.fromkeys(found))
+        commands.append(f"launcher resume {view.run_id}")
+    return tuple(dict.fromkeys(commands))

@@ -33,11 +33,11 @@ class RunFolder:
         """Bytes of each file below `prefix`, a folder's name with its slash."""
         if not isinstance(self.source, Path):
             return {info.key: info.size for info in self.source.list(prefix)}
-        found = {}
+        by_key = {}
         for path in sorted((self.source / prefix).rglob("*")):
             if path.is_file() and not path.name.startswith("."):
-                found[path.relative_to(self.source).as_posix()] = path.stat().st_size
-        return found
+                by_key[path.relative_to(self.source).as_posix()] = path.stat().st_size
+        return by_key
 
     def read(self, name: str, start: int = 0) -> bytes:
         """Bytes from `start` to the end as it is now. Raises NotFound."""

@@ -48,8 +48,8 @@ class Filter:
         return not self.name or name == self.name or fnmatchcase(name, self.name)
 
     def _fits_group(self, group: str) -> bool:
-        wanted = self.group
-        return not wanted or group.startswith(f"{wanted}-") or fnmatchcase(group, wanted)
+        name = self.group
+        return not name or group.startswith(f"{name}-") or fnmatchcase(group, name)
 
     def fits(self, view: RunView) -> bool:
         return (
@@ -113,8 +113,10 @@ def no_gc() -> Iterator[None]:
 
 def _mtimes(index: Index) -> dict[str, int]:
     try:
-        with os.scandir(index.root) as found:
-            return {each.name[:-5]: each.stat().st_mtime_ns for each in found if each.name.endswith(".json")}
+        with os.scandir(index.root) as entries:
+            return {
+                each.name[:-5]: each.stat().st_mtime_ns for each in entries if each.name.endswith(".json")
+            }
     except FileNotFoundError:
         return {}
 
@@ -144,13 +146,13 @@ def _write(index: Index, views_by_id: dict[str, RunView]) -> None:
 
 def parse_states(words: Collection[str]) -> frozenset[State]:
     """States of `FAILED`, `failed,cancelled`, `ended` or `live`. Raises ValueError with the valid words."""
-    found: set[State] = set()
+    states: set[State] = set()
     for word in (part.strip() for text in words for part in re.split(r"[,\s]+", text)):
         if word.lower() in ("ended", "live"):
-            found |= {state for state in State if state.terminal is (word.lower() == "ended")}
+            states |= {state for state in State if state.terminal is (word.lower() == "ended")}
         elif word.upper() in State.__members__:
-            found.add(State(word.upper()))
+            states.add(State(word.upper()))
         elif word:
             names = ", ".join(state.value.lower() for state in State)
             raise ValueError(f"expected ended, live or one of {names}, found '{word}'")
-    return frozenset(found)
+    return frozenset(states)

@@ -66,12 +66,12 @@ class LogReader:
             self._folder = RunFolder.of(self.entry)
         sizes = {key: size for key, size in self._folder.sizes("logs/").items() if _NAME.match(key)}
         everything = sorted({_source(key) for key in sizes})
-        wanted = [source for source in everything if self._wants(source)]
+        chosen = [source for source in everything if self._wants(source)]
         earlier = self._read_earlier({source.attempt for source in everything})
-        if everything and not wanted and not earlier and not self._positions:
+        if everything and not chosen and not earlier and not self._positions:
             known = ", ".join(dict.fromkeys(f"node-{s.node}/{s.process}" for s in everything))
             raise NoSuchRun(f"{self.entry.run_id} has no such log; there are {known}")
-        new = [self._new_lines(self._folder, source, sizes) for source in wanted]
+        new = [self._new_lines(self._folder, source, sizes) for source in chosen]
         return list(in_time_order([*earlier, *new]))
 
     def _read_earlier(self, here: set[int]) -> list[list[LogLine]]:
@@ -86,8 +86,8 @@ class LogReader:
         with suppress(StoreError):  # the logs that are here are worth showing without it
             sizes = {key: size for key, size in stored.sizes("logs/").items() if _NAME.match(key)}
             sources = sorted({_source(key) for key in sizes})
-            wanted = [source for source in sources if source.attempt in lost and self._wants(source)]
-            self._elsewhere = [self._new_lines(stored, source, sizes) for source in wanted]
+            chosen = [source for source in sources if source.attempt in lost and self._wants(source)]
+            self._elsewhere = [self._new_lines(stored, source, sizes) for source in chosen]
         return self._elsewhere
 
     def _wants(self, source: _Source) -> bool:

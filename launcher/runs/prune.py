@@ -48,15 +48,15 @@ def find_items(
     """
     root = home or paths.home()
     before = (time.time() if now is None else now) - older_than_s
-    found: list[Item] = []
+    items: list[Item] = []
     if "work folder" in kinds or "index entry" in kinds:
         for entry in index.entries():
-            found += [item for item in _of_run(entry, index, before, unsafe) if item.kind in kinds]
+            items += [item for item in _of_run(entry, index, before, unsafe) if item.kind in kinds]
     if "data set" in kinds:
-        found += _data_sets(cache_dir or root / "cache", before) if not _live_here(index) else []
+        items += _data_sets(cache_dir or root / "cache", before) if not _live_here(index) else []
     if "rehearsal" in kinds:
-        found += _rehearsals(root / "rehearsal", before, index)
-    return found
+        items += _rehearsals(root / "rehearsal", before, index)
+    return items
 
 
 def remove(item: Item) -> bool:

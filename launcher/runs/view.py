@@ -108,14 +108,14 @@ def views(entries: Sequence[RunEntry], index: Index) -> list[RunView]:
 
     A store or a platform that does not answer makes its runs UNKNOWN instead of failing the list.
     """
-    asked = [entry for entry in entries if entry.final is None]
-    with ThreadPoolExecutor(max(1, min(READERS, len(asked)))) as pool:
-        found = dict(zip((entry.run_id for entry in asked), pool.map(_try_read, asked), strict=True))
-    lives = _poll([entry for entry in asked if not _is_final(entry, found[entry.run_id].state)])
+    unended = [entry for entry in entries if entry.final is None]
+    with ThreadPoolExecutor(max(1, min(READERS, len(unended)))) as pool:
+        records = dict(zip((entry.run_id for entry in unended), pool.map(_try_read, unended), strict=True))
+    lives = _poll([entry for entry in unended if not _is_final(entry, records[entry.run_id].state)])
     return [
         _view_of_known_end(entry, entry.final)
         if entry.final is not None
-        else _settle(entry, found[entry.run_id], lives.get(entry.run_id, NOT_ASKED), index)
+        else _settle(entry, records[entry.run_id], lives.get(entry.run_id, NOT_ASKED), index)
         for entry in entries
     ]
 
@@ -131,23 +131,23 @@ def _poll(entries: Sequence[RunEntry]) -> dict[str, Life]:
     """What the platforms say of runs that have not ended, by run id."""
     lives: dict[str, Life] = {}
     for backend in dict.fromkeys(entry.backend for entry in entries):
-        asked = [
+        handles = [
             (entry.run_id, entry.handle) for entry in entries if entry.backend == backend and entry.handle
         ]
-        if not asked:
+        if not handles:
             continue
         try:
-            answers = get_backend(backend).poll([handle for _, handle in asked])
+            answers = get_backend(backend).poll([handle for _, handle in handles])
         except LauncherError as error:  # also credentials that this machine does not have
-            answers = [Life(alive=None, detail=error.what)] * len(asked)
-        lives |= {run_id: life for (run_id, _), life in zip(asked, answers, strict=True)}
+            answers = [Life(alive=None, detail=error.what)] * len(handles)
+        lives |= {run_id: life for (run_id, _), life in zip(handles, answers, strict=True)}
     return lives
 
 
 def _is_final(entry: RunEntry, state: RunState) -> bool:
     """Whether the run's own word is enough. A platform may start again what has failed, and says so itself."""
-    again = entry.handle is not None and entry.final is None and starts_again(entry.backend)
-    return state.state is State.SUCCEEDED or (state.state.terminal and not again)
+    may_restart = entry.handle is not None and entry.final is None and starts_again(entry.backend)
+    return state.state is State.SUCCEEDED or (state.state.terminal and not may_restart)
 
 
 def _resumed_elsewhere(entry: RunEntry, known: RunState) -> bool:

@@ -82,14 +82,14 @@ def take_listing(
 def _checked(store: ObjectStore, *, folds: bool) -> Iterator[ObjectInfo]:
     """The objects of a store without folder markers. Raises StoreError for keys that can't be files, or not both."""
     guard = PrefixGuard()
-    seen: dict[str, str] = {}
+    by_folded_key: dict[str, str] = {}
     for info in store.list():
         if is_folder_marker(info.key, info.size):
             continue
         check_key(info.key, store.url)
         clash = guard.clash(info.key)
         if folds and not clash:
-            clash = seen.setdefault(folded(info.key), info.key)
+            clash = by_folded_key.setdefault(folded(info.key), info.key)
         if clash and clash != info.key:
             raise StoreError(
                 f"keys {clash!r} and {info.key!r} can't both become files here",

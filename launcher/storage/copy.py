@@ -82,8 +82,8 @@ def send_one(path: Path, store: ObjectStore, key: str, *, force: bool = False) -
     """One file into one object; what the store then holds is compared. Raises as `send_tree` does."""
     with mapped(path):
         size = path.stat().st_size
-    sent = _send(path, size, store, key, store.head(key), force=force)
-    return CopyReport(1, size, not sent)
+    was_sent = _send(path, size, store, key, store.head(key), force=force)
+    return CopyReport(1, size, not was_sent)
 
 
 def send_tree(
@@ -175,8 +175,8 @@ def _absent_or_ours(store: ObjectStore, info: ObjectInfo, path: Path, *, force: 
 
 
 def _same(store: ObjectStore, info: ObjectInfo, path: Path) -> bool:
-    mine = digest_file(path)
-    return mine.md5 == info.md5 if info.md5 else mine.sha256 == sha256_of(store, info)
+    local = digest_file(path)
+    return local.md5 == info.md5 if info.md5 else local.sha256 == sha256_of(store, info)
 
 
 def _send(

@@ -166,11 +166,11 @@ def download(
 
 def _resume(part: _Part, wanted: Wanted) -> None:
     """Continue an earlier part only where a digest will prove the result."""
-    left = os.fstat(part.handle).st_size
+    size = os.fstat(part.handle).st_size
     provable = wanted.sha256 is not None or (wanted.expect is not None and wanted.expect.md5 is not None)
-    if provable and left >= RESUME_BYTES and (wanted.expect is None or left <= wanted.expect.size):
+    if provable and size >= RESUME_BYTES and (wanted.expect is None or size <= wanted.expect.size):
         part.reload()
-    elif left:
+    elif size:
         os.ftruncate(part.handle, 0)
 
 

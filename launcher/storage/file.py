@@ -78,7 +78,7 @@ class FileStore:
 
     def _entries(self, folder: Path) -> Iterable[tuple[str, os.DirEntry[str]]]:
         """Entries in the order of their keys: a folder sorts as its name with a slash."""
-        found = []
+        by_key = []
         with os.scandir(folder) as entries:
             for entry in entries:
                 if is_temporary(entry.name):
@@ -90,12 +90,12 @@ class FileStore:
                         hint="name the real folder, or replace the link by what it points to",
                     )
                 if entry.is_dir():
-                    found.append((entry.name + "/", entry))
+                    by_key.append((entry.name + "/", entry))
                 elif entry.is_file():
-                    found.append((entry.name, entry))
+                    by_key.append((entry.name, entry))
                 else:
                     raise StoreError(f"{entry.name!r} is neither a file nor a folder", where=str(folder))
-        return sorted(found, key=lambda pair: pair[0])
+        return sorted(by_key, key=lambda pair: pair[0])
 
     def _path(self, key: str) -> Path:
         """The file of a key; refuses to go through a symbolic link below the root."""
@@ -182,16 +182,16 @@ class FileStore:
             before = os.fstat(source.fileno())
             size = before.st_size if length is None else length
             with self._replacing(key) as handle:
-                left = size
-                while left and (chunk := source.read(min(CHUNK_BYTES, left))):
+                remaining = size
+                while remaining and (chunk := source.read(min(CHUNK_BYTES, remaining))):
                     self._brake.take(len(chunk))
                     write_all(handle, chunk)
-                    left -= len(chunk)
+                    remaining -= len(chunk)
                     if on_bytes:
                         on_bytes(len(chunk))
                 after = os.fstat(source.fileno())
                 grown = length is None and (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns)
-                if left or grown:
+                if remaining or grown:
                     raise IntegrityError("the file changed during the upload", where=str(path))
         return self._after(key, size)
 

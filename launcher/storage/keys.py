@@ -79,15 +79,15 @@ def folded(key: str) -> str:
 
 def parents(keys: Iterable[str]) -> set[str]:
     """Every folder these keys need, as keys without a trailing slash; the root itself is not among them."""
-    found: set[str] = set()
+    folders: set[str] = set()
     for key in keys:
         folder = key
         while "/" in folder:
             folder = folder.rpartition("/")[0]
-            if folder in found:
+            if folder in folders:
                 break
-            found.add(folder)
-    return found
+            folders.add(folder)
+    return folders
 
 
 def local_path(root: Path, key: str) -> Path:

@@ -75,15 +75,15 @@ class MemoryStore:
     def head(self, key: str) -> ObjectInfo | None:
         """See ObjectStore."""
         with self._bucket.lock:
-            found = self._bucket.objects.get(self._base + key)
-        return self._relative(found[0]) if found else None
+            entry = self._bucket.objects.get(self._base + key)
+        return self._relative(entry[0]) if entry else None
 
     def _get(self, key: str) -> tuple[ObjectInfo, bytes]:
         with self._bucket.lock:
-            found = self._bucket.objects.get(self._base + key)
-        if found is None:
+            entry = self._bucket.objects.get(self._base + key)
+        if entry is None:
             raise NotFound("no such object", where=self.join(key))
-        return self._relative(found[0]), found[1]
+        return self._relative(entry[0]), entry[1]
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See ObjectStore."""

@@ -145,15 +145,15 @@ class MoxingStore:
 
         def request() -> bytes:
             info = self._found(key)
-            left = max(0, info.size - start)
-            wanted = left if length is None else min(length, left)
-            if not wanted:
+            available = max(0, info.size - start)
+            size = available if length is None else min(length, available)
+            if not size:
                 return b""
             with self._file.File(self.join(key), "rb") as file:
                 file.seek(start)
-                data = bytes(file.read(wanted))
-            if len(data) != wanted:
-                raise StoreUnreachable(f"{len(data)} of {wanted} bytes arrived", where=self.join(key))
+                data = bytes(file.read(size))
+            if len(data) != size:
+                raise StoreUnreachable(f"{len(data)} of {size} bytes arrived", where=self.join(key))
             return data
 
         return self._call(key, request)

@@ -42,11 +42,11 @@ class Connections:
     def take(self) -> int:
         """As many connections as one object may have now; 0 when fewer than two are free."""
         with self._lock:
-            taken = min(self._free, CONNECTIONS_PER_OBJECT)
-            if taken < 2:
+            count = min(self._free, CONNECTIONS_PER_OBJECT)
+            if count < 2:
                 return 0
-            self._free -= taken
-            return taken
+            self._free -= count
+            return count
 
     def give_back(self, count: int) -> None:
         """Return what `take` gave."""

@@ -19,8 +19,8 @@ GLANCE_S = 2.0
 
 def cancel(entry: RunEntry) -> None:
     """Ask a run to stop with a checkpoint. Works from any machine that can write to the run's folder. Does not wait."""
-    again = _asked_before(entry)
-    request = json.dumps({"requested_at": time.time(), "first_at": again or time.time()})
+    first_at = _asked_before(entry)
+    request = json.dumps({"requested_at": time.time(), "first_at": first_at or time.time()})
     stored: StoreError | None = None
     try:
         entry.store.open().put(paths.CANCEL, request.encode())
@@ -36,7 +36,7 @@ def cancel(entry: RunEntry) -> None:
     if entry.handle:
         backend = get_backend(entry.backend)
         try:
-            if isinstance(backend, Ends) and again and time.time() - again > AGAIN_S:
+            if isinstance(backend, Ends) and first_at and time.time() - first_at > AGAIN_S:
                 backend.terminate(entry.handle)
             else:
                 backend.cancel(entry.handle)

@@ -89,8 +89,8 @@ def _rank_lines(plan: Plan) -> list[str]:
         f"rank {r.rank} (node {r.node}): {shlex.join(f'{k}={v}' for k, v in sorted(r.env.items()))}"
         for r in plan.ranks[:MAX_RANKS_SHOWN]
     ]
-    left = len(plan.ranks) - len(lines)
-    return [*lines, f"… and {left} more ranks (all of them with --json)"] if left > 0 else lines
+    more = len(plan.ranks) - len(lines)
+    return [*lines, f"… and {more} more ranks (all of them with --json)"] if more > 0 else lines
 
 
 def _program_lines(plan: Plan) -> list[str]:

@@ -62,5 +62,7 @@ def rehearsed_origins(job: Prepared) -> dict[str, str]:
     """`rehearsal` as the origin of the recipe's values that a rehearsal changed, whatever the job file says."""
     if not job.plan.rehearsal or job.job.recipe is None:
         return {}
-    asked = job.job.recipe.json_dict()
-    return {f"recipe.{key}": "rehearsal" for key, value in job.plan.recipe.items() if asked.get(key) != value}
+    recipe = job.job.recipe.json_dict()
+    return {
+        f"recipe.{key}": "rehearsal" for key, value in job.plan.recipe.items() if recipe.get(key) != value
+    }

@@ -31,8 +31,8 @@ _PLACEHOLDER_RULES = ("RT002", "RT012")  # not completed, made-up addresses: as 
 def check_plan(plan: Plan) -> list[Finding]:
     """Findings that follow from the plan alone."""
     findings: list[Finding] = []
-    if found := check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes):
-        findings.append(replace(found, where="resources.devices_per_node"))
+    if finding := check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes):
+        findings.append(replace(finding, where="resources.devices_per_node"))
     return [*findings, *check_rules(plan), *get_backend(plan.backend).rules(plan)]
 
 
@@ -66,8 +66,8 @@ def check_rank_table(plan: Plan) -> list[Finding]:
 
 def _legal(plan: Plan) -> bool:
     """Whether a rank table can be made: notes and warnings don't prevent it."""
-    found = check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes)
-    return found is None or found.severity != "error"
+    finding = check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes)
+    return finding is None or finding.severity != "error"
 
 
 def check_folders(plan: Plan) -> list[Finding]:

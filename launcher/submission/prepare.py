@@ -96,5 +96,5 @@ def check_fully(job: Prepared) -> Prepared:
     """Add the findings of the platform, the stores and this machine's disks. Asks the platform, once."""
     if job.fully_checked:
         return job
-    found = [*get_backend(job.plan.backend).check(job.plan), *preflight.check_world(job.plan)]
-    return replace(job, findings=tuple(worst_first([*job.findings, *found])), fully_checked=True)
+    findings = [*get_backend(job.plan.backend).check(job.plan), *preflight.check_world(job.plan)]
+    return replace(job, findings=tuple(worst_first([*job.findings, *findings])), fully_checked=True)

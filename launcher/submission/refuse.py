@@ -20,11 +20,11 @@ def refuse_errors(findings: Sequence[Finding], origins: Mapping[str, Origin] | N
 
     `origins` gives the place in the job file of the field that a finding is about.
     """
-    found = errors(findings)
-    if not found:
+    fatal = errors(findings)
+    if not fatal:
         return
-    text = "\nerror: ".join(_sentence(finding, origins or {}) for finding in found)
-    sources = {finding.source for finding in found}
+    text = "\nerror: ".join(_sentence(finding, origins or {}) for finding in fatal)
+    sources = {finding.source for finding in fatal}
     family = _FAMILIES[sources.pop()] if len(sources) == 1 else PlanError
     raise family(text)
 

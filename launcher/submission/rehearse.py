@@ -68,8 +68,10 @@ def _short(job: LoadedJob) -> tuple[Recipe, list[str]]:
     }
     changed = {key: value for key, value in changes.items() if getattr(recipe, key) != value}
     words = ", ".join(f"{key} {getattr(recipe, key)} → {value}" for key, value in changed.items())
-    asked = job.spec.resources
-    notes = [f"rehearsal on 1 CPU device in place of {asked.nodes} × {asked.devices_per_node} {asked.device}"]
+    resources = job.spec.resources
+    notes = [
+        f"rehearsal on 1 CPU device in place of {resources.nodes} × {resources.devices_per_node} {resources.device}"
+    ]
     if words:
         notes.append(f"rehearsal: {words}")
     return Recipe.model_validate({**recipe.json_dict(), **changed}), notes
@@ -94,7 +96,7 @@ def _collect_images(source: StoreAddress | None, folder: Path, classes: int) -> 
 
 def _sample(source: StoreAddress, folder: Path) -> int:
     store = source.open(PATIENCE_S)
-    taken = 0
+    copied = 0
     for part, count in (("train/", TRAIN_IMAGES), ("val/", VAL_IMAGES)):
         infos = [info for info in islice(store.list(part), 4 * count) if info.size > 0][:count]
         if not infos:
@@ -104,8 +106,8 @@ def _sample(source: StoreAddress, folder: Path) -> int:
             path = folder / info.key
             path.parent.mkdir(parents=True, exist_ok=True)
             store.get_file(info.key, path, expect=info)
-            taken += 1
-    return taken
+            copied += 1
+    return copied
 
 
 def make_images(folder: Path, classes: int) -> None:

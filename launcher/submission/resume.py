@@ -43,8 +43,8 @@ def _resume(entry: RunEntry, index: Index, *, force: bool) -> RunEntry:
     stored = RunState.model_validate_json(state_text)
     backend = get_backend(plan.backend)
     refuse_errors([*backend.check(plan), *preflight.check_world(plan)])
-    begun = plan.model_copy(update={"after_jobs": ()})  # its conditions were met
-    plan = begun if stored.attempts else with_conditions(plan)
+    unconditional = plan.model_copy(update={"after_jobs": ()})  # its conditions were met
+    plan = unconditional if stored.attempts else with_conditions(plan)
     attempt = _next_attempt(view, stored)
     _forget_cancel(entry.run_dir, store)
     state = stored

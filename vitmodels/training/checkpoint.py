@@ -118,11 +118,11 @@ def list_sets(folder: Path) -> tuple[list[CheckpointSet], list[Path]]:
         match = _NAME.match(path.name)
         if match is None or not path.is_dir():
             continue
-        found = read_set(path)
-        if found is None or found.step != int(match[1]):
+        complete = read_set(path)
+        if complete is None or complete.step != int(match[1]):
             torn.append(path)
         else:
-            good.append(found)
+            good.append(complete)
     return sorted(good, key=lambda one: one.step), torn
 
 
@@ -130,13 +130,13 @@ def newest_set(folder: Path) -> tuple[CheckpointSet | None, list[str]]:
     """The newest set whose contents are what its manifest says, and a warning for each one passed over."""
     good, torn = list_sets(folder)
     warnings = [f"{path.name} is not complete and is passed over" for path in torn]
-    for found in reversed(good):
+    for candidate in reversed(good):
         try:
-            found.verify()
+            candidate.verify()
         except CheckpointError as error:
-            warnings.append(f"{found.path.name} is damaged and is passed over: {error}")
+            warnings.append(f"{candidate.path.name} is damaged and is passed over: {error}")
             continue
-        return found, warnings
+        return candidate, warnings
     return None, warnings
 
 
@@ -144,21 +144,21 @@ def find_set(run_dir: Path, which: str) -> CheckpointSet:
     """The set that `latest`, `best` or a path names, verified. Raises CheckpointError."""
     folder = run_dir / "checkpoints"
     if which == "latest":
-        found, _ = newest_set(folder)
-        if found is None:
+        chosen, _ = newest_set(folder)
+        if chosen is None:
             raise CheckpointError(f"no complete checkpoint in {folder}")
-        return found
+        return chosen
     path = Path(which)
     if which == "best":
         best = read_best(folder)
         if best is None:
             raise CheckpointError(f"{folder}/best.json names no checkpoint", hint="use latest")
         path = folder / f"step-{best['step']}"
-    found = read_set(path)
-    if found is None:
+    chosen = read_set(path)
+    if chosen is None:
         raise CheckpointError(f"{path} is not a complete checkpoint")
-    found.verify()
-    return found
+    chosen.verify()
+    return chosen
 
 
 def read_best(folder: Path) -> dict[str, Any] | None:
@@ -221,10 +221,10 @@ def clean(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    gone = path.with_name(f".gone-{path.name}-{os.getpid()}")
-    shutil.rmtree(gone, ignore_errors=True)
-    path.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    renamed = path.with_name(f".gone-{path.name}-{os.getpid()}")
+    shutil.rmtree(renamed, ignore_errors=True)
+    path.rename(renamed)
+    shutil.rmtree(renamed, ignore_errors=True)
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -55,16 +55,16 @@ class _Search:
         self.meant: set[Path] = set()  # keys that unknown ones were probably meant to be
 
     def run(self, data: object, error: ValidationError) -> list[Mistake]:
-        found = self.noted(mistakes_of(error, self.tree, self.schema))
-        found = [mistake for mistake in found if not self.follows_from_misspelling(mistake)]
+        mistakes = self.noted(mistakes_of(error, self.tree, self.schema))
+        mistakes = [mistake for mistake in mistakes if not self.follows_from_misspelling(mistake)]
         for _ in range(_ROUNDS):
             count = len(self.wrong)
             for path in self.wrong:
                 _take_out(data, path, self.schema)
-            found += self.noted(self.broken_rules(data))
+            mistakes += self.noted(self.broken_rules(data))
             if len(self.wrong) == count:
                 break
-        return found
+        return mistakes
 
     def noted(self, mistakes: Iterable[Mistake]) -> list[Mistake]:
         """The mistakes, with what they say about the data kept for the next round."""

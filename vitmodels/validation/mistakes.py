@@ -41,12 +41,12 @@ class Mistake:
 def mistakes_of(error: ValidationError, tree: Mapping, schema: ModelSchema) -> Iterator[Mistake]:
     """One for each place, unknown keys first; the branches of a union count as one."""
     details = error.errors(include_url=False, include_input=False)
-    seen: set[tuple[Path, bool]] = set()
+    keys: set[tuple[Path, bool]] = set()
     for one in sorted(details, key=lambda one: one["type"] != "extra_forbidden"):
         path = _path(one, tree, schema)
         place = (path, one["type"] == "extra_forbidden")
-        if place not in seen:
-            seen.add(place)
+        if place not in keys:
+            keys.add(place)
             yield _mistake(one, path, tree, schema)
 
 

@@ -69,10 +69,10 @@ class ModelSchema:
     def _below(self, schema: Schema, part: str | int) -> Schema | None:
         if isinstance(part, int):
             items = schema.get("prefixItems", ())
-            found = items[part] if part < len(items) else schema.get("items")
+            child = items[part] if part < len(items) else schema.get("items")
         else:
-            found = schema.get("properties", {}).get(part, schema.get("additionalProperties"))
-        return found if isinstance(found, Mapping) else {} if found is True else None
+            child = schema.get("properties", {}).get(part, schema.get("additionalProperties"))
+        return child if isinstance(child, Mapping) else {} if child is True else None
 
     def keys(self, path: Iterable[str | int]) -> tuple[str, ...]:
         """The keys a section may have, in the order of the job file; none for a free mapping."""

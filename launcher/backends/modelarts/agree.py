@@ -75,10 +75,10 @@ def unmark_job(store: ObjectStore, mark: str) -> None:
 
 def outdated(store: ObjectStore, attempt: int) -> bool:
     """Whether a job for a later attempt was made."""
-    found = [
+    marks = [
         re.fullmatch(r"job-(\d+)-\w+", info.key.removeprefix(FOLDER)) for info in store.list(f"{FOLDER}job-")
     ]
-    return any(int(match[1]) > attempt for match in found if match)
+    return any(int(match[1]) > attempt for match in marks if match)
 
 
 def ended_before(store: ObjectStore, attempt: int) -> State | None:
@@ -115,8 +115,8 @@ def agree(
 def _next_attempt(store: ObjectStore, attempt: int) -> int:
     """The job's attempt, until a node program has begun it: from then on the platform has started the job again."""
     numbers = (info.key.removeprefix(ATTEMPTS) for info in store.list(ATTEMPTS))
-    begun = max((int(number) for number in numbers if number.isdecimal()), default=0)
-    return attempt if begun < attempt else begun + 1
+    newest = max((int(number) for number in numbers if number.isdecimal()), default=0)
+    return attempt if newest < attempt else newest + 1
 
 
 class _Wait:

@@ -104,10 +104,10 @@ class ModelArtsBackend(Backend):
 
     @staticmethod
     def _ask_for(handles: Sequence[Handle]) -> list[Life]:
-        found = lookup(handles, service_at)
+        answers = lookup(handles, service_at)
         doubts = Doubts()
-        lives = [judge(handle, found.get(index), doubts) for index, handle in enumerate(handles)]
-        job = found.get(0)
+        lives = [judge(handle, answers.get(index), doubts) for index, handle in enumerate(handles)]
+        job = answers.get(0)
         if len(handles) == 1 and lives[0].alive and job is not None and not isinstance(job, Unanswered):
             return [_closer(service_at(handles[0], CLOSER_S), job, lives[0])]
         return lives

@@ -59,9 +59,9 @@ def unpack(archive: Path, digest: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if target.is_dir():
             return target
-        found = sha256(archive)
-        if found != digest:
-            fail(f"{archive} is not the code of this job: sha256 {found}, expected {digest}")
+        actual = sha256(archive)
+        if actual != digest:
+            fail(f"{archive} is not the code of this job: sha256 {actual}, expected {digest}")
         part = parent / f"{target.name}.part"
         shutil.rmtree(part, ignore_errors=True)
         with zipfile.ZipFile(archive) as file:
@@ -74,12 +74,12 @@ def unpack(archive: Path, digest: str) -> Path:
 
 def install(folder: Path) -> None:
     """Install the job file's requirements, if there are any."""
-    wanted = folder / "requirements.txt"
-    if not wanted.exists():
+    requirements = folder / "requirements.txt"
+    if not requirements.exists():
         return
     sys.stdout.write("installing what modelarts.requirements names\n")
     sys.stdout.flush()
-    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "-r", str(wanted)]
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "-r", str(requirements)]
     code = subprocess.call([*command, "--target", str(folder / "site")])
     if code:
         fail(

@@ -68,11 +68,11 @@ def _check_code(plan: Plan) -> list[Finding]:
 
 def _check_others(plan: Plan, service: Service) -> list[Finding]:
     """A list of jobs shows that the service accepts our credentials, and which jobs write to our output channels."""
-    wanted = {bucket_path(url): name for name, url in options_of(plan).outputs.items()}
+    outputs = {bucket_path(url): name for name, url in options_of(plan).outputs.items()}
     findings = []
-    for job in service.living() if wanted else service.jobs(enough=lambda page: True):
+    for job in service.living() if outputs else service.jobs(enough=lambda page: True):
         for url in job.outputs:
-            name = wanted.get(url if url.endswith("/") else f"{url}/")
+            name = outputs.get(url if url.endswith("/") else f"{url}/")
             if name is not None and not job.ended:
                 findings.append(
                     Finding(

@@ -78,9 +78,9 @@ class Service:
                     error.nothing_made = not doubtful
                     raise
                 doubtful = doubtful or error.unclear
-                found = self._found_after_doubt(name, doubtful, error, deadline)
-                if found is not None:
-                    return found
+                existing = self._found_after_doubt(name, doubtful, error, deadline)
+                if existing is not None:
+                    return existing
                 if not error.temporary:
                     raise
                 if time.monotonic() > deadline:
@@ -115,19 +115,19 @@ class Service:
 
     def of_run(self, run_id: str) -> list[SeenJob]:
         """The jobs of all attempts of a run."""
-        wanted = [{"key": "name", "operator": "like", "value": [run_id]}]
-        return [job for job in self.jobs(wanted) if job.name.startswith(f"{run_id}-a")]
+        filters = [{"key": "name", "operator": "like", "value": [run_id]}]
+        return [job for job in self.jobs(filters) if job.name.startswith(f"{run_id}-a")]
 
     def living(self) -> Iterator[SeenJob]:
         """Jobs that have not ended, by the phases that are known."""
-        wanted = [
+        filters = [
             {"key": "phase", "operator": "in", "value": [*WAITING, "Running", "Terminating", "Abnormal"]}
         ]
-        return self.jobs(wanted)
+        return self.jobs(filters)
 
     def _named(self, name: str, patience_s: float | None = None) -> list[SeenJob]:
-        wanted = [{"key": "name", "operator": "like", "value": [name]}]
-        return [job for job in self.jobs(wanted, patience_s=patience_s) if job.name == name]
+        filters = [{"key": "name", "operator": "like", "value": [name]}]
+        return [job for job in self.jobs(filters, patience_s=patience_s) if job.name == name]
 
     def jobs(
         self,
@@ -137,7 +137,7 @@ class Service:
         enough: Callable[[list[SeenJob]], bool] = lambda page: False,
     ) -> Iterator[SeenJob]:
         """Newest first, page by page, until `enough` says so of a page. A job that moves between pages comes once."""
-        seen: set[str] = set()
+        ids: set[str] = set()
         for number in range(MAX_PAGES):
             search: dict[str, Any] = {
                 "offset": number,
@@ -151,8 +151,8 @@ class Service:
                 "list_training_jobs", "ListTrainingJobsRequest", ("items", "total"), patience_s, body=search
             )
             items = [SeenJob.of(item) for item in dicts(answer.get("items"))]
-            yield from (job for job in items if job.id not in seen)
-            seen |= {job.id for job in items}
+            yield from (job for job in items if job.id not in ids)
+            ids |= {job.id for job in items}
             total = answer.get("total")
             if (
                 len(items) < PAGE
@@ -202,7 +202,7 @@ class Service:
 
     def events(self, job_id: str, most: int = 500) -> list[dict[str, Any]]:
         """Newest last. The documentation is unclear on whether `offset` counts pages or records, so duplicates are dropped."""
-        found: dict[tuple[str, str], dict[str, Any]] = {}
+        records: dict[tuple[str, str], dict[str, Any]] = {}
         for number in range(max(1, most // 100)):
             answer = self._ask(
                 "list_training_job_events",
@@ -214,10 +214,10 @@ class Service:
                 x_language="en-us",
             )
             events = dicts(answer.get("events"))
-            found |= {(str(e.get("time")), str(e.get("message"))): e for e in events}
+            records |= {(str(e.get("time")), str(e.get("message"))): e for e in events}
             if len(events) < 100:
                 break
-        return list(reversed(found.values()))
+        return list(reversed(records.values()))
 
     def stages(self, job_id: str) -> list[dict[str, Any]]:
         """The stages of the newest start of a job, in order."""
@@ -239,7 +239,7 @@ class Service:
             if error.code in _NOT_READY:
                 return {}
             raise
-        found = {}
+        newest = {}
         for each in dicts(answer.get("metrics")):
             values = each.get("value")
             samples = (
@@ -248,12 +248,12 @@ class Service:
                 else []
             )
             if samples:
-                found[str(each.get("metric"))] = samples[-1]
-        return found
+                newest[str(each.get("metric"))] = samples[-1]
+        return newest
 
     def log_page(self, job_id: str, task: str, after_line: str = "", lines: int = 500) -> LogPage:
         """Lines after `after_line` of one container's output, oldest first."""
-        wanted: dict[str, Any] = {"base_line": after_line} if after_line else {}
+        query: dict[str, Any] = {"base_line": after_line} if after_line else {}
         try:
             answer = self._ask(
                 "show_training_job_logs_from_aom",
@@ -262,7 +262,7 @@ class Service:
                 task_id=task,
                 lines=lines,
                 order="asc",
-                **wanted,
+                **query,
             )
         except ServiceError as error:
             if error.code in _NOT_READY:

@@ -102,10 +102,10 @@ def prepare(args: argparse.Namespace, env: Mapping[str, str]) -> Command | None:
 
 def read_plan(data: bytes, digest: str) -> Plan:
     """Raises IntegrityError for a plan that is not the one that was submitted."""
-    found = hashlib.sha256(data).hexdigest()
-    if digest and found != digest:
+    actual = hashlib.sha256(data).hexdigest()
+    if digest and actual != digest:
         raise IntegrityError(
-            f"sha256 {found}, the job was made for {digest}",
+            f"sha256 {actual}, the job was made for {digest}",
             where=paths.PLAN,
             hint="somebody changed the run's folder; submit it again",
         )

@@ -186,18 +186,18 @@ def _exit_words(code: int | None) -> str:
 
 
 def _task_end(value: Any) -> TaskEnd:
-    found = _map(value)
-    code = _int(found.get("exit_code"))
-    return TaskEnd(task=_text(found.get("task")), exit_code=code, message=_text(found.get("message")))
+    fields = _map(value)
+    code = _int(fields.get("exit_code"))
+    return TaskEnd(task=_text(fields.get("task")), exit_code=code, message=_text(fields.get("message")))
 
 
 def _record(value: Any) -> Record:
-    found = _map(value)
+    fields = _map(value)
     recoveries = tuple(
         Recovery(**{key: _text(_map(each).get(key)) for key in Recovery.model_fields})
-        for each in _list(found.get("recover_records"))
+        for each in _list(fields.get("recover_records"))
     )
-    words = {key: _text(found.get(key)) for key in Record.model_fields if key != "recover_records"}
+    words = {key: _text(fields.get(key)) for key in Record.model_fields if key != "recover_records"}
     return Record(**words, recover_records=recoveries)
 
 

@@ -94,7 +94,7 @@ def find_credentials(env: Mapping[str, str] = os.environ) -> Any:
         providers = providers[:2]
     for make in providers:
         try:
-            found = make().get_credentials()
+            credentials = make().get_credentials()
         except (
             SdkException,
             OSError,
@@ -109,8 +109,8 @@ def find_credentials(env: Mapping[str, str] = os.environ) -> Any:
                 where=os.environ.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE") or "~/.huaweicloud/credentials",
                 hint="it begins with [basic]; ak = ..., sk = ..., project_id = ... follow, each on a line of its own",
             ) from None
-        if found is not None and ((found.ak and found.sk) or found.idp_id):
-            return found
+        if credentials is not None and ((credentials.ak and credentials.sk) or credentials.idp_id):
+            return credentials
     raise UsageError(
         "no credentials for ModelArts",
         hint="set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or write ~/.huaweicloud/credentials (section [basic], keys ak and sk), or give this cloud machine an agency",

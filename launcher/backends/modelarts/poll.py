@@ -43,19 +43,19 @@ def lookup(
     for index, handle in enumerate(handles):
         key = tuple(str(handle.data.get(name) or "") for name in _PLACE)
         groups.setdefault(key, []).append(index)
-    found: dict[int, SeenJob | Unanswered] = {}
+    answers: dict[int, SeenJob | Unanswered] = {}
     for places in groups.values():
-        wanted = {place: handles[place] for place in places}
+        of_project = {place: handles[place] for place in places}
         service = service_at(handles[places[0]])
         try:
-            listed = _search(service, wanted)
-            found |= listed
+            listed = _search(service, of_project)
+            answers |= listed
             for place in places:
                 if place not in listed and (job := find_job(service, handles[place])) is not None:
-                    found[place] = job
+                    answers[place] = job
         except LauncherError as error:  # also credentials that this machine does not have
-            found |= {place: Unanswered(error.what) for place in places if place not in found}
-    return found
+            answers |= {place: Unanswered(error.what) for place in places if place not in answers}
+    return answers
 
 
 def find_job(service: Service, handle: Handle) -> SeenJob | None:
@@ -74,18 +74,18 @@ def _search(service: Service, wanted: Mapping[int, Handle]) -> dict[int, SeenJob
     by_id = {str(h.data["id"]): place for place, h in wanted.items() if h.data.get("id")}
     by_name = {str(h.data.get("name")): place for place, h in wanted.items() if not h.data.get("id")}
     oldest = min(_made_ms(handle) for handle in wanted.values())
-    found: dict[int, SeenJob] = {}
+    jobs: dict[int, SeenJob] = {}
 
     def enough(page: list[SeenJob]) -> bool:
-        return len(found) == len(wanted) or bool(page and page[-1].created_ms < oldest)
+        return len(jobs) == len(wanted) or bool(page and page[-1].created_ms < oldest)
 
     for job in service.jobs(enough=enough):
         place = by_id.get(job.id, by_name.get(job.name))
-        if place is not None and place not in found:
-            found[place] = job
-        if len(found) == len(wanted):
+        if place is not None and place not in jobs:
+            jobs[place] = job
+        if len(jobs) == len(wanted):
             break
-    return found
+    return jobs
 
 
 def _made_ms(handle: Handle) -> float:
@@ -103,17 +103,17 @@ class Doubts:
 
     def given_up(self, job: SeenJob) -> bool:
         """Note one more look at an Abnormal job. True when it was Abnormal for long enough."""
-        seen = self._read()
-        first, looks = seen.get(job.id, [self._now(), 0])
-        seen[job.id] = [first, looks + 1]
-        self._write(seen)
+        counts = self._read()
+        first, looks = counts.get(job.id, [self._now(), 0])
+        counts[job.id] = [first, looks + 1]
+        self._write(counts)
         return looks + 1 >= FEW_LOOKS and self._now() - first >= FEW_S
 
     def forget(self, job: SeenJob) -> None:
         """It is not Abnormal (any more)."""
-        seen = self._read()
-        if seen.pop(job.id, None) is not None:
-            self._write(seen)
+        counts = self._read()
+        if counts.pop(job.id, None) is not None:
+            self._write(counts)
 
     def _read(self) -> dict[str, list[float]]:
         try:
@@ -133,9 +133,11 @@ def judge(handle: Handle, job: SeenJob | Unanswered | None, doubts: Doubts, now:
     if job is None:
         return _absent(handle, time.time() if now is None else now)
     if job.phase == "Abnormal":
-        gone = doubts.given_up(job)
-        words = "the platform calls the job abnormal, again and again" if gone else job.words()
-        return Life(alive=False if gone else None, detail="; ".join(filter(None, [words, job.end_words()])))
+        given_up = doubts.given_up(job)
+        words = "the platform calls the job abnormal, again and again" if given_up else job.words()
+        return Life(
+            alive=False if given_up else None, detail="; ".join(filter(None, [words, job.end_words()]))
+        )
     doubts.forget(job)
     if job.ended:
         return Life(alive=False, detail="; ".join(filter(None, [job.words(), job.end_words()])))

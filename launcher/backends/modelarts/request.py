@@ -172,7 +172,7 @@ def job_request(
 
 def _annotations(options: ModelArtsOptions) -> dict[str, str]:
     restarts = options.restarts
-    found = {
+    annotations = {
         "job-retry-num": str(restarts.jobs) if restarts.jobs else "",
         "pod-retry-num": str(restarts.pods) if restarts.pods else "",
         "job-unconditional-retry": "true" if restarts.unconditional else "",
@@ -181,7 +181,7 @@ def _annotations(options: ModelArtsOptions) -> dict[str, str]:
     }
     return {
         **options.annotations,
-        **{f"fault-tolerance/{key}": value for key, value in found.items() if value},
+        **{f"fault-tolerance/{key}": value for key, value in annotations.items() if value},
     }
 
 

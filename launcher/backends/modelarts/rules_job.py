@@ -71,16 +71,16 @@ def _machines(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
 
 
 def _sizes(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
-    found = environments(plan)
-    if len(found) > MOST_VARIABLES:
+    variables = environments(plan)
+    if len(variables) > MOST_VARIABLES:
         yield Finding(
             "MA008",
             "error",
-            f"{len(found)} variables; {MOST_VARIABLES} are the most",
+            f"{len(variables)} variables; {MOST_VARIABLES} are the most",
             "env",
             "put them into a file",
         )
-    for key, value in found.items():
+    for key, value in variables.items():
         if len(key) > LONGEST_KEY or len(value) > LONGEST_VALUE:
             yield Finding(
                 "MA008",

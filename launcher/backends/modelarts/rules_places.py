@@ -68,10 +68,10 @@ def _one_region(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
 
 
 def _mounts(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
-    seen: set[str] = set()
+    mounts: set[str] = set()
     for index, volume in enumerate(options.volumes):
         mount = "/" + volume.mount.strip("/")
-        if not volume.mount.startswith("/") or mount in _KEPT_FREE or mount in seen:
+        if not volume.mount.startswith("/") or mount in _KEPT_FREE or mount in mounts:
             yield Finding(
                 "MA011",
                 "error",
@@ -79,7 +79,7 @@ def _mounts(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
                 f"modelarts.volumes.{index}.mount",
                 "use a folder of its own, such as /mnt/data",
             )
-        seen.add(mount)
+        mounts.add(mount)
 
 
 def _channels(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
@@ -105,9 +105,9 @@ def _channels(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
 
 
 def _own_output(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
-    taken = {"the run's own folder": plan.store.url}
+    folders = {"the run's own folder": plan.store.url}
     for name, url in options.outputs.items():
-        for what, other in taken.items():
+        for what, other in folders.items():
             if bucket_path(url) == bucket_path(other):
                 yield Finding(
                     "MA016",
@@ -116,7 +116,7 @@ def _own_output(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
                     f"modelarts.outputs.{name}",
                     "give each channel a folder of its own",
                 )
-        taken[f"channel {name}"] = url
+        folders[f"channel {name}"] = url
 
 
 def _folders(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:

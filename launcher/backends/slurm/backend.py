@@ -119,9 +119,9 @@ class SlurmBackend(Backend):
         except BackendError as error:
             return [Life(alive=None, detail=f"Slurm does not answer: {error.what}")] * len(handles)
         nodes_of = partition_nodes() if any(job.reason in TOO_LARGE for job in jobs.values()) else {}
-        found = [(handle, _own(handle, jobs)) for handle in handles]
-        here = cluster_name() if any(job is None for _, job in found) else ""
-        return [life_of(handle, job, nodes_of, here) for handle, job in found]
+        own_jobs = [(handle, _own(handle, jobs)) for handle in handles]
+        here = cluster_name() if any(job is None for _, job in own_jobs) else ""
+        return [life_of(handle, job, nodes_of, here) for handle, job in own_jobs]
 
     def cancel(self, handle: Handle) -> None:
         """A waiting job is removed. The batch script of a running one gets a signal, and asks the node programs to stop."""

@@ -34,7 +34,7 @@ class Partition:
 
 def partitions() -> list[Partition]:
     """Raises BackendError when Slurm is not installed or does not answer."""
-    found: dict[str, Partition] = {}
+    by_name: dict[str, Partition] = {}
     for line in call("sinfo", "-h", "-a", "-o", "%P|%a|%D|%l|%L|%c|%m|%G").splitlines():
         fields = line.split("|", 7)
         if len(fields) != 8:  # the name of the cluster, where there are several
@@ -51,22 +51,22 @@ def partitions() -> list[Partition]:
             _number(memory),
             parse_gres(gres),
         )
-        other = found.get(one.name)
-        found[one.name] = _together(other, one) if other else one
-    return list(found.values())
+        other = by_name.get(one.name)
+        by_name[one.name] = _together(other, one) if other else one
+    return list(by_name.values())
 
 
 def parse_gres(text: str) -> dict[str, int]:
     """`npu:910b:8(S:0-1),gpu:2` as {"npu": 8, "npu:910b": 8, "gpu": 2}."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for part in re.split(r",(?![^(]*\))", text):
         match = re.fullmatch(r"([^:()]+)(?::([^:()]+))?:(\d+)(?:\(.*\))?", part)
         if match:
             name, kind, count = match[1], match[2], int(match[3])
-            found[name] = found.get(name, 0) + count
+            counts[name] = counts.get(name, 0) + count
             if kind:
-                found[f"{name}:{kind}"] = count
-    return found
+                counts[f"{name}:{kind}"] = count
+    return counts
 
 
 def _together(a: Partition, b: Partition) -> Partition:
@@ -104,12 +104,14 @@ def check_cluster(plan: Plan) -> list[Finding]:
         known = partitions()
     except BackendError as error:
         return [_unreachable(error)]
-    wanted = options_of(plan).partition
-    asked = None if wanted is None else wanted.split(",")
-    chosen = [one for one in known if (one.default if asked is None else one.name in asked)]
+    partition = options_of(plan).partition
+    names_asked = None if partition is None else partition.split(",")
+    chosen = [one for one in known if (one.default if names_asked is None else one.name in names_asked)]
     if not chosen:
         what = (
-            "the cluster has no default partition" if asked is None else f"there is no partition '{wanted}'"
+            "the cluster has no default partition"
+            if names_asked is None
+            else f"there is no partition '{partition}'"
         )
         names = ", ".join(one.name for one in known)
         return [Finding("SL003", "error", what, "slurm.partition", f"name one of {names}")]
@@ -177,8 +179,8 @@ def _time(plan: Plan, partition: Partition) -> Iterator[Finding]:
 
 
 def _gres(plan: Plan, partition: Partition) -> Iterator[Finding]:
-    asked = options_of(plan).gres if gres_of(plan) else ""
-    if asked and plan.devices_per_node > partition.gres.get(asked, 0):
+    gres = options_of(plan).gres if gres_of(plan) else ""
+    if gres and plan.devices_per_node > partition.gres.get(gres, 0):
         have = ", ".join(f"{key}:{count}" for key, count in sorted(partition.gres.items())) or "none"
         yield Finding(
             "SL008",
@@ -197,11 +199,11 @@ def _size(plan: Plan, partition: Partition) -> Iterator[Finding]:
         too_much.append(("slurm.cpus", f"{cpus} CPUs", f"{partition.cpus}"))
     if memory > has_memory:
         too_much.append(("slurm.memory", show_bytes(memory), show_bytes(has_memory)))
-    for field, asked, have in too_much:
+    for field, request, limit in too_much:
         yield Finding(
             "SL009",
             "error",
-            f"{asked} per node are asked for, a node of partition {partition.name} has {have}",
+            f"{request} per node are asked for, a node of partition {partition.name} has {limit}",
             field,
             "ask for less, or name another partition",
         )

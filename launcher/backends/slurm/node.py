@@ -35,13 +35,13 @@ STORE_PAUSE_S = 10.0
 def next_attempt(plan: Plan, env: Mapping[str, str] = os.environ) -> int:
     """The number of the attempt that begins now. Waits for a store that is down. Raises StoreError when patience ends."""
     base = int(env.get("LAUNCHER_FIRST_ATTEMPT", "1"))
-    again = int(env.get("SLURM_RESTART_COUNT") or 0) > 0
+    is_restart = int(env.get("SLURM_RESTART_COUNT") or 0) > 0
     deadline = time.monotonic() + plan.upload_patience_s
     while True:
         try:
             store = plan.store.open()
             if (
-                not again and newest_begun(store) < base
+                not is_restart and newest_begun(store) < base
             ):  # else a second job of the run was submitted at the same time
                 return base
             return max(base, newest_attempt(store)) + 1 + plan.retry.max_restarts
@@ -66,11 +66,11 @@ def devices_of(
 
 
 def _ids(text: str) -> list[int]:
-    found: list[int] = []
+    ids: list[int] = []
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found
+        ids += range(int(first), int(last or first) + 1)
+    return ids
 
 
 def expand(lists: str) -> list[str]:

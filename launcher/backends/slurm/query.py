@@ -190,9 +190,9 @@ def look_up(ids: Sequence[str]) -> dict[str, Job]:
         if not error.unknown_job:
             raise
         text = ""
-    found = {job.id: job for job in map(parse_job, text.splitlines()) if job}
-    missing = [each for each in ids if each not in found]
-    return {**(accounted(missing) if missing else {}), **found}
+    jobs = {job.id: job for job in map(parse_job, text.splitlines()) if job}
+    missing = [each for each in ids if each not in jobs]
+    return {**(accounted(missing) if missing else {}), **jobs}
 
 
 def parse_job(line: str) -> Job | None:
@@ -217,11 +217,11 @@ def parse_accounted(line: str) -> Job | None:
 
 def accounted(ids: Sequence[str]) -> dict[str, Job]:
     """Jobs that the controller has forgotten, from the accounting or the log of completed jobs, where there is one."""
-    asked = ["-n", "-P", "-j", ",".join(ids), "-o", _SACCT]
+    options = ["-n", "-P", "-j", ",".join(ids), "-o", _SACCT]
     text = ""
     for how in (["-X"], ["-c"]):
         with contextlib.suppress(BackendError):
-            text = call("sacct", *how, *asked)
+            text = call("sacct", *how, *options)
             break
     return {job.id: job for job in map(parse_accounted, text.splitlines()) if job and job.id in ids}
 
@@ -266,8 +266,8 @@ def partition_nodes() -> dict[str, int]:
         text = call("sinfo", "-h", "-a", "-o", "%R|%D")
     except BackendError:
         return {}
-    found: dict[str, int] = {}
+    nodes: dict[str, int] = {}
     for line in text.splitlines():
         name, _, count = line.partition("|")
-        found[name] = found.get(name, 0) + (int(count) if count.isdecimal() else 0)
-    return found
+        nodes[name] = nodes.get(name, 0) + (int(count) if count.isdecimal() else 0)
+    return nodes

@@ -22,7 +22,7 @@ def check_slurm(plan: Plan) -> list[Finding]:
 def _findings(plan: Plan) -> Iterator[Finding]:
     options = options_of(plan)
     if options.time is not None:
-        left = max(0, options.time - options.stop_before - EARLY_S)
+        usable_s = max(0, options.time - options.stop_before - EARLY_S)
         if options.time <= options.stop_before:
             yield Finding(
                 "SL010",
@@ -31,11 +31,11 @@ def _findings(plan: Plan) -> Iterator[Finding]:
                 "slurm.stop_before",
                 "raise slurm.time, or lower slurm.stop_before to what a checkpoint and its upload need",
             )
-        elif left < LITTLE_TRAINING * options.time:
+        elif usable_s < LITTLE_TRAINING * options.time:
             yield Finding(
                 "SL011",
                 "warning",
-                f"of {show_duration(options.time)} only {show_duration(left)} are for training, the rest is for stopping",
+                f"of {show_duration(options.time)} only {show_duration(usable_s)} are for training, the rest is for stopping",
                 "slurm.stop_before",
                 "raise slurm.time, or lower slurm.stop_before",
             )

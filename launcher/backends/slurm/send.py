@@ -32,12 +32,12 @@ def send(script: str, name: str) -> str:
     try:
         answer = call("sbatch", "--parsable", stdin=script)
     except NoAnswer:
-        if taken := _by_name(name):
-            return taken
+        if job_id := _by_name(name):
+            return job_id
         raise
     except CommandFailed as error:
-        if error.in_doubt and (taken := _by_name(name)):
-            return taken
+        if error.in_doubt and (job_id := _by_name(name)):
+            return job_id
         refusal = error.stderr.lower()
         error.hint = next((hint for words, hint in _REFUSALS.items() if words in refusal), "")
         raise

@@ -48,12 +48,12 @@ def _keys(endpoint: str) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise NoAgency(str(error)) from error
     try:
-        found = json.loads(_ask("GET", f"{endpoint}/openstack/latest/securitykey", token))["credential"]
+        credential = json.loads(_ask("GET", f"{endpoint}/openstack/latest/securitykey", token))["credential"]
         return {
-            "access_key": str(found["access"]),
-            "secret_key": str(found["secret"]),
-            "token": str(found["securitytoken"]),
-            "expiry_time": str(found["expires_at"]),
+            "access_key": str(credential["access"]),
+            "secret_key": str(credential["secret"]),
+            "token": str(credential["securitytoken"]),
+            "expiry_time": str(credential["expires_at"]),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NoAgency(type(error).__name__) from error

@@ -186,8 +186,8 @@ def explicit_keys(scheme: str, options: Options) -> dict[str, str]:
         names = (*names, ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"))
     for key, secret, token in names:
         if env.get(key) and env.get(secret):
-            found = {"aws_access_key_id": env[key], "aws_secret_access_key": env[secret]}
-            return {**found, "aws_session_token": env[token]} if env.get(token) else found
+            arguments = {"aws_access_key_id": env[key], "aws_secret_access_key": env[secret]}
+            return {**arguments, "aws_session_token": env[token]} if env.get(token) else arguments
     standard = env.get("AWS_ACCESS_KEY_ID") or env.get("AWS_PROFILE")
     return {} if scheme != "obs" or options.profile or standard else _profile_of_the_sdk(env)
 
@@ -208,9 +208,9 @@ def _profile_of_the_sdk(env: Mapping[str, str]) -> dict[str, str]:
         return {}
     if not (section.get("ak") and section.get("sk")):
         return {}
-    found = {"aws_access_key_id": section["ak"], "aws_secret_access_key": section["sk"]}
+    arguments = {"aws_access_key_id": section["ak"], "aws_secret_access_key": section["sk"]}
     token = section.get("security_token")
-    return {**found, "aws_session_token": token} if token else found
+    return {**arguments, "aws_session_token": token} if token else arguments
 
 
 class ClientHolder:

@@ -128,13 +128,13 @@ class Listing:
             return None
         for level in self._levels():
             try:
-                found = self.fetch(level, self._last_key, "/", Pace()).folders
+                names = self.fetch(level, self._last_key, "/", Pace()).folders
             except StoreError:  # not every store knows delimiters; if the store is gone, the chain reports it
-                found = None
-            if found is None or found != sorted(found):  # a store with an order of its own can't be cut
+                names = None
+            if names is None or names != sorted(names):  # a store with an order of its own can't be cut
                 self._pause = DOUBT_PAGES
                 return None
-            folders = [each for each in found if each > self._last_key and each.startswith(level)]
+            folders = [each for each in names if each > self._last_key and each.startswith(level)]
             cuts = _Cuts(folders, _keys_per_folder(page, level))
             if len(folders) > 1 and cuts.keys > FEW_PAGES * PAGE_KEYS:
                 self._pause, self._next_pause = 0, 1
@@ -176,23 +176,23 @@ class Listing:
 
     def _piece(self, begin: str, end: str, pace: Pace, *, at_cut: bool) -> _Piece:
         """Objects after `begin`, up to `end`. Any thread may call it. Raises _DoubtfulAnswerError."""
-        found: list[ListedObject] = []
+        objects: list[ListedObject] = []
         last_key = begin
         for _ in range(PIECE_PAGES):
             if pace.stop.is_set():
                 break
             page = self.fetch(self.prefix, last_key, "", pace)
-            if at_cut and not found and not _begins_in(page, begin):
+            if at_cut and not objects and not _begins_in(page, begin):
                 raise _DoubtfulAnswerError
             keys = [last_key, *(each.key for each in page.objects)]
             ends_early = not page.more and keys[-1] <= end  # the folder named `end` must still come
             if keys != sorted(keys) or keys[-1] == last_key or ends_early:
                 raise _DoubtfulAnswerError
-            found += page.objects
+            objects += page.objects
             last_key = keys[-1]
             if last_key > end:
-                return _Piece([each for each in found if each.key <= end], "")
-        return _Piece(found, last_key)
+                return _Piece([each for each in objects if each.key <= end], "")
+        return _Piece(objects, last_key)
 
 
 def _keys_per_folder(page: list[ListedObject], level: str) -> float:

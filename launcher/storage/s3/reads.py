@@ -71,14 +71,14 @@ class Reads:
                 data = b"".join(body.chunks)
         except OutOfRange:
             return b""
-        left = max(0, body.info.size - start)
-        wanted = left if length is None else min(length, left)
-        if len(data) < wanted:
-            raise broken(self.requests.join(key), len(data), wanted)
-        whole = start == 0 and wanted == body.info.size
+        available = max(0, body.info.size - start)
+        size = available if length is None else min(length, available)
+        if len(data) < size:
+            raise broken(self.requests.join(key), len(data), size)
+        whole = start == 0 and size == body.info.size
         if whole and body.md5 is not None and md5_of(data) != body.md5:
             raise IntegrityError("the content does not match its ETag (MD5)", where=self.requests.join(key))
-        return data[:wanted]
+        return data[:size]
 
     @contextmanager
     def open(self, key: str, start: int, length: int | None = None) -> Iterator[Body]:
@@ -90,15 +90,15 @@ class Reads:
         stream = answer["Body"]
         try:
             begin, total = 0, self._length(key, answer)
-            if found := _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or ""):
-                begin, total = int(found[1]), int(found[2])
+            if content_range := _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or ""):
+                begin, total = int(content_range[1]), int(content_range[2])
             if begin not in (0, start):
                 where = self.requests.join(key)
                 raise StoreError(f"asked for bytes from {start}, got them from {begin}", where=where)
             info = _info(key, total, answer)
             md5 = None if _is_encrypted(answer) else info.md5
             chunks = self._chunks(key, stream, start - begin)
-            yield Body(info, chunks, md5, ranged=found is not None, settled=_is_settled(info))
+            yield Body(info, chunks, md5, ranged=content_range is not None, settled=_is_settled(info))
         finally:
             stream.close()
 
@@ -127,15 +127,15 @@ class Reads:
     @contextmanager
     def _begin(self, key: str, start: int, expect: ObjectInfo | None) -> Iterator[Body]:
         """The first bytes from `start`. Only boto3 tells whether an ETag with the form of an MD5 is one."""
-        begun, fast = None, self._fast_ranges
+        answer, fast = None, self._fast_ranges
         if fast and expect is not None and expect.md5 is None:
-            begun = fast.begin(self.requests.base + key, start, FIRST_BYTES)
-        if begun is None or begun[0].md5 is not None:
+            answer = fast.begin(self.requests.base + key, start, FIRST_BYTES)
+        if answer is None or answer[0].md5 is not None:
             with self.open(key, start, FIRST_BYTES) as body:
                 yield body
             return
-        info = replace(begun[0], key=key)
-        yield Body(info, iter([begun[1]]), ranged=True, settled=_is_settled(info))
+        info = replace(answer[0], key=key)
+        yield Body(info, iter([answer[1]]), ranged=True, settled=_is_settled(info))
 
     def range_of(
         self, key: str, first: Body, start: int, length: int, stop: threading.Event

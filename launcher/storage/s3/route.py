@@ -106,10 +106,10 @@ def _keys_of_environment(holder: ClientHolder) -> Keys | None:
     files = any(_exists(os.environ.get(name) or usual) for name, usual in _FILES.items())
     if needs_botocore or unclear or files or holder.options.profile:
         return None
-    found = explicit_keys(holder.target.scheme, holder.options)
-    if found:
-        token = found.get("aws_session_token")
-        return Keys(found["aws_access_key_id"], found["aws_secret_access_key"], token)
+    arguments = explicit_keys(holder.target.scheme, holder.options)
+    if arguments:
+        token = arguments.get("aws_session_token")
+        return Keys(arguments["aws_access_key_id"], arguments["aws_secret_access_key"], token)
     key, secret, token = (env.get(name) for name in _STANDARD)
     return Keys(key, secret, token or None) if key and secret else None
 

@@ -103,8 +103,8 @@ def confirm(bucket: Bucket, key: str, size: int, etags: set[str]) -> ObjectInfo:
     """Compare the object in the store with what was sent. Raises IntegrityError when it is not what was sent."""
     info = bucket.head(key)
     if info is None or info.size != size:
-        found = "nothing" if info is None else f"{info.size} bytes"
-        raise IntegrityError(f"sent {size} bytes, the store holds {found}", where=bucket.join(key))
+        actual = "nothing" if info is None else f"{info.size} bytes"
+        raise IntegrityError(f"sent {size} bytes, the store holds {actual}", where=bucket.join(key))
     comparable = info.md5 is not None or "-" in info.etag
     if comparable and info.etag not in etags and any(("-" in etag) == ("-" in info.etag) for etag in etags):
         raise IntegrityError(
@@ -149,15 +149,15 @@ class _Multipart:
         whole = hashlib.md5(usedforsecurity=False)
         with ThreadPoolExecutor(PART_THREADS, thread_name_prefix="upload") as pool:
             pending: set[Future[None]] = set()
-            left, number = self.size, 0
-            while left:
-                data = file.read(min(part_bytes, left))
+            remaining, number = self.size, 0
+            while remaining:
+                data = file.read(min(part_bytes, remaining))
                 if not data:
                     raise IntegrityError(
                         "the file shrank during the upload", where=self.bucket.join(self.key)
                     )
                 whole.update(data)
-                left, number = left - len(data), number + 1
+                remaining, number = remaining - len(data), number + 1
                 pending.add(pool.submit(self._part, upload, number, data))
                 if len(pending) >= PART_THREADS:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)

@@ -89,8 +89,8 @@ def cache_folders() -> list[Path]:
     if switch not in ("", "1"):
         return [Path(switch)]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  never raises
-    mine = f"vitmodels-kernels-{os.geteuid()}"
-    return [Path(cache) / "vitmodels" / "kernels", Path(tempfile.gettempdir()) / mine]
+    name = f"vitmodels-kernels-{os.geteuid()}"
+    return [Path(cache) / "vitmodels" / "kernels", Path(tempfile.gettempdir()) / name]
 
 
 def private(folder: Path) -> Path:
