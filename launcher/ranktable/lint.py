@@ -37,18 +37,18 @@ def lint(
     placeholders are reported as notes. Raises UsageError for an unknown chip.
     """
     known = chip_of(chip)
-    found = [replace(finding, where=_place(table.source, finding.where)) for finding in table.found]
+    findings = [replace(finding, where=_place(table.source, finding.where)) for finding in table.found]
     if known.name == "cpu":
         message = "CPU ranks find each other through MS_SCHED_HOST and read no rank table"
-        found.append(Finding("RT027", "warning", message, table.source))
+        findings.append(Finding("RT027", "warning", message, table.source))
     if table.unwritten:
-        return [*found, *_status(table, known)]
+        return [*findings, *_status(table, known)]
     for check in _CHECKS:
-        found.extend(check(table, known))
-    found.extend(_plan(table, ranks, nodes))
+        findings.extend(check(table, known))
+    findings.extend(_plan(table, ranks, nodes))
     if planned:
-        found = [replace(f, severity="info") if f.rule in ("RT002", "RT012") else f for f in found]
-    return _shortened(sorted(found, key=lambda finding: finding.rule))
+        findings = [replace(f, severity="info") if f.rule in ("RT002", "RT012") else f for f in findings]
+    return _shortened(sorted(findings, key=lambda finding: finding.rule))
 
 
 def lint_here(table: RankTable, server_id: str, addresses: Mapping[int, str]) -> list[Finding]:
@@ -57,28 +57,28 @@ def lint_here(table: RankTable, server_id: str, addresses: Mapping[int, str]) ->
     if server is None:
         message = f"this machine ({server_id}) is not in the table"
         return [Finding("RT028", "error", message, table.source, "Generate the table again.")]
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for device in server.devices:
         where = f"server {server_id}, device {device.device_id}"
         real = addresses.get(device.device_id)
         if real is None:
-            found.append(Finding("RT028", "error", "this machine has no such device", where))
+            findings.append(Finding("RT028", "error", "this machine has no such device", where))
         elif device.device_ip and real and device.device_ip != real:
             message = f"the table says {device.device_ip}, the network card says {real}"
-            found.append(Finding("RT028", "error", message, where, "Generate the table again."))
-    return found
+            findings.append(Finding("RT028", "error", message, where, "Generate the table again."))
+    return findings
 
 
 def _version(table: RankTable, chip: Chip) -> Iterator[Finding]:
     if not chip.versions:
         return
-    wanted = " or ".join(chip.versions)
+    versions = " or ".join(chip.versions)
     if table.version not in chip.versions:
         have = f"version {table.version!r}" if table.version else "no version"
         yield Finding(
             "RT001",
             "error",
-            f"{have}, but {chip.title} reads {wanted}",
+            f"{have}, but {chip.title} reads {versions}",
             table.source,
             "A wrong version ends every rank with EI0014. Generate the table for this chip.",
         )
@@ -135,11 +135,11 @@ def _interleaved(table: RankTable, _chip: Chip) -> Iterator[Finding]:
 
 def _repeated_devices(table: RankTable, chip: Chip) -> Iterator[Finding]:
     for server in table.servers:
-        seen: dict[int, list[int]] = {}
+        places: dict[int, list[int]] = {}
         for device in server.devices:
             if device.device_id != UNKNOWN:
-                seen.setdefault(device.device_id, []).append(device.device_port)
-        for device_id, ports in seen.items():
+                places.setdefault(device.device_id, []).append(device.device_port)
+        for device_id, ports in places.items():
             shared = (
                 chip.name in ("ascend910b", "atlas-a3") and 0 not in ports and len(set(ports)) == len(ports)
             )

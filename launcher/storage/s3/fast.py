@@ -132,22 +132,22 @@ class FastPath:
             return Miss()
         if data is None:
             return Miss()
-        found = _compared(data, (meta["e_tag"] or "").strip('"'), expect, sha256)
-        if isinstance(found, Miss):
-            return found
+        actual = _compared(data, (meta["e_tag"] or "").strip('"'), expect, sha256)
+        if isinstance(actual, Miss):
+            return actual
         if not _write(path, data, fsync=fsync):
             return Miss()
         self.fetched += 1
         self._requests.failures = 0
-        return found
+        return actual
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Iterator[bytes]:
         """Bytes from `start` of the version that `info` describes. Raises FastPathError, perhaps after some bytes."""
         try:
             client = (self._clients or self._open()).objects
             answer = client.get(client.store, key, options={"range": (start, start + length)})
-            found, received = _info(info.key, answer.meta), 0
-            changed = found != (info if not info.etag else replace(info, mtime=found.mtime))
+            actual, received = _info(info.key, answer.meta), 0
+            changed = actual != (info if not info.etag else replace(info, mtime=actual.mtime))
             if changed or answer.meta["path"] != key or answer.range != (start, start + length):
                 raise FastPathError("another version or range")
             for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
@@ -181,10 +181,10 @@ class FastPath:
 
     def read(self, key: str, start: int, length: int) -> bytes | None:
         """A part of an object, as `ObjectStore.read` gives it; a whole one is compared with its MD5. None: use the fallback."""
-        begun = self.begin(key, start, length)
-        if begun is None:
+        body = self.begin(key, start, length)
+        if body is None:
             return None
-        info, data = begun
+        info, data = body
         if (
             len(data) == info.size
             and info.md5
@@ -253,12 +253,12 @@ def _compared(data: Any, etag: str, expect: ObjectInfo, sha256: str | None) -> O
     """The object's facts when its bytes are those expected."""
     if len(data) != expect.size or (expect.etag and etag != expect.etag):
         return Miss()
-    found = expect if expect.etag else replace(expect, etag=etag)
-    if found.md5 is not None and hashlib.md5(data, usedforsecurity=False).hexdigest() != etag:
+    actual = expect if expect.etag else replace(expect, etag=etag)
+    if actual.md5 is not None and hashlib.md5(data, usedforsecurity=False).hexdigest() != etag:
         return Miss(wrong_digest=True)
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         return Miss(wrong_digest=True)
-    return found
+    return actual
 
 
 def _info(key: str, meta: Any) -> ObjectInfo:
