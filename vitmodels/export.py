@@ -16,6 +16,11 @@ from vitmodels.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
+    from vitmodels.config import Recipe
+    from vitmodels.nets.tnt import TNT
+    from vitmodels.nets.vit import ViT
+    from vitmodels.training.checkpoint import CheckpointSet
+
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
@@ -57,11 +62,7 @@ def _run(args: argparse.Namespace) -> int:
     cache = separate_cache("export", {**recipe.json_dict(), "formats": formats, "batch": args.batch})
     Group(Rank(device_id=rank.device_id), pick_device(args.device, recipe.device_target))
 
-    from vitmodels.nets.weights import load_weights
-    from vitmodels.training.assemble import build_model
-
-    model = build_model(recipe, operators="mindspore")
-    load_weights(model, checkpoint.weights())
+    model = _model(recipe, checkpoint)
     keep = ("mean", "std", "crop_pct", "interpolation")
     preprocess = {key: value for key, value in recipe.json_dict().items() if key in keep}
     for one in export_model(
@@ -77,6 +78,15 @@ def _run(args: argparse.Namespace) -> int:
         say(f"wrote export/{one.name}: {one.format}, {one.size / 2**20:.1f} MiB, step {one.step}")
     seal(cache)
     return 0
+
+
+def _model(recipe: Recipe, checkpoint: CheckpointSet) -> TNT | ViT:
+    from vitmodels.nets.weights import load_weights
+    from vitmodels.training.assemble import build_model
+
+    model = build_model(recipe, operators="mindspore")
+    load_weights(model, checkpoint.weights())
+    return model
 
 
 if __name__ == "__main__":

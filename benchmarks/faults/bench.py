@@ -26,7 +26,7 @@ from benchmarks.faults.injections import (
     Run,
     wait_for,
 )
-from launcher.runfolder.states import State
+from launcher.runfolder.states import AttemptResult, State
 from launcher.runs.index import Index
 from launcher.runs.view import RunView
 from launcher.submission.resume import resume
@@ -214,8 +214,8 @@ def one(
         view, reasons, resumes = _to_the_end(run, safe)
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.cli.wait(30)
-        earlier = [each.outcome for each in view.attempts[:-1]]
-        reasons += [outcome for outcome in earlier if outcome not in ("done", *reasons)]
+        earlier = [each.outcome for each in view.attempts[:-1] if each.result is not AttemptResult.DONE]
+        reasons += sorted(set(earlier) - set(reasons), key=earlier.index)
         wrong = examine(run, view, safe, bench.reference, fault, reasons)
         if run.cli.poll() is None:
             run.cli.kill()

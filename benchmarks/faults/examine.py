@@ -19,7 +19,7 @@ from launcher.runs.view import RunView
 from launcher.storage import ObjectStore
 
 LEAVE_S = 20.0
-"""Processes that were told to end have so long to be gone, on a machine that is busy."""
+"""How long processes that were asked to end may take, on a busy machine."""
 
 
 def examine(

@@ -128,7 +128,7 @@ def _is_now(run: Run, moment: str) -> bool:
 
 
 def _has_reported(run: Run, phase: str) -> bool:
-    """Whether rank 0 has said that this phase began; the heartbeat would say it up to a second later."""
+    """Whether rank 0 has reported that this phase began; the heartbeat shows it up to a second later."""
     try:
         return f'"phase": "{phase}"' in (run.folder / "progress" / "rank-0.jsonl").read_text()
     except OSError:

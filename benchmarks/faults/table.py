@@ -41,7 +41,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     moments = collections.Counter(row["moment"] for row in disturbed)
     lines += ["", "Moment aimed at: " + ", ".join(f"{k} {v}" for k, v in moments.most_common())]
     if late := len(rows) - len(met):
-        lines += ["", f"Not counted: {late} runs that had ended before the fault came."]
+        lines += ["", f"Not counted: {late} runs that had ended before the fault."]
     return "\n".join(lines)
 
 

@@ -92,7 +92,7 @@ class _Story:
     _waits: set[str] = field(default_factory=set)
 
     def tell(self, run: Run, view: RunView) -> None:
-        if not self._attempt:  # of a run that is under way, what came before
+        if not self._attempt:  # the run is under way: show its earlier attempts
             self._new_epochs(run, view)
         if view.attempt != self._attempt:
             self._new_attempt(view)
@@ -154,7 +154,7 @@ class _Story:
 
 
 class Silent:
-    """Tells nothing."""
+    """Shows nothing."""
 
     def line(self, text: str, style: str = "") -> None:
         """Nothing."""

@@ -5,7 +5,7 @@ How it is weighed:
 - a cause beats a consequence, and that beats a line which only points elsewhere; a weak cause (an inner error, a bare RuntimeError)
   yields to a consequence with a code;
 - between processes, the strength of a cause decides first, then its time;
-- what a process wrote after it was told to stop is no cause, unless stopping can't bring it about.
+- what a process wrote after it was asked to stop is no cause, unless stopping can't bring it about.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CERTAIN = 3
 class Ended:
     """A process that has ended, with its log. `code` as in subprocess; `at` in unix seconds.
 
-    `asked`: it was told to stop before, at `asked_at` (0 where that is not known). `times` are (offset in the log, unix seconds).
+    `asked`: it had been asked to stop before, at `asked_at` (0 where that is not known). `times` are (offset in the log, unix seconds).
     """
 
     name: str
@@ -107,7 +107,7 @@ def _dated(each: Evidence, process: Ended) -> Evidence:
 
 
 def _counts_after_stop(each: Evidence, process: Ended) -> bool:
-    """Whether evidence of a process that was told to stop can be a cause of its own."""
+    """Whether evidence of a process that was asked to stop can be a cause of its own."""
     if each.role != "cause" or each.earlier or each.weight < SPECIFIC:
         return False
     if each.raised or not process.asked_at or not each.time:
@@ -176,7 +176,7 @@ def _by_its_end(process: Ended, found: tuple[Evidence, ...]) -> Judgement:
 
 
 def _alone(found: Judgement) -> Judgement:
-    """With one rank there is no other one to blame."""
+    """With one rank no other one can be the cause."""
     return replace(found, strength=2) if found.strength == 1 and found.process.rank is not None else found
 
 

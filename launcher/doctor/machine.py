@@ -177,12 +177,10 @@ def device_checks(chip: str) -> list[Finding]:
         return [Finding("NPUs", "info", "no npu-smi and no /dev/davinci*: jobs run on CPU here")]
     names = ", ".join(sorted({device.name for device in devices if device.name}))
     findings = [Finding("NPUs", "ok", f"{len(devices)} × {names or chip}")]
-    for finding in check_devices(devices, [device.device_id for device in devices]):
-        findings.append(
-            Finding(
-                f"NPU {finding.where.removeprefix('device ')}", "warning", finding.message, fix=finding.fix
-            )
-        )
+    for device in devices:
+        for finding in check_devices(devices, [device.device_id]):
+            name = f"NPU {device.device_id}"
+            findings.append(Finding(name, "warning", finding.message, fix=finding.fix))
     lacking = [str(device.device_id) for device in devices if not device.device_ip]
     if lacking and len(devices) > 1:
         fix = "set them with `hccn_tool -i N -ip -s …`, or in /etc/hccn.conf"

@@ -33,7 +33,7 @@ _RECIPE_PATH = ("model", "set")
 
 @dataclass(frozen=True)
 class LoadedJob:
-    """A job as it was asked for.
+    """A job as its file and its overrides give it.
 
     `recipe` is None for a program of one's own; `recipe_values` are the merged settings in either case.
     `origins` has an entry for each value of the spec (`resources.nodes`) and of the recipe (`recipe.epochs`).

@@ -1,4 +1,4 @@
-"""Every value of a job with where it came from: what `launcher check --origins` lists."""
+"""Every value of a job with its source: what `launcher check --origins` lists."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ HOME_VARIABLE = "LAUNCHER_HOME"
 
 
 class Kind(IntEnum):
-    """Where a value can come from, weakest first."""
+    """The sources of values, weakest first."""
 
     default = 0
     defaults_file = 1
@@ -40,7 +40,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value came from. `detail` is `jobs/x.yaml:14`, `--set epochs=3`, or a variable's name; '' for a default."""
+    """The source of a value. `detail` is `jobs/x.yaml:14`, `--set epochs=3`, or a variable's name; '' for a default."""
 
     kind: Kind
     detail: str = ""

@@ -39,7 +39,7 @@ class RunReport:
     phases: dict[str, float]
     evals: dict[str, dict[str, Any]]
     settings: dict[str, tuple[Any, str]]
-    """Each value of the recipe with where it came from."""
+    """Each value of the recipe with its source."""
     explanation: Explanation | None = None
     missing: tuple[str, ...] = field(default=())
 
@@ -67,7 +67,7 @@ def gather(run: Run) -> RunReport:
 
 
 def phase_seconds(view: RunView, events: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Seconds per phase over all attempts, in the order the phases came.
+    """Seconds per phase over all attempts, in the order of the phases.
 
     The state knows when node 0 began something, rank 0's progress file what its program did then; without that file, the
     whole of a program counts as one phase.

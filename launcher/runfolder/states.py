@@ -20,7 +20,7 @@ class State(StrEnum):
     SUCCEEDED = "SUCCEEDED"  # every program ended with 0 and every result is in the store, verified
     FAILED = "FAILED"  # it will not go on by itself; the reason says why and what is safe
     CANCELLED = "CANCELLED"  # stopped because somebody asked for it
-    UNKNOWN = "UNKNOWN"  # no word from it, and no proof of its end
+    UNKNOWN = "UNKNOWN"  # nothing was written for long, and nothing proves the end
 
     @property
     def terminal(self) -> bool:
@@ -41,7 +41,7 @@ class EndedBy(StrEnum):
 
     PROGRAM = "program"  # its processes ended by themselves, well or not
     USER = "user"  # somebody asked launcher for the end
-    SIGNAL = "signal"  # a signal from outside; whether a person or a platform sent it is not known
+    SIGNAL = "signal"  # a signal from outside; its sender, a person or a platform, is not known
     PLATFORM = "platform"  # the platform announced the end, or was asked for it past launcher
     LAUNCHER = "launcher"  # a limit, a watchdog, a check, or an error of the node program
 
@@ -53,7 +53,7 @@ class AttemptResult(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"  # stopped on request
     INTERRUPTED = "interrupted"  # stopped, and the platform was asked for another start
-    LOST = "lost"  # its node program ended without a word
+    LOST = "lost"  # its node program ended without writing an end
 
 
 class FirstFailure(_Value):
@@ -73,7 +73,7 @@ class FirstFailure(_Value):
     line: str = Field("", description="The line of the log that states the error.")
     peer: int | None = Field(None, description="The rank that the line says was waited for.")
     how: str = Field("", description="How the process ended, in words, for people.")
-    no_progress: bool = Field(False, description="Restarts in a row came no further than this failure.")
+    no_progress: bool = Field(False, description="Several restarts in a row made no progress.")
 
 
 class UnsafeResults(_Value):

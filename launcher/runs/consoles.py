@@ -1,4 +1,4 @@
-"""The output of a run's containers, as their platform keeps it: it has the start-up, and errors from before the run began."""
+"""The output of a run's containers, as their platform keeps it: with the start-up, and errors from before the run began."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ class _BadEnd:
 
 
 def _bad_end(view: RunView) -> _BadEnd | None:
-    """None for a run in which nothing has failed, as far as it says."""
+    """None for a run without a recorded failure."""
     if view.state is State.FAILED or view.headline:
         failure = view.first_failure or FirstFailure()
         return _BadEnd(view.headline, failure, view.attempt, unsafe=bool(view.unsafe))
@@ -221,7 +221,7 @@ def _log(entry: RunEntry, attempt: int) -> list[LogLine]:
 
 
 def _platform(entry: RunEntry) -> tuple[str, ...]:
-    """What the platform of the run says of it; what it does not tell is no reason to tell nothing."""
+    """The platform's account of the run; empty when the platform does not answer, which must not fail the explanation."""
     backend = get_backend(entry.backend)
     entry, why = adopted(entry)
     if entry.handle is None or not isinstance(backend, Platform):
@@ -233,7 +233,7 @@ def _platform(entry: RunEntry) -> tuple[str, ...]:
 
 
 def _error_of(lines: Sequence[LogLine], stated: str) -> tuple[str, tuple[str, ...]]:
-    """The line of the failing process' log that diagnosis took, else its first error, with what stands before it."""
+    """The line of the failing process' log that diagnosis chose, else its first error, with the lines before it."""
     texts = [line.text for line in lines]
     flags = error_texts(texts)
     errors = [i for i, flag in enumerate(flags) if flag and texts[i].strip()]

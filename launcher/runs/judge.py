@@ -30,7 +30,9 @@ def alive(state: RunState) -> RunState:
 
 def perhaps_again(state: RunState, life: Life) -> RunState:
     """The run wrote its end, its platform may start it again, and does not answer."""
-    reason = f"it said {state.state}: {state.reason}; whether it is started again is not known: {life.detail}"
+    reason = (
+        f"it reported {state.state}: {state.reason}; whether it is started again is not known: {life.detail}"
+    )
     return state.model_copy(update={"state": State.UNKNOWN, "reason": reason})
 
 

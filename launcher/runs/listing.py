@@ -77,7 +77,7 @@ def select(index: Index, wanted: Filter, limit: int | None) -> list[RunView]:
 
 
 def _fresh(index: Index, ids: list[str]) -> Iterator[RunView]:
-    """Views in the order of `ids`, some entries at a time, so that whoever needs few reads few."""
+    """Views in the order of `ids`, some entries at a time, so that a short list reads few files."""
     for start in range(0, len(ids), _BATCH):
         entries = [entry for run_id in ids[start : start + _BATCH] if (entry := index.get(run_id))]
         yield from views(entries, index)

@@ -74,7 +74,7 @@ class NewRun:
         _catalogue(self.plan).open().put(self.plan.run_id, json.dumps(self._card()).encode())
 
     def remove_folder(self) -> None:
-        """Undo `write_folder`, as far as it came and as the store allows."""
+        """Remove what `write_folder` wrote, as far as the store allows."""
         if not _is_elsewhere(self.plan):
             shutil.rmtree(self.plan.run_dir.root, ignore_errors=True)
         store = self.plan.store.open()

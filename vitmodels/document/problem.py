@@ -119,7 +119,7 @@ def listing_of(problems: tuple[Problem, ...]) -> str:
 
 
 def without_echoes(problems: Iterable[Problem], unread: Iterable[Problem]) -> list[Problem]:
-    """Leave out what is said of a value only because its text could not be read, which is a problem in `unread`."""
+    """Leave out problems of values whose text could not be read: that is a problem in `unread` already."""
     places = {(p.place.file, p.place.line, p.place.column) for p in unread}
     return [p for p in problems if (p.place.file, p.place.line, p.place.column) not in places]
 

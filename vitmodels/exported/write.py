@@ -49,7 +49,7 @@ def export_model(
     """Write `<folder>/<arch>.<suffix>` in each format, then export.json, which lists all files in the folder.
 
     `batch` is the fixed batch of the formats that need one (ONNX, AIR). `preprocess` (mean, std, crop_pct,
-    interpolation) is kept in export.json for whoever runs the file. Raises ExportError and NotSupported.
+    interpolation) is kept in export.json for programs that run the file. Raises ExportError and NotSupported.
     """
     from vitmodels.device.compat import on_ascend
 

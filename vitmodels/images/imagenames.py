@@ -1,4 +1,4 @@
-"""Which names are images of a class, said once for folders, object stores and packed shards. Pure."""
+"""Which names are images of a class: one rule for folders, object stores and packed shards. Pure."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from vitmodels.nets.layers.tokens import AddClassToken
 
 
 class Block(nn.Cell):
-    """Attention and MLP, each normalised before and added to what came in."""
+    """Attention and MLP; each normalises its input and adds its output to it."""
 
     def __init__(
         self, config: ModelConfig, layers: Layers, layout: MaskLayout, drop: float, drop_path: float

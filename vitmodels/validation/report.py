@@ -75,7 +75,7 @@ class Report:
 
 
 def rule_problem(rule: RuleError, tree: Mapping, terms: Terms, section: Path = ()) -> Problem:
-    """A broken rule at the value that is to blame, with the next one that it concerns as related.
+    """A broken rule at the value that breaks it, with the next one that it concerns as related.
 
     `section` is the section or value whose validator raised the rule.
     """
