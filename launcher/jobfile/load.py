@@ -16,6 +16,7 @@ from launcher.jobfile.problems import JobFileError
 from launcher.jobfile.recipe import JobRecipe, keys, recipe_of
 from launcher.jobfile.spec import JobSpec
 from launcher.jobfile.terms import JobFileTerms
+from launcher.jobfile.variables import Expansion
 from vitmodels.config import Recipe
 from vitmodels.document.problem import Place, Problem, without_echoes
 from vitmodels.document.reader import read, start_of
@@ -138,7 +139,9 @@ class _Loading:
         own = [layer.tree for layer in layers if layer.kind is Kind.file and layer.tree]
         if not own:
             return None
-        merged = overlay(trees)
+        expansion = Expansion(self.env)
+        merged = expansion.tree(overlay(trees))
+        self.unread += expansion.problems
         return Tree(own[0].place, merged.pairs, merged.size)
 
     # -- values

@@ -57,6 +57,8 @@ def keys() -> frozenset[str]:
 
 def locate(name: str, job_dir: Path) -> Path | None:
     """The recipe file of that name, or None."""
+    if name.startswith("~"):
+        name = os.path.expanduser(name)  # noqa: PTH111 - never raises
     options = [
         Path(name),
         job_dir / name,

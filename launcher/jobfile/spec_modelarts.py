@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from launcher.jobfile.console import CONSOLE_ADDRESS, obs_address
 from launcher.jobfile.section import Section
 from vitmodels.validation.rule import RuleError
 
@@ -168,6 +169,14 @@ class ModelArtsOptions(Section):
                     f"credentials don't belong into a job file (entry {number}); the image's pip configuration may hold them"
                 )
         return value
+
+    @field_validator("inputs", "outputs")
+    @classmethod
+    def _not_of_the_console(cls, channels: dict[str, str]) -> dict[str, str]:
+        for name, url in channels.items():
+            if found := obs_address(url):
+                raise RuleError(CONSOLE_ADDRESS, hint=found.hint, at=(name,))
+        return channels
 
     @field_validator("endpoint")
     @classmethod

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
+from launcher.jobfile.console import CONSOLE_ADDRESS, obs_address
 from vitmodels.validation.rule import RuleError
 
 URL_SCHEMES = ("file", "s3", "obs")  # memory:// ends with its process, so no job can use it
@@ -16,6 +17,8 @@ URL_SCHEMES = ("file", "s3", "obs")  # memory:// ends with its process, so no jo
 def _check_url(url: str) -> str:
     if not url.strip():
         raise RuleError(expected="a URL or a path")
+    if found := obs_address(url):
+        raise RuleError(CONSOLE_ADDRESS, hint=found.hint)
     parts = urlsplit(url)
     if "://" in url and parts.scheme not in URL_SCHEMES:
         schemes = ", ".join(f"{scheme}://" for scheme in URL_SCHEMES)

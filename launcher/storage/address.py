@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from launcher.storage import ObjectStore, open_store
+from launcher.storage.registry import refuse_console_address
 
 
 class StoreAddress(BaseModel):
@@ -31,7 +32,8 @@ class StoreAddress(BaseModel):
 
 
 def absolute_url(url: str, cwd: Path) -> str:
-    """A URL as it is; a path, relative to `cwd`, as a file:// URL."""
+    """A URL as it is; a path, relative to `cwd`, as a file:// URL. Raises UsageError for an address of OBS's console."""
+    refuse_console_address(url)
     if "://" in url:
         return url
     return (cwd / Path(url).expanduser()).resolve().as_uri()

@@ -10,6 +10,7 @@ from typing import cast
 from urllib.parse import unquote
 
 from launcher.errors import UsageError
+from launcher.jobfile.console import CONSOLE_ADDRESS, obs_address
 from launcher.storage.backoff import BackoffPolicy
 from launcher.storage.base import ObjectStore
 from launcher.storage.keys import check_key
@@ -63,9 +64,16 @@ def schemes() -> list[str]:
     return sorted(_OPENERS)
 
 
+def refuse_console_address(url: str) -> None:
+    """Raises UsageError, with the form to type, for a bucket or object as the console of OBS shows it."""
+    if shown := obs_address(url):
+        raise UsageError(CONSOLE_ADDRESS, hint=shown.hint)
+
+
 def parse_url(url: str) -> Location:
     """Take a URL or plain path apart. Raises UsageError; a message never repeats credentials from a URL."""
     scheme, separator, rest = url.partition("://")
+    refuse_console_address(url)
     if not separator:
         if not url:
             raise UsageError(
