@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from launcher.jobfile.section import Section
 from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
+from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.jobfile.spec_slurm import SlurmOptions
 from launcher.jobfile.urls import Endpoint, StoreUrl
 from launcher.units import Duration, Size
@@ -196,6 +197,10 @@ class JobSpec(Section):
     after: AfterSpec = Field(default_factory=AfterSpec, description="What follows a training that went well.")
     retry: RetrySpec = Field(default_factory=RetrySpec, description="When a rank fails.")
     watch: WatchSpec = Field(default_factory=WatchSpec, description="How ranks are watched and stopped.")
+    progress: ProgressSpec = Field(
+        default_factory=ProgressSpec,
+        description="How far a program of one's own is, read from the lines that it prints.",
+    )
     env: dict[str, str] = Field(
         default_factory=dict,
         description="Environment variables of every rank; never a secret.",

@@ -28,7 +28,9 @@ class JobFileTerms(Terms):
         schema = schema_of(JobSpec)
         sections = [name for name in schema.keys(()) if key in schema.keys((name,))]
         if sections:
-            return f"it belongs under {listing(sections)}"
+            recipe = nearest(key, keys())  # `epoch` is probably meant as the recipe's `epochs`
+            other = f"; or did you mean model.set.{recipe}?" if recipe and key not in keys() else ""
+            return f"it belongs under {listing(sections)}{other}"
         if key in JobSpec.model_fields:
             return "it belongs to the top level of the file"
         return "it belongs under model.set, with the other recipe keys" if key in keys() else ""

@@ -69,7 +69,7 @@ class Heartbeat:
             }
             for reader in self._readers.values():
                 reader.update()  # skip the lines of an earlier program or attempt
-                reader.phase = reader.last_error = ""
+                reader.forget_phase()
             self._pids = gang.pids() if gang else {}
 
     def snapshot(self) -> NodeStatus:
@@ -82,14 +82,17 @@ class Heartbeat:
                 progress = reader.progress
                 ranks.append(
                     RankStatus(
-                        rank=rank, phase=reader.phase, step=progress.step, pid=self._pids.get(f"rank {rank}")
+                        rank=rank,
+                        phase=reader.phase_seen[0],
+                        step=progress.step,
+                        pid=self._pids.get(f"rank {rank}"),
                     )
                 )
             if self._readers:
                 first = self._readers[min(self._readers)]
                 values["progress"] = first.progress
                 if phase == "running":
-                    phase, since = (first.phase, first.phase_since) if first.phase else ("starting", since)
+                    phase, since = first.phase_seen if first.phase_seen[0] else ("starting", since)
                 values["last_error"] = next(
                     (r.last_error for r in self._readers.values() if r.last_error),
                     values.get("last_error", ""),

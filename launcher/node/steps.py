@@ -26,8 +26,9 @@ from launcher.node.stopping import CANCEL, StopKind, Stopped, StopRequest
 from launcher.plan.model import ASCEND_DEVICES, Step
 from launcher.ranks.causes import own_rules
 from launcher.ranks.diagnose import Cause, find_cause, find_own_cause
-from launcher.ranks.gang import EndOrder, Gang, Outcome, supervise
+from launcher.ranks.gang import EndOrder, Gang, Outcome, Process, supervise
 from launcher.ranks.orphans import gang_mark
+from launcher.ranks.progressfile import LineProgressFile
 from launcher.ranks.restarts import RestartPolicy
 from launcher.ranks.watchdog import Watchdog
 from launcher.runfolder.states import State
@@ -108,7 +109,7 @@ class StepRunner:
             return Outcome(())
         log.info("%s: starting %d process(es)", step.name, len(processes))
         mark = gang_mark(self._plan.run_id, context.node, self.attempt)
-        gang = Gang(processes, mark, self._plan.watch.log_limit)
+        gang = Gang(processes, mark, self._plan.watch.log_limit, self._line_progress(processes))
         files = {p.rank: self._run_dir.progress_of(p.rank) for p in processes if p.rank is not None}
         classes = self._plan.recipe.get("num_classes", 0) if step.name == "train" else 0
         watchdog = Watchdog(gang, files, self._plan.watch, classes)
@@ -129,6 +130,16 @@ class StepRunner:
         if not outcome.ok:
             context.state.note_phase("waiting")
         return outcome
+
+    def _line_progress(self, processes: Sequence[Process]) -> dict[str, LineProgressFile]:
+        """For a program of one's own; used as long as the program writes no progress file itself."""
+        if (spec := self._plan.progress) is None:
+            return {}
+        return {
+            p.name: LineProgressFile(self._run_dir.progress_of(p.rank), spec)
+            for p in processes
+            if p.rank is not None
+        }
 
     def _tick(self, watchdog: Watchdog, gang: Gang) -> EndOrder | None:
         context = self._context

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.jobfile.spec import DataSpec, JobSpec, OutputSpec, ResourceSpec, StoreOptions
+from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.plan.arithmetic import arithmetic
 from launcher.plan.code import code_digest
 from launcher.plan.machines import Machines
@@ -57,9 +58,10 @@ def make_plan(
         steps=steps,
         retry=spec.retry,
         watch=spec.watch,
+        progress=_progress(spec),
         after_runs=machines.after_runs,
         rehearsal=rehearsal,
-        notes=notes,
+        notes=(*notes, *_unused(spec)),
         **_resources(spec.resources),
         **_code(machines, steps, own_program=recipe is None),
         **_stores(spec, machines, run_id, cwd),
@@ -76,6 +78,17 @@ def _resources(resources: ResourceSpec) -> dict[str, Any]:
         "devices_per_node": resources.devices_per_node,
         "time_limit_s": resources.time_limit,
     }
+
+
+def _progress(spec: JobSpec) -> ProgressSpec | None:
+    """The programs of vitmodels report their progress themselves."""
+    return spec.progress if spec.program is not None and spec.progress.from_lines else None
+
+
+def _unused(spec: JobSpec) -> tuple[str, ...]:
+    if spec.program is not None or spec.progress == ProgressSpec():
+        return ()
+    return ("progress: is not used, since vitmodels reports its progress itself",)
 
 
 def _code(machines: Machines, steps: tuple[Step, ...], *, own_program: bool) -> dict[str, Any]:

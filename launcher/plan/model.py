@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 from launcher.errors import PlanError
 from launcher.jobfile.spec import backend_sections, options_class
 from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
+from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.runfolder.paths import RunDir
 from launcher.storage.address import StoreAddress
 
@@ -90,6 +91,9 @@ class Plan(Frozen):
     steps: tuple[Step, ...]
     retry: RetrySpec
     watch: WatchSpec
+    progress: ProgressSpec | None = Field(
+        None, description="How the lines of ranks are read for progress; None: they are not."
+    )
     options: SerializeAsAny[BaseModel] = Field(description="The job file's section of the back end.")
     after_runs: tuple[str, ...] = Field((), description="Runs that must succeed before this one begins.")
     after_jobs: tuple[str, ...] = Field((), description="The platform's jobs of those runs.")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from launcher.ranks.logpump import LogPump
 from launcher.ranks.orphans import MARK, Keeper, sweep
+from launcher.ranks.progressfile import LineProgressFile
 
 POLL_S = 0.05
 FAILED_GANG_GRACE_S = 1.5
@@ -113,6 +114,8 @@ class Gang:
     processes: Sequence[Process]
     mark: str = field(default_factory=lambda: f"gang:{os.getpid()}:{time.monotonic_ns()}")
     log_limit_bytes: int = DEFAULT_LOG_LIMIT
+    progress: Mapping[str, LineProgressFile] = field(default_factory=dict)
+    """Of the processes, by name, whose lines are read for progress."""
     _members: list[_Member] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -123,7 +126,7 @@ class Gang:
         try:
             self.keeper.ensure()
             for process in self.processes:
-                writing = self.pump.open(process.name, process.log)
+                writing = self.pump.open(process.name, process.log, self.progress.get(process.name))
                 try:
                     self._members.append(_Member(process, _spawn(process, self.mark, writing)))
                 finally:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.ranks.progressfile import LineProgressFile
 from launcher.runfolder.logtimes import TimesFile
 
 EXCERPT_BYTES = 512 << 10
@@ -140,17 +141,23 @@ class LogPump:
         self._selector = selectors.DefaultSelector()
         self._logs: dict[str, LimitedLog] = {}
         self._last_output_at: dict[str, float] = {}
+        self._progress: dict[str, LineProgressFile] = {}
         self.excerpts: dict[str, Excerpt] = {}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
 
-    def open(self, name: str, path: Path) -> int:
-        """A new descriptor to write the log of the process `name` to; the caller closes it after the start."""
+    def open(self, name: str, path: Path, progress: LineProgressFile | None = None) -> int:
+        """A new descriptor to write the log of the process `name` to; the caller closes it after the start.
+
+        `progress` gets what the process writes, too.
+        """
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         self._logs[name] = LimitedLog(path, self._limit_bytes)
         self._logs[name].write(b"")  # a rank without output has an empty log
         self.excerpts[name] = Excerpt()
+        if progress is not None:
+            self._progress[name] = progress
         self._selector.register(reading, selectors.EVENT_READ, name)
         if not self._thread.is_alive() and not self._end.is_set():
             self._thread.start()
@@ -178,6 +185,8 @@ class LogPump:
         self._selector.close()
         for log in self._logs.values():
             log.close()
+        for progress in self._progress.values():
+            progress.close()
 
     def _run(self) -> None:
         while not self._end.is_set():
@@ -204,6 +213,8 @@ class LogPump:
         self._last_output_at[name] = time.monotonic()
         self.excerpts[name].add(data, time.time())
         self._logs[name].write(data)
+        if progress := self._progress.get(name):
+            progress.feed(data, time.time())
 
     def _forget(self, fd: int) -> None:
         with suppress(KeyError, OSError):

@@ -7,10 +7,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from launcher.jobfile.spec_failures import WatchSpec
 from launcher.ranks.gang import EndOrder, Gang, Process
 from launcher.ranks.learning import LearningGuard
+from launcher.ranks.lineprogress import SOURCE
 from launcher.runfolder.progress import ProgressReader
 from launcher.units import show_duration
 
@@ -78,7 +80,7 @@ class Watchdog:
         for rank, state in self._ranks.items():
             events = state.reader.update()
             if events:
-                state.progressed, state.reported = now, True
+                state.progressed, state.reported = now, not _at_an_end(events[-1])
             if rank == min(self._ranks) and self.limits.guard != "off":
                 for event in events:
                     self._guard.feed(event)
@@ -159,6 +161,12 @@ class Watchdog:
 
 
 _DUMPED = "taken as a hang; the stacks of all ranks are in their logs"
+
+
+def _at_an_end(event: Mapping[str, Any]) -> bool:
+    """Whether lines have counted to their end: what they counted may be only a part of what the program does."""
+    step, steps = event.get("step"), event.get("steps")
+    return event.get("from") == SOURCE and step is not None and steps is not None and step >= steps
 
 
 def _ended(gang: Gang) -> list[Process]:

@@ -81,6 +81,7 @@ def phase_seconds(view: RunView, events: Sequence[dict[str, Any]]) -> dict[str, 
         if event.get("event") == "phase" and isinstance(event.get("t"), int | float):
             phase = str(event.get("phase", ""))
             marks.append((float(event["t"]), "starting" if phase == "done" else phase))
+    marks += _steps_without_phase(events)
     end = view.ended_at or view.updated_at or 0.0
     marks = [*sorted(marks), (end, "")]
     seconds: dict[str, float] = {}
@@ -88,6 +89,16 @@ def phase_seconds(view: RunView, events: Sequence[dict[str, Any]]) -> dict[str, 
         if phase and stop > start:
             seconds[phase] = seconds.get(phase, 0.0) + stop - start
     return {phase: time for phase, time in seconds.items() if time >= 0.005}
+
+
+def _steps_without_phase(events: Sequence[dict[str, Any]]) -> list[tuple[float, str]]:
+    """The steps of a program that reports no phases, such as one that is read from its lines: it trains."""
+    if any(event.get("event") == "phase" for event in events):
+        return []
+    steps = [
+        e["t"] for e in events if e.get("event") in ("step", "epoch") and isinstance(e.get("t"), int | float)
+    ]
+    return [(float(t), "training") for t in steps]
 
 
 PROGRAM_PHASES = {"train": "training", "eval": "evaluating", "infer": "evaluating", "export": "exporting"}

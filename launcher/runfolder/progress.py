@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Progress(BaseModel):
 
 
 _FIELDS = tuple(Progress.model_fields)
+_WHOLE = ("epoch", "epochs", "step", "steps")
 
 
 @dataclass
@@ -39,6 +41,8 @@ class ProgressReader:
     path: Path
     phase: str = ""
     phase_since: float = 0.0
+    stepped_since: float = 0.0
+    """When the first step was reported; 0: none was."""
     last_error: str = ""
     bad_lines: int = 0
     _offset: int = 0
@@ -47,6 +51,18 @@ class ProgressReader:
     @property
     def progress(self) -> Progress:
         return Progress(**self._latest)
+
+    @property
+    def phase_seen(self) -> tuple[str, float]:
+        """The phase that the program reported and since when; `training` for one that reports only steps; empty: neither."""
+        if self.phase or not self.stepped_since:
+            return self.phase, self.phase_since
+        return "training", self.stepped_since
+
+    def forget_phase(self) -> None:
+        """What follows comes from another program or attempt."""
+        self.phase = self.last_error = ""
+        self.stepped_since = 0.0
 
     def skip(self) -> None:
         """Leave out what the file holds now."""
@@ -86,10 +102,23 @@ class ProgressReader:
             self.phase, self.phase_since = str(event.get("phase", "")), _number(event.get("t"))
         elif kind == "error":
             self.last_error = str(event.get("text", ""))
+        if kind in ("step", "epoch"):
+            self.stepped_since = self.stepped_since or _number(event.get("t")) or time.time()
         if kind in ("step", "epoch", "eval"):
             for key in _FIELDS:
-                if isinstance(value := event.get(key), int | float):
-                    self._latest[key] = value if math.isfinite(value) else None
+                if key in event:
+                    self._latest[key] = _value_of(key, event[key], self._latest.get(key))
+
+
+def _value_of(key: str, value: Any, before: Any) -> Any:
+    """A value of an event as the field has it: None for a number that is none, which may come as text; else `before`."""
+    if isinstance(value, str) and value.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        return None
+    if not isinstance(value, int | float):
+        return before
+    if not math.isfinite(value):
+        return None
+    return int(value) if key in _WHOLE else value
 
 
 def _number(value: Any) -> float:

@@ -33,7 +33,7 @@ class Scene:
             alive=list(processes),
             exits=[],
             pids=lambda: self.pids,
-            pump=SimpleNamespace(heard=lambda name: self.heard),
+            pump=SimpleNamespace(last_output_at=lambda name: self.heard),
         )
         self.watchdog = Watchdog(self.gang, self.files, WatchSpec(**{"hang_after": 60, **limits}), 10)  # type: ignore[arg-type]
 
@@ -94,6 +94,33 @@ def test_a_program_without_progress_files_is_judged_by_its_log_alone(scene: Scen
     for _ in range(500):
         scene.heard = scene.now
         assert scene.pass_time(1) is None
+
+
+def test_a_log_that_moves_while_the_step_of_its_lines_does_not_is_a_hang(scene: Scene) -> None:
+    """The lines of a program that writes no progress file: the step was read from them."""
+    scene.write(0, event="step", step=7, steps=9, **{"from": "lines"})
+    end_order = None
+    for _ in range(500):
+        scene.heard = scene.now
+        if end_order := scene.pass_time(1):
+            break
+    assert end_order is not None
+    assert "log lines, but no progress for 4 min" in end_order.reason
+
+
+def test_lines_that_counted_to_their_end_are_no_measure_of_what_follows(scene: Scene) -> None:
+    scene.write(0, event="step", step=9, steps=9, **{"from": "lines"})
+    for _ in range(500):
+        scene.heard = scene.now
+        assert scene.pass_time(1) is None
+
+
+def test_a_rank_whose_steps_come_from_its_lines_may_end_before_others(scene: Scene) -> None:
+    """Nothing tells whether it was its last step: LossMonitor prints some steps only."""
+    scene.write(0, event="step", step=7, steps=9, **{"from": "lines"})
+    assert scene.pass_time(5) is None
+    scene.ends(0, 0)
+    assert scene.pass_time(5) is None
 
 
 def test_hang_after_0_watches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
