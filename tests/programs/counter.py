@@ -10,7 +10,8 @@ It "trains" a number: step n adds n. What goes wrong, and when, is told by the e
     SCHEDULER=stays         the scheduler process lives until a rank is done
     ON_TERM=0               SIGTERM ends the program at once, with 0 and nothing saved
     AT_END                  wait for so long after the phase "done"
-    END_FILE                wait until this file is there, after the phase "done"
+    HOLD_AT, RELEASE        attempt 1 waits after this step, or after the phase "done", until the file RELEASE is there or
+                            somebody stops the run
     PER_EPOCH               an epoch ends after so many steps
 """
 
@@ -117,6 +118,12 @@ def misbehave(step: int) -> None:
     os.kill(os.getpid(), signal.SIGSTOP if how == "stop" else signal.SIGKILL)
 
 
+def hold(at: str) -> None:
+    if os.environ.get("HOLD_AT") == at and os.environ["LAUNCHER_ATTEMPT"] == "1":
+        while not stopping and not Path(os.environ.get("RELEASE", "/no/such/file")).exists():
+            time.sleep(0.02)
+
+
 def on_term(number: int, frame: object) -> None:
     global stopping
     if "ON_TERM" in os.environ:
@@ -154,14 +161,14 @@ def main() -> int:
             return 75
         if step % 2 == 0:
             save(step, total)
+        hold(str(step))
     if RANK == 0:
         (RUN_DIR / "eval").mkdir(exist_ok=True)
         (RUN_DIR / "eval" / "last.json").write_text(json.dumps({"top1": total / 1000, "images": 1}))
     event(event="phase", phase="done")
     (RUN_DIR / f"done-{os.environ['LAUNCHER_ATTEMPT']}").touch()
     time.sleep(float(os.environ.get("AT_END", "0")))
-    while "END_FILE" in os.environ and not Path(os.environ["END_FILE"]).exists():
-        time.sleep(0.02)
+    hold("done")
     return 0
 
 

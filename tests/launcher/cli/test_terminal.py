@@ -16,7 +16,7 @@ pytestmark = pytest.mark.system
 
 def test_a_run_survives_its_terminal(jobs, tmp_path: Path) -> None:
     """A pseudo-terminal whose master side is closed hangs up: SIGHUP goes to everything that belongs to it."""
-    job = jobs.file(env={"STEPS": "30", "STEP_S": "0.1"})
+    job = jobs.file(env={"HOLD_AT": "2", "RELEASE": str(tmp_path / "go")})
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "launcher", "submit", str(job), "--follow"]
     shell = subprocess.Popen(
@@ -28,10 +28,11 @@ def test_a_run_survives_its_terminal(jobs, tmp_path: Path) -> None:
         seen += os.read(master, 4096)
     os.close(master)
     os.killpg(shell.pid, signal.SIGHUP)
-    assert shell.wait(timeout=20) != 0
+    assert shell.wait(timeout=120) != 0
+    (tmp_path / "go").touch()
     entry = jobs.index.find("last")
     jobs.entries.append(entry)
     view = jobs.end(entry)
     assert view.state is State.SUCCEEDED
     assert view.attempt == 1
-    assert view.results == {"last": sum(range(31)) / 1000}
+    assert view.results == {"last": sum(range(7)) / 1000}

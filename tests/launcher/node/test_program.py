@@ -87,7 +87,7 @@ def test_results_of_a_failed_run_are_safe_too(jobs, tmp_path: Path) -> None:
 
 
 def test_cancel_saves_a_checkpoint_and_resume_finishes_the_same_run(jobs) -> None:
-    entry = jobs.submit(env={"STEPS": "40", "STEP_S": "0.1"})
+    entry = jobs.submit(env={"STEPS": "8", "HOLD_AT": "3"})
     jobs.until(entry, lambda view: (view.progress.step or 0) >= 3)
     cancel(entry)
     view = jobs.end(entry)
@@ -98,7 +98,7 @@ def test_cancel_saves_a_checkpoint_and_resume_finishes_the_same_run(jobs) -> Non
     resumed = resume(jobs.index.find(entry.run_id), jobs.index)
     view = jobs.end(resumed)
     assert view.state is State.SUCCEEDED
-    assert view.results == {"last": sum(range(41)) / 1000}
+    assert view.results == {"last": sum(range(9)) / 1000}
     assert (view.attempt, view.attempts[1].resumed_step) == (2, step)
 
 
@@ -111,7 +111,7 @@ def test_a_request_in_the_store_cancels_from_any_machine(jobs, tmp_path: Path) -
 
 
 def test_a_killed_node_program_leaves_no_rank_and_is_told_as_failed(jobs) -> None:
-    entry = jobs.submit(env={"STEPS": "60", "STEP_S": "0.1"})
+    entry = jobs.submit(env={"HOLD_AT": "4"})
     view = jobs.until(entry, lambda view: (view.progress.step or 0) >= 3 and bool(view.nodes[0].ranks[0].pid))
     os.kill(entry.handle.data["pid"], signal.SIGKILL)
     view = jobs.end(entry)
@@ -132,12 +132,13 @@ def test_a_time_limit_ends_a_run_with_a_checkpoint(jobs) -> None:
 
 def test_runs_on_the_same_devices_wait_in_order(jobs) -> None:
     cores = os.cpu_count() or 1
-    first = jobs.submit(devices=cores, env={"STEPS": "50", "STEP_S": "0.1"})
+    first = jobs.submit(devices=cores, env={"HOLD_AT": "2", "RELEASE": str(jobs.folder / "go")})
     jobs.until(first, lambda view: view.state is State.RUNNING)
     second = jobs.submit(devices=cores)
     view = jobs.until(second, lambda view: view.phase == "queued" and bool(view.detail))
     assert view.state is State.QUEUED
     assert first.run_id in view.detail
+    (jobs.folder / "go").touch()
     assert jobs.end(second).state is State.SUCCEEDED
     assert jobs.view(first).state is State.SUCCEEDED
 
@@ -210,8 +211,8 @@ def test_nothing_that_a_rank_started_outlives_the_run(jobs) -> None:
 
 def test_a_resumed_run_first_ends_what_the_one_before_left(jobs) -> None:
     """Node program and keeper are killed at once: nobody is left to clean up but the next attempt."""
-    entry = jobs.submit(env={"FAIL_AT": "2:0:worker", "STEPS": "100", "STEP_S": "0.05"})
-    jobs.until(entry, lambda view: (view.progress.step or 0) >= 3)
+    entry = jobs.submit(env={"FAIL_AT": "2:0:worker", "HOLD_AT": "4"})
+    jobs.until(entry, lambda view: (view.progress.step or 0) >= 4)
     keeper = next(
         int(path.parent.name)
         for path in Path("/proc").glob("[0-9]*/cmdline")

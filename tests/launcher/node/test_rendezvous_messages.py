@@ -17,8 +17,13 @@ from launcher.node.rendezvous import Follower, Leader, Timing, member_of
 from launcher.ranks.diagnose import Cause
 from launcher.runfolder.states import FirstFailure
 from launcher.storage import ObjectStore, open_store
+from tests.waiting import wait_until
 
-QUICK = Timing(arrive_s=1.0, poll_s=0.05, eager_s=0.05, alive_s=0.1, lost_s=0.8, report_s=0.4, upload_s=2.0)
+PATIENT = Timing(
+    arrive_s=300.0, poll_s=0.05, eager_s=0.05, alive_s=0.1, lost_s=300.0, report_s=300.0, upload_s=300.0
+)
+IMPATIENT = dataclasses.replace(PATIENT, arrive_s=1.5, lost_s=1.5, report_s=0.5, upload_s=3.0)
+"""For tests in which somebody does not come or falls silent."""
 
 
 def nothing() -> None:
@@ -45,7 +50,7 @@ class Flaky:
 class Party:
     """Several machines in one process."""
 
-    def __init__(self, nodes: int, timing: Timing = QUICK) -> None:
+    def __init__(self, nodes: int, timing: Timing = PATIENT) -> None:
         self.url = f"memory://{uuid.uuid4().hex}/run"
         self.stores = [Flaky(open_store(self.url)) for _ in range(nodes)]
         self.members = [
@@ -82,7 +87,7 @@ class Party:
 def make() -> Iterator[Callable[..., Party]]:
     made: list[Party] = []
 
-    def party(nodes: int, timing: Timing = QUICK) -> Party:
+    def party(nodes: int, timing: Timing = PATIENT) -> Party:
         made.append(Party(nodes, timing))
         return made[-1]
 
@@ -134,7 +139,7 @@ def test_node_0_hears_in_fields_why_another_machine_failed(make: Callable[..., P
 
 
 def test_node_0_names_the_machines_that_did_not_upload(make: Callable[..., Party]) -> None:
-    party = make(3)
+    party = make(3, IMPATIENT)
     party.enter(0, 1, 2)
     party.begin()
     assert party.members[1].finish_uploads() == ()
@@ -144,26 +149,24 @@ def test_node_0_names_the_machines_that_did_not_upload(make: Callable[..., Party
 
 @pytest.mark.parametrize(("silent", "watcher"), [(1, 0), (0, 1)])
 def test_a_machine_that_falls_silent_is_named(make: Callable[..., Party], silent: int, watcher: int) -> None:
-    party = make(2)
+    party = make(2, IMPATIENT)
     party.enter(0, 1)
     party.begin()
     party.stores[silent].down = True  # as good as dead for everybody else
-    deadline = time.monotonic() + 5
-    while not (stop := party.members[watcher].peer_stop()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    stop = wait_until(party.members[watcher].peer_stop)
+    assert stop is not None
     assert f"node {silent} (" in stop.reason or f"node {silent} was" in stop.reason
     assert "was not heard of for" in stop.reason
     assert not stop.saving
 
 
 def test_a_store_that_is_down_for_all_makes_nobody_guilty(make: Callable[..., Party]) -> None:
-    party = make(2)
+    party = make(2, IMPATIENT)
     party.enter(0, 1)
     party.begin()
     for store in party.stores:
         store.down = True
-    time.sleep(2 * QUICK.lost_s)
+    time.sleep(1.5 * IMPATIENT.lost_s)
     assert [member.peer_stop() for member in party.members] == [None, None]
     for store in party.stores:
         store.down = False
@@ -172,7 +175,7 @@ def test_a_store_that_is_down_for_all_makes_nobody_guilty(make: Callable[..., Pa
 
 
 def test_a_machine_that_never_comes_is_named_once_the_time_is_over(make: Callable[..., Party]) -> None:
-    party = make(4)
+    party = make(4, IMPATIENT)
     party.enter(0, 2)
 
     def begin(member: Leader | Follower) -> StartOrder:
@@ -184,13 +187,13 @@ def test_a_machine_that_never_comes_is_named_once_the_time_is_over(make: Callabl
 
     for error in party.all(begin, 0, 2):  # node 2 has it from node 0
         assert "nodes 1, 3 of 4 did not come within" in str(error)
-    alone = make(2)
+    alone = make(2, IMPATIENT)
     alone.enter(1)
     assert "node 0 did not come within" in str(alone.begin(1)[0])
 
 
 def test_what_another_start_of_the_same_attempt_left_is_not_believed(make: Callable[..., Party]) -> None:
-    party = make(2)
+    party = make(2, IMPATIENT)
     left = NodeMessage(node=1, launch="job 7", phase="ready", step_index=0, machine=Machine(host="ghost"))
     open_store(party.url).put("rendezvous/attempt-1/node-1.json", left.model_dump_json().encode())
     party.enter(0)
@@ -198,7 +201,7 @@ def test_what_another_start_of_the_same_attempt_left_is_not_believed(make: Calla
 
 
 def test_a_new_attempt_starts_from_nothing(make: Callable[..., Party]) -> None:
-    party = make(2)
+    party = make(2, IMPATIENT)
     party.enter(0, 1)
     party.begin()
     party.enter(0, attempt=2)
@@ -209,7 +212,7 @@ def test_a_new_attempt_starts_from_nothing(make: Callable[..., Party]) -> None:
 def test_a_stop_of_node_0_reaches_those_that_wait_for_what_it_never_began(
     make: Callable[..., Party], when: str
 ) -> None:
-    party = make(2, dataclasses.replace(QUICK, arrive_s=10.0, lost_s=10.0))
+    party = make(2)
     party.enter(0, 1)
     if when != "before the start":
         party.begin()
@@ -218,11 +221,9 @@ def test_a_stop_of_node_0_reaches_those_that_wait_for_what_it_never_began(
     if when == "before a restart":
         party.enter(1, attempt=2)
     party.members[0].fail("the time limit of the allocation is near")
-    began = time.monotonic()
     (found,) = party.begin(1, step_index=1 if when == "between steps" else 0)
     assert isinstance(found, RunFailed)
     assert found.what == "the time limit of the allocation is near"
-    assert time.monotonic() - began < 5.0
 
 
 def test_the_rank_table_has_an_object_of_its_own_and_is_read_once(make: Callable[..., Party]) -> None:
@@ -236,9 +237,9 @@ def test_the_rank_table_has_an_object_of_its_own_and_is_read_once(make: Callable
 
 def test_two_hundred_machines_meet(make: Callable[..., Party]) -> None:
     """All in this process, so that the time says something about the protocol and not about the machine."""
-    timing = Timing(arrive_s=60, poll_s=0.5, eager_s=0.5, alive_s=5, lost_s=60)
+    timing = Timing(arrive_s=300, poll_s=0.5, eager_s=0.5, alive_s=5, lost_s=300)
     party = make(200, timing)
     party.enter(*range(200))
-    begun = time.monotonic()
+    began = time.process_time()
     assert len({each.scheduler_port for each in party.begin()}) == 1
-    assert time.monotonic() - begun < 20
+    assert time.process_time() - began < 20

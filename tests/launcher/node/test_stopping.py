@@ -70,7 +70,7 @@ def break_store(store: Path) -> None:
 def uploading(jobs, upload_patience: str, **job: object):
     """A run that finished its training, and whose store does not take the results."""
     output = {"url": str(jobs.folder / "runs"), "upload_every": "1s", "upload_patience": upload_patience}
-    entry = jobs.submit(env={"END_FILE": str(jobs.folder / "end")}, output=output, **job)
+    entry = jobs.submit(env={"HOLD_AT": "done", "RELEASE": str(jobs.folder / "end")}, output=output, **job)
     jobs.until(entry, lambda view: view.phase == "done")
     break_store(jobs.folder / "runs" / entry.run_id)
     (jobs.folder / "end").touch()
@@ -94,7 +94,7 @@ def test_a_request_ends_the_wait_for_a_store_that_refuses(jobs, how: str) -> Non
 def test_a_request_that_only_the_store_has_ends_the_wait_too(jobs) -> None:
     """Somebody at another machine has had enough of an upload that can't go on."""
     output = {"url": str(jobs.folder / "runs"), "upload_every": "1s", "upload_patience": "10m"}
-    entry = jobs.submit(env={"END_FILE": str(jobs.folder / "end")}, output=output)
+    entry = jobs.submit(env={"HOLD_AT": "done", "RELEASE": str(jobs.folder / "end")}, output=output)
     store = jobs.folder / "runs" / entry.run_id
     jobs.until(entry, lambda view: view.phase == "done")
     shutil.rmtree(store / "eval", ignore_errors=True)
@@ -146,7 +146,7 @@ def test_an_attempt_on_an_empty_disk_says_where_it_went_on(jobs) -> None:
 
 def test_after_a_success_nothing_is_said_to_wait(jobs) -> None:
     output = {"url": str(jobs.folder / "runs"), "upload_every": "1s"}
-    entry = jobs.submit(env={"END_FILE": str(jobs.folder / "end")}, output=output)
+    entry = jobs.submit(env={"HOLD_AT": "done", "RELEASE": str(jobs.folder / "end")}, output=output)
     jobs.until(entry, lambda view: view.phase == "done")
     store = jobs.folder / "runs" / entry.run_id
     break_store(store)

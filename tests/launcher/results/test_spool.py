@@ -14,7 +14,7 @@ from tests.conftest import Jobs
 
 def test_the_work_folder_is_the_spool(jobs: Jobs, tmp_path: Path) -> None:
     output = {"url": str(tmp_path / "runs"), "upload_every": "1h"}  # nothing goes up before the end
-    entry = jobs.submit(env={"STEPS": "25", "STEP_S": "0.1"}, output=output)
+    entry = jobs.submit(env={"HOLD_AT": "4"}, output=output)
     jobs.until(entry, lambda view: any(entry.run_dir.checkpoints.glob("step-*/manifest.json")))
     (first, *_) = sorted(entry.run_dir.checkpoints.glob("step-*"))
     os.kill(entry.handle.data["pid"], signal.SIGKILL)  # type: ignore[union-attr]

@@ -18,7 +18,7 @@ from launcher.submission.resume import resume
 
 
 def test_only_one_of_two_resumes_at_the_same_time_starts_an_attempt(jobs) -> None:
-    entry = jobs.submit(env={"STEPS": "60", "STEP_S": "0.1"})
+    entry = jobs.submit(env={"STEPS": "60", "STEP_S": "0.1", "HOLD_AT": "2"})
     jobs.until(entry, lambda view: (view.progress.step or 0) >= 2)
     os.kill(entry.handle.data["pid"], signal.SIGKILL)
     jobs.end(entry)
@@ -54,7 +54,7 @@ def test_a_run_that_another_machine_resumed_is_seen_running_and_can_be_cancelled
 
 
 def test_a_run_not_heard_of_can_be_taken_over(jobs, tmp_path: Path) -> None:
-    entry = jobs.submit(env={"STEPS": "30", "STEP_S": "0.1"})
+    entry = jobs.submit(env={"STEPS": "8", "HOLD_AT": "4"})
     jobs.until(entry, lambda view: (view.safe_step or 0) >= 2)
     os.kill(entry.handle.data["pid"], signal.SIGKILL)
     jobs.end(entry)
@@ -72,4 +72,4 @@ def test_a_run_not_heard_of_can_be_taken_over(jobs, tmp_path: Path) -> None:
     jobs.until(taken, lambda _: view_of(taken, elsewhere).state.terminal)
     view = view_of(taken, elsewhere)
     assert view.state is State.SUCCEEDED
-    assert view.results == {"last": sum(range(31)) / 1000}
+    assert view.results == {"last": sum(range(9)) / 1000}
