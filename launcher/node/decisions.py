@@ -61,9 +61,15 @@ def _action_after(cause: Cause, decision: Decision, attempt: int, run_id: str) -
 
 
 def first_cause(reports: Sequence[StepReport]) -> StepReport:
-    """The failed report that explains the others: consequences come last, then the earliest cause counts."""
+    """The failed report that explains the others: consequences come last, then the strongest and the earliest cause counts."""
     failed = [report for report in reports if not report.ok]
     with_cause = [report for report in failed if report.cause is not None]
     if not with_cause:
         return failed[0]
-    return min(with_cause, key=lambda r: (-r.cause.strength, r.cause.at) if r.cause else (0, 0.0))
+    return min(with_cause, key=_place_in_line)
+
+
+def _place_in_line(report: StepReport) -> tuple[bool, int, float]:
+    """What decides between two causes; the smallest explains the others."""
+    cause = report.cause
+    return (cause.consequence, -cause.strength, cause.at) if cause else (False, 0, 0.0)
