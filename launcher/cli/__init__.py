@@ -83,8 +83,11 @@ $LAUNCHER_HOME holds the index of runs, caches and work folders (default: ascend
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code of one command. Raises nothing but SystemExit, from argparse."""
+    from launcher.cli.terminal import safe_streams
+
     arguments = sys.argv[1:] if argv is None else argv
-    return guarded(lambda: _dispatch(arguments))
+    with safe_streams():
+        return guarded(lambda: _dispatch(arguments))
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import typing
 
-from launcher.cli.common import add_set
+from launcher.cli.common import add_set, out_json
 
 if typing.TYPE_CHECKING:
     from launcher.findings import Finding
@@ -30,12 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when all files are right, 2 when one is not."""
-    import json
     import sys
 
     reports = [_check(file, args.set) for file in args.files]
     if args.json:
-        sys.stdout.write(json.dumps({"files": [_as_json(r) for r in reports]}, indent=2) + "\n")
+        out_json({"files": [_as_json(r) for r in reports]})
     else:
         sys.stdout.write("\n".join(_as_text(report, args.origins) for report in reports) + "\n")
     return 0 if all(report.ok for report in reports) else 2

@@ -8,6 +8,9 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
+from launcher.cli.terminal import control
+from launcher.printable import printable
+
 if TYPE_CHECKING:
     from launcher.api import Run
     from launcher.runs.view import RunView
@@ -25,7 +28,12 @@ def say(text: str) -> None:
 
 
 def out_json(value: Any) -> None:
-    out(json.dumps(value, indent=2))
+    out(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """JSON in ASCII, so that no stream changes it."""
+    return json.dumps(value, indent=2).replace("\x7f", "\\u007f")
 
 
 def count(text: str) -> int:
@@ -98,7 +106,7 @@ class Line:
 
     def show(self, text: str) -> None:
         if self._shown:
-            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.write(control("\r\x1b[K") + printable(text))
             sys.stderr.flush()
 
     def clear(self) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from launcher.cli.activity import activity_text, best_top1, clock, slow_rank_text, warning_text
 from launcher.cli.style import STATE_STYLES, wrap
+from launcher.cli.terminal import drawing
+from launcher.printable import printable, printable_lines
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
@@ -25,11 +29,19 @@ MAX_BAR = 40
 INDENT = 9
 
 
+class _SafeConsole(Console):
+    """Escapes whatever foreign text came this far; its own sequences pass."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable_lines(segment.text))
+
+
 class LiveScreen:
     """Draws on stderr, so that stdout holds only results. A context: the last frame is removed at its end."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or _SafeConsole(file=drawing(sys.stderr), highlight=False)
         self._start = time.time()
         self._live = Live(
             console=self._console,
@@ -52,14 +64,16 @@ class LiveScreen:
     def line(self, text: str, style: str = "") -> None:
         stamp = clock(time.time() - self._start)
         lines = "\n".join(line.removeprefix(" " * INDENT) for line in text.splitlines())
-        words = wrap(lines, INDENT, self._console.width)
+        words = wrap(lines, INDENT, self._console.width)  # escapes, too
         self._console.print(Text.assemble((stamp, "dim"), "   ", (words, style or "none")), soft_wrap=True)
 
     def now(self, view: RunView) -> None:
         self._live.update(frame(view, time.time(), self._console.width))
 
     def trouble(self, text: str) -> None:
-        self._live.update(Text(f"  {text}; asking again", style="yellow", no_wrap=True, overflow="ellipsis"))
+        self._live.update(
+            Text(f"  {printable(text)}; asking again", style="yellow", no_wrap=True, overflow="ellipsis")
+        )
 
 
 def frame(view: RunView, now: float, width: int) -> RenderableType:
@@ -85,12 +99,12 @@ def frame(view: RunView, now: float, width: int) -> RenderableType:
 
 
 def _cut(text: str, style: str) -> Text:
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _head(view: RunView, now: float) -> Text:
     text = Text("  ", no_wrap=True, overflow="ellipsis")
-    text.append(view.run_id, "bold")
+    text.append(printable(view.run_id), "bold")
     text.append("  ")
     text.append(str(view.state), STATE_STYLES.get(view.state.value, ""))
     if view.attempt > 1:

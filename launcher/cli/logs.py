@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tail", type=count, metavar="N", help="start with the last N lines")
     parser.add_argument("--since", metavar="WHEN", help="10min (ago), 14:30, or '2026-11-21 14:30'")
     parser.add_argument("--grep", metavar="REGEX", help="only lines that match the regular expression")
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="control characters as the program wrote them; else they are shown as \\x1b",
+    )
     parser.add_argument("--errors", action="store_true", help="only error lines, with their tracebacks")
 
 
@@ -66,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
         reader = ConsoleReader(entry, node=args.node)
     lines = line_filter.apply(reader.read())
-    printer = _Printer()
+    printer = _Printer(raw=args.raw)
     printer.show(_tail(lines, args.tail))
     if args.follow:
         return _follow(entry, index, reader, line_filter, printer)
@@ -159,15 +164,17 @@ class _Printer:
 
     COLOURS = ("cyan", "green", "yellow", "blue", "magenta")
 
-    def __init__(self) -> None:
+    def __init__(self, *, raw: bool) -> None:
         from launcher.cli.style import coloured
 
+        self._raw = raw
         self._colour = coloured()
         self._attempt = 1
         self._width = MIN_COLUMN
 
     def show(self, lines: Sequence[LogLine]) -> None:
         from launcher.cli.style import paint
+        from launcher.cli.terminal import control
 
         texts = []
         for line in lines:
@@ -177,6 +184,7 @@ class _Printer:
             name = f"node-{line.node}/{line.process}"
             self._width = max(self._width, len(name))
             style = "dim" if line.rank is None else self.COLOURS[line.rank % len(self.COLOURS)]
-            texts.append(f"{paint(name.ljust(self._width), style, self._colour)} | {line.text}")
+            text = control(line.text) if self._raw else line.text
+            texts.append(f"{paint(name.ljust(self._width), style, self._colour)} | {text}")
         if texts:
             out("\n".join(texts))

@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from launcher.cli.common import add_run, count, out, say
+from launcher.cli.common import add_run, count, json_text, out, say
+from launcher.cli.terminal import control
 
 if TYPE_CHECKING:
     from launcher.runs.index import Index
@@ -102,7 +103,7 @@ class OneRun:
         from launcher.runs.view import view_of
 
         view = view_of(self._index.get(self._entry.run_id) or self._entry, self._index)
-        text = _json(view.model_dump(mode="json")) if self._json else detail(view)
+        text = json_text(view.model_dump(mode="json")) if self._json else detail(view)
         return Look(text, EXIT_CODES.get(view.state, NOT_FINISHED), view.state.terminal, _key(view))
 
 
@@ -123,7 +124,7 @@ class ManyRuns:
         ended = bool(views) and all(view.state.terminal for view in views)
         key = [_key(view) for view in views]
         if self._json:
-            return Look(_json_list(views), _worst(views), ended, key)
+            return Look(json_text([view.model_dump(mode="json") for view in views]), _worst(views), ended, key)
         if not views:
             _say_none(self._index)
             return Look("", 0, False, key)
@@ -170,20 +171,6 @@ def _say_none(index: Index) -> None:
         say(f"no runs yet in {index.root}\n  start one:  launcher submit jobs/digits_tnt_1p.yaml")
 
 
-def _json(value: object) -> str:
-    import json
-
-    return json.dumps(value, indent=2)
-
-
-def _json_list(found: Sequence[RunView]) -> str:
-    from pydantic import TypeAdapter
-
-    from launcher.runs.view import RunView
-
-    return TypeAdapter(list[RunView]).dump_json(list(found), indent=2).decode()
-
-
 def _key(view: RunView) -> object:
     return view.run_id, view.state, view.phase, view.attempt, view.progress.epoch
 
@@ -195,13 +182,15 @@ def _watch(subject: Subject, every_s: float) -> int:
     code = 101
     text = ""
     # the alternate screen, without a cursor: the terminal restores its content afterwards
-    sys.stdout.write("\x1b[?1049h\x1b[?25l")
+    sys.stdout.write(control("\x1b[?1049h\x1b[?25l"))
     try:
         while True:
             text, code, ended, _ = subject.look()
             clock = time.strftime("%H:%M:%S")
-            body = "\x1b[K\n".join([*_screenful(text), "", f"{clock}, every {every_s:g} s; Ctrl-C ends"])
-            sys.stdout.write(f"\x1b[H{body}\x1b[J")
+            body = (control("\x1b[K") + "\n").join(
+                [*_screenful(text), "", f"{clock}, every {every_s:g} s; Ctrl-C ends"]
+            )
+            sys.stdout.write(control("\x1b[H") + body + control("\x1b[J"))
             sys.stdout.flush()
             if ended:
                 break
@@ -209,7 +198,7 @@ def _watch(subject: Subject, every_s: float) -> int:
     except KeyboardInterrupt:
         pass
     finally:
-        sys.stdout.write("\x1b[?25h\x1b[?1049l")
+        sys.stdout.write(control("\x1b[?25h\x1b[?1049l"))
         sys.stdout.flush()
     out(text)
     return code

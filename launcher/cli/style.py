@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from launcher.cli.terminal import control
+from launcher.printable import printable, printable_lines
+
 CODES = {
     "bold": "1",
     "dim": "2",
@@ -41,7 +44,9 @@ def coloured(stream: TextIO | None = None) -> bool:
 
 
 def paint(text: str, style: str, on: bool) -> str:
-    return f"\x1b[{CODES[style]}m{text}\x1b[0m" if on and style and text else text
+    if not (on and style and text):
+        return text
+    return control(f"\x1b[{CODES[style]}m") + text + control("\x1b[0m")
 
 
 def width_of(stream: TextIO | None = None, default: int | None = None) -> int | None:
@@ -61,7 +66,7 @@ def cut(text: str, width: int) -> str:
 def wrap(text: str, indent: int, width: int | None) -> str:
     """Long lines broken between words for a text that begins at column `indent`; a path or URL stays whole."""
     lines: list[str] = []
-    for line in text.splitlines():
+    for line in printable_lines(text).splitlines():
         if width is None or len(line) + indent <= width:
             lines.append(line)
         else:
@@ -90,6 +95,7 @@ def table(
     colour: bool = False,
 ) -> str:
     """A table with a heading that fits into `width` (None: any). `styles` are the colours of the cells. Empty columns are left out."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     keep = [i for i in range(len(columns)) if columns[i].rank == 0 or any(row[i] for row in rows)]
     widths = {i: max(len(columns[i].title), *(len(row[i]) for row in rows)) for i in keep}
     if width is not None:

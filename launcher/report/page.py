@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from html import escape
 
 from launcher.report import sections, settings
 from launcher.report.gather import RunReport
+from launcher.report.markup import escape
 from launcher.report.pieces import STYLE, card, section
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from launcher.report.chart import PALETTE
 from launcher.report.gather import RunReport
+from launcher.report.markup import escape
 
 STYLE = """
 :root{--ink:#1c2330;--soft:#5d6675;--line:#dfe3ea;--card:#fff;--page:#f4f6f9;--mark:#fff6d6;color-scheme:light dark}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from launcher.report.chart import Series, line_chart, part_bar
 from launcher.report.gather import RunReport
+from launcher.report.markup import escape
 from launcher.report.pieces import card, colour_of, label_of, name_of, table, with_code
 from launcher.units import show_duration
 

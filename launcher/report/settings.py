@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from launcher.report.gather import RunReport
+from launcher.report.markup import escape
 from launcher.report.pieces import card, name_of, table
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from launcher.cli.style import Column, cut, paint, table
+from launcher.cli.terminal import shown
 
 COLUMNS = (
     Column("RUN"),
@@ -39,7 +40,7 @@ def test_columns_without_content_are_left_out() -> None:
 
 def test_colours_only_where_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     styled = table(COLUMNS, ROWS, width=None, styles=[["red", "", "", ""]] * 2, colour=True)
-    assert "\x1b[31mrun-one\x1b[0m" in styled
+    assert "\x1b[31mrun-one\x1b[0m" in shown(styled)
     assert "\x1b" not in table(COLUMNS, ROWS, width=None, styles=[["red", "", "", ""]] * 2)
     assert paint("x", "red", False) == "x"
     assert cut("abcdef", 4) == "abc…"
