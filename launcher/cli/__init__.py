@@ -150,6 +150,14 @@ def guarded(command: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of our output is gone, for example `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except UnicodeEncodeError as error:  # of a file's name: what is printed never raises it
+        lacking = error.object[error.start : error.end]
+        print(
+            f"error: a file name with '{lacking}' can't be used under this locale ({error.encoding})\n"
+            "  hint: export LC_ALL=C.UTF-8",
+            file=sys.stderr,
+        )
+        return 2
     except Exception as error:
         if os.environ.get("LAUNCHER_DEBUG"):
             traceback.print_exc()

@@ -13,6 +13,7 @@ from launcher.cli.activity import PHASE_WORDS, clock, first_line, warning_text
 from launcher.cli.common import results_text, say
 from launcher.errors import StoreError
 from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED, State, with_hint
+from launcher.runs.words import advice_of, came_from, resume_helps
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class _Story:
     _attempt: int = 0
     _epochs: int = 0
     _trouble: str = ""
+    _unsettled: bool = False
     _waits: set[str] = field(default_factory=set)
 
     def tell(self, run: Run, view: RunView) -> None:
@@ -96,6 +98,7 @@ class _Story:
             self._new_epochs(run, view)
         if view.attempt != self._attempt:
             self._new_attempt(view)
+        self._resumed(view)
         if not view.state.terminal:
             phase = view.phase or "starting"
             if phase not in (self._phase, "done") and {phase, self._phase} != _ALTERNATING:
@@ -117,13 +120,17 @@ class _Story:
         before = [each for each in view.attempts if each.attempt < view.attempt]
         if before:
             last = view.attempts[-1]
-            start = (
-                f"from step {last.resumed_step}" if last.resumed_step is not None else "from the beginning"
-            )
             outcome = with_hint(before[-1].outcome, before[-1].hint)
-            self.screen.line(f"attempt {view.attempt} {start}: {outcome}", "yellow")
+            self.screen.line(f"attempt {view.attempt}{came_from(last)}: {outcome}", "yellow")
             self._phase = "waiting"
         self._attempt = view.attempt
+        self._unsettled = bool(view.attempts) and not came_from(view.attempts[-1])
+
+    def _resumed(self, view: RunView) -> None:
+        """Where the attempt goes on from, once that is known; `_new_attempt` could not say it."""
+        if self._unsettled and view.attempts and (origin := came_from(view.attempts[-1])):
+            self._unsettled = False
+            self.screen.line(f"attempt {view.attempt} goes on{origin}", "yellow")
 
     def _new_epochs(self, run: Run, view: RunView) -> None:
         rows = run.metrics() if view.phase in ("", "done", *_ALTERNATING) or view.state.terminal else []
@@ -147,10 +154,10 @@ class _Story:
             return
         style = "red" if view.state is State.FAILED else "yellow"
         self.screen.line(f"{view.state} after {took}: {view.reason}", style)
-        self.screen.line(
-            f"why:     launcher explain {view.run_id}\n         logs:    launcher logs {view.run_id}\n"
-            f"         go on:   launcher resume {view.run_id}"
-        )
+        lines = [f"why:     launcher explain {view.run_id}", f"logs:    launcher logs {view.run_id}"]
+        if resume_helps(view, advice_of(view)):
+            lines.append(f"go on:   launcher resume {view.run_id}")
+        self.screen.line(("\n" + " " * 9).join(lines))
 
 
 class Silent:

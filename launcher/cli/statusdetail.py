@@ -9,6 +9,7 @@ from launcher.cli.activity import activity_text, first_line, slow_rank_text
 from launcher.cli.common import progress_text, results_text
 from launcher.cli.style import STATE_STYLES, coloured, paint, width_of, wrap
 from launcher.runfolder.states import Attempt, State, with_hint
+from launcher.runs.words import advice_of, came_from, resume_helps
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
@@ -83,14 +84,9 @@ def _group(view: RunView) -> str:
 
 
 def _attempt(attempt: Attempt) -> str:
-    start = ""
-    if attempt.attempt > 1:
-        start = (
-            " from the beginning" if attempt.resumed_step is None else f" from step {attempt.resumed_step}"
-        )
     duration = f" after {show_duration(attempt.ended_at - attempt.started_at)}" if attempt.ended_at else ""
     outcome = with_hint(attempt.outcome, attempt.hint)
-    return f"{attempt.attempt}{start}{duration}: {outcome or 'running'}"
+    return f"{attempt.attempt}{came_from(attempt)}{duration}: {outcome or 'running'}"
 
 
 def _node(node: NodeStatus) -> str:
@@ -113,7 +109,8 @@ def _next(view: RunView) -> list[str]:
     if view.state is State.SUCCEEDED:
         return [f"launcher fetch-results {view.run_id} --to DIR"]
     if view.state is State.FAILED:
-        return [f"launcher explain {view.run_id}", f"launcher resume {view.run_id}"]
+        resume = [f"launcher resume {view.run_id}"] if resume_helps(view, advice_of(view)) else []
+        return [f"launcher explain {view.run_id}", *resume]
     if view.state is State.CANCELLED:
         return [f"launcher resume {view.run_id}"]
     if view.state is State.UNKNOWN:

@@ -42,6 +42,7 @@ def decide_next(
 
 def _action_after(cause: Cause, decision: Decision, attempt: int, run_id: str) -> NextAction:
     failure = cause.failure or FirstFailure(rule=cause.rule, host=cause.host)
+    failure = failure.model_copy(update={"repeats": not cause.restart and not cause.exclude_node})
     if decision.restart:
         return NextAction(
             do="restart",

@@ -109,12 +109,14 @@ class StateFile:
     def note_resumed(self, step: int | None) -> None:
         """Save the checkpoint that the attempt under way starts from, once it is known."""
         *earlier, last = self.value.attempts
-        resumed = last.model_copy(update={"resumed_step": step})
+        resumed = last.model_copy(update={"resumed_step": step, "resume_settled": True})
         self.value = self.value.model_copy(update={"attempts": (*earlier, resumed)})
 
     def begin_attempt(self, attempt: int, resumed_step: int | None) -> None:
         """Save that a new attempt starts now."""
-        new = Attempt(attempt=attempt, started_at=time.time(), resumed_step=resumed_step)
+        new = Attempt(
+            attempt=attempt, started_at=time.time(), resumed_step=resumed_step, resume_settled=True
+        )
         self.value = self.value.model_copy(
             update={"attempt": attempt, "attempts": (*self.value.attempts, new)}
         )
@@ -129,7 +131,8 @@ class StateFile:
 
 def _first(plan: Plan, run_dir: RunDir, attempt: int) -> RunState:
     now = time.time()
-    first = Attempt(attempt=attempt, started_at=now, resumed_step=newest_step(run_dir.checkpoints))
+    newest = newest_step(run_dir.checkpoints)
+    first = Attempt(attempt=attempt, started_at=now, resumed_step=newest, resume_settled=False)
     try:
         old = RunState.model_validate_json(run_dir.state.read_text())
     except (OSError, ValueError):

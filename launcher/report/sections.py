@@ -66,11 +66,13 @@ def failures(reports: Sequence[RunReport]) -> str:
             if explanation.attempts[1:]
             else ""
         )
+        commands = "".join(f"<div><code>{escape(text)}</code></div>" for text in explanation.next)
         excerpt = f"<pre>{escape(chr(10).join(explanation.excerpt))}</pre>" if explanation.excerpt else ""
         cards.append(
             card(
                 f"<h3>{name_of(reports, index)}</h3><div>{escape(explanation.summary)}</div>{excerpt}"
                 f"<p>{with_code(explanation.means)}</p>{f'<ul>{lines}</ul>' if lines else ''}"
+                f"{f'<div class=soft>next</div>{commands}' if commands else ''}"
                 f"{f'<div class=soft>attempts</div><ul>{tried}</ul>' if tried else ''}"
             )
         )

@@ -73,6 +73,9 @@ class FirstFailure(_Value):
     line: str = Field("", description="The line of the log that states the error.")
     peer: int | None = Field(None, description="The rank that the line says was waited for.")
     how: str = Field("", description="How the process ended, in words, for people.")
+    repeats: bool | None = Field(
+        None, description="Whether a restart would fail the same way. None: nobody decided."
+    )
     no_progress: bool = Field(False, description="Several restarts in a row made no progress.")
 
 
@@ -108,6 +111,10 @@ class Attempt(_Value):
     ended_by: EndedBy | None = None
     first_failure: FirstFailure | None = None
     resumed_step: int | None = None
+    resume_settled: bool | None = Field(
+        None,
+        description="Whether `resumed_step` is final. False until the checkpoint is known, None: not known.",
+    )
 
 
 class RunState(_Value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -41,10 +41,12 @@ def advice_for(failure: FirstFailure | None, *, unsafe: bool = False) -> Advice 
     `unsafe` when not all results are in the store.
     """
     known = failure or FirstFailure()
-    of_table = _of_table(known)
-    if of_table is not None and of_table.id != "unknown":
-        return of_table
-    return next((row for row in advice_rows() if row.fits(known, unsafe=unsafe)), of_table)
+    advice = _of_table(known)
+    if advice is None or advice.id == "unknown":
+        advice = next((row for row in advice_rows() if row.fits(known, unsafe=unsafe)), advice)
+    if advice is None or known.repeats is None:
+        return advice
+    return replace(advice, repeats=known.repeats)
 
 
 def _of_table(failure: FirstFailure) -> Advice | None:

@@ -19,6 +19,7 @@ from launcher.runs.index import RunEntry
 from launcher.runs.loglines import LogLine, error_texts, log_name
 from launcher.runs.logs import LogReader
 from launcher.runs.view import RunView
+from launcher.runs.words import came_from, next_commands
 
 EXCERPT_LINES = 14
 MOST_EVIDENCE = 50
@@ -109,7 +110,7 @@ def explain_run(entry: RunEntry, view: RunView) -> Explanation:
         error_line=error_line or failure.line,
         excerpt=excerpt,
         attempt=ended.attempt,
-        attempts=tuple(f"attempt {a.attempt}: {a.outcome or 'running'}" for a in view.attempts),
+        attempts=tuple(f"attempt {a.attempt}{came_from(a)}: {a.outcome or 'running'}" for a in view.attempts),
         later=_later(lines, failure),
         advice=advice.id if advice else "",
         means=advice.means if advice else "",
@@ -188,10 +189,11 @@ class _BadEnd:
 
 def _bad_end(view: RunView) -> _BadEnd | None:
     """None for a run without a recorded failure."""
-    if view.state is State.FAILED or view.headline:
+    if view.state is State.FAILED or (view.headline and view.state is not State.SUCCEEDED):
         failure = view.first_failure or FirstFailure()
         return _BadEnd(view.headline, failure, view.attempt, unsafe=bool(view.unsafe))
-    failed = [each for each in view.attempts if each.result not in (None, AttemptResult.DONE)]
+    harmless = (None, AttemptResult.DONE, AttemptResult.CANCELLED)
+    failed = [each for each in view.attempts if each.result not in harmless]
     if not failed:
         return None
     last = failed[-1]
@@ -285,8 +287,4 @@ def _commands(view: RunView, advice: Advice | None) -> tuple[str, ...]:
         return (f"launcher fetch-results {view.run_id} --to DIR",)
     if not view.state.terminal:
         return (f"launcher attach {view.run_id}",)
-    commands = [_fill(advice.next, view, None)] if advice else []
-    commands.append(f"launcher logs {view.run_id} --errors")
-    if advice is None or not advice.repeats:  # else a resume would fail the same way
-        commands.append(f"launcher resume {view.run_id}")
-    return tuple(dict.fromkeys(commands))
+    return next_commands(view, advice)

@@ -230,8 +230,18 @@ def _view(entry: RunEntry, records: Records, life: Life, *, detail: str = "") ->
         updated_at=records.heard_at,
         attempts=state.attempts,
         phase_times=state.phase_times,
-        nodes=records.nodes,
+        nodes=_ended(records.nodes) if state.state.terminal else records.nodes,
         url=entry.store.url,
+    )
+
+
+def _ended(nodes: Sequence[NodeStatus]) -> tuple[NodeStatus, ...]:
+    """The machines of a run that has ended: whatever its ranks last said, they have ended, too."""
+    return tuple(
+        node.model_copy(
+            update={"ranks": tuple(rank.model_copy(update={"phase": "ended"}) for rank in node.ranks)}
+        )
+        for node in nodes
     )
 
 
