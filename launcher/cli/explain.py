@@ -21,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run id, unique prefix, 'last', URL of the run's folder; or a job file (*.yaml)",
     )
     add_set(parser)
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="also run ascend-fd, Ascend's own fault diagnosis, on the logs, and show what it says",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -34,10 +39,17 @@ def run(args: argparse.Namespace) -> int:
     index = Index()
     entry = index.find(args.subject)
     explanation = explain_run(entry, view_of(entry, index))
+    deep = ""
+    if args.deep:
+        from launcher.runs.deep import second_opinion
+
+        deep = second_opinion(entry, explanation.attempt)
     if args.json:
-        out_json(explanation.to_json())
+        out_json(explanation.to_json() | ({"deep": deep} if args.deep else {}))
     else:
         out(explanation_text(explanation))
+        if deep:
+            out("\n".join(["  ascend-fd", *(f"           {line}" for line in deep.splitlines())]))
     return 0
 
 
@@ -72,6 +84,7 @@ def explanation_text(explanation: Explanation) -> str:
         add("who", f"{place}, in attempt {explanation.attempt}" if explanation.attempts[1:] else place)
         add("how", explanation.how)
         add("error", explanation.error_line, "red")
+        add("in", explanation.error_file)
     else:
         add("what", explanation.summary)
     if len(explanation.excerpt) > 1:

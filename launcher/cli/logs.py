@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the output of the containers, as their platform keeps it; use it when a run never began",
     )
+    parser.add_argument(
+        "--plog",
+        action="store_true",
+        help="CANN's own logs of the ranks, each line with its file and number; they are kept when a run fails",
+    )
     parser.add_argument("--tail", type=count, metavar="N", help="start with the last N lines")
     parser.add_argument("--since", metavar="WHEN", help="10min (ago), 14:30, or '2026-11-21 14:30'")
     parser.add_argument("--grep", metavar="REGEX", help="only lines that match the regular expression")
@@ -70,13 +75,18 @@ def run(args: argparse.Namespace) -> int:
         from launcher.runs.consoles import ConsoleReader
 
         reader = ConsoleReader(entry, node=args.node)
+    elif args.plog:
+        from launcher.runs.plogs import PlogReader
+
+        reader = PlogReader(entry, rank=args.rank, node=args.node, attempt=args.attempt)
     lines = line_filter.apply(reader.read())
     printer = _Printer(raw=args.raw)
     printer.show(_tail(lines, args.tail))
     if args.follow:
         return _follow(entry, index, reader, line_filter, printer)
     if not lines:
-        say("no lines" if (args.grep or args.errors or args.since) else "no logs yet")
+        filtered = args.grep or args.errors or args.since
+        say("no lines" if filtered else "no CANN logs were kept" if args.plog else "no logs yet")
     return 0
 
 

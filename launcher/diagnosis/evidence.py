@@ -37,7 +37,7 @@ class Evidence:
     """One line and what it proves. `offset` is its place in the log; `peer` the rank that it names as the one waited for.
 
     `weak`: any program may write this; it says that something failed, not what. `earlier`: the process went on after it.
-    `time` in unix seconds, 0 where it is not known.
+    `time` in unix seconds, 0 where it is not known. `file`: `name:line` of another log than that of the process.
     """
 
     rule: Rule
@@ -50,6 +50,7 @@ class Evidence:
     weak: bool = False
     earlier: bool = False
     time: float = 0.0
+    file: str = ""
 
     @property
     def role(self) -> str:

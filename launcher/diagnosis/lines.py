@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 LINE_LIMIT = 4096
 """A longer line is cut around the place that was found."""
@@ -239,3 +240,22 @@ def _end_of_traceback(log: str, at: int) -> Line | None:
         if text[0] not in "+|-[":
             return None
     return None
+
+
+_STAMP = re.compile(
+    r"(?P<day>20\d\d-\d\d-\d\d)[T -](?P<clock>\d\d:\d\d:\d\d)(?:[.,](?P<part>\d{1,6}))?(?:\.\d+)?(?P<utc>Z)?"
+)
+_STAMP_WITHIN = 80
+"""A time further to the right belongs to the message."""
+
+
+def stamp_of(text: str) -> float | None:
+    """The time a line begins with, as logging, glog of MindSpore and CANN, and ISO 8601 write it; local unless it ends in Z."""
+    match = _STAMP.search(text, 0, _STAMP_WITHIN)
+    if match is None:
+        return None
+    try:
+        when = datetime.fromisoformat(f"{match['day']} {match['clock']}" + ("+00:00" if match["utc"] else ""))
+    except ValueError:
+        return None
+    return when.timestamp() + (float(f"0.{match['part']}") if match["part"] else 0.0)

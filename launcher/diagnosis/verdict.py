@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from launcher.diagnosis.evidence import Evidence, evidence_of
+from launcher.diagnosis.lines import last_progress, stamp_of, worth_a_look
 from launcher.diagnosis.rules import Rule, signal_of, table
 
 WEAK = 4
@@ -24,9 +25,17 @@ CERTAIN = 3
 """The strength of a cause by itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class OtherLog:
+    """What a library logged of a process into a file of its own. Its lines begin with their time."""
+
+    name: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Ended:
-    """A process that has ended, with its log. `code` as in subprocess; `at` in unix seconds.
+    """A process that has ended, with its log and with what libraries logged elsewhere (`others`). `code` as in subprocess; `at` in unix seconds.
 
     `asked`: it had been asked to stop before, at `asked_at` (0 where that is not known). `times` are (offset in the log, unix seconds).
     """
@@ -39,6 +48,7 @@ class Ended:
     asked: bool = False
     asked_at: float = 0.0
     times: tuple[tuple[int, float], ...] = ()
+    others: tuple[OtherLog, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ class Judgement:
     line: str = ""
     code: str = ""
     peer: int | None = None
+    file: str = ""
     evidence: tuple[Evidence, ...] = ()
 
     @property
@@ -83,6 +94,7 @@ def find_first(processes: Sequence[Ended]) -> Judgement:
 def judge(process: Ended) -> Judgement:
     """What the log and the end of one process say."""
     found = [_dated(each, process) for each in evidence_of(process.log)]
+    found += _of_others(process)
     if process.asked:
         found = [each for each in found if _counts_after_stop(each, process)]
     best = _best(found, process)
@@ -97,6 +109,7 @@ def judge(process: Ended) -> Judgement:
         line=best.line,
         code=best.code,
         peer=best.peer,
+        file=best.file,
         evidence=tuple(found),
     )
 
@@ -104,6 +117,26 @@ def judge(process: Ended) -> Judgement:
 def _dated(each: Evidence, process: Ended) -> Evidence:
     index = bisect_right(process.times, (each.offset, float("inf"))) - 1
     return replace(each, time=process.times[index][1]) if index >= 0 else each
+
+
+def _of_others(process: Ended) -> list[Evidence]:
+    """Evidence of the other logs, in the order of time. What was logged before the process got on is earlier."""
+    got_on = _got_on_at(process)
+    found = []
+    for other in process.others:
+        for each in evidence_of(other.text):
+            line = other.text.count("\n", 0, each.offset) + 1
+            at = stamp_of(each.line) or 0.0
+            earlier = each.earlier or bool(at and at < got_on)
+            found.append(replace(each, time=at, earlier=earlier, file=f"{other.name}:{line}"))
+    return sorted(found, key=lambda each: each.time or process.at)
+
+
+def _got_on_at(process: Ended) -> float:
+    """When the process last told of a step or an epoch done; 0 where that is not known."""
+    at = last_progress(process.log, worth_a_look(process.log)) if process.others else -1
+    index = bisect_right(process.times, (at, float("inf"))) - 1
+    return process.times[index][1] if at >= 0 and index >= 0 else 0.0
 
 
 def _counts_after_stop(each: Evidence, process: Ended) -> bool:

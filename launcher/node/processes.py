@@ -15,6 +15,7 @@ from launcher.plan.model import ASCEND_DEVICES, HCCL_CONNECT_TIMEOUT_S, Plan, Ra
 from launcher.ranks.cores import nearest, numa_nodes, share_cores, usable_cores
 from launcher.ranks.gang import Process
 from launcher.ranks.orphans import MARK
+from launcher.ranks.plog import VARIABLE
 
 CLUSTER_PORTS = range(20000, 32000)
 """Below the ephemeral range, where any outgoing connection may use a port."""
@@ -71,6 +72,9 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
     env = {key: _fill(value, start.placeholders) for key, value in {**plan.env, **rank.env}.items()}
     env["LAUNCHER_ATTEMPT"] = str(start.attempt)
     env.setdefault("MS_COMPILER_CACHE_PATH", str(plan.run_dir.root / "compile-cache" / f"rank-{rank.rank}"))
+    if VARIABLE in rank.env:  # the user's own folder is read where it is, ours is new for each attempt
+        default = str(Path(rank.env[VARIABLE]) / f"attempt-{start.attempt}")
+        env[VARIABLE] = plan.env.get(VARIABLE) or os.environ.get(VARIABLE) or default
     if "MS_SCHED_HOST" in env:
         env["MS_SCHED_HOST"] = start.order.scheduler_host
     if plan.device in ASCEND_DEVICES:

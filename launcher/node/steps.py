@@ -9,6 +9,7 @@ import logging
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from launcher.disk import write_text
@@ -24,6 +25,7 @@ from launcher.node.ranktable import common_table
 from launcher.node.statefile import newest_step
 from launcher.node.stopping import CANCEL, StopKind, Stopped, StopRequest
 from launcher.plan.model import ASCEND_DEVICES, Step
+from launcher.ranks import plog
 from launcher.ranks.causes import own_rules
 from launcher.ranks.diagnose import Cause, find_cause, find_own_cause
 from launcher.ranks.gang import EndOrder, Gang, Outcome, Process, supervise
@@ -114,7 +116,9 @@ class StepRunner:
         classes = self._plan.recipe.get("num_classes", 0) if step.name == "train" else 0
         watchdog = Watchdog(gang, files, self._plan.watch, classes)
         self._watchdog = watchdog
+        begun = time.time()
         gang.start()
+        pids = gang.pids()
         context.heartbeat.set(phase="running")
         context.state.note_phase("running", step.name)
         context.state.save(State.RUNNING)
@@ -129,6 +133,8 @@ class StepRunner:
         log.info("%s: %s", step.name, "done" if outcome.ok else "not done")
         if not outcome.ok:
             context.state.note_phase("waiting")
+            target = self._run_dir.plogs(self.attempt, context.node)
+            outcome = replace(outcome, plogs=plog.collect(processes, pids, begun, target))
         return outcome
 
     def _line_progress(self, processes: Sequence[Process]) -> dict[str, LineProgressFile]:

@@ -16,6 +16,8 @@ from launcher.runfolder.states import FirstFailure
 
 LINE_LIMIT = 300
 """So much of the line that states the cause stands in the reason of a run."""
+STOPPED = "had failed before launcher stopped it"
+"""The end of a process that launcher's own signal ended: the signal says nothing of why."""
 _SIGNAL_WORDS = {
     "SIGKILL": "killed by SIGKILL (out of memory, or by hand)",
     "SIGSEGV": "crashed (SIGSEGV)",
@@ -98,6 +100,7 @@ def _ended(exit_: Exit, outcome: Outcome, stopped_at: float) -> Ended:
         asked=exit_.asked,
         asked_at=stopped_at if exit_.asked else 0.0,
         times=outcome.times.get(name, ()),
+        others=outcome.plogs.get(name, ()),
     )
 
 
@@ -117,7 +120,7 @@ def _of_undying(outcome: Outcome, place: _Place) -> Cause:
 
 def _of_judgement(found: Judgement, place: _Place, own: Sequence[OwnRule]) -> Cause:
     process, line = found.process, printable(found.line)[:LINE_LIMIT]
-    how = how_it_ended(process.code)
+    how = STOPPED if process.asked else how_it_ended(process.code)
     failure = FirstFailure(
         process=process.name,
         rank=process.rank,
@@ -128,6 +131,7 @@ def _of_judgement(found: Judgement, place: _Place, own: Sequence[OwnRule]) -> Ca
         rule=found.rule.id,
         code=found.code,
         line=line,
+        file=found.file,
         peer=found.peer,
         how=how,
     )

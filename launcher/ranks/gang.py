@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.diagnosis.verdict import OtherLog
 from launcher.ranks.logpump import LogPump
 from launcher.ranks.orphans import MARK, Keeper, sweep
 from launcher.ranks.progressfile import LineProgressFile
@@ -90,6 +91,8 @@ class Outcome:
     """When the parts of `logs` were written: (offset, unix seconds), in order."""
     undying: tuple[str, ...] = ()
     """Processes that did not end after SIGKILL."""
+    plogs: Mapping[str, tuple[OtherLog, ...]] = field(default_factory=dict)
+    """What CANN logged of each process, where that was collected."""
 
     @property
     def ok(self) -> bool:

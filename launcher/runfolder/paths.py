@@ -19,6 +19,8 @@ SET_MANIFEST = "manifest.json"
 SET_NAME = re.compile(r"step-(0|[1-9][0-9]{0,17})")
 ATTEMPTS = "attempts/"
 """One empty object per attempt, put once when it begins. Unlike state.json nobody can overwrite it by being late."""
+PLOG = "plog"
+"""Below the logs of a node in one attempt: what CANN logged, a folder for each rank."""
 PARTS = "manifests/"
 """One object per machine: what it uploaded, with sha256."""
 CANCEL = "cancel.json"
@@ -96,6 +98,10 @@ class RunDir:
 
     def rank_log(self, attempt: int, node: int, rank: int) -> Path:
         return self.logs(attempt, node) / f"rank-{rank}.log"
+
+    def plogs(self, attempt: int, node: int) -> Path:
+        """What CANN logged of the ranks of a node, one folder for each rank."""
+        return self.logs(attempt, node) / PLOG
 
     def node_log(self, attempt: int, node: int) -> Path:
         return self.logs(attempt, node) / "node.log"

@@ -71,6 +71,10 @@ class FirstFailure(_Value):
     )
     code: str = Field("", description="Error code of CANN in the error line, such as EI0006.")
     line: str = Field("", description="The line of the log that states the error.")
+    file: str = Field(
+        "",
+        description="Where the line is, when not in the log of the process: `plog/rank-0/debug/plog/…log:12`.",
+    )
     peer: int | None = Field(None, description="The rank that the line says was waited for.")
     how: str = Field("", description="How the process ended, in words, for people.")
     repeats: bool | None = Field(

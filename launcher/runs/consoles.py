@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from launcher.backends import get_backend
 from launcher.backends.base import Platform
+from launcher.diagnosis.lines import stamp_of
 from launcher.errors import BackendError, NoSuchRun
 from launcher.runs.adopt import adopted
 from launcher.runs.index import RunEntry
-from launcher.runs.loglines import LogLine, stamp_of
+from launcher.runs.loglines import LogLine
 
 MANY_NODES = 8
 PAUSE_S = 2.0

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate
 from typing import Any
 
 from launcher.backends import get_backend
 from launcher.backends.base import Platform
-from launcher.diagnosis.evidence import evidence_of
 from launcher.errors import LauncherError, NoSuchRun
 from launcher.runfolder.states import AttemptResult, FirstFailure, State
 from launcher.runs.adopt import adopted
@@ -18,11 +15,14 @@ from launcher.runs.advice import Advice, advice_for
 from launcher.runs.index import RunEntry
 from launcher.runs.loglines import LogLine, error_texts, log_name
 from launcher.runs.logs import LogReader
+from launcher.runs.plogs import Plog, read_plogs
+from launcher.runs.shownevidence import ShownEvidence, evidence_in
 from launcher.runs.view import RunView
 from launcher.runs.words import came_from, next_commands
 
 EXCERPT_LINES = 14
-MOST_EVIDENCE = 50
+QUOTED_PLOG = 5
+"""Lines of a CANN log that are shown, the last of them the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +42,6 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownEvidence:
-    """A line of a log and what it proves. `role` and `weight` as in docs/diagnosis.md; `time` in unix seconds, 0 for unknown."""
-
-    process: str
-    node: int
-    rule: str
-    code: str
-    role: str
-    weight: int
-    line: str
-    time: float
-
-
-@dataclass(frozen=True, slots=True)
 class Explanation:
     """`how` is the end of the process in words, with signal or exit code; empty fields are not known."""
 
@@ -69,6 +55,7 @@ class Explanation:
     device: str = ""
     how: str = ""
     error_line: str = ""
+    error_file: str = ""
     excerpt: tuple[str, ...] = ()
     attempt: int = 1
     attempts: tuple[str, ...] = ()
@@ -94,7 +81,8 @@ def explain_run(entry: RunEntry, view: RunView) -> Explanation:
         return _nothing_to_explain(view, platform)
     failure = ended.failure
     lines = _log(entry, ended.attempt)
-    error_line, excerpt = _error_of([line for line in lines if _is_of(line, failure)], failure.line)
+    plogs = _plogs(entry, ended.attempt)
+    error_line, excerpt = _quote(lines, plogs, failure)
     advice = advice_for(failure, unsafe=ended.unsafe)
     commands = _commands(view, advice)
     return Explanation(
@@ -108,6 +96,7 @@ def explain_run(entry: RunEntry, view: RunView) -> Explanation:
         device=failure.device,
         how=failure.how,
         error_line=error_line or failure.line,
+        error_file=f"{failure.file} (launcher logs {view.run_id} --plog)" if failure.file else "",
         excerpt=excerpt,
         attempt=ended.attempt,
         attempts=tuple(f"attempt {a.attempt}{came_from(a)}: {a.outcome or 'running'}" for a in view.attempts),
@@ -119,7 +108,7 @@ def explain_run(entry: RunEntry, view: RunView) -> Explanation:
         next=(f"launcher logs {view.run_id} --console", *commands) if platform and not lines else commands,
         platform=platform,
         verdict=_verdict(failure, advice, view),
-        evidence=_evidence(lines),
+        evidence=evidence_in(lines, plogs),
     )
 
 
@@ -136,33 +125,6 @@ def _verdict(failure: FirstFailure, advice: Advice | None, view: RunView) -> Ver
         advice=tuple(_fill(text, view, failure.rank) for text in advice.do) if advice else (),
         repeats=advice.repeats if advice else False,
     )
-
-
-def _evidence(lines: Sequence[LogLine]) -> tuple[ShownEvidence, ...]:
-    """What the logs of all processes prove, the strongest first."""
-    logs: dict[tuple[int, str], list[LogLine]] = {}
-    for line in lines:
-        if line.process != "node":
-            logs.setdefault((line.node, line.process), []).append(line)
-    evidence = [shown for (_, process), own in logs.items() for shown in _evidence_of(process, own)]
-    return tuple(sorted(evidence, key=lambda each: (-each.weight, each.time))[:MOST_EVIDENCE])
-
-
-def _evidence_of(process: str, lines: Sequence[LogLine]) -> Iterator[ShownEvidence]:
-    """Of one log, each line with its own time."""
-    starts = [0, *accumulate(len(line.text) + 1 for line in lines)]
-    for each in evidence_of("\n".join(line.text for line in lines)):
-        line = lines[bisect_right(starts, each.offset) - 1]
-        yield ShownEvidence(
-            process=process.replace("-", " "),
-            node=line.node,
-            rule=each.rule.id,
-            code=each.code,
-            role=each.rule.role,
-            weight=each.weight,
-            line=each.line,
-            time=line.time,
-        )
 
 
 def _nothing_to_explain(view: RunView, platform: tuple[str, ...]) -> Explanation:
@@ -220,6 +182,24 @@ def _log(entry: RunEntry, attempt: int) -> list[LogLine]:
         return LogReader(entry, attempt=attempt).read()
     except (NoSuchRun, LauncherError):
         return []
+
+
+def _plogs(entry: RunEntry, attempt: int) -> list[Plog]:
+    try:
+        return read_plogs(entry, attempt=attempt)
+    except LauncherError:
+        return []
+
+
+def _quote(
+    lines: Sequence[LogLine], plogs: Sequence[Plog], failure: FirstFailure
+) -> tuple[str, tuple[str, ...]]:
+    """The error line with what stands before it, from the log of the process or from the file that the failure names."""
+    name, _, number = failure.file.rpartition(":")
+    plog = next((each for each in plogs if (each.node, each.name) == (failure.node, name)), None)
+    if plog is not None and number.isdecimal():
+        return failure.line, tuple(plog.text.split("\n")[max(0, int(number) - QUOTED_PLOG) : int(number)])
+    return _error_of([line for line in lines if _is_of(line, failure)], failure.line)
 
 
 def _platform(entry: RunEntry) -> tuple[str, ...]:

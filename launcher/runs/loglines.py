@@ -9,12 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-_STAMP = re.compile(
-    r"(?P<day>20\d\d-\d\d-\d\d)[T -](?P<clock>\d\d:\d\d:\d\d)(?:[.,](?P<part>\d{1,6}))?(?:\.\d+)?(?P<utc>Z)?"
-)
-_STAMP_WITHIN = 80
-"""A time further to the right belongs to the message."""
-
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
@@ -35,18 +29,6 @@ class LogLine:
 def log_name(process: str) -> str:
     """The name of a process in the names of logs: `rank-3` of `rank 3`."""
     return process.replace(" ", "-")
-
-
-def stamp_of(text: str) -> float | None:
-    """The time a line begins with, as logging, glog of MindSpore and CANN, and ISO 8601 write it; local unless it ends in Z."""
-    match = _STAMP.search(text, 0, _STAMP_WITHIN)
-    if match is None:
-        return None
-    try:
-        when = datetime.fromisoformat(f"{match['day']} {match['clock']}" + ("+00:00" if match["utc"] else ""))
-    except ValueError:
-        return None
-    return when.timestamp() + (float(f"0.{match['part']}") if match["part"] else 0.0)
 
 
 def in_time_order(files: Iterable[Sequence[LogLine]]) -> Iterator[LogLine]:

@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.diagnosis.lines import stamp_of
 from launcher.errors import NoSuchRun, NotFound, StoreError
 from launcher.runfolder.logtimes import Times, times_name
 from launcher.runs.folder import RunFolder
 from launcher.runs.index import RunEntry
-from launcher.runs.loglines import LogLine, in_time_order, stamp_of
+from launcher.runs.loglines import LogLine, in_time_order
 
 GLANCE_S = 5.0
 _NAME = re.compile(

@@ -2,7 +2,8 @@ from datetime import datetime
 
 import pytest
 
-from launcher.runs.loglines import LogLine, error_texts, in_time_order, parse_since, stamp_of
+from launcher.diagnosis.lines import stamp_of
+from launcher.runs.loglines import LogLine, error_texts, in_time_order, parse_since
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,43 @@
+"""A rank that prints a given log, leaves CANN logs in their real places, and ends as it is told.
+
+REPLAY is JSON: for each rank {"log": text, "plog": {"debug": text, "run": text, "device": text}, "after": rank, "exit": code,
+"holds": true}. `after`: waits until that rank has written its log. `holds`: ends only on SIGKILL.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+if os.environ.get("MS_ROLE") == "MS_SCHED":
+    sys.exit(0)
+RUN_DIR, RANK = Path(os.environ["LAUNCHER_RUN_DIR"]), os.environ["RANK_ID"]
+ATTEMPT = os.environ["LAUNCHER_ATTEMPT"]
+role = json.loads(os.environ["REPLAY"])[RANK]
+
+
+def mark(rank: object) -> Path:
+    return RUN_DIR / f"written-{ATTEMPT}-{rank}"
+
+
+if role.get("holds"):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while "after" in role and not mark(role["after"]).exists():
+    time.sleep(0.02)
+for kind, text in role.get("plog", {}).items():
+    folder = Path(os.environ["ASCEND_PROCESS_LOG_PATH"])
+    name = f"{os.getpid()}_20260102030405006.log"
+    path = folder / kind / "plog" / f"plog-{name}"
+    if kind == "device":
+        path = folder / "debug" / "device-0" / f"device-{name}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+sys.stdout.write(role["log"])
+sys.stdout.flush()
+time.sleep(0.2)  # the launcher has read the pipe
+mark(RANK).touch()
+while role.get("holds"):
+    time.sleep(1)
+sys.exit(role.get("exit", 1))
