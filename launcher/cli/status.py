@@ -124,7 +124,9 @@ class ManyRuns:
         ended = bool(views) and all(view.state.terminal for view in views)
         key = [_key(view) for view in views]
         if self._json:
-            return Look(json_text([view.model_dump(mode="json") for view in views]), _worst(views), ended, key)
+            return Look(
+                json_text([view.model_dump(mode="json") for view in views]), _worst(views), ended, key
+            )
         if not views:
             _say_none(self._index)
             return Look("", 0, False, key)

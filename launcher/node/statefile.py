@@ -114,9 +114,7 @@ class StateFile:
 
     def begin_attempt(self, attempt: int, resumed_step: int | None) -> None:
         """Save that a new attempt starts now."""
-        new = Attempt(
-            attempt=attempt, started_at=time.time(), resumed_step=resumed_step, resume_settled=True
-        )
+        new = Attempt(attempt=attempt, started_at=time.time(), resumed_step=resumed_step, resume_settled=True)
         self.value = self.value.model_copy(
             update={"attempt": attempt, "attempts": (*self.value.attempts, new)}
         )

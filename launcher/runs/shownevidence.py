@@ -39,9 +39,9 @@ def evidence_in(lines: Sequence[LogLine], plogs: Sequence[Plog]) -> tuple[ShownE
     for line in lines:
         if line.process != "node":
             logs.setdefault((line.node, line.process), []).append(line)
-    found = [shown for own in logs.values() for shown in _of_log(own)]
-    found += [shown for plog in plogs for shown in _of_plog(plog)]
-    return tuple(sorted(found, key=lambda each: (-each.weight, each.time))[:MOST])
+    evidence = [shown for own in logs.values() for shown in _of_log(own)]
+    evidence += [shown for plog in plogs for shown in _of_plog(plog)]
+    return tuple(sorted(evidence, key=lambda each: (-each.weight, each.time))[:MOST])
 
 
 def _of_log(lines: Sequence[LogLine]) -> Iterator[ShownEvidence]:

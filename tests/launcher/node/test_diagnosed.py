@@ -74,7 +74,12 @@ def failure_of(state: RunState) -> FirstFailure:
 
 @pytest.mark.parametrize(
     ("log", "rule"),
-    [(NO_MEMORY, "device-memory"), (BAD_TABLE, "rank-table"), (SHAPES, "shape"), (PARAMETER, "collective-argument")],
+    [
+        (NO_MEMORY, "device-memory"),
+        (BAD_TABLE, "rank-table"),
+        (SHAPES, "shape"),
+        (PARAMETER, "collective-argument"),
+    ],
     ids=["memory", "rank table", "shape", "parameter"],
 )
 def test_what_repeats_is_not_restarted(
