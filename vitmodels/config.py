@@ -41,7 +41,11 @@ class Recipe(BaseModel):
     )
     attn_drop: Rate = Field(0.0, description="dropout on the attention weights")
     drop_path: Rate = Field(0.0, description="stochastic depth of the last block; grows linearly from 0")
-    pretrained: str = Field("", description="checkpoint (ours, .safetensors, .npz) to start from")
+    pretrained: str = Field(
+        "",
+        description="weights to start from: a run or checkpoint folder, or a .safetensors, .ckpt, .npz or .pth file; averaged "
+        "weights where there are some; another head or image size is adapted",
+    )
 
     # data
     data_url: str = Field("", description="data folder, used when --data is not given")
@@ -93,7 +97,9 @@ class Recipe(BaseModel):
     mixup_prob: Share = Field(1.0, description="probability that a batch (or pair, or image) is mixed")
     switch_prob: Share = Field(0.5, description="probability of cutmix when both are on")
     mixup_mode: Literal["batch", "pair", "elem"] = Field(
-        "batch", description="one draw per batch, per pair, or per image"
+        "batch",
+        description="one draw per step for the images of all ranks (batch), per pair of neighbouring images (pair), or per "
+        "image (elem)",
     )
     label_smoothing: Rate = Field(0.0, description="share of the target spread over all classes")
 
@@ -136,7 +142,9 @@ class Recipe(BaseModel):
     batch_size: Int = Field(128, ge=1, description="images per rank and step")
     accumulate: Int = Field(1, ge=1, description="steps whose gradients are averaged before one update")
     amp_level: Literal["O0", "O1", "O2", "O3", "auto"] = Field(
-        "O0", description="mixed precision level of MindSpore"
+        "O0",
+        description="mixed precision: O0 float32, O1 matrix products in float16, O2 all but the normalisations, O3 all; "
+        "auto: O2 on Ascend, O0 on CPU",
     )
     is_dynamic_loss_scale: bool = Field(
         True, description="halve and double the loss scale as overflows come and go"

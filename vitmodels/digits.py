@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vitmodels.errors import UsageError, VitError
+from vitmodels.errors import UsageError
+from vitmodels.program import finish, say
 
 SIDE = 32
 VAL_IMAGES = 360
@@ -41,6 +42,15 @@ def stratified_val(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return mask
 
 
+def image_names(labels: np.ndarray) -> list[str]:
+    """The path of each image below the data folder."""
+    in_val = stratified_val(labels, VAL_IMAGES, SEED)
+    return [
+        f"{'val' if val else 'train'}/{label}/{index:04d}.jpg"
+        for index, (label, val) in enumerate(zip(labels, in_val, strict=True))
+    ]
+
+
 def encode_image(grey: np.ndarray) -> bytes:
     """JPEG bytes of an 8x8 array of 0..16, enlarged to 32x32."""
     from PIL import Image
@@ -52,11 +62,22 @@ def encode_image(grey: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+def write_image(path: Path, grey: np.ndarray) -> None:
+    """One image, whole or absent. Raises UsageError where it can't be written."""
+    temp = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temp.write_bytes(encode_image(grey))
+        temp.replace(path)
+    except OSError as error:
+        raise UsageError(f"can't write {path}: {error.strerror}", hint="name another folder") from error
+
+
 def write_digits(dest: Path) -> dict[str, int]:
     """Write the folders under `dest`; returns the number of images of each split.
 
-    A folder that this function completed before is left alone. Raises UsageError for any other
-    folder that is not empty.
+    In a folder that this function completed before, images that are missing are written again. Raises
+    UsageError for any other folder that is not empty, and where it can't write.
     """
     try:
         from sklearn.datasets import load_digits
@@ -65,23 +86,22 @@ def write_digits(dest: Path) -> dict[str, int]:
             "scikit-learn is not installed", hint="pip install 'ascend-launcher[digits]'"
         ) from error
     dest = Path(dest)
-    if (dest / MARK).is_file():
-        return {split: len(list((dest / split).glob("*/*.jpg"))) for split in ("train", "val")}
-    if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
+    ours = (dest / MARK).is_file()
+    if not ours and dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
         raise UsageError(f"{dest} exists and is not empty", hint="name a new folder")
     bunch = load_digits()
     images, labels = np.asarray(bunch.images), np.asarray(bunch.target)
-    in_val = stratified_val(labels, VAL_IMAGES, SEED)
+    names = image_names(labels)
+    counts = {split: sum(name.startswith(split) for name in names) for split in ("train", "val")}
+    if ours:
+        for name, image in zip(names, images, strict=True):
+            if not (dest / name).is_file():
+                write_image(dest / name, image)
+        return counts
     temp = dest.with_name(f".{dest.name}.tmp-{os.getpid()}")
-    shutil.rmtree(temp, ignore_errors=True)
-    counts = {"train": 0, "val": 0}
     try:
-        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-            split = "val" if in_val[index] else "train"
-            folder = temp / split / str(label)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{index:04d}.jpg").write_bytes(encode_image(image))
-            counts[split] += 1
+        for name, image in zip(names, images, strict=True):
+            write_image(temp / name, image)
         (temp / MARK).write_text("written by vitmodels.digits\n", encoding="utf-8")
         if dest.is_dir():
             dest.rmdir()
@@ -98,12 +118,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("dest", type=Path, metavar="DEST", help="new or empty folder")
     args = parser.parse_args(argv)
-    try:
-        counts = write_digits(args.dest.resolve())
-    except VitError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    sys.stdout.write(f"{args.dest}: {counts['train']} images to train on, {counts['val']} to test\n")
+    return finish(lambda: _run(args.dest))
+
+
+def _run(dest: Path) -> int:
+    counts = write_digits(dest.resolve())
+    say(f"{dest}: {counts['train']} images to train on, {counts['val']} to test")
     return 0
 
 

@@ -5,7 +5,9 @@
         RecipeError          2   the recipe is wrong
           UnknownArch        2   no architecture of that name
       DataError              1   the data set is not what training needs
+        ResumeError          2   the checkpoint in the run directory belongs to another training
       CheckpointError        1   a checkpoint is missing or is not what its manifest says
+      RunDirBusy             1   another training uses the run directory
       ExportError            1   a model can't be written in, or read from, the wanted format
       NotSupported           1   this device or this MindSpore can't do what was asked
 
@@ -62,6 +64,14 @@ class UnknownArch(RecipeError):
         self.nearest = nearest
         hint = f"did you mean {listing(nearest)}?" if nearest else f"known are: {', '.join(known)}"
         super().__init__(f"no architecture is called {name!r}", hint=hint)
+
+
+class ResumeError(UsageError):
+    """The checkpoint in the run directory belongs to another training."""
+
+
+class RunDirBusy(VitError):
+    """Another training uses the run directory."""
 
 
 class DataError(VitError):

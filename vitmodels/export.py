@@ -1,35 +1,35 @@
-"""Write a trained model as MINDIR, ONNX or AIR.
+"""Write a net with trained weights as MINDIR, ONNX or AIR.
 
     python -m vitmodels.export --config RECIPE --run-dir DIR --format MINDIR,ONNX
+    python -m vitmodels.export --weights FILE --format MINDIR
 
-The files and export.json, which lists them, go to <run dir>/export.
+The files and export.json, which lists them, go to export/ in the run directory (with --weights FILE: by default the
+current one).
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitmodels.errors import UsageError
+from vitmodels.program import add_weights_options, common_parser, finish, read_recipe, run_dir_of, say
 
 if TYPE_CHECKING:
     import argparse
 
     from vitmodels.config import Recipe
-    from vitmodels.nets.tnt import TNT
-    from vitmodels.nets.vit import ViT
-    from vitmodels.training.checkpoint import CheckpointSet
+    from vitmodels.exported.index import Exported
+    from vitmodels.training.weightsource import Source
+
+KEPT = ("mean", "std", "crop_pct", "interpolation")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    from vitmodels.device.runtime import quiet
-    from vitmodels.program import common_parser, finish
-
-    quiet()
-    parser = common_parser("export", (__doc__ or "").splitlines()[0], data=False)
-    parser.add_argument("--checkpoint", default="latest", metavar="latest|best|PATH", help="default: latest")
+    parser = common_parser("export", (__doc__ or "").splitlines()[0], data=False, config=False)
+    add_weights_options(parser, parser)
     parser.add_argument(
         "--format", default="MINDIR", metavar="FORMATS", help="MINDIR,ONNX,AIR; default: MINDIR"
     )
@@ -42,51 +42,59 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from vitmodels.device.compilecache import seal, separate_cache
-    from vitmodels.device.runtime import Group, Rank, pick_device, read_rank
-    from vitmodels.exported.write import export_model, parse_formats
-    from vitmodels.program import read_recipe, run_dir_of, say
+    from vitmodels.device.runtime import Group, Rank, pick_device, quiet, read_rank
+    from vitmodels.errors import UsageError
+    from vitmodels.exported.write import parse_formats
     from vitmodels.progress import Progress
-    from vitmodels.training.checkpoint import find_set
+    from vitmodels.training.weightsource import find_source, recipe_of
 
+    quiet()
     formats = parse_formats(args.format)
     if args.batch < 1:
         raise UsageError(f"--batch {args.batch} is not a positive number")
     rank = read_rank(os.environ)
     if rank.scheduler or not rank.first:
         return 0  # one rank writes
-    recipe = read_recipe(args)
-    run_dir = run_dir_of(args)
-    checkpoint = find_set(run_dir, args.checkpoint)
+    run_dir = run_dir_of(args, None if args.checkpoint in ("latest", "best") else Path())
+    source = find_source(args.checkpoint, run_dir, parameters=args.parameters, allow_older=args.allow_older)
+    for skipped in source.skipped:
+        sys.stderr.write(f"warning: {skipped}\n")
+    recipe = read_recipe(args) if args.config else recipe_of(source, args.overrides)
     progress = Progress(run_dir, rank.id)
     progress.phase("exporting")
     cache = separate_cache("export", {**recipe.json_dict(), "formats": formats, "batch": args.batch})
     Group(Rank(device_id=rank.device_id), pick_device(args.device, recipe.device_target))
-
-    model = _model(recipe, checkpoint)
-    keep = ("mean", "std", "crop_pct", "interpolation")
-    preprocess = {key: value for key, value in recipe.json_dict().items() if key in keep}
-    for one in export_model(
-        model,
-        recipe.arch,
-        run_dir / "export",
-        formats,
-        step=checkpoint.step,
-        batch=args.batch,
-        preprocess=preprocess,
-    ):
+    for one in _export(args, recipe, source, run_dir, formats):
         progress.event("export", file=f"export/{one.name}", format=one.format)
-        say(f"wrote export/{one.name}: {one.format}, {one.size / 2**20:.1f} MiB, step {one.step}")
+        origin = f"step {one.step}" if one.step is not None else str(source.path)
+        kind = f", {one.parameters} parameters" if one.parameters else ""
+        say(f"wrote export/{one.name}: {one.format}, {one.size / 2**20:.1f} MiB, {origin}{kind}")
     seal(cache)
     return 0
 
 
-def _model(recipe: Recipe, checkpoint: CheckpointSet) -> TNT | ViT:
-    from vitmodels.nets.weights import load_weights
+def _export(
+    args: argparse.Namespace, recipe: Recipe, source: Source, run_dir: Path, formats: tuple[str, ...]
+) -> list[Exported]:
+    from vitmodels.exported.write import export_model
+    from vitmodels.nets.weights import load_converted
     from vitmodels.training.assemble import build_model
 
     model = build_model(recipe, operators="mindspore")
-    load_weights(model, checkpoint.weights())
-    return model
+    for note in load_converted(model, source.weights, whole=True):
+        say(note)
+    facts = source.facts(run_dir)
+    return export_model(
+        model,
+        recipe.arch,
+        run_dir / "export",
+        formats,
+        step=facts["step"],
+        batch=args.batch,
+        preprocess={key: value for key, value in recipe.json_dict().items() if key in KEPT},
+        parameters=source.parameters,
+        skipped=facts["skipped"],
+    )
 
 
 if __name__ == "__main__":

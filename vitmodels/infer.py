@@ -14,11 +14,14 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vitmodels.errors import UsageError
-from vitmodels.exported.engines import ENGINES, Engine, engine_of, load_exported
-from vitmodels.exported.prepare import find_images, preparation_of
-from vitmodels.exported.results import describe, infer, summarise, write_results
+from vitmodels.program import finish, say, writable_folder
+
+if TYPE_CHECKING:
+    from vitmodels.exported.engines import Engine
+
+ENGINES = ("mindspore", "onnxruntime", "lite")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -43,28 +46,31 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    from vitmodels.device.runtime import quiet
-    from vitmodels.program import finish
-
-    quiet()
     args = make_parser().parse_args(argv)
     return finish(lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> int:
-    from vitmodels.program import say
+    from vitmodels.device.runtime import quiet
+    from vitmodels.errors import UsageError
+    from vitmodels.exported.index import read_index
+    from vitmodels.exported.prepare import find_images, preparation_of
+    from vitmodels.exported.results import describe, infer, summarise, write_results
 
+    quiet()
     if args.batch < 1:
         raise UsageError(f"--batch {args.batch} is not a positive number")
     how = preparation_of(args.model, args.config, args.image_size)
     images = find_images(args.data)
+    out = writable_folder(args.out)
     engine, name = _open_model(args)
     begin = time.monotonic()
     predictions, unreadable, seconds = infer(engine, images, how, args.batch)
     wall = time.monotonic() - begin
-    summary = summarise(args.model.name, name, predictions, len(unreadable), seconds, wall)
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_results(args.out, predictions, images.classes, summary)
+    entries = [entry for entry in read_index(args.model.parent) if entry.get("name") == args.model.name]
+    origin = {key: entries[0].get(key) if entries else None for key in ("step", "parameters")}
+    summary = summarise(args.model.name, name, predictions, len(unreadable), seconds, wall, **origin)
+    write_results(out, predictions, images.classes, summary)
     for file in unreadable[:5]:
         say(f"can't read {file}")
     say(describe(summary))
@@ -73,6 +79,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _open_model(args: argparse.Namespace) -> tuple[Engine, str]:
+    from vitmodels.exported.engines import engine_of, load_exported
+
     engine = engine_of(args.model, args.engine)
     if engine == "mindspore":
         from vitmodels.device.runtime import Group, Rank, pick_device

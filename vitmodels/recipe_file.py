@@ -25,11 +25,12 @@ def load_recipe(path: str | Path, sets: Sequence[str] = ()) -> Recipe:
     return _recipe(translate(tree), translate(over, is_file=False), [*problems, *wrong])
 
 
-def make_recipe(values: MappingOf[str, Any], where: str = "recipe") -> Recipe:
-    """The recipe of plain values. Raises RecipeError with every problem; `where` stands for their place."""
+def make_recipe(values: MappingOf[str, Any], where: str = "recipe", sets: Sequence[str] = ()) -> Recipe:
+    """The recipe of plain values, with overrides. Raises RecipeError with every problem; `where` stands for their place."""
     tree = node_of(dict(values), Place(where))
     assert isinstance(tree, Mapping)
-    return _recipe(translate(tree), translate(EMPTY, is_file=False), [])
+    over, wrong = read_overrides(sets)
+    return _recipe(translate(tree), translate(over, is_file=False), wrong)
 
 
 def read_file(path: Path) -> tuple[Mapping, list[Problem]]:

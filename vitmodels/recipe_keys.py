@@ -30,7 +30,12 @@ ALIASES: dict[str, str] = {
 _SPECIAL = frozenset({"pre_trained", "checkpoint_path", "device_id"})
 """Keys of the vit_base README that are not one field of ours."""
 
-_VIT_BASE_DEFAULTS = {"arch": "vit_base_patch16_224", "optimizer": "momentum", "lr_scale": "none"}
+_VIT_BASE_DEFAULTS = {
+    "arch": "vit_base_patch16_224",
+    "optimizer": "momentum",
+    "lr_scale": "none",
+    "amp_level": "auto",
+}
 """What that README leaves unsaid and its code does: plain momentum SGD at the stated rate."""
 
 _VIT_BASE_SIGNS = ("lr_init", "epoch_size")

@@ -2,7 +2,8 @@
 
     python -m vitmodels.train --config RECIPE --data DIR --run-dir DIR
 
-Exit codes: 0 done, 2 wrong usage or recipe, 75 stopped by SIGTERM after saving (start again to resume), 1 else.
+Exit codes: 0 done, 2 wrong usage or recipe, 75 stopped by SIGTERM or Ctrl-C after saving (start again to resume), 130
+stopped by Ctrl-C before the first step, 1 else.
 """
 
 from __future__ import annotations
@@ -11,67 +12,92 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vitmodels.config import Recipe
-from vitmodels.device.runtime import Rank, StopSignal, quiet, read_rank, silence_exit
-from vitmodels.errors import EXIT_RESUME
 from vitmodels.program import common_parser, data_dir_of, finish, read_recipe, run_dir_of
-from vitmodels.progress import Progress
+
+if TYPE_CHECKING:
+    from vitmodels.config import Recipe
+    from vitmodels.device.runtime import Rank, StopSignal
+    from vitmodels.progress import Progress
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    quiet()
     parser = common_parser("train", (__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--resume-as-pretrained",
+        action="store_true",
+        help="when the checkpoints in the run directory belong to another training: "
+        "put them aside, and start anew from their weights",
+    )
     args = parser.parse_args(argv)
-    stop = StopSignal()
-    stop.install()
-    reporter: list[Progress] = []
-
-    def on_error(kind: str, text: str) -> None:
-        for progress in reporter:
-            progress.event("error", kind=kind, text=text)
-
-    code = finish(lambda: _run(args, stop, reporter), on_error)
+    training = Training(args)
+    code = finish(training.run, training.report)
     if os.environ.get("RANK_SIZE", "1") != "1":
+        from vitmodels.device.runtime import silence_exit
+
         silence_exit()
     return code
 
 
-def _run(args: argparse.Namespace, stop: StopSignal, reporter: list[Progress]) -> int:
-    rank = read_rank(os.environ)
-    if rank.scheduler:
-        from vitmodels.device.runtime import run_scheduler
+class Training:
+    """One rank of a training, from the command line to its end."""
 
-        run_scheduler(args.device)
-        return 0
-    recipe = read_recipe(args)
-    run_dir = run_dir_of(args)
-    data = data_dir_of(args, recipe)
-    progress = Progress(run_dir, rank.id)
-    reporter.append(progress)
-    progress.phase("starting")
-    finished = _train(args, recipe, run_dir, data, rank, progress, stop)
-    return 0 if finished else EXIT_RESUME
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.progress: Progress | None = None
 
+    def report(self, kind: str, text: str) -> None:
+        """Append an error to the rank's events."""
+        if self.progress is not None:
+            self.progress.event("error", kind=kind, text=text)
 
-def _train(
-    args: argparse.Namespace,
-    recipe: Recipe,
-    run_dir: Path,
-    data: Path,
-    rank: Rank,
-    progress: Progress,
-    stop: StopSignal,
-) -> bool:
-    """Everything that needs MindSpore; returns whether the target epoch was reached."""
-    from vitmodels.device.runtime import Group, pick_device
+    def run(self) -> int:
+        """Train; returns the exit code."""
+        from vitmodels.device.runtime import StopSignal, quiet, read_rank, run_scheduler
+        from vitmodels.errors import EXIT_RESUME
+        from vitmodels.progress import Progress
+        from vitmodels.training.rundirlock import RunDirLock
 
-    group = Group(rank, pick_device(args.device, recipe.device_target), recipe.cpu_threads)
-    stop.install()
-    from vitmodels.training.assemble import assemble_loop
+        quiet()
+        stop = StopSignal()
+        stop.install()
+        rank = read_rank(os.environ)
+        if rank.scheduler:
+            run_scheduler(self.args.device)
+            return 0
+        recipe = read_recipe(self.args)
+        run_dir = run_dir_of(self.args)
+        data = data_dir_of(self.args, recipe)
+        lock = RunDirLock(run_dir) if rank.first else None
+        try:
+            self.progress = Progress(run_dir, rank.id)
+            self.progress.phase("starting")
+            return 0 if self._train(recipe, run_dir, data, rank, stop) else EXIT_RESUME
+        finally:
+            if lock is not None:
+                lock.release()
 
-    return assemble_loop(recipe, data, run_dir, group, progress, lambda: stop.received).run()
+    def _train(self, recipe: Recipe, run_dir: Path, data: Path, rank: Rank, stop: StopSignal) -> bool:
+        """Everything that needs MindSpore; returns whether the target epoch was reached."""
+        from vitmodels.device.runtime import Group, pick_device
+
+        assert self.progress is not None
+        group = Group(rank, pick_device(self.args.device, recipe.device_target), recipe.cpu_threads)
+        stop.install()
+        from vitmodels.training.assemble import assemble_loop
+
+        loop = assemble_loop(
+            recipe,
+            data,
+            run_dir,
+            group,
+            self.progress,
+            stop.is_received,
+            as_pretrained=self.args.resume_as_pretrained,
+        )
+        return loop.run()
 
 
 if __name__ == "__main__":

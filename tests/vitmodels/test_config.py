@@ -156,6 +156,7 @@ def test_what_was_changed_is_noted() -> None:
     assert notes_of({"lr_init": 0.1, "lr_scale": "linear"})[1:] == (
         "arch is vit_base_patch16_224, as in the vit_base README",
         "optimizer is momentum, as in the vit_base README",
+        "amp_level is auto, as in the vit_base README",
     )
 
 

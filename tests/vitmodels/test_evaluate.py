@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -88,6 +90,7 @@ def test_two_ranks_count_every_image_once(run: Path) -> None:
     found = result(run)
     assert (found["images"], found["step"], found["epoch"]) == (13, 7, 2)
     assert found["top1"] == pytest.approx(6 / 13)  # the averaged weights answer class 0
+    assert (found["parameters"], found["skipped"]) == ("ema", [])
     assert found["top5"] == 1.0
     assert outputs[0][1] == outputs[1][1] == outputs[1][0] == ""
 
@@ -107,3 +110,68 @@ def test_a_checkpoint_that_is_not_there_is_one_message(run: Path) -> None:
     assert process.returncode == 1
     assert "names no checkpoint" in errors
     assert "Traceback" not in errors
+
+
+def test_a_damaged_newest_checkpoint_is_an_error_or_named_in_the_result(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("eval"))
+    model = folder / "checkpoints" / "step-7" / "model.safetensors"
+    data = bytearray(model.read_bytes())
+    data[-1] ^= 1
+    model.write_bytes(data)
+    process = start(folder, {})
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "the newest checkpoint is damaged" in errors and "--allow-older uses step-5" in errors
+    assert "Traceback" not in errors and not (folder / "eval").exists()
+    process = start(folder, {}, "--allow-older")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert errors.startswith("warning: step-7 is skipped: ") and errors.count("\n") == 1
+    found = result(folder)
+    assert (found["step"], found["parameters"], found["top1"]) == (5, "raw", pytest.approx(4 / 13))
+    assert [one["checkpoint"] for one in found["skipped"]] == ["step-7"]  # type: ignore[attr-defined]
+
+
+def test_raw_weights_of_a_training_that_kept_an_average(run: Path, tmp_path: Path) -> None:
+    process = start(run, {}, "--parameters", "raw", "--checkpoint", "step-7", "--run-dir", str(tmp_path))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, "the step is looked for in the run directory that is named"
+    assert "there is no checkpoint step-7" in errors
+    process = start(run, {}, "--parameters", "raw", "--checkpoint", "step-7")
+    output = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert (result(run)["top1"], result(run)["parameters"]) == (pytest.approx(4 / 13), "raw")
+
+
+def test_ctrl_c_while_images_are_scored_is_one_line_and_exit_code_130(run: Path, tmp_path: Path) -> None:
+    """Counting that never ends, once the first batch has gone through the compiled net."""
+    code = (
+        "import sys, time\n"
+        "from vitmodels.program import watch_interrupts\n"
+        "watch_interrupts()\n"  # as the program does before numpy starts its threads
+        "import vitmodels.accuracy\n"
+        "def count(*_):\n"
+        "    print('counting', flush=True)\n"
+        "    while True:\n"
+        "        time.sleep(0.01)\n"
+        "vitmodels.accuracy.hits = count\n"
+        "from vitmodels.evaluate import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("eval"))
+    words = ["--data", str(run / "data"), "--run-dir", str(tmp_path / "run"), "--device", "cpu"]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "--config", str(run / "recipe.yaml"), *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "counting\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (130, "interrupted\n")
+    assert not (tmp_path / "run" / "eval").exists()

@@ -3,18 +3,24 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.vitmodels.nets.golden_nets import make_net
+from vitmodels.device.runtime import Rank
 from vitmodels.errors import DataError, UsageError
 from vitmodels.exported.engines import load_exported
 from vitmodels.exported.prepare import Images, Preparation, find_images, preparation_of, preprocess
 from vitmodels.exported.results import describe, infer, postprocess, summarise
 from vitmodels.exported.write import export_model
+from vitmodels.images.data import MemoryImages, scan_folder
 from vitmodels.infer import main
+from vitmodels.recipe_file import make_recipe
+from vitmodels.training.scoring import score
 
 pytestmark = pytest.mark.system
 
@@ -56,13 +62,14 @@ def test_whole_program_with_both_engines(model: Path, tmp_path: Path) -> None:
     for path in (model, model.with_suffix(".onnx")):
         out = tmp_path / path.suffix
         printed = run_program(path, tmp_path / "data", out)
-        assert "Top1 acc: 0." in printed and "images: 9" in printed and "can't read bee/broken.jpg" in printed
+        assert "Top1 acc: 0." in printed and "images: 10" in printed
+        assert "can't read bee/broken.jpg" in printed
         with (out / "predictions.csv").open() as file:
             tables.append([row[:3] for row in csv.reader(file)])
         summary = json.loads((out / "summary.json").read_text())
-        assert (summary["images"], summary["unreadable"]) == (9, 1)
+        assert (summary["images"], summary["unreadable"]) == (10, 1)
         right = sum(row[1] == row[2] for row in tables[-1][1:])
-        assert summary["top1"] == pytest.approx(right / 9)
+        assert summary["top1"] == pytest.approx(right / 10), "an unreadable image is a miss"
         assert 0 < summary["latency_p50_ms"] <= summary["latency_p99_ms"]
     assert tables[0] == tables[1]
     assert tables[0][1][:2] == ["ant/0.png", "ant"]
@@ -120,3 +127,47 @@ def test_preparation_from_index_or_recipe(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="add --config"):
         preparation_of(tmp_path / "other.mindir", None, None)
     assert main(["--model", str(model), "--data", str(tmp_path / "none")]) == 1
+
+
+@pytest.mark.parametrize("broken", [0, 2])
+def test_accuracy_is_counted_as_evaluation_counts(tmp_path: Path, broken: int) -> None:
+    """The same answers, with ties and NaN, through both ways of counting."""
+    fill(tmp_path, 12)
+    for number in range(broken):
+        (tmp_path / "bee" / f"{number}.png").write_bytes(b"no image")
+    rng = np.random.default_rng(0)
+    table = rng.integers(0, 6, (256, 7)).astype(np.float32)
+    table[::17, 0] = np.nan
+
+    def answer(sums: np.ndarray) -> np.ndarray:
+        return table[sums.astype(np.int64) % 256]
+
+    images = find_images(tmp_path)
+    how = Preparation(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
+    engine = lambda x: answer(np.rint(x * 255).sum(axis=(1, 2, 3)))  # noqa: E731
+    predictions, unreadable, seconds = infer(engine, images, how, 5)
+    summary = summarise("m", "e", predictions, len(unreadable), seconds, 1.0)
+    recipe = make_recipe({"arch": "vit_digits", "num_classes": 7, "crop_pct": 1.0})
+    source = MemoryImages(scan_folder(tmp_path), recipe, 8, train=False)
+    one_rank: Any = SimpleNamespace(rank=Rank(), size=1, sum=lambda counts: counts)
+    scored = score(lambda x: answer(x.astype(np.int64).sum(axis=(1, 2, 3))), source, 5, one_rank)
+    assert (summary.images, summary.unreadable) == (scored.images, scored.unreadable) == (36, broken)
+    assert (summary.top1, summary.top5) == (scored.top1, scored.top5)
+    assert 0 < scored.top1 < scored.top5 < 1
+
+
+def test_folders_named_like_images_are_no_images(tmp_path: Path) -> None:
+    fill(tmp_path / "data", 1)
+    (tmp_path / "data" / "ant" / "more.jpg").mkdir()
+    assert len(find_images(tmp_path / "data").files) == 3
+    flat = tmp_path / "flat"
+    (flat / "x.jpg").mkdir(parents=True)
+    Image.new("L", (20, 30)).save(flat / "y.png")
+    assert find_images(flat).files == ("y.png",)
+
+
+def test_a_folder_for_results_that_cannot_be_written(model: Path, tmp_path: Path) -> None:
+    fill(tmp_path / "data", 1)
+    (tmp_path / "file").write_text("in the way")
+    arguments = ["--model", str(model), "--data", str(tmp_path / "data"), "--out", str(tmp_path / "file")]
+    assert main(arguments) == 2

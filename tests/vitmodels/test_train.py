@@ -77,10 +77,10 @@ class Run:
         return [event for event in map(json.loads, lines) if event["event"] == kind]
 
     def newest(self) -> CheckpointSet:
-        found, warnings = newest_set(self.folder / "checkpoints")
-        assert found is not None
-        assert warnings == []
-        return found
+        newest, skipped = newest_set(self.folder / "checkpoints")
+        assert newest is not None
+        assert skipped == []
+        return newest
 
 
 def free_port() -> int:
@@ -89,8 +89,16 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start(folder: Path, data: Path, ranks: int = 1, **overrides: object) -> Run:
-    """Start a run of `ranks` processes in `folder`."""
+def start(
+    folder: Path,
+    data: Path,
+    ranks: int = 1,
+    *,
+    cache: bool = True,
+    options: tuple[str, ...] = (),
+    **overrides: object,
+) -> Run:
+    """Start a run of `ranks` processes in `folder`. `cache`: compiled graphs are those of earlier runs of this module."""
     folder.mkdir(exist_ok=True)
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE)
@@ -105,9 +113,13 @@ def start(folder: Path, data: Path, ranks: int = 1, **overrides: object) -> Run:
         "--device",
         "cpu",
     ]
+    command += options
     for key, value in overrides.items():
         command += ["--set", f"{key}={value}"]
     base = {**os.environ, "PYTHONPATH": str(ROOT), "LAUNCHER_RUN_DIR": str(folder), "RANK_SIZE": str(ranks)}
+    if cache:
+        base.setdefault("MS_COMPILER_CACHE_ENABLE", "1")
+        base.setdefault("MS_COMPILER_CACHE_PATH", str(data.with_name("cache")))
     cluster = {"MS_SCHED_HOST": "127.0.0.1", "MS_SCHED_PORT": str(free_port()), "MS_WORKER_NUM": str(ranks)}
 
     def spawn(name: str, env: dict[str, str]) -> subprocess.Popen[str]:
@@ -131,12 +143,24 @@ def wait_for_step(run: Run, step: int) -> None:
     """Return when a checkpoint of at least `step` is on disk."""
     deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
-        sets, _ = list_sets(run.folder / "checkpoints")
+        sets = list_sets(run.folder / "checkpoints")
         if sets and sets[-1].step >= step:
             return
         assert all(rank.poll() is None for rank in run.ranks), run.output(0)
         time.sleep(0.02)
     pytest.fail(f"no checkpoint of step {step}: {run.output(0)}")
+
+
+def wait_for_event(run: Run, event: str, **fields: str) -> None:
+    """Return when the first rank has reported such an event."""
+    log = run.folder / "progress/rank-0.jsonl"
+
+    def reported() -> bool:
+        assert run.ranks[0].poll() is None, run.output(0)
+        events = run.events(0, event) if log.exists() else []
+        return any(all(one[key] == value for key, value in fields.items()) for one in events)
+
+    wait_until(reported, lambda: run.output(0), 400)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +182,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """An uninterrupted run of one rank."""
-    run = start(tmp_path_factory.mktemp("whole"), data)
+    run = start(tmp_path_factory.mktemp("whole"), data, cache=False)
     assert run.wait() == [0], run.output(0)
     yield run
 
@@ -284,8 +308,7 @@ def test_two_killed_ranks_resume_to_the_same_bits(
 
 def test_sigterm_saves_and_asks_to_be_resumed(data: Path, tmp_path: Path) -> None:
     run = start(tmp_path / "stopped", data, epochs=400, eval_every=50, save_every=50, save_every_steps=0)
-    progress = run.folder / "progress/rank-0.jsonl"
-    wait_until(lambda: progress.exists() and '"step"' in progress.read_text(), lambda: run.output(0), 400)
+    wait_for_event(run, "step")
     run.ranks[0].send_signal(signal.SIGTERM)
     assert run.wait() == [75], run.output(0)
     assert "start again to resume" in run.output(0)
@@ -320,3 +343,66 @@ def test_wrong_usage_is_one_message_and_exit_code_2(
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_another_training_is_refused_or_starts_anew_from_the_weights(
+    whole: Run, data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(whole.folder / "checkpoints", folder / "checkpoints")
+    shutil.copy(whole.folder / "metrics.jsonl", folder)
+    changes = {"optimizer": "momentum", "ema": 0.5, "epochs": 1, "save_every_steps": 0}
+    run = start(folder, data, **changes)
+    assert run.wait() == [2], run.output(0)
+    words = "belongs to another training: optimizer was adamw and is momentum"
+    assert words in run.output(0) and "ema was False and is True" in run.output(0)
+    assert "Traceback" not in run.output(0)
+    assert run.newest().step == 32
+    run = start(folder, data, options=("--resume-as-pretrained",), **changes)
+    assert run.wait() == [0], run.output(0)
+    assert "starts anew from step-32, raw parameters" in run.output(0)
+    assert [one.step for one in list_sets(folder / "checkpoints")] == [0, 8]
+    first = list_sets(folder / "checkpoints")[0]
+    for name, value in whole.newest().weights().items():
+        np.testing.assert_array_equal(first.weights()[name], value)
+        np.testing.assert_array_equal(first.averages()[name], value)
+    assert list_sets(folder / "checkpoints-1")[-1].step == 32
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
+    assert len((folder / "metrics-1.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_second_training_in_the_folder_is_refused(data: Path, tmp_path: Path) -> None:
+    first = start(tmp_path / "run", data)
+    wait_for_event(first, "phase", phase="starting")
+    try:
+        second = subprocess.run(
+            first.ranks[0].args, env={**os.environ, "PYTHONPATH": str(ROOT), "LAUNCHER_RUN_DIR": str(first.folder)},
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+    finally:
+        first.kill()
+    assert second.returncode == 1
+    assert second.stderr.startswith(f"another training uses {first.folder}")
+
+
+@pytest.mark.parametrize("phase", ["starting", "compiling"])
+def test_ctrl_c_before_the_first_step_is_one_line_and_exit_code_130(
+    data: Path, tmp_path: Path, phase: str
+) -> None:
+    run = start(tmp_path / "run", data, cache=False)
+    wait_for_event(run, "phase", phase=phase)
+    run.ranks[0].send_signal(signal.SIGINT)
+    assert run.wait() == [130], run.output(0)
+    *lines, last = run.output(0).splitlines()
+    assert last == "interrupted"
+    assert all(line.startswith("CPU kernels: ") for line in lines), lines
+
+
+def test_ctrl_c_in_training_saves_like_sigterm(data: Path, tmp_path: Path) -> None:
+    run = start(tmp_path / "stopped", data, epochs=400, eval_every=50, save_every=50, save_every_steps=0)
+    wait_for_event(run, "epoch")  # the signal is taken over before the second step
+    run.ranks[0].send_signal(signal.SIGINT)
+    assert run.wait() == [75], run.output(0)
+    assert "start again to resume" in run.output(0)
+    assert "Traceback" not in run.output(0)
+    assert 0 < run.newest().step < 3200

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
@@ -141,10 +142,18 @@ def run_scheduler(device: str) -> None:
 
 
 class StopSignal:
-    """Remembers SIGTERM, so that training can stop between two steps."""
+    """Remembers SIGTERM, and Ctrl-C once training runs, so that it can stop between two steps."""
 
     def __init__(self) -> None:
         self.received = False
+        self._steps = 0
+
+    def is_received(self) -> bool:
+        """Whether training must stop; asked before every step. Before the second one, Ctrl-C interrupts at once."""
+        self._steps += 1
+        if self._steps == 2 and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._on_signal)
+        return self.received
 
     def install(self) -> None:
         """Take over SIGTERM; MindSpore installs its own handler when it joins a cluster, so call this after."""

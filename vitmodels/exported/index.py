@@ -23,8 +23,10 @@ class Exported:
     size: int
     sha256: str
     input_shape: Shape
-    step: int
+    step: int | None
     preprocess: dict[str, Any]
+    parameters: str | None = None  # "ema" or "raw" weights; None: a file that does not tell
+    skipped: tuple[dict[str, str], ...] = ()  # newer checkpoints that were damaged
 
 
 def write_index(folder: Path, written: Sequence[Exported]) -> None:

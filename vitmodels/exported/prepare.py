@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vitmodels.errors import DataError, UsageError
+from vitmodels.exported.engines import Engine
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class Images:
 def find_images(data: Path) -> Images:
     """Class folders under `data` or `data/val`, else the images in `data` itself. Raises DataError."""
     from vitmodels.images.data import scan_folder
-    from vitmodels.images.imagenames import EXTENSIONS
+    from vitmodels.images.imagenames import is_image
 
     if not data.is_dir():
         raise DataError(f"{data} is not a folder")
     root = data / "val" if (data / "val").is_dir() else data
-    flat = sorted(path.name for path in root.iterdir() if path.suffix.lower() in EXTENSIONS)
+    flat = sorted(path.name for path in root.iterdir() if is_image(path.name) and path.is_file())
     if flat:
         return Images(root, tuple(flat), (-1,) * len(flat), ())
     folder = scan_folder(root)
@@ -66,6 +67,19 @@ def preparation_of(model: Path, recipe_path: Path | None, image_size: int | None
     return Preparation(
         side, tuple(known["mean"]), tuple(known["std"]), known["crop_pct"], known["interpolation"]
     )
+
+
+class FromBytes:
+    """An engine as a function from uint8 images (B, H, W, 3) to logits."""
+
+    def __init__(self, engine: Engine, mean: Sequence[float], std: Sequence[float]) -> None:
+        self._engine = engine
+        self._scale = (1.0 / (255.0 * np.array(std))).astype(np.float32)
+        self._offset = (-np.array(mean) / np.array(std)).astype(np.float32)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        normalised = images.astype(np.float32) * self._scale + self._offset  # (B, H, W, 3)
+        return self._engine(np.ascontiguousarray(normalised.transpose(0, 3, 1, 2)))  # (B, classes)
 
 
 def preprocess(

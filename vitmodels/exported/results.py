@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vitmodels.accuracy import is_hit
 from vitmodels.errors import DataError
 from vitmodels.exported.engines import Engine
 from vitmodels.exported.prepare import Images, Preparation, preprocess
@@ -24,11 +25,16 @@ class Prediction:
     label: int
     classes: tuple[int, ...]
     probabilities: tuple[float, ...]
+    top1: bool = False  # the label is the first one, by the rule of `accuracy`
+    top5: bool = False
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The whole run. Latencies are milliseconds an image, of batches after the first."""
+    """The whole run. An unreadable image counts as one, and as a miss if it has a label.
+
+    Latencies are milliseconds an image, of batches after the first. `step` and `parameters` are those of export.json.
+    """
 
     model: str
     engine: str
@@ -42,6 +48,8 @@ class Summary:
     latency_p99_ms: float
     images_per_s: float
     seconds: float
+    step: int | None = None
+    parameters: str | None = None
 
 
 def postprocess(images: Images, indices: list[int], logits: np.ndarray) -> list[Prediction]:
@@ -53,14 +61,18 @@ def postprocess(images: Images, indices: list[int], logits: np.ndarray) -> list[
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     shares = shifted / shifted.sum(axis=1, keepdims=True)
     order = np.argsort(-logits, axis=1, kind="stable")[:, :5]
+    labels = np.array([images.labels[index] for index in indices])
+    first_hits, five_hits = (is_hit(logits, labels, k) & (labels >= 0) for k in (1, 5))
     return [
         Prediction(
             images.files[index],
             images.labels[index],
             tuple(int(one) for one in first),
             tuple(round(float(share[one]), 6) for one in first),
+            bool(top1),
+            bool(top5),
         )
-        for index, share, first in zip(indices, shares, order, strict=True)
+        for index, share, first, top1, top5 in zip(indices, shares, order, first_hits, five_hits, strict=True)
     ]
 
 
@@ -89,20 +101,29 @@ def infer(
 
 
 def summarise(
-    model: str, engine: str, predictions: list[Prediction], unreadable: int, seconds: list[float], wall: float
+    model: str,
+    engine: str,
+    predictions: list[Prediction],
+    unreadable: int,
+    seconds: list[float],
+    wall: float,
+    *,
+    step: int | None = None,
+    parameters: str | None = None,
 ) -> Summary:
     """Accuracy over the labelled images, and latencies. Raises DataError without any prediction."""
     if not predictions:
         raise DataError("not one image could be read")
     labelled = [one for one in predictions if one.label >= 0]
-    top1 = sum(one.classes[0] == one.label for one in labelled) / len(labelled) if labelled else None
-    top5 = sum(one.label in one.classes for one in labelled) / len(labelled) if labelled else None
+    counted = len(labelled) + unreadable
+    top1 = sum(one.top1 for one in labelled) / counted if labelled else None
+    top5 = sum(one.top5 for one in labelled) / counted if labelled else None
     times = np.array(seconds) * 1000
     p50, p95, p99 = (round(float(value), 3) for value in np.percentile(times, (50, 95, 99)))
     return Summary(
         model,
         engine,
-        len(predictions),
+        len(predictions) + unreadable,
         unreadable,
         top1,
         top5,
@@ -112,6 +133,8 @@ def summarise(
         p99,
         round(1000 / float(times.mean()), 1),
         round(wall, 3),
+        step,
+        parameters,
     )
 
 

@@ -42,14 +42,16 @@ def export_model(
     folder: Path,
     formats: Sequence[str],
     *,
-    step: int = 0,
+    step: int | None = 0,
     batch: int = 1,
     preprocess: Mapping[str, Any] | None = None,
+    parameters: str | None = None,
+    skipped: Sequence[dict[str, str]] = (),
 ) -> list[Exported]:
     """Write `<folder>/<arch>.<suffix>` in each format, then export.json, which lists all files in the folder.
 
     `batch` is the fixed batch of the formats that need one (ONNX, AIR). `preprocess` (mean, std, crop_pct,
-    interpolation) is kept in export.json for programs that run the file. Raises ExportError and NotSupported.
+    interpolation) is kept in export.json for programs that run the file, and so is the origin of the weights. Raises ExportError and NotSupported.
     """
     from vitmodels.device.compat import on_ascend
 
@@ -65,7 +67,11 @@ def export_model(
         shape = (None if name == "MINDIR" else batch, 3, model.config.image_size, model.config.image_size)
         path = _export_one(model, arch, folder, name, shape)
         size, digest = path.stat().st_size, _sha256(path)
-        written.append(Exported(path.name, name, size, digest, shape, step, dict(preprocess or {})))
+        written.append(
+            Exported(
+                path.name, name, size, digest, shape, step, dict(preprocess or {}), parameters, tuple(skipped)
+            )
+        )
     write_index(folder, written)
     return written
 

@@ -66,7 +66,9 @@ def scan_folder(root: Path) -> ImageFolder:
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        images = sorted(entry.name for entry in os.scandir(root / name) if is_image(entry.name))
+        images = sorted(
+            entry.name for entry in os.scandir(root / name) if is_image(entry.name) and entry.is_file()
+        )
         files.extend(f"{name}/{image}" for image in images)
         labels.extend([label] * len(images))
     if not files:
@@ -85,7 +87,7 @@ def decode(source: Source, at_least: tuple[int, int] | None = None) -> Image.Ima
     Grey, palette, CMYK and alpha images are converted; the content decides, not the file's name.
     Raises OSError, ValueError or SyntaxError for a file that is no image.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(source) as image:
@@ -95,6 +97,8 @@ def decode(source: Source, at_least: tuple[int, int] | None = None) -> Image.Ima
             return image if image.mode == "RGB" else image.convert("RGB")
     except Image.DecompressionBombError as error:  # a class of its own, derived from Exception
         raise ValueError(f"{error}") from error
+    except UnidentifiedImageError as error:  # its text names an object in memory
+        raise ValueError("no image format that Pillow knows") from error
 
 
 FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "random": 3}

@@ -22,6 +22,7 @@ import numpy as np
 from vitmodels.config import Recipe
 from vitmodels.errors import DataError
 from vitmodels.images.data import ImageFolder, Request
+from vitmodels.program import uninterrupted
 
 CHUNK = 16  # images per task: large enough to hide a task's cost, small enough to share a batch
 AHEAD = 3  # batches being read besides the one in use
@@ -120,6 +121,8 @@ class FileImages:
             initializer=_start,
             initargs=(folder, recipe, side, os.getpid()),
         )
+        with uninterrupted:
+            self._pool.submit(os.getpid)  # starts the workers
         size = batch * side * side * 3
         self._slots = [SharedMemory(create=True, size=size) for _ in range(AHEAD + 1)]
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vitmodels.archs import ModelConfig
-from vitmodels.nets.shapes import check_shapes, expected_shapes
+from vitmodels.archs import ARCHS, ModelConfig
+from vitmodels.errors import CheckpointError
+from vitmodels.nets.shapes import check_shapes, expected_shapes, listing_of_problems
 from vitmodels.nets.weightfiles import Weights
 
 HEAD = ("head.weight", "head.bias")
@@ -44,23 +45,54 @@ class Converted:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The net that weights were made for. `image_size` fits their positions."""
+
+    arch: str
+    num_classes: int
+    image_size: int
+
+
+def origin_of(source: Mapping[str, np.ndarray]) -> Origin:
+    """The net of an architecture known here whose sizes the weights have. Raises CheckpointError."""
+    weights, _ = rename(source)
+    tnt = "pixel_embed.proj.weight" in weights
+    stem = weights.get("pixel_embed.proj.weight" if tnt else "patch_embed.proj.weight")
+    tokens, positions = weights.get("cls_token"), weights.get("patch_pos" if tnt else "pos_embed")
+    if stem is None or tokens is None or positions is None or HEAD[0] not in weights:
+        raise CheckpointError("the weights are not those of a whole TNT or ViT", hint="add --config RECIPE")
+    blocks = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
+    sizes = ("tnt" if tnt else "vit", tokens.shape[-1], len(blocks), stem.shape[0] if tnt else stem.shape[-1])
+    for arch, config in ARCHS.items():
+        if sizes == (config.family, config.dim, config.depth, config.inner_dim or config.patch_size):
+            grid = round((positions.shape[1] - 1) ** 0.5)
+            return Origin(arch, weights[HEAD[0]].shape[0], grid * config.patch_size)
+    raise CheckpointError(
+        f"no known architecture has the sizes of the weights: {sizes[0]}, width {sizes[1]}, {sizes[2]} blocks",
+        hint="add --config RECIPE",
+    )
+
+
+def rename(source: Mapping[str, np.ndarray]) -> tuple[Weights, list[str]]:
+    """`source` in timm's names, and notes on the layout that was found. Raises CheckpointError."""
+    if any(name.startswith("params/") for name in source):  # as newer Flax writes them
+        source = {name.removeprefix("params/"): value for name, value in source.items()}
+    if "embedding/kernel" in source or "Transformer/encoder_norm/scale" in source:
+        return from_npz(source), ["read as a checkpoint of the original ViT"]
+    weights = {name.removeprefix("module."): np.asarray(value) for name, value in source.items()}
+    if "outer_pos" in weights:
+        return from_authors_tnt(weights), ["read as a checkpoint of the TNT authors"]
+    return weights, []
+
+
 def convert(source: Mapping[str, np.ndarray], config: ModelConfig, num_classes: int) -> Converted:
     """`source` in our names and for our sizes.
 
     Positions are interpolated to the model's patch grid; a head of another class count is left out.
     Raises CheckpointError when the result lacks a weight, has one too many, or one of another shape.
     """
-    notes: list[str] = []
-    if any(name.startswith("params/") for name in source):  # as newer Flax writes them
-        source = {name.removeprefix("params/"): value for name, value in source.items()}
-    if "embedding/kernel" in source:
-        weights = from_npz(source)
-        notes.append("read as a checkpoint of the original ViT")
-    else:
-        weights = {name.removeprefix("module."): np.asarray(value) for name, value in source.items()}
-        if config.family == "tnt" and "outer_pos" in weights:
-            weights = from_authors_tnt(weights)
-            notes.append("read as a checkpoint of the TNT authors")
+    weights, notes = rename(source)
     for name in [name for name in weights if _IGNORED.match(name)]:
         del weights[name]
         notes.append(f"{name} is not used")
@@ -100,48 +132,70 @@ def from_authors_tnt(weights: Weights) -> Weights:
     return renamed
 
 
+# Names of the original ViT's arrays and timm's; {n} counts the blocks. Kernels there are transposed.
+_NPZ = {
+    "cls": "cls_token",
+    "Transformer/posembed_input/pos_embedding": "pos_embed",
+    "embedding/kernel": "patch_embed.proj.weight",
+    "embedding/bias": "patch_embed.proj.bias",
+    "Transformer/encoder_norm/scale": "norm.weight",
+    "Transformer/encoder_norm/bias": "norm.bias",
+}
+_NPZ_HEAD = {"head/kernel": "head.weight", "head/bias": "head.bias"}
+_NPZ_BLOCK = {
+    "LayerNorm_0/scale": "norm1.weight",
+    "LayerNorm_0/bias": "norm1.bias",
+    "MultiHeadDotProductAttention_1/out/kernel": "attn.proj.weight",
+    "MultiHeadDotProductAttention_1/out/bias": "attn.proj.bias",
+    "LayerNorm_2/scale": "norm2.weight",
+    "LayerNorm_2/bias": "norm2.bias",
+    "MlpBlock_3/Dense_0/kernel": "mlp.fc1.weight",
+    "MlpBlock_3/Dense_0/bias": "mlp.fc1.bias",
+    "MlpBlock_3/Dense_1/kernel": "mlp.fc2.weight",
+    "MlpBlock_3/Dense_1/bias": "mlp.fc2.bias",
+}
+_NPZ_QKV = ("query", "key", "value")  # each with a kernel and a bias, one matrix here
+_NPZ_UNUSED = ("pre_logits/",)
+
+
 def from_npz(arrays: Mapping[str, np.ndarray]) -> Weights:
-    """timm's names and shapes for the arrays of an original ViT checkpoint (kernels there are transposed)."""
-    weights = {
-        "cls_token": arrays["cls"],
-        "pos_embed": arrays["Transformer/posembed_input/pos_embedding"],
-        "patch_embed.proj.weight": arrays["embedding/kernel"].transpose(3, 2, 0, 1),
-        "patch_embed.proj.bias": arrays["embedding/bias"],
-        "norm.weight": arrays["Transformer/encoder_norm/scale"],
-        "norm.bias": arrays["Transformer/encoder_norm/bias"],
-    }
-    if "head/kernel" in arrays:
-        weights["head.weight"] = arrays["head/kernel"].T
-        weights["head.bias"] = arrays["head/bias"]
-    block = 0
-    while f"Transformer/encoderblock_{block}/LayerNorm_0/scale" in arrays:
-        prefix = f"Transformer/encoderblock_{block}/"
-        part = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-        weights.update({f"blocks.{block}.{name}": value for name, value in _npz_block(part).items()})
-        block += 1
+    """timm's names and shapes for the arrays of an original ViT checkpoint. Raises CheckpointError.
+
+    The error names the arrays that are missing and those that are unknown.
+    """
+    blocks = {int(m[1]) for name in arrays if (m := re.match(r"Transformer/encoderblock_(\d+)/", name))}
+    names = dict(_NPZ)
+    if any(name in arrays for name in _NPZ_HEAD):
+        names |= _NPZ_HEAD
+    qkv = {}
+    for block in range(max(blocks, default=-1) + 1):
+        prefix, ours = f"Transformer/encoderblock_{block}/", f"blocks.{block}."
+        names |= {prefix + theirs: ours + name for theirs, name in _NPZ_BLOCK.items()}
+        for part, suffix in (("kernel", "weight"), ("bias", "bias")):
+            parts = [f"{prefix}MultiHeadDotProductAttention_1/{one}/{part}" for one in _NPZ_QKV]
+            qkv[f"{ours}attn.qkv.{suffix}"] = parts
+    expected = {*names, *(name for parts in qkv.values() for name in parts)}
+    problems = [f"{name} is missing" for name in sorted(expected - set(arrays))]
+    unknown = (name for name in arrays if name not in expected and not name.startswith(_NPZ_UNUSED))
+    problems += [f"{name} is unknown" for name in sorted(unknown)]
+    if problems:
+        raise CheckpointError(f"this is no checkpoint of the original ViT: {listing_of_problems(problems)}")
+    weights = {ours: _npz_array(theirs, arrays[theirs]) for theirs, ours in names.items()}
+    for ours, parts in qkv.items():
+        weights[ours] = np.concatenate([_npz_array(name, arrays[name]) for name in parts])
     return weights
 
 
-def _npz_block(arrays: Mapping[str, np.ndarray]) -> Weights:
-    attention = "MultiHeadDotProductAttention_1/"
-    dim = arrays["LayerNorm_0/scale"].shape[0]
-    three = ("query", "key", "value")
-    return {
-        "norm1.weight": arrays["LayerNorm_0/scale"],
-        "norm1.bias": arrays["LayerNorm_0/bias"],
-        "attn.qkv.weight": np.concatenate(
-            [arrays[f"{attention}{n}/kernel"].reshape(dim, dim).T for n in three]
-        ),
-        "attn.qkv.bias": np.concatenate([arrays[f"{attention}{n}/bias"].reshape(-1) for n in three]),
-        "attn.proj.weight": arrays[f"{attention}out/kernel"].reshape(dim, dim).T,
-        "attn.proj.bias": arrays[f"{attention}out/bias"],
-        "norm2.weight": arrays["LayerNorm_2/scale"],
-        "norm2.bias": arrays["LayerNorm_2/bias"],
-        "mlp.fc1.weight": arrays["MlpBlock_3/Dense_0/kernel"].T,
-        "mlp.fc1.bias": arrays["MlpBlock_3/Dense_0/bias"],
-        "mlp.fc2.weight": arrays["MlpBlock_3/Dense_1/kernel"].T,
-        "mlp.fc2.bias": arrays["MlpBlock_3/Dense_1/bias"],
-    }
+def _npz_array(name: str, value: np.ndarray) -> np.ndarray:
+    """One array in timm's shape: (out, in) kernels without an axis for heads, (out, in, k, k) for the convolution."""
+    if name == "embedding/kernel":
+        return value.transpose(3, 2, 0, 1)
+    if "MultiHeadDotProductAttention_1" in name and name.endswith("kernel"):
+        rows = value.shape[0] * value.shape[1] if "/out/" in name else value.shape[0]
+        return value.reshape(rows, -1).T
+    if name.endswith("kernel"):
+        return value.T
+    return value.reshape(-1) if value.ndim == 2 else value
 
 
 def resize_positions(positions: np.ndarray, grid: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from mindspore import nn
 from vitmodels.archs import ARCHS, resolve_arch
 from vitmodels.nets.initialise import initialise
 from vitmodels.nets.layers.choice import Operators, best_operators
-from vitmodels.nets.precision import set_precision
+from vitmodels.nets.precision import level_here, set_precision
 from vitmodels.nets.tnt import TNT
 from vitmodels.nets.vit import ViT
 
@@ -32,6 +32,7 @@ def create_model(
     net that is exported needs "mindspore". Raises UnknownArch, and RecipeError for a wrong image size.
     """
     config = ARCHS[resolve_arch(arch)].resized(image_size)
+    amp_level = level_here(amp_level)
     model = (TNT if config.family == "tnt" else ViT)(
         config,
         num_classes,

@@ -72,5 +72,10 @@ def check_shapes(weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[i
         if name in shapes and tuple(value.shape) != shapes[name]
     ]
     if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise CheckpointError(f"the weights don't fit the model: {'; '.join(problems[:5])}{more}")
+        raise CheckpointError(f"the weights don't fit the model: {listing_of_problems(problems)}")
+
+
+def listing_of_problems(problems: list[str]) -> str:
+    """The first five, and how many there are beyond."""
+    more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+    return "; ".join(problems[:5]) + more

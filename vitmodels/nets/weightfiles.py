@@ -3,43 +3,110 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vitmodels.errors import CheckpointError, NotSupported
 
 Weights = dict[str, np.ndarray]
+FORMATS = {
+    ".safetensors": "safetensors",
+    ".npz": "NumPy",
+    ".ckpt": "MindSpore",
+    ".pth": "PyTorch",
+    ".pt": "PyTorch",
+    ".bin": "PyTorch",
+    ".tar": "PyTorch",
+}
+SUFFIXES = tuple(FORMATS)
+WRITABLE = (".safetensors", ".npz", ".ckpt")
+_PICKLE = b"\x80\x02"  # how PyTorch's older format begins
 
 
-def read_weights(path: str | Path) -> Weights:
-    """Every array of a file, or of a checkpoint folder, under the names found there. Raises CheckpointError."""
-    path = Path(path)
+@dataclass(frozen=True)
+class Contents:
+    """The weights of a file, and the averaged ones of a PyTorch file that has both."""
+
+    weights: Weights
+    averages: Weights = field(default_factory=dict)
+
+
+def format_of(path: Path) -> str:
+    """The format of a file by its content. Raises CheckpointError when its suffix says another one."""
+    named = FORMATS.get(path.suffix)
+    if named is None:
+        known = ", ".join(SUFFIXES)
+        raise CheckpointError(
+            f"can't read weights from {path}", hint=f"the file's name must end with one of {known}"
+        )
     try:
-        if path.is_dir():
-            path = path / "model.safetensors"
-        if path.suffix == ".safetensors":
-            from safetensors.numpy import load_file
+        content = _content_of(path)
+    except OSError as error:
+        raise CheckpointError(f"can't read weights from {path}: {error.strerror}") from error
+    if content and content != named:
+        fitting = next(suffix for suffix, kind in FORMATS.items() if kind == content)
+        raise CheckpointError(
+            f"{path} is a {content} file, but its name says {named}",
+            hint=f"rename it to {path.stem}{fitting}",
+        )
+    return named
 
-            return load_file(path)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        if path.suffix in (".pth", ".pt", ".bin", ".tar"):
-            return _read_torch(path)
-        if path.suffix == ".ckpt":
-            import mindspore as ms
 
-            return {name: value.asnumpy() for name, value in ms.load_checkpoint(str(path)).items()}
-    except NotSupported:
+def _content_of(path: Path) -> str:
+    """The format that the first bytes tell; empty when they don't."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        return "PyTorch" if any(name.endswith("data.pkl") for name in names) else "NumPy"
+    if head.startswith(_PICKLE):
+        return "PyTorch"
+    has_header = head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+    return "safetensors" if has_header else ""
+
+
+def read_weights(path: str | Path) -> Contents:
+    """Every array of a file under the names found there. Raises CheckpointError and NotSupported."""
+    path = Path(path)
+    read = {
+        "safetensors": _read_safetensors,
+        "NumPy": _read_npz,
+        "MindSpore": _read_ckpt,
+        "PyTorch": _read_torch,
+    }
+    kind = format_of(path)
+    try:
+        return read[kind](path)
+    except (NotSupported, CheckpointError):
         raise
     except Exception as error:  # each format has its own classes
         raise CheckpointError(f"can't read weights from {path}: {error}") from error
-    raise CheckpointError(f"can't read weights from {path}", hint="use .safetensors, .npz, .pth or .ckpt")
 
 
-def _read_torch(path: Path) -> Weights:
+def _read_safetensors(path: Path) -> Contents:
+    from safetensors.numpy import load_file
+
+    return Contents(load_file(path))
+
+
+def _read_npz(path: Path) -> Contents:
+    with np.load(path, allow_pickle=False) as arrays:
+        return Contents({name: arrays[name] for name in arrays.files})
+
+
+def _read_ckpt(path: Path) -> Contents:
+    import mindspore as ms
+
+    return Contents({name: value.asnumpy() for name, value in ms.load_checkpoint(str(path)).items()})
+
+
+def _read_torch(path: Path) -> Contents:
     try:
         import torch
     except ImportError as error:
@@ -47,20 +114,54 @@ def _read_torch(path: Path) -> Weights:
             f"{path.name} is a PyTorch file, and PyTorch is not installed", hint="convert it to .safetensors"
         ) from error
     content = torch.load(path, map_location="cpu", weights_only=True)
-    for key in ("state_dict", "model", "state_dict_ema"):
-        if isinstance(content.get(key), dict):
-            content = content[key]
-    return {name: value.float().numpy() for name, value in content.items()}
+    averages = content.get("state_dict_ema")
+    weights = next(
+        (content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None
+    )
+    if weights is None:
+        weights = averages if isinstance(averages, dict) else content
+    return Contents(_arrays(weights), _arrays(averages) if isinstance(averages, dict) else {})
+
+
+def _arrays(tensors: Mapping[str, Any]) -> Weights:
+    return {name: value.float().numpy() for name, value in tensors.items()}
+
+
+def check_writable_name(path: Path) -> None:
+    """Raises CheckpointError when no format that can be written belongs to the suffix."""
+    if path.suffix not in WRITABLE:
+        raise CheckpointError(
+            f"can't write weights to {path.name}", hint=f"the name must end with one of {', '.join(WRITABLE)}"
+        )
 
 
 def write_weights(weights: Mapping[str, np.ndarray], path: str | Path) -> None:
-    """A safetensors file that timm loads; complete or absent."""
-    from safetensors.numpy import save
-
+    """A file in the format of its suffix, complete or absent; timm loads .safetensors. Raises CheckpointError."""
     path = Path(path)
-    temp = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with temp.open("wb") as file:
-        file.write(save({name: np.ascontiguousarray(value) for name, value in weights.items()}))
-        file.flush()
-        os.fsync(file.fileno())
-    temp.replace(path)
+    check_writable_name(path)
+    arrays = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    temp = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
+    try:
+        _write(arrays, temp)
+        with temp.open("rb") as file:
+            os.fsync(file.fileno())
+        temp.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"can't write {path}: {error.strerror or error}") from error
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def _write(arrays: Weights, path: Path) -> None:
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".ckpt":
+        import mindspore as ms
+
+        params = [{"name": name, "data": ms.Tensor(value)} for name, value in arrays.items()]
+        ms.save_checkpoint(params, str(path))
+        path.chmod(0o644)
+    else:
+        from safetensors.numpy import save
+
+        path.write_bytes(save(arrays))

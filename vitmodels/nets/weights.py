@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from mindspore import Tensor, nn
 
-from vitmodels.nets.layouts import convert
+from vitmodels.errors import CheckpointError
+from vitmodels.nets.layouts import HEAD, convert
 from vitmodels.nets.shapes import check_shapes
-from vitmodels.nets.weightfiles import Weights, read_weights
+from vitmodels.nets.weightfiles import Weights
 
 
 def load_weights(model: nn.Cell, weights: Mapping[str, np.ndarray]) -> None:
@@ -21,10 +21,17 @@ def load_weights(model: nn.Cell, weights: Mapping[str, np.ndarray]) -> None:
         parameter.set_data(Tensor(np.asarray(weights[name], np.float32)))
 
 
-def load_pretrained(model: nn.Cell, path: str | Path) -> list[str]:
-    """Start a model from a file of any layout known here; returns notes on what was changed."""
+def load_converted(model: nn.Cell, source: Mapping[str, np.ndarray], *, whole: bool) -> list[str]:
+    """Set the parameters from weights of any known layout; returns notes on what was changed.
+
+    A head of another class count is an error if the net must be `whole`, else the model keeps its own head.
+    """
     parameters = dict(model.parameters_and_names())
-    converted = convert(read_weights(path), model.config, int(parameters["head.bias"].shape[0]))
+    classes = int(parameters[HEAD[1]].shape[0])
+    converted = convert(source, model.config, classes)
+    if whole and HEAD[0] not in converted.weights:
+        reason = next((note for note in converted.notes if note.startswith("the head")), "they have no head")
+        raise CheckpointError(f"the weights don't fit the model: {reason}", hint="set num_classes")
     for name, value in converted.weights.items():
         parameters[name].set_data(Tensor(value))
     return converted.notes

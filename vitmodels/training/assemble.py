@@ -20,12 +20,13 @@ from vitmodels.images.packed import open_packed, packed_splits
 from vitmodels.nets.layers.choice import Operators
 from vitmodels.nets.pixels import PixelsToLogits
 from vitmodels.nets.registry import create_model
-from vitmodels.nets.weights import load_pretrained
+from vitmodels.nets.weights import load_converted
 from vitmodels.progress import Progress
 from vitmodels.training.loop import Loop
 from vitmodels.training.report import Reporter
 from vitmodels.training.scoring import Score, score
 from vitmodels.training.trainer import Trainer
+from vitmodels.training.weightsource import find_source
 
 
 def open_split(recipe: Recipe, data: Path, split: str) -> ImageFolder:
@@ -117,8 +118,10 @@ def assemble_loop(
     group: Group,
     progress: Progress,
     stop_wanted: Callable[[], bool],
+    *,
+    as_pretrained: bool = False,
 ) -> Loop:
-    """A loop that is ready to run."""
+    """A loop that is ready to run. `as_pretrained`: see `Loop`."""
     train, val = open_split(recipe, data, "train"), open_split(recipe, data, "val")
     if train.classes != val.classes:
         raise DataError(f"{train.root} and {val.root} have different class folders")
@@ -139,6 +142,7 @@ def assemble_loop(
     trainer = Trainer(model, recipe, group.size)
     evaluation = Evaluation(trainer, Predictor(model, recipe), val_images, eval_batch, group)
     loop = Loop(recipe, run_dir, group, trainer, batches, evaluation.run, reporter, stop_wanted)
+    loop.as_pretrained = as_pretrained
     loop.closers = (train_images.close, val_images.close)
     return loop
 
@@ -146,7 +150,11 @@ def assemble_loop(
 def _first_model(recipe: Recipe, reporter: Reporter) -> Any:
     """The net that training starts from: fresh weights, or those that the recipe names."""
     model = build_model(recipe)
-    notes = load_pretrained(model, recipe.pretrained) if recipe.pretrained else []
+    notes = []
+    if recipe.pretrained:
+        source = find_source(recipe.pretrained, None)
+        kind = f", {source.parameters} parameters" if source.parameters else ""
+        notes = [f"starts from {source.path}{kind}", *load_converted(model, source.weights, whole=False)]
     kernels = kernels_note(model.operators)
     for text in [*notes, *([kernels] if kernels else [])]:
         reporter.note(text)

@@ -2,7 +2,8 @@
 
 A set is a folder `checkpoints/step-<n>` with `model.safetensors` (the weights under timm's names),
 `state.safetensors` (optimiser moments, averaged weights, loss scaler) and `manifest.json`, written last.
-The folder has a temporary name until every file and the manifest are on disk.
+The folder has a temporary name until every file and the manifest are on disk. Whoever reads a file of a set
+compares it with the manifest.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import json
 import os
 import re
 import shutil
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from vitmodels.errors import CheckpointError
-from vitmodels.progress import write_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -60,44 +58,61 @@ class CheckpointSet:
     def epoch(self) -> int:
         return int(self.manifest["epoch"])
 
+    def read(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of one file. Raises CheckpointError when it is not what the manifest says."""
+        from safetensors.numpy import load
+
+        data = self._content(name)
+        try:
+            return dict(load(data))
+        except Exception as error:  # safetensors raises its own class, which is not public
+            raise CheckpointError(f"can't read {self.path / name}: {error}") from error
+
     def verify(self) -> None:
         """Raises CheckpointError when a file is not what the manifest says."""
         for entry in self.manifest["files"]:
-            path = self.path / entry["name"]
-            if not path.is_file() or path.stat().st_size != entry["size"] or _sha256(path) != entry["sha256"]:
-                raise CheckpointError(f"{path} is not what the manifest says")
+            self._content(entry["name"])
 
-    def weights(self, *, averaged: bool = True) -> dict[str, np.ndarray]:
-        """The model's weights by name; the averaged ones where the run has an average."""
-        weights = _load(self.path / MODEL_FILE)
-        if averaged:
-            state = self.state()
-            weights.update(
-                {k.removeprefix(EMA_PREFIX): v for k, v in state.items() if k.startswith(EMA_PREFIX)}
-            )
-        return weights
+    def _content(self, name: str) -> bytes:
+        path = self.path / name
+        entry = next((entry for entry in self.manifest["files"] if entry["name"] == name), None)
+        if entry is None:
+            raise CheckpointError(f"the manifest of {self.path} names no {name}")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"can't read {path}: {error.strerror}") from error
+        if len(data) != entry["size"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            raise CheckpointError(f"{path} is not what the manifest says")
+        return data
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The model's own weights by name."""
+        return self.read(MODEL_FILE)
+
+    def averages(self) -> dict[str, np.ndarray]:
+        """The averaged weights by name; empty when the training kept no average."""
+        state = self.state()
+        return {k.removeprefix(EMA_PREFIX): v for k, v in state.items() if k.startswith(EMA_PREFIX)}
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything besides the weights."""
-        return _load(self.path / STATE_FILE)
+        return self.read(STATE_FILE)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@dataclass(frozen=True)
+class Skipped:
+    """A set that can't be used, and why."""
 
+    path: Path
+    reason: str
 
-def _load(path: Path) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except Exception as error:  # safetensors raises its own class, which is not public
-        raise CheckpointError(f"can't read {path}: {error}") from error
+    def __str__(self) -> str:
+        return f"{self.path.name} is skipped: {self.reason}"
 
 
 def read_set(path: Path) -> CheckpointSet | None:
-    """The set in a folder, or None when it is not complete. Sizes are checked, contents by `verify`."""
+    """The set in a folder, or None when it is not complete. Sizes are checked; contents when they are read."""
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         complete = (
@@ -111,54 +126,41 @@ def read_set(path: Path) -> CheckpointSet | None:
     return CheckpointSet(path, manifest) if complete else None
 
 
-def list_sets(folder: Path) -> tuple[list[CheckpointSet], list[Path]]:
-    """Complete sets by rising step, and the folders that look like sets but are not."""
-    good, torn = [], []
-    for path in sorted(folder.glob("step-*")) if folder.is_dir() else []:
-        match = _NAME.match(path.name)
-        if match is None or not path.is_dir():
-            continue
-        complete = read_set(path)
-        if complete is None or complete.step != int(match[1]):
-            torn.append(path)
-        else:
-            good.append(complete)
-    return sorted(good, key=lambda one: one.step), torn
+def step_of(path: Path) -> int | None:
+    """88 for a folder called step-88; None for any other name."""
+    match = _NAME.match(path.name)
+    return int(match[1]) if match and path.is_dir() else None
 
 
-def newest_set(folder: Path) -> tuple[CheckpointSet | None, list[str]]:
-    """The newest set whose contents are what its manifest says, and a warning for each one passed over."""
-    good, torn = list_sets(folder)
-    warnings = [f"{path.name} is not complete and is passed over" for path in torn]
-    for candidate in reversed(good):
+def list_sets(folder: Path) -> list[CheckpointSet]:
+    """Complete sets by rising step."""
+    sets = []
+    for path in folder.glob("step-*") if folder.is_dir() else []:
+        one = read_set(path)
+        if one is not None and one.step == step_of(path):
+            sets.append(one)
+    return sorted(sets, key=lambda one: one.step)
+
+
+def newest_set(folder: Path) -> tuple[CheckpointSet | None, list[Skipped]]:
+    """The newest set whose contents are what its manifest says, and the newer ones, which are damaged."""
+    steps = {step: path for path in folder.glob("step-*") if (step := step_of(path)) is not None}
+    skipped: list[Skipped] = []
+    for step in sorted(steps, reverse=True):
         try:
-            candidate.verify()
+            return checked_set(steps[step]), skipped
         except CheckpointError as error:
-            warnings.append(f"{candidate.path.name} is damaged and is passed over: {error}")
-            continue
-        return candidate, warnings
-    return None, warnings
+            skipped.append(Skipped(steps[step], error.what))
+    return None, skipped
 
 
-def find_set(run_dir: Path, which: str) -> CheckpointSet:
-    """The set that `latest`, `best` or a path names, verified. Raises CheckpointError."""
-    folder = run_dir / "checkpoints"
-    if which == "latest":
-        chosen, _ = newest_set(folder)
-        if chosen is None:
-            raise CheckpointError(f"no complete checkpoint in {folder}")
-        return chosen
-    path = Path(which)
-    if which == "best":
-        best = read_best(folder)
-        if best is None:
-            raise CheckpointError(f"{folder}/best.json names no checkpoint", hint="use latest")
-        path = folder / f"step-{best['step']}"
-    chosen = read_set(path)
-    if chosen is None:
+def checked_set(path: Path) -> CheckpointSet:
+    """The set in a folder, all of it read. Raises CheckpointError when it is not complete or damaged."""
+    one = read_set(path)
+    if one is None or step_of(path) not in (None, one.step):
         raise CheckpointError(f"{path} is not a complete checkpoint")
-    chosen.verify()
-    return chosen
+    one.verify()
+    return one
 
 
 def read_best(folder: Path) -> dict[str, Any] | None:
@@ -197,34 +199,18 @@ def write_set(folder: Path, snapshot: Snapshot) -> Path:
     _write_synced(temp / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
     _sync_dir(temp)
     if final.exists():
-        _remove(final)
+        remove_set(final)
     temp.rename(final)
     _sync_dir(folder)
     return final
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove the oldest complete sets beyond `keep`; the best one stays and is not counted."""
-    best = read_best(folder)
-    best_step = best["step"] if best else None
-    good, _ = list_sets(folder)
-    others = [one for one in good if one.step != best_step]
-    for old in others[: max(0, len(others) - keep)]:
-        _remove(old.path)
-
-
-def clean(folder: Path) -> None:
-    """Remove the temporary folders of writers that were killed."""
-    for path in folder.glob(".*") if folder.is_dir() else []:
-        if path.name.startswith((".tmp-step-", ".gone-")):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _remove(path: Path) -> None:
-    renamed = path.with_name(f".gone-{path.name}-{os.getpid()}")
-    shutil.rmtree(renamed, ignore_errors=True)
-    path.rename(renamed)
-    shutil.rmtree(renamed, ignore_errors=True)
+def remove_set(path: Path) -> None:
+    """Remove a set in one step for readers: it loses its name first."""
+    trash = path.with_name(f".gone-{path.name}-{os.getpid()}")
+    shutil.rmtree(trash, ignore_errors=True)
+    path.rename(trash)
+    shutil.rmtree(trash, ignore_errors=True)
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -240,42 +226,3 @@ def _sync_dir(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-class Saver:
-    """Writes sets one at a time in a background thread; a failure surfaces at the next call."""
-
-    def __init__(self, folder: Path, keep: int) -> None:
-        self._folder = folder
-        self._keep = keep
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
-        self.last_seconds = 0.0
-
-    def save(self, snapshot: Snapshot, best: Mapping[str, Any] | None = None) -> None:
-        """Start writing; waits first for a set still being written. `best` replaces best.json afterwards."""
-        self.join()
-        self._thread = threading.Thread(
-            target=self._run, args=(snapshot, best), name="checkpoint", daemon=True
-        )
-        self._thread.start()
-
-    def join(self) -> None:
-        """Wait until everything is on disk. Raises CheckpointError when writing failed."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise CheckpointError(f"can't write a checkpoint: {error}") from error
-
-    def _run(self, snapshot: Snapshot, best: Mapping[str, Any] | None) -> None:
-        begin = time.monotonic()
-        try:
-            write_set(self._folder, snapshot)
-            if best is not None:
-                write_json(self._folder / "best.json", dict(best))
-            prune(self._folder, self._keep)
-        except BaseException as error:
-            self._error = error
-        self.last_seconds = time.monotonic() - begin

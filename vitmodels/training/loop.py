@@ -4,46 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vitmodels.config import Recipe
 from vitmodels.device.compilecache import seal, separate_cache
 from vitmodels.device.runtime import Group
-from vitmodels.errors import CheckpointError
+from vitmodels.errors import CheckpointError, ResumeError
 from vitmodels.images.batches import Batches
+from vitmodels.nets.weights import load_converted
 from vitmodels.progress import Metrics, write_json
 from vitmodels.training import checkpoint as ck
 from vitmodels.training.curves import write_csv, write_plot
+from vitmodels.training.position import Position
 from vitmodels.training.report import Reporter
+from vitmodels.training.resume import (
+    check_same_training,
+    differences,
+    fingerprint,
+    finish_start,
+    start_anew,
+)
+from vitmodels.training.saver import Saver, clean
 from vitmodels.training.schedule import learning_rate
 from vitmodels.training.scoring import Score
 from vitmodels.training.trainer import Trainer
-
-
-@dataclass
-class Position:
-    """Where training is. `offset` is the global step of epoch 0: not 0 after a resume at another batch."""
-
-    per_epoch: int
-    epoch: int = 0  # finished epochs
-    index: int = 0  # updates made in the current one
-    offset: int = 0
-    loss_sum: float = 0.0  # of the current epoch's updates
-
-    @property
-    def step(self) -> int:
-        """Updates since the beginning, over all attempts."""
-        return self.offset + self.epoch * self.per_epoch + self.index
-
-    @property
-    def local_step(self) -> int:
-        """The step in terms of this run's epochs, for the learning rate."""
-        return self.epoch * self.per_epoch + self.index
-
-    def next_epoch(self) -> None:
-        self.epoch, self.index, self.loss_sum = self.epoch + 1, 0, 0.0
+from vitmodels.training.weightsource import find_source
 
 
 class Loop:
@@ -66,9 +52,12 @@ class Loop:
         self.progress = reporter.progress
         self.at = Position(batches.slicing.steps)
         self.folder = run_dir / "checkpoints"
-        self.saver = ck.Saver(self.folder, recipe.keep_checkpoint_max)
+        self.saver = Saver(self.folder, recipe.keep_checkpoint_max)
         self.metrics = Metrics(run_dir)
         self.writes = group.rank.first
+        self.global_batch = recipe.batch_size * recipe.accumulate * group.size
+        self.fingerprint = fingerprint(recipe, trainer.decayed)
+        self.as_pretrained = False  # a checkpoint of another training gives its weights to a new one
         self.lr = 0.0
         self.cache: Path | None = None  # of compiled graphs
         self.closers: tuple[Callable[[], None], ...] = ()  # what else ends with the loop
@@ -207,7 +196,13 @@ class Loop:
         return {"step": step, "top1": score.top1} if best is None or score.top1 > best["top1"] else None
 
     def _write_last(self, score: Score, number: int, step: int) -> None:
-        place = {"source": "checkpoint", "file": f"checkpoints/step-{step}", "step": step, "epoch": number}
+        place = {
+            "source": "checkpoint",
+            "file": f"checkpoints/step-{step}",
+            "step": step,
+            "epoch": number,
+            "parameters": "ema" if self.recipe.ema else "raw",
+        }
         write_json(self.run_dir / "eval" / "last.json", {**score.as_dict(), **place})
 
     def _write_curves(self) -> None:
@@ -223,20 +218,31 @@ class Loop:
         if not self.writes:
             return
         at = self.at
-        extra = {"per_epoch": at.per_epoch, "index": at.index, "offset": at.offset, "loss_sum": at.loss_sum}
-        snapshot = ck.Snapshot(
-            at.step, at.epoch, self.recipe.arch, self.trainer.weights(), self.trainer.state(), metrics, extra
-        )
-        self.saver.save(snapshot, best)
+        self.saver.save(self._snapshot(metrics), best)
         self.progress.event("checkpoint", step=at.step, epoch=at.epoch, path=f"checkpoints/step-{at.step}")
+
+    def _snapshot(self, metrics: dict[str, float]) -> ck.Snapshot:
+        at = self.at
+        extra = {
+            "per_epoch": at.per_epoch,
+            "index": at.index,
+            "offset": at.offset,
+            "loss_sum": at.loss_sum,
+            "global_batch": self.global_batch,
+            "fingerprint": self.fingerprint,
+            "recipe": self.recipe.json_dict(),
+        }
+        weights, state = self.trainer.weights(), self.trainer.state()
+        return ck.Snapshot(at.step, at.epoch, self.recipe.arch, weights, state, metrics, extra)
 
     def resume(self) -> None:
         """Continue from the newest complete set, if there is one; all ranks agree on which."""
         if self.writes:
-            ck.clean(self.folder)
-        newest, warnings = ck.newest_set(self.folder)
-        for warning in warnings:
-            self.reporter.note(warning)
+            finish_start(self.run_dir)
+            clean(self.folder)
+        newest, skipped = ck.newest_set(self.folder)
+        for one in skipped:
+            self.reporter.note(str(one))
         steps = self.group.gather(float(newest.step if newest else -1))
         if steps.max() < 0:
             return
@@ -247,28 +253,36 @@ class Loop:
                 hint="give every machine the same checkpoints folder before starting",
             )
         assert newest is not None
-        self._restore(newest)
+        if self.as_pretrained and differences(newest.manifest, self.fingerprint):
+            self._start_anew(newest)
+        else:
+            check_same_training(newest, self.fingerprint)
+            self._restore(newest)
+
+    def _start_anew(self, old: ck.CheckpointSet) -> None:
+        """Train from step 0, with the weights of a set of another training."""
+        source = find_source(str(old.path), None)
+        notes = load_converted(self.trainer.model, source.weights, whole=False)
+        self.trainer.restart_average()
+        self.reporter.note(f"starts anew from {old.path.name}, {source.parameters} parameters")
+        for text in notes:
+            self.reporter.note(text)
+        self.group.gather(0.0)  # every rank has read the old set
+        if self.writes:
+            aside = start_anew(self.run_dir, self._snapshot({}))
+            self.reporter.note(f"the old checkpoints are in {aside.name}")
 
     def _restore(self, checkpoint: ck.CheckpointSet) -> None:
         manifest, at = checkpoint.manifest, self.at
-        if manifest["arch"] != self.recipe.arch:
-            raise CheckpointError(
-                f"{checkpoint.path} holds {manifest['arch']}, the recipe says {self.recipe.arch}",
-                hint="use a new run directory",
-            )
         try:
-            self.trainer.load(checkpoint.weights(averaged=False), checkpoint.state())
+            self.trainer.load(checkpoint.weights(), checkpoint.state())
         except (KeyError, ValueError) as error:
-            raise CheckpointError(
+            raise ResumeError(
                 f"{checkpoint.path} does not fit this recipe: {error}", hint="use a new run directory"
             ) from error
-        at.epoch = checkpoint.epoch
-        if manifest["per_epoch"] == at.per_epoch:
-            at.index, at.offset, at.loss_sum = manifest["index"], manifest["offset"], manifest["loss_sum"]
-        else:
-            at.offset = checkpoint.step - at.epoch * at.per_epoch
-            text = f"an epoch had {manifest['per_epoch']} steps and has {at.per_epoch} now"
-            self.reporter.note(f"{text}; epoch {at.epoch + 1} starts from its beginning")
+        note = at.continue_from(manifest, self.global_batch)
+        if note:
+            self.reporter.note(note)
         if self.writes:
             self.metrics.drop_after(at.step)
         self.reporter.note(f"resumed from step {at.step} (epoch {at.epoch + 1} of {self.recipe.epochs})")

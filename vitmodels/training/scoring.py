@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vitmodels.accuracy import hits
 from vitmodels.device.runtime import Group
 from vitmodels.images.batches import EvalSlice, Images
 
@@ -17,35 +18,30 @@ Predict = Callable[[np.ndarray], np.ndarray]  # uint8 (B, H, W, 3) -> logits (B,
 
 @dataclass(frozen=True)
 class Score:
-    """Shares of images whose label is the first, or among the first five, of the logits."""
+    """Shares of images whose label is the first, or among the first five, of the logits. `images` counts unreadable ones."""
 
     top1: float
     top5: float
     images: int
+    unreadable: int
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def hits(logits: np.ndarray, labels: np.ndarray, k: int) -> int:
-    """How many labels are among the k largest logits; a tie is a miss, and so is NaN."""
-    own = logits[np.arange(len(labels)), labels][:, None]
-    above = (logits >= own).sum(axis=1)  # counts itself
-    return int((np.isfinite(own[:, 0]) & (above <= k)).sum())
-
-
 def score(predict: Predict, source: Images, batch: int, group: Group) -> Score:
     """Evaluate every image of `source`, spread over the ranks of `group`."""
     begin = time.monotonic()
-    counts = np.zeros(3, np.int64)
+    counts = np.zeros(4, np.int64)
     plan = list(EvalSlice(len(source), batch, group.rank.id, group.size).batches())
     stream = source.stream(request for request, _ in plan)
     for (request, real), (pixels, used) in zip(plan, stream, strict=True):
         logits = predict(pixels)[:real]
         labels = source.labels[request.indices[:real]]
         logits[used[:real] < 0] = np.nan  # an unreadable image is a miss
-        counts += (hits(logits, labels, 1), hits(logits, labels, min(5, logits.shape[1])), real)
-    first, five, images = (round(value) for value in group.sum(counts).tolist())
+        unreadable = int((used[:real] < 0).sum())
+        counts += (hits(logits, labels, 1), hits(logits, labels, 5), real, unreadable)
+    first, five, images, unreadable = (round(value) for value in group.sum(counts).tolist())
     seconds = round(time.monotonic() - begin, 3)
-    return Score(first / max(1, images), five / max(1, images), images, seconds)
+    return Score(first / max(1, images), five / max(1, images), images, unreadable, seconds)

@@ -12,7 +12,8 @@ from mindspore import nn
 
 from vitmodels.config import Recipe
 from vitmodels.images.batches import Batch
-from vitmodels.training.optim import adam_scalars, decayed_first
+from vitmodels.nets.precision import level_here
+from vitmodels.training.optim import adam_scalars, decayed_first, decays
 from vitmodels.training.step import AddGradients, ApplyGradients, Gradients, Loss, StepInputs, WholeStep
 
 Arrays = dict[str, np.ndarray]
@@ -29,7 +30,7 @@ class LossScale:
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> LossScale:
-        if recipe.amp_level == "O0":
+        if level_here(recipe.amp_level) == "O0":
             return cls(1.0, False, recipe.loss_scale_window)
         return cls(recipe.loss_scale, recipe.is_dynamic_loss_scale, recipe.loss_scale_window)
 
@@ -65,9 +66,10 @@ class Trainer:
         self.names = [
             param.name for param in self.params
         ]  # read now: the cells below rename their parameters
+        self.decayed = sum(decays(param.name, param.shape) for param in self.params)
         self.scale = LossScale.from_recipe(recipe)
         self.updates = 0
-        self.checked = recipe.amp_level != "O0"
+        self.checked = level_here(recipe.amp_level) != "O0"
         self._gradients = Gradients(Loss(model, recipe), self.params)
         self._apply = ApplyGradients(self.params, self.names, recipe, ranks, self.checked)
         self._whole = WholeStep(self._gradients, self._apply)
@@ -120,6 +122,13 @@ class Trainer:
             param.set_data(ms.Tensor(state[name]))
         self.updates, self.scale.good = (int(value) for value in state["trainer"])
         self.scale.value = float(state["loss_scale"][0])
+
+    def restart_average(self) -> None:
+        """Let the averaged weights begin at the weights that the model has now."""
+        average = self._apply.average
+        if average is not None:
+            for param, mean in zip(self.params, average.averages, strict=True):
+                mean.set_data(ms.Tensor(param.asnumpy().copy()))
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:

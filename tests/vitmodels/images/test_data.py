@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import shutil
 import struct
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image
 
 from vitmodels.config import Recipe
+from vitmodels.digits import main as digits_main
 from vitmodels.digits import stratified_val, write_digits
 from vitmodels.errors import DataError, UsageError
 from vitmodels.images.augment import crop_box, erase, train_transform
@@ -379,3 +381,45 @@ def test_a_split_is_proportional_and_exact() -> None:
     mask = stratified_val(labels, 20, 0)
     assert mask.sum() == 20
     np.testing.assert_array_equal(np.bincount(labels[mask]), [10, 6, 4])
+
+
+def test_digits_that_are_missing_are_written_again(tmp_path: Path) -> None:
+    write_digits(tmp_path)
+    lost = sorted(tmp_path.glob("*/*/*.jpg"))[::400]
+    before = [path.read_bytes() for path in lost]
+    own = tmp_path / "train" / "0" / "mine.jpg"
+    own.write_bytes(b"the user's")
+    for path in lost:
+        path.unlink()
+    shutil.rmtree(tmp_path / "val" / "9")
+    assert write_digits(tmp_path) == {"train": 1437, "val": 360}
+    assert [path.read_bytes() for path in lost] == before
+    assert len(list((tmp_path / "val").glob("*/*.jpg"))) == 360
+    assert own.read_bytes() == b"the user's"
+
+
+def test_digits_where_nothing_can_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert digits_main([str(tmp_path / "file" / "digits")]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_folder_called_like_an_image_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b.jpg").mkdir(parents=True)
+    (tmp_path / "a" / "c.jpg").write_bytes(jpeg("RGB", (8, 8)))
+    assert scan_folder(tmp_path).files == ("a/c.jpg",)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no image", b"\xff\xd8\xff\xe0 cut off"], ids=["empty", "text", "cut off"]
+)
+def test_messages_name_no_object_in_memory(tmp_path: Path, content: bytes, notes: list[str]) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "0.jpg").write_bytes(jpeg("RGB", (8, 8)))
+    (tmp_path / "a" / "1.jpg").write_bytes(content)
+    MemoryImages(scan_folder(tmp_path), recipe_of(), SIDE, train=False, note=notes.append)
+    with pytest.raises((OSError, ValueError, SyntaxError)) as caught:
+        read_rgb(io.BytesIO(content))
+    assert len(notes) == 1
+    for text in (*notes, str(caught.value)):
+        assert "BytesIO" not in text and " at 0x" not in text

@@ -8,10 +8,11 @@ from tests.vitmodels.nets.golden_nets import TINY, make_net, read_golden
 from vitmodels.archs import ARCHS, parameter_count
 from vitmodels.convert import main
 from vitmodels.errors import CheckpointError
-from vitmodels.nets.layouts import convert, cubic_matrix, resize_positions
+from vitmodels.nets.layouts import Origin, convert, cubic_matrix, origin_of, resize_positions
 from vitmodels.nets.shapes import expected_shapes
 from vitmodels.nets.weightfiles import read_weights, write_weights
-from vitmodels.nets.weights import load_pretrained, model_weights
+from vitmodels.nets.weights import load_converted, model_weights
+from vitmodels.training.checkpoint import Snapshot, write_set
 
 # The names of a block in the checkpoints of the TNT authors, and here.
 AUTHORS = {
@@ -66,7 +67,7 @@ def to_npz_names(weights: dict[str, np.ndarray], heads: int) -> dict[str, np.nda
 def test_timm_weights_need_no_change(family: str, tmp_path: Path) -> None:
     weights = read_golden(family).weights
     write_weights(weights, tmp_path / "net.safetensors")
-    found = convert(read_weights(tmp_path / "net.safetensors"), TINY[family], 5)
+    found = convert(read_weights(tmp_path / "net.safetensors").weights, TINY[family], 5)
     assert found.notes == []
     assert found.weights.keys() == weights.keys()
     assert all(np.array_equal(value, weights[name]) for name, value in found.weights.items())
@@ -78,7 +79,7 @@ def test_original_vit_npz(prefix: str, tmp_path: Path) -> None:
     weights = read_golden("vit").weights
     path = tmp_path / "ViT-tiny.npz"
     np.savez(path, **{prefix + name: value for name, value in to_npz_names(weights, 3).items()})
-    found = convert(read_weights(path), TINY["vit"], 5)
+    found = convert(read_weights(path).weights, TINY["vit"], 5)
     assert found.weights.keys() == weights.keys()
     assert all(np.array_equal(value, weights[name]) for name, value in found.weights.items())
 
@@ -167,17 +168,18 @@ TORCH_3_TO_4 = [
 ]
 
 
-def test_pretrained_with_another_head_and_image_size(tmp_path: Path) -> None:
+def test_weights_with_another_head_and_image_size() -> None:
     weights = read_golden("vit").weights
     weights["pos_embed"] = np.tile(weights["pos_embed"], (1, 3, 1))[:, :37]  # 1 + 6x6
-    write_weights(weights, tmp_path / "net.safetensors")
     net = make_net("vit", num_classes=3)
     before = model_weights(net)
-    notes = load_pretrained(net, tmp_path / "net.safetensors")
+    notes = load_converted(net, weights, whole=False)
     after = model_weights(net)
     assert np.array_equal(after["head.weight"], before["head.weight"])
     assert np.array_equal(after["norm.weight"], weights["norm.weight"])
     assert after["pos_embed"].shape == (1, 17, 24)
+    with pytest.raises(CheckpointError, match="the head of 5 classes is not used, the model has 3"):
+        load_converted(net, weights, whole=True)
     assert any("6x6 to 4x4" in note for note in notes) and any("head of 5 classes" in note for note in notes)
 
 
@@ -190,8 +192,55 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [str(tmp_path / "in.safetensors"), str(tmp_path / "out.safetensors"), "--arch", "vit_digits"]
     assert main([*arguments, "--num-classes", "4"]) == 0
     assert "head of 10 classes is not used" in capsys.readouterr().out
-    assert "head.weight" not in read_weights(tmp_path / "out.safetensors")
+    assert "head.weight" not in read_weights(tmp_path / "out.safetensors").weights
     assert main([*arguments[:2], "--arch", "nothing"]) == 2
     (tmp_path / "torn.safetensors").write_bytes(b"\xff" * 40)
     assert main([str(tmp_path / "torn.safetensors"), *arguments[1:]]) == 1
     assert "can't read weights" in capsys.readouterr().err
+
+
+def test_command_takes_a_run_and_keeps_its_averaged_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shapes = expected_shapes(ARCHS["vit_digits"], 10)
+    weights = {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()}
+    averages = {f"ema.{name}": value + 1 for name, value in weights.items()}
+    write_set(tmp_path / "checkpoints", Snapshot(3, 1, "vit_digits", weights, averages))
+    for suffix in (".safetensors", ".npz", ".ckpt"):
+        assert main([str(tmp_path), str(tmp_path / f"out{suffix}")]) == 0
+        assert "arrays of vit_digits, ema parameters" in capsys.readouterr().out
+        found = read_weights(tmp_path / f"out{suffix}").weights
+        assert found.keys() == shapes.keys()
+        assert all((value == 1.5).all() for value in found.values())
+    assert main([str(tmp_path), str(tmp_path / "raw.npz"), "--parameters", "raw"]) == 0
+    assert all((value == 0.5).all() for value in read_weights(tmp_path / "raw.npz").weights.values())
+
+
+def test_command_does_not_write_a_format_that_the_name_does_not_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_weights({"a": np.zeros(2, np.float32)}, tmp_path / "in.safetensors")
+    assert main([str(tmp_path / "in.safetensors"), str(tmp_path / "out.pth")]) == 1
+    assert "the name must end with one of .safetensors, .npz, .ckpt" in capsys.readouterr().err
+    assert not (tmp_path / "out.pth").exists()
+    assert main([str(tmp_path / "in.safetensors"), str(tmp_path / "none" / "out.npz")]) == 1
+
+
+def test_missing_and_unknown_arrays_of_an_npz_are_named(tmp_path: Path) -> None:
+    arrays = to_npz_names(read_golden("vit").weights, 3)
+    gone = "Transformer/encoderblock_1/MultiHeadDotProductAttention_1/key/kernel"
+    del arrays[gone]
+    arrays["Transformer/extra"] = np.zeros(3, np.float32)
+    with pytest.raises(CheckpointError, match=f"{gone} is missing; Transformer/extra is unknown"):
+        convert(arrays, TINY["vit"], 5)
+    del arrays["embedding/kernel"]
+    with pytest.raises(CheckpointError, match="embedding/kernel is missing"):
+        convert(arrays, TINY["vit"], 5)
+
+
+@pytest.mark.parametrize("arch", sorted(ARCHS))
+def test_the_sizes_of_weights_tell_their_net(arch: str) -> None:
+    config = ARCHS[arch].resized(2 * ARCHS[arch].image_size)
+    shapes = expected_shapes(config, 7)
+    nothing = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    assert origin_of(nothing) == Origin(arch, 7, config.image_size)
