@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.files:
         for path in args.files:
             print(
-                path.name, *told(find_first([Ended("rank 0", 0, 1, 0.0, path.read_text(errors="replace"))]))
+                path.name, *shown(find_first([Ended("rank 0", 0, 1, 0.0, path.read_text(errors="replace"))]))
             )
         return 0
     return corpus()
@@ -45,7 +45,7 @@ def corpus() -> int:
         if not good:
             wrong[answer["rule"], found.rule.id] += 1
             blamed += found.rule.role == "consequence"
-            print(f"WRONG {row['name']}: rank {answer['rank']} {answer['rule']}, found", *told(found))
+            print(f"WRONG {row['name']}: rank {answer['rank']} {answer['rule']}, found", *shown(found))
     spent = time.process_time() - began
     many = sum(len(row["ranks"]) > 1 for row in rows)
     print(f"{right} of {len(rows)} right ({right / len(rows):.1%}), {many} of them with several ranks")
@@ -71,7 +71,7 @@ def ended(row: dict[str, Any]) -> list[Ended]:
     ]
 
 
-def told(found: Judgement) -> tuple[str, ...]:
+def shown(found: Judgement) -> tuple[str, ...]:
     return (f"rank {found.process.rank}", found.rule.id, found.code, f"| {found.line[:120]}")
 
 

@@ -1,6 +1,6 @@
 """The name of a back end comes in; a Backend goes out, which turns a Plan into a request and answers for the run.
 
-`docs/backends.md` tells how to add one.
+`docs/backends.md` shows how to add one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def starts_again(name: str) -> bool:
 
 
 def start_all(backend: Backend, plans: Sequence[Plan]) -> list[Handle]:
-    """First attempts of several runs, in one request where the platform can. Raises BackendError, with none left."""
+    """Start several runs, with one request where the platform can. Raises BackendError after cancelling all of them."""
     if isinstance(backend, ManyAtOnce) and len(plans) > 1:
         return list(backend.submit_all(plans))
     handles: list[Handle] = []

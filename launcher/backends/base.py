@@ -1,4 +1,4 @@
-"""What a back end is: it says what its machines are like, renders a request (pure), sends it, and later answers for it."""
+"""The protocol of back ends: describe the machines, render a request (pure), send it, and later report on the run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Handle(Frozen):
 class Life(Frozen):
     """What a back end knows of a run: `alive` is None when it can't tell from here.
 
-    `waiting`: it is alive but has no machine yet, or has lost it. `cancelled`: somebody ended it without launcher.
+    `waiting`: it is alive but has no machine yet, or has lost it. `cancelled`: it was ended without launcher.
     `forgotten`: the platform has no record of it, which is no proof of its end while the run itself is still heard of.
     `cause`: the first failure, as the platform knows it. `phase`: what the platform does before the run reports a phase.
     `rule`: id of the kind of its end, as in advice.yaml, where the platform names one.
@@ -50,7 +50,7 @@ class Life(Frozen):
 
 
 class Console(Frozen):
-    """Lines that one container printed, and where to go on."""
+    """Lines that one container printed, and where the next call continues."""
 
     lines: tuple[str, ...]
     after: str
@@ -87,11 +87,11 @@ class Backend(ABC):
         """Ask the node programs to stop, with a checkpoint. Does not wait. Safe to repeat."""
 
     def rules(self, plan: Plan) -> Sequence[Finding]:
-        """What the plan alone shows to be wrong for this platform. Pure."""
+        """Findings on the plan that need no answer from the platform. Pure."""
         return ()
 
     def check(self, plan: Plan) -> Sequence[Finding]:
-        """Whether this platform, asked from this machine, can run the plan. Raises nothing for one that does not answer."""
+        """Findings that need answers from the platform. A platform that does not answer is a finding, too."""
         return ()
 
     def doctor_checks(self) -> Sequence[Finding]:
@@ -146,7 +146,7 @@ class Platform(Protocol):
         """New lines of what the program on one machine printed, from where the last call ended; `after` is empty at first."""
 
     def story(self, handle: Handle) -> tuple[str, ...]:
-        """What the platform did to the job, in sentences."""
+        """What the platform did to the job, as sentences for people."""
 
     def terminate(self, handle: Handle) -> None:
         """End the job from outside, without a checkpoint. Does not wait. Safe to repeat."""

@@ -17,7 +17,7 @@ from launcher.backends.base import Backend, Handle, Life
 from launcher.errors import BackendError
 from launcher.findings import Finding
 
-if TYPE_CHECKING:  # half of the time that a status takes
+if TYPE_CHECKING:  # importing it takes half of the time of a status
     from launcher.jobfile.spec import JobSpec
     from launcher.plan.machines import Machines
     from launcher.plan.model import Plan
@@ -87,7 +87,7 @@ class LocalBackend(Backend):
             *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
         ]
         try:
-            pid = os.posix_spawn(  # a signal that comes too early waits until the node program can take it
+            pid = os.posix_spawn(  # a signal stays pending until the node program unblocks it
                 command[0],
                 command,
                 os.environ,

@@ -23,5 +23,5 @@ class Recent:
         return self._lives
 
     def clear(self) -> None:
-        """Forget the answer, because a job was changed."""
+        """Drop the answer; called after a job was changed."""
         self._asked = None

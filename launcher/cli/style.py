@@ -50,7 +50,7 @@ def paint(text: str, style: str, on: bool) -> str:
 
 
 def width_of(stream: TextIO | None = None, default: int | None = None) -> int | None:
-    """Columns of the terminal; `default` when the stream is none."""
+    """Columns of the terminal; `default` when the stream is not a terminal."""
     if not (stream or sys.stdout).isatty():
         return default
     import shutil
@@ -108,7 +108,7 @@ def table(
 
 
 def _fitting(columns: Sequence[Column], keep: list[int], widths: dict[int, int], width: int) -> list[int]:
-    """Columns that stay; shrinks the flexible one in `widths` before it lets one go."""
+    """Columns that stay; shrinks the flexible one in `widths` before it drops one."""
 
     def total() -> int:
         return sum(widths[i] for i in keep) + GAP * (len(keep) - 1)

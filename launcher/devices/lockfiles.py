@@ -1,4 +1,4 @@
-"""The files behind device locks and tickets: opened, locked, and read for whose they are."""
+"""The files of device locks and tickets: opening, locking, and reading the owner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who holds a device, as the holder wrote it down. For messages only: the lock itself is the kernel's."""
+    """The process that holds a device, as it wrote into the lock file. For messages only: the lock is the kernel's."""
 
     pid: int
     label: str
@@ -71,7 +71,7 @@ def try_lock(fd: int, kind: int) -> bool:
 
 
 def waiting_owner(path: Path, wanted: set[int]) -> str:
-    """Who waits with this ticket for one of these devices; empty when nobody does. Sweeps dead tickets."""
+    """The owner of this ticket, if it waits for one of these devices; else empty. Removes tickets of dead processes."""
     try:
         fd = open_lock(path)
     except OSError:
@@ -90,7 +90,7 @@ def waiting_owner(path: Path, wanted: set[int]) -> str:
 
 
 def read_owner(fd: int) -> Owner | None:
-    """The holder, as it wrote itself down; None where that can't be read."""
+    """The owner that a lock file names; None where that can't be read."""
     values = _read_json(fd)
     pid, label, since = values.get("pid"), values.get("label", ""), values.get("since")
     if isinstance(pid, int) and isinstance(since, int | float):

@@ -167,7 +167,7 @@ class DeviceLocks:
         fd = open_lock(path, create=True)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            while not is_same_file(fd, path):  # somebody tidied up between the two calls
+            while not is_same_file(fd, path):  # another process removed it between the two calls
                 os.close(fd)
                 fd = open_lock(path, create=True)
                 fcntl.flock(fd, fcntl.LOCK_EX)
@@ -224,7 +224,7 @@ class DeviceLocks:
                 fd = fds[k] = open_lock(self.folder / f"device-{k}.lock", create=True)
                 if not try_lock(fd, fcntl.LOCK_EX):
                     owner = read_owner(fd)
-                    os.close(fds.pop(k))  # not ours, so not for release to empty
+                    os.close(fds.pop(k))  # not ours: `release` must not empty it
                     held.release()
                     return None, f"device {k} is held by {owner or 'another process'}"
                 os.ftruncate(fd, 0)

@@ -142,7 +142,7 @@ def _text(node: Node | None) -> Scalar | None:
 
 
 def _resolved(arch: str) -> str:
-    """The one name of an architecture; an unknown name as it is."""
+    """The canonical name of an architecture; an unknown name unchanged."""
     try:
         return resolve_arch(arch)
     except UnknownArch:

@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A mapping of the job file: no unknown keys, no guessing of types, no change after reading."""
+    """A mapping of the job file: unknown keys and values of another type are errors; frozen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

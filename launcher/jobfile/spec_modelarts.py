@@ -48,7 +48,7 @@ class ModelArtsVolume(Section):
 
 
 class ModelArtsRestarts(Section):
-    """What the platform itself repeats, below and besides `retry`, which the run does by itself."""
+    """Restarts by the platform, in addition to those of `retry`, which the run makes itself."""
 
     jobs: int = Field(
         0,

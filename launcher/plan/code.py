@@ -100,7 +100,7 @@ def _tree(root: Path, name: str) -> Iterator[tuple[str, Path]]:
 
 
 def _write(target: BinaryIO, folders: Sequence[str], texts: Mapping[str, str]) -> int:
-    """The number of files from disk."""
+    """Write the archive; returns the number of files from disk."""
     count = 0
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in code_files(folders):
@@ -112,7 +112,7 @@ def _write(target: BinaryIO, folders: Sequence[str], texts: Mapping[str, str]) -
 
 
 def _add_file(archive: zipfile.ZipFile, name: str, path: Path) -> None:
-    """In blocks. A file that is executable here is executable there. Raises OSError that names the file."""
+    """Add a file in blocks, with its executable bit. Raises OSError that names the file."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())

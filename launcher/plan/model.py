@@ -1,4 +1,4 @@
-"""The plan of a run: everything that submit decided, as one frozen value."""
+"""The plan of a run: everything that a submission has decided, as one frozen value."""
 
 from __future__ import annotations
 

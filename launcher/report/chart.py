@@ -24,7 +24,7 @@ class Series:
 
 
 def line_chart(series: Sequence[Series], x_title: str, *, from_zero: bool = False) -> str:
-    """All series over common axes, with a title on each point that a mouse can read. `from_zero` for what has a zero that matters."""
+    """All series over common axes, with a title on each point, shown under the mouse. `from_zero`: the axis begins at 0."""
     xs = [x for each in series for x, _ in each.points]
     ys = [y for each in series for _, y in each.points]
     low, high = _padded(min([0.0, *ys]) if from_zero else min(ys), max(ys))

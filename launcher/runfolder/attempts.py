@@ -8,7 +8,7 @@ from launcher.storage.base import ObjectStore
 
 
 def newest_attempt(store: ObjectStore) -> int:
-    """The highest attempt that the store knows of; 0 when nothing is there."""
+    """The highest attempt in the store; 0 when there is none."""
     latest = read_latest(store)
     state = read_json(store, STATE).get("attempt")
     return max(latest.attempt if latest else 0, state if isinstance(state, int) else 0, newest_begun(store))

@@ -16,7 +16,7 @@ _known: dict[str, tuple[float, Handle | None, str]] = {}
 
 
 def adopted(entry: RunEntry) -> tuple[RunEntry, str]:
-    """The entry with the handle of its job; without one, the reason why. Never raises. For a run of this machine nobody is asked."""
+    """The entry with the handle of its job, or the reason why there is none. Never raises. Asks nobody for a run of this machine."""
     backend = get_backend(entry.backend)
     if entry.handle is not None or entry.final is not None or not isinstance(backend, Finds):
         return entry, ""

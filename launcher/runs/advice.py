@@ -36,7 +36,7 @@ class Advice:
 
 
 def advice_for(failure: FirstFailure | None, *, unsafe: bool = False) -> Advice | None:
-    """What the table of causes says, else the first row of advice.yaml that fits; None for what nobody knows.
+    """The advice of the table of causes, else the first row of advice.yaml that fits; None for an unknown failure.
 
     `unsafe` when not all results are in the store.
     """
@@ -50,7 +50,7 @@ def advice_for(failure: FirstFailure | None, *, unsafe: bool = False) -> Advice 
 
 
 def _of_table(failure: FirstFailure) -> Advice | None:
-    """The row of the rule; that for unknown errors only where there is a line to read."""
+    """The row of the failure's rule; the row for unknown errors only where a line was found."""
     rule = table().get(failure.rule) if failure.rule else None
     if rule is None or (rule.id == "unknown" and not failure.line):
         return None

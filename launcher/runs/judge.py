@@ -16,13 +16,13 @@ GONE = "its node program is gone without a word (killed, or the machine was rest
 
 
 def without_machine(state: RunState, now: float) -> RunState:
-    """The platform has the run, but no machine has it, or none any more: what the last one wrote is history."""
+    """The platform has the run, but no machine has it, or none any more: what the last one wrote does not count."""
     changes = {"state": State.PENDING, "phase": "queued", "updated_at": now}
     return state.without_end().model_copy(update=changes)
 
 
 def alive(state: RunState) -> RunState:
-    """The platform says that the run lives. One that wrote its end is about to end, or to be started again."""
+    """The run lives, by its platform. A run that wrote its end is about to end, or to be started again."""
     if not state.state.terminal:
         return state
     return state.without_end().model_copy(update={"state": State.RUNNING})
@@ -51,7 +51,7 @@ def with_platform(state: RunState, life: Life) -> RunState:
 
 
 def gone(records: Records, life: Life, *, cancel_requested: bool, now: float) -> RunState:
-    """The platform says that the run has ended, and the run did not."""
+    """The run has ended, by its platform, and has not written its end."""
     state = records.state
     if life.forgotten and now - records.heard_at < SILENCE_S:
         return state

@@ -128,7 +128,7 @@ def _try_read(entry: RunEntry) -> Records:
 
 
 def _poll(entries: Sequence[RunEntry]) -> dict[str, Life]:
-    """What the platforms say of runs that have not ended, by run id."""
+    """The platforms' answers on runs that have not ended, by run id."""
     lives: dict[str, Life] = {}
     for backend in dict.fromkeys(entry.backend for entry in entries):
         handles = [

@@ -42,7 +42,7 @@ class NewRun:
         return dict(self.record.get("labels", {}))
 
     def with_code(self) -> NewRun:
-        """With the digest of the code that is sent: a plan may have been made by another version of launcher."""
+        """The run with the digest of the code that is sent: a plan may be from another version of launcher."""
         if not self.plan.code:
             return self
         plan = self.plan.model_copy(update={"code": code_digest()})
@@ -103,7 +103,7 @@ class NewRun:
         return dict(zip(_FILES, texts, strict=True))
 
     def _card(self) -> dict[str, Any]:
-        """What a list of the runs in a store shows of this one."""
+        """The small object of this run in `.runs/`, which lists of runs show."""
         return {
             "submitted_at": self.submitted_at,
             "name": self.plan.name,

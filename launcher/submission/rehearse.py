@@ -54,7 +54,7 @@ def rehearsal_plan(job: LoadedJob, env: Mapping[str, str], cwd: Path) -> Plan:
 
 
 def _short(job: LoadedJob) -> tuple[Recipe, list[str]]:
-    """The recipe with what one CPU can't do taken out, and a note for each change."""
+    """The recipe without what one CPU can't do, and a note for each change."""
     recipe = job.recipe
     assert recipe is not None
     changes = {

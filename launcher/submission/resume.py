@@ -81,13 +81,13 @@ def _next_attempt(view: RunView, stored: RunState) -> int:
 
 
 def _forget_cancel(run_dir: RunDir, store: ObjectStore) -> None:
-    """An earlier request to stop is not for the new attempt."""
+    """Remove an earlier request to stop, which is not for the new attempt."""
     run_dir.cancel.unlink(missing_ok=True)
     store.delete(paths.CANCEL)
 
 
 def _bring_here(run_dir: RunDir, plan_text: str, stored: RunState) -> RunState:
-    """Plan and newest state on this machine, whichever attempt it has seen; returns that state."""
+    """Bring the plan and the newest state to this machine; returns that state."""
     if not run_dir.plan.exists():
         write_text(run_dir.plan, plan_text)
     if not run_dir.state.exists():

@@ -1,6 +1,6 @@
 """A training program without a framework that keeps launcher's contract, for tests of the supervision.
 
-It "trains" a number: step n adds n. What goes wrong, and when, is told by the environment:
+It "trains" a number: step n adds n. Environment variables choose what goes wrong, and when:
     FAIL_AT=step:rank:how   only in attempt 1 unless FAIL_ALWAYS is set; how is one of
                             exit CODE | raise | kill | hang | stop, or
                             chatter (hang, but print lines), flood (print much and go on), close (close the log and go on),

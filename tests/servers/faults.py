@@ -41,7 +41,7 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The controls: faults in force, every request seen as (method, path), how many came as to an HTTP proxy."""
+    """The controls: faults in force, every request seen as (method, path), how many were sent as to an HTTP proxy."""
 
     endpoint: str
     active: list[Fault] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Faults:
             self.seen.clear()
 
     def count(self, method: str, path: str = "") -> int:
-        """How many such requests came."""
+        """How many such requests were received."""
         with self.lock:
             return sum(each == method and path in where for each, where in self.seen)
 

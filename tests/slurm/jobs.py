@@ -111,7 +111,7 @@ class SlurmJobs:
         return {file["name"] for file in json.loads(self.store(entry).read("MANIFEST.json"))["files"]}
 
     def log(self, entry: RunEntry) -> str:
-        """The end of what Slurm and the node programs said."""
+        """The end of the logs of Slurm and the node programs."""
         path = Path(self.cluster.job(self.number(entry)).get("StdOut", "-"))
         return path.read_text()[-3000:] if path.exists() else "no log"
 

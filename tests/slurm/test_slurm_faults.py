@@ -192,7 +192,7 @@ STORIES: dict[Story, int] = {
 
 
 @pytest.fixture(scope="module")
-def told(jobs: SlurmJobs, request: pytest.FixtureRequest) -> Iterator[dict[Story, Future[RunView]]]:
+def stories(jobs: SlurmJobs, request: pytest.FixtureRequest) -> Iterator[dict[Story, Future[RunView]]]:
     """All stories that were asked for, under way. Nodes that were harmed take jobs again at the end."""
     asked = [item for item in request.session.items if item.path == request.path]
     stories = [item.callspec.params["story"] for item in asked if hasattr(item, "callspec")]
@@ -203,8 +203,8 @@ def told(jobs: SlurmJobs, request: pytest.FixtureRequest) -> Iterator[dict[Story
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
-def test_a_run_goes_on_after(story: Story, told: dict[Story, Future[RunView]], jobs: SlurmJobs) -> None:
-    view = told[story].result(1700)
+def test_a_run_goes_on_after(story: Story, stories: dict[Story, Future[RunView]], jobs: SlurmJobs) -> None:
+    view = stories[story].result(1700)
     assert view.state == "SUCCEEDED", view.reason
     assert view.attempt >= 2, view.attempts
     assert view.results == {"last": pytest.approx(total(STORIES[story]))}

@@ -85,14 +85,14 @@ def test_script_is_what_a_shell_understands(name: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_what_the_boot_text_is_told_is_whole() -> None:
+def test_the_boot_program_gets_store_and_packages_unchanged() -> None:
     script = render([plan("output.url=s3://bucket/it's here/runs")], 3)
     line = next(line for line in script.splitlines() if line.startswith("export LAUNCHER_BOOT="))
-    told = subprocess.run(
+    answer = subprocess.run(
         ["bash", "-c", f"{line}\nprintenv LAUNCHER_BOOT"], capture_output=True, text=True, check=True
     )
-    assert json.loads(told.stdout)["store"]["url"] == "s3://bucket/it's here/runs"
-    assert "boto3" in json.loads(told.stdout)["packages"]
+    assert json.loads(answer.stdout)["store"]["url"] == "s3://bucket/it's here/runs"
+    assert "boto3" in json.loads(answer.stdout)["packages"]
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_partitions_of_a_cluster_among_several(stand_in: StandIn) -> None:
     assert found.gres == {"npu": 8, "npu:910b": 8}
 
 
-def test_whoever_follows_a_run_asks_once_in_a_while(
+def test_following_a_run_limits_the_calls_of_slurm(
     stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = tmp_path / "calls"

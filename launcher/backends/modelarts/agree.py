@@ -69,12 +69,12 @@ def mark_job(store: ObjectStore, attempt: int) -> str:
 
 
 def unmark_job(store: ObjectStore, mark: str) -> None:
-    """The owner of the mark made no job."""
+    """Remove a mark of `mark_job` after its job could not be made."""
     store.delete(mark)
 
 
 def outdated(store: ObjectStore, attempt: int) -> bool:
-    """Whether a job for a later attempt was made."""
+    """Whether a job was made for a later attempt."""
     marks = [
         re.fullmatch(r"job-(\d+)-\w+", info.key.removeprefix(FOLDER)) for info in store.list(f"{FOLDER}job-")
     ]

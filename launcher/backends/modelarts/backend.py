@@ -43,7 +43,7 @@ _recent = Recent()
 
 
 class ModelArtsBackend(Backend):
-    """Renders, sends and asks. What a job does is read from the run's folder, as with every back end."""
+    """Renders, sends and polls jobs. The run's own state is read from its folder, as with every back end."""
 
     runs_elsewhere = True
     shares_files = False
@@ -67,7 +67,7 @@ class ModelArtsBackend(Backend):
         return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
 
     def submit(self, plan: Plan, attempt: int) -> Handle:
-        """Safe to repeat for the same attempt: a living job of its name that is ours is taken, not made again."""
+        """Safe to repeat for the same attempt: a job of its name that is ours and has not ended is used again."""
         service, store = service_of(plan), plan.store.open()
         earlier = service.of_run(plan.run_id)
         self._end_earlier(service, earlier, plan, attempt)

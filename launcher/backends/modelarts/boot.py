@@ -1,6 +1,6 @@
 """The first program in a container: verify the code beside this file, unpack it once per container, start it.
 
-Needs nothing but Python's own library, and says so where Python is too old. Installs nothing, unless the code holds
+Needs nothing but Python's own library, and ends with an error where Python is too old. Installs nothing, unless the code holds
 a list of requirements, which it does when the job file asked for that. May be started again in the same
 container, and once per card.
 """
@@ -25,7 +25,7 @@ OPTIONAL = ("plan", "endpoint", "region", "client")
 
 
 def fail(message: str) -> None:
-    """Ends the program. Two: starting again would fail the same way."""
+    """End the program with exit code 2: another start would fail the same way."""
     sys.stderr.write(f"error: {message}\n")
     sys.stderr.flush()
     sys.exit(BAD_CODE)
@@ -42,7 +42,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def sha256(path: Path) -> str:
-    """Of a whole file."""
+    """The digest of a whole file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):

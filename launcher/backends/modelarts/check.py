@@ -32,7 +32,7 @@ def doctor_checks() -> list[Finding]:
 
 
 def check_service(plan: Plan, service: Service) -> list[Finding]:
-    """Reads only. Raises nothing: a service that fails is a finding."""
+    """Findings on a plan that need the service. Changes nothing there; a service that fails is a finding, too."""
     if sdk_missing():
         return [
             Finding("MA050", "error", "the SDK of ModelArts is not installed", "resources.backend", INSTALL)

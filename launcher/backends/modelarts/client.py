@@ -52,7 +52,7 @@ class Service:
 
     @property
     def project_id(self) -> str:
-        """Of the credentials in use; empty before the first request."""
+        """The project's id, from the credentials in use; empty before the first request."""
         return self._wire.project_id
 
     # ---- jobs
@@ -93,7 +93,7 @@ class Service:
         self, name: str, doubtful: bool, error: ServiceError, deadline: float
     ) -> SeenJob | None:
         if not doubtful and error.temporary:
-            return None  # refused before anything was done
+            return None  # refused, so no job was made
         try:
             return self.find(name, patience_s=max(1.0, deadline - time.monotonic()))
         except ServiceError as second:
@@ -136,7 +136,7 @@ class Service:
         patience_s: float | None = None,
         enough: Callable[[list[SeenJob]], bool] = lambda page: False,
     ) -> Iterator[SeenJob]:
-        """Newest first, page by page, until `enough` says so of a page. A job that moves between pages comes once."""
+        """Newest first, page by page, until `enough` is true of a page. A job that moves between pages is listed once."""
         ids: set[str] = set()
         for number in range(MAX_PAGES):
             search: dict[str, Any] = {
@@ -171,7 +171,7 @@ class Service:
         return SeenJob.of(answer)
 
     def stop(self, job_id: str) -> None:
-        """Safe to repeat; a job that has ended or is gone stays so."""
+        """Stop a job. Safe to repeat, also for a job that has ended or was deleted."""
         try:
             self._ask(
                 "stop_training_job",

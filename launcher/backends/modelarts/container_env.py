@@ -1,4 +1,4 @@
-"""What ModelArts tells a container by its environment, as a value, and which moxing the image has."""
+"""The variables that ModelArts sets in a container, as a value, and which moxing the image has."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Container:
 
     @classmethod
     def of(cls, env: Mapping[str, str] = os.environ) -> Container:
-        """Raises PlanError for a number that is none."""
+        """From the variables. Raises PlanError for a number that can't be read."""
         hosts = tuple(filter(None, (host.strip() for host in env.get("VC_WORKER_HOSTS", "").split(","))))
         nodes = _number(env, "MA_NUM_HOSTS", "VC_WORKER_NUM", default=max(1, len(hosts)))
         preset = "RANK_ID" in env and "ASCEND_DEVICE_ID" in env
@@ -75,7 +75,7 @@ def _number(env: Mapping[str, str], *names: str, default: int) -> int:
 
 
 def which_moxing() -> Moxing:
-    """Looks at what is installed without importing it: the platform's own takes seconds to load.
+    """Which moxing is installed, without importing it: the platform's own takes seconds to load.
 
     PyPI has a package of the same name that has nothing to do with Huawei's.
     """

@@ -91,7 +91,7 @@ class TaskEnd(_Seen):
 
 
 class SeenJob(_Seen):
-    """One job, as far as launcher cares. Times are those of the service, milliseconds."""
+    """The fields of a job that launcher uses. Times are those of the service, in milliseconds."""
 
     id: str
     name: str
@@ -106,7 +106,7 @@ class SeenJob(_Seen):
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> SeenJob:
-        """Lenient: what is missing or of another type is left out. Raises nothing."""
+        """From the service's answer; fields that are missing or of another type are left out. Raises nothing."""
         metadata, status = _map(answer.get("metadata")), _map(answer.get("status"))
         outputs = _list(_map(answer.get("algorithm")).get("outputs"))
         return cls(

@@ -103,7 +103,7 @@ def find_credentials(env: Mapping[str, str] = os.environ) -> Any:
             AttributeError,
         ):  # also an answer that can't be read
             continue
-        except configparser.Error as error:  # its own words would repeat a line of the file
+        except configparser.Error as error:  # the parser's message would repeat a line of the file
             raise UsageError(
                 f"the file of credentials has no sections with key = value: {type(error).__name__}",
                 where=os.environ.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE") or "~/.huaweicloud/credentials",

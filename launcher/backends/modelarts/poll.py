@@ -89,7 +89,7 @@ def _search(service: Service, wanted: Mapping[int, Handle]) -> dict[int, SeenJob
 
 
 def _made_ms(handle: Handle) -> float:
-    """The service's own clock where it is known; else ours, with an hour to spare."""
+    """When the job was made, by the service's clock; else by ours, an hour earlier."""
     known = handle.data.get("created_ms")
     return float(known) if known else float(handle.data.get("submitted_at") or 0) * 1000 - 3_600_000
 
@@ -102,7 +102,7 @@ class Doubts:
         self._now = now
 
     def given_up(self, job: SeenJob) -> bool:
-        """Note one more look at an Abnormal job. True when it was Abnormal for long enough."""
+        """Count one more poll that found the job Abnormal. True when it was Abnormal for long enough to count as ended."""
         counts = self._read()
         first, looks = counts.get(job.id, [self._now(), 0])
         counts[job.id] = [first, looks + 1]
@@ -110,7 +110,7 @@ class Doubts:
         return looks + 1 >= FEW_LOOKS and self._now() - first >= FEW_S
 
     def forget(self, job: SeenJob) -> None:
-        """It is not Abnormal (any more)."""
+        """Drop the count of a job that is not Abnormal, or not any more."""
         counts = self._read()
         if counts.pop(job.id, None) is not None:
             self._write(counts)

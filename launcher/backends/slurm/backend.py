@@ -85,7 +85,7 @@ class SlurmBackend(Backend):
         return self._handle(plan, job, plan.run_id, cluster_name())
 
     def submit_all(self, plans: Sequence[Plan]) -> list[Handle]:
-        """All or nothing."""
+        """See ManyAtOnce. When one submission fails, the jobs before it are cancelled."""
         if _are_alike(plans):
             job, first = send(self.render_all(plans), plans[0].run_id), plans[0].run_id
             cluster = cluster_name()

@@ -64,7 +64,7 @@ def unpack(store: dict[str, Any], digest: str, run_dir: Path) -> Path:
     zipfile.ZipFile(io.BytesIO(data)).extractall(temporary)
     try:
         Path(temporary).rename(folder)
-    except OSError:  # another node that shares this folder was faster
+    except OSError:  # another node that shares this folder has made it
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
 

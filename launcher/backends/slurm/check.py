@@ -70,7 +70,7 @@ def parse_gres(text: str) -> dict[str, int]:
 
 
 def _together(a: Partition, b: Partition) -> Partition:
-    """One partition in place of two with different kinds of nodes: the larger value of each."""
+    """Merge the lines of a partition with several kinds of nodes: the larger of each value counts."""
     gres = {name: max(a.gres.get(name, 0), b.gres.get(name, 0)) for name in {**a.gres, **b.gres}}
     return Partition(
         a.name,
@@ -127,7 +127,7 @@ def _unreachable(error: BackendError) -> Finding:
 
 
 def _ignored_variables(plan: Plan) -> Iterator[Finding]:
-    """A job's request is its file alone, since other shells and `resume` submit it again."""
+    """SBATCH_ variables are not used: a request is the script alone, as other shells and `resume` submit it again."""
     for field in ("partition", "account", "qos", "constraint", "reservation"):
         name = f"SBATCH_{field.upper()}"
         if os.environ.get(name) and not getattr(options_of(plan), field, None):

@@ -121,7 +121,7 @@ class NotInstalled(BackendError):
 
 
 class NoAnswer(BackendError):
-    """A command of Slurm did not end in time: what it was asked to do may be done, or not."""
+    """A command of Slurm did not end in time; it may have had its effect."""
 
 
 class CommandFailed(BackendError):
@@ -135,12 +135,12 @@ class CommandFailed(BackendError):
 
     @property
     def unknown_job(self) -> bool:
-        """Slurm does not know the job, any more or yet."""
+        """Slurm has no record of the job, no longer or not yet."""
         return "Invalid job id" in self.stderr
 
     @property
     def in_doubt(self) -> bool:
-        """The controller did not answer the command in time: it may have done what it was asked to do."""
+        """The controller did not answer the command in time; the command may have had its effect."""
         return "timed out" in self.stderr
 
 

@@ -1,4 +1,4 @@
-"""The live view, drawn on a console that remembers; and the story told once, line by line."""
+"""The live view, drawn on a console that keeps its lines; and the plain lines, each event once."""
 
 import contextlib
 import io
@@ -74,7 +74,7 @@ def test_long_lines_break_between_words() -> None:
     assert all(line.startswith("         ") for line in text.splitlines()[1:])
 
 
-def test_each_event_is_told_once(launcher_home: Path, tmp_path: Path) -> None:
+def test_each_event_is_shown_once(launcher_home: Path, tmp_path: Path) -> None:
     sample = Sample(tmp_path)
     lines: list[str] = []
     story = _Story(Plain(lambda text: lines.append(text[9:])))

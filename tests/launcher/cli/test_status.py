@@ -41,7 +41,7 @@ def test_what_a_run_does_now(values: dict, words: str) -> None:
     assert activity_text(make_view(**values), NOW) == words
 
 
-def test_uploads_that_fail_are_told_beside_training() -> None:
+def test_failing_uploads_are_shown_beside_training() -> None:
     node = NodeStatus(
         node=0, host="m1", pid=1, attempt=1, phase="training", phase_since=NOW, updated_at=NOW,
         upload_error="no answer\nmore", pending_uploads=7,

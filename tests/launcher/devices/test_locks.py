@@ -103,11 +103,11 @@ def test_nonsense_is_refused(tmp_path: Path, ids: list[int]) -> None:
 
 def test_waiting_ends_after_the_timeout_and_says_for_what(tmp_path: Path) -> None:
     locks = DeviceLocks(tmp_path, label="run-a")
-    said: list[str] = []
+    lines: list[str] = []
     with locks.acquire([0]), pytest.raises(PlanError, match=r"waited 0\.3 s"):
-        DeviceLocks(tmp_path).acquire([0], timeout_s=0.3, on_wait=said.append)
-    assert len(said) == 1
-    assert said[0].startswith("device 0 is held by run-a")
+        DeviceLocks(tmp_path).acquire([0], timeout_s=0.3, on_wait=lines.append)
+    assert len(lines) == 1
+    assert lines[0].startswith("device 0 is held by run-a")
     assert tickets(tmp_path) == []
 
 

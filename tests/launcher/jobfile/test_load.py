@@ -143,7 +143,7 @@ def test_all_problems_of_all_sources_come_at_once(folder: Path) -> None:
     assert text.endswith("4 problems")
 
 
-def test_a_rule_over_values_is_not_told_of_a_value_that_is_wrong_itself(folder: Path) -> None:
+def test_a_rule_over_values_skips_a_value_that_is_wrong_itself(folder: Path) -> None:
     text = failure("name: a\ntask: eval\nmodel: {arch: tnt_digits, checkpoint: 3}\ndata: {url: d}\n")
     assert text.count("checkpoint") == 2  # path and source line of one problem
     assert "must be even" in failure(JOB, "mix_up=0.8", "batch_size=31")

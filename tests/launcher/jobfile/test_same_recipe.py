@@ -54,7 +54,7 @@ def agree(document: str | bytes, sets: list[str] | None = None) -> Recipe | tupl
     by_launcher = checked([f"model.set.{text}" for text in sets or []])
     if sets and not isinstance(found, Recipe):
         assert not isinstance(by_launcher, Recipe)
-        assert [said(problem) for problem in found] == [said(problem) for problem in by_launcher]
+        assert [comparable(problem) for problem in found] == [comparable(problem) for problem in by_launcher]
     else:
         assert found == by_launcher
     if isinstance(found, Recipe):
@@ -63,7 +63,7 @@ def agree(document: str | bytes, sets: list[str] | None = None) -> Recipe | tupl
     return found
 
 
-def said(problem: Problem) -> tuple[str, str, int]:
+def comparable(problem: Problem) -> tuple[str, str, int]:
     """What is alike of a problem of an override, whose words and path differ: `--set model.set.epochs=ten`."""
     return problem.message, problem.hint, problem.place.line
 

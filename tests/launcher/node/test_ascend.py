@@ -111,7 +111,7 @@ def test_devices_that_the_platform_hides_are_not_taken(
     assert [each["DEVICE_ID"] for each in ranks(plan)] == ["0", "1"]
 
 
-def test_a_sick_card_is_told_before_anything_starts(on: Callable[..., Plan]) -> None:
+def test_an_unhealthy_card_is_reported_before_anything_starts(on: Callable[..., Plan]) -> None:
     plan = on("ascend910", "ascend910", 8, ("910A                | OK  ", "910A                | Warning"))
     code, state = run(plan)
     assert code == 100

@@ -61,7 +61,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cancel_request_from_before_the_end_does_not_end_the_upload() -> None:
     store = WatchedStore()
-    store.put(paths.CANCEL, b"asked while the last rank said that it is done")
+    store.put(paths.CANCEL, b"written while the last rank reported that it is done")
     upload = final_upload(store, settled_cancel=True, until=store.read_twice)
     assert upload.wait() is None
     assert store.read_twice.is_set()

@@ -53,7 +53,7 @@ def test_nobody_is_lost_or_absent_while_the_store_is_down_and_clocks_start_again
     assert presence.silence() == Silence(1, 11.0)
 
 
-def test_arrival_is_overdue_once_the_time_is_over_and_an_outage_before_anybody_came_does_not_count(
+def test_arrival_is_overdue_after_its_time_without_outages_before_the_first_arrival(
     clock: Clock,
 ) -> None:
     presence = Presence(TIMING)

@@ -110,7 +110,7 @@ def test_a_request_in_the_store_cancels_from_any_machine(jobs, tmp_path: Path) -
     assert jobs.end(entry).state is State.CANCELLED
 
 
-def test_a_killed_node_program_leaves_no_rank_and_is_told_as_failed(jobs) -> None:
+def test_a_killed_node_program_leaves_no_rank_and_counts_as_failed(jobs) -> None:
     entry = jobs.submit(env={"HOLD_AT": "4"})
     view = jobs.until(entry, lambda view: (view.progress.step or 0) >= 3 and bool(view.nodes[0].ranks[0].pid))
     os.kill(entry.handle.data["pid"], signal.SIGKILL)

@@ -144,7 +144,7 @@ def test_an_attempt_on_an_empty_disk_says_where_it_went_on(jobs) -> None:
     assert [attempt.resumed_step for attempt in view.attempts] == [None, 4]
 
 
-def test_after_a_success_nothing_is_said_to_wait(jobs) -> None:
+def test_after_a_success_nothing_is_reported_as_waiting(jobs) -> None:
     output = {"url": str(jobs.folder / "runs"), "upload_every": "1s"}
     entry = jobs.submit(env={"HOLD_AT": "done", "RELEASE": str(jobs.folder / "end")}, output=output)
     jobs.until(entry, lambda view: view.phase == "done")

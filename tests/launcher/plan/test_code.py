@@ -1,4 +1,4 @@
-"""code.zip, whoever asks for it."""
+"""code.zip: the same bytes for every back end."""
 
 from pathlib import Path
 

@@ -23,7 +23,7 @@ def process(name: str) -> Process:
 
 
 def outcome(*ends: tuple[str, int, str, bool], end_order: EndOrder | None = None) -> Outcome:
-    """Ends are (name, code, log, whether it was told to end), in order of time."""
+    """Ends are (name, code, log, whether it was asked to end), in order of time."""
     exits = tuple(Exit(process(name), code, float(i), asked) for i, (name, code, _, asked) in enumerate(ends))
     failure = next((e for e in exits if e.code), None) if end_order is None else None
     return Outcome(exits, failure, end_order, logs={name: log for name, _, log, _ in ends})
@@ -182,7 +182,7 @@ def test_a_gang_stopped_for_another_machine_tells_what_it_had_failed_at_itself()
     assert find_own_cause(waited, "b", node=1) is None
 
 
-def test_what_a_rank_wrote_after_it_was_told_to_stop_is_no_cause() -> None:
+def test_what_a_rank_wrote_after_the_order_to_stop_is_no_cause() -> None:
     stopped = Exit(process("rank 1"), 1, 9.0, asked=True)
     first = Exit(process("rank 0"), 1, 5.0)
     logs = {

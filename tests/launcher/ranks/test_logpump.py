@@ -89,7 +89,7 @@ def test_an_excerpt_holds_both_ends() -> None:
     assert len(excerpt.text) < 4 * EXCERPT_BYTES
 
 
-def test_beside_a_log_stands_when_its_lines_came(tmp_path: Path) -> None:
+def test_a_log_has_a_file_with_the_times_of_its_lines(tmp_path: Path) -> None:
     log = LimitedLog(tmp_path / "rank-0.log", 60)
     before = time.time()
     log.write(b"0123456789")

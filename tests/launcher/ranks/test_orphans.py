@@ -25,7 +25,7 @@ def start(mark: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(SLEEP, env={**os.environ, MARK: mark}, start_new_session=True)
 
 
-def test_marks_of_one_node_are_told_from_those_of_others() -> None:
+def test_marks_of_one_node_differ_from_those_of_others() -> None:
     mine, other = start(gang_mark("run-1", 1, 2)), start(gang_mark("run-1", 11, 2))
     try:
         wait_until(lambda: marked(node_mark("run-1", 1)) == [mine.pid])

@@ -1,4 +1,4 @@
-"""What is restarted, how often, and what is said when it is not."""
+"""What is restarted, how often, and the reason when it is not."""
 
 import pytest
 

@@ -127,7 +127,7 @@ def test_hang_after_0_watches_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     assert Scene(tmp_path, monkeypatch, hang_after=0).pass_time(10_000) is None
 
 
-def test_a_machine_that_slept_blames_nobody(scene: Scene) -> None:
+def test_the_sleep_of_a_machine_is_not_a_hang(scene: Scene) -> None:
     assert scene.pass_time(30) is None
     scene.now += 7200
     assert scene.pass_time(50) is None
@@ -155,7 +155,7 @@ def test_a_stopped_rank_is_named_although_the_others_go_on(scene: Scene, frozen:
     assert "rank 1 has been stopped (SIGSTOP) for 1 min" in end_order.reason
 
 
-def test_whoever_was_stopped_is_named_when_all_wait(scene: Scene, frozen: int) -> None:
+def test_the_stopped_process_is_named_when_all_wait(scene: Scene, frozen: int) -> None:
     """MindSpore's scheduler, too; and a rank that was stopped a moment after the last progress."""
     scene.pids = {"scheduler": frozen}
     end_order = scene.pass_time(70)

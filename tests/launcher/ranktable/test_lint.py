@@ -209,7 +209,7 @@ WARNINGS: list[tuple[str, str, str, Change]] = [
 @pytest.mark.parametrize(
     ("rule", "chip", "name", "change"), WARNINGS, ids=[f"{case[0]}-{k}" for k, case in enumerate(WARNINGS)]
 )
-def test_what_is_odd_is_told_and_stops_nothing(rule: str, chip: str, name: str, change: Change) -> None:
+def test_odd_values_are_findings_and_no_errors(rule: str, chip: str, name: str, change: Change) -> None:
     document = sample(name)
     change(document)
     found = lint(parse(json.dumps(document)), chip=chip)

@@ -258,7 +258,7 @@ def test_load_finds_the_file_in_a_folder(tmp_path: Path) -> None:
 
 def test_wait_sees_the_table_grow(tmp_path: Path) -> None:
     path = tmp_path / "jobstart_hccl.json"
-    said: list[str] = []
+    lines: list[str] = []
 
     def platform() -> None:
         texts = (
@@ -267,19 +267,19 @@ def test_wait_sees_the_table_grow(tmp_path: Path) -> None:
             json.dumps(group_list(("w-0", "10.0.0.1", 8))),
         )
         for number, text in enumerate(texts, 1):
-            wait_until(partial(lambda seen: len(said) >= seen, number))
+            wait_until(partial(lambda seen: len(lines) >= seen, number))
             half = tmp_path / "half"
             half.write_text(text)
             half.replace(path)  # a reader never sees the empty file between two texts
 
     writer = threading.Thread(target=platform)
     writer.start()
-    table = wait(tmp_path, 60, said.append, poll_s=0.02)
+    table = wait(tmp_path, 60, lines.append, poll_s=0.02)
     writer.join()
     assert (table.version, table.rank_count) == ("1.0", 8)
-    assert "no rank table here" in said[0]
-    assert any("'initializing'" in line for line in said)
-    assert len(said) == len(set(said)) == 3, "it speaks only when something changed"
+    assert "no rank table here" in lines[0]
+    assert any("'initializing'" in line for line in lines)
+    assert len(lines) == len(set(lines)) == 3, "a line only when something has changed"
 
 
 def test_wait_gives_up_and_says_what_is_missing(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_the_best_set_and_the_newest_stay(memory: ObjectStore, run: RunDir) -> N
     assert sorted(remote_sets(memory)) == [30]
 
 
-def test_what_readers_are_told_to_take_is_not_removed(memory: ObjectStore, run: RunDir) -> None:
+def test_the_set_that_latest_names_is_not_removed(memory: ObjectStore, run: RunDir) -> None:
     """The program dropped the sets that best.json and LATEST name; what replaces them can't be uploaded."""
     collector = Collector(run.root, memory, attempt=1)
     for step in (10, 20):

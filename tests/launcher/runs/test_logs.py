@@ -72,7 +72,7 @@ def test_a_run_of_another_machine_is_read_from_the_store(sample: Sample, tmp_pat
     assert texts(LogReader(elsewhere)) == ["a", "b"]
 
 
-def test_lines_without_a_time_are_placed_by_when_they_came(sample: Sample) -> None:
+def test_lines_without_a_time_are_placed_by_their_arrival(sample: Sample) -> None:
     """`rank-0.times` says when: MindSpore's ranks print lines without one."""
     at = 1_763_719_200.0
     stamps = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at + second)) for second in (1, 3)]

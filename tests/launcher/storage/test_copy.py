@@ -61,7 +61,7 @@ def test_nothing_of_others_is_overwritten(store: ObjectStore, tmp_path: Path) ->
     (tmp_path / "back/top").unlink()
     with pytest.raises(UsageError, match="something else"):
         fetch_tree(store, tmp_path / "back")
-    assert not (tmp_path / "back/top").exists(), "looked at before the first byte came"
+    assert not (tmp_path / "back/top").exists(), "checked before the first byte is written"
     assert (tmp_path / "back/conf-x").read_bytes() == b"2"
     fetch_tree(store, tmp_path / "back", force=True)
     assert (tmp_path / "back/conf-x").read_bytes() == b"1"

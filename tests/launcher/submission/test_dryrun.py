@@ -38,7 +38,7 @@ def test_the_text_is_the_golden_one(name: str) -> None:
     assert text == path.read_text()
 
 
-def test_notes_are_told_once() -> None:
+def test_notes_are_shown_once() -> None:
     text = dry_run_text(prepared("vit_base_8p"))
     notes = text.partition("\nnotes\n")[2].partition("\n\n")[0].splitlines()
     assert notes

@@ -96,7 +96,7 @@ def test_every_source_counts() -> None:
     }
 
 
-def test_a_failing_compiler_is_told(tmp_path: Path, folder: Path) -> None:
+def test_the_error_of_a_failing_compiler_is_reported(tmp_path: Path, folder: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_text('#!/bin/sh\necho "x.h:1: error: no vectors here" >&2\nexit 1\n')
     broken.chmod(0o755)

@@ -78,7 +78,7 @@ def problems(text: str, terms: Terms | None = None) -> tuple[Problem, ...]:
     return tuple(dict.fromkeys(check(Model, tree, terms or Terms())[1]))
 
 
-def said(text: str) -> list[str]:
+def messages(text: str) -> list[str]:
     return [problem.headline.removeprefix("x.yaml:") for problem in problems(text)]
 
 
@@ -90,7 +90,7 @@ def test_a_right_tree_is_a_value() -> None:
 
 def test_every_mistake_is_found_in_one_go() -> None:
     text = "nane: a\nsize: 3.0\ncolour: blue\ninner: {depth: 2, width: 3, high: 1}\nfree: {x: y, z: 3}\n"
-    assert sorted(said(text)) == [
+    assert sorted(messages(text)) == [
         "1:1: nane: unknown key",
         "2:7: size: expected a whole number, found 3.0",
         "3:9: colour: expected red or green, found 'blue'",
@@ -102,10 +102,10 @@ def test_every_mistake_is_found_in_one_go() -> None:
 
 
 def test_a_rule_is_not_held_against_values_that_are_wrong_themselves() -> None:
-    assert said("name: a\ninner: {depth: ten, width: 3}\n") == [
+    assert messages("name: a\ninner: {depth: ten, width: 3}\n") == [
         "2:16: inner.depth: expected a whole number from 1 to 9, found 'ten'"
     ]
-    assert said("name: a\ninner: {deptth: 2, width: 3}\n") == ["2:9: inner.deptth: unknown key"]
+    assert messages("name: a\ninner: {deptth: 2, width: 3}\n") == ["2:9: inner.deptth: unknown key"]
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_what_a_container_printed_is_read_once_the_job_is_found_by_its_name(
     assert ModelArtsBackend().console(handle, 0, first.after).lines == ()
 
 
-def test_whoever_follows_a_run_asks_the_service_once_in_a_while(
+def test_following_a_run_limits_the_requests_to_the_service(
     fake: FakeModelArts, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service counts requests; `attach` looks twice a second. What we do to a job is seen at once."""

@@ -81,7 +81,7 @@ def package(folder: Path, *files: str) -> None:
         (("__init__.py", "models.py"), "foreign", "is not Huawei's"),
     ],
 )
-def test_the_real_moxing_is_told_from_its_namesake_without_importing_either(
+def test_the_real_moxing_is_recognised_without_importing_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...], kind: str, words: str
 ) -> None:
     package(tmp_path, *files)
@@ -198,7 +198,7 @@ def test_words_of_the_platform_are_not_taken_for_ours_and_scripts_stay_scripts(t
     assert [os.access(folder / name, os.X_OK) for name in ("go.sh", "data.txt")] == [True, False]
 
 
-def test_a_code_folder_that_did_not_arrive_is_told(tmp_path: Path) -> None:
+def test_a_missing_code_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "boot.py").write_bytes(BOOT.read_bytes())
     done = boot(tmp_path, "--run", "x", "--attempt", "1", "--code", "0" * 64)

@@ -48,26 +48,26 @@ def test_keys_that_open_the_service_open_the_buckets_too(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("HUAWEICLOUD_SDK_CREDENTIALS_FILE", str(tmp_path / "credentials"))
 
-    def said(url: str) -> str:
+    def credentials_check(url: str) -> str:
         address = StoreAddress(url=url, endpoint="http://127.0.0.1:1")
         monkeypatch.setattr("launcher.doctor.store.PATIENCE_S", 0.1)
         return store_checks("data.url", address, write=False)[0].message
 
-    assert "neither in the environment" in said("obs://bucket/x")
+    assert "neither in the environment" in credentials_check("obs://bucket/x")
     (tmp_path / "credentials").write_text("[basic]\nak = a\nsk = b\n")
-    assert said("obs://bucket/x") == f"from {tmp_path / 'credentials'}"
+    assert credentials_check("obs://bucket/x") == f"from {tmp_path / 'credentials'}"
     monkeypatch.setenv("HUAWEICLOUD_SDK_AK", "ak-of-tests")
     monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "sk-of-tests")
-    assert said("obs://bucket/x") == "from HUAWEICLOUD_SDK_AK in the environment"
-    assert "neither in the environment" in said("s3://bucket/x")
+    assert credentials_check("obs://bucket/x") == "from HUAWEICLOUD_SDK_AK in the environment"
+    assert "neither in the environment" in credentials_check("s3://bucket/x")
 
 
 def test_a_machine_with_credentials_in_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def said() -> str:
+    def credentials_check() -> str:
         return next(check.message for check in machine_checks(home=tmp_path) if check.rule == "ModelArts")
 
     monkeypatch.delenv("HUAWEICLOUD_SDK_AK", raising=False)
     monkeypatch.setenv("HUAWEICLOUD_SDK_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    assert "no HUAWEICLOUD_SDK_AK" in said()
+    assert "no HUAWEICLOUD_SDK_AK" in credentials_check()
     (tmp_path / "credentials").write_text("[basic]\n")
-    assert str(tmp_path / "credentials") in said()
+    assert str(tmp_path / "credentials") in credentials_check()

@@ -99,7 +99,7 @@ def test_a_run_is_resumed_from_another_machine(site: Site, entry: RunEntry) -> N
     assert Index().ids() == [entry.run_id]
 
 
-def test_whoever_follows_hears_why_a_job_waits(
+def test_following_a_run_shows_why_a_job_waits(
     site: Site, entry: RunEntry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = site.job(entry)

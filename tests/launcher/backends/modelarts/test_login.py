@@ -1,4 +1,4 @@
-"""Credentials for ModelArts: environment, profile file, a cloud machine's agency; and what is said when there are none."""
+"""Credentials for ModelArts: environment, profile file, a cloud machine's agency; and the error when there are none."""
 
 import re
 from collections.abc import Iterator
@@ -127,7 +127,7 @@ def test_a_clock_that_is_wrong_is_named(fake: FakeModelArts, monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_region_that_nobody_knows_and_a_missing_sdk_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_region_and_a_missing_sdk_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no region 'cn-nowhere-9'"):
         Service(Project("cn-nowhere-9", None, "project-1")).find("x")
     monkeypatch.setattr("launcher.backends.modelarts.login.sdk_missing", lambda: True)

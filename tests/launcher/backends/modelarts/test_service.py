@@ -90,9 +90,7 @@ def test_whatever_goes_wrong_one_job_is_made(fake: FakeModelArts, body: dict[str
     assert live(fake, body["metadata"]["name"]) == []
 
 
-def test_a_job_that_nobody_can_tell_of_is_said_to_be_unclear(
-    fake: FakeModelArts, body: dict[str, Any]
-) -> None:
+def test_a_creation_without_a_clear_answer_is_unclear(fake: FakeModelArts, body: dict[str, Any]) -> None:
     fake.faults.add("create", "lost")
     fake.faults.add("search", *["503"] * 200)
     with pytest.raises(UnclearCreation, match="may have made the job"):
@@ -243,7 +241,7 @@ def test_events_stages_metrics_and_logs(fake: FakeModelArts, body: dict[str, Any
     assert edge.log_page(job.id, "worker-0").lines == 0
 
 
-def test_what_the_platform_did_is_told_in_sentences() -> None:
+def test_the_story_of_a_job_is_sentences() -> None:
     record = {
         "end_reason": "node fault",
         "end_related_task": "worker-1",

@@ -336,7 +336,7 @@ def test_keys_are_renewed_in_the_middle_of_a_staging(radosgw: S3Server) -> None:
     for _ in range(3):
         with pytest.raises(exceptions.PermissionDeniedError):
             client.get(client.store, key)
-    assert route.credentials.asked == 1, "kept as long as they are said to be good"
+    assert route.credentials.asked == 1, "kept until they expire"
 
 
 def test_keys_near_their_end_are_asked_for_again(radosgw: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
