@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,3 +11,6 @@ class Section(BaseModel):
     """A mapping of the job file: unknown keys and values of another type are errors; frozen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    ADDRESSES: ClassVar[tuple[str, ...]] = ()
+    """Fields of a back end's section in which variables of the environment are expanded; see `variables`."""

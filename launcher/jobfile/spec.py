@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from launcher.jobfile.section import Section
 from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
@@ -170,6 +170,8 @@ class AfterSpec(Section):
 class LocalOptions(Section):
     """Options of the back end `local`."""
 
+    ADDRESSES: ClassVar[tuple[str, ...]] = ("python",)
+
     python: str | None = Field(
         None, description="Python that has MindSpore; default: the one that runs launcher."
     )
@@ -258,13 +260,13 @@ class JobSpec(Section):
         return self
 
 
-def backend_sections() -> dict[str, type[BaseModel]]:
+def backend_sections() -> dict[str, type[Section]]:
     """The sections that belong to one back end each, by its name."""
     return {name: options_class(name) for name in get_args(Backend)}
 
 
-def options_class(backend: str) -> type[BaseModel]:
+def options_class(backend: str) -> type[Section]:
     """The section with the name of a back end; an empty one for a back end without options."""
     field = JobSpec.model_fields.get(backend) if backend in get_args(Backend) else None
     section = field.annotation if field else None
-    return section if isinstance(section, type) and issubclass(section, BaseModel) else Section
+    return section if isinstance(section, type) and issubclass(section, Section) else Section

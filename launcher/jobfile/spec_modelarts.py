@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -62,6 +62,16 @@ class ModelArtsRestarts(Section):
 
 class ModelArtsOptions(Section):
     """Options of the back end `modelarts`. Credentials come from the environment, the SDK's profile or the machine's agency."""
+
+    ADDRESSES: ClassVar[tuple[str, ...]] = (
+        "endpoint",
+        "code[]",
+        "inputs.*",
+        "outputs.*",
+        "volumes[].sfs",
+        "volumes[].pfs",
+        "volumes[].mount",
+    )
 
     region: str | None = Field(
         None, description="Region of pool and buckets.", examples=["cn-north-4"], pattern=r"^[a-z0-9-]+$"

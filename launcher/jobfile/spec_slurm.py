@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
@@ -96,6 +96,8 @@ _LONGEST_WARNING_S = 65535
 
 class SlurmOptions(Section):
     """Options of the back end `slurm`. What is not given is left to the cluster's own defaults."""
+
+    ADDRESSES: ClassVar[tuple[str, ...]] = ("python", "log")
 
     partition: Word | None = Field(None, description="Partition.", examples=["npu"])
     account: Word | None = Field(None, description="Account that is charged.")

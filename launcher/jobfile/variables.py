@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping as Env
 from dataclasses import dataclass, field, replace
 
+from launcher.jobfile.spec import backend_sections
 from vitmodels.document.problem import Problem
 from vitmodels.document.tree import Mapping, Node, Path, Scalar, Sequence, dotted
 from vitmodels.secrets import looks_secret
@@ -25,16 +26,7 @@ ADDRESSES = (
     "output.work_dir",
     "output.endpoint",
     "output.ca_bundle",
-    "local.python",
-    "slurm.python",
-    "slurm.log",
-    "modelarts.endpoint",
-    "modelarts.code[]",
-    "modelarts.inputs.*",
-    "modelarts.outputs.*",
-    "modelarts.volumes[].sfs",
-    "modelarts.volumes[].pfs",
-    "modelarts.volumes[].mount",
+    *(f"{name}.{each}" for name, section in backend_sections().items() for each in section.ADDRESSES),
 )
 """Fields whose text is an address: `*` stands for any key, `[]` for any entry of a list."""
 
@@ -53,7 +45,7 @@ class VariableError(ValueError):
 
 @dataclass(slots=True)
 class Expansion:
-    """Expands the addresses of one tree with the variables of whoever submits, and collects what can't be."""
+    """Expands the addresses of one tree with the variables of the submission, and collects problems."""
 
     env: Env[str, str]
     problems: list[Problem] = field(default_factory=list)
