@@ -26,7 +26,7 @@ SIZE_FORMS = "'500MB', '2GiB' or a whole number of bytes"
 
 
 def parse_duration(text: str | int | float) -> int:
-    """Seconds of a duration such as `30min`, `1h30min`, `12:30:00` (h:m:s) or `1-12:00:00` (days-h:m:s).
+    """Seconds of a duration such as `30min`, `1h30min`, `12:30:00` (h:m:s), `1-12:00:00` (days-h:m:s) or `1-12`.
 
     A bare number is refused, because readers disagree on whether it means seconds or minutes.
     Raises ValueError with the accepted forms.
@@ -35,6 +35,8 @@ def parse_duration(text: str | int | float) -> int:
     if match := re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d)(?::([0-5]\d))?", text):
         days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
         return days * 86400 + hours * 3600 + minutes * 60 + seconds
+    if match := re.fullmatch(r"(\d{1,3})-(\d{1,2})", text):
+        return int(match[1]) * 86400 + int(match[2]) * 3600
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text)
     compact = "".join(text.split())
     if (
@@ -101,7 +103,7 @@ def _as_size(value: Any) -> Any:
 
 _DURATION = _TextForm(
     "duration",
-    r"^\s*(\d+-)?\d+:[0-5]\d(:[0-5]\d)?\s*$|^\s*(\d+(\.\d+)?\s*(s|sec|m|min|h|d)\s*)+$",
+    r"^\s*(\d+-)?\d+:[0-5]\d(:[0-5]\d)?\s*$|^\s*\d{1,3}-\d{1,2}\s*$|^\s*(\d+(\.\d+)?\s*(s|sec|m|min|h|d)\s*)+$",
     f"a duration such as {DURATION_FORMS}",
 )
 _SIZE = _TextForm(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -165,6 +166,18 @@ class SlurmOptions(Section):
         if isinstance(value, int):
             raise RuleError(
                 "a bare number is minutes for Slurm and seconds elsewhere: write 90min or 12:30:00"
+            )
+        return value
+
+    @field_validator("time", "stop_before", mode="before")
+    @classmethod
+    def _one_meaning(cls, value: Any) -> Any:
+        if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+):([0-5]\d)\s*", value)):
+            first, second = match.groups()
+            short = f"{first}min" + (f"{second}s" if int(second) else "")
+            raise RuleError(
+                "Slurm reads two numbers as minutes and seconds, others read hours and minutes",
+                hint=f"write {short} or {first}:{second}:00",
             )
         return value
 

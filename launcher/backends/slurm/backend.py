@@ -14,10 +14,7 @@ from launcher.backends.slurm.check import check_cluster, doctor_checks
 from launcher.backends.slurm.query import (
     COMMENT,
     END_RULES,
-    ENDS,
-    REASONS,
     RUNNING,
-    TOO_LARGE,
     CommandFailed,
     Job,
     call,
@@ -27,6 +24,7 @@ from launcher.backends.slurm.query import (
     partition_nodes,
     waiting_words,
 )
+from launcher.backends.slurm.reasons import ENDS, TOO_LARGE, is_of_waiting
 from launcher.backends.slurm.rules import check_slurm
 from launcher.backends.slurm.script import log_of, options_of, render
 from launcher.backends.slurm.send import send
@@ -182,7 +180,9 @@ def life_of(handle: Handle, job: Job | None, nodes_of: Mapping[str, int], here: 
             alive=True, waiting=True, detail=f"{words}; last time: {boot_error}" if boot_error else words
         )
     if job.ended:
-        old = job.reason in ("", "None", *REASONS) and job.reason != "DependencyNeverSatisfied"
+        old = job.reason in ("", "None") or (
+            is_of_waiting(job.reason) and job.reason != "DependencyNeverSatisfied"
+        )
         why = "" if old else f" ({job.reason}{': ' if job.reason in ENDS else ''}{ENDS.get(job.reason, '')})"
         log = handle.data.get("log", "") if job.state == "FAILED" and not boot_error else ""
         words = f"Slurm job {number} has ended {job.state}{why}" + (

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from launcher.backends.slurm.reasons import TOO_LARGE, words_of
 from launcher.errors import BackendError
 
 TIMEOUT_S = 30.0
@@ -46,38 +47,8 @@ ENDED = (
 )
 
 _FORMAT = "%i|%T|%r|%N|%D|%P|%j|%k"
-_SACCT = "JobID,State,NodeList,JobName"
+_SACCT = "JobID,State,NodeList,Comment,JobName"
 
-TOO_LARGE = ("PartitionConfig", "PartitionNodeLimit")
-REASONS = {
-    "Priority": "other jobs go first",
-    "Resources": "waits for free nodes",
-    "Dependency": "waits for the run that it follows",
-    "DependencyNeverSatisfied": "will never start: the run that it was to follow did not succeed",
-    "JobArrayTaskLimit": "waits for another run of its sweep to end (slurm.max_parallel)",
-    "BeginTime": "is started again in a moment",
-    "JobHeldUser": "is held; `scontrol release` lets it go",
-    "JobHeldAdmin": "is held by an administrator",
-    "PartitionDown": "the partition is down",
-    "PartitionInactive": "the partition is inactive",
-    "PartitionTimeLimit": "will never start: its time is above the partition's limit",
-    "BadConstraints": "will never start: no node fits what it asks for",
-    "InvalidAccount": "will never start: the account is not valid",
-    "InvalidQOS": "will never start: the quality of service is not valid",
-    "Reservation": "waits for its reservation",
-    "ReqNodeNotAvail": "waits for a node that is not available",
-    "launch failed requeued held": "could not be launched and is held; `scontrol release` tries again",
-    "job requeued in held state": "was queued again and is held; `scontrol release` lets it go",
-    "Licenses": "waits for a licence",
-}
-"""Why a job waits. A reason that is not listed is shown in Slurm's words."""
-ENDS = {
-    "JobLaunchFailure": "its script could not start, or was killed; the folder of slurm.log must exist on its first node",
-    "NodeDown": "a node was lost",
-    "TimeLimit": "its time was over before the run could stop; raise slurm.time or slurm.stop_before",
-    "OutOfMemory": "it used more memory than it had asked for; raise slurm.memory",
-}
-"""Why a job ended."""
 END_RULES = {
     "TIMEOUT": "platform-end",
     "DEADLINE": "platform-end",
@@ -98,6 +69,7 @@ class Job:
     count: int
     partition: str
     comment: str
+    name: str = ""
 
     @property
     def waiting(self) -> bool:
@@ -108,12 +80,21 @@ class Job:
         return self.state in ENDED
 
     def is_of(self, comment: str) -> bool:
-        """Whether it is the job with this comment, and not another one that got its id later."""
-        return self.comment == comment or self.comment.startswith(comment + " ")
+        """Whether it is the job with this comment, and not another one that got its id later.
+
+        A site may change the comment or the name: one of both is enough, unless the comment is that of another run.
+        """
+        return is_of(self.name, self.comment, comment)
 
     def boot_error(self, comment: str) -> str:
         """What a node has added to our comment: an error before the run began."""
-        return self.comment.removeprefix(comment).strip()
+        return self.comment.partition(comment)[2].strip() if comment in self.comment.split() else ""
+
+
+def is_of(name: str, comment: str, wanted: str) -> bool:
+    """Whether a job of this name and comment belongs to the run whose comment is `wanted`."""
+    ours = [word for word in comment.split() if word.startswith(COMMENT)]
+    return wanted in ours if ours else COMMENT + name == wanted
 
 
 class NotInstalled(BackendError):
@@ -196,23 +177,24 @@ def look_up(ids: Sequence[str]) -> dict[str, Job]:
 
 
 def parse_job(line: str) -> Job | None:
-    """A line of `squeue`; None for anything else. Some sites drop comments: the comment is then made from the job's name."""
+    """A line of `squeue`; None for anything else. Without a comment, as some sites leave it, the job's name makes one."""
     fields = line.split("|", 7)
     if len(fields) != 8:
         return None
     number, state, reason, nodes, count, partition, name, comment = fields
     count = count if count.isdecimal() else "0"
     comment = COMMENT + name if comment in ("", "(null)") else comment
-    return Job(number, state, reason, nodes, int(count), partition, comment)
+    return Job(number, state, reason, nodes, int(count), partition, comment, name)
 
 
 def parse_accounted(line: str) -> Job | None:
-    """A line of `sacct -P`. `CANCELLED by UID` is a state, too. The comment is made from the job's name."""
-    fields = line.split("|", 3)
-    if len(fields) != 4 or not fields[1]:
+    """A line of `sacct -P`. `CANCELLED by UID` is a state, too. Clusters seldom keep comments: the name then makes one."""
+    fields = line.split("|", 4)
+    if len(fields) < 4 or not fields[1]:
         return None
-    number, state, nodes, name = fields
-    return Job(number, state.split()[0], "", nodes, 0, "", COMMENT + name)
+    number, state, nodes, *comments, name = fields
+    comment = next((each for each in comments if each), COMMENT + name)
+    return Job(number, state.split()[0], "", nodes, 0, "", comment, name)
 
 
 def accounted(ids: Sequence[str]) -> dict[str, Job]:
@@ -233,8 +215,7 @@ def waiting_words(job: Job, nodes_of: Mapping[str, int]) -> str:
         if have is not None and job.count > have:
             return f"will never start: asks for {job.count} of {have} nodes of partition {job.partition}"
         return f"will never start as it is: partition {job.partition} does not allow it"
-    head = re.split(r"[,(]", job.reason)[0].strip()
-    words = REASONS.get(job.reason) or REASONS.get(head)
+    words = words_of(job.reason)
     if words and "UnavailableNodes" in job.reason:
         return f"{words}: {job.reason.partition('UnavailableNodes:')[2]}"
     if job.reason in ("", "None"):
