@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from launcher.diagnosis.verdict import Ended, Judgement, find_first
+from launcher.diagnosis.verdict import Ended, Judgement, OtherLog, find_first
 
 CORPUS = Path(__file__).parents[1] / "tests" / "launcher" / "diagnosis" / "corpus"
 
@@ -59,13 +59,14 @@ def corpus() -> int:
 def ended(row: dict[str, Any]) -> list[Ended]:
     return [
         Ended(
-            f"rank {rank['rank']}",
+            "scheduler" if rank["rank"] is None else f"rank {rank['rank']}",
             rank["rank"],
             rank["exit"],
             rank["at"],
             rank["log"],
             rank.get("asked", False),
             rank.get("asked_at", 0.0),
+            others=(OtherLog("plog", rank["plog"]),) if "plog" in rank else (),
         )
         for rank in row["ranks"]
     ]

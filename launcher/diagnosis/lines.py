@@ -77,8 +77,13 @@ _WORDS = (
 
 _CODE = re.compile(r"E(?:[A-Z]\d{4}|\d{5})(?!\w)")
 TRACEBACK = "Traceback (most recent call last):"
+_AFTERWORDS = ("Exception ignored in", "Error in atexit.", "Error in sys.excepthook")
 _BLOCKS = ("Ascend Error Message", "Framework Error Message", "Dataset Pipeline Error Message")
-_PREFIX = re.compile(r"^(?:\[(?:rank|default)\d{1,5}\]:\s?|\d{1,5}: (?=\s{0,8}(?:Traceback|File|\w+Error)))")
+_PREFIX = re.compile(
+    r"^(?:\d{4}-\d\d-\d\dT[\d:.]{8,30}(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) [FP] |\[(?:rank|default)\d{1,5}\]:\s?|\d{1,5}: (?=\s{0,8}(?:Traceback|File|\w+Error)))"
+)
+_GROUP = re.compile(r"^ {2,40}\| ")
+"""The margin of an exception group's tracebacks."""
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 
@@ -100,6 +105,7 @@ class Line:
 def clean(text: str) -> str:
     """A line without escapes, without what a progress bar overwrote, and without the prefix of a rank."""
     text = _ESCAPES.sub("", text).rpartition("\r")[2] if "\x1b" in text or "\r" in text else text
+    text = _GROUP.sub("", text, count=1)
     return _PREFIX.sub("", text.rstrip("\r\n"), count=1)
 
 
@@ -116,9 +122,20 @@ def worth_a_look(log: str) -> list[Line]:
             for line in _following(log, at, _BLOCK_LINES):
                 found[line.offset] = Line(line.offset, line.text, block=True)
     for at in _everywhere(log, TRACEBACK):
-        if ending := _end_of_traceback(log, at):
+        if (ending := _end_of_traceback(log, at)) is None:
+            continue
+        if _is_afterword(log, at):
+            found.pop(ending.offset, None)
+        else:
             found[ending.offset] = ending
     return [found[offset] for offset in sorted(found)]
+
+
+def _is_afterword(log: str, at: int) -> bool:
+    """Whether Python reports an exception that it ignored while it tidied up, which ends nothing."""
+    start = _line_start(log, at)
+    before = log[_line_start(log, start - 1) : start] if start else ""
+    return any(words in before for words in _AFTERWORDS)
 
 
 def last_progress(log: str, lines: list[Line]) -> int:

@@ -88,7 +88,13 @@ def find_first(processes: Sequence[Ended]) -> Judgement:
     if len([each for each in processes if each.rank is not None]) <= 1:
         findings = [_alone(each) for each in findings]
     named = {each.peer for each in findings if each.strength == 1 and each.peer is not None}
-    return min(findings, key=lambda each: (-each.strength, each.process.rank not in named, each.at))
+    return min(findings, key=lambda each: _order(each, named))
+
+
+def _order(each: Judgement, named: set[int]) -> tuple[int, bool, bool, float]:
+    """Who is blamed first. Of consequences those that tell of a card or machine, then those of ranks that others waited for."""
+    waits = each.strength == 1 and each.rule.whose == "peer"
+    return -each.strength, waits, each.process.rank not in named, each.at
 
 
 def judge(process: Ended) -> Judgement:

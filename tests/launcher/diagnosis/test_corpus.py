@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from launcher.diagnosis.verdict import Ended, find_first
+from launcher.diagnosis.verdict import Ended, OtherLog, find_first
 
 CORPUS = Path(__file__).with_name("corpus")
 
@@ -23,13 +23,14 @@ def cases() -> list[Any]:
 def ended(row: dict[str, Any]) -> list[Ended]:
     return [
         Ended(
-            name=f"rank {rank['rank']}",
+            name="scheduler" if rank["rank"] is None else f"rank {rank['rank']}",
             rank=rank["rank"],
             code=rank["exit"],
             at=rank["at"],
             log=rank["log"],
             asked=rank.get("asked", False),
             asked_at=rank.get("asked_at", 0.0),
+            others=(OtherLog("plog", rank["plog"]),) if "plog" in rank else (),
         )
         for rank in row["ranks"]
     ]
