@@ -20,149 +20,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 ROOT = Path(__file__).parents[1]
-MINDCV_NAMES = {"vit_base_patch16_224": "vit_b_16_224"}
-CLASSES = 1000
+sys.path.insert(0, str(ROOT))
 
-
-def inputs(batch: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return rng.standard_normal((batch, 3, side, side), np.float32), rng.integers(0, CLASSES, batch)
-
-
-def mindspore_runs(net: Any, batch: int, side: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Forward and step of a MindSpore net, each as a function that ends when the result is there."""
-    import mindspore as ms
-    from mindspore import nn, ops
-
-    images, labels = inputs(batch, side)
-    x, y = ms.Tensor(images), ms.Tensor(labels.astype(np.int32))
-    net.set_train(False)
-
-    class Forward(nn.Cell):
-        def __init__(self) -> None:
-            super().__init__(auto_prefix=False)
-            self.net = net
-
-        def construct(self, x: Any) -> Any:
-            return self.net(x)
-
-    class Step(nn.Cell):
-        def __init__(self) -> None:
-            super().__init__(auto_prefix=False)
-            self.net = net
-            self.weights = ms.ParameterTuple(net.trainable_params())
-            self.first = self.weights.clone("first", "zeros")
-            self.second = self.weights.clone("second", "zeros")
-            self.update = ops.AdamWeightDecay()
-            self.grad = ms.value_and_grad(self.loss, None, self.weights)
-
-        def loss(self, x: Any, y: Any) -> Any:
-            return ops.cross_entropy(self.net(x), y)
-
-        def construct(self, x: Any, y: Any) -> Any:
-            loss, grads = self.grad(x, y)
-            for i in range(len(grads)):
-                moments = (self.weights[i], self.first[i], self.second[i])
-                loss = ops.depend(loss, self.update(*moments, 1e-4, 0.9, 0.999, 1e-8, 0.05, grads[i]))
-            return loss
-
-    forward, step = Forward(), Step()
-    return lambda: forward(x).asnumpy(), lambda: step(x, y).asnumpy()
-
-
-def ours(arch: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    import mindspore as ms
-
-    from vitmodels.archs import ARCHS
-    from vitmodels.nets.registry import create_model
-
-    ms.set_context(mode=ms.GRAPH_MODE)
-    return mindspore_runs(create_model(arch, num_classes=CLASSES), batch, ARCHS[arch].image_size)
-
-
-def program(arch: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """The training program's step, and in place of forward what it does to save a checkpoint; with its compile cache."""
-    from vitmodels.device.compilecache import seal, separate_cache
-    from vitmodels.device.runtime import Group, Rank
-    from vitmodels.images.batches import Batch
-    from vitmodels.nets.registry import create_model
-    from vitmodels.recipe_file import make_recipe
-    from vitmodels.training.checkpoint import Saver, Snapshot
-    from vitmodels.training.trainer import Trainer
-
-    recipe = make_recipe({"arch": arch, "batch_size": batch, "num_classes": CLASSES, "lr_scale": "none"})
-    Group(Rank(), "CPU")
-    cache = separate_cache("benchmark", recipe.json_dict())
-    trainer = Trainer(create_model(arch, num_classes=CLASSES), recipe, 1)
-    saver = Saver(Path(tempfile.mkdtemp(dir=os.environ["BENCHMARK_FOLDER"])), keep=2)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch, recipe.side, recipe.side, 3), np.uint8)
-    targets = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, batch)]
-    one = Batch(images, targets, None, None)
-
-    def step() -> None:
-        trainer.step([one], 1e-4, False)
-        if trainer.updates == 1:
-            seal(cache)
-
-    def save() -> None:
-        saver.save(Snapshot(trainer.updates, 0, arch, trainer.weights(), trainer.state()))
-
-    return save, step
-
-
-def mindcv(arch: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    import mindspore as ms
-    from mindcv.models import create_model
-
-    ms.set_context(mode=ms.GRAPH_MODE)
-    return mindspore_runs(create_model(MINDCV_NAMES[arch], num_classes=CLASSES), batch, 224)
-
-
-def timm(arch: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    import timm as library
-    import torch
-
-    net = library.create_model(arch, num_classes=CLASSES)
-    images, labels = inputs(batch, 224)
-    x, y = torch.tensor(images), torch.tensor(labels)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.05)
-
-    def forward() -> None:
-        with torch.inference_mode():
-            net(x)
-
-    def step() -> None:
-        optimiser.zero_grad()
-        torch.nn.functional.cross_entropy(net(x), y).backward()
-        optimiser.step()
-
-    return forward, step
-
-
-LIBRARIES = {"ours": ours, "program": program, "mindcv": mindcv, "timm": timm}
+from benchmarks.nets import LIBRARIES, MINDCV_NAMES  # noqa: E402  # after the path
 
 
 def work(library: str, arch: str, batch: int) -> None:
     """The waiting process: reads `forward N` or `step N`, answers with N durations and the peak memory."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print on stdout
-    forward, step = LIBRARIES[library](arch, batch)
-    runs = {"forward": forward, "step": step}
+    net = LIBRARIES[library](arch, batch)
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         what, count = line.split()
         seconds = []
         for _ in range(int(count)):
             begin = time.perf_counter()
-            runs[what]()
+            net.forward() if what == "forward" else net.step()
             seconds.append(time.perf_counter() - begin)
         peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(json.dumps({"seconds": seconds, "peak_gb": peak_gb}), file=answers, flush=True)

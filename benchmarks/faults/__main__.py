@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import faults
-from benchmarks.faults.bench import Bench, counter_program, digits_program, one, undisturbed
+from benchmarks.faults.bench import Bench, one, undisturbed
 from benchmarks.faults.injections import FAULTS, MOMENTS
+from benchmarks.faults.programs import counter_program, digits_program
 from benchmarks.faults.table import table
 from tests.servers.s3 import rclone_server
 

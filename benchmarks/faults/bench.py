@@ -19,13 +19,13 @@ import yaml
 from benchmarks.faults.examine import examine, fingerprint
 from benchmarks.faults.injections import (
     FAULTS,
-    MOMENTS,
     POLL_S,
     THROUGH_PROXY,
     TOO_LONG_S,
     Run,
     wait_for,
 )
+from benchmarks.faults.programs import ROOT, Program
 from launcher.runfolder.states import AttemptResult, State
 from launcher.runs.index import Index
 from launcher.runs.view import RunView
@@ -33,75 +33,12 @@ from launcher.submission.resume import resume
 from tests.servers.faults import Faults, delay, fault_proxy
 from tests.servers.s3 import S3Server
 
-ROOT = Path(__file__).resolve().parents[2]
-COUNTER = ROOT / "tests" / "programs" / "counter.py"
 HANG_S = 45
 SPREAD_S = 1.5
 EVALUATION_S = 10.0
 """From the last evaluation of the training, through its end, into the evaluation of the checkpoint read back."""
-IMAGES = (("train", 192), ("val", 64))
 WHOLE = ("evaluating", "exporting")
 """Moments that need the programs after the training, which start MindSpore three times more."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """What is trained: the counter program of the tests, or the digits for real. `data` is a folder in the bucket."""
-
-    name: str
-    job: dict[str, Any]
-    disk_mb: int
-    moments: tuple[str, ...] = MOMENTS
-    data: str = ""
-
-
-def counter_program() -> Program:
-    """Quick: six seconds a run."""
-    env = {"STEPS": "20", "STEP_S": "0.1", "SCHEDULER": "stays"}
-    job = {"program": [sys.executable, str(COUNTER)], "env": env}
-    return Program("counter", job, 2, ("start", "training", "saving", "uploading"))
-
-
-def digits_program(bucket: Path, cache: Path) -> Program:
-    """A small ViT on 192 images: 4 epochs of 3 steps, saved every second step.
-
-    The graphs are compiled once for all runs, into `cache`: half of the time of a run.
-    """
-    changes = {
-        "epochs": 4,
-        "batch_size": 32,
-        "eval_batch_size": 64,
-        "save_every_steps": 2,
-        "keep_checkpoint_max": 20,
-    }
-    job = {
-        "model": {"config": str(ROOT / "vitmodels" / "configs" / "vit_digits.yaml"), "set": changes},
-        "data": {"url": str(make_images(bucket / "digits"))},
-        "env": {"MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(cache)},
-    }
-    return Program("digits", job, 200, data="digits")
-
-
-def make_images(folder: Path) -> Path:
-    """Some images of the digits, as many of each class, in `folder`."""
-    if folder.exists():
-        return folder
-    whole, half = folder.with_name("all"), folder.with_name("half")
-    subprocess.run(
-        [sys.executable, "-m", "vitmodels.digits", str(whole)],
-        check=True,
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-    )
-    for part, count in IMAGES:
-        by_class = [sorted(each.iterdir()) for each in sorted((whole / part).iterdir())]
-        ordered = [path for row in zip(*by_class, strict=False) for path in row][:count]
-        for path in ordered:
-            target = half / part / path.parent.name / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-    shutil.rmtree(whole)
-    return half.rename(folder)
 
 
 @dataclass
@@ -212,15 +149,8 @@ def one(
         FAULTS[fault].do(run)
         safe: set[int] = set()
         view, reasons, resumes = _to_the_end(run, safe)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            run.cli.wait(30)
-        earlier = [each.outcome for each in view.attempts[:-1] if each.result is not AttemptResult.DONE]
-        reasons += sorted(set(earlier) - set(reasons), key=earlier.index)
-        wrong = examine(run, view, safe, bench.reference, fault, reasons)
-        if run.cli.poll() is None:
-            run.cli.kill()
-            wrong.append("hung or failed: the command line did not end")
-            run.cli.wait()
+        unended = _end_cli(run)
+        wrong = examine(run, view, safe, bench.reference, fault, reasons) + unended
         if not wrong:
             shutil.rmtree(run.folder, ignore_errors=True)
             shutil.rmtree(bench.folder / f"cache-{number}", ignore_errors=True)
@@ -238,6 +168,16 @@ def one(
         "seconds": round(time.monotonic() - begun, 1),
         "wrong": wrong,
     }
+
+
+def _end_cli(run: Run) -> list[str]:
+    """Wait for the command line, which ends with the run; a line for one that does not."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        run.cli.wait(30)
+        return []
+    run.cli.kill()
+    run.cli.wait()
+    return ["hung or failed: the command line did not end"]
 
 
 def _slow_down(proxy: Faults, moment: str) -> None:
@@ -262,6 +202,8 @@ def _to_the_end(run: Run, safe: set[int]) -> tuple[RunView, list[str], int]:
         run.entry = resume(Index().find(run.entry.run_id), Index())
         view = until_the_end(run, safe)
         reasons += [view.reason] if view.state is State.FAILED else []
+    earlier = [each.outcome for each in view.attempts[:-1] if each.result is not AttemptResult.DONE]
+    reasons += sorted(set(earlier) - set(reasons), key=earlier.index)
     return view, reasons, resumes
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults.bench import Bench, counter_program, one, undisturbed
+from benchmarks.faults.bench import Bench, one, undisturbed
 from benchmarks.faults.injections import FAULTS
+from benchmarks.faults.programs import counter_program
 from tests.seeds import rng_of
 from tests.servers.s3 import S3Server
 

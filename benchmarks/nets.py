@@ -1,0 +1,170 @@
+"""The nets that models.py compares, one class a library: `forward` and `step` return when the result is there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+MINDCV_NAMES = {"vit_base_patch16_224": "vit_b_16_224"}
+CLASSES = 1000
+
+
+class Net(Protocol):
+    """A net with its inputs and its optimiser."""
+
+    def forward(self) -> object:
+        """One inference."""
+
+    def step(self) -> object:
+        """Forward, backward and AdamW."""
+
+
+def inputs(batch: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((batch, 3, side, side), np.float32), rng.integers(0, CLASSES, batch)
+
+
+class MindSporeNet:
+    """A net of MindSpore."""
+
+    def __init__(self, net: Any, batch: int, side: int) -> None:
+        import mindspore as ms
+        from mindspore import nn, ops
+
+        images, labels = inputs(batch, side)
+        x, y = ms.Tensor(images), ms.Tensor(labels.astype(np.int32))
+        net.set_train(False)
+
+        class Forward(nn.Cell):
+            def __init__(self) -> None:
+                super().__init__(auto_prefix=False)
+                self.net = net
+
+            def construct(self, x: Any) -> Any:
+                return self.net(x)
+
+        class Step(nn.Cell):
+            def __init__(self) -> None:
+                super().__init__(auto_prefix=False)
+                self.net = net
+                self.weights = ms.ParameterTuple(net.trainable_params())
+                self.first = self.weights.clone("first", "zeros")
+                self.second = self.weights.clone("second", "zeros")
+                self.update = ops.AdamWeightDecay()
+                self.grad = ms.value_and_grad(self.loss, None, self.weights)
+
+            def loss(self, x: Any, y: Any) -> Any:
+                return ops.cross_entropy(self.net(x), y)
+
+            def construct(self, x: Any, y: Any) -> Any:
+                loss, grads = self.grad(x, y)
+                for i in range(len(grads)):
+                    moments = (self.weights[i], self.first[i], self.second[i])
+                    loss = ops.depend(loss, self.update(*moments, 1e-4, 0.9, 0.999, 1e-8, 0.05, grads[i]))
+                return loss
+
+        self._x, self._y = x, y
+        self._forward, self._step = Forward(), Step()
+
+    def forward(self) -> object:
+        return self._forward(self._x).asnumpy()
+
+    def step(self) -> object:
+        return self._step(self._x, self._y).asnumpy()
+
+
+class Ours(MindSporeNet):
+    """A net of vitmodels."""
+
+    def __init__(self, arch: str, batch: int) -> None:
+        import mindspore as ms
+
+        from vitmodels.archs import ARCHS
+        from vitmodels.nets.registry import create_model
+
+        ms.set_context(mode=ms.GRAPH_MODE)
+        super().__init__(create_model(arch, num_classes=CLASSES), batch, ARCHS[arch].image_size)
+
+
+class MindCv(MindSporeNet):
+    """A net of MindCV."""
+
+    def __init__(self, arch: str, batch: int) -> None:
+        import mindspore as ms
+        from mindcv.models import create_model
+
+        ms.set_context(mode=ms.GRAPH_MODE)
+        super().__init__(create_model(MINDCV_NAMES[arch], num_classes=CLASSES), batch, 224)
+
+
+class Program:
+    """The training program's step, with its compile cache; `forward` saves a checkpoint."""
+
+    def __init__(self, arch: str, batch: int) -> None:
+        from vitmodels.device.compilecache import separate_cache
+        from vitmodels.device.runtime import Group, Rank
+        from vitmodels.images.batches import Batch
+        from vitmodels.nets.registry import create_model
+        from vitmodels.recipe_file import make_recipe
+        from vitmodels.training.saver import Saver
+        from vitmodels.training.trainer import Trainer
+
+        recipe = make_recipe({"arch": arch, "batch_size": batch, "num_classes": CLASSES, "lr_scale": "none"})
+        Group(Rank(), "CPU")
+        self._arch = arch
+        self._cache = separate_cache("benchmark", recipe.json_dict())
+        self._trainer = Trainer(create_model(arch, num_classes=CLASSES), recipe, 1)
+        self._saver = Saver(Path(tempfile.mkdtemp(dir=os.environ["BENCHMARK_FOLDER"])), keep=2)
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (batch, recipe.side, recipe.side, 3), np.uint8)
+        targets = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, batch)]
+        self._batch = Batch(images, targets, None, None)
+
+    def step(self) -> None:
+        from vitmodels.device.compilecache import seal
+
+        self._trainer.step([self._batch], 1e-4, False)
+        if self._trainer.updates == 1:
+            seal(self._cache)
+
+    def forward(self) -> None:
+        from vitmodels.training.checkpoint import Snapshot
+
+        trainer = self._trainer
+        self._saver.save(Snapshot(trainer.updates, 0, self._arch, trainer.weights(), trainer.state()))
+
+
+class Timm:
+    """A net of timm, in PyTorch."""
+
+    def __init__(self, arch: str, batch: int) -> None:
+        import timm
+        import torch
+
+        self._torch = torch
+        self._net = timm.create_model(arch, num_classes=CLASSES)
+        images, labels = inputs(batch, 224)
+        self._x, self._y = torch.tensor(images), torch.tensor(labels)
+        self._optimiser = torch.optim.AdamW(self._net.parameters(), lr=1e-4, weight_decay=0.05)
+
+    def forward(self) -> None:
+        with self._torch.inference_mode():
+            self._net(self._x)
+
+    def step(self) -> None:
+        self._optimiser.zero_grad()
+        self._torch.nn.functional.cross_entropy(self._net(self._x), self._y).backward()
+        self._optimiser.step()
+
+
+LIBRARIES: dict[str, Callable[[str, int], Net]] = {
+    "ours": Ours,
+    "program": Program,
+    "mindcv": MindCv,
+    "timm": Timm,
+}
