@@ -68,7 +68,7 @@ class Cost:
 
 
 def cost_of(command: list[str], env: dict[str, str]) -> Cost:
-    """Run it. Raises RuntimeError with its words when it fails."""
+    """Run a command. Raises RuntimeError with its output when it fails."""
     with tempfile.TemporaryFile() as output:
         begun = time.perf_counter()
         process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=output)

@@ -191,7 +191,7 @@ def _slow_down(proxy: Faults, moment: str) -> None:
 
 
 def _to_the_end(run: Run, safe: set[int]) -> tuple[RunView, list[str], int]:
-    """The last view; the reasons of failures; and how often it was resumed, which is what a user does who reads them."""
+    """The last view; the reasons of failures; and how often it was resumed, as a user would."""
     view = until_the_end(run, safe)
     reasons = [view.reason] if view.state is State.FAILED else []
     resumes = 0

@@ -1,4 +1,4 @@
-"""The faults, the moments they can come at, and the run that they disturb."""
+"""The faults, their moments, and the run that they disturb."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Run:
         return self.entry.run_dir.root
 
     def view(self) -> RunView | None:
-        """How the run is; None while the store does not say it."""
+        """The run's view; None while the store does not answer."""
         try:
             return view_of(self.entry)
         except StoreError:
@@ -102,7 +102,7 @@ def _role(words: list[bytes], environment: list[bytes], run_id: str) -> str:
 
 
 def wait_for(run: Run, moment: str, spread_s: float) -> None:
-    """Block until the moment has come, and a little longer by chance; at most until the run has ended."""
+    """Block until the moment, and a random time longer; at most until the run has ended."""
     deadline = time.monotonic() + TOO_LONG_S
     while time.monotonic() < deadline and not _is_now(run, moment):
         view = run.view()
@@ -150,7 +150,7 @@ def signalling(role: str, number: signal.Signals) -> Fault:
 
 
 def node_and_keeper(run: Run) -> None:
-    """Both at once, so that nobody is left to clean up but the next attempt."""
+    """Both at once, so that only the next attempt can clean up."""
     pids = run.pids()
     run.note_phase()
     for role in ("keeper", "node"):

@@ -139,7 +139,7 @@ def _of_others(process: Ended) -> list[Evidence]:
 
 
 def _got_on_at(process: Ended) -> float:
-    """When the process last told of a step or an epoch done; 0 where that is not known."""
+    """When the process last reported a step or an epoch as done; 0 where that is not known."""
     at = last_progress(process.log, worth_a_look(process.log)) if process.others else -1
     index = bisect_right(process.times, (at, float("inf"))) - 1
     return process.times[index][1] if at >= 0 and index >= 0 else 0.0

@@ -147,7 +147,7 @@ class OutputSpec(StoreOptions):
     )
     upload_patience: Duration = Field(
         3600,
-        description="How long the end of a run waits for a store that does not answer before it gives up.",
+        description="How long the end of a run waits for a store that does not answer.",
     )
 
 

@@ -19,7 +19,7 @@ DecideNext = Callable[[Sequence[StepReport]], NextAction]
 """Decides from the reports of all machines what follows; called on node 0."""
 
 Check = Callable[[], None]
-"""Called again and again during a wait; it raises to end the wait."""
+"""Called repeatedly during a wait; it raises to end the wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,10 +42,10 @@ class LineProgress:
             return None
         if seen.ends_epoch:
             return self._end_epoch(seen, now)
-        told = (seen.step, seen.epoch, seen.loss)
-        if seen.step is not None and told == self._last:
+        reported = (seen.step, seen.epoch, seen.loss)
+        if seen.step is not None and reported == self._last:
             return None  # a bar is drawn again while nothing moves
-        self._last = told
+        self._last = reported
         self._take_epoch(seen)
         self._take_step(seen, now)
         for key, text in (("loss", seen.loss), ("lr", seen.lr), ("loss_scale", seen.loss_scale)):
@@ -103,10 +103,10 @@ class LineProgress:
             self._times.append((now, step))
         self._set_eta(step)
 
-    def _set_steps(self, told: int | None) -> None:
+    def _set_steps(self, reported: int | None) -> None:
         epochs = self._state.get("epochs") or self.spec.total_epochs
         of_epochs = epochs * self._per_epoch if epochs and self._per_epoch else None
-        if steps := self.spec.total_steps or told or of_epochs:
+        if steps := self.spec.total_steps or reported or of_epochs:
             self._state["steps"] = steps
 
     def _set_eta(self, step: int) -> None:
@@ -116,7 +116,7 @@ class LineProgress:
             self._state["eta_s"] = round(max(0, steps - step) * (now - begun) / (last - first), 1)
 
     def _end_epoch(self, seen: Sighting, now: float) -> dict[str, Any]:
-        """A line at the end of an epoch, which tells how many steps it had, at most a rounding away."""
+        """A line at the end of an epoch, which shows how many steps it had, at most a rounding away."""
         length = max(seen.steps or 0, self._furthest)
         epoch = self._state.get("epoch", 0) or 1
         if not self._per_epoch and length:

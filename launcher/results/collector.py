@@ -1,4 +1,4 @@
-"""Uploads a run directory to the run's folder in the store, again and again, and commits the results at the end.
+"""Uploads a run directory to the run's folder in the store, repeatedly, and commits the results at the end.
 
 `sync` is cheap when nothing has changed, and raises nothing when the store is down: training must not suffer. Its
 report lists what is not in the store yet. When a later attempt of the run has begun, this one uploads its logs only.

@@ -224,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise bad("2787", "the body is no JSON") from None
 
     def _before(self, word: str) -> bool:
-        """What goes wrong before anything is done. True when the answer was given."""
+        """Apply the faults that precede the request's effect. True when they have answered it."""
         if word.startswith("slow"):
             time.sleep(float(word.split()[1]))
         elif word == "drop":
@@ -272,7 +272,7 @@ class _Server(ThreadingHTTPServer):
     service: Service
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """Ignore clients that close their connection."""
 
 
 class FakeModelArts:

@@ -1,4 +1,4 @@
-"""A rank that prints a given log, leaves CANN logs in their real places, and ends as it is told.
+"""A rank that prints a given log, leaves CANN logs in their real places, and ends as its arguments say.
 
 REPLAY is JSON: for each rank {"log": text, "plog": {"debug": text, "run": text, "device": text}, "after": rank, "exit": code,
 "holds": true}. `after`: waits until that rank has written its log. `holds`: ends only on SIGKILL.

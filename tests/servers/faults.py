@@ -55,7 +55,7 @@ class Faults:
             self.active.append(Fault(change, **where))
 
     def clear(self) -> None:
-        """Heal everything and forget what was seen."""
+        """Remove all faults and all recorded requests."""
         with self.lock:
             self.active.clear()
             self.seen.clear()
@@ -173,7 +173,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is part of the game."""
+        """Ignore clients that close their connection: tests do that."""
 
 
 @contextmanager

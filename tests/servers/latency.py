@@ -15,7 +15,7 @@ from tests.servers.process import accepts, free_port, running, wait_until
 
 
 class _Upstream(asyncio.Protocol):
-    """The side of the server: what comes goes on at once."""
+    """The side of the server: bytes are forwarded at once."""
 
     def __init__(self, client: asyncio.Transport) -> None:
         self.client = client
@@ -34,7 +34,7 @@ class _Upstream(asyncio.Protocol):
 
 
 class _Client(asyncio.Protocol):
-    """The side of the client: what comes goes on after `delay_s`, in order."""
+    """The side of the client: bytes are forwarded after `delay_s`, in order."""
 
     def __init__(self, host: str, port: int, delay_s: float) -> None:
         self.address, self.delay_s = (host, port), delay_s

@@ -1,4 +1,4 @@
-"""Addresses in job files: variables of whoever submits, and what the console of OBS shows."""
+"""Addresses in job files: variables of the submission, and what the console of OBS shows."""
 
 from __future__ import annotations
 

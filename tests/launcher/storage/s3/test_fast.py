@@ -88,7 +88,7 @@ def test_bucket_in_the_host_and_through_a_proxy(
 def test_the_keys_of_a_store_win_over_those_of_the_process(
     radosgw: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """obstore looks into the environment by itself, where it is not told everything."""
+    """obstore looks into the environment by itself, for settings that it is not given."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"):
         monkeypatch.setenv(name, "another")
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"):
