@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -44,9 +44,14 @@ def advice_for(failure: FirstFailure | None, *, unsafe: bool = False) -> Advice 
     advice = _of_table(known)
     if advice is None or advice.id == "unknown":
         advice = next((row for row in advice_rows() if row.fits(known, unsafe=unsafe)), advice)
-    if advice is None or known.repeats is None:
-        return advice
-    return replace(advice, repeats=known.repeats)
+    return advice
+
+
+def would_repeat(failure: FirstFailure | None, advice: Advice | None) -> bool:
+    """Whether a restart would fail the same way: as it was decided when the run ended, else as the advice says."""
+    if failure is not None and failure.repeats is not None:
+        return failure.repeats
+    return advice is not None and advice.repeats
 
 
 def _of_table(failure: FirstFailure) -> Advice | None:

@@ -11,7 +11,7 @@ from launcher.backends.base import Platform
 from launcher.errors import LauncherError, NoSuchRun
 from launcher.runfolder.states import AttemptResult, FirstFailure, State
 from launcher.runs.adopt import adopted
-from launcher.runs.advice import Advice, advice_for
+from launcher.runs.advice import Advice, advice_for, would_repeat
 from launcher.runs.index import RunEntry
 from launcher.runs.loglines import LogLine, error_texts, log_name
 from launcher.runs.logs import LogReader
@@ -123,7 +123,7 @@ def _verdict(failure: FirstFailure, advice: Advice | None, view: RunView) -> Ver
         line=failure.line,
         means=advice.means if advice else "",
         advice=tuple(_fill(text, view, failure.rank) for text in advice.do) if advice else (),
-        repeats=advice.repeats if advice else False,
+        repeats=would_repeat(failure, advice),
     )
 
 

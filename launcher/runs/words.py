@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launcher.runfolder.states import Attempt, State
-from launcher.runs.advice import Advice, advice_for
+from launcher.runs.advice import Advice, advice_for, would_repeat
 from launcher.runs.view import RunView
 
 
@@ -22,7 +22,7 @@ def advice_of(view: RunView) -> Advice | None:
 def resume_helps(view: RunView, advice: Advice | None) -> bool:
     """Whether `launcher resume` is to be offered: not where the run would fail the same way."""
     if view.state is State.FAILED:
-        return advice is None or not advice.repeats
+        return not would_repeat(view.first_failure, advice)
     return view.state is State.CANCELLED
 
 
