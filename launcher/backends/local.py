@@ -156,15 +156,18 @@ def _alive(handle: Handle) -> bool:
 
 
 def _check_npus(plan: Plan) -> list[Finding]:
-    from launcher.devices.inventory import list_devices
+    from launcher.devices.inventory import check_addresses, check_chip, list_devices
     from launcher.errors import LauncherError
 
     try:
-        count = len(list_devices(plan.device, addresses=False))
+        devices = list_devices(plan.device, addresses=False)
     except LauncherError:  # no npu-smi, or no driver behind it
-        count = 0
+        devices = ()
+    if wrong := check_chip(plan.device, devices):
+        return wrong
+    count = len(devices)
     if count >= plan.devices_per_node:
-        return []
+        return check_addresses([device.device_id for device in devices])
     return [
         Finding(
             rule="LO003",

@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     job_checks: list[Finding] = []
     if args.job:
         device, job_checks = _job(args.job, device)
-    checks += device_checks(device if device != "cpu" else "ascend910")
+    on_npu = device != "cpu"
+    checks += device_checks(device if on_npu else "ascend910", asked=on_npu and bool(args.job))
     checks += job_checks
     for url in args.url:
         checks += _store(url)

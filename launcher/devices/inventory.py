@@ -21,6 +21,7 @@ from launcher.devices.lockfiles import Owner
 from launcher.devices.locks import DeviceLocks, HeldDevices, default_lock_dir
 from launcher.devices.npu import (
     ChipRow,
+    chip_named,
     parse_address,
     parse_hccn_conf,
     parse_health,
@@ -39,10 +40,17 @@ __all__ = [
     "Owner",
     "Probe",
     "addresses_of",
+    "check_addresses",
+    "check_chip",
     "check_devices",
     "default_lock_dir",
     "list_devices",
 ]
+
+
+_CARDS_OF_A_BOARD = 8
+MISSING = "missing"
+"""The health of a device that one table of npu-smi has and the other lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +154,7 @@ def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = Non
                 device_id=device_id,
                 logical_id=row.logical_id,
                 name=row.name or (known.name if known else ""),
-                health=known.health if known else "unknown",
+                health=known.health if known else MISSING if health else "unknown",
                 device_ip=ips.get(device_id, ""),
                 npu_id=row.npu_id,
                 chip_id=row.chip_id,
@@ -166,6 +174,37 @@ def addresses_of(ids: Sequence[int], probe: Probe | None = None) -> dict[int, st
         return dict(zip(ids, pool.map(lambda k: _address(k, probe), ids), strict=True))
 
 
+def check_addresses(ids: Sequence[int], probe: Probe | None = None) -> list[Finding]:
+    """DV006: devices for which hccn.conf and the network card itself give different addresses."""
+    probe = probe or Probe()
+    try:
+        configured = parse_hccn_conf(probe.hccn_conf.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return []
+    findings: list[Finding] = []
+    for device_id, address in addresses_of([k for k in ids if k in configured], probe).items():
+        if address != configured[device_id]:
+            message = f"{probe.hccn_conf} says {configured[device_id]}, the network card says {address}"
+            fix = f"The card counts. Correct the file, or set the card: hccn_tool -i {device_id} -ip -s ..."
+            findings.append(Finding("DV006", "warning", message, f"device {device_id}", fix))
+    return findings
+
+
+def check_chip(chip: str, devices: Sequence[DeviceInfo]) -> list[Finding]:
+    """DV005: npu-smi names another chip than `chip`. Names that several chips have say nothing.
+
+    Two devices on one card are an Atlas A3, whose name alone doesn't tell.
+    """
+    names = {device.name: chip_named(device.name) for device in devices}
+    two_each = any(device.chip_id > 0 for device in devices)
+    for name, named in names.items():
+        known = named or ("atlas-a3" if two_each and "910" in name else "")
+        if known and known != chip:
+            message = f"npu-smi names {name!r}, which is {known}, but {chip} was asked for"
+            return [Finding("DV005", "error", message, "resources.device", f"Ask for {known}.")]
+    return []
+
+
 def check_devices(
     devices: Sequence[DeviceInfo], ids: Sequence[int], own: Sequence[int] = ()
 ) -> list[Finding]:
@@ -182,7 +221,11 @@ def check_devices(
             have = ", ".join(str(other) for other in by_id) or "none"
             findings.append(Finding("DV001", "error", "not on this machine", where, f"It has: {have}."))
             continue
-        if device.health not in ("OK", "unknown"):
+        if device.health == MISSING:
+            message = "npu-smi info -m lists it, npu-smi info does not: its health is not known"
+            fix = "The driver has lost it, most likely: look at `dmesg`, or use another device."
+            findings.append(Finding("DV004", "error", message, where, fix))
+        elif device.health not in ("OK", "unknown"):
             fix = f"Look at `npu-smi info -t health -i {device.npu_id} -c {device.chip_id}`, or use another device."
             findings.append(Finding("DV002", "error", f"health is {device.health}", where, fix))
         for process in device.processes:
@@ -199,7 +242,8 @@ def _physical_ids(
 ) -> list[int]:
     """Physical ids of the rows: as npu-smi prints them, else the numbers of /dev/davinci*, else card numbers.
 
-    910 and 910B have one device a card, and their cards are numbered as the devices are.
+    910 and 910B have one device a card, and the cards of a board of 8 are numbered as the devices are. Other numbers of
+    cards are no device ids, and nothing tells which device they are: LauncherError.
     """
     printed = [
         row.physical_id if row.physical_id is not None else from_health.get((row.npu_id, row.chip_id))
@@ -217,8 +261,14 @@ def _physical_ids(
     if len(nodes) == len(rows):
         of_logical = dict(zip(logical, nodes, strict=True))
         return [of_logical[row.logical_id] for row in rows]
-    one_each = all(row.chip_id == 0 for row in rows)
-    return [row.npu_id if one_each else row.logical_id for row in rows]
+    if all(row.chip_id == 0 and row.npu_id < _CARDS_OF_A_BOARD for row in rows):
+        return [row.npu_id for row in rows]
+    cards = ", ".join(str(k) for k in sorted({row.npu_id for row in rows}))
+    raise LauncherError(
+        f"prints no physical ids, {probe.dev_dir} has {len(nodes)} of the {len(rows)} devices, and cards {cards} are no device ids",
+        where="npu-smi info -m",
+        hint="Mount the /dev/davinciN of all devices into the container, or update the driver's tools.",
+    )
 
 
 def _address(device_id: int, probe: Probe) -> str:

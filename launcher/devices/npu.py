@@ -6,6 +6,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+_BUS_ID = re.compile(r"[0-9A-Fa-f]{4}:[0-9A-Fa-f]{2}:")
+_CHIP_NAMES = (
+    (re.compile(r"910_?93[0-9]{2}|910c", re.IGNORECASE), "atlas-a3"),
+    (re.compile(r"910b[1-9]", re.IGNORECASE), "ascend910b"),
+    (re.compile(r"910(a|pro|premium)", re.IGNORECASE), "ascend910"),
+    (re.compile(r"310p", re.IGNORECASE), "ascend310p"),
+    (re.compile(r"950", re.IGNORECASE), "ascend950"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ChipRow:
@@ -72,8 +81,17 @@ def parse_mapping(text: str) -> list[ChipRow]:
     return rows
 
 
+def chip_named(name: str) -> str:
+    """The chip that a name of npu-smi stands for; empty for one that several chips have, as `Ascend910` and `910B`.
+
+    >>> chip_named("Ascend 910B4-1"), chip_named("910ProA"), chip_named("Ascend910_9392")
+    ('ascend910b', 'ascend910', 'atlas-a3')
+    """
+    return next((chip for pattern, chip in _CHIP_NAMES if pattern.search(name)), "")
+
+
 def parse_health(text: str) -> list[HealthRow]:
-    """The first table of `npu-smi info`: two lines a device, the second with a bus id in its middle cell."""
+    """The first table of `npu-smi info`: two lines a device. The second begins with numbers alone; its bus may be `NA`."""
     rows: list[HealthRow] = []
     head: list[str] | None = None
     for cells in _cells(text):
@@ -82,12 +100,11 @@ def parse_health(text: str) -> list[HealthRow]:
         first = cells[0].split()
         if len(cells) < 3 or not first or not first[0].isdecimal():
             continue
-        if head is not None and re.match(r"[0-9A-Fa-f]{4}:[0-9A-Fa-f]{2}:", cells[1]):
+        if head is not None and all(word.isdecimal() for word in first):
             npu = head[0].split()
-            physical = int(first[1]) if len(first) > 1 and first[1].isdecimal() else None
-            rows.append(
-                HealthRow(int(npu[0]), int(first[0]), " ".join(npu[1:]), head[1], physical, cells[1].lower())
-            )
+            physical = int(first[1]) if len(first) > 1 else None
+            bus_id = cells[1].lower() if _BUS_ID.match(cells[1]) else ""
+            rows.append(HealthRow(int(npu[0]), int(first[0]), " ".join(npu[1:]), head[1], physical, bus_id))
             head = None
         else:
             head = cells

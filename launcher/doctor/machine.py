@@ -10,6 +10,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from launcher.doctor.platform import platform_checks
@@ -160,9 +161,12 @@ def _locks() -> Finding:
     return Finding("device locks", "error", f"{existing} can't be written to", fix=fix)
 
 
-def device_checks(chip: str) -> list[Finding]:
-    """NPUs of this machine: how many, their health and addresses. `chip` as in resources.device."""
-    from launcher.devices.inventory import check_devices, list_devices
+def device_checks(chip: str, *, asked: bool = False) -> list[Finding]:
+    """NPUs of this machine: how many, their health and addresses. `chip` as in resources.device.
+
+    With `asked`, it is what a job asks for, and compared with what npu-smi names.
+    """
+    from launcher.devices.inventory import check_addresses, check_chip, check_devices, list_devices
     from launcher.errors import LauncherError
 
     try:
@@ -181,6 +185,12 @@ def device_checks(chip: str) -> list[Finding]:
         for finding in check_devices(devices, [device.device_id]):
             name = f"NPU {device.device_id}"
             findings.append(Finding(name, "warning", finding.message, fix=finding.fix))
+    if asked:
+        findings += [replace(f, rule="NPUs", where="") for f in check_chip(chip, devices)]
+    findings += [
+        Finding("HCCN", "warning", f"{f.where}: {f.message}", fix=f.fix)
+        for f in check_addresses([device.device_id for device in devices])
+    ]
     lacking = [str(device.device_id) for device in devices if not device.device_ip]
     if lacking and len(devices) > 1:
         fix = "set them with `hccn_tool -i N -ip -s …`, or in /etc/hccn.conf"

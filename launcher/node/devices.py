@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from launcher.devices.inventory import DeviceInfo, DeviceLocks, HeldDevices, check_devices, list_devices
+from launcher.devices.inventory import (
+    DeviceInfo,
+    DeviceLocks,
+    HeldDevices,
+    check_chip,
+    check_devices,
+    list_devices,
+)
 from launcher.errors import PlanError
 from launcher.findings import errors
 from launcher.node.context import NodeContext
@@ -58,6 +65,8 @@ def take_devices(context: NodeContext, *, preset: bool) -> RunDevices:
     plan = context.plan
     present = list_devices(plan.device, addresses=False)
     usable = list(present) if plan.device == "cpu" else visible_devices(present)
+    if wrong := check_chip(plan.device, present):
+        raise PlanError("\n".join(map(str, wrong)), where=socket.gethostname(), rule="no-devices")
     choices = _preset_choice(usable) if preset else _choices(plan, usable)
     if not choices:
         words = f"{plan.devices_per_node} {plan.device} devices asked for, {len(usable)} here"

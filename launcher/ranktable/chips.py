@@ -30,7 +30,7 @@ CHIPS: dict[str, Chip] = {
     for chip in (
         Chip("cpu", "CPU", (), tuple(range(1, 257)), 256),
         Chip("ascend910", "Ascend 910 (Atlas training series)", ("1.0",), (1, 2, 4, 8), 8, True),
-        Chip("ascend910b", "Ascend 910B (Atlas A2)", ("1.0",), tuple(range(1, 17)), 16),
+        Chip("ascend910b", "Ascend 910B (Atlas A2)", ("1.0",), (*range(1, 9), *range(10, 17, 2)), 16),
         Chip("atlas-a3", "Atlas A3", ("1.2", "1.0", "1.3"), (1, *range(2, 17, 2)), 16),
         Chip("ascend950", "Ascend 950 (A5)", ("2.0",), tuple(range(1, 65)), 65),
     )
@@ -90,6 +90,9 @@ def device_set_problem(chip: Chip, ids: Sequence[int]) -> tuple[str, str] | None
 
 
 def _choices(counts: Sequence[int]) -> str:
+    if len(counts) > 4 and counts[:3] == (1, 2, 3) and counts[-1] > len(counts):
+        end = next(k for k, count in enumerate(counts) if count != k + 1)
+        return f"1 to {end}, {_choices(counts[end:])}"
     if len(counts) > 2 and counts == tuple(range(counts[0], counts[-1] + 1)):
         return f"{counts[0]} to {counts[-1]}"
     return f"{', '.join(str(count) for count in counts[:-1])} or {counts[-1]}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from launcher.devices.inventory import DeviceInfo, Probe, addresses_of, list_devices
+from launcher.devices.inventory import DeviceInfo, Probe, addresses_of, check_chip, list_devices
 from launcher.errors import LauncherError, UsageError
 from launcher.ranktable.generate import DeviceAddress, NodeAddress, placeholder_table
 from launcher.ranktable.model import RankTable
@@ -95,6 +95,8 @@ def this_machine(
         inventory = tuple(DeviceInfo(k, k, "") for k in physical_ids)
         if chip == "atlas-a3":
             raise LauncherError(error.what, where=error.where, hint="Super pods need npu-smi.") from error
+    if wrong := check_chip(chip, inventory):
+        raise UsageError(wrong[0].message, where="npu-smi info -m", hint=wrong[0].fix)
     by_id = {device.device_id: device for device in inventory}
     by_logical = sorted(inventory, key=lambda device: device.logical_id)
     ids = choice.physical([device.device_id for device in by_logical])

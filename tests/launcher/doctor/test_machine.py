@@ -76,6 +76,14 @@ def test_the_npus_of_a_machine_with_their_health_and_addresses(monkeypatch: pyte
     assert all(check.fix for check in found if check.severity in ("warning", "error"))
 
 
+def test_another_chip_than_a_job_asks_for_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_ASCEND", str(FAKES / "machines" / "atlas-a3"))
+    words = "which is atlas-a3, but ascend910b was asked for"
+    assert any(words in each.message for each in device_checks("ascend910b", asked=True))
+    assert not any(words in each.message for each in device_checks("ascend910b"))
+
+
 def test_a_store_that_works(tmp_path: Path) -> None:
     found = store_checks("s", StoreAddress(url=(tmp_path / "store").as_uri()), write=True)
     assert [check.severity for check in found] == ["ok", "ok", "ok"]
