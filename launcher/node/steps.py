@@ -119,9 +119,7 @@ class StepRunner:
         begun = time.time()
         gang.start()
         pids = gang.pids()
-        context.heartbeat.set(phase="running")
-        context.state.note_phase("running", step.name)
-        context.state.save(State.RUNNING)
+        self._note_running(step)
         context.heartbeat.watch(files, gang)
         outcome = supervise(
             gang,
@@ -136,6 +134,11 @@ class StepRunner:
             target = self._run_dir.plogs(self.attempt, context.node)
             outcome = replace(outcome, plogs=plog.collect(processes, pids, begun, target))
         return outcome
+
+    def _note_running(self, step: Step) -> None:
+        self._context.heartbeat.set(phase="running")
+        self._context.state.note_phase("running", step.name)
+        self._context.state.save(State.RUNNING)
 
     def _line_progress(self, processes: Sequence[Process]) -> dict[str, LineProgressFile]:
         """For a program of one's own; used as long as the program writes no progress file itself."""

@@ -38,9 +38,7 @@ def make_plan(
     rehearsal: bool = False,
     notes: tuple[str, ...] = (),
 ) -> Plan:
-    """Pure, but for a look at the files that the words of `program` name, relative to `cwd`.
-
-    `settings` are what a program of the user's own gets in place of a recipe."""
+    """Pure, but for a look at the files that the words of `program` name, relative to `cwd`. `settings`: in place of a recipe."""
     work_dir = machines.folder(spec.output.work_dir, "work")
     run_dir = RunDir(work_dir / run_id)
     steps = steps_of(spec, recipe, machines, run_dir, cwd)

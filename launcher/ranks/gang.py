@@ -28,11 +28,9 @@ FAILED_GANG_GRACE_S = 1.5
 SCHEDULER_GRACE_S = 15.0
 DUMP_S = 5.0
 KILL_PATIENCE_S = 60.0
-"""A process in an uninterruptible call (a dead disk, a driver) does not react to SIGKILL; after this time it is given up."""
-
+"""A process in an uninterruptible call (a dead disk, a driver) does not react to SIGKILL; after this time it is left."""
 TEMPORARY_FAILURE = 75
 """Exit code of a rank that saved a checkpoint on SIGTERM and can be resumed (EX_TEMPFAIL)."""
-
 DEFAULT_LOG_LIMIT = 1 << 30
 
 

@@ -8,6 +8,7 @@ solarize, and the enhancements keep the paper's mixed directions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,15 +41,24 @@ def _shift_columns(image: Image.Image, level: float, resample: Any, fill: Fill) 
     return slide_columns(image, np.full(image.width, level * image.height), resample, fill)
 
 
-def _enhance(kind: Callable[[Image.Image], Any]) -> Operation:
-    def run(image: Image.Image, factor: float, _resample: Any, _fill: Fill) -> Image.Image:
-        return kind(image).enhance(factor)
+@dataclass(frozen=True)
+class _Enhance:
+    """An operation by one of Pillow's enhancers."""
 
-    return run
+    kind: Callable[[Image.Image], Any]
+
+    def __call__(self, image: Image.Image, factor: float, _resample: Any, _fill: Fill) -> Image.Image:
+        return self.kind(image).enhance(factor)
 
 
-def _plain(kind: Callable[[Image.Image], Image.Image]) -> Operation:
-    return lambda image, _level, _resample, _fill: kind(image)
+@dataclass(frozen=True)
+class _Plain:
+    """An operation without a magnitude."""
+
+    kind: Callable[[Image.Image], Image.Image]
+
+    def __call__(self, image: Image.Image, _level: float, _resample: Any, _fill: Fill) -> Image.Image:
+        return self.kind(image)
 
 
 def _rotate(image: Image.Image, degrees: float, resample: Any, fill: Fill) -> Image.Image:
@@ -70,17 +80,17 @@ def _solarize_add(image: Image.Image, amount: float, _resample: Any, _fill: Fill
 
 
 OPERATIONS: dict[str, Operation] = {
-    "AutoContrast": _plain(ImageOps.autocontrast),
-    "Equalize": _plain(ImageOps.equalize),
-    "Invert": _plain(ImageOps.invert),
+    "AutoContrast": _Plain(ImageOps.autocontrast),
+    "Equalize": _Plain(ImageOps.equalize),
+    "Invert": _Plain(ImageOps.invert),
     "Rotate": _rotate,
     "Posterize": _posterize,
     "Solarize": _solarize,
     "SolarizeAdd": _solarize_add,
-    "Color": _enhance(ImageEnhance.Color),
-    "Contrast": _enhance(ImageEnhance.Contrast),
-    "Brightness": _enhance(ImageEnhance.Brightness),
-    "Sharpness": _enhance(ImageEnhance.Sharpness),
+    "Color": _Enhance(ImageEnhance.Color),
+    "Contrast": _Enhance(ImageEnhance.Contrast),
+    "Brightness": _Enhance(ImageEnhance.Brightness),
+    "Sharpness": _Enhance(ImageEnhance.Sharpness),
     "ShearX": _shear_rows,
     "ShearY": _shear_columns,
     "TranslateXRel": _shift_rows,
