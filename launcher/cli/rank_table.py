@@ -8,7 +8,8 @@ from launcher.cli.common import count, seconds
 
 HELP = "Make, check and draw HCCL rank tables (rank_tables/README.md explains their fields)."
 
-_CHIPS = ("ascend910", "ascend910b", "atlas-a3", "ascend950", "cpu")  # a test compares it with CHIPS
+_CHIPS = ("ascend910", "ascend910b", "atlas-a3", "ascend950", "ascend850", "ascend350", "cpu")
+"""A test compares it with CHIPS, which is not imported for the sake of a fast `--help`."""
 _EPILOG = """exit codes: 0 fine, 2 wrong usage or lint errors, 5 a machine of the allocation did not answer
 
 examples:

@@ -12,7 +12,9 @@ _CHIP_NAMES = (
     (re.compile(r"910b[1-9]", re.IGNORECASE), "ascend910b"),
     (re.compile(r"910(a|pro|premium)", re.IGNORECASE), "ascend910"),
     (re.compile(r"310p", re.IGNORECASE), "ascend310p"),
-    (re.compile(r"950", re.IGNORECASE), "ascend950"),
+    (re.compile(r"\b(ascend ?)?950", re.IGNORECASE), "ascend950"),
+    (re.compile(r"\b(ascend ?)?850", re.IGNORECASE), "ascend850"),
+    (re.compile(r"\b(ascend ?)?350", re.IGNORECASE), "ascend350"),
 )
 
 

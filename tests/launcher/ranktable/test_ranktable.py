@@ -95,7 +95,10 @@ def test_a3_gets_super_pods_only_when_everything_about_them_is_known() -> None:
     assert "super" not in plain.to_json()
 
 
-@pytest.mark.parametrize(("chip", "words"), [("cpu", "no rank table"), ("ascend950", "can't be generated")])
+@pytest.mark.parametrize(
+    ("chip", "words"),
+    [("cpu", "no rank table"), ("ascend950", "can't be generated"), ("ascend350", "can't be generated")],
+)
 def test_chips_without_a_table_say_so(chip: str, words: str) -> None:
     with pytest.raises(PlanError, match=words):
         generate(chip, [node(0)])
@@ -221,7 +224,8 @@ def test_version_2_is_grouped_and_written_back() -> None:
     table = parse(json.dumps(V2))
     assert [len(server.devices) for server in table.servers] == [2, 2]
     assert json.loads(table.to_json()) == V2
-    assert lint(table, chip="ascend950", ranks=4, nodes=2) == []
+    for chip in ("ascend950", "ascend850", "ascend350"):
+        assert lint(table, chip=chip, ranks=4, nodes=2) == []
     assert "rank 3" in show(table)
 
 
