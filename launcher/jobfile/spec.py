@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -23,6 +23,7 @@ from vitmodels.validation.rule import RuleError
 Task = Literal["train", "eval", "export", "infer"]
 Device = Literal["cpu", "ascend910", "ascend910b", "atlas-a3"]
 Backend = Literal["local", "slurm", "modelarts"]
+PackageName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 ExportFormat = Literal["MINDIR", "ONNX", "AIR"]
 
 
@@ -192,6 +193,11 @@ class JobSpec(Section):
         description="Own training program, a command started once per rank, in place of vitmodels.",
         examples=[["python", "my_train.py"]],
     )
+    requires: tuple[PackageName, ...] | None = Field(
+        None,
+        description="Python packages that the program imports; default: mindspore. Machines that lack one are named before data are staged. Without mindspore among them no MindSpore scheduler is started.",
+        examples=[["torch"]],
+    )
     model: ModelSpec = Field(default_factory=ModelSpec, description="What is trained, and by which recipe.")
     data: DataSpec = Field(default_factory=DataSpec, description="Where the images are.")
     resources: ResourceSpec = Field(default_factory=ResourceSpec, description="What the job runs on.")
@@ -214,7 +220,7 @@ class JobSpec(Section):
     )
     slurm: SlurmOptions = Field(default_factory=SlurmOptions, description="Options of the back end `slurm`.")
 
-    @field_validator("program", mode="before")
+    @field_validator("program", "requires", mode="before")
     @classmethod
     def _sequence(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value

@@ -25,7 +25,8 @@ def check_environment(plan: Plan) -> None:
                 hint="submit it again, or keep programs on a path that all machines share",
             )
     missing = [name for name in plan.requires if not _is_installed(name)]
-    if missing and plan.python == sys.executable:
+    runs_here = all(step.argv[0] == plan.python for step in plan.steps)  # not a Python of the program's own
+    if missing and runs_here and plan.python == sys.executable:
         raise PlanError(
             f"{socket.gethostname()}: {', '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed in {plan.python}",
             hint="install them there: pip install 'ascend-launcher[train]'",

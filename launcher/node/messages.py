@@ -41,6 +41,7 @@ class StartOrder(_Value):
 
     scheduler_host: str = "127.0.0.1"
     scheduler_port: int = 0
+    master_port: int = 0
     rank_table: str = ""
     step: int | None = None
 

@@ -27,6 +27,18 @@ _CLUSTER_KEYS = (
     "MS_SCHED_PORT",
     "RANK_TABLE_FILE",
 )
+_TORCH_KEYS = (
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "NODE_RANK",
+    "GROUP_RANK",
+)
+_TORCH_AGENT = "TORCHELASTIC_"
+"""Variables of torch's own launcher: with them ranks would look for its store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,7 @@ def gang_processes(
     placeholders = {
         "{data}": str(data_dir),
         "{sched_port}": str(order.scheduler_port),
+        "{master_port}": str(order.master_port),
         "{threads}": str(threads),
     }
     start = _Start(plan, step, attempt, devices, order, placeholders)
@@ -77,10 +90,13 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
         env[VARIABLE] = plan.env.get(VARIABLE) or os.environ.get(VARIABLE) or default
     if "MS_SCHED_HOST" in env:
         env["MS_SCHED_HOST"] = start.order.scheduler_host
+    if "MASTER_ADDR" in env:
+        env["MASTER_ADDR"] = start.order.scheduler_host
     if plan.device in ASCEND_DEVICES:
         env |= _ascend_env(start.devices, env)
     if start.step.ranks == "first":
         env |= {"RANK_SIZE": "1", "RANK_ID": "0"}
+        env |= {key: "1" for key in ("WORLD_SIZE", "LOCAL_WORLD_SIZE") if key in env}
         for key in _CLUSTER_KEYS:
             env.pop(key, None)
     return Process(
@@ -109,9 +125,8 @@ def _ascend_env(devices: RunDevices, env: Mapping[str, str]) -> dict[str, str]:
 
 def _scheduler(plan: Plan, first: Process, attempt: int) -> Process:
     """One more process of the same program; it joins the cluster as its scheduler and computes nothing."""
-    env = {
-        key: value for key, value in first.env.items() if key not in ("RANK_ID", "MS_NODE_ID", "DEVICE_ID")
-    }
+    of_a_rank = ("RANK_ID", "MS_NODE_ID", "DEVICE_ID", *_TORCH_KEYS)
+    env = {key: value for key, value in first.env.items() if key not in of_a_rank}
     return Process(
         name="scheduler",
         rank=None,
@@ -124,8 +139,12 @@ def _scheduler(plan: Plan, first: Process, attempt: int) -> Process:
 
 def _inherited() -> dict[str, str]:
     """The node program's own environment, without the variables of another cluster or another gang."""
-    foreign = (*_CLUSTER_KEYS, "RANK_ID", "RANK_SIZE", "DEVICE_ID", "ASCEND_DEVICE_ID", MARK)
-    return {key: value for key, value in os.environ.items() if key not in foreign}
+    foreign = (*_CLUSTER_KEYS, *_TORCH_KEYS, "RANK_ID", "RANK_SIZE", "DEVICE_ID", "ASCEND_DEVICE_ID", MARK)
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if key not in foreign and not key.startswith(_TORCH_AGENT)
+    }
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
@@ -134,9 +153,11 @@ def _fill(text: str, values: Mapping[str, str]) -> str:
     return text
 
 
-def free_port() -> int:
+def free_port(other_than: int = 0) -> int:
     """A TCP port that was free on this machine a moment ago."""
     for port in random.sample(CLUSTER_PORTS, 50):
+        if port == other_than:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("", port))

@@ -85,10 +85,11 @@ class StepRunner:
 
     def _make_order(self, machines: Sequence[Machine]) -> StartOrder:
         """On node 0: the common start of all machines. Raises PlanError for a rank table that can't work."""
-        single = self._plan.nodes == 1
+        single, scheduler_port = self._plan.nodes == 1, free_port()
         return StartOrder(
             scheduler_host="127.0.0.1" if single else machines[0].address,
-            scheduler_port=free_port(),
+            scheduler_port=scheduler_port,
+            master_port=free_port(other_than=scheduler_port),
             rank_table=common_table(self._plan, machines, self._context.heartbeat),
             step=newest_step(self._run_dir.checkpoints),
         )

@@ -1,7 +1,7 @@
 """From a job and its machines to the plan: addresses, folders, ranks, programs and arithmetic, before anything happens.
 
 The same plan is printed by `--dry-run`, stored with the run, and executed by `launcher.node`. Values that only a machine
-of the run knows are placeholders in braces: `{data}` (staged data set), `{sched_port}` (a free port), `{threads}`
+of the run knows are placeholders in braces: `{data}` (staged data set), `{sched_port}` and `{master_port}` (free ports), `{threads}`
 (cores per rank), `{code}` (copies of the job's own folders).
 """
 
@@ -61,7 +61,12 @@ def make_plan(
         rehearsal=rehearsal,
         notes=(*notes, *_unused(spec)),
         **_resources(spec.resources),
-        **_code(machines, steps, own_program=recipe is None),
+        **_code(
+            machines,
+            steps,
+            own_program=recipe is None,
+            requires=(spec.requires or ()) if spec.program else (),
+        ),
         **_stores(spec, machines, run_id, cwd),
         **_staging(spec.data, machines),
         **_uploads(spec.output),
@@ -84,17 +89,24 @@ def _progress(spec: JobSpec) -> ProgressSpec | None:
 
 
 def _unused(spec: JobSpec) -> tuple[str, ...]:
-    if spec.program is not None or spec.progress == ProgressSpec():
+    if spec.program is not None:
         return ()
-    return ("progress: is not used, since vitmodels reports its progress itself",)
+    found = []
+    if spec.progress != ProgressSpec():
+        found.append("progress: is not used, since vitmodels reports its progress itself")
+    if spec.requires is not None:
+        found.append("requires: is not used, since the packages of vitmodels are known")
+    return tuple(found)
 
 
-def _code(machines: Machines, steps: tuple[Step, ...], *, own_program: bool) -> dict[str, Any]:
+def _code(
+    machines: Machines, steps: tuple[Step, ...], *, own_program: bool, requires: tuple[str, ...]
+) -> dict[str, Any]:
     """What the machines fetch and verify before a program starts; nothing where they are prepared otherwise."""
     if not machines.fetch_code:
-        return {}
+        return {"requires": requires}
     if own_program:
-        return {"code": code_digest(), "sources": sources_of(steps)}
+        return {"code": code_digest(), "sources": sources_of(steps), "requires": requires}
     return {"code": code_digest(), "requires": _REQUIRED}
 
 

@@ -25,6 +25,10 @@ def common_env(spec: JobSpec, run_id: str, run_dir: RunDir) -> dict[str, str]:
         "LAUNCHER_RUN_DIR": str(run_dir.root),
         "LAUNCHER_RUN_ID": run_id,
         "RANK_SIZE": str(_world_size(spec)),
+        "WORLD_SIZE": str(_world_size(spec)),
+        "LOCAL_WORLD_SIZE": str(spec.resources.devices_per_node),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "{master_port}",
         "OMP_NUM_THREADS": "{threads}",
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
@@ -36,7 +40,7 @@ def common_env(spec: JobSpec, run_id: str, run_dir: RunDir) -> dict[str, str]:
             "HCCL_CONNECT_TIMEOUT": str(HCCL_CONNECT_TIMEOUT_S),
             "JOB_ID": run_id,
         }
-    elif _world_size(spec) > 1:
+    elif _has_scheduler(spec):
         env |= {
             "MS_WORKER_NUM": env["RANK_SIZE"],
             "MS_SCHED_HOST": "127.0.0.1",
@@ -51,15 +55,24 @@ def common_env(spec: JobSpec, run_id: str, run_dir: RunDir) -> dict[str, str]:
 def rank_env(spec: JobSpec, rank: int, run_dir: RunDir) -> dict[str, str]:
     """Environment of one rank. DEVICE_ID is the logical index on its machine, never the physical id of the rank table."""
     local_rank = str(rank % spec.resources.devices_per_node)
+    node = str(rank // spec.resources.devices_per_node)
     env = {"RANK_ID": str(rank), "DEVICE_ID": local_rank}
+    env |= {"RANK": str(rank), "LOCAL_RANK": local_rank, "NODE_RANK": node, "GROUP_RANK": node}
     if spec.resources.device in ASCEND_DEVICES:
         env |= {
             "ASCEND_DEVICE_ID": local_rank,
             "ASCEND_PROCESS_LOG_PATH": str(run_dir.root / "ascend" / f"rank-{rank}"),
         }
-    elif _world_size(spec) > 1:
+    elif _has_scheduler(spec):
         env |= {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)}
     return env
+
+
+def _has_scheduler(spec: JobSpec) -> bool:
+    """Whether ranks meet through MindSpore's scheduler, which is one more process of the program."""
+    return _world_size(spec) > 1 and (
+        spec.program is None or spec.requires is None or "mindspore" in spec.requires
+    )
 
 
 def _world_size(spec: JobSpec) -> int:

@@ -26,6 +26,14 @@ _OURS = (
     "MS_WORKER_NUM",
     "MS_SCHED_HOST",
     "MS_SCHED_PORT",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "NODE_RANK",
+    "GROUP_RANK",
     "LAUNCHER_RUN_DIR",
     "LAUNCHER_RUN_ID",
     "LAUNCHER_ATTEMPT",
@@ -99,6 +107,8 @@ def _own_variables(plan: Plan) -> Iterator[Finding]:
     expected = {"LAUNCHER_RUN_ID": plan.run_id, "LAUNCHER_RUN_DIR": str(plan.run_dir.root)}
     expected |= {"RANK_SIZE": str(plan.world_size), "MS_WORKER_NUM": str(plan.world_size)}
     expected |= {"MS_SCHED_HOST": "127.0.0.1", "MS_SCHED_PORT": "{sched_port}"}
+    expected |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "{master_port}"}
+    expected |= {"WORLD_SIZE": str(plan.world_size), "LOCAL_WORLD_SIZE": str(plan.devices_per_node)}
     expected |= {"RANK_TABLE_FILE": str(plan.run_dir.rank_table)}
     for name in _OURS:
         if name in plan.env and plan.env[name] != expected.get(name):

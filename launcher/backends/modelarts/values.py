@@ -14,7 +14,7 @@ POOL_FLAVORS = {
     8: "modelarts.pool.visual.8xlarge",
     16: "modelarts.pool.visual.16xlarge",
 }
-_OURS = ("LAUNCHER_", "RANK_", "MS_", "JOB_ID")
+_OURS = ("LAUNCHER_", "RANK_", "MS_", "JOB_ID", "MASTER_", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
 
 def environments(plan: Plan) -> dict[str, str]:
