@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         assert isinstance(item, pytest.Function)
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        used = {*item.fixturenames, *(each for each in parameters if isinstance(each, str))}
+        used = {*item.fixturenames, *(each.partition(" ")[0] for each in parameters if isinstance(each, str))}
         if used & SYSTEM:
             item.add_marker("system")
         if "rng" in item.fixturenames or is_hypothesis_test(item.obj):

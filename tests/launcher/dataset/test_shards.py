@@ -150,6 +150,7 @@ def in_session(leader: int) -> list[int]:
     return found
 
 
+@pytest.mark.system
 def test_a_killed_packing_goes_on(source: Path, tmp_path: Path) -> None:
     whole = packed_tree(tmp_path / "whole", source)
     for n in range(60):

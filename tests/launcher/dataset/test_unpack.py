@@ -219,6 +219,7 @@ def test_a_caller_can_end_it(shards: ObjectStore, source: Path, tmp_path: Path) 
     assert tree(stage_data(shards, tmp_path / "cache").path) == tree(source)
 
 
+@pytest.mark.system
 def test_killed_at_any_moment_it_goes_on(tmp_path: Path, rng: random.Random) -> None:
     source = make_tree(tmp_path / "tree", files=300, size=30_000)
     packed_tree(tmp_path / "packed", source, shard_bytes=500_000)

@@ -193,6 +193,7 @@ def test_anything_but_float32_is_refused() -> None:
 
 
 @pytest.mark.parametrize("family", ["vit", "tnt"])
+@pytest.mark.system
 def test_without_them_a_net_computes_the_same(family: str) -> None:
     golden = read_golden(family)
     net, plain = make_net(family), make_net(family, operators="mindspore")

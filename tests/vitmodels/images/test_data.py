@@ -336,6 +336,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.system
 def test_workers_die_with_their_rank(folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
@@ -357,6 +358,7 @@ def test_workers_die_with_their_rank(folder: Path, tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.system
 def test_the_digits_are_complete_and_always_the_same(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     assert write_digits(tmp_path / "a") == {"train": 1437, "val": 360}

@@ -78,6 +78,7 @@ def test_class_folders_at_the_top(folders: Path, tmp_path: Path) -> None:
     assert open_split(recipe, out, "val").files == scan_folder(folders / "val").files
 
 
+@pytest.mark.system
 def test_workers_and_memory_read_shards(folders: Path, packed: Path) -> None:
     recipe = recipe_of(auto_augment="rand-m9")
     request = Request(np.arange(24), np.arange(24), 1)

@@ -46,6 +46,7 @@ def test_names_stay_inside_other_cells(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["vit", "tnt"])
+@pytest.mark.system
 def test_masks_are_the_only_source_of_randomness(family: str) -> None:
     net = make_net(family, drop=0.2, attn_drop=0.2, drop_path=0.5)
     shape = net.mask_shape(2)

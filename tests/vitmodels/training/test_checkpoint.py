@@ -145,6 +145,7 @@ for step in range(1, 100000):
 """
 
 
+@pytest.mark.system
 def test_a_writer_killed_anywhere_leaves_a_complete_set(tmp_path: Path) -> None:
     for attempt in range(4):
         folder = tmp_path / str(attempt)

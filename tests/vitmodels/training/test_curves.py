@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from vitmodels.training.curves import write_csv, write_plot
@@ -40,6 +41,7 @@ def test_the_table_leaves_out_what_was_not_measured(tmp_path: Path) -> None:
     assert lines[2] == "2,10,nan,0.05,0.5,0.9,3.0,1.0"
 
 
+@pytest.mark.system
 def test_the_plot_is_a_picture_of_any_history(tmp_path: Path) -> None:
     for rows in (ROWS, [], ROWS[:1], [{**ROWS[0], "epoch": n} for n in range(200)]):
         write_plot(rows, tmp_path / "curves.png", "a run")
