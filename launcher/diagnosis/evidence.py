@@ -158,16 +158,16 @@ def _peer(rule: Rule, text: str) -> int | None:
     return int(next(group for group in match.groups() if group)) if match else None
 
 
-def _thinned(found: list[Evidence]) -> list[Evidence]:
+def _thinned(pieces: list[Evidence]) -> list[Evidence]:
     """The first and the last of each kind, then as many others as fit."""
-    if len(found) <= MOST:
-        return found
+    if len(pieces) <= MOST:
+        return pieces
     first: dict[tuple[str, str, bool], int] = {}
     last: dict[tuple[str, str, bool], int] = {}
-    for index, each in enumerate(found):
+    for index, each in enumerate(pieces):
         kind = (each.rule.id, each.code, each.earlier)
         first.setdefault(kind, index)
         last[kind] = index
     kept = {*first.values(), *last.values()}
-    kept |= set(range(len(found) - 1, -1, -1)[: max(0, MOST - len(kept))])
-    return [found[index] for index in sorted(kept)][-MOST:]
+    kept |= set(range(len(pieces) - 1, -1, -1)[: max(0, MOST - len(kept))])
+    return [pieces[index] for index in sorted(kept)][-MOST:]

@@ -114,21 +114,21 @@ def worth_a_look(log: str) -> list[Line]:
 
     Of a log over `HEAD` + `TAIL` characters the middle is searched for codes only.
     """
-    found: dict[int, Line] = {}
+    lines: dict[int, Line] = {}
     for start in _starts(log):
-        found[start] = Line(start, clean(_cut(log, start)))
+        lines[start] = Line(start, clean(_cut(log, start)))
     for heading in _BLOCKS:
         for at in _everywhere(log, heading):
             for line in _following(log, at, _BLOCK_LINES):
-                found[line.offset] = Line(line.offset, line.text, block=True)
+                lines[line.offset] = Line(line.offset, line.text, block=True)
     for at in _everywhere(log, TRACEBACK):
         if (ending := _end_of_traceback(log, at)) is None:
             continue
         if _is_afterword(log, at):
-            found.pop(ending.offset, None)
+            lines.pop(ending.offset, None)
         else:
-            found[ending.offset] = ending
-    return [found[offset] for offset in sorted(found)]
+            lines[ending.offset] = ending
+    return [lines[offset] for offset in sorted(lines)]
 
 
 def _is_afterword(log: str, at: int) -> bool:

@@ -99,13 +99,13 @@ def _order(each: Judgement, named: set[int]) -> tuple[int, bool, bool, float]:
 
 def judge(process: Ended) -> Judgement:
     """What the log and the end of one process say."""
-    found = [_dated(each, process) for each in evidence_of(process.log)]
-    found += _of_others(process)
+    pieces = [_dated(each, process) for each in evidence_of(process.log)]
+    pieces += _of_others(process)
     if process.asked:
-        found = [each for each in found if _counts_after_stop(each, process)]
-    best = _best(found, process)
+        pieces = [each for each in pieces if _counts_after_stop(each, process)]
+    best = _best(pieces, process)
     if best is None:
-        return _by_its_end(process, tuple(found))
+        return _by_its_end(process, tuple(pieces))
     strength = _strength(best)
     return Judgement(
         process=process,
@@ -116,7 +116,7 @@ def judge(process: Ended) -> Judgement:
         code=best.code,
         peer=best.peer,
         file=best.file,
-        evidence=tuple(found),
+        evidence=tuple(pieces),
     )
 
 
@@ -128,14 +128,14 @@ def _dated(each: Evidence, process: Ended) -> Evidence:
 def _of_others(process: Ended) -> list[Evidence]:
     """Evidence of the other logs, in the order of time. What was logged before the process got on is earlier."""
     got_on = _got_on_at(process)
-    found = []
+    pieces = []
     for other in process.others:
         for each in evidence_of(other.text):
             line = other.text.count("\n", 0, each.offset) + 1
             at = stamp_of(each.line) or 0.0
             earlier = each.earlier or bool(at and at < got_on)
-            found.append(replace(each, time=at, earlier=earlier, file=f"{other.name}:{line}"))
-    return sorted(found, key=lambda each: each.time or process.at)
+            pieces.append(replace(each, time=at, earlier=earlier, file=f"{other.name}:{line}"))
+    return sorted(pieces, key=lambda each: each.time or process.at)
 
 
 def _got_on_at(process: Ended) -> float:
@@ -154,9 +154,9 @@ def _counts_after_stop(each: Evidence, process: Ended) -> bool:
     return each.rule.repeats or each.time < process.asked_at
 
 
-def _best(found: Sequence[Evidence], process: Ended) -> Evidence | None:
+def _best(pieces: Sequence[Evidence], process: Ended) -> Evidence | None:
     """The evidence that says why the process ended; None when its exit code or signal says more."""
-    final = [each for each in found if not each.earlier]
+    final = [each for each in pieces if not each.earlier]
     causes = [each for each in final if each.role == "cause"]
     followed = [each for each in final if each.role == "consequence"]
     best = _strongest(causes)
@@ -165,7 +165,7 @@ def _best(found: Sequence[Evidence], process: Ended) -> Evidence | None:
         return best
     if result is not None and result.weight >= SPECIFIC:
         return result
-    before = [each for each in found if each.earlier and each.role == "cause" and not each.raised]
+    before = [each for each in pieces if each.earlier and each.role == "cause" and not each.raised]
     before = [each for each in before if each.weight >= SPECIFIC]
     if before and (best is not None or result is not None):
         return _strongest(before)
@@ -182,12 +182,12 @@ def _best(found: Sequence[Evidence], process: Ended) -> Evidence | None:
     return generic[-1] if generic else None
 
 
-def _strongest(found: Sequence[Evidence]) -> Evidence | None:
+def _strongest(pieces: Sequence[Evidence]) -> Evidence | None:
     """By weight; of equal ones the last exception, else the first line."""
-    if not found:
+    if not pieces:
         return None
-    weight = max(each.weight for each in found)
-    equal = [each for each in found if each.weight == weight]
+    weight = max(each.weight for each in pieces)
+    equal = [each for each in pieces if each.weight == weight]
     raised = [each for each in equal if each.raised]
     return raised[-1] if raised else equal[0]
 
@@ -200,23 +200,27 @@ def _strength(best: Evidence) -> int:
     return 3
 
 
-def _by_its_end(process: Ended, found: tuple[Evidence, ...]) -> Judgement:
+def _by_its_end(process: Ended, pieces: tuple[Evidence, ...]) -> Judgement:
     """No line says why: the exit code or the signal does."""
     rules = table()
     rule = rules.of_exit(process.code) or rules["unknown"]
-    line = next((each.line for each in reversed(found) if not each.earlier), "")
+    line = next((each.line for each in reversed(pieces) if not each.earlier), "")
     if process.code == 0 or process.asked:
         strength = 0
     elif rule.role == "consequence":
         strength = 1
     else:
         strength = 3 if rule.id != "unknown" else 2
-    return Judgement(process, rule, strength, process.at, line=line, evidence=found)
+    return Judgement(process, rule, strength, process.at, line=line, evidence=pieces)
 
 
-def _alone(found: Judgement) -> Judgement:
+def _alone(judgement: Judgement) -> Judgement:
     """With one rank no other one can be the cause."""
-    return replace(found, strength=2) if found.strength == 1 and found.process.rank is not None else found
+    return (
+        replace(judgement, strength=2)
+        if judgement.strength == 1 and judgement.process.rank is not None
+        else judgement
+    )
 
 
 def signal_name(process: Ended) -> str:
