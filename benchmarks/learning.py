@@ -29,20 +29,11 @@ ROOT = Path(__file__).parents[1]
 SIDES = ("ours", "timm")
 
 TORCH = """
-import json, math, re, sys, time
+import json, math, sys, time
 import numpy as np, torch
 torch.set_num_threads(2)
-library = torch.library.Library("torchvision", "FRAGMENT")
-while True:
-    try:
-        import torchvision
-        break
-    except RuntimeError as error:  # a torchvision without its compiled operators
-        found = re.search(r"torchvision::(\\w+) does not exist", str(error))
-        library.define(found[1] + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        for name in [name for name in sys.modules if name.startswith("torchvision")]:
-            del sys.modules[name]
-import timm
+from benchmarks.torch_peer import import_timm
+import_timm()
 from timm.models.tnt import TNT
 from timm.models.vision_transformer import VisionTransformer
 folder, seed = sys.argv[1], int(sys.argv[2])
@@ -153,7 +144,10 @@ def train_ours(digits: Path, arch: str, seed: int, epochs: int | None) -> tuple[
 def train_timm(python: str, folder: Path, seed: int) -> tuple[float, float]:
     """Top-1 and seconds of the same run in torch."""
     command = [python, "-W", "ignore", "-c", TORCH, str(folder), str(seed)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
+    if done.returncode:
+        raise SystemExit(f"timm can't run in {python}: {done.stderr.strip().splitlines()[-1:]}")
     found = json.loads(done.stdout.splitlines()[-1])
     return float(found["top1"]), float(found["seconds"])
 

@@ -3,7 +3,8 @@
     python benchmarks/models.py                            # TNT-S and ViT-B/16, batch 8, fp32
     python benchmarks/models.py --torch-python VENV/bin/python --arch tnt_s_patch16_224 --rounds 5
 
-Each library runs in a process of its own that waits between its turns, so that all of them meet the same load.
+Each library runs in a process of its own that waits between its turns, so that all of them meet the same load. A
+library that can't run is left out with its reason; the exit code is 1 when its interpreter was named, or when it is ours.
 A step is forward, backward and AdamW. Peak memory is the process's, read after the steps. The compile times
 are those of the training program's own step (`vitmodels.training.step`; also normalises, clips and checks): what its first call
 takes beyond a usual one, without and with the compile cache, and how long a step waits for a checkpoint.
@@ -12,6 +13,7 @@ takes beyond a usual one, without and with the compile cache, and how long a ste
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -46,6 +48,14 @@ def work(library: str, arch: str, batch: int) -> None:
         print(json.dumps({"seconds": seconds, "peak_gb": peak_gb}), file=answers, flush=True)
 
 
+class CannotRun(Exception):
+    """A library can't be imported, or failed; the text says why."""
+
+    def __init__(self, library: str, reason: str) -> None:
+        super().__init__(f"{library}: {reason}")
+        self.library = library
+
+
 class Worker:
     """One library in a process of its own."""
 
@@ -53,61 +63,90 @@ class Worker:
         self, library: str, arch: str, batch: int, python: str, env: dict[str, str] | None = None
     ) -> None:
         self.library = library
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by `close`
         command = [python, __file__, "--worker", library, "--arch", arch, "--batch", str(batch)]
         environment = {**os.environ, "GLOG_v": "3", "PYTHONPATH": str(ROOT), **(env or {})}
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.errors,
             env=environment,
             text=True,
         )
-        self.alive = bool(self._read())
+        self._read()
 
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        return json.loads(line) if line else {}
+        if not line:
+            raise self._failure()
+        return dict(json.loads(line))
+
+    def _failure(self) -> CannotRun:
+        """Ends the process; the reason is the last line that it wrote to stderr, that of its exception."""
+        code = self.process.wait()
+        self.errors.seek(0)
+        lines = [line.strip() for line in self.errors if line.strip()]
+        self.close()
+        return CannotRun(self.library, lines[-1] if lines else f"exit code {code} without a word")
 
     def run(self, what: str, count: int) -> dict[str, Any]:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{what} {count}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{what} {count}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise self._failure() from None
         return self._read()
 
     def close(self) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.errors.close()
 
 
 def compare(
     arch: str, batch: int, rounds: int, pythons: dict[str, str], libraries: list[str]
-) -> dict[str, Any]:
-    """Medians of interleaved rounds: {library: {"forward", "step", "peak_gb", "first_step"}}."""
-    workers = [Worker(name, arch, batch, pythons.get(name, sys.executable)) for name in libraries]
+) -> tuple[dict[str, Any], list[CannotRun]]:
+    """Medians of interleaved rounds, {library: {"forward", "step", "peak_gb", "first_step"}}, and what is left out, why."""
+    workers: list[Worker] = []
     found: dict[str, Any] = {}
-    for worker in workers:
-        if not worker.alive:
-            print(f"  {worker.library} can't run here and is left out")
-            continue
-        first = worker.run("step", 1)["seconds"][0]
-        worker.run("forward", 1)
-        found[worker.library] = {"first_step": first, "forward": [], "step": []}
-    for _ in range(rounds):
-        for what in ("forward", "step"):
-            for worker in workers:
-                if worker.library in found:
-                    answer = worker.run(what, 2)
+    left_out: list[CannotRun] = []
+    try:
+        for name in libraries:
+            try:
+                worker = Worker(name, arch, batch, pythons.get(name, sys.executable))
+                first = worker.run("step", 1)["seconds"][0]
+                worker.run("forward", 1)
+            except CannotRun as error:
+                left_out.append(error)
+                continue
+            workers.append(worker)
+            found[name] = {"first_step": first, "forward": [], "step": []}
+        for _ in range(rounds):
+            for what in ("forward", "step"):
+                for worker in list(workers):
+                    try:
+                        answer = worker.run(what, 2)
+                    except CannotRun as error:
+                        left_out.append(error)
+                        workers.remove(worker)
+                        del found[worker.library]
+                        continue
                     found[worker.library][what] += answer["seconds"]
                     found[worker.library]["peak_gb"] = answer["peak_gb"]
-    for worker in workers:
-        worker.close()
+    finally:
+        for worker in workers:
+            worker.close()
     for one in found.values():
         for what in ("forward", "step"):
             one[f"{what}_best"], one[what] = min(one[what]), statistics.median(one[what])
-    return found
+    return found, left_out
 
 
 def program_seconds(arch: str, batch: int) -> list[dict[str, float]]:
@@ -150,41 +189,55 @@ def report(arch: str, batch: int, found: dict[str, Any]) -> None:
             f"step {one['step']:.2f} ({one['step_best']:.2f})  peak {one['peak_gb']:.2f} GB"
         )
     for library in found:
-        if library != "ours":
+        if library != "ours" and "ours" in found:
             forward, step = (found[library][what] / found["ours"][what] for what in ("forward", "step"))
             print(f"  our speed over {library}'s: forward {forward:.2f}, step {step:.2f}")
 
 
-def main() -> None:
+def main() -> int:
+    """Print the tables; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--arch", action="append", help="architecture; may be repeated")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=4, help="rounds of two forwards and two steps each")
-    parser.add_argument("--torch-python", default=sys.executable, help="interpreter that has timm and torch")
-    parser.add_argument("--mindcv-python", default=sys.executable, help="interpreter that has mindcv")
+    parser.add_argument("--torch-python", help="interpreter that has timm and torch (default: this one)")
+    parser.add_argument("--mindcv-python", help="interpreter that has mindcv (default: this one)")
     parser.add_argument("--no-compile", action="store_true", help="leave the compile times out")
     parser.add_argument("--worker", choices=sorted(LIBRARIES), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    pythons = {"timm": args.torch_python, "mindcv": args.mindcv_python}
+    named = {"timm": args.torch_python, "mindcv": args.mindcv_python}
+    pythons = {library: python for library, python in named.items() if python}
     archs = args.arch or ["tnt_s_patch16_224", "vit_base_patch16_224"]
     if args.worker:
         work(args.worker, archs[0], args.batch)
-        return
+        return 0
+    required = {"ours", "program", *pythons}
+    code = 0
     for arch in archs:
         libraries = ["ours", "timm", *(["mindcv"] if arch in MINDCV_NAMES else [])]
-        found = compare(arch, args.batch, args.rounds, pythons, libraries)
+        found, left_out = compare(arch, args.batch, args.rounds, pythons, libraries)
         report(arch, args.batch, found)
         if not args.no_compile:
-            for name, one in zip(
-                ("compiled", "from the cache"), program_seconds(arch, args.batch), strict=True
-            ):
-                print(
-                    f"  training program, {name}: first step {one['first']:.1f} s, usual {one['usual']:.2f} s, "
-                    f"compile {one['compile']:.1f} s, peak {one['peak_gb']:.2f} GB; a step waits {one['save']:.2f} s "
-                    f"for a checkpoint and takes {one['beside']:.2f} s while it is written",
-                    flush=True,
-                )
+            try:
+                report_program(program_seconds(arch, args.batch))
+            except CannotRun as error:
+                left_out.append(error)
+        for failure in left_out:
+            print(f"  left out: {failure}", flush=True)
+            code = max(code, int(failure.library in required))
+    return code
+
+
+def report_program(runs: list[dict[str, float]]) -> None:
+    """The training program's first steps, without and with the compile cache."""
+    for name, one in zip(("compiled", "from the cache"), runs, strict=True):
+        print(
+            f"  training program, {name}: first step {one['first']:.1f} s, usual {one['usual']:.2f} s, "
+            f"compile {one['compile']:.1f} s, peak {one['peak_gb']:.2f} GB; a step waits {one['save']:.2f} s "
+            f"for a checkpoint and takes {one['beside']:.2f} s while it is written",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

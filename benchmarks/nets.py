@@ -143,11 +143,12 @@ class Timm:
     """A net of timm, in PyTorch."""
 
     def __init__(self, arch: str, batch: int) -> None:
-        import timm
         import torch
 
+        from benchmarks.torch_peer import import_timm
+
         self._torch = torch
-        self._net = timm.create_model(arch, num_classes=CLASSES)
+        self._net = import_timm().create_model(arch, num_classes=CLASSES)
         images, labels = inputs(batch, 224)
         self._x, self._y = torch.tensor(images), torch.tensor(labels)
         self._optimiser = torch.optim.AdamW(self._net.parameters(), lr=1e-4, weight_decay=0.05)

@@ -1,30 +1,17 @@
-"""timm and PyTorch for tests that compare with them, also where torchvision has no compiled operators.
-
-A torchvision that was built for another PyTorch (CPU or CUDA) can't load its operators, and then fails to be imported, since
-it describes some of them. timm needs none of these; so they are declared here by name.
-"""
+"""timm and PyTorch for tests that compare with them."""
 
 from __future__ import annotations
 
-import re
-import sys
 from types import ModuleType
 
 import pytest
 
+from benchmarks import torch_peer
+
 
 def import_timm() -> ModuleType:
     """timm; skips the calling module where timm or PyTorch is missing."""
-    torch = pytest.importorskip("torch")
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for _ in range(20):
-        try:
-            return pytest.importorskip("timm", exc_type=ImportError)
-        except RuntimeError as error:
-            missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
-            if missing is None:
-                raise
-            library.define(f"{missing[1]}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-            for name in [name for name in sys.modules if name.split(".")[0] in ("torchvision", "timm")]:
-                del sys.modules[name]
-    raise RuntimeError("torchvision lacks more operators than can be declared")
+    try:
+        return torch_peer.import_timm()
+    except ImportError as error:
+        pytest.skip(f"no timm: {error}", allow_module_level=True)
