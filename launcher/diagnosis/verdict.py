@@ -13,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from launcher.diagnosis.evidence import Evidence, evidence_of
 from launcher.diagnosis.lines import last_progress, stamp_of, worth_a_look
@@ -127,14 +128,18 @@ def _dated(each: Evidence, process: Ended) -> Evidence:
 
 def _of_others(process: Ended) -> list[Evidence]:
     """Evidence of the other logs, in the order of time. What was logged before the process got on is earlier."""
+    if not process.others:
+        return []
     got_on = _got_on_at(process)
+    starts = [0, *accumulate(len(other.text) + 1 for other in process.others)]
     pieces = []
-    for other in process.others:
-        for each in evidence_of(other.text):
-            line = other.text.count("\n", 0, each.offset) + 1
-            at = stamp_of(each.line) or 0.0
-            earlier = each.earlier or bool(at and at < got_on)
-            pieces.append(replace(each, time=at, earlier=earlier, file=f"{other.name}:{line}"))
+    joined = "\n".join(other.text for other in process.others)  # one log: the time is bounded for each
+    for each in evidence_of(joined):
+        index = bisect_right(starts, each.offset) - 1
+        other = process.others[index]
+        line = other.text.count("\n", 0, each.offset - starts[index]) + 1
+        at = stamp_of(each.line) or 0.0
+        pieces.append(replace(each, time=at, earlier=bool(at and at < got_on), file=f"{other.name}:{line}"))
     return sorted(pieces, key=lambda each: each.time or process.at)
 
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.diagnosis.lines import LINE_LIMIT
 from launcher.diagnosis.verdict import OtherLog
 from launcher.disk import write_text
 from launcher.ranks.gang import Process
@@ -24,13 +25,15 @@ from vitmodels.secrets import mask
 log = logging.getLogger("launcher.node")
 
 VARIABLE = "ASCEND_PROCESS_LOG_PATH"
-RANK_BYTES = 4 << 20
+RANK_BYTES = 2 << 20
 """So much is kept of the logs of one rank."""
-FILE_BYTES = 1 << 20
+FILE_BYTES = 512 << 10
 """Of a longer file the beginning and the end are kept."""
 MOST_FILES = 1000
 _FILE = re.compile(r"(?:plog|device)-(?:\d+_)?(?P<pid>\d+)_\d+(?:\.\d+)?\.log(?:\.\d+)?$")
 _ERROR = re.compile(rb"^\[(?:ERROR|CRITICAL|EVENT_ERROR)\]", re.MULTILINE)
+_SUSPECT = ("secret", "passw", "token", "key", "credential", "signature", "pwd", "auth", "://", "ak", "sk")
+"""One of these stands in every line that holds a secret, in small letters."""
 _CUT = "\n[launcher: the middle of this file is left out]\n"
 
 
@@ -104,10 +107,20 @@ def _ends(path: Path) -> bytes:
         return head + _CUT.encode() + file.read(FILE_BYTES // 2)
 
 
+def _starred(text: str) -> str:
+    """The text with its secrets starred out and its long lines cut. Lines that can't hold a secret are not looked at again."""
+    lines = (line[:LINE_LIMIT] for line in text.split("\n"))
+    return "\n".join(mask(line) if _is_suspect(line.lower()) else line for line in lines)
+
+
+def _is_suspect(line: str) -> bool:
+    return any(word in line for word in _SUSPECT)
+
+
 def _copied(files: Sequence[_Found], target: Path) -> Iterator[OtherLog]:
     room = RANK_BYTES
     for each in files:
-        text = mask(_ends(each.path).decode("utf-8", "replace"))
+        text = _starred(_ends(each.path).decode("utf-8", "replace"))
         size = len(text.encode())
         if size > room:
             continue
