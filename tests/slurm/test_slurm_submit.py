@@ -70,7 +70,9 @@ def test_the_number_of_a_new_job(answer: str, stand_in: StandIn) -> None:
     assert send("script", "run-1") == "17"
 
 
-@pytest.mark.parametrize(("known", "number"), [("17\\n18\\n", "18"), ("", "")])
+@pytest.mark.parametrize(
+    ("known", "number"), [("17|run-1|launcher:run-1\\n18|run-1|(null)\\n19|other|(null)\\n", "18"), ("", "")]
+)
 def test_a_job_that_was_taken_without_an_answer_is_asked_for(
     known: str, number: str, stand_in: StandIn
 ) -> None:

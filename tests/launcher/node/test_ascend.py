@@ -17,6 +17,7 @@ from launcher.node.devices import visible_devices
 from launcher.node.program import NodeProgram
 from launcher.plan.model import Plan
 from launcher.runfolder.states import RunState
+from launcher.runs.index import new_run_id
 from launcher.submission.prepare import plan_of
 
 FAKES = Path(__file__).parents[2] / "fakes"
@@ -59,7 +60,7 @@ def on(tmp_path: Path, launcher_home: Path, monkeypatch: pytest.MonkeyPatch) -> 
                 },
             }
         )
-        plan = plan_of(spec, None, run_id="npu-20260101-000000-abcd", env=os.environ, cwd=tmp_path)
+        plan = plan_of(spec, None, run_id=new_run_id("npu"), env=os.environ, cwd=tmp_path)
         plan.run_dir.root.mkdir(parents=True)
         return plan
 

@@ -12,7 +12,7 @@ from launcher.cli import main
 from launcher.jobfile.spec import JobSpec
 from launcher.node.program import NodeProgram
 from launcher.runfolder.states import FirstFailure, RunState, State
-from launcher.runs.index import Index, RunEntry
+from launcher.runs.index import Index, RunEntry, new_run_id
 from launcher.submission.prepare import plan_of
 
 pytestmark = pytest.mark.system
@@ -56,7 +56,7 @@ def play(folder: Path, ranks: dict[int, dict[str, Any]], env: dict[str, str] | N
             "output": {"url": str(folder / "runs"), "work_dir": str(folder / "work"), "upload_every": "1s"},
         }
     )
-    plan = plan_of(spec, None, run_id="replay-20260101-000000-abcd", env=os.environ, cwd=folder)
+    plan = plan_of(spec, None, run_id=new_run_id("replay"), env=os.environ, cwd=folder)
     plan.run_dir.root.mkdir(parents=True)
     plan.run_dir.plan.write_text(plan.model_dump_json())
     NodeProgram(plan, 0, 1).run()
@@ -130,7 +130,8 @@ def test_a_cause_that_stands_in_plog_alone(
     failure = failure_of(play(tmp_path, ranks, {"ASCEND_PROCESS_LOG_PATH": str(tmp_path / "ascend")}))
     assert (failure.rank, failure.rule, failure.code, failure.repeats) == (0, "device-memory", "EL0004", True)
     assert failure.file.startswith("plog/rank-0/debug/plog/plog-") and failure.file.endswith(".log:3")
-    stored = tmp_path / "runs" / "replay-20260101-000000-abcd" / "logs" / "attempt-1" / "node-0" / "plog"
+    (run,) = (tmp_path / "runs").iterdir()
+    stored = run / "logs" / "attempt-1" / "node-0" / "plog"
     copies = list(stored.rglob("*.log"))
     assert len(copies) == 4 and not any("ranktable" in path.read_text() for path in copies)
     assert not any("abcdefgh" in path.read_text() for path in copies)

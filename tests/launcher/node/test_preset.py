@@ -12,6 +12,7 @@ from launcher.errors import PlanError
 from launcher.jobfile.spec import JobSpec
 from launcher.node.preset import as_one_rank, preset_rank
 from launcher.plan.model import Plan
+from launcher.runs.index import new_run_id
 from launcher.submission.prepare import plan_of
 
 pytestmark = pytest.mark.system
@@ -28,7 +29,7 @@ def preset_plan(tmp_path: Path, device: str = "ascend910", devices: int = 8) -> 
             "output": {"url": str(tmp_path / "runs"), "work_dir": str(tmp_path / "work")},
         }
     )
-    return plan_of(spec, None, run_id="preset-20260101-000000-abcd", env=os.environ, cwd=tmp_path)
+    return plan_of(spec, None, run_id=new_run_id("preset"), env=os.environ, cwd=tmp_path)
 
 
 def test_the_rank_of_the_platform_is_taken(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from tests.waiting import wait_until
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 
+RUN = f"run-{os.getpid()}"  # what somebody else tests at the same time has other marks
+
 
 def ignores(pid: int, number: int) -> bool:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -26,10 +28,10 @@ def start(mark: str) -> subprocess.Popen[bytes]:
 
 
 def test_marks_of_one_node_differ_from_those_of_others() -> None:
-    mine, other = start(gang_mark("run-1", 1, 2)), start(gang_mark("run-1", 11, 2))
+    mine, other = start(gang_mark(RUN, 1, 2)), start(gang_mark(RUN, 11, 2))
     try:
-        wait_until(lambda: marked(node_mark("run-1", 1)) == [mine.pid])
-        assert sweep(node_mark("run-1", 1)) == [mine.pid]
+        wait_until(lambda: marked(node_mark(RUN, 1)) == [mine.pid])
+        assert sweep(node_mark(RUN, 1)) == [mine.pid]
         assert mine.wait() == -signal.SIGKILL
         assert other.poll() is None
     finally:
