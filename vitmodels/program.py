@@ -171,8 +171,15 @@ def _pass_on_interrupts() -> None:
 
 
 def interrupted() -> int:
-    """Say that Ctrl-C ended the program; returns its exit code. A second Ctrl-C changes nothing."""
+    """Say that Ctrl-C ended the program; returns its exit code. A second Ctrl-C changes nothing.
+
+    stderr is closed then: a MindSpore that was imported halfway prints errors when the process ends.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stderr.write("interrupted\n")
+    sys.stdout.flush()
     sys.stderr.flush()
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
     return EXIT_INTERRUPTED
