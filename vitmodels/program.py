@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from vitmodels.config import Recipe
@@ -133,11 +133,11 @@ def finish(run: Callable[[], int], on_error: Callable[[str, str], None] = lambda
         watch_interrupts()
         from vitmodels.errors import VitError
     except KeyboardInterrupt:
-        return interrupted()
+        interrupted()
     try:
         return run()
     except KeyboardInterrupt:
-        return interrupted()
+        interrupted()
     except VitError as error:
         on_error(type(error).__name__, str(error))
         sys.stderr.write(f"{error}\n")
@@ -170,16 +170,13 @@ def _pass_on_interrupts() -> None:
             _thread.interrupt_main()
 
 
-def interrupted() -> int:
-    """Say that Ctrl-C ended the program; returns its exit code. A second Ctrl-C changes nothing.
+def interrupted() -> NoReturn:
+    """Say that Ctrl-C ended the program, and end it with exit code 130. A second Ctrl-C changes nothing.
 
-    stderr is closed then: a MindSpore that was imported halfway prints errors when the process ends.
+    The process ends at once: a MindSpore that was imported halfway prints errors or aborts when Python winds up.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stderr.write("interrupted\n")
     sys.stdout.flush()
     sys.stderr.flush()
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
-    return EXIT_INTERRUPTED
+    os._exit(EXIT_INTERRUPTED)

@@ -31,36 +31,49 @@ def _missing(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def running() -> Iterator[Cluster]:
+    """The cluster of the session. Nothing of this process is changed for it."""
     folder = Path(tempfile.mkdtemp(prefix="svt-"))
     database = "1" if shutil.which("slurmdbd") and shutil.which("mariadbd") else "0"
     settings = {"NODES": str(NODES), "DOWN_AFTER": "6", "REQUEUE_DELAY": "5", "SACCT": database}
-    before = dict(os.environ)
     try:
         with running_cluster(folder, **settings) as cluster:
-            os.environ.update(cluster.env)
-            os.environ["LAUNCHER_HOME"] = str(folder / "home")
-            slurm.PAUSE_S = 0.0
-            os.environ["LAUNCHER_LOCK_DIR"] = str(cluster.disk / "locks")
             yield cluster
     except Unavailable as error:
         _missing(str(error))
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
-def s3(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server that the nodes reach; its variables are set for the whole session of these tests."""
+def server(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that the nodes reach."""
     folder = tmp_path_factory.mktemp("rclone")
     (folder / BUCKET).mkdir()
-    with rclone_server(folder, host=cluster.address) as server:
-        os.environ.update(server.env)
+    with rclone_server(folder, host=running.address) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def cluster(running: Cluster) -> Iterator[Cluster]:
+    """The cluster, with the environment of somebody who works on it. Other modules of this process have their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in running.env.items():
+            patch.setenv(name, value)
+        patch.setenv("LAUNCHER_HOME", str(running.folder / "home"))
+        patch.setenv("LAUNCHER_LOCK_DIR", str(running.disk / "locks"))
+        patch.setattr(slurm, "PAUSE_S", 0.0)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def s3(cluster: Cluster, server: S3Server) -> Iterator[S3Server]:
+    """The server, with its variables set."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.env.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture(scope="module")
 def jobs(cluster: Cluster, s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmJobs]:
     jobs = SlurmJobs(cluster, tmp_path_factory.mktemp("jobs"), s3.endpoint)
     yield jobs
