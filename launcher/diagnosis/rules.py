@@ -173,3 +173,25 @@ def _rule(row: Mapping[str, Any]) -> Rule:
         signals=tuple(row.get("signals", [row["signal"]] if "signal" in row else [])),
         examples=tuple(row.get("examples", ())),
     )
+
+
+def rules_page() -> str:
+    """The rows as a table in Markdown, in the order of their ids: what the page on diagnosis shows."""
+    lines = ["| rule | found by | kind | repeats | source |", "| --- | --- | --- | --- | --- |"]
+    for rule in sorted(table().rules, key=lambda rule: rule.id):
+        repeats = "yes" if rule.repeats else "no"
+        lines.append(f"| `{rule.id}` | {_found_by(rule)} | {rule.role} | {repeats} | {rule.source} |")
+    return "\n".join(lines) + "\n"
+
+
+def _found_by(rule: Rule) -> str:
+    parts = [
+        ", ".join(sorted(rule.codes or {})),
+        ", ".join(f"{family}…" for family in rule.families),
+        ", ".join(map(str, rule.returns)),
+        ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in rule.exceptions)),
+        ", ".join(f"exit code {code}" for code in rule.exit_codes),
+        ", ".join(rule.signals),
+        "phrases" if rule.words or rule.match else "",
+    ]
+    return "; ".join(part for part in parts if part)

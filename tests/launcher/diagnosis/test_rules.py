@@ -2,11 +2,12 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from launcher.diagnosis.evidence import evidence_of
-from launcher.diagnosis.rules import Rule, make_table, table
+from launcher.diagnosis.rules import Rule, make_table, rules_page, table
 
 if sys.version_info >= (3, 11):  # noqa: UP036 - older Pythons are to be supported
     import re._parser as parser  # type: ignore[import-not-found]
@@ -119,3 +120,10 @@ def test_two_rows_can_not_claim_one_code() -> None:
 
 def test_a_meaning_without_a_code_has_no_empty_brackets() -> None:
     assert re.search(r"\(\s*\)|\{", " ".join(rule.meaning("") for rule in table().rules)) is None
+
+
+def test_the_page_lists_every_rule_with_its_source() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "diagnosis.md").read_text()
+    assert page.endswith(rules_page()), (
+        "replace the table at its end by launcher.diagnosis.rules.rules_page()"
+    )
