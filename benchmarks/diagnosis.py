@@ -11,13 +11,9 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from launcher.diagnosis.verdict import Ended, Judgement, OtherLog, find_first
-
-CORPUS = Path(__file__).parents[1] / "tests" / "launcher" / "diagnosis" / "corpus"
+from launcher.diagnosis.verdict import Ended, Judgement, find_first
+from tests.launcher.diagnosis.corpus_logs import corpus_rows, ended
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def corpus() -> int:
     """Print the share of right verdicts and every wrong one. Exit code 1 when fewer than 95 % are right."""
-    rows = [row for path in sorted(CORPUS.glob("*.yaml")) for row in yaml.safe_load(path.read_text())]
+    rows = corpus_rows()
     wrong: Counter[tuple[str, str]] = Counter()
     right, blamed, began = 0, 0, time.process_time()
     for row in rows:
@@ -54,22 +50,6 @@ def corpus() -> int:
         print(f"  {answer_rule} taken for {found_rule}: {count}")
     print(f"{1000 * spent / sum(len(row['ranks']) for row in rows):.1f} ms of CPU per log")
     return 0 if right >= 0.95 * len(rows) else 1
-
-
-def ended(row: dict[str, Any]) -> list[Ended]:
-    return [
-        Ended(
-            "scheduler" if rank["rank"] is None else f"rank {rank['rank']}",
-            rank["rank"],
-            rank["exit"],
-            rank["at"],
-            rank["log"],
-            rank.get("asked", False),
-            rank.get("asked_at", 0.0),
-            others=(OtherLog("plog", rank["plog"]),) if "plog" in rank else (),
-        )
-        for rank in row["ranks"]
-    ]
 
 
 def shown(found: Judgement) -> tuple[str, ...]:

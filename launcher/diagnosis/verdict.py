@@ -17,7 +17,7 @@ from itertools import accumulate
 
 from launcher.diagnosis.evidence import Evidence, evidence_of
 from launcher.diagnosis.lines import last_progress, stamp_of, worth_a_look
-from launcher.diagnosis.rules import Rule, signal_of, table
+from launcher.diagnosis.rules import Rule, table
 
 WEAK = 4
 """A cause of at most this weight yields to a consequence that is certain."""
@@ -226,8 +226,3 @@ def _alone(judgement: Judgement) -> Judgement:
         if judgement.strength == 1 and judgement.process.rank is not None
         else judgement
     )
-
-
-def signal_name(process: Ended) -> str:
-    """`SIGKILL` and the like; empty for an exit."""
-    return signal_of(process.code)

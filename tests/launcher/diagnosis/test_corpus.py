@@ -1,39 +1,15 @@
 """The verdict on a corpus of logs in the shapes of real ones: the right rank, rule and code."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from launcher.diagnosis.verdict import Ended, OtherLog, find_first
-
-CORPUS = Path(__file__).with_name("corpus")
+from launcher.diagnosis.verdict import find_first
+from tests.launcher.diagnosis.corpus_logs import corpus_rows, ended
 
 
 def cases() -> list[Any]:
-    rows = [
-        row
-        for path in sorted(CORPUS.glob("*.yaml"))
-        for row in yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    ]
-    return [pytest.param(row, id=row["name"]) for row in rows]
-
-
-def ended(row: dict[str, Any]) -> list[Ended]:
-    return [
-        Ended(
-            name="scheduler" if rank["rank"] is None else f"rank {rank['rank']}",
-            rank=rank["rank"],
-            code=rank["exit"],
-            at=rank["at"],
-            log=rank["log"],
-            asked=rank.get("asked", False),
-            asked_at=rank.get("asked_at", 0.0),
-            others=(OtherLog("plog", rank["plog"]),) if "plog" in rank else (),
-        )
-        for rank in row["ranks"]
-    ]
+    return [pytest.param(row, id=row["name"]) for row in corpus_rows()]
 
 
 @pytest.mark.parametrize("row", cases())
