@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.backends.modelarts.errors import ServiceError
+from launcher.backends.modelarts.errors import NAME_TAKEN, NOT_READY, ServiceError
 from launcher.backends.modelarts.jobs import WAITING, SeenJob
 from launcher.backends.modelarts.login import Project
 from launcher.backends.modelarts.wire import ANSWER_S, CONNECT_S, Wire, as_number, dicts, pauses
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 
 PAGE = 50
 MAX_PAGES = 200
-_NOT_READY = ("ModelArts.2776", "ModelArts.2777")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class Service:
                 job = SeenJob.of(made)
                 return self._the_only(name, job) if doubtful else job
             except ServiceError as error:
-                if not error.temporary and not error.code.startswith(("ModelArts.2750", "ModelArts.2751")):
+                if not error.temporary and error.code not in NAME_TAKEN:
                     error.nothing_made = not doubtful
                     raise
                 doubtful = doubtful or error.unclear
@@ -236,7 +235,7 @@ class Service:
                 task_id=task,
             )
         except ServiceError as error:
-            if error.code in _NOT_READY:
+            if error.code in NOT_READY:
                 return {}
             raise
         newest = {}
@@ -265,7 +264,7 @@ class Service:
                 **query,
             )
         except ServiceError as error:
-            if error.code in _NOT_READY:
+            if error.code in NOT_READY:
                 return LogPage("", 0, after_line)
             raise
         text, count = str(answer.get("content") or ""), int(as_number(answer.get("lines")) or 0)

@@ -1,60 +1,17 @@
-"""What an error code of ModelArts means for a person, and what to do about it."""
+"""Refusals of ModelArts as errors of the tree. Decisions read `status` and `code`; what a code means is in codes.yaml."""
 
 from __future__ import annotations
 
-import re
-
+from launcher.backends.modelarts.codes import meaning_of
 from launcher.errors import BackendError
 
-ADVICE: dict[str, str] = {
-    "ModelArts.2750": "a job of this name exists; submit again, a new run gets a new name",
-    "ModelArts.2751": "a job of this name exists; submit again, a new run gets a new name",
-    "ModelArts.2753": "look at modelarts.inputs and modelarts.outputs: names and folders of the channels",
-    "ModelArts.2757": "the account that the platform works for can't read the code folder beside the runs; give its agency the right to read the bucket",
-    "ModelArts.2758": "the account that the platform works for can't read the code folder beside the runs; give its agency the right to read the bucket",
-    "ModelArts.2759": "the code folder holds more than 1,000 files: something else writes into .code beside the runs; remove it",
-    "ModelArts.2760": "the code folder is nested too deep: something else writes into .code beside the runs; remove it",
-    "ModelArts.2761": "the code is larger than 5 GB; keep data and weights out of modelarts.code",
-    "ModelArts.2763": "look at modelarts.flavor; a dedicated pool has its own kinds of machines",
-    "ModelArts.2775": "the job is not there any more: it was deleted, or it belongs to another project",
-    "ModelArts.2776": "the log is not ready yet; ask again in a while",
-    "ModelArts.2777": "the metrics are not ready yet; ask again in a while",
-    "ModelArts.2780": "look at modelarts.engine; the console lists the engines of the region",
-    "ModelArts.2781": "look at modelarts.flavor and the number of cards",
-    "ModelArts.2787": "a defect in launcher: the request was no JSON to the service; please report it",
-    "ModelArts.2788": "look at the field that the message names; `launcher submit --dry-run` shows the request",
-    "ModelArts.2791": "look at output.url and data.url: the bucket must exist, in the region of the pool",
-    "ModelArts.2793": "ask for fewer nodes, or for another pool",
-    "ModelArts.0102": "look at the project, region and endpoint of the section modelarts",
-    "ModelArts.0108": "the account may not do this; give it the right to create, read and stop training jobs",
-    "ModelArts.0116": "the quota of the account is used up; stop or delete jobs, or ask for more",
-    "ModelArts.0118": "the quota of the account is used up; stop or delete jobs, or ask for more",
-    "APIGW.0101": "the service does not know this address; look at modelarts.endpoint and modelarts.region",
-    "APIGW.0301": "the signature was refused: look at access key, secret key and the clock of this machine; temporary keys need their token, too",
-    "APIGW.0302": "this account may not use the service; subscribe to it in the console",
-    "APIGW.0303": "the service does not take these credentials",
-    "APIGW.0308": "too many requests at once; wait a moment",
-}
-_FAMILIES: tuple[tuple[str, str], ...] = (
-    (
-        r"ModelArts\.02\d\d",
-        "the credentials have expired or lack a right; log in again, and give temporary keys their token",
-    ),
-    (
-        r"APIGW\.03\d\d|APIG\.\d+",
-        "the gateway refused the credentials; look at the keys, their token and the clock of this machine",
-    ),
-    (r"429", "too many requests at once; wait a moment"),
-    (r"40[13]", "the service refused the credentials"),
-    (r"5\d\d", "the service is in trouble; try again later"),
-)
-
-
-def advice_of(code: str) -> str:
-    """What to do; empty for an unknown code."""
-    if code in ADVICE:
-        return ADVICE[code]
-    return next((text for pattern, text in _FAMILIES if re.fullmatch(pattern, code)), "")
+JOB_ABSENT, CANNOT_STOP = "ModelArts.2775", "ModelArts.2796"
+NAME_TAKEN = ("ModelArts.2750", "ModelArts.2751")
+ASK_AGAIN = ("ModelArts.2799", "ModelArts.2878")
+"""Refused because of other requests, or because the job changed meanwhile."""
+NOT_READY = ("ModelArts.2776", "ModelArts.2777", "ModelArts.2818", "ModelArts.2819", "ModelArts.2820")
+"""Log or metrics that are not there yet, or not any more."""
+LOG_CLEARED = ("ModelArts.2819", "ModelArts.2820")
 
 
 class ServiceError(BackendError):
@@ -74,7 +31,8 @@ class ServiceError(BackendError):
         words = f"{message} ({label})" if label else message
         if request_id:
             words += f", request {request_id}"
-        super().__init__(words, where=where, hint=advice_of(code) or advice_of(str(status)))
+        self.meaning = meaning_of(code, status)
+        super().__init__(words, where=where, hint=self.meaning.hint if self.meaning else "")
         self.status, self.code, self.message = status, code, message
 
     @property
@@ -85,9 +43,14 @@ class ServiceError(BackendError):
     @property
     def temporary(self) -> bool:
         """Whether the same request may go well in a moment."""
-        return self.unclear or self.status == 429
+        return self.unclear or self.status == 429 or self.code in ASK_AGAIN
 
     @property
     def absent(self) -> bool:
-        """Whether there is no such job."""
-        return self.code == "ModelArts.2775" or (self.status == 404 and not self.code.startswith("APIG"))
+        """Whether there is no such job. Other things that are missing have codes of their own."""
+        return self.code == JOB_ABSENT
+
+    @property
+    def bare_404(self) -> bool:
+        """A 404 without a code of the service or its gateway: of the job, or of an address that is wrong."""
+        return self.status == 404 and self.code in ("", "404")
