@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -89,16 +88,10 @@ def test_it_changes_nothing(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_it_is_quick_and_imports_no_framework() -> None:
+def test_it_imports_no_framework() -> None:
     code = (
         "import sys; from launcher.cli import main; code = main(['check', 'good.yaml'])\n"
         "assert not {'mindspore', 'numpy', 'boto3', 'rich'} & set(sys.modules), sorted(sys.modules)\n"
         "sys.exit(code)"
     )
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 1.0  # of CPU, which other programs lengthen less; 0.26 s on an idle machine
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

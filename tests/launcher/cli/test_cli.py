@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -236,15 +235,28 @@ def test_a_failed_run_has_its_exit_code_and_the_next_command(shell: Shell) -> No
     assert shell("wait", "last").returncode == 100
 
 
-def test_help_of_every_command_costs_less_than_300_ms_of_cpu(shell: Shell) -> None:
-    """CPU time, which other work on the machine does not spoil."""
-    costs = {}
-    for command in COMMANDS:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert shell(command, "--help").returncode == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        costs[command] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert {command: cost for command, cost in costs.items() if cost >= 0.3} == {}
+HELP = """
+import sys
+from launcher.cli import main
+
+try:
+    main([sys.argv[1], "--help"])
+except SystemExit:
+    pass
+loaded = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
+sys.stderr.write(" ".join(sorted(loaded - {"__main__", "launcher"})) + f"|{len(sys.modules)}")
+"""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_nothing_but_our_own_few_modules(command: str) -> None:
+    """The costs of a start are its imports: --help takes 0.06 s with 92 to 97 modules, 0.3 s with pydantic and YAML."""
+    python = [sys.executable, "-S", "-c", HELP, command]
+    env = {**os.environ, "PYTHONPATH": str(Path(launcher.__file__).parents[1])}
+    done = subprocess.run(python, capture_output=True, text=True, check=True, env=env)
+    foreign, _, count = done.stderr.partition("|")
+    assert foreign == ""
+    assert int(count) < 130
 
 
 def test_logs_are_chosen_by_rank_text_and_error(shell: Shell) -> None:
