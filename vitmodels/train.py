@@ -35,9 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     training = Training(args)
     code = finish(training.run, training.report)
     if os.environ.get("RANK_SIZE", "1") != "1":
-        from vitmodels.device.runtime import silence_exit
+        from vitmodels.device.runtime import end_with_python
 
-        silence_exit()
+        end_with_python()
     return code
 
 

@@ -6,6 +6,7 @@ MindSpore is imported after its log level is set, so that a log holds our lines 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -71,16 +72,21 @@ def pick_device(option: str | None, recipe_target: str | None) -> str:
     return target
 
 
-def silence_exit() -> None:
-    """Close stderr, after all lines of ours are written, until this process ends.
+def end_with_python() -> None:
+    """End this process, a member of a cluster, as soon as Python has wound up, and print nothing more.
 
-    MindSpore's cluster threads print lines at INFO when the process ends, whatever the log level is.
+    Python's own end takes the rank out of the cluster. What would come after it, the destructors of MindSpore's
+    libraries, crashes one process in eight or so on a busy machine (2.10, CPU), and a rank that had done its work
+    would be taken for a failed one. MindSpore's cluster threads also print lines at INFO then, whatever the log level.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):  # glibc; it hands the exit code to what it calls
+        libc.on_exit(ctypes.cast(libc._exit, ctypes.c_void_p), None)
 
 
 def _limit_threads(count: int) -> None:
