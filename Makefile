@@ -33,7 +33,7 @@ test-all: install-test
 
 # Our nets against timm's, at full size. PyTorch is large, so it gets a folder of its own on top of $(VENV).
 test-parity: $(PARITY)/.installed
-	$(PARITY)/bin/python -m pytest tests/vitmodels/nets/test_parity_timm.py
+	$(PARITY)/bin/python -m pytest tests/vitmodels/nets/test_parity_timm.py tests/vitmodels/images/test_parity_timm.py
 
 lint: install-test
 	$(BIN)/ruff check .

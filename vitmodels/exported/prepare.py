@@ -86,7 +86,7 @@ def preprocess(
     images: Images, how: Preparation, batch: int
 ) -> Iterator[tuple[list[int], np.ndarray, list[str]]]:
     """Batches of (indices of readable images, float32 (B, 3, H, W), files that can't be read)."""
-    from vitmodels.images.data import decode, eval_transform
+    from vitmodels.images.data import UNREADABLE, decode, eval_transform
 
     mean = np.array(how.mean, np.float32).reshape(3, 1, 1)
     std = np.array(how.std, np.float32).reshape(3, 1, 1)
@@ -96,7 +96,7 @@ def preprocess(
             try:
                 image = decode(images.root / images.files[index])
                 array = eval_transform(image, how.side, how.crop_pct, how.interpolation)
-            except (OSError, ValueError, SyntaxError):
+            except UNREADABLE:
                 unreadable.append(images.files[index])
                 continue
             indices.append(index)

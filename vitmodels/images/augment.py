@@ -140,7 +140,7 @@ def shift(pixels: np.ndarray, reach: int, rng: np.random.Generator) -> np.ndarra
 
 
 def load_train(source: Source, recipe: Recipe, side: int, epoch: int, position: int) -> np.ndarray:
-    """One training image from its file. Raises OSError, ValueError or SyntaxError when it can't be read."""
+    """One training image from its file. Raises one of `UNREADABLE`."""
     return train_transform(
         read_rgb(source), recipe, side, generator(recipe.seed, Stream.AUGMENT, epoch, position)
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,43 +82,52 @@ def train_folder(data: Path) -> Path:
     return data / "train" if (data / "train").is_dir() else data
 
 
-def decode(source: Source, at_least: tuple[int, int] | None = None) -> Image.Image:
-    """The image as RGB; `at_least` (width, height) lets a JPEG be decoded at a smaller scale not below it.
+class UnreadableImage(ValueError):
+    """An image that its decoder can't make pixels of; the text says why, without naming the file."""
 
-    Grey, palette, CMYK and alpha images are converted; the content decides, not the file's name.
-    Raises OSError, ValueError or SyntaxError for a file that is no image.
+
+UNREADABLE = (UnreadableImage, OSError, MemoryError)
+"""What one bad image raises. It is counted and named, and the run goes on."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The text of an error that a bad image raised; the class where it has none."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return f"{error}" or type(error).__name__
+
+
+def decode(source: Source) -> Image.Image:
+    """The image as RGB.
+
+    Grey, palette, CMYK and alpha images are converted; the content decides, not the file's name. Raises UnreadableImage, whatever
+    the decoder raised: Pillow's have classes of their own for damaged, unsupported, huge and hostile files.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(source) as image:
-            if at_least is not None:
-                image.draft("RGB", at_least)
-            image.load()
-            return image if image.mode == "RGB" else image.convert("RGB")
-    except Image.DecompressionBombError as error:  # a class of its own, derived from Exception
-        raise ValueError(f"{error}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # no line in the log for each image with odd EXIF data
+            with Image.open(source) as image:
+                image.load()
+                rgb = image if image.mode == "RGB" else image.convert("RGB")
     except UnidentifiedImageError as error:  # its text names an object in memory
-        raise ValueError("no image format that Pillow knows") from error
+        raise UnreadableImage("no image format that Pillow knows") from error
+    except Exception as error:
+        raise UnreadableImage(reason_of(error)) from error
+    if 0 in rgb.size:
+        raise UnreadableImage(f"it has {rgb.width} x {rgb.height} pixels")
+    return rgb
 
 
 FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "random": 3}
 
 
 def eval_transform(image: Image.Image, side: int, crop_pct: float, interpolation: str) -> np.ndarray:
-    """Resize the shorter edge to side / crop_pct, then cut the centre; uint8 (side, side, 3)."""
-    from PIL import Image
+    """Resize the shorter edge to side / crop_pct, then cut the centre; uint8 (side, side, 3). timm's pixels."""
+    from vitmodels.images.centre import resize_and_cut
 
-    edge = math.floor(side / crop_pct)
-    width, height = image.size
-    scale = edge / min(width, height)
-    size = (edge, round(height * scale)) if width <= height else (round(width * scale), edge)
-    if size != image.size:
-        image = image.resize(size, Image.Resampling(FILTERS[interpolation]))
-    left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
-    if size != (side, side):
-        image = image.crop((left, top, left + side, top + side))
-    return np.asarray(image)
+    return resize_and_cut(image, side, math.floor(side / crop_pct), FILTERS[interpolation])
 
 
 def fits_memory(count: int, side: int) -> bool:
@@ -164,11 +174,10 @@ class MemoryImages:
         for index in range(len(folder)):
             try:
                 image = decode(folder.source(index))
-            except (OSError, ValueError, SyntaxError) as error:
+                self.pixels[index] = eval_transform(image, side, crop, recipe.interpolation)
+            except UNREADABLE as error:
                 bad.append(index)
-                note(f"unreadable image {len(bad)}: {folder.path(index)}: {error}")
-                continue
-            self.pixels[index] = eval_transform(image, side, crop, recipe.interpolation)
+                note(f"unreadable image {len(bad)}: {folder.path(index)}: {reason_of(error)}")
         if len(bad) > recipe.max_corrupt or len(bad) == len(folder):
             raise DataError(
                 f"{len(bad)} unreadable images in {folder.root}, the recipe allows {recipe.max_corrupt}",

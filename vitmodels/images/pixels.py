@@ -28,6 +28,7 @@ except ImportError:
     resizer = None
 
 _NAMES = {FILTERS["bilinear"]: "bilinear", FILTERS["bicubic"]: "catmull_rom", FILTERS["lanczos"]: "lanczos3"}
+PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # Pillow refuses images with more: they are decompression bombs
 
 
 def keep_memory() -> None:
@@ -43,9 +44,11 @@ def read_rgb(source: Source) -> np.ndarray:
     data = source.read_bytes() if isinstance(source, Path) else source.read()
     if simplejpeg is not None and data[:2] == b"\xff\xd8":
         try:
-            return simplejpeg.decode_jpeg(data)
-        except ValueError:
-            pass  # CMYK, or damaged: Pillow reads some of these
+            height, width, *_ = simplejpeg.decode_jpeg_header(data)
+            if height * width <= PIXELS:
+                return simplejpeg.decode_jpeg(data)
+        except Exception:  # noqa: S110  (CMYK, damaged, or too large: Pillow reads some of these, and names the reason)
+            pass
     return np.asarray(decode(io.BytesIO(data)))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -21,12 +20,11 @@ import numpy as np
 
 from vitmodels.config import Recipe
 from vitmodels.errors import DataError
-from vitmodels.images.data import ImageFolder, Request
+from vitmodels.images.data import UNREADABLE, ImageFolder, Request, reason_of
 from vitmodels.program import uninterrupted
 
 CHUNK = 16  # images per task: large enough to hide a task's cost, small enough to share a batch
 AHEAD = 3  # batches being read besides the one in use
-UNREADABLE = (OSError, ValueError, SyntaxError)
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,6 @@ def _start(folder: ImageFolder, recipe: Recipe, side: int, parent: int) -> None:
         os._exit(1)
     from vitmodels.images.pixels import keep_memory
 
-    warnings.filterwarnings("ignore", module="PIL")  # no line in the log for each image with odd EXIF data
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the rank decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     keep_memory()
@@ -91,14 +88,14 @@ def _fill(row: np.ndarray, index: int, position: int, epoch: int | None) -> tupl
             row[:] = load_eval(folder.source(index), recipe, side)
         except UNREADABLE as error:
             row[:] = 0
-            return -1, f"{error}"
+            return -1, reason_of(error)
         return index, why
     for step in range(min(len(folder), recipe.max_corrupt + 1)):
         used = (index + step) % len(folder)
         try:
             row[:] = load_train(folder.source(used), recipe, side, epoch, position)
         except UNREADABLE as error:
-            why = why or f"{error}"
+            why = why or reason_of(error)
             continue
         return used, why
     raise DataError(f"{recipe.max_corrupt + 1} unreadable images in a row after {folder.files[index]}: {why}")

@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -26,12 +27,13 @@ from vitmodels.images.augment import crop_box, erase, train_transform
 from vitmodels.images.data import (
     MemoryImages,
     Request,
+    UnreadableImage,
     decode,
     eval_transform,
     scan_folder,
     shift_images,
 )
-from vitmodels.images.pixels import crop_resize, read_rgb
+from vitmodels.images.pixels import crop_resize, read_rgb, simplejpeg
 from vitmodels.images.workers import FileImages
 from vitmodels.recipe_file import make_recipe
 
@@ -318,6 +320,117 @@ def test_a_bomb_is_an_unreadable_image(tmp_path: Path) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
     with pytest.raises((OSError, ValueError)):
         decode(path)
+
+
+def dds(flags: int) -> bytes:
+    """The header of a DDS file with a pixel format that Pillow does not know."""
+    header = bytearray(128)
+    header[:8] = b"DDS " + struct.pack("<I", 124)
+    struct.pack_into("<III", header, 8, 0x1007, 4, 4)
+    struct.pack_into("<II", header, 76, 32, flags)
+    return bytes(header)
+
+
+@pytest.mark.parametrize(
+    "kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "PCX", "ICO", "DDS"]
+)
+def test_a_damaged_file_is_one_bad_image_whatever_its_decoder_raises(kind: str) -> None:
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)).save(out, kind)
+    good, rng, refused = out.getvalue(), np.random.default_rng(7), 0
+    for _ in range(150):
+        data = bytearray(good[: int(rng.integers(8, len(good) + 1))])
+        for place in rng.integers(0, min(len(data), 200), int(rng.integers(1, 6))):
+            data[place] = rng.integers(0, 256)
+        for read in (decode, read_rgb):
+            try:
+                read(io.BytesIO(bytes(data)))
+            except UnreadableImage as error:
+                refused += 1
+                assert str(error)
+    assert refused > 10
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        NotImplementedError("pixel format"),
+        RecursionError("deep"),
+        KeyError("tag"),
+        ZeroDivisionError("division by zero"),
+        struct.error("unpack"),
+        Image.DecompressionBombError("huge"),
+        Image.DecompressionBombWarning("large"),
+        RuntimeError("plugin"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_exception_of_a_decoder_is_a_bad_image(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str], error: Exception
+) -> None:
+    opened = Image.open
+
+    def open_or_fail(source: Path) -> Image.Image:
+        if source.name == "03.JPEG":
+            raise error
+        return opened(source)
+
+    monkeypatch.setattr(Image, "open", open_or_fail)
+    images = MemoryImages(scan_folder(folder), recipe_of(), SIDE, train=False, note=notes.append)
+    _, used = read(images, [Request(np.arange(24), np.arange(24), None)])
+    assert np.flatnonzero(used < 0).tolist() == [3, 15]
+    assert ["03.JPEG" in note for note in notes] == [True, True]
+    assert all(note.partition("JPEG: ")[2] for note in notes)
+
+
+@pytest.mark.parametrize("train_crop", ["resize", "random_resized"])
+def test_odd_and_thin_files_do_not_end_a_run(
+    folder: Path, tmp_path: Path, notes: list[str], train_crop: str
+) -> None:
+    shutil.copytree(folder, tmp_path / "set")
+    (tmp_path / "set" / "cat" / "01.JPEG").write_bytes(dds(8))
+    Image.new("RGB", (2, 60_000), "red").save(tmp_path / "set" / "cat" / "02.JPEG", "PNG")
+    found = scan_folder(tmp_path / "set")
+    recipe = recipe_of(train_crop=train_crop)
+    images = FileImages(found, recipe, SIDE, 24, notes.append)
+    try:
+        pixels, used = read(images, [Request(np.arange(24), np.arange(24), 0)])
+        assert used.tolist() == [0, 2, *range(2, 24)]
+        assert (pixels[2] == [255, 0, 0]).all()
+        pixels, used = read(images, [Request(np.arange(24), np.arange(24), None)])
+        assert used.tolist() == [0, -1, *range(2, 24)]
+        assert (pixels[2] == [255, 0, 0]).all()
+    finally:
+        images.close()
+    assert len(notes) == 1
+    assert notes[0].endswith("01.JPEG: Unknown pixel format flags 8")
+
+
+def test_memory_that_is_missing_for_the_resize_is_a_bad_image(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str]
+) -> None:
+    import vitmodels.images.data
+
+    resize = vitmodels.images.data.eval_transform
+
+    def resize_or_fail(image: Image.Image, *how: Any) -> np.ndarray:
+        if image.width == 45:
+            raise MemoryError
+        return resize(image, *how)
+
+    monkeypatch.setattr(vitmodels.images.data, "eval_transform", resize_or_fail)
+    MemoryImages(scan_folder(folder), recipe_of(), SIDE, train=False, note=notes.append)
+    assert [note.endswith("05.JPEG: not enough memory") for note in notes] == [True, True]
+
+
+@pytest.mark.skipif(simplejpeg is None, reason="no simplejpeg")
+def test_a_jpeg_bomb_is_not_decoded() -> None:
+    data = bytearray(jpeg("RGB"))
+    place = data.index(b"\xff\xc0") + 5
+    data[place : place + 4] = struct.pack(">HH", 65_500, 65_500)
+    with pytest.raises(UnreadableImage, match="decompression bomb"):
+        read_rgb(io.BytesIO(bytes(data)))
 
 
 PARENT = """
