@@ -9,7 +9,8 @@ ABORTS_IN_ITS_DESTRUCTORS = """
 import ctypes, sys
 from vitmodels.device.runtime import end_with_python
 
-ctypes.CDLL(None).atexit(ctypes.CDLL(None).abort)
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(libc.abort, None, None)
 print("a last line")
 if "guarded" in sys.argv:
     end_with_python()
