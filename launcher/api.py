@@ -25,6 +25,7 @@ from launcher.runfolder.states import State
 from launcher.runs.folder import RunFolder
 from launcher.runs.index import Index, RunEntry
 from launcher.runs.view import RunView, view_of
+from launcher.storage.address import StoreAddress
 from launcher.submission.cancel import cancel as cancel_run
 from launcher.submission.launch import submit as submit_job
 from launcher.submission.launch import submit_all
@@ -191,10 +192,13 @@ def submit_together(jobs: Sequence[tuple[Prepared, Mapping[str, str]]], group: s
     return [Run(entry, index) for entry in submit_all(jobs, index, group=group)]
 
 
-def find(reference: str) -> Run:
-    """A run by id, unique prefix, `last`, or the URL of its folder. Raises NoSuchRun."""
+def find(reference: str, store: StoreAddress | None = None) -> Run:
+    """A run by id, unique prefix, `last`, or the URL of its folder. Raises NoSuchRun.
+
+    `store` has the endpoint and other settings for a URL; without it they come from the environment.
+    """
     index = Index()
-    return Run(index.find(reference), index)
+    return Run(index.find(reference, store), index)
 
 
 def list_runs() -> Iterator[Run]:

@@ -57,6 +57,26 @@ def seconds(text: str) -> float:
 def add_run(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     text = "run id, unique prefix, 'last', or the URL of the run's folder"
     parser.add_argument("run", metavar="RUN", nargs="?" if optional else None, help=text)
+    add_store_of_run(parser)
+
+
+def add_store_of_run(parser: argparse.ArgumentParser) -> None:
+    add_store(parser.add_argument_group("the store of a run that is named by its URL"))
+
+
+def store_of_run(args: argparse.Namespace, reference: str) -> StoreAddress | None:
+    """The store that the options of `add_store` describe; None without any of them. Its URL is that of the run."""
+    if not any((args.endpoint, args.region, args.profile, args.ca_bundle)):
+        return None
+    if "/" not in reference:
+        from launcher.errors import UsageError
+
+        raise UsageError(
+            f"the store of {reference} is known; its options are for a run that is named by its URL",
+            where="--endpoint, --region, --profile, --ca-bundle",
+            hint="leave them out, or name the run by the URL of its folder",
+        )
+    return address_of(args, reference)
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +90,7 @@ def add_set(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_store(parser: argparse.ArgumentParser) -> None:
+def add_store(parser: argparse._ActionsContainer) -> None:
     """Options for the address of a store; the environment gives what they leave out."""
     parser.add_argument(
         "--endpoint", metavar="URL", help="address of the service; default: AWS_ENDPOINT_URL_S3"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, say
+from launcher.cli.common import add_run, say, store_of_run
 
 HELP = """Remove the platform's record of a run that has ended. On some platforms such records count against a quota.
 
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.errors import UsageError
     from launcher.runs.adopt import adopted
 
-    job = find(args.run)
+    job = find(args.run, store_of_run(args, args.run))
     backend = get_backend(job.entry.backend)
     entry, why = adopted(job.entry)
     if entry.handle is None or not isinstance(backend, Platform):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from launcher.cli.common import add_set, out, out_json
+from launcher.cli.common import add_set, add_store_of_run, out, out_json, store_of_run
 
 if TYPE_CHECKING:
     from launcher.runs.explain import Explanation
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run id, unique prefix, 'last', URL of the run's folder; or a job file (*.yaml)",
     )
     add_set(parser)
+    add_store_of_run(parser)
     parser.add_argument(
         "--deep",
         action="store_true",
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.runs.view import view_of
 
     index = Index()
-    entry = index.find(args.subject)
+    entry = index.find(args.subject, store_of_run(args, args.subject))
     explanation = explain_run(entry, view_of(entry, index))
     deep = ""
     if args.deep:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from launcher.cli.common import Line, add_run, out_json, say
+from launcher.cli.common import Line, add_run, out_json, say, store_of_run
 
 if TYPE_CHECKING:
     from launcher.results.fetch import FetchProgress
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.api import find
     from launcher.units import show_bytes
 
-    fetched = find(args.run)
+    fetched = find(args.run, store_of_run(args, args.run))
     target = Path(args.to)
     bar = _Bar(shown=sys.stderr.isatty() and not args.json)
     try:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from launcher.cli.common import add_run, count, out, say
+from launcher.cli.common import add_run, count, out, say, store_of_run
 
 if TYPE_CHECKING:
     from launcher.runs.index import Index, RunEntry
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
     line_filter = _line_filter(args)
     index = Index()
-    entry = index.find(args.run)
+    entry = index.find(args.run, store_of_run(args, args.run))
     reader: Reader = LogReader(entry, rank=args.rank, node=args.node, attempt=args.attempt)
     if args.console:
         from launcher.runs.consoles import ConsoleReader

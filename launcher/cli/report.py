@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import out, say
+from launcher.cli.common import add_store_of_run, out, say, store_of_run
 
 HELP = """Write one HTML page on a run: curves, results, time per phase, the recipe with the origin of each value, the
 environment, failures. Several runs are compared on one page. The page loads no other file."""
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runs", metavar="RUN", nargs="*", help="run id, unique prefix, 'last', or URL of the run's folder"
     )
     parser.add_argument("--group", default="", metavar="NAME", help="all runs of a sweep")
+    add_store_of_run(parser)
     parser.add_argument(
         "--out", metavar="FILE", help="file to write, - for stdout; default: report-<run id>.html"
     )
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.report.gather import gather
     from launcher.report.page import page
 
-    chosen = [find(reference) for reference in args.runs]
+    chosen = [find(each, store_of_run(args, each) if "/" in each else None) for each in args.runs]
     if args.group:
         members = [each for each in list_runs() if each.entry.group == args.group]
         chosen += sorted(members, key=lambda each: each.entry.submitted_at)
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             raise NoSuchRun(f"no run of group '{args.group}' in the index of this machine")
     if not chosen:
         raise UsageError("name a run, or a --group", hint="launcher report last")
-    reports = [gather(each) for each in {each.id: each for each in chosen}.values()]
+    reports = [gather(each) for each in {each.url: each for each in chosen}.values()]
     text = page(reports)
     if args.out == "-":
         sys.stdout.write(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, out, say
+from launcher.cli.common import add_run, out, say, store_of_run
 
 HELP = (
     "Continue a run that failed or was cancelled from its newest complete checkpoint, under the same run id."
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.api import find
     from launcher.cli.follow import follow
 
-    resumed = find(args.run).resume(force=args.force)
+    resumed = find(args.run, store_of_run(args, args.run)).resume(force=args.force)
     out(resumed.id)
     if args.follow:
         return follow(resumed)

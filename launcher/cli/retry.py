@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, out, out_json, say
+from launcher.cli.common import add_run, out, out_json, say, store_of_run
 
 HELP = """Start the plan of a run again from the beginning, as a new run. Changes of the job file since then have no effect.
 To continue from a checkpoint instead: launcher resume."""
@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.cli.common import run_json
     from launcher.cli.follow import follow
 
-    new_run = find(args.run).retry()
+    new_run = find(args.run, store_of_run(args, args.run)).retry()
     if args.json:
         out_json(run_json(new_run))
     else:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from launcher.cli.common import add_run, count, json_text, out, say
+from launcher.cli.common import add_run, count, json_text, out, say, store_of_run
 from launcher.cli.terminal import control
 
 if TYPE_CHECKING:
@@ -95,14 +95,18 @@ class OneRun:
     """The run that was named."""
 
     def __init__(self, args: argparse.Namespace, index: Index) -> None:
-        self._json, self._index, self._entry = args.json, index, index.find(args.run)
+        self._json, self._index, self._entry = (
+            args.json,
+            index,
+            index.find(args.run, store_of_run(args, args.run)),
+        )
 
     def look(self) -> Look:
         from launcher.cli.statusdetail import detail
         from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED
         from launcher.runs.view import view_of
 
-        view = view_of(self._index.get(self._entry.run_id) or self._entry, self._index)
+        view = view_of(self._index.newest(self._entry), self._index)
         text = json_text(view.model_dump(mode="json")) if self._json else detail(view)
         return Look(text, EXIT_CODES.get(view.state, NOT_FINISHED), view.state.terminal, _key(view))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, say, seconds
+from launcher.cli.common import add_run, say, seconds, store_of_run
 
 HELP = "Block until a run has ended. Exit code: 0 SUCCEEDED, 100 FAILED, 103 CANCELLED, 101 not ended within --timeout."
 
@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED
 
     try:
-        view = find(args.run).wait(args.timeout)
+        view = find(args.run, store_of_run(args, args.run)).wait(args.timeout)
     except TimeoutError as error:
         say(str(error))
         return NOT_FINISHED

@@ -63,7 +63,7 @@ class Plan(Frozen):
     """All that a node program needs to know. Reads the plans of older runs, too."""
 
     format: int = 1
-    run_id: str
+    run_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")
     name: str
     task: str
     backend: str

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from launcher.backends import get_backend
 from launcher.backends.base import Finds, Handle
 from launcher.errors import LauncherError
 from launcher.runs.index import RunEntry
+
+if TYPE_CHECKING:  # a table of runs does not need it
+    from launcher.plan.model import Plan
 
 KEPT_S = 60.0
 """Seconds for which an answer is kept: a program that follows a run looks twice a second."""
@@ -25,9 +29,16 @@ def adopted(entry: RunEntry) -> tuple[RunEntry, str]:
         from launcher.runs.folder import RunFolder  # imports the plan, which a table of runs does not need
 
         try:
-            handle = backend.find(RunFolder.of(entry).plan())
-            why = "" if handle else "the platform knows no job of this run"
+            handle, why = _find(backend, RunFolder.of(entry).plan(), entry)
         except LauncherError as error:  # also credentials that this machine does not have
             handle, why = None, f"the platform can't be asked: {error.what}"
         _known[entry.store.url] = (time.monotonic(), handle, why)
     return entry.model_copy(update={"handle": handle}), why
+
+
+def _find(backend: Finds, plan: Plan, entry: RunEntry) -> tuple[Handle | None, str]:
+    """Raises LauncherError."""
+    if entry.named_by_url and plan.store.url != entry.store.url:
+        return None, f"this folder is a copy; the run's own is {plan.store.url}"
+    handle = backend.find(plan)
+    return handle, "" if handle else "the platform knows no job of this run"

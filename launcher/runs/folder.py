@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,7 @@ class RunFolder:
     def of(cls, entry: RunEntry) -> RunFolder:
         """The directory on this machine when the whole run is here, else the folder in the store."""
         root = entry.run_dir.root
-        handle = entry.handle
-        here = handle is None or handle.host == socket.gethostname()
-        return cls(root if here and (root / paths.PLAN).exists() else entry.store.open())
+        return cls(root if entry.is_here and (root / paths.PLAN).exists() else entry.store.open())
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Bytes of each file below `prefix`, a folder's name with its slash."""

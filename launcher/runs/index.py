@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from launcher.backends.base import Handle
 from launcher.disk import write_text
@@ -36,7 +37,11 @@ def _time_part(run_id: str) -> str:
 
 
 class RunEntry(BaseModel):
-    """What this machine remembers of a run. `final` and `final_nodes` are its state and heartbeats after its end."""
+    """What this machine remembers of a run. `final` and `final_nodes` are its state and heartbeats after its end.
+
+    `named_by_url`: only the folder behind the URL is meant, and nothing of this machine belongs to it. Its store is reached as
+    the command line and the environment say, never as a file in that folder says.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -51,6 +56,12 @@ class RunEntry(BaseModel):
     handle: Handle | None = None
     final: RunState | None = None
     final_nodes: tuple[NodeStatus, ...] | None = None
+    named_by_url: bool = Field(False, exclude=True)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the run's directory, if there is one on this machine, has what the run wrote."""
+        return not self.named_by_url and (self.handle is None or self.handle.host == socket.gethostname())
 
     @property
     def run_dir(self) -> paths.RunDir:
@@ -85,6 +96,10 @@ class Index:
         except (OSError, ValueError):
             return None
 
+    def newest(self, entry: RunEntry) -> RunEntry:
+        """The entry as it is now: another command may have changed it."""
+        return entry if entry.named_by_url else self.get(entry.run_id) or entry
+
     def entries(self) -> Iterator[RunEntry]:
         """Newest first, read one by one."""
         for run_id in self.ids():
@@ -99,10 +114,20 @@ class Index:
         entries = [entry for run_id in same if (entry := self.get(run_id))]
         return [max(entries, key=lambda entry: entry.submitted_at).run_id] if entries else same[:1]
 
-    def find(self, reference: str) -> RunEntry:
-        """A run by id, unique prefix, `last`, or the URL or path of its folder. Raises NoSuchRun, StoreError for a URL."""
+    def of_folder(self, address: StoreAddress) -> RunEntry | None:
+        """The run that this machine keeps in this very folder; None for another folder, such as a copy."""
+        entry = self.get(address.url.rpartition("/")[2])
+        return entry if entry is not None and entry.store.url == address.url else None
+
+    def find(self, reference: str, store: StoreAddress | None = None) -> RunEntry:
+        """A run by id, unique prefix, `last`, or the URL or path of its folder. Raises NoSuchRun, StoreError for a URL.
+
+        `store` has the endpoint and other settings for a URL; what it leaves out comes from the environment.
+        """
         if "/" in reference:
-            return entry_of_url(reference)
+            address = _folder_address(reference, store)
+            kept = self.of_folder(address) if store is None else None
+            return kept or entry_of_url(reference, store)
         ids = self.ids()
         if reference == "last":
             candidates = self._last(ids)
@@ -127,27 +152,32 @@ class Index:
         return entry
 
 
-def entry_of_url(url: str) -> RunEntry:
-    """The entry of a run submitted elsewhere, from its folder in the store. Raises NoSuchRun, StoreError, PlanError."""
+def _folder_address(url: str, store: StoreAddress | None) -> StoreAddress:
     url = absolute_url(url, Path.cwd()).rstrip("/")
+    return store.model_copy(update={"url": url}) if store else StoreAddress(url=url)
+
+
+def entry_of_url(url: str, store: StoreAddress | None = None) -> RunEntry:
+    """The entry of a run that only its folder in the store is known of. Raises NoSuchRun, StoreError, PlanError."""
     from launcher.plan.model import (
         Plan,  # nothing else here needs it, and no import of a status is slower
     )
 
-    address = StoreAddress(url=url)
+    address = _folder_address(url, store)
+    name, where = urlsplit(address.url).path.rsplit("/", 1)[-1], f"{address.url}/{paths.PLAN}"
     try:
-        plan = Plan.read(address.open().read(paths.PLAN), f"{url}/{paths.PLAN}")
+        plan = Plan.read(address.open().read(paths.PLAN), where)
     except NotFound as error:
         raise NoSuchRun(
-            f"no run's folder at {url}: it has no {paths.PLAN}",
-            hint=f"the last part of the URL is the run id, not '{urlsplit(url).path.rsplit('/', 1)[-1]}'",
+            f"no run's folder at {address.url}: it has no {paths.PLAN}",
+            hint=f"the last part of the URL is the run id, not '{name}'",
         ) from error
-    store = plan.store.model_copy(update={"url": url})
     return RunEntry(
         run_id=plan.run_id,
         name=plan.name,
         backend=plan.backend,
         submitted_at=0.0,
-        store=store,
+        store=address,
         work_dir=plan.work_dir,
+        named_by_url=True,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -36,7 +35,7 @@ def read_records(entry: RunEntry, patience_s: float, *, here: bool = True) -> Re
     A run without a state that can be read is UNKNOWN. Raises StoreError.
     """
     path = entry.run_dir.state
-    if here and (entry.handle is None or entry.handle.host == socket.gethostname()) and path.exists():
+    if here and entry.is_here and path.exists():
         state = _parse_state(path.read_bytes())
         return Records(state or without_state(entry), local_nodes(entry))
     store = entry.store.open(patience_s)
@@ -64,7 +63,7 @@ def local_nodes(entry: RunEntry) -> tuple[NodeStatus, ...]:
 
 def cancel_requested(entry: RunEntry) -> bool:
     """Whether somebody asked for the end of the run, from any machine. False when the store does not answer."""
-    if entry.run_dir.cancel.exists():
+    if not entry.named_by_url and entry.run_dir.cancel.exists():
         return True
     try:
         return entry.store.open(GLANCE_S).head(paths.CANCEL) is not None

@@ -27,7 +27,8 @@ def cancel(entry: RunEntry) -> None:
     except StoreError as error:
         stored = error
     local: StoreError | None = None
-    if entry.run_dir.root.is_dir():
+    has_folder = not entry.named_by_url and entry.run_dir.root.is_dir()
+    if has_folder:
         try:
             write_text(entry.run_dir.cancel, request)
         except StoreError as error:  # a full disk must not prevent the signal
@@ -43,7 +44,7 @@ def cancel(entry: RunEntry) -> None:
         except BackendError:
             if stored:
                 raise  # else the run finds the request in its folder
-    if stored and (local or not entry.run_dir.root.is_dir()):
+    if stored and (local or not has_folder):
         raise stored
 
 

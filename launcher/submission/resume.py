@@ -29,7 +29,7 @@ def resume(entry: RunEntry, index: Index, *, force: bool = False) -> RunEntry:
     index.root.mkdir(parents=True, exist_ok=True)
     try:
         with locked(lock, timeout_s=0):
-            return _resume(index.get(entry.run_id) or entry, index, force=force)
+            return _resume(index.newest(entry), index, force=force)
     except LockTimeout as error:
         raise PlanError(f"{entry.run_id} is being resumed by another command right now") from error
 
@@ -40,6 +40,7 @@ def _resume(entry: RunEntry, index: Index, *, force: bool) -> RunEntry:
     store = entry.store.open()
     plan_text, state_text = store.read(paths.PLAN).decode(), store.read(paths.STATE).decode()
     plan = Plan.read(plan_text, f"{entry.store.url}/{paths.PLAN}")
+    _refuse_copy(plan, entry)
     stored = RunState.model_validate_json(state_text)
     backend = get_backend(plan.backend)
     refuse_errors([*backend.check(plan), *preflight.check_world(plan)])
@@ -71,6 +72,16 @@ def _refuse_living(view: RunView, *, force: bool) -> None:
         raise PlanError(
             f"{view.run_id} is {view.state}; only a run that has ended can be resumed",
             hint=f"launcher {command} {view.run_id}",
+        )
+
+
+def _refuse_copy(plan: Plan, entry: RunEntry) -> None:
+    """Raises PlanError for a folder that is not the one where the run's machines work."""
+    if plan.store.url != entry.store.url:
+        raise PlanError(
+            f"this folder is a copy: the run's own is {plan.store.url}",
+            where=entry.store.url,
+            hint="resume that one; or submit the job with model.checkpoint set to this URL",
         )
 
 

@@ -75,7 +75,7 @@ def on_slurm(done: Sample, monkeypatch: pytest.MonkeyPatch, job: Job) -> RunEntr
     entry = done.entry.model_copy(update={"backend": "slurm", "handle": Handle(backend="slurm", data=data)})
     monkeypatch.setattr("launcher.backends.slurm.backend.look_up", lambda ids: {job.id: job})
     monkeypatch.setattr("launcher.backends.slurm.backend.cluster_name", lambda: "")
-    monkeypatch.setattr("launcher.runs.records.socket.gethostname", lambda: "")
+    monkeypatch.setattr("launcher.runs.index.socket.gethostname", lambda: "")
     done.index.put(entry)
     return entry
 
