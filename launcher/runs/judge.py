@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from launcher.backends.base import Life
 from launcher.runfolder.states import EndedBy, FirstFailure, RunState, State, with_unsafe
+from launcher.runs.advice import advice_for, would_repeat
 from launcher.runs.records import Records
 from launcher.units import show_duration
 
@@ -67,10 +68,14 @@ def gone(records: Records, life: Life, *, cancel_requested: bool, now: float) ->
             "ended_by": EndedBy.PLATFORM if life.cancelled else EndedBy.USER,
         }
     else:
+        failure = FirstFailure(rule=life.rule or "node-gone")
+        advice = advice_for(failure)
+        helps = not would_repeat(failure, advice)
+        resume = f"`launcher resume {state.run_id}` goes on" if helps else ""
         changes = {
             "state": State.FAILED,
-            "reason": f"{life.detail or GONE}; {safe}; `launcher resume {state.run_id}` goes on",
-            "first_failure": FirstFailure(rule=life.rule or "node-gone"),
+            "reason": "; ".join(filter(None, [life.detail or GONE, safe, resume])),
+            "first_failure": failure,
         }
     return state.without_end().model_copy(update=changes)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.fakes.modelarts_nodes import Machine, listing, s3_client
 from tests.fakes.modelarts_rules import FLAVORS, check_code, check_job
-from tests.fakes.modelarts_wire import Account, bad
+from tests.fakes.modelarts_wire import Account, Refused, bad
 
 ENDED = ("Completed", "Failed", "Terminated")
 
@@ -81,7 +81,11 @@ class Job:
 
 
 class Cloud:
-    """All jobs of one project. `run` False: jobs stay in their phase until a test changes it."""
+    """All jobs of one project. `run` False: jobs stay in their phase until a test changes it.
+
+    `pools`: state by id; None takes any. `images`: the code that refuses a job with this image (2810, 2811, 2885), or the words
+    of the event with which its pull fails.
+    """
 
     def __init__(self, account: Account, root: Path, *, times: Times | None = None, run: bool = True) -> None:
         self.account, self.root, self.times, self.run = account, root, times or Times(), run
@@ -90,6 +94,8 @@ class Cloud:
         self.extra_env: dict[str, str] = {}
         self.unique_names = True
         self.capacity = 10_000
+        self.pools: dict[str, str] | None = None
+        self.images: dict[str, str] = {}
         self.lock = threading.RLock()
         self._threads: list[threading.Thread] = []
         self._clock = 0
@@ -107,6 +113,8 @@ class Cloud:
                 raise bad("2750", f"The job name {name} exists")
             if len(self.jobs) >= self.capacity:
                 raise bad("0116", "the quota of training jobs is used up")
+            self._check_pool(body["spec"]["resource"].get("pool_id"))
+            self._check_image(body["algorithm"]["engine"].get("image_url", ""))
             self._check_outputs(body)
             self._clock = max(self._clock + 1, int(time.time() * 1000))
             job = Job(str(uuid.uuid4()), body, self._clock)
@@ -117,6 +125,19 @@ class Cloud:
             self._threads.append(thread)
             thread.start()
         return job
+
+    def _check_pool(self, pool: str | None) -> None:
+        if pool is None or self.pools is None:
+            return
+        if pool not in self.pools:
+            raise Refused(404, "ModelArts.2890", f"Pool ({pool}) does not exist")
+        if self.pools[pool] != "Running":
+            raise bad("2887", f"Pool ({pool}) is not running")
+
+    def _check_image(self, image: str) -> None:
+        words = self.images.get(image, "")
+        if words.isdecimal():
+            raise bad(words, f"Custom image failure: {image}")
 
     def _check_outputs(self, body: dict[str, Any]) -> None:
         def urls(of: dict[str, Any]) -> set[str]:
@@ -235,6 +256,13 @@ class Cloud:
         retries = int(job.body["metadata"].get("annotations", {}).get("fault-tolerance/job-retry-num", "0"))
         for machine in job.machines:
             machine.prepare(s3)
+        if event := self.images.get(job.body["algorithm"]["engine"].get("image_url", "")):
+            job.event(event, "Error")
+            job.records.append(
+                {"start_type": "init_or_rescheduled", "end_reason": "the containers did not start"}
+            )
+            job.phase = "Failed"
+            return
         started = time.monotonic()
         while True:
             job.starts += 1

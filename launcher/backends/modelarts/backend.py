@@ -16,12 +16,13 @@ from launcher.backends.base import Backend, Console, Handle, Life
 from launcher.backends.modelarts.agree import mark_job, unmark_job
 from launcher.backends.modelarts.check import check_service, doctor_checks
 from launcher.backends.modelarts.client import Service, UnclearCreation
+from launcher.backends.modelarts.closer import closer, ended_mute, with_cause
 from launcher.backends.modelarts.code import digest_of, make_archive, upload_archive
 from launcher.backends.modelarts.errors import ServiceError
-from launcher.backends.modelarts.jobs import OUR_PHASES, WAITING, SeenJob, metrics_words, stage_words
+from launcher.backends.modelarts.jobs import WAITING, SeenJob
 from launcher.backends.modelarts.login import Project
 from launcher.backends.modelarts.machines import containers_of, options_of
-from launcher.backends.modelarts.poll import Doubts, Unanswered, find_job, judge, lookup
+from launcher.backends.modelarts.poll import Doubts, find_job, judge, lookup
 from launcher.backends.modelarts.request import job_description, job_name, job_request
 from launcher.backends.modelarts.rules import check_modelarts
 from launcher.backends.recent import Recent
@@ -39,6 +40,8 @@ PATIENCE_S, GLANCE_S, CLOSER_S = 60.0, 20.0, 3.0
 
 
 PAUSE_S = 5.0
+MUTE_JOBS = 8
+"""Of how many jobs that ended without a word of their program the events are read in one poll."""
 _recent = Recent()
 
 
@@ -107,9 +110,15 @@ class ModelArtsBackend(Backend):
         answers = lookup(handles, service_at)
         doubts = Doubts()
         lives = [judge(handle, answers.get(index), doubts) for index, handle in enumerate(handles)]
-        job = answers.get(0)
-        if len(handles) == 1 and lives[0].alive and job is not None and not isinstance(job, Unanswered):
-            return [_closer(service_at(handles[0], CLOSER_S), job, lives[0])]
+        mute = [
+            index
+            for index, life in enumerate(lives)
+            if life.alive is False and ended_mute(answers.get(index))
+        ]
+        for index in mute[:MUTE_JOBS]:
+            lives[index] = with_cause(service_at(handles[index], CLOSER_S), answers[index], lives[index])
+        if len(handles) == 1 and lives[0].alive and 0 in answers:
+            return [closer(service_at(handles[0], CLOSER_S), answers[0], lives[0])]
         return lives
 
     def find(self, plan: Plan) -> Handle | None:
@@ -273,17 +282,3 @@ def _take_back(service: Service, name: str) -> None:
             service.stop(job.id)
     except LauncherError as error:
         log.warning("a job %s may exist on the platform: %s", name, error)
-
-
-def _closer(service: Service, job: SeenJob, life: Life) -> Life:
-    """Add the stage, which says why a job waits, and the use of NPUs. Unchanged when the service does not answer."""
-    try:
-        stages = service.stages(job.id)
-        stage = str(stages[-1].get("name") or "") if stages else ""
-        running = job.phase == "Running" and stage not in OUR_PHASES
-        metrics = service.metrics(job.id, job.tasks[0] if job.tasks else "worker-0") if running else {}
-    except BackendError:
-        return life
-    words = metrics_words(metrics) if running else stage_words(stages)
-    detail = "; ".join(filter(None, [life.detail, words]))
-    return life.model_copy(update={"detail": detail, "phase": OUR_PHASES.get(stage, "")})

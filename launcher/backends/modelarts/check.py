@@ -10,11 +10,14 @@ from launcher.backends.modelarts.code import MANY_BYTES, MOST_BYTES, code_bytes
 from launcher.backends.modelarts.login import INSTALL, SDK, sdk_missing
 from launcher.backends.modelarts.machines import options_of
 from launcher.backends.modelarts.values import bucket_path
-from launcher.errors import LauncherError, PlanError
+from launcher.errors import LauncherError, PlanError, StoreUnreachable, UsageError
 from launcher.findings import Finding, Severity
 from launcher.installed import version_of
 from launcher.plan.model import Plan
 from launcher.units import show_bytes
+
+STORE_S = 6.0
+"""Patience with a store that does not answer."""
 
 
 def doctor_checks() -> list[Finding]:
@@ -37,7 +40,7 @@ def check_service(plan: Plan, service: Service) -> list[Finding]:
         return [
             Finding("MA050", "error", "the SDK of ModelArts is not installed", "resources.backend", INSTALL)
         ]
-    findings = _check_code(plan)
+    findings = [*_check_code(plan), *_check_outputs(plan)]
     try:
         findings += _check_others(plan, service)
     except LauncherError as error:
@@ -64,6 +67,26 @@ def _check_code(plan: Plan) -> list[Finding]:
             "keep data and weights out of these folders",
         )
     ]
+
+
+def _check_outputs(plan: Plan) -> list[Finding]:
+    """An output channel should be empty: what lies there is mixed with what the job writes. After a resume it is not."""
+    findings = []
+    for name, url in options_of(plan).outputs.items():
+        field = f"modelarts.outputs.{name}"
+        try:
+            first = next(iter(plan.store.model_copy(update={"url": url}).open(STORE_S).list()), None)
+        except (UsageError, StoreUnreachable):
+            continue  # reported once, for output.url
+        except LauncherError as error:
+            fix = error.hint or "look at the address, the endpoint and the credentials"
+            findings.append(Finding("MA055", "error", error.headline, field, fix, source="store"))
+            continue
+        if first is not None:
+            message = f"{url} is not empty: it holds {first.key}, which the job may overwrite"
+            fix = "name a folder that is new; a resumed run writes beside what its earlier attempts left"
+            findings.append(Finding("MA055", "warning", message, field, fix))
+    return findings
 
 
 def _check_others(plan: Plan, service: Service) -> list[Finding]:

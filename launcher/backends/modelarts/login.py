@@ -15,6 +15,8 @@ from launcher.errors import BackendError, UsageError
 PROJECT = "HUAWEICLOUD_SDK_PROJECT_ID"
 SDK = "huaweicloudsdkmodelarts"
 INSTALL = f"pip install {SDK}"
+OUTSIDE_SDK = {"eu-west-101": "https://modelarts.eu-west-101.myhuaweicloud.eu"}
+"""Addresses of regions that the SDK lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ def endpoint_of(project: Project) -> str:
         return project.endpoint
     from huaweicloudsdkmodelarts.v1.region.modelarts_region import ModelArtsRegion
 
+    if project.region in OUTSIDE_SDK:
+        return OUTSIDE_SDK[project.region]
     try:
         return str(ModelArtsRegion.value_of(project.region).endpoints[0])
     except (KeyError, ValueError, TypeError):

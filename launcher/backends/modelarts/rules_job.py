@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
-from launcher.backends.modelarts.values import POOL_FLAVORS, environments, flavor
+from launcher.backends.modelarts.values import POOL_FLAVORS, REGIONS, environments, flavor
 from launcher.findings import Finding
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.plan.model import ASCEND_DEVICES, Plan
+from vitmodels.suggest import nearest
 
 NAME_LENGTH = 64
 ATTEMPT_LENGTH = 6  # -a99-9
@@ -47,6 +49,22 @@ def _where(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
             "modelarts.region",
             "set it, such as cn-north-4",
         )
+    elif options.region is not None and options.endpoint is None and not _is_region(options.region):
+        near = nearest(options.region, REGIONS)
+        yield Finding(
+            "MA003",
+            "error",
+            f"there is no region '{options.region}'" + (f"; did you mean {near}?" if near else ""),
+            "modelarts.region",
+            "the console shows the id of a region beside its name; for one that launcher does not know set modelarts.endpoint, too",
+        )
+
+
+def _is_region(name: str) -> bool:
+    """A region of the table, or one that the SDK's variable defines."""
+    return name in REGIONS or bool(
+        os.environ.get(f"HUAWEICLOUD_SDK_REGION_MODELARTS_{name.upper().replace('-', '_')}")
+    )
 
 
 def _machines(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:

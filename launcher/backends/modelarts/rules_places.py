@@ -104,19 +104,34 @@ def _channels(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
                 )
 
 
-def _own_output(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
-    folders = {"the run's own folder": plan.store.url}
-    for name, url in options.outputs.items():
-        for what, other in folders.items():
-            if bucket_path(url) == bucket_path(other):
-                yield Finding(
-                    "MA016",
-                    "error",
-                    f"{url} is {what}: two writers in one folder",
-                    f"modelarts.outputs.{name}",
-                    "give each channel a folder of its own",
-                )
-        folders[f"channel {name}"] = url
+def _overlaps(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    """What is written must not lie in, around or at what is read, nor at another place that is written."""
+    reads = [("data.url", plan.data.url)] if plan.data is not None else []
+    reads += [(f"modelarts.inputs.{name}", url) for name, url in options.inputs.items()]
+    own = plan.store.url
+    writes = [(f"modelarts.outputs.{name}", url) for name, url in options.outputs.items()]
+    for field, url in reads:
+        if url.startswith("obs://") and own.startswith("obs://") and _inside(own, url):
+            yield _overlap("output.url", "results lie", field, url)
+    for number, (field, url) in enumerate(writes):
+        others = [("output.url", own), *writes[:number]]
+        for other, folder in [*others, *reads]:
+            if _inside(url, folder) or _inside(folder, url):
+                yield _overlap(field, f"{url} lies", other, folder)
+
+
+def _inside(url: str, folder: str) -> bool:
+    return bucket_path(url).startswith(bucket_path(folder))
+
+
+def _overlap(field: str, what: str, other: str, url: str) -> Finding:
+    return Finding(
+        "MA016",
+        "error",
+        f"{what} in or around {other} ({url}): one would be read or overwritten as the other",
+        field,
+        "give each folder that is written a place of its own, beside the others",
+    )
 
 
 def _folders(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
@@ -163,7 +178,7 @@ PLACE_RULES: tuple[Callable[[Plan, ModelArtsOptions], Iterator[Finding]], ...] =
     _one_region,
     _mounts,
     _channels,
-    _own_output,
+    _overlaps,
     _folders,
     _program,
     _plain_words,

@@ -14,6 +14,13 @@ POOL_FLAVORS = {
     8: "modelarts.pool.visual.8xlarge",
     16: "modelarts.pool.visual.16xlarge",
 }
+REGIONS = (
+    *("af-north-1", "af-south-1", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4"),
+    *("cn-east-3", "cn-east-4", "cn-north-1", "cn-north-2", "cn-north-4", "cn-north-9", "cn-north-11"),
+    *("cn-north-12", "cn-south-1", "cn-southwest-2", "cn-southwest-3", "eu-west-101", "la-north-2"),
+    *("la-south-2", "me-east-1", "sa-brazil-1", "tr-west-1"),
+)
+"""Regions with the service; those of the SDK, and the European one, which it lacks."""
 _OURS = ("LAUNCHER_", "RANK_", "MS_", "JOB_ID", "MASTER_", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
 

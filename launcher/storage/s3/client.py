@@ -143,6 +143,8 @@ def make_client(target: Target, options: Options) -> Any:
         config=_client_config(target.addressing),
         **keys,
     )
+    if target.endpoint:
+        client.meta.events.register("before-call.s3", _stay_here)
     if target.scheme == "obs":
         # A store that ignores encoding-type returns plain keys; one that half-knows it repeats pages for ever.
         from botocore.handlers import set_list_objects_encoding_type_url
@@ -151,6 +153,11 @@ def make_client(target: Target, options: Options) -> Any:
             "before-parameter-build.s3.ListObjects", set_list_objects_encoding_type_url
         )
     return client
+
+
+def _stay_here(context: dict[str, Any], **_: Any) -> None:
+    """A redirect is an error, not followed: botocore looks for AWS regions, and asks for ever where the answer stays 301."""
+    context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _client_config(addressing: str) -> Any:

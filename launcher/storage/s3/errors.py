@@ -20,6 +20,9 @@ from launcher.errors import (
 from launcher.storage.backoff import StoreBusy
 
 _KEYS = "check the access key and secret ({variables}), or the profile"
+_REGION = (
+    "set the region, or the endpoint of its region; machines of a cloud need a bucket in their own region"
+)
 _REFUSED: dict[str, tuple[str, str]] = {
     "SignatureDoesNotMatch": ("the secret key is wrong, or the request was changed on the way", _KEYS),
     "InvalidAccessKeyId": ("the access key is unknown there", _KEYS + "; is the endpoint the right one?"),
@@ -43,7 +46,7 @@ _REFUSED: dict[str, tuple[str, str]] = {
     "NoSuchBucket": ("no such bucket", "create it, or check its name, the endpoint and the region"),
     "PermanentRedirect": (
         "the bucket lives in another region",
-        "set the region, or the endpoint of its region",
+        _REGION,
     ),
     "AuthorizationHeaderMalformed": ("the request was signed for another region", "set the region"),
     "MissingContentLength": (
@@ -198,8 +201,7 @@ def _by_status(status: int, code: str, shown: str, where: str, edge: Edge) -> St
     if status in (401, 403):
         return StoreRefused(f"the store refused ({shown})", where=where, hint=_words(_KEYS, edge))
     if status in (301, 302, 307, 308):
-        hint = "set the region, or the endpoint of the bucket's region"
-        return StoreRefused(f"the store redirects elsewhere ({status})", where=where, hint=hint)
+        return StoreRefused(f"the bucket lives in another region (HTTP {status})", where=where, hint=_REGION)
     return StoreRefused(f"the store refused the request ({shown})", where=where, hint=_ENDPOINT_HINT)
 
 

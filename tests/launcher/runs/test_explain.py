@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher.backends.modelarts.causes import cause_in, event_rules
 from launcher.backends.slurm.query import END_RULES
 from launcher.diagnosis.rules import table
 from launcher.errors import (
@@ -40,6 +41,12 @@ def of_error(error: LauncherError) -> FirstFailure | None:
     return end_of_error(error, 0).failure
 
 
+def of_event(message: str) -> FirstFailure | None:
+    """What is made of a job that ended with an event of its platform."""
+    cause = cause_in([{"level": "Warning", "message": message}])
+    return FirstFailure(rule=cause.rule) if cause else None
+
+
 TORN = FirstFailure(process="rank 1", exit=1, no_progress=True)
 FAILURES = {
     "no-devices": of_error(PlanError("8 ascend910 devices asked for, 4 here", rule="no-devices")),
@@ -54,6 +61,10 @@ FAILURES = {
     "undying": find_cause(Outcome((), undying=("rank 2",)), "m1").failure,
     "node-gone": of_error(NodeTrouble("node 1 (m2) was not heard of for 2 min 00 s")),
     "no-progress": TORN,
+    "image": of_event("Error: ImagePullBackOff"),
+    "platform-access": of_event("[worker-0] Failed to download the training code."),
+    "volume": of_event("FailedMount: mount volume"),
+    "preempted": of_event("The training job is preempted."),
 }
 """Each row of advice.yaml has a failure here, as the node program makes it."""
 
@@ -110,6 +121,7 @@ def test_every_rule_that_advice_names_is_one_that_somebody_writes() -> None:
     """Rules of errors, of requests to stop, of watchers and of platforms."""
     written = {kind.rule for kind in StopKind} | set(END_RULES.values())
     written |= {each.rule for each in _all_errors(LauncherError)}
+    written |= {row.rule for row in event_rules()}
     written |= {"no-devices", "no-checkpoint", "not-finite", "stuck", "hang", "undying", "node-gone"}
     for row in advice_rows():
         assert set(row.rules) <= written, row.id

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from launcher.disk import os_error, part_path
-from launcher.errors import IntegrityError, NoSpace, StoreError, StoreUnreachable
+from launcher.errors import IntegrityError, NoSpace, StoreError, StoreRefused, StoreUnreachable
 from launcher.storage import ObjectStore, open_store
 from launcher.storage.backoff import Backoff, BackoffPolicy, StoreBusy
 from launcher.storage.base import Pace
@@ -69,6 +69,20 @@ def test_lasting_faults_end_in_an_error_and_no_file(
     assert caught.value.where.endswith("/x")
     with pytest.raises(kind):
         store.read("x")
+
+
+@pytest.mark.parametrize("code", [301, 307])
+def test_a_bucket_of_another_region_is_an_error_and_no_redirect_is_followed(
+    radosgw: S3Server, faults: Faults, code: int
+) -> None:
+    """botocore would look for the bucket's region, and never end where that is answered with a redirect, too."""
+    store = open_on(radosgw, endpoint=faults.endpoint, patience_s=1.0)
+    for method in ("GET", "HEAD", "PUT"):
+        faults.add(status(code, "PermanentRedirect"), method=method)
+    for request in (lambda: store.head("x"), lambda: list(store.list()), lambda: store.put("x", b"1")):
+        with pytest.raises(StoreRefused, match="lives in another region"):
+            request()
+    assert faults.count("PUT") == 1
 
 
 def test_a_flipped_bit_in_an_upload_never_becomes_an_object(

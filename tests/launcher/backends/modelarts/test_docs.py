@@ -51,7 +51,7 @@ def test_every_setting_on_the_page_is_one_of_the_job_file() -> None:
     assert set(re.findall(r"`(modelarts\.[a-z_]+)`", TEXT)) <= fields
 
 
-@pytest.mark.parametrize("rule", ["MA050", "MA051", "MA052", "MA053", "MA054"])
+@pytest.mark.parametrize("rule", ["MA050", "MA051", "MA052", "MA053", "MA054", "MA055"])
 def test_what_is_asked_of_the_service_is_on_the_page(rule: str) -> None:
     source = (ROOT / "launcher" / "backends" / "modelarts" / "check.py").read_text()
     assert f"| {rule} |" in TEXT

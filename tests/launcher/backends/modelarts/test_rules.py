@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from launcher.backends.modelarts.login import OUTSIDE_SDK, Project, endpoint_of
 from launcher.backends.modelarts.rules import RULES, check_modelarts
+from launcher.backends.modelarts.values import REGIONS
 from launcher.submission.prepare import prepare
 from tests.launcher.backends.modelarts.jobs import IMAGE, make, write_job
 
@@ -70,6 +72,21 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "a channel in both directions": ("MA015", ma(inputs={"a": "obs://b/x"}, outputs={"a": "obs://b/y"})),
     "a channel that is no folder in OBS": ("MA015", ma(outputs={"a": "/data"})),
+    "a region that does not exist": ("MA003", ma(region="cn-noth-4")),
+    "an output channel in an input": (
+        "MA016",
+        ma(inputs={"a": "obs://bucket/x"}, outputs={"b": "obs://bucket/x/y"}),
+    ),
+    "an output channel around an input": (
+        "MA016",
+        ma(inputs={"a": "obs://bucket/x/y"}, outputs={"b": "obs://bucket/x"}),
+    ),
+    "an output channel around the run": ("MA016", ma(outputs={"b": "obs://bucket/runs"})),
+    "an output channel in the data": (
+        "MA016",
+        {"data": {"url": "obs://bucket/d"}, **ma(outputs={"b": "obs://bucket/d/o"})},
+    ),
+    "results in the data": ("MA016", {"data": {"url": "obs://bucket"}}),
     "data on this machine": ("MA004", {"data": {"url": "images"}}),
 }
 
@@ -88,6 +105,33 @@ def test_the_sample_job_breaks_none_and_data_may_lie_on_a_volume(tmp_path: Path)
     assert check_modelarts(make(tmp_path)) == []
     volume = ma(volumes=[{"sfs": "192.0.2.1:/", "mount": "/mnt/data"}])
     assert check_modelarts(make(tmp_path, data={"url": "/mnt/data/imagenet"}, **volume)) == []
+
+
+def test_folders_beside_each_other_are_fine(tmp_path: Path) -> None:
+    """Also those whose names begin alike, two inputs in one place, and data in the bucket of the runs."""
+    channels = ma(
+        inputs={"a": "obs://bucket/x", "b": "obs://bucket/x"},
+        outputs={"c": "obs://bucket/xy", "d": "obs://bucket/runs/extra"},
+    )
+    assert check_modelarts(make(tmp_path, data={"url": "obs://bucket/run"}, **channels)) == []
+
+
+def test_a_region_outside_the_table_needs_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = ma(region="xy-nowhere-1")
+    assert [finding.rule for finding in check_modelarts(make(tmp_path, **far))] == ["MA003"]
+    monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_MODELARTS_XY_NOWHERE_1", "http://127.0.0.1:1")
+    assert check_modelarts(make(tmp_path, **far)) == []
+    monkeypatch.delenv("HUAWEICLOUD_SDK_REGION_MODELARTS_XY_NOWHERE_1")
+    assert check_modelarts(make(tmp_path, **ma(region="xy-nowhere-1", endpoint="http://127.0.0.1:1"))) == []
+
+
+def test_the_table_has_all_regions_of_the_sdk_and_each_has_an_address() -> None:
+    from huaweicloudsdkmodelarts.v1.region.modelarts_region import ModelArtsRegion
+
+    assert set(ModelArtsRegion.static_fields) | set(OUTSIDE_SDK) == set(REGIONS)
+    assert endpoint_of(Project("eu-west-101", None, "p")) == "https://modelarts.eu-west-101.myhuaweicloud.eu"
 
 
 def test_rules_are_part_of_a_dry_run(tmp_path: Path) -> None:

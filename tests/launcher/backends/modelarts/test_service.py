@@ -10,6 +10,7 @@ import pytest
 from launcher.backends.base import Handle
 from launcher.backends.modelarts.agree import outdated
 from launcher.backends.modelarts.backend import ModelArtsBackend
+from launcher.backends.modelarts.causes import cause_in, event_rules
 from launcher.backends.modelarts.client import Service, UnclearCreation
 from launcher.backends.modelarts.codes import meaning_of
 from launcher.backends.modelarts.errors import ServiceError
@@ -248,6 +249,57 @@ def test_the_story_of_a_job_is_sentences() -> None:
         "start 1: a card failed; repeated a step: failed",
         "start 1 ended (worker-1): node fault; started the whole job again, without the faulty machine",
     )
+
+
+PULL = "Back-off pulling image org/x:1: ImagePullBackOff"
+
+
+@pytest.mark.parametrize(
+    ("message", "rule"),
+    [
+        ("ErrImagePull: rpc error: unauthorized: authentication required", "image-denied"),
+        ("Failed to pull image org/x:1: manifest unknown", "image-missing"),
+        (PULL, "image-pull"),
+        ("[worker-0][12s] Failed to download the training code. Failure cause: 403", "code-unreadable"),
+        ("[worker-1] Failed to download the training input (data_url)", "input-unreadable"),
+        ("FailedMount: Unable to attach or mount volumes", "volume-unmounted"),
+        ("The training job is preempted.", "preempted"),
+        ("The training job has been stopped. (Maximum running duration: 1 hour)", "platform-end"),
+    ],
+)
+def test_what_an_event_says_of_a_job_without_a_word_of_its_own(message: str, rule: str) -> None:
+    cause = cause_in([{"level": "Error", "message": message}, {"level": "Warning", "message": "no matter"}])
+    assert cause is not None
+    assert cause.rule == rule
+    assert message[:30] in cause.words()
+    assert cause_in([{"level": "Info", "message": message}]) is None
+
+
+def test_every_row_of_events_has_an_event_here() -> None:
+    assert len(event_rules()) == 8
+
+
+def test_a_job_that_can_not_begin_says_why(
+    fake: FakeModelArts, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its containers are prepared, and after its end, also in a list of runs; not where the program itself ended."""
+    monkeypatch.setattr("launcher.backends.modelarts.backend.PAUSE_S", 0.0)
+    job, other = fake.cloud.create(body), fake.cloud.create(named(body, "other"))
+    for each in (job, other):
+        each.event(PULL, "Warning")
+        each.phase = "Running"
+        each.stage("preparing", "Pulling the image.")
+    handles = [handle_of(each, region="cn-north-4", project_id="project-1") for each in (job, other)]
+    (life,) = ModelArtsBackend().poll(handles[:1])
+    assert (life.alive, life.phase) == (True, "starting")
+    assert life.detail.startswith(f"the image can't be pulled ('{PULL}')")
+    job.phase = other.phase = "Failed"
+    other.ends = [{"task": "worker-0", "exit_code": 1}]
+    first, second = ModelArtsBackend().poll(handles)
+    assert (first.alive, first.rule, second.rule) == (False, "image-pull", "")
+    fake.faults.add("events", *["503"] * 50)
+    monkeypatch.setattr("launcher.backends.modelarts.backend.CLOSER_S", 0.1)
+    assert [life.rule for life in ModelArtsBackend().poll(handles)] == ["", ""]
 
 
 # ---- the jobs of a run
