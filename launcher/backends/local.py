@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -30,7 +30,7 @@ class LocalBackend(Backend):
         from launcher.plan.machines import Machines
         from launcher.runfolder.paths import home
 
-        return Machines(spec.local.python or sys.executable, spec.local, home(env), cwd)
+        return Machines(_python(spec.local.python, env, cwd), spec.local, home(env), cwd)
 
     def rules(self, plan: Plan) -> Sequence[Finding]:
         cores = os.cpu_count() or 1
@@ -60,16 +60,7 @@ class LocalBackend(Backend):
                     fix="set resources.nodes to 1, or choose another back end",
                 )
             )
-        if plan.python == sys.executable and plan.recipe and not importlib.util.find_spec("mindspore"):
-            findings.append(
-                Finding(
-                    rule="LO002",
-                    severity="error",
-                    message=f"MindSpore is not installed for {plan.python}",
-                    where="local.python",
-                    fix="pip install 'ascend-launcher[train]', or set local.python to a Python that has it",
-                )
-            )
+        findings += _check_packages(plan)
         if plan.device in ASCEND_DEVICES:
             findings += _check_npus(plan)
         return findings
@@ -128,6 +119,17 @@ class LocalBackend(Backend):
         ]
 
 
+def _python(named: str | None, env: Mapping[str, str], cwd: Path) -> str:
+    """The job's Python as a whole path, since ranks run in other folders. A name that PATH does not have stays as it is."""
+    if named is None:
+        return sys.executable
+    if "/" not in named and not named.startswith("~"):
+        return shutil.which(named, path=env.get("PATH", os.defpath)) or named
+    return str(
+        (cwd / Path(named).expanduser()).absolute()
+    )  # not resolved: a link tells a virtual environment
+
+
 def process_identity(pid: int) -> str:
     """Boot id and start time of a process: with its pid, unique for ever. Empty when there is no such process."""
     try:
@@ -177,3 +179,21 @@ def _check_npus(plan: Plan) -> list[Finding]:
             fix="run it where the devices are; here, `--dry-run` shows the plan and `--rehearse` runs it on one CPU device",
         )
     ]
+
+
+def _check_packages(plan: Plan) -> list[Finding]:
+    """Import what the user's program needs with its own Python; the packages of vitmodels are only looked for."""
+    from launcher.plan.packages import ask_packages, python_of
+
+    python, found = python_of(plan), ask_packages(plan, load=True)
+    packages = " ".join(found.failed) if plan.own_program else "'ascend-launcher[train]'"
+    fix = f"{python} -m pip install {packages}, or set local.python to a Python that has it"
+    findings = [
+        Finding("LO002", "error", f"{python} can't import {name}: {reason}", "local.python", fix)
+        for name, reason in found.failed.items()
+    ]
+    if found.problem:
+        message = f"{python} does not tell which packages it has: {found.problem}"
+        fix = f"try {python} -c 'import {', '.join(plan.requires)}'"
+        findings.append(Finding("LO002", "warning", message, "local.python", fix))
+    return findings

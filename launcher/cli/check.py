@@ -56,11 +56,9 @@ def _check(file: str, overrides: typing.Sequence[str]) -> _Report:
     import os
     from pathlib import Path
 
-    from launcher.findings import worst_first
     from launcher.jobfile.load import load_job
     from launcher.jobfile.problems import JobFileError
-    from launcher.submission import preflight
-    from launcher.submission.prepare import plan_of
+    from launcher.submission.prepare import findings_of, plan_of
 
     try:
         job = load_job(file, overrides=overrides)
@@ -76,8 +74,7 @@ def _check(file: str, overrides: typing.Sequence[str]) -> _Report:
         settings=job.recipe_values,
         notes=job.notes,
     )
-    findings = worst_first([*preflight.check_plan(plan), *preflight.check_rank_table(plan)])
-    return _Report(file, None, job, plan, tuple(findings))
+    return _Report(file, None, job, plan, findings_of(job, plan, env=os.environ, cwd=Path.cwd()))
 
 
 def _as_text(report: _Report, with_origins: bool) -> str:

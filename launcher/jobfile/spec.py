@@ -174,7 +174,8 @@ class LocalOptions(Section):
     ADDRESSES: ClassVar[tuple[str, ...]] = ("python",)
 
     python: str | None = Field(
-        None, description="Python that has MindSpore; default: the one that runs launcher."
+        None,
+        description="Python of the ranks, with all that they import; default: the one that runs launcher.",
     )
 
 
@@ -190,12 +191,12 @@ class JobSpec(Section):
     program: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="Own training program, a command started once per rank, in place of vitmodels.",
+        description="Own training program, a command started once per rank, in place of vitmodels. `python` is the job's own Python.",
         examples=[["python", "my_train.py"]],
     )
     requires: tuple[PackageName, ...] | None = Field(
         None,
-        description="Python packages that the program imports; default: mindspore. Machines that lack one are named before data are staged. Without mindspore among them no MindSpore scheduler is started.",
+        description="Python packages that the program imports; default: mindspore and torch, where its script imports them. Machines that lack one are named before data are staged. Without mindspore among them no MindSpore scheduler is started.",
         examples=[["torch"]],
     )
     model: ModelSpec = Field(default_factory=ModelSpec, description="What is trained, and by which recipe.")

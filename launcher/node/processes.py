@@ -12,6 +12,7 @@ from pathlib import Path
 from launcher.node.devices import RunDevices
 from launcher.node.messages import StartOrder
 from launcher.plan.model import ASCEND_DEVICES, HCCL_CONNECT_TIMEOUT_S, Plan, Rank, Step
+from launcher.plan.script import search_path
 from launcher.ranks.cores import nearest, numa_nodes, share_cores, usable_cores
 from launcher.ranks.gang import Process
 from launcher.ranks.orphans import MARK
@@ -99,11 +100,13 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
         env |= {key: "1" for key in ("WORLD_SIZE", "LOCAL_WORLD_SIZE") if key in env}
         for key in _CLUSTER_KEYS:
             env.pop(key, None)
+    inherited = _inherited()
+    env.setdefault("PATH", search_path(plan.python, inherited.get("PATH", os.defpath)))
     return Process(
         name=f"rank {rank.rank}",
         rank=rank.rank,
         argv=tuple(_fill(word, start.placeholders) for word in start.step.argv),
-        env={**_inherited(), **env},
+        env={**inherited, **env},
         cwd=plan.run_dir.work / f"rank-{rank.rank}",
         log=plan.run_dir.rank_log(start.attempt, rank.node, rank.rank),
         cores=cores,

@@ -18,6 +18,7 @@ from launcher.plan.code import code_digest
 from launcher.plan.machines import Machines
 from launcher.plan.model import Plan, Step
 from launcher.plan.ranks import common_env, ranks_of
+from launcher.plan.script import frameworks_of
 from launcher.plan.steps import sources_of, steps_of
 from launcher.runfolder.paths import RunDir
 from launcher.storage.address import StoreAddress, absolute_url
@@ -38,7 +39,8 @@ def make_plan(
     rehearsal: bool = False,
     notes: tuple[str, ...] = (),
 ) -> Plan:
-    """Pure, but for a look at the files that the words of `program` name, relative to `cwd`. `settings`: in place of a recipe."""
+    """Pure, but for reading the files that the words of `program` name, relative to `cwd`. `settings`: in place of a recipe."""
+    spec, seen = _with_packages(spec, cwd)
     work_dir = machines.folder(spec.output.work_dir, "work")
     run_dir = RunDir(work_dir / run_id)
     steps = steps_of(spec, recipe, machines, run_dir, cwd)
@@ -59,14 +61,9 @@ def make_plan(
         progress=_progress(spec),
         after_runs=machines.after_runs,
         rehearsal=rehearsal,
-        notes=(*notes, *_unused(spec)),
+        notes=(*notes, *_unused(spec), *seen),
         **_resources(spec.resources),
-        **_code(
-            machines,
-            steps,
-            own_program=recipe is None,
-            requires=(spec.requires or ()) if spec.program else (),
-        ),
+        **_code(spec, machines, steps),
         **_stores(spec, machines, run_id, cwd),
         **_staging(spec.data, machines),
         **_uploads(spec.output),
@@ -99,15 +96,23 @@ def _unused(spec: JobSpec) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _code(
-    machines: Machines, steps: tuple[Step, ...], *, own_program: bool, requires: tuple[str, ...]
-) -> dict[str, Any]:
-    """What the machines fetch and verify before a program starts; nothing where they are prepared otherwise."""
+def _with_packages(spec: JobSpec, cwd: Path) -> tuple[JobSpec, tuple[str, ...]]:
+    """The job with `requires` as the program's script shows it, where the job file has none; and a note on that."""
+    if spec.program is None or spec.requires is not None:
+        return spec, ()
+    if not (packages := frameworks_of(spec.program, cwd)):
+        return spec, ()
+    note = f"requires: [{', '.join(packages)}], since the program imports {'them' if len(packages) > 1 else 'it'}"
+    return spec.model_copy(update={"requires": packages}), (note,)
+
+
+def _code(spec: JobSpec, machines: Machines, steps: tuple[Step, ...]) -> dict[str, Any]:
+    """What the machines verify before a program starts, and what they fetch where they are not prepared otherwise."""
+    requires = _REQUIRED if spec.program is None else spec.requires or ()
     if not machines.fetch_code:
         return {"requires": requires}
-    if own_program:
-        return {"code": code_digest(), "sources": sources_of(steps), "requires": requires}
-    return {"code": code_digest(), "requires": _REQUIRED}
+    sources = sources_of(steps) if spec.program is not None else {}
+    return {"code": code_digest(), "sources": sources, "requires": requires}
 
 
 def _stores(spec: JobSpec, machines: Machines, run_id: str, cwd: Path) -> dict[str, StoreAddress | None]:

@@ -138,6 +138,11 @@ class Plan(Frozen):
         return RunDir(Path(self.work_dir) / self.run_id)
 
     @property
+    def own_program(self) -> bool:
+        """Whether it runs the user's program, and not those of vitmodels."""
+        return self.arithmetic is None
+
+    @property
     def world_size(self) -> int:
         return self.nodes * self.devices_per_node
 

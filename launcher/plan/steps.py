@@ -8,6 +8,7 @@ from launcher.jobfile.spec import JobSpec
 from launcher.plan.code import file_digest
 from launcher.plan.machines import Machines
 from launcher.plan.model import OUTSIDE, Step
+from launcher.plan.script import is_file, with_python
 from launcher.runfolder.paths import RunDir
 from vitmodels.config import Recipe
 
@@ -17,9 +18,10 @@ def steps_of(
 ) -> tuple[Step, ...]:
     """The programs of the task, in order."""
     if spec.program is not None:
+        program = with_python(spec.program, machines.python)
         if machines.code_folders is None:
-            return (Step(name=spec.task, argv=_with_absolute_files(spec.program, cwd)),)
-        return (Step(name=spec.task, argv=_with_copied_files(spec.program, cwd, machines.code_folders)),)
+            return (Step(name=spec.task, argv=_with_absolute_files(program, cwd)),)
+        return (Step(name=spec.task, argv=_with_copied_files(program, cwd, machines.code_folders)),)
     assert recipe is not None, "a job without a program has a recipe"
     device = "cpu" if spec.resources.device == "cpu" else "ascend"
     words = ("--config", str(run_dir.recipe), "--run-dir", str(run_dir.root), "--device", device)
@@ -63,9 +65,7 @@ class _Programs:
 
 def sources_of(steps: tuple[Step, ...]) -> dict[str, str]:
     """SHA-256 of the files that a program's words name, without the executable: a Python may differ between machines."""
-    words = {
-        word for step in steps for word in step.argv[1:] if word.startswith("/") and _is_file(Path(word))
-    }
+    words = {word for step in steps for word in step.argv[1:] if word.startswith("/") and is_file(Path(word))}
     return {word: file_digest(Path(word)) for word in sorted(words)}
 
 
@@ -98,11 +98,4 @@ def _copy_of(word: str, cwd: Path, folders: tuple[str, ...]) -> str:
 
 def _names_a_file(word: str, place: int, cwd: Path) -> bool:
     """Whether a word of a program is a file's name, and neither an option nor a command of PATH."""
-    return bool(word) and ("/" in word or place > 0) and not word.startswith("-") and _is_file(cwd / word)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a word too long for a name, or with a NUL
-        return False
+    return bool(word) and ("/" in word or place > 0) and not word.startswith("-") and is_file(cwd / word)

@@ -17,6 +17,7 @@ from launcher.plan.model import Plan
 from launcher.runs.index import new_run_id
 from launcher.submission import preflight
 from launcher.submission.conditions import with_conditions
+from launcher.submission.programcheck import check_program
 from vitmodels.config import Recipe
 
 
@@ -41,6 +42,7 @@ def prepare(
     cwd: Path | None = None,
 ) -> Prepared:
     """Pure but for reading the job file and its recipe. Raises JobFileError."""
+    cwd = cwd or Path.cwd()
     job = load_job(
         path, overrides=[*overrides, *([f"resources.backend={backend}"] if backend else [])], env=env
     )
@@ -49,11 +51,11 @@ def prepare(
         job.recipe,
         run_id=new_run_id(job.spec.name),
         env=env,
-        cwd=cwd or Path.cwd(),
+        cwd=cwd,
         settings=job.recipe_values,
         notes=job.notes,
     )
-    return prepared(job, with_conditions(plan))
+    return prepared(job, with_conditions(plan), env=env, cwd=cwd)
 
 
 def plan_of(
@@ -81,15 +83,23 @@ def plan_of(
     )
 
 
-def prepared(job: LoadedJob, plan: Plan) -> Prepared:
+def prepared(
+    job: LoadedJob, plan: Plan, *, env: Mapping[str, str] = os.environ, cwd: Path | None = None
+) -> Prepared:
     """Adds what follows from a plan: findings, the rank table to expect, the literal request."""
     return Prepared(
         job=job,
         plan=plan,
-        findings=tuple(worst_first([*preflight.check_plan(plan), *preflight.check_rank_table(plan)])),
+        findings=findings_of(job, plan, env=env, cwd=cwd or Path.cwd()),
         rank_table=preflight.dry_rank_table(plan),
         request=get_backend(plan.backend).render(plan, 1),
     )
+
+
+def findings_of(job: LoadedJob, plan: Plan, *, env: Mapping[str, str], cwd: Path) -> tuple[Finding, ...]:
+    """What a plan alone shows, and whether the program that it names exists."""
+    found = [*preflight.check_plan(plan), *preflight.check_rank_table(plan)]
+    return tuple(worst_first([*found, *check_program(job.spec, plan, cwd, env)]))
 
 
 def check_fully(job: Prepared) -> Prepared:

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from launcher.errors import PlanError
+from launcher.node.environment import check_environment
 from launcher.runfolder.states import State
+from launcher.submission.launch import submit
+from launcher.submission.prepare import prepare
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
 TORCH = os.environ.get("LAUNCHER_TEST_TORCH", sys.executable)
@@ -26,11 +30,13 @@ def test_ranks_meet_through_the_variables_of_torch(jobs, monkeypatch: pytest.Mon
     assert (found["agents"], found["cluster"]) == ([], [])
 
 
-def test_a_missing_package_is_named_before_a_rank_starts(jobs) -> None:
-    view = jobs.run(program=[sys.executable, "-c", "0"], requires=["no_such_package"])
-    assert view.state is State.FAILED
-    assert "no_such_package is not installed" in view.reason
-    assert not list(jobs.folder.glob("runs/*/logs/*/*/rank-0.log"))
+def test_a_missing_package_is_named_by_submit_and_by_every_machine_before_a_rank_starts(jobs) -> None:
+    path = jobs.file(program=[sys.executable, "-c", "0"], requires=["json", "no_such_package"])
+    job = prepare(path)
+    with pytest.raises(PlanError, match="can't import no_such_package"):
+        submit(job, jobs.index)
+    with pytest.raises(PlanError, match="no_such_package is not installed"):
+        check_environment(job.plan)
 
 
 def test_torch_adds_up_over_two_ranks(jobs) -> None:

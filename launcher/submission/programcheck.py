@@ -1,0 +1,137 @@
+"""Whether the Python, the command and the script that a job names exist, before anything starts.
+
+This machine is looked at where the run will be here. For other platforms only what is certain counts: a relative name must be here,
+since it is resolved here; a whole path may exist on their machines only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.backends import get_backend
+from launcher.findings import Finding
+from launcher.installed import try_imports
+from launcher.jobfile.spec import JobSpec
+from launcher.plan.model import Plan
+from launcher.plan.script import PYTHON, Script, is_python, script_of, search_path, with_python
+from vitmodels.suggest import nearest
+
+_SCRIPTS = (".py", ".sh")
+"""Names with such an end are files that a program reads, and never ones that it writes."""
+_SETTINGS = (".yaml", ".yml", ".toml")
+
+
+def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) -> list[Finding]:
+    """Findings PF040 to PF042. Reads names of files only; a module that does not lie below `cwd` is asked of its Python."""
+    backend = get_backend(plan.backend)
+    look = _Look(plan, cwd, env, here=not backend.runs_elsewhere, shared=backend.shares_files)
+    if spec.program is None:
+        return list(look.command(plan.python, "local.python"))
+    first = spec.program[0]
+    program = with_python(spec.program, plan.python)
+    found = [*look.command(program[0], f"{plan.backend}.python" if first in PYTHON else "program")]
+    if script := script_of(program):
+        found += look.script(script, "" if found else program[0])
+        words = program[program.index(script.word) + 1 :] if script.word in program else ()
+    else:
+        words = () if is_python(program[0]) else program[1:]
+        found += look.scripts(words)
+    return [*found, *look.settings(words)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """`here`: the run will be on this machine. `shared`: its machines see the files of this one."""
+
+    plan: Plan
+    cwd: Path
+    env: Mapping[str, str]
+    here: bool
+    shared: bool
+
+    def command(self, word: str, field: str) -> Iterator[Finding]:
+        """The first word of a program."""
+        if "/" not in word:
+            path = search_path(self.plan.python, self.env.get("PATH", os.defpath))
+            if self.here and shutil.which(word, path=self.plan.env.get("PATH", path)) is None:
+                message = f"there is no program '{word}' beside {self.plan.python} or on PATH"
+                yield Finding("PF040", "error", message, field, "install it, or name it with its whole path")
+            return
+        path_of = self.cwd / word
+        if path_of.is_file() and (os.access(path_of, os.X_OK) or not (self.here or self.shared)):
+            return
+        if path_of.is_dir():
+            what = f"{path_of} is a folder, not a program"
+        elif path_of.exists():
+            what = f"{path_of} can't be executed"
+        else:
+            what = f"there is no {path_of}"
+        yield from self._missing("PF040", word, what, field, _near(path_of) or "name a program that exists")
+
+    def script(self, script: Script, python: str) -> Iterator[Finding]:
+        """What a Python runs. `python`: whom to ask for an installed module; empty: nobody."""
+        path = self.cwd / script.word
+        if script.path(self.cwd) is not None:
+            if not script.is_module and path.is_file() and not os.access(path, os.R_OK):
+                yield Finding("PF041", "error", f"{path} can't be read", "program", f"chmod +r {script.word}")
+            return
+        if script.is_module:
+            if self.here and python:
+                top = script.word.partition(".")[0]
+                if try_imports(python, [top], folder=self.cwd, env=dict(self.env)).failed:
+                    message = (
+                        f"there is no module '{script.word}' in {self.cwd}, nor is it installed in {python}"
+                    )
+                    yield Finding("PF041", "error", message, "program", "name the module that is to run")
+            return
+        what = f"{path} is a folder without __main__.py" if path.is_dir() else f"there is no script {path}"
+        yield from self._missing("PF041", script.word, what, "program", _near(path) or _RELATIVE)
+
+    def scripts(self, words: Sequence[str]) -> Iterator[Finding]:
+        """Scripts among the words of a program that is no Python: `bash train.sh`, `torchrun train.py`."""
+        for word in words:
+            if word.endswith(_SCRIPTS) and self._names_nothing(word):
+                path = self.cwd / word
+                what = f"there is no script {path}"
+                yield from self._missing("PF041", word, what, "program", _near(path) or _RELATIVE)
+                return
+
+    def settings(self, words: Sequence[str]) -> Iterator[Finding]:
+        """Other words that name files which a program reads. Only a warning: the program may look elsewhere."""
+        for word in words:
+            name = word.partition("=")[2] if word.startswith("-") else word
+            if name.endswith((*_SETTINGS, ".py")) and self._names_nothing(name):
+                path = self.cwd / name
+                message = f"there is no file {path}"
+                yield Finding("PF042", "warning", message, "program", _near(path) or _RELATIVE)
+
+    def _names_nothing(self, word: str) -> bool:
+        """Whether a word that reads like one file's name is none here."""
+        if any(letter.isspace() or letter in "{}$*,;:()'\"" for letter in word):
+            return False
+        return not (self.cwd / word).exists()
+
+    def _missing(self, rule: str, word: str, what: str, field: str, fix: str) -> Iterator[Finding]:
+        certain = self.here or not word.startswith("/")
+        if certain:
+            yield Finding(rule, "error", what, field, fix)
+        elif self.shared:
+            fix = "make sure that the machines of the run have it"
+            yield Finding(rule, "warning", f"{what} on this machine", field, fix)
+
+
+_RELATIVE = "names are relative to the folder where you type the command"
+
+
+def _near(path: Path) -> str:
+    """The file that was probably meant."""
+    try:
+        names = [each.name for each in path.parent.iterdir() if each.is_file()]
+    except OSError:
+        return f"there is no folder {path.parent} either" if not path.parent.exists() else ""
+    near = nearest(path.name, names)
+    return f"did you mean {near}?" if near else ""
