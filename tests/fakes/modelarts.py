@@ -35,6 +35,7 @@ class Faults:
     Words: `429`, `500`, `503` (refused before anything happens), `html` (a gateway's page), `drop` (the connection ends
     before anything happens), `lost` (carried out, and the answer lost), `broken` (carried out, then 500),
     `late SECONDS` (500 now, carried out later), `slow SECONDS`, `dark` (lost, and then no search is answered), `dark SECONDS` (the same, and carried out later),
+    `refuse STATUS CODE` (the code `-` is a page without one), `ends` (the job ends, and then the request is carried out),
     `portal` (some proxy's page with 200 in place of an answer), `torn` (carried out, and half of the answer is lost).
     """
 
@@ -142,7 +143,7 @@ class Service:
         """Lines are numbered from 1; `base_line` is the last one that the caller has."""
         found, index = self.cloud.get(job), int(task.partition("-")[2])
         if index >= len(found.machines) or not found.machines[index].log.exists():
-            raise Refused(404, "ModelArts.2776", "the log is not ready")
+            raise Refused(204, "ModelArts.2776", "not ready for fetch log")
         count = int(query.get("lines", "50"))
         if not 1 <= count <= 500:
             raise bad("2788", "invalid parameter: lines")
@@ -159,7 +160,7 @@ class Service:
 
     def _metrics(self, body: Any, query: dict[str, str], job: str, task: str, **_: str) -> Answer:
         if self.cloud.get(job).phase != "Running":
-            raise Refused(404, "ModelArts.2777", "the metrics are not ready")
+            raise Refused(204, "ModelArts.2777", "not ready for fetch metric")
         return 200, {
             "metrics": [
                 {"metric": "npuUtil", "value": [-1.0, 91.0, 93.0]},
@@ -191,6 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = self._json(data)
             service.requests.append((name, body))
             word = service.faults.next(name)
+            if word == "ends":
+                service.cloud.get(values["job"]).phase = "Completed"
             if self._before(word):
                 return
             query = {key: value[0] for key, value in parse_qs(parts.query).items()}
@@ -234,6 +237,12 @@ class _Handler(BaseHTTPRequestHandler):
             status, text = (502, "502 Bad Gateway") if word == "html" else (200, "Log in to the network")
             self._send(status, f"<html><h1>{text}</h1></html>", "text/html")
             return True
+        elif word.startswith("refuse "):
+            _, status, code = word.split()
+            if code != "-":
+                raise Refused(int(status), code, "refused by a test")
+            self._send(int(status), "<html><h1>nothing here</h1></html>", "text/html")
+            return True
         elif word.isdecimal():
             code = "APIGW.0308" if word == "429" else "ModelArts.0010"
             raise Refused(int(word), code, "too many requests" if word == "429" else "internal error")
@@ -246,7 +255,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def _send(self, status: int, answer: Any, kind: str = "application/json") -> None:
-        text = answer if isinstance(answer, str) else "" if answer is None else json.dumps(answer)
+        text = (
+            answer
+            if isinstance(answer, str)
+            else ""
+            if answer is None or status == 204
+            else json.dumps(answer)
+        )
         data = text.encode()
         try:
             self.send_response(status)

@@ -156,7 +156,7 @@ class Cloud:
     def terminate(self, job_id: str) -> Job:
         job = self.get(job_id)
         if job.phase not in ("Creating", "Pending", "Running"):
-            raise bad("2788", f"a job that is {job.phase} can't be stopped")
+            raise Refused(409, "ModelArts.2796", "The job cannot be terminated.")
         job.event("Training job is being terminated.", "Warning")
         if job.phase == "Running" and self.run:
             job.phase = "Terminating"

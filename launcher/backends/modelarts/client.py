@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.backends.modelarts.errors import NAME_TAKEN, NOT_READY, ServiceError
+from launcher.backends.modelarts.errors import CANNOT_STOP, NAME_TAKEN, NOT_READY, ServiceError
 from launcher.backends.modelarts.jobs import WAITING, SeenJob
 from launcher.backends.modelarts.login import Project
 from launcher.backends.modelarts.wire import ANSWER_S, CONNECT_S, Wire, as_number, dicts, pauses
@@ -169,32 +169,67 @@ class Service:
         )
         return SeenJob.of(answer)
 
-    def stop(self, job_id: str) -> None:
-        """Stop a job. Safe to repeat, also for a job that has ended or was deleted."""
+    def show(self, job_id: str, name: str = "") -> SeenJob | None:
+        """None for a job that is not there. Raises ServiceError for anything else that is missing, such as the project.
+
+        A 404 without a code says that only when a list, which has the same address, succeeds and lacks the job.
+        """
         try:
-            self._ask(
-                "stop_training_job",
-                "StopTrainingJobRequest",
-                training_job_id=job_id,
-                body={"action_type": "terminate"},
-            )
+            return self.details(job_id)
         except ServiceError as error:
-            if error.absent or (error.status == 400 and self._has_ended(job_id)):
-                return
+            if error.absent or (error.bare_404 and self._unlisted(job_id, name, error)):
+                return None
             raise
 
-    def _has_ended(self, job_id: str) -> bool:
+    def _unlisted(self, job_id: str, name: str, error: ServiceError) -> bool:
         try:
-            return self.details(job_id).ending
-        except ServiceError as error:
-            return error.absent
+            jobs = self._named(name) if name else self.jobs()
+            return all(job.id != job_id for job in jobs)
+        except ServiceError as second:
+            raise error from second
+
+    def stop(self, job_id: str) -> None:
+        """Stop a job. Safe to repeat, also for a job that has ended meanwhile or was deleted.
+
+        A job that changes meanwhile is asked again. One that is not over, and that the service can't stop, is an error.
+        """
+        deadline = time.monotonic() + self._patience_s
+        waits = pauses()
+        while True:
+            try:
+                self._ask(
+                    "stop_training_job",
+                    "StopTrainingJobRequest",
+                    training_job_id=job_id,
+                    body={"action_type": "terminate"},
+                )
+                return
+            except ServiceError as error:
+                if error.absent or self._over(job_id, error):
+                    return
+                pause = next(waits)
+                if error.code != CANNOT_STOP or time.monotonic() + pause > deadline:
+                    raise
+                self._sleep(pause)  # it has ended, and what the service shows lags behind
+
+    def _over(self, job_id: str, refusal: ServiceError) -> bool:
+        """Whether a job that the service does not stop is gone, or has ended, or is ending. Raises `refusal` for one that is Abnormal."""
+        if not (refusal.bare_404 or refusal.status in (400, 409)):
+            return False
+        try:
+            job = self.show(job_id)
+        except ServiceError:
+            return refusal.code == CANNOT_STOP
+        if job is not None and job.phase == "Abnormal":
+            raise refusal
+        return job is None or job.ending
 
     def delete(self, job_id: str) -> None:
         """Remove the service's record of a job. Safe to repeat."""
         try:
             self._ask("delete_training_job", "DeleteTrainingJobRequest", training_job_id=job_id)
         except ServiceError as error:
-            if not error.absent:
+            if not (error.absent or (error.bare_404 and self.show(job_id) is None)):
                 raise
 
     # ---- what the platform reports of a job

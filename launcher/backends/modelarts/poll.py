@@ -9,7 +9,6 @@ from pathlib import Path
 
 from launcher.backends.base import Handle, Life
 from launcher.backends.modelarts.client import Service
-from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.jobs import WAITING, SeenJob
 from launcher.disk import write_text
 from launcher.errors import LauncherError
@@ -60,14 +59,10 @@ def lookup(
 
 def find_job(service: Service, handle: Handle) -> SeenJob | None:
     """The job itself, since a list may lack a job that moved while its pages were read. Raises BackendError."""
+    name = str(handle.data.get("name") or "")
     if not handle.data.get("id"):
-        return service.find(str(handle.data.get("name", "")))
-    try:
-        return service.details(str(handle.data["id"]))
-    except ServiceError as error:
-        if error.absent:
-            return None
-        raise
+        return service.find(name)
+    return service.show(str(handle.data["id"]), name)
 
 
 def _search(service: Service, wanted: Mapping[int, Handle]) -> dict[int, SeenJob]:

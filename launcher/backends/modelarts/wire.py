@@ -138,6 +138,9 @@ def _content(answer: Any, expect: Sequence[str], where: str) -> dict[str, Any]:
         value = json.loads(text) if text.strip() else {}
     except ValueError:
         value = None
+    if isinstance(value, dict) and value.get("error_code") and not any(key in value for key in expect):
+        status, code = int(getattr(answer, "status_code", 0) or 0), str(value["error_code"])
+        raise ServiceError(str(value.get("error_msg") or _GONE), status=status, code=code, where=where)
     if not isinstance(value, dict) or (expect and not any(key in value for key in expect)):
         shown = " ".join(text.split())[:80]
         raise ServiceError(f"{_GONE}: '{shown}'", where=where)
