@@ -35,9 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     training = Training(args)
     code = finish(training.run, training.report)
     if os.environ.get("RANK_SIZE", "1") != "1":
-        from vitmodels.device.runtime import end_with_python
+        from vitmodels.device.runtime import end_quietly
 
-        end_with_python()
+        end_quietly(code)
     return code
 
 

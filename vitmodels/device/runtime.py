@@ -6,7 +6,6 @@ MindSpore is imported after its log level is set, so that a log holds our lines 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vitmodels.device.kernels.library import limit_threads
+from vitmodels.device.kernels.library import keep_exit_code, limit_threads
 from vitmodels.errors import NotSupported, UsageError
 
 DEVICES = {"cpu": "CPU", "ascend": "Ascend"}
@@ -72,21 +71,19 @@ def pick_device(option: str | None, recipe_target: str | None) -> str:
     return target
 
 
-def end_with_python() -> None:
-    """End this process, a member of a cluster, as soon as Python has wound up, and print nothing more.
+def end_quietly(code: int) -> None:
+    """Print nothing more, and end with `code` even if MindSpore crashes. For a member of a cluster whose work is done.
 
-    Python's own end takes the rank out of the cluster. What would come after it, the destructors of MindSpore's
-    libraries, crashes one process in eight or so on a busy machine (2.10, CPU), and a rank that had done its work
-    would be taken for a failed one. MindSpore's cluster threads also print lines at INFO then, whatever the log level.
+    While MindSpore (2.10) takes a process out of its cluster, a thread of its TCP client may use a connection that the
+    scheduler has just closed: one process in thirty dies of it on a busy machine, and a rank that had done its work
+    would be taken for a failed one. Its threads also print lines at INFO then, whatever the log level.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "on_exit"):  # glibc; it hands the exit code to what it calls
-        libc.on_exit(ctypes.cast(libc._exit, ctypes.c_void_p), None)
+    keep_exit_code(code)
 
 
 def _limit_threads(count: int) -> None:

@@ -69,6 +69,12 @@ def limit_threads(count: int) -> None:
         _load(path).set_threads(count)
 
 
+def keep_exit_code(code: int) -> None:
+    """End with `code` even if another library crashes from now on; without compiled operators, do nothing."""
+    if path := library().path:
+        _load(path).keep_exit_code(code)
+
+
 @functools.cache
 def _load(path: Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(path))  # MindSpore opens the same file, so both use one pool of threads
