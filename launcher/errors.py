@@ -1,6 +1,7 @@
 """The errors a user can meet, and the exit code of each family.
 
     LauncherError                 1   something of ours broke
+      NoDevices                   2   this machine's devices can't be listed
       UsageError                  2   the command line or the environment is wrong
         JobFileError              2   the job file is wrong (carries every problem found, each with its place)
         PlanError                 2   the job can't run as asked (devices, counts, space)
@@ -49,6 +50,12 @@ class LauncherError(Exception):
 
 class UsageError(LauncherError):
     """The command line or the environment is wrong."""
+
+    exit_code = 2
+
+
+class NoDevices(LauncherError):
+    """This machine's devices can't be listed: a tool is missing, fails, or prints something unknown."""
 
     exit_code = 2
 

@@ -76,7 +76,8 @@ exit codes:
   103  the run was CANCELLED
   130  interrupted with Ctrl-C; runs go on
 
-RUN is a run id, a unique prefix of one, 'last', or the URL of a run's folder.
+RUN is a run id, a unique prefix of one, 'last', or the URL of a run's folder. Commands that only read take the last run
+when it is left out; status then shows all.
 $LAUNCHER_HOME holds the index of runs, caches and work folders (default: ascend-launcher in the user's data folder).
 'launcher COMMAND --help' explains a command."""
 
@@ -102,8 +103,11 @@ def _dispatch(argv: list[str]) -> int:
 
         print("\n".join(candidates(argv[1:], COMMANDS)))
         return 0
+    from launcher.cli.forgiving import parse, unknown_command
+
     if argv[0] not in COMMANDS:
-        return _unknown(argv[0])
+        print(f"error: no command '{argv[0]}'\n  hint: {unknown_command(argv[0], COMMANDS)}", file=sys.stderr)
+        return 2
     module = importlib.import_module(COMMANDS[argv[0]].module)
     parser = argparse.ArgumentParser(
         prog=f"launcher {argv[0]}",
@@ -111,8 +115,7 @@ def _dispatch(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    args = parser.parse_args(argv[1:])
-    return int(module.run(args))
+    return int(module.run(parse(parser, argv[1:])))
 
 
 def overview() -> str:
@@ -166,12 +169,3 @@ def guarded(command: Callable[[], int]) -> int:
             file=sys.stderr,
         )
         return 1
-
-
-def _unknown(name: str) -> int:
-    from vitmodels.suggest import nearest
-
-    close = nearest(name, list(COMMANDS))
-    hint = f"did you mean '{close}'?" if close else f"commands: {', '.join(COMMANDS)}"
-    print(f"error: no command '{name}'\n  hint: {hint}", file=sys.stderr)
-    return 2

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, store_of_run
+from launcher.cli.common import add_run_to_read, store_of_run
 
 HELP = "Follow a run's progress until it ends, and exit with its code. Ctrl-C detaches; the run goes on."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
+    add_run_to_read(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -86,9 +86,9 @@ def _as_text(report: _Report, with_origins: bool) -> str:
     lines += [f"  note: {note}" for note in report.plan.notes]
     lines += [f"  {line}" for finding in report.findings for line in str(finding).splitlines()]
     if with_origins and report.job is not None:
-        from launcher.jobfile.origins import table
+        from launcher.jobfile.origins import rows, table
 
-        lines += [f"  {line}" for line in table(report.job).splitlines()]
+        lines += [f"  {line}" for line in table(rows(report.job)).splitlines()]
     return "\n".join(lines)
 
 

@@ -54,9 +54,19 @@ def seconds(text: str) -> float:
     return value
 
 
-def add_run(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
-    text = "run id, unique prefix, 'last', or the URL of the run's folder"
-    parser.add_argument("run", metavar="RUN", nargs="?" if optional else None, help=text)
+RUN_HELP = "run id, unique prefix, 'last', or the URL of the run's folder"
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """RUN, which a command that changes a run asks for."""
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    add_store_of_run(parser)
+
+
+def add_run_to_read(parser: argparse.ArgumentParser, default: str | None = "last") -> None:
+    """RUN for a command that only reads: it may be left out."""
+    text = RUN_HELP + ("; default: last" if default else "")
+    parser.add_argument("run", metavar="RUN", nargs="?", default=default, help=text)
     add_store_of_run(parser)
 
 

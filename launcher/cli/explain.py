@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from launcher.cli.common import add_set, add_store_of_run, out, out_json, store_of_run
 
 if TYPE_CHECKING:
+    from launcher.jobfile.load import LoadedJob
     from launcher.runs.explain import Explanation
 
 HELP = """For a RUN: the rank that failed first with its host and device, how it ended, its first error line, what that
@@ -18,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "subject",
         metavar="RUN|FILE",
-        help="run id, unique prefix, 'last', URL of the run's folder; or a job file (*.yaml)",
+        nargs="?",
+        default="last",
+        help="run id, unique prefix, 'last', URL of the run's folder; or a job file (*.yaml); default: last",
     )
     add_set(parser)
     add_store_of_run(parser)
@@ -62,8 +65,19 @@ def _file(path: str, overrides: list[str], as_json: bool) -> int:
     if as_json:
         out_json([row.to_json() for row in rows(job)])
     else:
-        out(table(job))
+        out(table(rows(job), hidden=_unused_sections(job)))
+        out("sections of other back ends are left out; all values:  launcher check --origins " + path)
     return 0
+
+
+def _unused_sections(job: LoadedJob) -> set[str]:
+    """The sections of back ends that the job does not run on and that its file says nothing about."""
+    from launcher.backends import BACKENDS
+    from launcher.jobfile.origins import rows
+    from launcher.jobfile.overrides import DEFAULT
+
+    used = {row.path.partition(".")[0] for row in rows(job) if row.origin != DEFAULT}
+    return set(BACKENDS) - used - {job.spec.resources.backend}
 
 
 def explanation_text(explanation: Explanation) -> str:

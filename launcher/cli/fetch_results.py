@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from launcher.cli.common import Line, add_run, out_json, say, store_of_run
+from launcher.cli.common import Line, add_run_to_read, out_json, say, store_of_run
 
 if TYPE_CHECKING:
     from launcher.results.fetch import FetchProgress
@@ -22,12 +22,11 @@ BAR = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
+    add_run_to_read(parser)
     parser.add_argument(
         "--to",
         metavar="DIR",
-        required=True,
-        help="folder to write to; an earlier fetch of the same run may be there",
+        help="folder to write to, where an earlier fetch of the same run may be; default: ./<run id>",
     )
     parser.add_argument("--only", choices=ONLY, help="only this part of the results")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -40,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.units import show_bytes
 
     fetched = find(args.run, store_of_run(args, args.run))
-    target = Path(args.to)
+    target = Path(args.to or fetched.id)
     bar = _Bar(shown=sys.stderr.isatty() and not args.json)
     try:
         report = fetched.fetch(target, only=args.only, progress=bar.show)

@@ -149,7 +149,7 @@ class _Story:
         if view.state is State.SUCCEEDED:
             self.screen.line(f"SUCCEEDED in {took}: {results_text(view.results) or 'done'}", "green")
             self.screen.line(
-                f"results in {view.url}\n         fetch them:  launcher fetch-results {view.run_id} --to DIR"
+                f"results in {view.url}\n         fetch them:  launcher fetch-results {view.run_id}"
             )
             return
         style = "red" if view.state is State.FAILED else "yellow"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from launcher.cli.common import add_run, count, out, say, store_of_run
+from launcher.cli.common import add_run_to_read, count, out, say, store_of_run
 
 if TYPE_CHECKING:
     from launcher.runs.index import Index, RunEntry
@@ -32,7 +32,7 @@ MIN_COLUMN = 13
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
+    add_run_to_read(parser)
     parser.add_argument(
         "-f",
         "--follow",
@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="control characters as the program wrote them; else they are shown as \\x1b",
     )
+    parser.add_argument("--times", action="store_true", help="the time of each line before it")
     parser.add_argument("--errors", action="store_true", help="only error lines, with their tracebacks")
 
 
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
         reader = PlogReader(entry, rank=args.rank, node=args.node, attempt=args.attempt)
     lines = line_filter.apply(reader.read())
-    printer = _Printer(raw=args.raw)
+    printer = _Printer(raw=args.raw, times=args.times)
     printer.show(_tail(lines, args.tail))
     if args.follow:
         return _follow(entry, index, reader, line_filter, printer)
@@ -174,10 +175,11 @@ class _Printer:
 
     COLOURS = ("cyan", "green", "yellow", "blue", "magenta")
 
-    def __init__(self, *, raw: bool) -> None:
+    def __init__(self, *, raw: bool, times: bool = False) -> None:
         from launcher.cli.style import coloured
 
         self._raw = raw
+        self._times = times
         self._colour = coloured()
         self._attempt = 1
         self._width = MIN_COLUMN
@@ -195,6 +197,14 @@ class _Printer:
             self._width = max(self._width, len(name))
             style = "dim" if line.rank is None else self.COLOURS[line.rank % len(self.COLOURS)]
             text = control(line.text) if self._raw else line.text
-            texts.append(f"{paint(name.ljust(self._width), style, self._colour)} | {text}")
+            when = paint(_clock(line.time), "dim", self._colour) + " " if self._times else ""
+            texts.append(f"{when}{paint(name.ljust(self._width), style, self._colour)} | {text}")
         if texts:
             out("\n".join(texts))
+
+
+def _clock(moment: float) -> str:
+    """`2026-11-21 14:30:05.120` in local time; blanks of the same width for a line whose time is not known."""
+    if not moment:
+        return " " * 23
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(moment))}.{int(moment % 1 * 1000):03}"

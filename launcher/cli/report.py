@@ -12,7 +12,10 @@ environment, failures. Several runs are compared on one page. The page loads no 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "runs", metavar="RUN", nargs="*", help="run id, unique prefix, 'last', or URL of the run's folder"
+        "runs",
+        metavar="RUN",
+        nargs="*",
+        help="run id, unique prefix, 'last', or URL of the run's folder; default: last",
     )
     parser.add_argument("--group", default="", metavar="NAME", help="all runs of a sweep")
     add_store_of_run(parser)
@@ -27,18 +30,17 @@ def run(args: argparse.Namespace) -> int:
 
     from launcher.api import find, list_runs
     from launcher.disk import write_text
-    from launcher.errors import NoSuchRun, UsageError
+    from launcher.errors import NoSuchRun
     from launcher.report.gather import gather
     from launcher.report.page import page
 
-    chosen = [find(each, store_of_run(args, each) if "/" in each else None) for each in args.runs]
+    names = args.runs or ([] if args.group else ["last"])
+    chosen = [find(each, store_of_run(args, each) if "/" in each else None) for each in names]
     if args.group:
         members = [each for each in list_runs() if each.entry.group == args.group]
         chosen += sorted(members, key=lambda each: each.entry.submitted_at)
         if not chosen:
             raise NoSuchRun(f"no run of group '{args.group}' in the index of this machine")
-    if not chosen:
-        raise UsageError("name a run, or a --group", hint="launcher report last")
     reports = [gather(each) for each in {each.url: each for each in chosen}.values()]
     text = page(reports)
     if args.out == "-":

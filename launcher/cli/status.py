@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from launcher.cli.common import add_run, count, json_text, out, say, store_of_run
+from launcher.cli.common import add_run_to_read, count, json_text, out, say, store_of_run
 from launcher.cli.terminal import control
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ WATCH_S = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_run(parser, optional=True)
+    add_run_to_read(parser, default=None)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--watch",
@@ -49,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--backend", default="", help="back end")
     which.add_argument("--group", default="", help="runs of one sweep, with the values that differ")
+    which.add_argument(
+        "--sort",
+        choices=("new", "top1", "loss"),
+        default="new",
+        help="newest, highest top-1 or lowest loss first; * marks the best top-1 of a sweep",
+    )
     which.add_argument(
         "--limit",
         type=count,
@@ -117,13 +124,16 @@ class ManyRuns:
     def __init__(self, args: argparse.Namespace, index: Index) -> None:
         self._json, self._watched, self._index = args.json, bool(args.watch), index
         self._filter = _filter(args)
+        self._sort = args.sort
         self._limit = (None if args.group else 20) if args.limit is None else (args.limit or None)
 
     def look(self) -> Look:
         from launcher.runs.listing import select
 
-        views = select(self._index, self._filter, self._limit)
-        if self._filter.group:
+        views = select(self._index, self._filter, self._limit if self._sort == "new" else None)
+        if self._sort != "new":
+            views = sorted(views, key=_SORT_KEYS[self._sort])[: self._limit]
+        elif self._filter.group:
             views.sort(key=lambda view: view.submitted_at)
         ended = bool(views) and all(view.state.terminal for view in views)
         key = [_key(view) for view in views]
@@ -138,12 +148,26 @@ class ManyRuns:
 
         if not self._watched:
             self._say_how_many_more(len(views))
-        return Look(table_of(views), _worst(views), ended, key)
+        return Look(table_of(views, self._index.ids()), _worst(views), ended, key)
 
     def _say_how_many_more(self, shown: int) -> None:
         more = len(self._index.ids()) - shown
         if self._limit is not None and shown == self._limit and more > 0:
             say(f"{more} more runs are not shown: --limit 0 shows all")
+
+
+def _by_top1(view: RunView) -> float:
+    from launcher.cli.activity import best_top1
+
+    top1 = best_top1(view)
+    return math.inf if top1 is None else -top1
+
+
+def _by_loss(view: RunView) -> float:
+    return math.inf if view.progress.loss is None else view.progress.loss
+
+
+_SORT_KEYS = {"top1": _by_top1, "loss": _by_loss}
 
 
 def _filter(args: argparse.Namespace) -> Filter:

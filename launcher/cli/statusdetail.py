@@ -107,7 +107,7 @@ def _node(node: NodeStatus) -> str:
 
 def _next(view: RunView) -> list[str]:
     if view.state is State.SUCCEEDED:
-        return [f"launcher fetch-results {view.run_id} --to DIR"]
+        return [f"launcher fetch-results {view.run_id}"]
     if view.state is State.FAILED:
         resume = [f"launcher resume {view.run_id}"] if resume_helps(view, advice_of(view)) else []
         return [f"launcher explain {view.run_id}", *resume]

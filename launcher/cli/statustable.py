@@ -24,38 +24,67 @@ COLUMNS = (
     Column("IMG/S", rank=6, right=True),
     Column("LEFT", rank=3, right=True),
     Column("AGE", rank=5, right=True),
-    Column("NOW", rank=2, flexible=True, least=26),
+    Column("NOW", flexible=True, least=20),
 )
 
+NARROW = 100
 
-def table_of(found: Sequence[RunView]) -> str:
-    """Fits the terminal: columns of less weight go first. Without a terminal every column is there. In a table of one group the swept values have one each."""
+
+def table_of(found: Sequence[RunView], ids: Sequence[str] = ()) -> str:
+    """Fits the terminal: columns of less weight go first. Without a terminal every column is there. In a table of one group the swept values have one each.
+
+    On a terminal of less than 100 columns a run is named by what tells it from all `ids`, which every command takes.
+    """
     one_group = len({view.group for view in found}) == 1
     keys = list(dict.fromkeys(key for view in found for key in view.labels)) if one_group else []
     columns = [COLUMNS[0], COLUMNS[1], *(Column(key, rank=0) for key in keys), *COLUMNS[2:]]
     colour = coloured()
-    now = time.time()
+    now, width = time.time(), width_of()
+    names = {view.run_id: view.run_id for view in found}
+    if width is not None and width < NARROW:
+        names = {view.run_id: unique_prefix(view.run_id, ids) for view in found}
+    best = _best_of_groups(found)
     rows, styles = [], []
     for view in found:
-        run_id, state, *rest = _row(view, now)
+        run_id, state, *rest = _row(view, names[view.run_id], view.run_id in best, now)
         labels = [view.labels.get(key, "") for key in keys]
         rows.append([run_id, state, *labels, *rest])
         styles.append(["", STATE_STYLES.get(state, ""), *[""] * (len(columns) - 3), "dim"])
-    return table(columns, rows, width=width_of(), styles=styles, colour=colour)
+    return table(columns, rows, width=width, styles=styles, colour=colour)
 
 
-def _row(view: RunView, now: float) -> list[str]:
+def unique_prefix(run_id: str, ids: Sequence[str]) -> str:
+    """The shortest beginning, up to a `-` or the end, that no other of `ids` has."""
+    others = [each for each in ids if each != run_id]
+    ends = [index for index, letter in enumerate(run_id) if letter == "-"]
+    for end in ends:
+        if not any(each.startswith(run_id[:end]) for each in others):
+            return run_id[:end]
+    return run_id
+
+
+def _best_of_groups(found: Sequence[RunView]) -> set[str]:
+    """The run of the highest top-1 of each group of two or more."""
+    groups: dict[str, list[tuple[float, str]]] = {}
+    for view in found:
+        top1 = best_top1(view)
+        if view.group and top1 is not None:
+            groups.setdefault(view.group, []).append((top1, view.run_id))
+    return {max(members)[1] for members in groups.values() if len(members) > 1}
+
+
+def _row(view: RunView, name: str, best: bool, now: float) -> list[str]:
     progress = view.progress
     running = not view.state.terminal
     top1 = best_top1(view)
     return [
-        view.run_id,
+        name,
         str(view.state),
         str(view.attempt) if view.attempt > 1 else "",
         _of(progress.epoch, progress.epochs),
         _of(progress.step, progress.steps),
         f"{progress.loss:.3f}" if progress.loss is not None else "",
-        f"{100 * top1:.2f} %" if top1 is not None else "",
+        f"{'* ' if best else ''}{100 * top1:.2f} %" if top1 is not None else "",
         f"{progress.images_per_s:.0f}" if running and progress.images_per_s is not None else "",
         show_duration(progress.eta_s) if running and progress.eta_s is not None else "",
         show_duration(now - view.submitted_at) if view.submitted_at else "",

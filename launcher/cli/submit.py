@@ -33,10 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backend", metavar="NAME", help="back end to use instead of resources.backend")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    mode = parser.add_mutually_exclusive_group()
-    mode.add_argument(
-        "--follow", action="store_true", help="show progress until the run ends, and exit with its code"
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="show progress until the run ends, and exit with its code; --dry-run starts nothing to follow",
     )
+    mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="print what would be sent; start nothing")
     mode.add_argument(
         "--rehearse", action="store_true", help="a short run of the whole job on one CPU device"

@@ -22,7 +22,11 @@ SHOWN = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "what", metavar="RUN|URL", help="run id, unique prefix, 'last', or an address or folder"
+        "what",
+        metavar="RUN|URL",
+        nargs="?",
+        default="last",
+        help="run id, unique prefix, 'last', or an address or folder; default: last",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_store(parser)

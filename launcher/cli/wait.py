@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, say, seconds, store_of_run
+from launcher.cli.common import add_run_to_read, say, seconds, store_of_run
 
 HELP = "Block until a run has ended. Exit code: 0 SUCCEEDED, 100 FAILED, 103 CANCELLED, 101 not ended within --timeout."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_run(parser)
+    add_run_to_read(parser)
     parser.add_argument("--timeout", type=seconds, metavar="S", help="stop waiting after S seconds")
 
 

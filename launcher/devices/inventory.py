@@ -29,7 +29,7 @@ from launcher.devices.npu import (
     parse_processes,
     parse_super_pod,
 )
-from launcher.errors import LauncherError
+from launcher.errors import NoDevices
 from launcher.findings import Finding
 
 __all__ = [
@@ -98,13 +98,13 @@ class Probe:
     )
 
     def run(self, tool: str, *arguments: str) -> str:
-        """What a tool prints. Raises LauncherError when it is missing, fails, or hangs."""
+        """What a tool prints. Raises NoDevices when it is missing, fails, or hangs."""
         places = os.pathsep.join([os.environ.get("PATH", ""), *self.search])
         program = shutil.which(tool, path=places)
         command = " ".join([tool, *arguments])
         if program is None:
             hint = "Is this an Ascend machine? In a container, mount the driver's tools from the host."
-            raise LauncherError(f"{tool} is not installed", where=command, hint=hint)
+            raise NoDevices(f"{tool} is not installed", where=command, hint=hint)
         try:
             done = subprocess.run(
                 [program, *arguments],
@@ -117,20 +117,20 @@ class Probe:
             )
         except subprocess.TimeoutExpired:
             hint = "The driver does not answer. Look at `dmesg`; a restart of the machine may be needed."
-            raise LauncherError(f"no answer within {self.timeout_s:g} s", where=command, hint=hint) from None
+            raise NoDevices(f"no answer within {self.timeout_s:g} s", where=command, hint=hint) from None
         except OSError as error:
-            raise LauncherError(f"can't be started: {error.strerror}", where=command) from None
+            raise NoDevices(f"can't be started: {error.strerror}", where=command) from None
         if done.returncode != 0:
             text = (done.stderr.strip() or done.stdout.strip()).splitlines()
             detail = f": {text[-1].strip()}" if text else ""
-            raise LauncherError(f"ended with code {done.returncode}{detail}", where=command)
+            raise NoDevices(f"ended with code {done.returncode}{detail}", where=command)
         return done.stdout
 
 
 def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = None) -> tuple[DeviceInfo, ...]:
     """The devices of this machine by physical id. For `cpu`, one slot a core, numbered from 0.
 
-    `addresses` asks `hccn_tool` too (then hccn.conf). Blocks while the tools run. Raises LauncherError when
+    `addresses` asks `hccn_tool` too (then hccn.conf). Blocks while the tools run. Raises NoDevices when
     npu-smi is missing or fails; a missing address is empty, not an error.
     """
     if chip == "cpu":
@@ -138,7 +138,7 @@ def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = Non
     probe = probe or Probe()
     rows = parse_mapping(probe.run(probe.npu_smi, "info", "-m"))
     if not rows:
-        raise LauncherError("lists no device", where="npu-smi info -m", hint="Is the driver loaded?")
+        raise NoDevices("lists no device", where="npu-smi info -m", hint="Is the driver loaded?")
     table = probe.run(probe.npu_smi, "info")
     health = {(row.npu_id, row.chip_id): row for row in parse_health(table)}
     physical = _physical_ids(rows, {key: row.physical_id for key, row in health.items()}, probe)
@@ -243,7 +243,7 @@ def _physical_ids(
     """Physical ids of the rows: as npu-smi prints them, else the numbers of /dev/davinci*, else card numbers.
 
     910 and 910B have one device a card, and the cards of a board of 8 are numbered as the devices are. Other numbers of
-    cards are no device ids, and nothing tells which device they are: LauncherError.
+    cards are no device ids, and nothing tells which device they are: NoDevices.
     """
     printed = [
         row.physical_id if row.physical_id is not None else from_health.get((row.npu_id, row.chip_id))
@@ -264,7 +264,7 @@ def _physical_ids(
     if all(row.chip_id == 0 and row.npu_id < _CARDS_OF_A_BOARD for row in rows):
         return [row.npu_id for row in rows]
     cards = ", ".join(str(k) for k in sorted({row.npu_id for row in rows}))
-    raise LauncherError(
+    raise NoDevices(
         f"prints no physical ids, {probe.dev_dir} has {len(nodes)} of the {len(rows)} devices, and cards {cards} are no device ids",
         where="npu-smi info -m",
         hint="Mount the /dev/davinciN of all devices into the container, or update the driver's tools.",
@@ -272,7 +272,7 @@ def _physical_ids(
 
 
 def _address(device_id: int, probe: Probe) -> str:
-    with contextlib.suppress(LauncherError):
+    with contextlib.suppress(NoDevices):
         address = parse_address(probe.run(probe.hccn_tool, "-i", str(device_id), "-ip", "-g"))
         if address:
             return address
@@ -291,7 +291,7 @@ def _numa_node(bus_id: str, probe: Probe) -> int:
 
 def _super_pod(row: ChipRow, probe: Probe) -> tuple[str, str]:
     where = ("-i", str(row.npu_id), "-c", str(row.chip_id))
-    with contextlib.suppress(LauncherError):
+    with contextlib.suppress(NoDevices):
         return parse_super_pod(probe.run(probe.npu_smi, "info", "-t", "spod-info", *where))
     return "", ""
 

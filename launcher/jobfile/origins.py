@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,9 +41,13 @@ def rows(job: LoadedJob) -> list[Row]:
     ]
 
 
-def table(job: LoadedJob) -> str:
-    """The rows for people: `resources.nodes = 2  ← jobs/x.yaml:14`."""
-    shown = [(f"{row.path} = {json.dumps(row.value, ensure_ascii=False)}", row.origin) for row in rows(job)]
+def table(found: Iterable[Row], hidden: Collection[str] = ()) -> str:
+    """The rows for people, without `hidden` sections: `resources.nodes = 2  ← jobs/x.yaml:14`."""
+    shown = [
+        (f"{row.path} = {json.dumps(row.value, ensure_ascii=False)}", row.origin)
+        for row in found
+        if row.path.partition(".")[0] not in hidden
+    ]
     width = max(len(text) for text, _ in shown if len(text) <= 60)
     return "\n".join(f"{text:<{width}}  ← {origin}" for text, origin in shown)
 

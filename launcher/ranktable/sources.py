@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from launcher.devices.inventory import DeviceInfo, Probe, addresses_of, check_chip, list_devices
-from launcher.errors import LauncherError, UsageError
+from launcher.errors import NoDevices, UsageError
 from launcher.ranktable.generate import DeviceAddress, NodeAddress, placeholder_table
 from launcher.ranktable.model import RankTable
 
@@ -82,19 +82,19 @@ def this_machine(
 ) -> NodeAddress:
     """This machine with its devices' addresses, from npu-smi, hccn_tool and hccn.conf.
 
-    Without npu-smi the addresses are enough, when the devices were named. Raises LauncherError.
+    Without npu-smi the addresses are enough, when the devices were named. Raises NoDevices, UsageError.
     """
     probe = probe or Probe()
     try:
         inventory = list_devices(chip, addresses=False, probe=probe)
-    except LauncherError as error:
+    except NoDevices as error:
         if choice.visible is None and choice.logical is None:
             raise
         # The way of hccl_tools: believe the ids given, logical and physical alike when nothing maps them.
         physical_ids = choice.physical(range(max(choice.logical or (0,)) + 1))
         inventory = tuple(DeviceInfo(k, k, "") for k in physical_ids)
         if chip == "atlas-a3":
-            raise LauncherError(error.what, where=error.where, hint="Super pods need npu-smi.") from error
+            raise NoDevices(error.what, where=error.where, hint="Super pods need npu-smi.") from error
     if wrong := check_chip(chip, inventory):
         raise UsageError(wrong[0].message, where="npu-smi info -m", hint=wrong[0].fix)
     by_id = {device.device_id: device for device in inventory}

@@ -264,7 +264,7 @@ def _fill(text: str, view: RunView, rank: int | None) -> str:
 def _commands(view: RunView, advice: Advice | None) -> tuple[str, ...]:
     """What to type next, the best first."""
     if view.state is State.SUCCEEDED:
-        return (f"launcher fetch-results {view.run_id} --to DIR",)
+        return (f"launcher fetch-results {view.run_id}",)
     if not view.state.terminal:
         return (f"launcher attach {view.run_id}",)
     return next_commands(view, advice)
