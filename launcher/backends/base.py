@@ -50,10 +50,11 @@ class Life(Frozen):
 
 
 class Console(Frozen):
-    """Lines that one container printed, and where the next call continues."""
+    """Lines that one container printed, and where the next call continues. `cleared`: the platform has none, and will have none."""
 
     lines: tuple[str, ...]
     after: str
+    cleared: bool = False
 
 
 class Backend(ABC):
@@ -144,6 +145,9 @@ class Platform(Protocol):
 
     def console(self, handle: Handle, node: int, after: str) -> Console:
         """New lines of what the program on one machine printed, from where the last call ended; `after` is empty at first."""
+
+    def kept_console(self, handle: Handle, node: int) -> str:
+        """Pattern of the files in the run's folder that hold the same output, for when the platform has it no more."""
 
     def story(self, handle: Handle) -> tuple[str, ...]:
         """What the platform did to the job, as sentences for people."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 from launcher.backends import get_backend
-from launcher.backends.base import Platform
+from launcher.backends.base import Handle, Platform
 from launcher.diagnosis.lines import stamp_of
 from launcher.errors import BackendError, NoSuchRun
 from launcher.runs.adopt import adopted
@@ -26,6 +30,7 @@ class ConsoleReader:
     node: int | None = None
     _after: dict[int, str] = field(default_factory=dict)
     _time: dict[int, float] = field(default_factory=dict)
+    _from_files: set[int] = field(default_factory=set)
     _asked_at: float = 0.0
 
     def read(self) -> list[LogLine]:
@@ -53,11 +58,38 @@ class ConsoleReader:
         handle = self.entry.handle
         if handle is None:
             raise BackendError("the run was never submitted from here")
-        page = backend.console(handle, node, self._after.get(node, ""))
+        try:
+            page = backend.console(handle, node, self._after.get(node, ""))
+        except BackendError:
+            if kept := self._kept(backend, handle, node):
+                return kept
+            raise
         self._after[node] = page.after
+        if not page.lines and page.cleared:
+            return self._kept(backend, handle, node)
+        return self._lines(handle, node, page.lines)
+
+    def _kept(self, backend: Platform, handle: Handle, node: int) -> list[LogLine]:
+        """The output as the platform left it in the run's folder, once; nothing after lines of the platform itself."""
+        if node in self._time or node in self._from_files:
+            return []
+        pattern = backend.kept_console(handle, node)
+        store = self.entry.store.open()
+        files = [info for info in store.list(pattern.partition("*")[0]) if fnmatchcase(info.key, pattern)]
+        lines: list[LogLine] = []
+        with tempfile.TemporaryDirectory(prefix="launcher-console-") as folder:
+            for info in sorted(files, key=lambda info: (info.mtime or 0.0, info.key)):
+                path = Path(folder) / "log"
+                store.get_file(info.key, path)
+                with path.open(errors="replace", newline="\n") as file:
+                    lines += self._lines(handle, node, [line.rstrip("\n") for line in file])
+        self._from_files.add(node)
+        return lines
+
+    def _lines(self, handle: Handle, node: int, texts: Sequence[str]) -> list[LogLine]:
         attempt = int(handle.data.get("attempt", 1))
         lines = []
-        for text in page.lines:
+        for text in texts:
             self._time[node] = stamp_of(text) or self._time.get(node, 0.0)
             lines.append(LogLine(self._time[node], attempt, node, "console", text))
         return lines

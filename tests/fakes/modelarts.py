@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.fakes.modelarts_cloud import Cloud, Job, Times
+from tests.fakes.modelarts_logs import LogBook
 from tests.fakes.modelarts_wire import Account, Refused, as_sdk, bad, verify
 from tests.servers.s3 import S3Server, rclone_server
 
@@ -66,7 +67,8 @@ class Service:
     """Routes of one project, each a method: the request's values in, status and body out."""
 
     def __init__(self, cloud: Cloud) -> None:
-        self.cloud, self.faults = cloud, Faults()
+        self.cloud, self.faults, self.logs = cloud, Faults(), LogBook()
+        self.preview_bytes = 5 << 20
         self.requests: list[tuple[str, Any]] = []
         self.late: list[threading.Timer] = []
         base = r"/v2/(?P<project>[^/]+)/training-jobs"
@@ -81,6 +83,7 @@ class Service:
             ("stages", "GET", f"{job}/stages", self._stages),
             ("tasks", "GET", f"{job}/tasks", self._tasks),
             ("logs", "GET", rf"{job}/logs/(?P<task>worker-\d+)", self._logs),
+            ("preview", "GET", rf"{job}/tasks/(?P<task>worker-\d+)/logs/preview", self._preview),
             ("metrics", "GET", rf"{job}/metrics/(?P<task>worker-\d+)", self._metrics),
         ]
 
@@ -140,23 +143,28 @@ class Service:
         ]
 
     def _logs(self, body: Any, query: dict[str, str], job: str, task: str, **_: str) -> Answer:
-        """Lines are numbered from 1; `base_line` is the last one that the caller has."""
+        return 200, self.logs.answer(task, query, lambda: self._printed(job, task))
+
+    def _preview(self, body: Any, query: dict[str, str], job: str, task: str, **_: str) -> Answer:
+        """The newest `preview_bytes` of a log."""
+        given = self.logs.given.get(task)
+        text = "\n".join(given) + "\n" if given else self._log_of(job, task).read_text(errors="replace")
+        data = text.encode()[-self.preview_bytes :]
+        return 200, {
+            "content": data.decode(errors="replace"),
+            "current_size": len(data),
+            "full_size": len(text.encode()),
+        }
+
+    def _printed(self, job: str, task: str) -> list[str]:
+        text = self._log_of(job, task).read_text(errors="replace")
+        return text[: text.rfind("\n") + 1].splitlines()
+
+    def _log_of(self, job: str, task: str) -> Path:
         found, index = self.cloud.get(job), int(task.partition("-")[2])
         if index >= len(found.machines) or not found.machines[index].log.exists():
             raise Refused(204, "ModelArts.2776", "not ready for fetch log")
-        count = int(query.get("lines", "50"))
-        if not 1 <= count <= 500:
-            raise bad("2788", "invalid parameter: lines")
-        text = found.machines[index].log.read_text(errors="replace")
-        lines = text[: text.rfind("\n") + 1].splitlines()
-        base = int(query.get("base_line") or 0)
-        shown = lines[base : base + count] if query.get("order", "desc") == "asc" else lines[-count:]
-        return 200, {
-            "start_line": str(base + 1 if shown else base),
-            "end_line": str(base + len(shown)),
-            "lines": len(shown),
-            "content": "\n".join(shown),
-        }
+        return found.machines[index].log
 
     def _metrics(self, body: Any, query: dict[str, str], job: str, task: str, **_: str) -> Answer:
         if self.cloud.get(job).phase != "Running":

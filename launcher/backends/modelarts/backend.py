@@ -18,6 +18,7 @@ from launcher.backends.modelarts.check import check_service, doctor_checks
 from launcher.backends.modelarts.client import Service, UnclearCreation
 from launcher.backends.modelarts.closer import closer, ended_mute, with_cause
 from launcher.backends.modelarts.code import digest_of, make_archive, upload_archive
+from launcher.backends.modelarts.consolelog import ConsoleLog
 from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.jobs import WAITING, SeenJob
 from launcher.backends.modelarts.login import Project
@@ -173,13 +174,11 @@ class ModelArtsBackend(Backend):
             if job is None:
                 return Console(lines=(), after=after)
             job_id = job.id
-        lines: list[str] = []
-        while True:
-            page = service.log_page(job_id, f"worker-{node}", after)
-            lines += page.text.splitlines()
-            if page.end_line == after or page.lines < 500:
-                return Console(lines=tuple(lines), after=page.end_line)
-            after = page.end_line
+        return ConsoleLog(service, job_id, f"worker-{node}").read(after)
+
+    def kept_console(self, handle: Handle, node: int) -> str:
+        """See Platform: the file names that the service documents."""
+        return f"platform-logs/*{handle.data.get('id') or ''}*worker-{node}.log*"
 
     def story(self, handle: Handle) -> tuple[str, ...]:
         """What the platform did to the job: its end, faults, recoveries, and its warnings."""

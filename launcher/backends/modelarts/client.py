@@ -1,4 +1,4 @@
-"""Requests to ModelArts: make, find, stop and delete jobs, and read their events, stages, metrics and logs.
+"""Requests to ModelArts: make, find, stop and delete jobs; `reports.py` reads what the platform says of them.
 
 A creation is never repeated before a search for the first job.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from launcher.backends.modelarts.errors import CANNOT_STOP, NAME_TAKEN, NOT_READY, ServiceError
+from launcher.backends.modelarts.errors import CANNOT_STOP, NAME_TAKEN, ServiceError
 from launcher.backends.modelarts.jobs import WAITING, SeenJob
 from launcher.backends.modelarts.login import Project
-from launcher.backends.modelarts.wire import ANSWER_S, CONNECT_S, Wire, as_number, dicts, pauses
+from launcher.backends.modelarts.reports import Reports
+from launcher.backends.modelarts.wire import ANSWER_S, CONNECT_S, Wire, dicts, pauses
 from launcher.errors import BackendError
 
 log = logging.getLogger(__name__)
@@ -23,16 +23,7 @@ PAGE = 50
 MAX_PAGES = 200
 
 
-@dataclass(frozen=True, slots=True)
-class LogPage:
-    """Lines of one container, and where the next page begins."""
-
-    text: str
-    lines: int
-    end_line: str
-
-
-class Service:
+class Service(Reports):
     """One project of one region. Every method blocks for at most about `patience_s`, and raises BackendError."""
 
     def __init__(
@@ -47,7 +38,7 @@ class Service:
         self.project = project
         self._patience_s, self._sleep = patience_s, sleep
         self._wire = Wire(project, patience_s, (connect_s, answer_s), sleep)
-        self._ask = self._wire.ask
+        super().__init__(self._wire.ask)
 
     @property
     def project_id(self) -> str:
@@ -231,81 +222,6 @@ class Service:
         except ServiceError as error:
             if not (error.absent or (error.bare_404 and self.show(job_id) is None)):
                 raise
-
-    # ---- what the platform reports of a job
-
-    def events(self, job_id: str, most: int = 500) -> list[dict[str, Any]]:
-        """Newest last. The documentation is unclear on whether `offset` counts pages or records, so duplicates are dropped."""
-        records: dict[tuple[str, str], dict[str, Any]] = {}
-        for number in range(max(1, most // 100)):
-            answer = self._ask(
-                "list_training_job_events",
-                "ListTrainingJobEventsRequest",
-                training_job_id=job_id,
-                offset=number,
-                limit=100,
-                order="desc",
-                x_language="en-us",
-            )
-            events = dicts(answer.get("events"))
-            records |= {(str(e.get("time")), str(e.get("message"))): e for e in events}
-            if len(events) < 100:
-                break
-        return list(reversed(records.values()))
-
-    def stages(self, job_id: str) -> list[dict[str, Any]]:
-        """The stages of the newest start of a job, in order."""
-        answer = self._ask("list_training_job_stages", "ListTrainingJobStagesRequest", training_job_id=job_id)
-        records = dicts(answer.get("running_records"))
-        newest = max(records, key=lambda record: as_number(record.get("record_order")) or 0, default={})
-        return dicts(newest.get("stages"))
-
-    def metrics(self, job_id: str, task: str) -> dict[str, float]:
-        """The newest sample of each metric; -1 is none. Empty while there are none."""
-        try:
-            answer = self._ask(
-                "show_training_job_metrics",
-                "ShowTrainingJobMetricsRequest",
-                training_job_id=job_id,
-                task_id=task,
-            )
-        except ServiceError as error:
-            if error.code in NOT_READY:
-                return {}
-            raise
-        newest = {}
-        for each in dicts(answer.get("metrics")):
-            values = each.get("value")
-            samples = (
-                [sample for value in values if (sample := as_number(value)) is not None and sample >= 0]
-                if isinstance(values, list)
-                else []
-            )
-            if samples:
-                newest[str(each.get("metric"))] = samples[-1]
-        return newest
-
-    def log_page(self, job_id: str, task: str, after_line: str = "", lines: int = 500) -> LogPage:
-        """Lines after `after_line` of one container's output, oldest first."""
-        query: dict[str, Any] = {"base_line": after_line} if after_line else {}
-        try:
-            answer = self._ask(
-                "show_training_job_logs_from_aom",
-                "ShowTrainingJobLogsFromAomRequest",
-                training_job_id=job_id,
-                task_id=task,
-                lines=lines,
-                order="asc",
-                **query,
-            )
-        except ServiceError as error:
-            if error.code in NOT_READY:
-                return LogPage("", 0, after_line)
-            raise
-        text, count = str(answer.get("content") or ""), int(as_number(answer.get("lines")) or 0)
-        if after_line and str(answer.get("start_line")) == after_line:  # a service that repeats the last line
-            text = text.partition("\n")[2]
-        return LogPage(text, count, str(answer.get("end_line") or after_line))
 
 
 class UnclearCreation(BackendError):

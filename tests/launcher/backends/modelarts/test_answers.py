@@ -139,18 +139,11 @@ def test_records_of_all_attempts_are_deleted_but_never_of_a_run_that_lives(
 
 
 def test_what_a_container_printed_is_read_once_the_job_is_found_by_its_name(
-    fake: FakeModelArts, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    fake: FakeModelArts, body: dict[str, Any]
 ) -> None:
     """As when creation got no answer."""
     job = fake.cloud.create(body)
-    pages = {"": ("one\ntwo", 2, "2"), "2": ("", 0, "2")}
-
-    def logs(body: Any, query: dict[str, str], job: str, task: str, **_: str) -> tuple[int, Any]:
-        text, count, end = pages[query.get("base_line", "")]
-        return 200, {"content": text, "lines": count, "end_line": end}
-
-    routes = [(n, m, p, logs if n == "logs" else h) for n, m, p, h in fake.service.routes]
-    monkeypatch.setattr(fake.service, "routes", routes)
+    fake.service.logs.given["worker-0"] = ["one", "two"]
     handle = handle_of(job, id="")
     first = ModelArtsBackend().console(handle, 0, "")
     assert first.lines == ("one", "two")

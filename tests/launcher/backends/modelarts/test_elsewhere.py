@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -143,19 +143,42 @@ def test_logs_console_follow_prints_new_lines_until_the_run_has_ended(
     """Page by page: each look brings what is new, once."""
     job = site.job(entry)
     job.phase = "Running"
-    lines: list[str] = []
+    lines = site.fake.service.logs.given.setdefault("worker-0", [])
+    answer = site.fake.service.logs.answer
 
-    def logs(body: Any, query: dict[str, str], job: str, task: str, **_: str) -> tuple[int, Any]:
-        base = int(query.get("base_line") or 0)
+    def grow(task: str, query: dict[str, str], printed: Callable[[], list[str]]) -> dict[str, Any]:
         lines.extend(f"line {number}" for number in range(len(lines), min(len(lines) + 700, 1500)))
         if len(lines) == 1500:
             site.job(entry).phase = "Failed"
-        shown = lines[base : base + int(query["lines"])]
-        return 200, {"content": "\n".join(shown), "lines": len(shown), "end_line": str(base + len(shown))}
+        return answer(task, query, printed)
 
     monkeypatch.setattr("launcher.runs.consoles.PAUSE_S", 0.05)
-    routes = [(n, m, p, logs if n == "logs" else h) for n, m, p, h in site.fake.service.routes]
-    monkeypatch.setattr(site.fake.service, "routes", routes)
+    monkeypatch.setattr(site.fake.service.logs, "answer", grow)
     assert main(["logs", entry.store.url, "--console", "-f"]) == 0
     printed = [line.partition("| ")[2] for line in capsys.readouterr().out.splitlines()]
     assert printed == [f"line {number}" for number in range(1500)]
+
+
+@pytest.mark.parametrize("why", ["cleared", "deleted"])
+def test_logs_console_come_from_the_runs_folder_when_the_platform_has_them_no_more(
+    site: Site, entry: RunEntry, capsys: pytest.CaptureFixture[str], why: str
+) -> None:
+    """modelarts.export_logs put them there. Those of another node or another job are not among them."""
+    job = site.job(entry)
+    store = entry.store.open()
+    for name, text in (
+        (f"modelarts-job-{job.id}-worker-0.log", "one\ntwo\n"),
+        (f"modelarts-job-{job.id}-worker-0.log.1", "three\n"),
+        (f"modelarts-job-{job.id}-worker-10.log", "of another node\n"),
+        ("modelarts-job-1234-worker-0.log", "of another job\n"),
+    ):
+        store.put(f"platform-logs/{name}", text.encode())
+    job.phase = "Failed"
+    if why == "cleared":
+        site.fake.faults.add("logs", *["refuse 400 ModelArts.2819"] * 9)
+        site.fake.faults.add("preview", *["refuse 400 ModelArts.2819"] * 9)
+    else:
+        site.fake.faults.add("logs", *["refuse 400 ModelArts.2775"] * 9)
+    assert main(["logs", entry.store.url, "--console", "-f"]) == 0
+    printed = [line.partition("| ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert sorted(printed) == ["one", "three", "two"]

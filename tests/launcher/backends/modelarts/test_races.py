@@ -196,7 +196,7 @@ def test_what_is_not_ready_is_empty(fake: FakeModelArts, job: Job, code: str) ->
     fake.faults.add("logs", f"refuse {status} ModelArts.{code}")
     fake.faults.add("metrics", f"refuse {status} ModelArts.{code}")
     edge = service(fake)
-    assert edge.log_page(job.id, "worker-0").lines == 0
+    assert edge.log_page(job.id, "worker-0").lines == ()
     assert edge.metrics(job.id, "worker-0") == {}
 
 

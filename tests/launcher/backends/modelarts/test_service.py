@@ -227,7 +227,7 @@ def test_events_stages_metrics_and_logs(fake: FakeModelArts, body: dict[str, Any
     assert edge.metrics(job.id, "worker-0") == {}
     job.phase = "Running"
     assert metrics_words(edge.metrics(job.id, "worker-0")) == "NPU 93 %, NPU memory 71 %"
-    assert edge.log_page(job.id, "worker-0").lines == 0
+    assert edge.log_page(job.id, "worker-0").lines == ()
 
 
 def test_the_story_of_a_job_is_sentences() -> None:

@@ -1,0 +1,105 @@
+"""What the platform reports of a job: events, stages, metrics, and what its containers printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from launcher.backends.modelarts.errors import LOG_CLEARED, NOT_READY, ServiceError
+from launcher.backends.modelarts.logpages import FULL, LogPage, LogPreview
+from launcher.backends.modelarts.wire import as_number, dicts
+
+
+class Reports:
+    """Questions on one job; `ask` sends them, as Wire.ask does. Every method raises BackendError."""
+
+    def __init__(self, ask: Callable[..., dict[str, Any]]) -> None:
+        self._ask = ask
+
+    def events(self, job_id: str, most: int = 500) -> list[dict[str, Any]]:
+        """Newest last. The documentation is unclear on whether `offset` counts pages or records, so duplicates are dropped."""
+        records: dict[tuple[str, str], dict[str, Any]] = {}
+        for number in range(max(1, most // 100)):
+            answer = self._ask(
+                "list_training_job_events",
+                "ListTrainingJobEventsRequest",
+                training_job_id=job_id,
+                offset=number,
+                limit=100,
+                order="desc",
+                x_language="en-us",
+            )
+            events = dicts(answer.get("events"))
+            records |= {(str(e.get("time")), str(e.get("message"))): e for e in events}
+            if len(events) < 100:
+                break
+        return list(reversed(records.values()))
+
+    def stages(self, job_id: str) -> list[dict[str, Any]]:
+        """The stages of the newest start of a job, in order."""
+        answer = self._ask("list_training_job_stages", "ListTrainingJobStagesRequest", training_job_id=job_id)
+        records = dicts(answer.get("running_records"))
+        newest = max(records, key=lambda record: as_number(record.get("record_order")) or 0, default={})
+        return dicts(newest.get("stages"))
+
+    def metrics(self, job_id: str, task: str) -> dict[str, float]:
+        """The newest sample of each metric; -1 is none. Empty while there are none."""
+        try:
+            answer = self._ask(
+                "show_training_job_metrics",
+                "ShowTrainingJobMetricsRequest",
+                training_job_id=job_id,
+                task_id=task,
+            )
+        except ServiceError as error:
+            if error.code in NOT_READY:
+                return {}
+            raise
+        newest = {}
+        for each in dicts(answer.get("metrics")):
+            values = each.get("value")
+            samples = (
+                [sample for value in values if (sample := as_number(value)) is not None and sample >= 0]
+                if isinstance(values, list)
+                else []
+            )
+            if samples:
+                newest[str(each.get("metric"))] = samples[-1]
+        return newest
+
+    def log_page(self, job_id: str, task: str, base_line: str = "", order: str = "desc") -> LogPage:
+        """Up to 500 lines of one container's output on one side of `base_line`; without it the newest."""
+        query = {"base_line": base_line} if base_line else {}
+        try:
+            answer = self._ask(
+                "show_training_job_logs_from_aom",
+                "ShowTrainingJobLogsFromAomRequest",
+                training_job_id=job_id,
+                task_id=task,
+                lines=FULL,
+                order=order,
+                **query,
+            )
+        except ServiceError as error:
+            if error.code in NOT_READY:
+                return LogPage(cleared=error.code in LOG_CLEARED)
+            raise
+        return LogPage.of(answer)
+
+    def log_preview(self, job_id: str, task: str) -> LogPreview | None:
+        """The newest part of a container's output, at most 5 MB; None when the service has none."""
+        try:
+            answer = self._ask(
+                "show_training_job_logs_preview",
+                "ShowTrainingJobLogsPreviewRequest",
+                training_job_id=job_id,
+                task_id=task,
+            )
+        except ServiceError as error:
+            if error.code in NOT_READY:
+                return None
+            raise
+        content = str(answer.get("content") or answer.get("context") or "").encode()
+        if not content:
+            return None
+        return LogPreview(content, max(len(content), int(as_number(answer.get("full_size")) or 0)))
