@@ -12,6 +12,7 @@ from launcher.node.context import NodeContext
 from launcher.node.messages import Machine
 from launcher.node.stopping import CANCEL, StopRequest
 from launcher.runfolder import paths
+from launcher.runfolder.attempts import Superseded
 from launcher.runfolder.states import State
 from launcher.units import show_duration
 
@@ -102,7 +103,7 @@ class FinalUpload:
                     deadline = min(deadline, started + NO_SPACE_PATIENCE_S)
                 if (
                     time.monotonic() + pause > deadline
-                    or isinstance(error, IntegrityError)
+                    or isinstance(error, IntegrityError | Superseded)
                     or self._given_up.is_set()
                 ):
                     raise

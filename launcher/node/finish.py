@@ -17,6 +17,7 @@ from launcher.node.finalupload import LAST_WORD_S, FinalUpload, send_last_word
 from launcher.node.messages import Machine
 from launcher.node.stopping import SUPERSEDED, StopKind, StopRequest
 from launcher.ranks.gang import TEMPORARY_FAILURE
+from launcher.runfolder.attempts import Superseded
 from launcher.runfolder.states import EXIT_CODES, EndedBy, State, UnsafeResults
 
 log = logging.getLogger("launcher.node")
@@ -35,7 +36,11 @@ def finish(context: NodeContext, end: RunEnd) -> int:
     context.upload.stop()
     context.state.end_attempt(end)
     context.stopper.settle()
-    end, interrupt = _upload_everything(context, end)
+    try:
+        end, interrupt = _upload_everything(context, end)
+    except Superseded as error:
+        context.upload.give_way(error.what)
+        return finish_superseded(context)
     context.heartbeat.set(phase="done" if end.state.terminal else "queued", last_error=end.words)
     context.heartbeat.stop()
     context.state.save_end(end)
@@ -63,6 +68,8 @@ def _upload_everything(context: NodeContext, end: RunEnd) -> tuple[RunEnd, StopR
     state, upload = end.state, FinalUpload(context, end.state, end.words)
     try:
         interrupt = upload.wait()
+    except Superseded:
+        raise
     except (StoreError, OSError) as error:
         state = State.FAILED if state.terminal else state
         return replace(_with_unsafe(context, end, str(error)), state=state), None

@@ -39,6 +39,7 @@ from launcher.node.upload import BackgroundUpload
 from launcher.plan.model import Plan
 from launcher.ranks.orphans import node_mark, sweep
 from launcher.results.collector import Collector
+from launcher.runfolder.attempts import Fence
 from launcher.runfolder.states import State
 
 log = logging.getLogger("launcher.node")
@@ -104,7 +105,8 @@ def make_context(plan: Plan, node: int, attempt: int) -> NodeContext:
     run_dir = plan.run_dir
     store = plan.store.open(upload_bytes_per_s=plan.upload_bytes_per_s)
     heartbeat = Heartbeat(run_dir.node_status(node), node, attempt)
-    collector = Collector(run_dir.root, store, attempt=attempt, node=node)
+    fence = Fence(store, attempt, takes=node == 0)
+    collector = Collector(run_dir.root, store, attempt=attempt, node=node, fence=fence)
     upload = BackgroundUpload(store, collector, run_dir, node, plan.upload_every_s, heartbeat)
     return NodeContext(
         plan=plan,

@@ -211,7 +211,8 @@ class StepRunner:
     def _next_attempt(self, action: NextAction) -> None:
         context = self._context
         step = newest_step(self._run_dir.checkpoints)
-        self.attempt = context.collector.attempt = action.attempt
+        self.attempt = action.attempt
+        context.collector.fence.enter(action.attempt)
         context.heartbeat.set(attempt=self.attempt, last_error=action.reason)
         context.state.end_attempt(RunEnd(State.FAILED, action.reason, failure=action.failure))
         context.state.begin_attempt(self.attempt, step)

@@ -16,9 +16,7 @@ from launcher.node.heartbeat import Heartbeat
 from launcher.results.collector import Collector
 from launcher.results.report import CollectReport
 from launcher.runfolder import paths
-from launcher.runfolder.attempts import newest_attempt
-from launcher.runfolder.paths import ATTEMPTS
-from launcher.runfolder.sets import read_json
+from launcher.runfolder.attempts import Superseded, newest_attempt, stored_attempt
 from launcher.storage import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -52,7 +50,6 @@ class BackgroundUpload:
         self._sent: dict[str, bytes] = {}
         self._failing = False
         self._behind_since = 0.0
-        self._announced = 0
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
 
     def start(self) -> None:
@@ -71,37 +68,44 @@ class BackgroundUpload:
         self._look_for_a_later_attempt()
         if self.superseded.is_set():
             return
-        self._announce()
         self._send(
             paths.node_status_key(self._node),
             self._heartbeat.unwritten or _bytes(self._run_dir.node_status(self._node)),
         )
         if self._node == 0:
-            self._send(
-                paths.STATE, (unwritten_state and unwritten_state.encode()) or _bytes(self._run_dir.state)
-            )
+            self._send_state((unwritten_state and unwritten_state.encode()) or _bytes(self._run_dir.state))
+
+    def _send_state(self, text: bytes) -> None:
+        """A dying earlier attempt may have overwritten the state: ours is then sent again."""
+        try:
+            self._collector.fence.check()
+        except Superseded as error:
+            self.give_way(str(error))
+            return
+        if stored_attempt(self._store) != self._collector.attempt:
+            self._sent.pop(paths.STATE, None)
+        self._send(paths.STATE, text)
 
     def _look_for_a_later_attempt(self) -> None:
         """Sets `superseded`. Followers wait a while: node 0 may just have announced an attempt that they will enter, too."""
-        if newest_attempt(self._store) <= self._collector.attempt:
-            self._behind_since = 0.0
-            return
-        self._behind_since = self._behind_since or time.monotonic()
-        patience_s = 0.0 if self._node == 0 else FOLLOWERS_PATIENCE_S
-        if time.monotonic() - self._behind_since >= patience_s and not self.superseded.is_set():
-            log.error("a later attempt of this run has taken over; nothing of this one counts any more")
-            self.superseded.set()
-
-    def _announce(self) -> None:
-        """Mark the attempt as begun. A dying earlier attempt may still overwrite the state: ours is then sent again."""
-        if self._node != 0:
-            return
         attempt = self._collector.attempt
-        if self._announced != attempt:
-            self._store.put(f"{ATTEMPTS}{attempt}", b"")
-            self._announced = attempt
-        if read_json(self._store, paths.STATE).get("attempt") != attempt:
-            self._sent.pop(paths.STATE, None)
+        try:
+            self._collector.fence.check()
+            if (newest := newest_attempt(self._store)) > attempt:
+                raise Superseded(f"a later attempt ({newest}) has begun")
+        except Superseded as error:
+            self._behind_since = self._behind_since or time.monotonic()
+            patience_s = 0.0 if self._node == 0 else FOLLOWERS_PATIENCE_S
+            if time.monotonic() - self._behind_since >= patience_s:
+                self.give_way(error.what)
+        else:
+            self._behind_since = 0.0
+
+    def give_way(self, why: str) -> None:
+        """Somebody else has this attempt, or a later one has begun: nothing is sent from now on but logs."""
+        if not self.superseded.is_set():
+            log.error("%s; nothing of attempt %d counts any more", why, self._collector.attempt)
+            self.superseded.set()
 
     def _send(self, key: str, data: bytes) -> None:
         if data and self._sent.get(key) != data:

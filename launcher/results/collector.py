@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from launcher.results.ledger import Ledger
 from launcher.results.report import CollectReport, Pending
 from launcher.results.sets import DamagedSet, SetUploader
 from launcher.results.tree import LocalFile, Tree, scan
-from launcher.runfolder.attempts import newest_attempt
+from launcher.runfolder.attempts import Fence, Superseded, newest_attempt
 from launcher.runfolder.manifest import Manifest, ManifestFile
 from launcher.runfolder.paths import BEST, RUN_MANIFEST, part_key
 from launcher.runfolder.sets import Latest, read_latest
@@ -41,20 +42,26 @@ class _SyncProgress:
 class Collector:
     """Uploads for one machine of a run. `attempt` grows with each restart. Methods may be called from any thread."""
 
-    def __init__(self, run_dir: Path, store: ObjectStore, *, attempt: int, node: int = 0) -> None:
-        self.attempt = attempt
+    def __init__(
+        self, run_dir: Path, store: ObjectStore, *, attempt: int, node: int = 0, fence: Fence | None = None
+    ) -> None:
+        self.fence = fence or Fence(store, attempt, takes=False)
         self.node = node
         self._run_dir = run_dir
         self._store = store
         name = "upload.json" if node == 0 else f"upload-node-{node}.json"
         self._ledger = Ledger(run_dir / name, store.url)
-        self._sets = SetUploader(store, self._ledger)
+        self._sets = SetUploader(store, self._ledger, self.fence)
         self._files = FileUploader(store, self._ledger)
         self._latest: Latest | None = None
         self._lock = threading.RLock()
         self._damaged: dict[int, bytes] = {}
         self._store_checked = False
         self._committed = False
+
+    @property
+    def attempt(self) -> int:
+        return self.fence.attempt
 
     # -- sync ----------------------------------------------------------------------------------------------
 
@@ -93,28 +100,35 @@ class Collector:
     def _sync_once(self, *, final: bool) -> tuple[CollectReport, StoreError | None]:
         tree = scan(self._run_dir, self.node)
         progress = _SyncProgress()
+        changed = self._changed_files(tree, final=final)
         superseded = False
         try:
-            changed = self._changed_files(tree, final=final)
-            if changed or final or not self._store_checked:
-                superseded = self._check_store(withdraw=bool(changed) or not self._committed)
-            if superseded:
+            try:
+                self._upload_results(tree, changed, progress, final=final)
+            except Superseded:
+                superseded = True
                 own = f"logs/attempt-{self.attempt}/"
-                changed = [file for file in changed if file.key.startswith(own)]
-            else:
-                self._upload_sets(tree, progress)
-            self._upload_files(changed, tree, progress)
-            if not superseded and progress.failure is None:
-                newest = tree.sets[-1].step if tree.sets else None
-                progress.removed += self._sets.remove_dropped({each.step for each in tree.sets}, newest)
-            if final and progress.failure is None:
-                self._publish_part()
+                self._upload_files([file for file in changed if file.key.startswith(own)], tree, progress)
             self._ledger.save()
         except StoreError as error:
             progress.failure = progress.failure or error
         if progress.failure is not None:
             self._note_pending(tree, progress)
         return self._report(tree, progress, superseded=superseded), progress.failure
+
+    def _upload_results(
+        self, tree: Tree, changed: list[LocalFile], progress: _SyncProgress, *, final: bool
+    ) -> None:
+        """Everything that is due. Raises Superseded, after which only logs are uploaded, and StoreError."""
+        if changed or final or not self._store_checked:
+            self._check_store(withdraw=bool(changed) or not self._committed)
+        self._upload_sets(tree, progress)
+        self._upload_files(changed, tree, progress)
+        if progress.failure is None:
+            newest = tree.sets[-1].step if tree.sets else None
+            progress.removed += self._sets.remove_dropped({each.step for each in tree.sets}, newest)
+        if final and progress.failure is None:
+            self._publish_part()
 
     def _report(self, tree: Tree, progress: _SyncProgress, *, superseded: bool) -> CollectReport:
         safe_sets = sum(state == "safe" for state in self._ledger.sets.values())
@@ -130,21 +144,25 @@ class Collector:
             error=str(progress.failure) if progress.failure else "",
         )
 
-    def _check_store(self, *, withdraw: bool) -> bool:
-        """Read what the store has before the first write. True: a later attempt has begun.
+    def _check_store(self, *, withdraw: bool) -> None:
+        """Read what the store has before the first write. Raises Superseded when a later attempt has begun.
 
         `withdraw`: results are about to change, so the manifest of an earlier commit is deleted.
         """
+        self._refuse_late()
         self._latest = read_latest(self._store)
-        if newest_attempt(self._store) > self.attempt:
-            return True
         if not self._store_checked and self._ledger.objects:
             reconcile(self._store, self._ledger)
         if withdraw and self.node == 0 and (self._committed or not self._store_checked):
             self._store.delete(RUN_MANIFEST)
             self._committed = False
         self._store_checked = True
-        return False
+
+    def _refuse_late(self) -> None:
+        """Raises Superseded when anything in the store is of a later attempt."""
+        self.fence.check()
+        if (newest := newest_attempt(self._store)) > self.attempt:
+            raise Superseded(f"a later attempt ({newest}) has begun", where=self._store.url)
 
     def _changed_files(self, tree: Tree, *, final: bool) -> list[LocalFile]:
         """Files to upload in this pass."""
@@ -172,13 +190,15 @@ class Collector:
                     progress.pending.append(
                         Pending(local.prefix, _set_size(local.manifest.files), error.what)
                     )
+            except Superseded:
+                raise
             except StoreError as error:
                 progress.failure = error
                 return
         safe = [local for local in tree.sets if self._ledger.sets.get(local.step) == "safe"]
         latest = self._latest
         if safe and (latest is None or (latest.attempt, latest.step) != (self.attempt, safe[-1].step)):
-            self._latest = self._sets.move_latest(safe[-1], self.attempt)
+            self._latest = self._sets.move_latest(safe[-1])
 
     def _upload_files(self, changed: list[LocalFile], tree: Tree, progress: _SyncProgress) -> None:
         if progress.failure is not None:
@@ -221,6 +241,7 @@ class Collector:
             ManifestFile(key, each.size, each.sha256) for key, each in self._ledger.objects.items()
         )
         part = Manifest(entries, {"node": self.node, "attempt": self.attempt}, created_at=0.0)
+        self.fence.check()
         self._store.put(part_key(self.node), part.to_json())
 
     # -- commit --------------------------------------------------------------------------------------------
@@ -232,10 +253,7 @@ class Collector:
         uploaded is gone or different and can't be sent again, StoreRefused when a later attempt has taken over.
         """
         with self._lock:
-            if newest_attempt(self._store) > self.attempt:
-                raise StoreRefused(
-                    "a later attempt of this run has taken over; its results count", where=self._store.url
-                )
+            self._refuse_late()
             if reconcile(self._store, self._ledger):
                 self.sync(final=True)
                 wrong = reconcile(self._store, self._ledger)
@@ -246,9 +264,21 @@ class Collector:
                         hint="something else writes to this folder",
                     )
             manifest = Manifest(result_entries(self._store, self._ledger, self.node), dict(extra))
+            self.fence.check()
             self._store.put(RUN_MANIFEST, manifest.to_json())
+            self._take_back_if_late(manifest.to_json())
             self._committed = True
             return manifest
+
+    def _take_back_if_late(self, text: bytes) -> None:
+        """Delete our manifest when a later attempt began while it was sent. Raises Superseded then."""
+        try:
+            self.fence.check()
+        except Superseded:
+            with suppress(NotFound):
+                if self._store.read(RUN_MANIFEST) == text:
+                    self._store.delete(RUN_MANIFEST)
+            raise
 
 
 def _set_size(files: tuple[ManifestFile, ...]) -> int:

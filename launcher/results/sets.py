@@ -10,6 +10,7 @@ from launcher.disk import digest_file, mapped
 from launcher.errors import IntegrityError, NotFound
 from launcher.results.ledger import Ledger, Record
 from launcher.results.tree import LocalSet
+from launcher.runfolder.attempts import Fence, Superseded
 from launcher.runfolder.manifest import best_step
 from launcher.runfolder.paths import BEST, LATEST, SET_MANIFEST
 from launcher.runfolder.sets import Latest, read_latest
@@ -23,9 +24,10 @@ class DamagedSet(IntegrityError):
 class SetUploader:
     """Uploads and removes one run's sets. Every method may be interrupted at any point and repeated."""
 
-    def __init__(self, store: ObjectStore, ledger: Ledger) -> None:
+    def __init__(self, store: ObjectStore, ledger: Ledger, fence: Fence) -> None:
         self._store = store
         self._ledger = ledger
+        self._fence = fence
 
     def upload(self, local: LocalSet) -> int:
         """Make the set complete in the store. Returns the bytes sent. Raises StoreError."""
@@ -47,11 +49,13 @@ class SetUploader:
                     where=str(path),
                     hint="check the disk; an earlier complete set stays the newest one",
                 )
+            self._fence.check()
             info = self._store.put_file(key, path)
             self._ledger.objects[key] = Record(entry.size, status.st_mtime_ns, entry.sha256, info.etag)
             self._ledger.save()
             sent += entry.size
         self._verify(local)
+        self._fence.check()
         self._store.put(local.manifest_key, local.manifest.raw)
         self._ledger.sets[local.step] = "safe"
         self._ledger.save()
@@ -66,6 +70,7 @@ class SetUploader:
         if raw == local.manifest.raw and not self._wrong(local):
             self._ledger.sets[local.step] = "safe"
             return True
+        self._fence.check()
         self._demote(local.step)
         self._store.delete(local.manifest_key)
         self._ledger.forget_set(local.step)
@@ -102,10 +107,17 @@ class SetUploader:
                 hint="something else writes to this run's folder",
             )
 
-    def move_latest(self, local: LocalSet, attempt: int) -> Latest:
-        """Write this set into LATEST, unless that names a newer one of this attempt. Returns the content of LATEST."""
+    def move_latest(self, local: LocalSet) -> Latest:
+        """Write this set into LATEST, unless that names a newer one of this attempt. Returns the content of LATEST.
+
+        Raises Superseded when a later attempt wrote it.
+        """
+        attempt = self._fence.attempt
         latest = Latest(local.step, local.manifest.epoch, local.prefix, attempt)
+        self._fence.check()
         current = read_latest(self._store)
+        if current is not None and current.attempt > attempt:
+            raise Superseded(f"{LATEST} is that of attempt {current.attempt}", where=self._store.url)
         if current is not None and current.attempt == attempt and current.step > local.step:
             return current
         if current != latest:
@@ -136,6 +148,7 @@ class SetUploader:
     def remove(self, step: int) -> None:
         """Remove a set, its manifest first."""
         prefix = f"checkpoints/step-{step}/"
+        self._fence.check()
         self._store.delete(prefix + SET_MANIFEST)
         for info in list(self._store.list(prefix)):
             self._store.delete(info.key)

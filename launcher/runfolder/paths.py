@@ -18,7 +18,9 @@ BEST = "checkpoints/best.json"
 SET_MANIFEST = "manifest.json"
 SET_NAME = re.compile(r"step-(0|[1-9][0-9]{0,17})")
 ATTEMPTS = "attempts/"
-"""One empty object per attempt, put once when it begins. Unlike state.json nobody can overwrite it by being late."""
+"""One object per attempt that has begun, with the token of its node program. Unlike state.json nobody overwrites it by being late."""
+CLAIMS = "claims/"
+"""One object per attempt that a command submits, with that command's token."""
 PLOG = "plog"
 """Below the logs of a node in one attempt: what CANN logged, a folder for each rank."""
 PARTS = "manifests/"
@@ -28,7 +30,7 @@ CATALOGUE = ".runs/"
 """Under `output.url`: one small object per run, so that one listing finds all runs of a store."""
 
 _NOT_RESULTS = (RUN_MANIFEST, STATE, CANCEL)
-_NOT_RESULT_FOLDERS = ("status/", "rendezvous/", "launches/", "platform-logs/", ATTEMPTS, PARTS)
+_NOT_RESULT_FOLDERS = ("status/", "rendezvous/", "launches/", "platform-logs/", ATTEMPTS, CLAIMS, PARTS)
 
 
 def node_status_key(node: int) -> str:

@@ -39,6 +39,7 @@ def _time_part(run_id: str) -> str:
 class RunEntry(BaseModel):
     """What this machine remembers of a run. `final` and `final_nodes` are its state and heartbeats after its end.
 
+    `claim`: the token by which this machine took the attempt that it started last.
     `named_by_url`: only the folder behind the URL is meant, and nothing of this machine belongs to it. Its store is reached as
     the command line and the environment say, never as a file in that folder says.
     """
@@ -56,6 +57,7 @@ class RunEntry(BaseModel):
     handle: Handle | None = None
     final: RunState | None = None
     final_nodes: tuple[NodeStatus, ...] | None = None
+    claim: str = ""
     named_by_url: bool = Field(False, exclude=True)
 
     @property

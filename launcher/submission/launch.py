@@ -37,14 +37,14 @@ def launch_all(runs: Sequence[NewRun], index: Index) -> list[RunEntry]:
     written: list[NewRun] = []
     try:
         for run in runs:
-            written.append(run)
-            run.write_folder()
-        handles = start_all(get_backend(runs[0].plan.backend), [run.plan for run in runs])
+            written.append(run.claimed())
+            written[-1].write_folder()
+        handles = start_all(get_backend(runs[0].plan.backend), [run.plan for run in written])
     except BaseException:
         for run in written:
             run.remove_folder()
         raise
-    entries = [run.entry(handle) for run, handle in zip(runs, handles, strict=True)]
+    entries = [run.entry(handle) for run, handle in zip(written, handles, strict=True)]
     for entry in entries:
         index.put(entry)
     return entries

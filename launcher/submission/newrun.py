@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from launcher.backends import get_backend
@@ -20,18 +20,23 @@ from launcher.runfolder import paths
 from launcher.runfolder.states import RunState, State
 from launcher.runs.index import RunEntry
 from launcher.storage.address import StoreAddress
+from launcher.submission.claim import claim_first
 
 _FILES = (paths.JOB, paths.PLAN, paths.RECORD, paths.STATE)
 
 
 @dataclass(frozen=True)
 class NewRun:
-    """What becomes the run's folder. `record` is the value of record.json, with the run's group and labels."""
+    """What becomes the run's folder. `record` is the value of record.json, with the run's group and labels.
+
+    `claim`: the token of its first attempt.
+    """
 
     plan: Plan
     job_text: str
     record: Mapping[str, Any]
     submitted_at: float = field(default_factory=time.time)
+    claim: str = ""
 
     @property
     def group(self) -> str:
@@ -46,7 +51,7 @@ class NewRun:
         if not self.plan.code:
             return self
         plan = self.plan.model_copy(update={"code": code_digest()})
-        return NewRun(plan, self.job_text, self.record, self.submitted_at)
+        return replace(self, plan=plan)
 
     def entry(self, handle: Handle) -> RunEntry:
         """The run for the index of this machine."""
@@ -60,7 +65,13 @@ class NewRun:
             group=self.group,
             labels=self.labels,
             handle=handle,
+            claim=self.claim,
         )
+
+    def claimed(self) -> NewRun:
+        """The run once its id is known to be its own in the store. Raises AttemptTaken, StoreError."""
+        claim = claim_first(self.plan.store.open(), self.plan.run_id)
+        return replace(self, claim=claim.token)
 
     def write_folder(self) -> None:
         """Write the folder in the store, and its copy on this machine where the run is going to be here. Raises StoreError."""
@@ -78,7 +89,7 @@ class NewRun:
         if not _is_elsewhere(self.plan):
             shutil.rmtree(self.plan.run_dir.root, ignore_errors=True)
         store = self.plan.store.open()
-        for name in (*_FILES, *([CODE] if self.plan.code else [])):
+        for name in (*_FILES, *([CODE] if self.plan.code else []), f"{paths.CLAIMS}1"):
             with contextlib.suppress(LauncherError):
                 store.delete(name)
         with contextlib.suppress(LauncherError):

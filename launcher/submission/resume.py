@@ -15,12 +15,14 @@ from launcher.runs.index import Index, RunEntry
 from launcher.runs.view import RunView, view_of
 from launcher.storage import ObjectStore
 from launcher.submission import preflight
+from launcher.submission.claim import claim_next, starter_words
 from launcher.submission.conditions import with_conditions
 from launcher.submission.refuse import refuse_errors
 
 
 def resume(entry: RunEntry, index: Index, *, force: bool = False) -> RunEntry:
-    """Start a new attempt from the newest complete checkpoint. Raises LauncherError when the run lives.
+    """Start a new attempt from the newest complete checkpoint. Raises LauncherError when the run lives, and AttemptTaken when
+    another command, here or elsewhere, starts the attempt.
 
     `force` takes over a run without a sign of life (UNKNOWN). Should its node program live after all, the new attempt's
     number keeps it from writing results.
@@ -36,8 +38,8 @@ def resume(entry: RunEntry, index: Index, *, force: bool = False) -> RunEntry:
 
 def _resume(entry: RunEntry, index: Index, *, force: bool) -> RunEntry:
     view = view_of(entry)
-    _refuse_living(view, force=force)
     store = entry.store.open()
+    _refuse_living(view, store, force=force)
     plan_text, state_text = store.read(paths.PLAN).decode(), store.read(paths.STATE).decode()
     plan = Plan.read(plan_text, f"{entry.store.url}/{paths.PLAN}")
     _refuse_copy(plan, entry)
@@ -46,21 +48,25 @@ def _resume(entry: RunEntry, index: Index, *, force: bool) -> RunEntry:
     refuse_errors([*backend.check(plan), *preflight.check_world(plan)])
     unconditional = plan.model_copy(update={"after_jobs": ()})  # its conditions were met
     plan = unconditional if stored.attempts else with_conditions(plan)
-    attempt = _next_attempt(view, stored)
-    _forget_cancel(entry.run_dir, store)
-    state = stored
-    if not backend.runs_elsewhere:
-        state = _bring_here(entry.run_dir, plan_text, stored)
-        pending = _pending(state, attempt)
-        write_text(entry.run_dir.state, pending.model_dump_json(indent=1) + "\n")
-    handle = backend.submit(plan, attempt)
+    claim = claim_next(store, _newest_seen(view), entry.claim, force=force)
+    try:
+        _forget_cancel(entry.run_dir, store)
+        state = stored
+        if not backend.runs_elsewhere:
+            state = _bring_here(entry.run_dir, plan_text, stored)
+            pending = _pending(state, claim.attempt)
+            write_text(entry.run_dir.state, pending.model_dump_json(indent=1) + "\n")
+        handle = backend.submit(plan, claim.attempt)
+    except BaseException:
+        claim.give_up()
+        raise
     changes = {"handle": handle, "final": None, "final_nodes": None, "submitted_at": state.submitted_at}
-    resumed = entry.model_copy(update=changes)
+    resumed = entry.model_copy(update={**changes, "claim": claim.token, "named_by_url": False})
     index.put(resumed)
     return resumed
 
 
-def _refuse_living(view: RunView, *, force: bool) -> None:
+def _refuse_living(view: RunView, store: ObjectStore, *, force: bool) -> None:
     """Raises PlanError for a run that can't be resumed as it is."""
     if view.state is State.SUCCEEDED:
         raise PlanError(
@@ -70,7 +76,7 @@ def _refuse_living(view: RunView, *, force: bool) -> None:
     if not view.state.terminal and not (force and view.state is State.UNKNOWN):
         command = "resume --force" if view.state is State.UNKNOWN else "cancel"
         raise PlanError(
-            f"{view.run_id} is {view.state}; only a run that has ended can be resumed",
+            f"{view.run_id} is {view.state}{starter_words(store)}; only a run that has ended can be resumed",
             hint=f"launcher {command} {view.run_id}",
         )
 
@@ -85,10 +91,9 @@ def _refuse_copy(plan: Plan, entry: RunEntry) -> None:
         )
 
 
-def _next_attempt(view: RunView, stored: RunState) -> int:
-    """One more than every attempt that this machine or the store knows of."""
-    earlier = (attempt.attempt for attempt in (*view.attempts, *stored.attempts))
-    return max(view.attempt, stored.attempt, *earlier) + 1
+def _newest_seen(view: RunView) -> int:
+    """The newest attempt of the run as it was judged: the one that has ended."""
+    return max([view.attempt, *(attempt.attempt for attempt in view.attempts)])
 
 
 def _forget_cancel(run_dir: RunDir, store: ObjectStore) -> None:
