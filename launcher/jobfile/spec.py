@@ -194,6 +194,11 @@ class JobSpec(Section):
         description="Own training program, a command started once per rank, in place of vitmodels. `python` is the job's own Python.",
         examples=[["python", "my_train.py"]],
     )
+    resume_args: tuple[str, ...] | None = Field(
+        None,
+        description="Words that are added to `program` when there is a checkpoint to resume from; `{resume}` is its path, as in `program` itself, where it is empty at the first start.",
+        examples=[["--resume", "{resume}"]],
+    )
     requires: tuple[PackageName, ...] | None = Field(
         None,
         description="Python packages that the program imports; default: mindspore and torch, where its script imports them. Machines that lack one are named before data are staged. Without mindspore among them no MindSpore scheduler is started.",
@@ -221,7 +226,7 @@ class JobSpec(Section):
     )
     slurm: SlurmOptions = Field(default_factory=SlurmOptions, description="Options of the back end `slurm`.")
 
-    @field_validator("program", "requires", mode="before")
+    @field_validator("program", "resume_args", "requires", mode="before")
     @classmethod
     def _sequence(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value

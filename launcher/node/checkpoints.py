@@ -8,6 +8,7 @@ import time
 from launcher.disk import locked
 from launcher.errors import RunFailed, StoreError, UsageError
 from launcher.node.context import NodeContext
+from launcher.node.resumefile import restore_files
 from launcher.node.statefile import newest_step
 from launcher.results.restore import drop_earlier, restore_file, restore_latest
 from launcher.storage import ObjectStore
@@ -31,6 +32,8 @@ def restore_newest(context: NodeContext) -> None:
         step = _newest_of_run(context, here)
         if step is None and plan.checkpoint is not None:
             step = _newest_of_other_run(context, plan.checkpoint.open())
+        if step is None and plan.own_program:  # it may have saved files of its own kind
+            restore_files(context)
         if step != here:
             log.info("restored checkpoint step %d from the store", step)
 
@@ -49,10 +52,10 @@ def _newest_of_run(context: NodeContext, here: int | None) -> int | None:
         return newest_step(run_dir.checkpoints)
 
 
-def _newest_of_other_run(context: NodeContext, source: ObjectStore) -> int:
-    """Raises UsageError when that run has no complete checkpoint."""
+def _newest_of_other_run(context: NodeContext, source: ObjectStore) -> int | None:
+    """Raises UsageError when that run has no complete checkpoint; None where checkpoint files are still to be looked for."""
     step = restore_latest(source, context.plan.run_dir.root)
-    if step is None:
+    if step is None and not context.plan.own_program:
         raise UsageError(
             f"no complete checkpoint in {source.url}",
             hint="model.checkpoint names the folder of a run, the one that holds checkpoints/",

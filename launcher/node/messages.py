@@ -37,13 +37,17 @@ class StepReport(_Value):
 
 
 class StartOrder(_Value):
-    """Node 0's order to start a step. Every machine starts from checkpoint `step`; None: from the beginning."""
+    """Node 0's order to start a step. Every machine starts from checkpoint `step`; None: from the beginning.
+
+    `resume`: the name of the checkpoint files that a program of the user's own starts from; empty: there are none.
+    """
 
     scheduler_host: str = "127.0.0.1"
     scheduler_port: int = 0
     master_port: int = 0
     rank_table: str = ""
     step: int | None = None
+    resume: str = ""
 
 
 class NextAction(_Value):

@@ -52,6 +52,7 @@ class _Start:
     devices: RunDevices
     order: StartOrder
     placeholders: Mapping[str, str]
+    resume: Mapping[int, str]
 
 
 def gang_processes(
@@ -62,8 +63,12 @@ def gang_processes(
     data_dir: Path,
     devices: RunDevices,
     order: StartOrder,
+    resume: Mapping[int, str],
 ) -> list[Process]:
-    """The processes of one step on one machine. The scheduler of MindSpore's dynamic cluster comes first, on node 0 only."""
+    """The processes of one step on one machine. The scheduler of MindSpore's dynamic cluster comes first, on node 0 only.
+
+    `resume`: the checkpoint that each rank of a user's own program starts from, by rank; empty for none.
+    """
     ranks = plan.ranks_of(node) if step.ranks == "all" else plan.ranks[:1] if node == 0 else ()
     slices = share_cores(usable_cores(), max(1, len(ranks)), numa_nodes())
     slices = nearest(slices, [devices.numa_nodes.get(device, -1) for device in devices.ids])
@@ -74,7 +79,7 @@ def gang_processes(
         "{master_port}": str(order.master_port),
         "{threads}": str(threads),
     }
-    start = _Start(plan, step, attempt, devices, order, placeholders)
+    start = _Start(plan, step, attempt, devices, order, placeholders, resume)
     processes = [_rank_process(start, rank, slices[i]) for i, rank in enumerate(ranks)]
     if node == 0 and any(p.env.get("MS_ROLE") == "MS_WORKER" for p in processes):
         processes.insert(0, _scheduler(plan, processes[0], attempt))
@@ -82,9 +87,13 @@ def gang_processes(
 
 
 def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
-    plan = start.plan
-    env = {key: _fill(value, start.placeholders) for key, value in {**plan.env, **rank.env}.items()}
+    plan, resume = start.plan, start.resume.get(rank.rank, "")
+    placeholders = {**start.placeholders, "{resume}": resume}
+    words = (*start.step.argv, *(start.step.resume_args if resume else ()))
+    env = {key: _fill(value, placeholders) for key, value in {**plan.env, **rank.env}.items()}
     env["LAUNCHER_ATTEMPT"] = str(start.attempt)
+    if plan.own_program:
+        env["LAUNCHER_RESUME"] = resume
     env.setdefault("MS_COMPILER_CACHE_PATH", str(plan.run_dir.root / "compile-cache" / f"rank-{rank.rank}"))
     if VARIABLE in rank.env:  # the user's own folder is read where it is, ours is new for each attempt
         default = str(Path(rank.env[VARIABLE]) / f"attempt-{start.attempt}")
@@ -105,7 +114,7 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
     return Process(
         name=f"rank {rank.rank}",
         rank=rank.rank,
-        argv=tuple(_fill(word, start.placeholders) for word in start.step.argv),
+        argv=tuple(_fill(word, placeholders) for word in words),
         env={**inherited, **env},
         cwd=plan.run_dir.work / f"rank-{rank.rank}",
         log=plan.run_dir.rank_log(start.attempt, rank.node, rank.rank),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from launcher.node.log import log_into
 from launcher.node.messages import Machine, NextAction, StartOrder, StepReport
 from launcher.node.processes import free_port, gang_processes
 from launcher.node.ranktable import common_table
+from launcher.node.resumefile import files_of_ranks, newest_at, newest_files
 from launcher.node.statefile import newest_step
 from launcher.node.stopping import CANCEL, StopKind, Stopped, StopRequest
 from launcher.plan.model import ASCEND_DEVICES, Step
@@ -74,7 +75,7 @@ class StepRunner:
         """Start the step together with the other machines, wait for its end, and agree on what follows."""
         context = self._context
         context.stopper.check()
-        before = share_newest(context)
+        before = self._mark(share_newest(context))
         order = context.peers.begin_step(index, self._make_order, context.stopper.check)
         if order.rank_table:
             write_text(self._run_dir.rank_table, order.rank_table)
@@ -91,8 +92,13 @@ class StepRunner:
             scheduler_port=scheduler_port,
             master_port=free_port(other_than=scheduler_port),
             rank_table=common_table(self._plan, machines, self._context.heartbeat),
-            step=newest_step(self._run_dir.checkpoints),
+            step=(step := newest_step(self._run_dir.checkpoints)),
+            resume=newest_files(self._context) if self._plan.own_program and step is None else "",
         )
+
+    def _mark(self, step: int | None) -> int | None:
+        """The newest checkpoint as a number that grows: a step, or the time of a file of the user's own program."""
+        return newest_at(self._context) if step is None and self._plan.own_program else step
 
     # ---- the ranks
 
@@ -106,6 +112,7 @@ class StepRunner:
             self._data_dir,
             self._devices,
             order,
+            self._resume_paths(order),
         )
         if not processes:
             self._watchdog = None
@@ -135,6 +142,18 @@ class StepRunner:
             target = self._run_dir.plogs(self.attempt, context.node)
             outcome = replace(outcome, plogs=plog.collect(processes, pids, begun, target))
         return outcome
+
+    def _resume_paths(self, order: StartOrder) -> Mapping[int, str]:
+        """What each rank of a user's own program resumes from: a file, or the set of a program that keeps the contract."""
+        if not self._plan.own_program:
+            return {}
+        if order.step is not None:
+            folder = str(self._run_dir.checkpoints / f"step-{order.step}")
+            return {rank.rank: folder for rank in self._plan.ranks_of(self._context.node)}
+        paths = files_of_ranks(self._context, order.resume)
+        if paths:
+            log.info("resuming from %s", ", ".join(sorted(set(paths.values()))))
+        return paths
 
     def _note_running(self, step: Step) -> None:
         self._context.heartbeat.set(phase="running")
@@ -204,7 +223,7 @@ class StepRunner:
 
     def _decide(self, reports: Sequence[StepReport], before: int | None) -> NextAction:
         """On node 0: what follows for all machines. `before` is the newest checkpoint at the start of the step."""
-        after = newest_step(self._run_dir.checkpoints)
+        after = self._mark(newest_step(self._run_dir.checkpoints))
         progress = CheckpointProgress(before, after)
         return decide_next(reports, self._policy, progress, self.attempt, self._plan.run_id)
 
@@ -219,7 +238,8 @@ class StepRunner:
         context.state.save(State.RUNNING)
         log_into(self._run_dir.node_log(self.attempt, context.node))
         log.info("attempt %d follows: %s", self.attempt, action.reason)
-        from_where = f"checkpoint step {step}" if step is not None else "the beginning"
+        file = newest_files(context) if step is None and self._plan.own_program else ""
+        from_where = f"checkpoint step {step}" if step is not None else file or "the beginning"
         log.info("attempt %d starts from %s", self.attempt, from_where)
         context.peers.enter_attempt(self.attempt)
 

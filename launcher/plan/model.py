@@ -41,6 +41,9 @@ class Step(Frozen):
     name: str
     argv: tuple[str, ...]
     ranks: Literal["all", "first"] = "all"
+    resume_args: tuple[str, ...] = Field(
+        (), description="Words that follow `argv` when there is a checkpoint file to resume from."
+    )
 
 
 class Arithmetic(Frozen):

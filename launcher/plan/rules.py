@@ -37,6 +37,7 @@ _OURS = (
     "LAUNCHER_RUN_DIR",
     "LAUNCHER_RUN_ID",
     "LAUNCHER_ATTEMPT",
+    "LAUNCHER_RESUME",
 )
 
 

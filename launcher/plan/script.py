@@ -97,20 +97,49 @@ class _Import:
     folder: Path | None = None
 
 
+def mentions(program: Sequence[str], cwd: Path, names: Sequence[str]) -> bool:
+    """Whether a word of the program, or a text file that it names, or a module beside its script, has one of the names."""
+    if any(name in word for word in program for name in names):
+        return True
+    script = script_of(program)
+    path = script.path(cwd) if script else None
+    files = [cwd / word for word in program[1:] if not word.startswith("-") and is_file(cwd / word)]
+    if script and path:
+        files += [module for module, _, _ in _modules(path, cwd if script.is_module else path.parent)]
+    wanted = [name.encode() for name in names]
+    return any(name in text for text in map(_text_of, files) for name in wanted)
+
+
 def _imports(script: Path, root: Path) -> Iterator[tuple[str, bool]]:
     """The frameworks imported by the script and the modules below `root`, and whether each import must succeed."""
-    waiting, seen = [(script, True)], {script}
-    while waiting and len(seen) <= _MAX_FILES:
-        path, reached = waiting.pop()
-        for found in _imports_of(path):
+    for _, reached, imports in _modules(script, root):
+        for found in imports:
             top = found.name.partition(".")[0]
             if top in FRAMEWORKS and found.folder is None:
                 yield top, found.firm and reached
+
+
+def _modules(script: Path, root: Path) -> Iterator[tuple[Path, bool, list[_Import]]]:
+    """The script and the modules below `root` that it imports: file, whether it is surely imported, its own imports."""
+    waiting, seen = [(script, True)], {script}
+    while waiting and len(seen) <= _MAX_FILES:
+        path, reached = waiting.pop()
+        imports = list(_imports_of(path))
+        yield path, reached, imports
+        for found in imports:
+            if found.folder is None and found.name.partition(".")[0] in FRAMEWORKS:
                 continue
             module = Script(found.name, is_module=True).path(found.folder or root)
             if module and module not in seen:
                 seen.add(module)
                 waiting.append((module, found.firm and reached))
+
+
+def _text_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes() if path.stat().st_size <= _MAX_BYTES else b""
+    except OSError:
+        return b""
 
 
 def _imports_of(path: Path) -> Iterator[_Import]:

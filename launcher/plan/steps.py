@@ -20,8 +20,10 @@ def steps_of(
     if spec.program is not None:
         program = with_python(spec.program, machines.python)
         if machines.code_folders is None:
-            return (Step(name=spec.task, argv=_with_absolute_files(program, cwd)),)
-        return (Step(name=spec.task, argv=_with_copied_files(program, cwd, machines.code_folders)),)
+            argv = _with_absolute_files(program, cwd)
+        else:
+            argv = _with_copied_files(program, cwd, machines.code_folders)
+        return (Step(name=spec.task, argv=argv, resume_args=spec.resume_args or ()),)
     assert recipe is not None, "a job without a program has a recipe"
     device = "cpu" if spec.resources.device == "cpu" else "ascend"
     words = ("--config", str(run_dir.recipe), "--run-dir", str(run_dir.root), "--device", device)

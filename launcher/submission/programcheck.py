@@ -17,16 +17,18 @@ from launcher.findings import Finding
 from launcher.installed import try_imports
 from launcher.jobfile.spec import JobSpec
 from launcher.plan.model import Plan
-from launcher.plan.script import PYTHON, Script, is_python, script_of, search_path, with_python
+from launcher.plan.script import PYTHON, Script, is_python, mentions, script_of, search_path, with_python
 from vitmodels.suggest import nearest
 
+_RESUMES = ("{resume}", "LAUNCHER_RESUME", "LAUNCHER_RUN_DIR")
+"""With one of these a program is told what to resume from, or keeps the contract."""
 _SCRIPTS = (".py", ".sh")
 """Names with such an end are files that a program reads, and never ones that it writes."""
 _SETTINGS = (".yaml", ".yml", ".toml")
 
 
 def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) -> list[Finding]:
-    """Findings PF040 to PF042. Reads names of files only; a module that does not lie below `cwd` is asked of its Python."""
+    """Findings PF040 to PF043. Reads the script and what it imports; a module that does not lie below `cwd` is asked of its Python."""
     backend = get_backend(plan.backend)
     look = _Look(plan, cwd, env, here=not backend.runs_elsewhere, shared=backend.shares_files)
     if spec.program is None:
@@ -40,7 +42,25 @@ def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) 
     else:
         words = () if is_python(program[0]) else program[1:]
         found += look.scripts(words)
+    if finding := _can_resume(spec, cwd, backend.starts_again):
+        found.append(finding)
     return [*found, *look.settings(words)]
+
+
+def _can_resume(spec: JobSpec, cwd: Path, starts_again: bool) -> Finding | None:
+    """Whether the program gets the checkpoint to resume from, before a failure shows that it does not."""
+    if spec.resume_args or any("{resume}" in value for value in spec.env.values()):
+        return None
+    if mentions(spec.program or (), cwd, _RESUMES):
+        return None
+    restarts = spec.retry.max_restarts > 0 or starts_again
+    return Finding(
+        "PF043",
+        "warning" if restarts else "info",
+        f"{'a restart' if restarts else '`launcher resume`'} begins from the start, unless the program looks for its checkpoint itself",
+        "resume_args",
+        'add resume_args: [--resume, "{resume}"] with the option of your program, or read LAUNCHER_RESUME in it',
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ def write(program: list[str], **sections: object) -> Path:
 
 
 def found(program: list[str], **sections: object) -> list[Finding]:
-    return [each for each in prepare(write(program, **sections)).findings if each.rule.startswith("PF04")]
+    rules = ("PF040", "PF041", "PF042")
+    return [each for each in prepare(write(program, **sections)).findings if each.rule in rules]
 
 
 @pytest.mark.parametrize(
@@ -148,3 +149,27 @@ def test_a_script_of_torch_gets_no_scheduler_of_mindspore(folder: Path) -> None:
     assert plan.requires == ("torch",)
     assert "MS_ROLE" not in plan.ranks[0].env
     assert any("torch" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize(
+    ("program", "sections", "severity"),
+    [
+        (["python", "train.py"], {"retry": {"max_restarts": 2}}, "warning"),
+        (["python", "train.py"], {}, "info"),
+        (["python", "train.py"], {"resources": {"backend": "slurm"}}, "warning"),
+        (["python", "train.py", "{resume}"], {}, ""),
+        (["python", "train.py"], {"resume_args": ["--resume", "{resume}"]}, ""),
+        (["python", "train.py"], {"env": {"FROM": "{resume}"}}, ""),
+        (["python", "reader.py"], {}, ""),
+        (["python", "importer.py"], {}, ""),
+        (["bash", "reader.sh"], {}, ""),
+    ],
+)
+def test_a_restart_that_can_not_resume_is_announced(
+    folder: Path, program: list[str], sections: dict[str, object], severity: str
+) -> None:
+    Path("reader.py").write_text("import os\nprint(os.environ['LAUNCHER_RESUME'])\n")
+    Path("importer.py").write_text("import reader\n")
+    Path("reader.sh").write_text("python train.py --resume $LAUNCHER_RESUME\n")
+    found = [each for each in prepare(write(program, **sections)).findings if each.rule == "PF043"]
+    assert [each.severity for each in found] == ([severity] if severity else [])
