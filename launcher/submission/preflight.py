@@ -41,7 +41,7 @@ def check_world(plan: Plan) -> list[Finding]:
     backend = get_backend(plan.backend)
     findings = [] if backend.runs_elsewhere else [*check_folders(plan), *_check_cache(plan)]
     if plan.data is not None and (backend.shares_files or not plan.data.url.startswith("file:")):
-        findings += _check_data(plan.data)
+        findings += _check_data(plan.data, any_layout=plan.own_program)
     findings += _check_store(plan.store, "output.url", "PF020")
     if plan.checkpoint is not None:
         findings += _check_store(plan.checkpoint, "model.checkpoint", "PF021")
@@ -133,9 +133,12 @@ def _free(folder: Path) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
-def _check_data(address: StoreAddress) -> list[Finding]:
+def _check_data(address: StoreAddress, *, any_layout: bool) -> list[Finding]:
+    """`any_layout`: for a program of the user's own, which reads it in its own way."""
     try:
         store = address.open(PATIENCE_S)
+        if any_layout and next(iter(store.list()), None):
+            return []
         if next(iter(store.list("train/")), None) or next(iter(store.list("val/")), None):
             return []
         if packed := read_packed(store):

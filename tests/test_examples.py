@@ -1,0 +1,150 @@
+"""The examples of programs of one's own, run as a user would: plain scripts with a job file, killed and resumed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from launcher.runfolder.states import State
+from launcher.submission.launch import submit
+from launcher.submission.prepare import prepare
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.system
+
+ROOT = Path(__file__).parents[1]
+TORCH = os.environ.get("LAUNCHER_TEST_TORCH", sys.executable)
+"""A Python that has torch."""
+LONG_S = 400.0
+"""MindSpore starts on several ranks of a busy machine within this time."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs) -> Path:
+    """A folder of any name, with eight images for each of two classes in train/."""
+    from PIL import Image
+
+    here, draws = tmp_path / "a folder", random.Random(0)
+    for index in range(16):
+        path = here / "images" / "train" / f"class-{index % 2}" / f"{index}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.frombytes("RGB", (32, 32), draws.randbytes(32 * 32 * 3)).save(path)
+    monkeypatch.chdir(here)
+    return here
+
+
+def job_of(example: str, ranks: int, **changes: object) -> Path:
+    """The project's job file with this test's folders, and the script named from where it is."""
+    job = yaml.safe_load((ROOT / "jobs" / example).read_text())
+    job["program"][1] = str(ROOT / job["program"][1])
+    job |= {"data": {"url": "images"}, "output": {"url": "runs"}, "resources": {"devices_per_node": ranks}}
+    Path("job.yaml").write_text(yaml.safe_dump({**job, **changes}))
+    return Path("job.yaml")
+
+
+def logs_of(run_id: str, attempt: int) -> str:
+    found = sorted(Path("runs").glob(f"{run_id}/logs/attempt-{attempt}/node-0/rank-*.log"))
+    return "\n".join(path.read_text() for path in found)
+
+
+def test_the_mindspore_script_runs_on_one_rank(folder: Path, jobs) -> None:
+    path = job_of("lenet_program.yaml", 1)
+    job = yaml.safe_load(path.read_text())
+    job["program"] += ["--batch-size", "4", "--epochs", "2"]
+    path.write_text(yaml.safe_dump(job))
+    entry = submit(prepare(path), jobs.index)
+    jobs.entries.append(entry)
+    jobs.until(entry, lambda view: view.state.terminal, LONG_S)
+    view = jobs.end(entry)
+    assert view.state is State.SUCCEEDED, view.reason
+    assert "accuracy" in logs_of(view.run_id, 1)
+    assert view.progress.epoch == 2
+    saved = sorted(path.name for path in (entry.run_dir.work / "rank-0" / "ckpt").glob("*.ckpt"))
+    assert saved == ["lenet-1_4.ckpt", "lenet-2_4.ckpt"]
+
+
+def test_the_mindspore_script_on_two_ranks_is_killed_and_resumes(folder: Path, jobs) -> None:
+    path = job_of("lenet_program.yaml", 2, retry={"max_restarts": 1, "backoff": "0s"})
+    job = yaml.safe_load(path.read_text())
+    job["program"] += ["--batch-size", "4", "--epochs", "400"]
+    path.write_text(yaml.safe_dump(job))
+    entry = submit(prepare(path), jobs.index)
+    jobs.entries.append(entry)
+    ckpt = entry.run_dir.work / "rank-0" / "ckpt"
+    wait_until(lambda: list(ckpt.glob("*-1_2.ckpt")), "a checkpoint of the first attempt", LONG_S)
+    rank = next(node for node in jobs.view(entry).nodes).ranks[1]
+    os.kill(rank.pid, signal.SIGKILL)
+    wait_until(lambda: "resumed after epoch" in logs_of(entry.run_id, 2), "both ranks resume", LONG_S)
+    jobs.until(entry, lambda view: view.attempt == 2 and view.phase == "training", LONG_S)
+
+
+def test_the_torch_script_fails_and_resumes_on_two_ranks(folder: Path, jobs) -> None:
+    if subprocess.run([TORCH, "-c", "import torch"], capture_output=True, check=False).returncode:
+        pytest.skip(
+            "torch is not installed: pip install torch, or name a Python that has it in LAUNCHER_TEST_TORCH"
+        )
+    Path("job.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "name": "ddp",
+                "program": ["python", str(ROOT / "examples" / "plain_torch.py"), "--epochs", "3"],
+                "resume_args": ["--resume", "{resume}"],
+                "resources": {"devices_per_node": 2},
+                "local": {"python": TORCH},
+                "progress": {"epoch": r"epoch: (\d+)", "loss": r"loss=([.\w]+)"},
+            }
+        )
+    )
+    entry = submit(prepare("job.yaml"), jobs.index)
+    jobs.entries.append(entry)
+    first = jobs.end(entry)
+    assert first.state is State.SUCCEEDED, first.reason
+    assert first.progress.loss is not None
+    longer = yaml.safe_load(Path("job.yaml").read_text())
+    longer["program"][-1] = "4"
+    longer["model"] = {"checkpoint": f"runs/{first.run_id}"}
+    entry.store.open().put_file(
+        "work/rank-0/checkpoint.pth", entry.run_dir.work / "rank-0" / "checkpoint.pth"
+    )
+    Path("job.yaml").write_text(yaml.safe_dump(longer))
+    entry = submit(prepare("job.yaml"), jobs.index)
+    jobs.entries.append(entry)
+    second = jobs.end(entry)
+    assert second.state is State.SUCCEEDED, second.reason
+    assert logs_of(second.run_id, 1).count("resumed after epoch 3") == 2
+
+
+def test_mindcvs_way_of_calling(folder: Path, jobs) -> None:
+    (folder / "configs").mkdir()
+    (folder / "configs" / "lenet.yaml").write_text("model: lenet\nepoch_size: 9\n")
+    program = ["python", str(ROOT / "tests" / "programs" / "mindcv_like.py"), "-c", "configs/lenet.yaml"]
+    program += ["--distribute", "True", "--data_dir", "{data}", "--epoch_size", "4"]
+    Path("job.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "name": "mindcv",
+                "program": program,
+                "resume_args": ["--ckpt_path", "{resume}"],
+                "requires": ["yaml"],
+                "data": {"url": "images"},
+                "resources": {"devices_per_node": 2},
+                "retry": {
+                    "max_restarts": 1,
+                    "backoff": "0s",
+                    "on": [{"exit_code": 1, "do": "restart"}],
+                },
+            }
+        )
+    )
+    entry = submit(prepare("job.yaml"), jobs.index)
+    jobs.entries.append(entry)
+    view = jobs.end(entry)
+    assert view.state is State.SUCCEEDED, view.reason
+    assert (view.attempt, view.progress.epoch, view.progress.epochs) == (2, 4, 4)
+    assert "Epoch: [1/4], batch: [16/16]" in logs_of(view.run_id, 1)
+    assert "Epoch: [1/4]" not in logs_of(view.run_id, 2)
