@@ -138,16 +138,16 @@ class Run:
         if not self.state.terminal:
             cancel_run(self.entry)
 
-    def resume(self, *, force: bool = False) -> Run:
+    def resume(self, *, force: bool = False, trust: bool = False) -> Run:
         """A new attempt from the newest complete checkpoint, under the same run id. Raises PlanError while it lives;
-        `force` takes over one that was not heard of for a while."""
-        return Run(resume_run(self.entry, self.index, force=force), self.index)
+        `force` takes over one that was not heard of for a while, `trust` runs a plan that was not made with a key of ours."""
+        return Run(resume_run(self.entry, self.index, force=force, trust=trust), self.index)
 
-    def retry(self) -> Run:
-        """The same plan once more, from the beginning, as a run of its own."""
+    def retry(self, *, trust: bool = False) -> Run:
+        """The same plan once more, from the beginning, as a run of its own. `trust` as with `resume`."""
         from launcher.submission.retry import retry
 
-        return Run(retry(self.entry, self.index), self.index)
+        return Run(retry(self.entry, self.index, trust=trust), self.index)
 
     def fetch(
         self,

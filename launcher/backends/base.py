@@ -127,8 +127,11 @@ class Ends(Protocol):
 class Finds(Protocol):
     """A back end that finds the job of a run by the run's id, also from machines that did not submit it."""
 
-    def find(self, plan: Plan) -> Handle | None:
-        """The newest job of the run. None when there is none. Raises LauncherError, also for missing credentials."""
+    def find(self, plan: Plan, *, trusted: bool) -> Handle | None:
+        """The newest job of the run. None when there is none. Raises LauncherError, also for missing credentials.
+
+        A plan that is not `trusted` may name no address that credentials are sent to.
+        """
 
 
 @runtime_checkable

@@ -89,6 +89,14 @@ def store_of_run(args: argparse.Namespace, reference: str) -> StoreAddress | Non
     return address_of(args, reference)
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run the programs of a plan that has no signature by a key of yours; without it they are only shown",
+    )
+
+
 def add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, out, say, store_of_run
+from launcher.cli.common import add_run, add_trust, out, say, store_of_run
 
 HELP = (
     "Continue a run that failed or was cancelled from its newest complete checkpoint, under the same run id."
@@ -13,6 +13,7 @@ HELP = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
+    add_trust(parser)
     parser.add_argument("--follow", action="store_true", help="show progress until it ends")
     parser.add_argument(
         "--force",
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.api import find
     from launcher.cli.follow import follow
 
-    resumed = find(args.run, store_of_run(args, args.run)).resume(force=args.force)
+    resumed = find(args.run, store_of_run(args, args.run)).resume(force=args.force, trust=args.trust)
     out(resumed.id)
     if args.follow:
         return follow(resumed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, out, out_json, say, store_of_run
+from launcher.cli.common import add_run, add_trust, out, out_json, say, store_of_run
 
 HELP = """Start the plan of a run again from the beginning, as a new run. Changes of the job file since then have no effect.
 To continue from a checkpoint instead: launcher resume."""
@@ -12,6 +12,7 @@ To continue from a checkpoint instead: launcher resume."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
+    add_trust(parser)
     parser.add_argument("--follow", action="store_true", help="show progress until it ends")
     parser.add_argument("--json", action="store_true", help="print one JSON object, as submit does")
 
@@ -21,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.cli.common import run_json
     from launcher.cli.follow import follow
 
-    new_run = find(args.run, store_of_run(args, args.run)).retry()
+    new_run = find(args.run, store_of_run(args, args.run)).retry(trust=args.trust)
     if args.json:
         out_json(run_json(new_run))
     else:

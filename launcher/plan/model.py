@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -67,7 +68,7 @@ class Plan(Frozen):
 
     format: int = 1
     run_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")
     task: str
     backend: str
     device: str
@@ -135,6 +136,15 @@ class Plan(Frozen):
                 where=where,
                 hint="use the launcher that made it, or submit the job again",
             ) from error
+
+    def text(self) -> str:
+        """The content of plan.json."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of plan.json. It travels with the job, which refuses another plan."""
+        return hashlib.sha256(self.text().encode()).hexdigest()
 
     @property
     def run_dir(self) -> RunDir:

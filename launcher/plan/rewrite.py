@@ -17,6 +17,11 @@ def as_run(plan: Plan, run_id: str) -> Plan:
     return renamed.model_copy(update={"run_id": run_id, "store": store})
 
 
+def in_folder(plan: Plan, work_dir: Path) -> Plan:
+    """The same run, with its directory below another folder."""
+    return with_words(plan, {plan.work_dir: str(work_dir)})
+
+
 def with_words(plan: Plan, changes: Mapping[str, str]) -> Plan:
     """Change folders, environment and programs: each word that is a key of `changes`, or a path below it."""
     return plan.model_copy(

@@ -11,6 +11,7 @@ from pathlib import Path
 JOB = "job.yaml"
 PLAN = "plan.json"
 RECORD = "record.json"
+SIGNATURE = "plan.sig"
 STATE = "state.json"
 RUN_MANIFEST = "MANIFEST.json"
 LATEST = "checkpoints/LATEST"

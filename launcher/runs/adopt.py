@@ -11,7 +11,7 @@ from launcher.errors import LauncherError
 from launcher.runs.index import RunEntry
 
 if TYPE_CHECKING:  # a table of runs does not need it
-    from launcher.plan.model import Plan
+    from launcher.runs.trust import FoundPlan
 
 KEPT_S = 60.0
 """Seconds for which an answer is kept: a program that follows a run looks twice a second."""
@@ -26,19 +26,20 @@ def adopted(entry: RunEntry) -> tuple[RunEntry, str]:
         return entry, ""
     asked_at, handle, why = _known.get(entry.store.url, (0.0, None, ""))
     if not asked_at or time.monotonic() - asked_at > KEPT_S:
-        from launcher.runs.folder import RunFolder  # imports the plan, which a table of runs does not need
+        from launcher.runs.trust import find_plan  # imports the plan, which a table of runs does not need
 
         try:
-            handle, why = _find(backend, RunFolder.of(entry).plan(), entry)
+            handle, why = _find(backend, find_plan(entry), entry)
         except LauncherError as error:  # also credentials that this machine does not have
             handle, why = None, f"the platform can't be asked: {error.what}"
         _known[entry.store.url] = (time.monotonic(), handle, why)
     return entry.model_copy(update={"handle": handle}), why
 
 
-def _find(backend: Finds, plan: Plan, entry: RunEntry) -> tuple[Handle | None, str]:
+def _find(backend: Finds, found: FoundPlan, entry: RunEntry) -> tuple[Handle | None, str]:
     """Raises LauncherError."""
+    plan = found.plan
     if entry.named_by_url and plan.store.url != entry.store.url:
         return None, f"this folder is a copy; the run's own is {plan.store.url}"
-    handle = backend.find(plan)
+    handle = backend.find(plan, trusted=found.ours)
     return handle, "" if handle else "the platform knows no job of this run"

@@ -26,6 +26,15 @@ class RunFolder:
         root = entry.run_dir.root
         return cls(root if entry.is_here and (root / paths.PLAN).exists() else entry.store.open())
 
+    @property
+    def is_of_this_machine(self) -> bool:
+        """Whether this is the directory where the run works, not the folder in the store."""
+        return isinstance(self.source, Path)
+
+    @property
+    def url(self) -> str:
+        return str(self.source) if isinstance(self.source, Path) else self.source.url
+
     def sizes(self, prefix: str) -> dict[str, int]:
         """Bytes of each file below `prefix`, a folder's name with its slash."""
         if not isinstance(self.source, Path):

@@ -17,12 +17,13 @@ from launcher.errors import LauncherError
 from launcher.plan.code import CODE, code_digest, code_zip
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
+from launcher.runfolder.signature import sign
 from launcher.runfolder.states import RunState, State
 from launcher.runs.index import RunEntry
 from launcher.storage.address import StoreAddress
 from launcher.submission.claim import claim_first
 
-_FILES = (paths.JOB, paths.PLAN, paths.RECORD, paths.STATE)
+_FILES = (paths.SIGNATURE, paths.JOB, paths.PLAN, paths.RECORD, paths.STATE)
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,9 @@ class NewRun:
             url=self.plan.store.url,
         )
         texts = (
+            sign(self.plan.text().encode()).decode(),
             self.job_text,
-            self.plan.model_dump_json(indent=1) + "\n",
+            self.plan.text(),
             json.dumps(self.record, indent=1) + "\n",
             state.model_dump_json(indent=1) + "\n",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 
 from launcher.backends import get_backend
@@ -10,8 +11,10 @@ from launcher.errors import PlanError
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runfolder.paths import RunDir
+from launcher.runfolder.signature import sign
 from launcher.runfolder.states import RunState, State
 from launcher.runs.index import Index, RunEntry
+from launcher.runs.trust import find_plan, placed_here
 from launcher.runs.view import RunView, view_of
 from launcher.storage import ObjectStore
 from launcher.submission import preflight
@@ -20,48 +23,51 @@ from launcher.submission.conditions import with_conditions
 from launcher.submission.refuse import refuse_errors
 
 
-def resume(entry: RunEntry, index: Index, *, force: bool = False) -> RunEntry:
+def resume(entry: RunEntry, index: Index, *, force: bool = False, trust: bool = False) -> RunEntry:
     """Start a new attempt from the newest complete checkpoint. Raises LauncherError when the run lives, and AttemptTaken when
     another command, here or elsewhere, starts the attempt.
 
     `force` takes over a run without a sign of life (UNKNOWN). Should its node program live after all, the new attempt's
-    number keeps it from writing results.
+    number keeps it from writing results. A plan that is not ours runs only with `trust`.
     """
     lock = index.root / f".{entry.run_id}.lock"
     index.root.mkdir(parents=True, exist_ok=True)
     try:
         with locked(lock, timeout_s=0):
-            return _resume(index.newest(entry), index, force=force)
+            return _resume(index.newest(entry), index, force=force, trust=trust)
     except LockTimeout as error:
         raise PlanError(f"{entry.run_id} is being resumed by another command right now") from error
 
 
-def _resume(entry: RunEntry, index: Index, *, force: bool) -> RunEntry:
+def _resume(entry: RunEntry, index: Index, *, force: bool, trust: bool) -> RunEntry:
     view = view_of(entry)
     store = entry.store.open()
     _refuse_living(view, store, force=force)
-    plan_text, state_text = store.read(paths.PLAN).decode(), store.read(paths.STATE).decode()
-    plan = Plan.read(plan_text, f"{entry.store.url}/{paths.PLAN}")
+    command = f"launcher resume {shlex.quote(entry.store.url)}"
+    plan = find_plan(entry).trusted(trust=trust, command=command)
     _refuse_copy(plan, entry)
-    stored = RunState.model_validate_json(state_text)
+    plan = placed_here(plan, entry)
+    stored = RunState.model_validate_json(store.read(paths.STATE))
     backend = get_backend(plan.backend)
     refuse_errors([*backend.check(plan), *preflight.check_world(plan)])
     unconditional = plan.model_copy(update={"after_jobs": ()})  # its conditions were met
     plan = unconditional if stored.attempts else with_conditions(plan)
     claim = claim_next(store, _newest_seen(view), entry.claim, force=force)
     try:
-        _forget_cancel(entry.run_dir, store)
+        _forget_cancel(plan.run_dir, store)
+        _write_plan(plan, store)
         state = stored
         if not backend.runs_elsewhere:
-            state = _bring_here(entry.run_dir, plan_text, stored)
+            state = _bring_here(plan, stored)
             pending = _pending(state, claim.attempt)
-            write_text(entry.run_dir.state, pending.model_dump_json(indent=1) + "\n")
+            write_text(plan.run_dir.state, pending.model_dump_json(indent=1) + "\n")
         handle = backend.submit(plan, claim.attempt)
     except BaseException:
         claim.give_up()
         raise
     changes = {"handle": handle, "final": None, "final_nodes": None, "submitted_at": state.submitted_at}
-    resumed = entry.model_copy(update={**changes, "claim": claim.token, "named_by_url": False})
+    place = {"store": plan.store, "work_dir": plan.work_dir, "named_by_url": False}
+    resumed = entry.model_copy(update={**changes, **place, "claim": claim.token})
     index.put(resumed)
     return resumed
 
@@ -102,10 +108,18 @@ def _forget_cancel(run_dir: RunDir, store: ObjectStore) -> None:
     store.delete(paths.CANCEL)
 
 
-def _bring_here(run_dir: RunDir, plan_text: str, stored: RunState) -> RunState:
+def _write_plan(plan: Plan, store: ObjectStore) -> None:
+    """Into the run's folder, with our signature: what is there may be of an older version, or somebody else's."""
+    text = plan.text().encode()
+    if store.read(paths.PLAN) != text:
+        store.put(paths.PLAN, text)
+    store.put(paths.SIGNATURE, sign(text))
+
+
+def _bring_here(plan: Plan, stored: RunState) -> RunState:
     """Bring the plan and the newest state to this machine; returns that state."""
-    if not run_dir.plan.exists():
-        write_text(run_dir.plan, plan_text)
+    run_dir = plan.run_dir
+    write_text(run_dir.plan, plan.text())
     if not run_dir.state.exists():
         return stored
     here = RunState.model_validate_json(run_dir.state.read_text())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from launcher.backends import get_backend
 from launcher.plan.rewrite import as_run
 from launcher.runfolder import paths
-from launcher.runs.folder import RunFolder
 from launcher.runs.index import Index, RunEntry, new_run_id
+from launcher.runs.trust import find_plan, placed_here
 from launcher.submission import preflight
 from launcher.submission.conditions import with_conditions
 from launcher.submission.launch import launch_all
@@ -17,13 +18,16 @@ from launcher.submission.record import make_record
 from launcher.submission.refuse import refuse_errors
 
 
-def retry(entry: RunEntry, index: Index) -> RunEntry:
+def retry(entry: RunEntry, index: Index, *, trust: bool = False) -> RunEntry:
     """Submit the plan of a run again under a new run id; the old run stays as it is. Raises LauncherError.
 
-    Plan and overrides are those that ran, whatever the job file on disk says now.
+    Plan and overrides are those that ran, whatever the job file on disk says now. A plan that is not ours runs only with `trust`.
     """
-    folder = RunFolder.of(entry)
-    old = folder.plan()
+    found = find_plan(entry)
+    folder = found.folder
+    old = placed_here(
+        found.trusted(trust=trust, command=f"launcher retry {shlex.quote(entry.store.url)}"), entry
+    )
     plan = with_conditions(as_run(old, new_run_id(old.name)))
     refuse_errors(
         [*preflight.check_plan(plan), *get_backend(plan.backend).check(plan), *preflight.check_world(plan)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -58,7 +59,12 @@ def plan(*overrides: str) -> Plan:
 
 
 def check(name: str, script: str) -> None:
-    shown = script.replace(BOOT, "(the text of slurm_boot.py)\n")
+    shown = re.sub(
+        r"\b[0-9a-f]{64}$",
+        "(sha256 of plan.json)",
+        script.replace(BOOT, "(the text of slurm_boot.py)\n"),
+        flags=re.M,
+    )
     assert shown != script
     path = GOLDEN / f"{name}.sh"
     if os.environ.get("UPDATE_GOLDEN"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -27,12 +26,11 @@ from launcher.backends.modelarts.poll import Doubts, find_job, judge, lookup
 from launcher.backends.modelarts.request import job_description, job_name, job_request
 from launcher.backends.modelarts.rules import check_modelarts
 from launcher.backends.recent import Recent
-from launcher.errors import BackendError, LauncherError
+from launcher.errors import BackendError, LauncherError, UsageError
 from launcher.findings import Finding
 from launcher.jobfile.spec import JobSpec
 from launcher.plan.machines import Machines
 from launcher.plan.model import Plan
-from launcher.runfolder import paths
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +64,7 @@ class ModelArtsBackend(Backend):
         return doctor_checks()
 
     def render(self, plan: Plan, attempt: int) -> str:
-        digest, plan_digest = digest_of(plan), hashlib.sha256(plan_text(plan).encode()).hexdigest()
-        body = job_request(plan, attempt, digest, plan_digest).body()
+        body = job_request(plan, attempt, digest_of(plan), plan.digest).body()
         return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
 
     def submit(self, plan: Plan, attempt: int) -> Handle:
@@ -79,10 +76,9 @@ class ModelArtsBackend(Backend):
             archive = make_archive(plan, Path(folder))
             upload_archive(plan, archive)
         mark = mark_job(store, attempt)
-        plan_digest = hashlib.sha256(store.read(paths.PLAN)).hexdigest()
         serial, job = _free_serial(plan, attempt, earlier)
         name = job_name(plan.run_id, attempt, serial)
-        body = job_request(plan, attempt, archive.digest, plan_digest, serial).body()
+        body = job_request(plan, attempt, archive.digest, plan.digest, serial).body()
         try:
             job = job or service.create(body)
         except UnclearCreation as error:
@@ -122,8 +118,12 @@ class ModelArtsBackend(Backend):
             return [closer(service_at(handles[0], CLOSER_S), answers[0], lives[0])]
         return lives
 
-    def find(self, plan: Plan) -> Handle | None:
+    def find(self, plan: Plan, *, trusted: bool) -> Handle | None:
         """The newest job of a run that was submitted from anywhere. Raises LauncherError."""
+        if options_of(plan).endpoint and not trusted:
+            raise UsageError(
+                f"its address {options_of(plan).endpoint} is from a plan without a signature by a key of yours"
+            )
         service = service_of(plan, GLANCE_S)
         jobs = [job for job in service.of_run(plan.run_id) if _attempt_of(job, plan.run_id)]
         if not jobs:
@@ -249,11 +249,6 @@ def service_at(handle: Handle, patience_s: float = GLANCE_S) -> Service:
         data.get("region"), data.get("endpoint"), data.get("project_id"), data.get("workspace") or "0"
     )
     return Service(project, patience_s=min(PATIENCE_S, patience_s))
-
-
-def plan_text(plan: Plan) -> str:
-    """plan.json as it is written into the run's folder."""
-    return plan.model_dump_json(indent=1) + "\n"
 
 
 def _handle(plan: Plan, service: Service, attempt: int, name: str, job: SeenJob | None) -> Handle:

@@ -55,7 +55,7 @@ def upload_archive(plan: Plan, archive: Archive) -> bool:
     """Upload it unless the store has it. True when something was sent. Raises StoreError. Safe to repeat."""
     store = plan.store.model_copy(update={"url": code_url(plan, archive.digest)}).open()
     boot = Path(__file__).with_name(BOOT).read_bytes()
-    if _has(store, CODE, archive.bytes) and _has(store, BOOT, len(boot)):
+    if _has(store, CODE, archive.bytes) and _is(store, BOOT, boot):
         return False
     store.put_file(CODE, archive.path)
     store.put(BOOT, boot)
@@ -65,6 +65,11 @@ def upload_archive(plan: Plan, archive: Archive) -> bool:
 def _has(store: ObjectStore, key: str, size: int) -> bool:
     info = store.head(key)
     return info is not None and info.size == size
+
+
+def _is(store: ObjectStore, key: str, data: bytes) -> bool:
+    """The boot file verifies everything else, and nothing verifies the boot file but this."""
+    return _has(store, key, len(data)) and store.read(key) == data
 
 
 @contextmanager

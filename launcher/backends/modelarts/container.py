@@ -95,7 +95,7 @@ def prepare(args: argparse.Namespace, env: Mapping[str, str]) -> Command | None:
     _bring_state(store, plan, node, start)
     with suppress(NotFound):  # the run was cancelled while the job waited
         write_text(plan.run_dir.cancel, store.read(paths.CANCEL).decode())
-    write_text(plan.run_dir.plan, plan.model_dump_json(indent=1) + "\n")
+    write_text(plan.run_dir.plan, plan.text())
     words = [sys.executable, "-m", "launcher.node", str(plan.run_dir.plan)]
     return Command([*words, "--node", str(container.node), "--attempt", str(start.attempt)], start.launch)
 

@@ -161,8 +161,8 @@ def _own(handle: Handle, jobs: Mapping[str, Job]) -> Job | None:
 
 
 def _are_alike(plans: Sequence[Plan]) -> bool:
-    """Whether their scripts differ in the run ids only, so that they can share an array."""
-    return len({render([plan], 1).replace(plan.run_id, "") for plan in plans}) == 1
+    """Whether their scripts differ in the run ids and the digests of the plans only, so that they can share an array."""
+    return len({render([plan], 1).replace(plan.run_id, "").replace(plan.digest, "") for plan in plans}) == 1
 
 
 def life_of(handle: Handle, job: Job | None, nodes_of: Mapping[str, int], here: str = "") -> Life:

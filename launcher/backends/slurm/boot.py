@@ -69,6 +69,16 @@ def unpack(store: dict[str, Any], digest: str, run_dir: Path) -> Path:
     return folder
 
 
+def bring_plan(store: dict[str, Any], digest: str, path: Path) -> None:
+    """What is on this disk may be of an earlier attempt, which had another plan."""
+    if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+        return
+    data = read(store, "plan.json")
+    if hashlib.sha256(data).hexdigest() != digest:
+        give_up("the plan in the run's folder is not what was submitted; submit the run again")
+    keep(path, data)
+
+
 def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     facts, run = json.loads(os.environ["LAUNCHER_BOOT"]), os.environ["LAUNCHER_RUN"]
@@ -83,8 +93,7 @@ def main() -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         code = unpack(store, facts["code"], run_dir)
-        if not (run_dir / "plan.json").exists():
-            keep(run_dir / "plan.json", read(store, "plan.json"))
+        bring_plan(store, os.environ["LAUNCHER_PLAN"], run_dir / "plan.json")
     except ImportError as error:
         where = f"and {store['url']} is no path that all nodes share"
         give_up(f"no launcher is installed in {sys.executable}, {where} ({error})")

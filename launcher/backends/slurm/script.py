@@ -33,7 +33,7 @@ trap 'interrupted=1; ended=1' TERM
 job={job}
 restarts=${{SLURM_RESTART_COUNT:-0}}
 export LAUNCHER_SLURM_JOB=$job LAUNCHER_COMMENT={comment}
-export LAUNCHER_RUN=$run LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT={attempt}
+export LAUNCHER_RUN=$run LAUNCHER_PLAN=$plan_sha256 LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT={attempt}
 export LAUNCHER_EXIT=leader LAUNCHER_AGAIN=
 [ "$restarts" -ge {max_requeues} ] || LAUNCHER_AGAIN=$run_dir/again
 export LAUNCHER_BOOT={facts}
@@ -173,10 +173,12 @@ def _array(plans: Sequence[Plan], options: SlurmOptions) -> list[str]:
 
 
 def _which(plans: Sequence[Plan]) -> list[str]:
+    """The run, and the digest that its plan must have."""
     if len(plans) == 1:
-        return [f"run={shlex.quote(plans[0].run_id)}"]
-    names = "\n".join(f"    {shlex.quote(plan.run_id)}" for plan in plans)
-    return [f"runs=(\n{names}\n)", "run=${runs[$SLURM_ARRAY_TASK_ID]}"]
+        return [f"run={shlex.quote(plans[0].run_id)} plan_sha256={plans[0].digest}"]
+    names = "\n".join(f"    {shlex.quote(plan.run_id)} {plan.digest}" for plan in plans)
+    first = "$((2 * SLURM_ARRAY_TASK_ID))"
+    return [f"runs=(\n{names}\n)", f"run=${{runs[{first}]}} plan_sha256=${{runs[{first} + 1]}}"]
 
 
 def _srun(plan: Plan, options: SlurmOptions) -> list[str]:

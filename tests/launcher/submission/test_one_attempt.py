@@ -52,8 +52,9 @@ def resumers(url: str, homes: list[Path]) -> Iterator[list[subprocess.Popen[str]
 
 @pytest.mark.parametrize("pair", range(10))
 def test_of_two_people_who_resume_a_run_one_does_and_the_run_succeeds(
-    jobs, tmp_path: Path, pair: int
+    jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: int
 ) -> None:
+    monkeypatch.setenv("LAUNCHER_SIGNING_KEY", "the key of the whole team")
     entry = jobs.submit(env={"STEPS": "6", "HOLD_AT": "4"})
     jobs.until(entry, lambda view: (view.safe_step or 0) >= 2)
     os.kill(entry.handle.data["pid"], signal.SIGTERM)

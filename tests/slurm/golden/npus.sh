@@ -21,7 +21,7 @@
 #SBATCH --reservation=lab
 #SBATCH --mail-type=END
 
-run=digits-20261122-010203-abcd
+run=digits-20261122-010203-abcd plan_sha256=(sha256 of plan.json)
 run_dir=/home/me/ascend/work/$run
 python=/opt/python
 export LAUNCHER_BEGAN=$(date +%s)
@@ -34,7 +34,7 @@ source /usr/local/Ascend/ascend-toolkit/set_env.sh
 job=$SLURM_JOB_ID
 restarts=${SLURM_RESTART_COUNT:-0}
 export LAUNCHER_SLURM_JOB=$job LAUNCHER_COMMENT=launcher:digits-20261122-010203-abcd
-export LAUNCHER_RUN=$run LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT=1
+export LAUNCHER_RUN=$run LAUNCHER_PLAN=$plan_sha256 LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT=1
 export LAUNCHER_EXIT=leader LAUNCHER_AGAIN=
 [ "$restarts" -ge 20 ] || LAUNCHER_AGAIN=$run_dir/again
 export LAUNCHER_BOOT='{"store": {"url": "s3://bucket/runs", "endpoint": null, "region": null, "profile": null, "ca_bundle": null, "addressing": "auto"}, "work_dir": "/home/me/ascend/work", "code": "0000000000000000000000000000000000000000000000000000000000000000", "packages": ["pydantic", "yaml", "boto3"]}'

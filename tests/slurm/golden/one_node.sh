@@ -10,7 +10,7 @@
 #SBATCH --export=ALL
 #SBATCH --requeue
 
-run=digits-20261122-010203-abcd
+run=digits-20261122-010203-abcd plan_sha256=(sha256 of plan.json)
 run_dir=/home/me/ascend/work/$run
 python=/opt/python
 export LAUNCHER_BEGAN=$(date +%s)
@@ -23,7 +23,7 @@ trap 'interrupted=1; ended=1' TERM
 job=$SLURM_JOB_ID
 restarts=${SLURM_RESTART_COUNT:-0}
 export LAUNCHER_SLURM_JOB=$job LAUNCHER_COMMENT=launcher:digits-20261122-010203-abcd
-export LAUNCHER_RUN=$run LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT=1
+export LAUNCHER_RUN=$run LAUNCHER_PLAN=$plan_sha256 LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT=1
 export LAUNCHER_EXIT=leader LAUNCHER_AGAIN=
 [ "$restarts" -ge 20 ] || LAUNCHER_AGAIN=$run_dir/again
 export LAUNCHER_BOOT='{"store": {"url": "file:///work/demo/runs", "endpoint": null, "region": null, "profile": null, "ca_bundle": null, "addressing": "auto"}, "work_dir": "/home/me/ascend/work", "code": "0000000000000000000000000000000000000000000000000000000000000000", "packages": ["pydantic", "yaml"]}'

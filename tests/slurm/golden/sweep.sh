@@ -14,11 +14,11 @@
 #SBATCH --array=0-2%2
 
 runs=(
-    digits-20261122-010203-0000
-    digits-20261122-010203-0001
-    digits-20261122-010203-0002
+    digits-20261122-010203-0000 (sha256 of plan.json)
+    digits-20261122-010203-0001 (sha256 of plan.json)
+    digits-20261122-010203-0002 (sha256 of plan.json)
 )
-run=${runs[$SLURM_ARRAY_TASK_ID]}
+run=${runs[$((2 * SLURM_ARRAY_TASK_ID))]} plan_sha256=${runs[$((2 * SLURM_ARRAY_TASK_ID)) + 1]}
 run_dir=/home/me/ascend/work/$run
 python=/opt/python
 export LAUNCHER_BEGAN=$(date +%s)
@@ -31,7 +31,7 @@ trap 'interrupted=1; ended=1' TERM
 job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID # the id alone may mean all tasks
 restarts=${SLURM_RESTART_COUNT:-0}
 export LAUNCHER_SLURM_JOB=$job LAUNCHER_COMMENT=launcher:digits-20261122-010203-0000
-export LAUNCHER_RUN=$run LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT=1
+export LAUNCHER_RUN=$run LAUNCHER_PLAN=$plan_sha256 LAUNCHER_LAUNCH_ID=$SLURM_JOB_ID.$restarts LAUNCHER_FIRST_ATTEMPT=1
 export LAUNCHER_EXIT=leader LAUNCHER_AGAIN=
 [ "$restarts" -ge 20 ] || LAUNCHER_AGAIN=$run_dir/again
 export LAUNCHER_BOOT='{"store": {"url": "file:///work/demo/runs", "endpoint": null, "region": null, "profile": null, "ca_bundle": null, "addressing": "auto"}, "work_dir": "/home/me/ascend/work", "code": "0000000000000000000000000000000000000000000000000000000000000000", "packages": ["pydantic", "yaml"]}'

@@ -33,7 +33,8 @@ def site(s3: tuple[S3Server, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def entry(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunEntry:
-    """Submitted; then this is another machine."""
+    """Submitted; then this is another machine of the same team."""
+    monkeypatch.setenv("LAUNCHER_SIGNING_KEY", "the key of the whole team")
     entry = site.submit(resources={"nodes": 1})
     monkeypatch.setenv("LAUNCHER_HOME", str(tmp_path / "another-home"))
     return entry
