@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -220,3 +223,47 @@ def test_each_start_of_a_job_is_an_attempt_that_nobody_else_has(
         plan.store.open().put(f"attempts/{begun}", b"")
     env = {"LAUNCHER_FIRST_ATTEMPT": "4", "SLURM_RESTART_COUNT": restarts}
     assert next_attempt(plan, env) == attempt
+
+
+def test_a_node_starts_nothing_when_code_or_plan_are_not_those_of_the_job(
+    stand_in: StandIn, tmp_path: Path
+) -> None:
+    stand_in("scontrol", f'echo "$@" >> {tmp_path / "comments"}')
+    plan = prepare(JOB, overrides=[f"output.url={tmp_path / 'runs'}"], backend="slurm").plan
+    run = NewRun(plan, "", {}).with_code()
+    run.write_folder()
+    plan, folder = run.plan, tmp_path / "runs" / run.plan.run_id
+    facts = {"store": {"url": (tmp_path / "runs").as_uri()}, "work_dir": str(tmp_path / "node")}
+    boot = (ROOT / "launcher" / "backends" / "slurm" / "boot.py").read_text()
+
+    def start() -> str:
+        """What the boot program says; it becomes a program of the code, which Slurm's variables are missing for."""
+        env = {
+            "LAUNCHER_BOOT": json.dumps({**facts, "code": plan.code, "packages": []}),
+            "LAUNCHER_RUN": plan.run_id,
+            "LAUNCHER_PLAN": plan.digest,
+            "LAUNCHER_COMMENT": "launcher",
+            "LAUNCHER_SLURM_JOB": "7",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", boot, "attempt"],
+            env={**os.environ, **env},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    assert start().strip() == "1"
+    text = (folder / "plan.json").read_bytes()
+    (folder / "plan.json").write_bytes(text.replace(b'"task": "train"', b'"task": "evil!"'))
+    (tmp_path / "node" / plan.run_id / "plan.json").write_text("left by an earlier attempt")
+    assert "the plan in the run's folder is not what was submitted" in start()
+    (folder / "plan.json").write_bytes(text)
+    assert start().strip() == "1"
+    shutil.rmtree(tmp_path / "node")
+    with (folder / "code.zip").open("ab") as file:
+        file.write(b"more")
+    assert "the code in the run's folder is not what was submitted" in start()
+    assert "JobId=7" in (tmp_path / "comments").read_text()
