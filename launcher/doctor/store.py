@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
-from pathlib import Path
 
 from launcher.errors import LauncherError, StoreError
 from launcher.findings import Finding
 from launcher.storage import ObjectStore
 from launcher.storage.address import StoreAddress
-from launcher.storage.s3.client import OBS_CREDENTIALS, sdk_profile
+from launcher.storage.registry import Options
+from launcher.storage.s3.keychain import key_chain
 from launcher.units import show_duration
 
 PATIENCE_S = 6.0
@@ -40,20 +39,13 @@ def store_checks(label: str, address: StoreAddress, *, write: bool) -> list[Find
 def _credentials(label: str, address: StoreAddress) -> Finding:
     """Where the credentials come from. Their values are never shown."""
     name = f"{label}: credentials"
+    scheme = address.url.partition(":")[0]
+    keys = key_chain(scheme, Options(profile=address.profile)).current()
     if address.profile:
         return Finding(name, "ok", f"profile {address.profile}")
-    obs = address.url.startswith("obs:")
-    for key, secret, _ in (
-        *(OBS_CREDENTIALS if obs else ()),
-        ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", ""),
-    ):
-        if os.environ.get(key) and os.environ.get(secret):
-            return Finding(name, "ok", f"from {key} in the environment")
-    shared = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials").expanduser()
-    if shared.is_file():
-        return Finding(name, "ok", f"from {shared}")
-    if obs and sdk_profile().is_file():
-        return Finding(name, "ok", f"from {sdk_profile()}")
+    if keys is not None:
+        kind = ", temporary" if keys.token else ""
+        return Finding(name, "ok", f"from {keys.origin}{kind}")
     fix = "export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write a profile"
     return Finding(
         name, "warning", "neither in the environment nor in a profile; the machine's own role may do", fix=fix

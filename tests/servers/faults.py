@@ -6,6 +6,7 @@ Requests are passed on byte for byte, the Host header included, so that signatur
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import struct
 import threading
@@ -41,12 +42,16 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The controls: faults in force, every request seen as (method, path), how many were sent as to an HTTP proxy."""
+    """The controls: faults in force, every request seen as (method, path), how many were sent as to an HTTP proxy.
+
+    `refuse` gets the access key of a request, and answers with status and code for one that is not passed on.
+    """
 
     endpoint: str
     active: list[Fault] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
     proxied: int = 0
+    refuse: Callable[[str], tuple[int, str] | None] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, change: Callable[[Answer], None], **where: Any) -> None:
@@ -129,6 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.path = "/" + self.path.split("/", 3)[3]
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
+        if self._refused():
+            return
         with closing(http.client.HTTPConnection(*self.upstream, timeout=60)) as connection:
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
@@ -142,6 +149,18 @@ class _Handler(BaseHTTPRequestHandler):
         for fault in self.faults.take(self.command, self.path):
             fault.change(answer)
         self._answer(answer, stated)
+
+    def _refused(self) -> bool:
+        if self.faults.refuse is None:
+            return False
+        found = re.search(r"Credential=([^/,]+)/", self.headers.get("Authorization", ""))
+        refusal = self.faults.refuse(found[1] if found else "")
+        if refusal is None:
+            return False
+        answer = Answer(200, [], b"")
+        status(*refusal)(answer)
+        self._answer(answer, None)
+        return True
 
     def _answer(self, answer: Answer, stated: str | None) -> None:
         if answer.reset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +59,17 @@ class S3Server:
 
 @contextmanager
 def rclone_server(
-    folder: Path, *, etag_hash: str = "auto", host: str = "127.0.0.1", port: int = 0, tls: bool = False
+    folder: Path,
+    *,
+    etag_hash: str = "auto",
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: bool = False,
+    more_keys: Mapping[str, str] | None = None,
 ) -> Iterator[S3Server]:
     """Serve a folder by S3: each sub-folder of `folder` is a bucket, at once and without an upload.
 
-    With `tls` it speaks only that.
+    With `tls` it speaks only that. `more_keys`: secrets of further access keys.
     """
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="rclone-") as work:
@@ -71,6 +77,8 @@ def rclone_server(
         command = [program("rclone"), "serve", "s3", "--config", "/dev/null", "--addr", f"{host}:{port}"]
         command += ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--vfs-cache-mode", "off", "--no-checksum"]
         command += ["--dir-cache-time", "1s"]  # with 0s the server spins: 2 s of CPU per request
+        for key, secret in (more_keys or {}).items():
+            command += ["--auth-key", f"{key},{secret}"]
         if etag_hash != "auto":
             command += ["--etag-hash", etag_hash]
         scheme, bundle = "http", ""

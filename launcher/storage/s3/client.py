@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import functools
 import ipaddress
 import os
@@ -10,13 +9,13 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from launcher.errors import StoreRefused, UsageError
 from launcher.storage.registry import Location, Options
 from launcher.storage.s3.errors import Edge
+from launcher.storage.s3.keychain import ChainCredentials, KeyChain, key_chain
 
 MAX_CONNECTIONS = 64
 CONNECT_TIMEOUT_S = 10
@@ -26,10 +25,6 @@ READ_TIMEOUT_S = 25  # OBS drops a connection that is idle for 30 s
 _HOST_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _HTTP_HOST_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
-OBS_CREDENTIALS = (
-    ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN"),
-    ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SECURITY_TOKEN"),
-)
 _AWS_WORDS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _OBS_WORDS = (
     f"HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, ACCESS_KEY_ID and SECRET_ACCESS_KEY, or {_AWS_WORDS}"
@@ -115,8 +110,8 @@ def _has_domain(endpoint: str) -> bool:
     return False
 
 
-def make_client(target: Target, options: Options) -> Any:
-    """Build a client. It retries nothing itself, and sends no checksums that OBS does not know."""
+def make_client(target: Target, options: Options, chain: KeyChain) -> Any:
+    """Build a client that signs with the keys of `chain`, where it has some. It retries nothing itself, and sends no checksums that OBS does not know."""
     import botocore.exceptions
     import botocore.session
 
@@ -129,11 +124,12 @@ def make_client(target: Target, options: Options) -> Any:
         region = target.region or core.get_config_variable("region")
     except botocore.exceptions.ProfileNotFound as error:
         raise StoreRefused(f"profile {options.profile!r} does not exist", hint="see ~/.aws/config") from error
-    keys = explicit_keys(target.scheme, options)
-    if target.scheme == "obs" and not keys and core.get_credentials() is None:
+    session: Any = core
+    if chain.current() is not None:
+        session._credentials = ChainCredentials(chain)
+    elif target.scheme == "obs" and core.get_credentials() is None:
         from launcher.storage.s3.agency import agency_credentials
 
-        session: Any = core
         session._credentials = agency_credentials(env)
     client: Any = core.create_client(  # boto3's session does the same and loads more
         "s3",
@@ -141,7 +137,6 @@ def make_client(target: Target, options: Options) -> Any:
         region_name=region or DEFAULT_REGION,
         verify=options.ca_bundle,
         config=_client_config(target.addressing),
-        **keys,
     )
     if target.endpoint:
         client.meta.events.register("before-call.s3", _stay_here)
@@ -185,57 +180,26 @@ def _loader(data_path: str | None) -> Any:
     return botocore.loaders.create_loader(data_path)
 
 
-def explicit_keys(scheme: str, options: Options) -> dict[str, str]:
-    """Arguments of a client, or nothing: then the standard AWS chain looks for keys."""
-    env = _environment(options)
-    names = OBS_CREDENTIALS if scheme == "obs" and not options.profile else ()
-    if options.env is not None:
-        names = (*names, ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"))
-    for key, secret, token in names:
-        if env.get(key) and env.get(secret):
-            arguments = {"aws_access_key_id": env[key], "aws_secret_access_key": env[secret]}
-            return {**arguments, "aws_session_token": env[token]} if env.get(token) else arguments
-    standard = env.get("AWS_ACCESS_KEY_ID") or env.get("AWS_PROFILE")
-    return {} if scheme != "obs" or options.profile or standard else _profile_of_the_sdk(env)
-
-
-def sdk_profile(env: Mapping[str, str] = os.environ) -> Path:
-    """Where Huawei's SDK has its credentials."""
-    named = env.get("HUAWEICLOUD_SDK_CREDENTIALS_FILE")
-    return Path(named or Path(env.get("HOME", "~")) / ".huaweicloud" / "credentials").expanduser()
-
-
-def _profile_of_the_sdk(env: Mapping[str, str]) -> dict[str, str]:
-    """Keys from the file of Huawei's SDK, when nothing else is set; the same pair is valid for service and buckets."""
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read(sdk_profile(env), encoding="utf-8")
-        section = dict(parser["basic"])
-    except (configparser.Error, KeyError, OSError, UnicodeDecodeError):
-        return {}
-    if not (section.get("ak") and section.get("sk")):
-        return {}
-    arguments = {"aws_access_key_id": section["ak"], "aws_secret_access_key": section["sk"]}
-    token = section.get("security_token")
-    return {**arguments, "aws_session_token": token} if token else arguments
-
-
 class ClientHolder:
     """One client per process, made on first use: a client inherited over fork is broken in silent ways."""
 
     def __init__(self, target: Target, options: Options) -> None:
         self.target = target
         self.options = options
+        self.chain = key_chain(target.scheme, options)
         self._lock = threading.Lock()
         self._pid = 0
         self._client: Any = None
+        self._keyless = False
         self.honours_conditions = False
         """Whether a conditional PUT is known to have been refused, as it should."""
 
     def get(self) -> Any:
         """The client of this process. Safe from several threads."""
         with self._lock:
-            if self._pid != os.getpid():
-                self._client = make_client(self.target, self.options)
+            late = self._keyless and self.chain.current() is not None
+            if self._pid != os.getpid() or late:
+                self._keyless = self.chain.current() is None
+                self._client = make_client(self.target, self.options, self.chain)
                 self._pid = os.getpid()
             return self._client

@@ -79,6 +79,17 @@ _TRANSIENT = {
 _MISSING = {"NoSuchKey", "NotFound", "404", "NoSuchUpload"}
 
 
+_OF_KEYS = {
+    *("ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "TokenRefreshRequired"),
+    *("401", "403", "Forbidden", "Unauthorized"),  # a HEAD has no code
+}
+_ENDED_KEYS = {"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "TokenRefreshRequired"}
+
+
+class KeysExpired(StoreUnreachable):
+    """Temporary keys have ended, and nobody has written new ones yet. Worth a retry."""
+
+
 class OutOfRange(IntegrityError):
     """The store has fewer bytes than the asked start."""
 
@@ -167,6 +178,31 @@ def map_error(error: Exception, where: str, edge: Edge) -> LauncherError:
         if names & kinds:
             return ours(what.format(**words), where=where, hint=hint.format(**words))
     return StoreError(f"unexpected {type(error).__name__} from the S3 client", where=where)
+
+
+def refusal_of(error: Exception) -> tuple[bool, bool]:
+    """Whether a foreign error refuses the request (401, 403, no keys), and whether it speaks of the keys."""
+    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+        return True, True
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return False, False
+    code = str(response.get("Error", {}).get("Code", ""))
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status in (401, 403) or code in _OF_KEYS, code in _OF_KEYS
+
+
+def ended_keys(error: Exception, origin: str, where: str) -> KeysExpired | None:
+    """What to raise for temporary keys that somebody renews, when the store says that they have ended; None for other errors."""
+    response = getattr(error, "response", None)
+    code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+    if code not in _ENDED_KEYS:
+        return None
+    return KeysExpired(
+        f"the temporary keys have ended ({code}), and {origin} has no new ones yet",
+        where=where,
+        hint="whoever writes that file has to renew it; until then requests are repeated, and nothing is lost",
+    )
 
 
 def _answered(response: dict[str, Any], where: str, edge: Edge) -> StoreError:

@@ -24,6 +24,7 @@ from launcher.storage.base import ObjectInfo, Pace
 from launcher.storage.s3 import client as s3_client
 from launcher.storage.s3.health import Health
 from launcher.storage.s3.interruptible import interruptible
+from launcher.storage.s3.keyfile import Keys
 from launcher.storage.s3.listing import PARALLEL_PIECES
 from launcher.storage.s3.obstore_client import ObstoreClient, open_obstore
 from launcher.storage.s3.pages import Page, PageClient
@@ -74,6 +75,7 @@ class _Clients:
 
     objects: ObstoreClient
     pages: PageClient
+    keys: Keys | None
 
 
 class FastPath:
@@ -124,7 +126,7 @@ class FastPath:
         is a million calls of this: it is written to do little.
         """
         try:
-            client = (self._clients or self._open()).objects
+            client = self._open().objects
             meta, data = interruptible(partial(client.whole, key, expect.size))
         except Exception as error:  # whatever it is, the fallback meets it again and names it
             self._failed(self._requests, error)
@@ -144,7 +146,7 @@ class FastPath:
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Iterator[bytes]:
         """Bytes from `start` of the version that `info` describes. Raises FastPathError, perhaps after some bytes."""
         try:
-            client = (self._clients or self._open()).objects
+            client = self._open().objects
             answer = client.get(client.store, key, options={"range": (start, start + length)})
             actual, received = _info(info.key, answer.meta), 0
             changed = actual != (info if not info.etag else replace(info, mtime=actual.mtime))
@@ -164,7 +166,7 @@ class FastPath:
     def begin(self, key: str, start: int, length: int) -> tuple[ObjectInfo, bytes] | None:
         """At most `length` bytes from `start`, and facts about the object. None: use the fallback."""
         try:
-            client = (self._clients or self._open()).objects
+            client = self._open().objects
             answer, data = interruptible(partial(client.part, key, start, length))
             info = _info(key, answer.meta)
         except Exception as error:  # as above
@@ -197,7 +199,7 @@ class FastPath:
     def head(self, key: str) -> ObjectInfo | None:
         """Facts about an object. Raises NotFound when there is none. None: use the fallback."""
         try:
-            client = (self._clients or self._open()).objects
+            client = self._open().objects
             answer = interruptible(partial(client.get, client.store, key, options={"head": True}))
             info = _info(key, answer.meta)
         except FileNotFoundError as error:
@@ -211,7 +213,7 @@ class FastPath:
     def page(self, prefix: str, marker: str, delimiter: str) -> Page | None:
         """A page of the bucket's listing. None: use the fallback."""
         try:
-            page = (self._clients or self._open()).pages.fetch(prefix, marker, delimiter)
+            page = self._open().pages.fetch(prefix, marker, delimiter)
         except Exception as error:  # as above
             self._failed(self._requests, error)
             return None
@@ -241,11 +243,15 @@ class FastPath:
         return f"{self._holder.target.scheme}://{self._bucket}/{key}"
 
     def _open(self) -> _Clients:
+        """The clients; new ones when the keys have changed, since obstore keeps those that it was given for minutes."""
+        keys, clients = self._holder.chain.current(), self._clients
+        if clients is not None and clients.keys == keys:
+            return clients
         with self._lock:
-            if self._clients is None:
+            if self._clients is None or self._clients.keys != keys:
                 route = find_route(self._holder, self._bucket)
                 objects = open_obstore(route, self._bucket)
-                self._clients = _Clients(objects, PageClient(route, PARALLEL_PIECES))
+                self._clients = _Clients(objects, PageClient(route, PARALLEL_PIECES), keys)
             return self._clients
 
 

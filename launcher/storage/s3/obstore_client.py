@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.storage.s3 import client as s3_client
-from launcher.storage.s3.route import Keys, NoRoute, Route
+from launcher.storage.s3.route import NoRoute, Route
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ KEYS_S = 600
 
 
 class _KeySource:
-    """What obstore asks for keys. botocore's credentials renew themselves minutes before their keys expire."""
+    """What obstore asks for keys. Credentials renew themselves before their keys expire."""
 
     def __init__(self, credentials: Any) -> None:
         self._credentials = credentials
@@ -32,9 +32,7 @@ class _KeySource:
     def __call__(self) -> dict[str, Any]:
         """The keys of this moment; obstore asks again some minutes before `expires_at`."""
         keys = self._credentials.get_frozen_credentials()
-        renewed = (
-            None if isinstance(self._credentials, Keys) else datetime.now(UTC) + timedelta(seconds=KEYS_S)
-        )
+        renewed = datetime.now(UTC) + timedelta(seconds=KEYS_S)
         return {
             "access_key_id": keys.access_key,
             "secret_access_key": keys.secret_key,

@@ -10,7 +10,8 @@ from launcher.storage.backoff import with_backoff
 from launcher.storage.base import Pace
 from launcher.storage.registry import Location, Options
 from launcher.storage.s3.client import ClientHolder
-from launcher.storage.s3.errors import Edge, map_error
+from launcher.storage.s3.errors import Edge, ended_keys, map_error, refusal_of
+from launcher.storage.s3.keyfile import Keys
 
 T = TypeVar("T")
 
@@ -39,12 +40,25 @@ class Requests:
         return f"{self.url}/{key}" if key else self.url
 
     def once(self, key: str, request: Callable[[Any, dict[str, Any]], T]) -> T:
-        """One request. `request` gets the client and the Bucket and Key arguments. Raises StoreError."""
-        try:
-            names = {"Bucket": self.location.bucket, "Key": self.base + key}
-            return request(self.holder.get(), names)
-        except Exception as error:  # every foreign error has its place in our tree
-            raise self.mapped(error, key) from error
+        """One request, and another one when the store refuses keys that have been renewed since. `request` gets the client and
+        the Bucket and Key arguments. Raises StoreError."""
+        names = {"Bucket": self.location.bucket, "Key": self.base + key}
+        while True:
+            keys = self.holder.chain.current()
+            try:
+                return request(self.holder.get(), names)
+            except Exception as error:  # every foreign error has its place in our tree
+                if not self._renewed(keys, error):
+                    raise self._refused(keys, error, key) from error
+
+    def _renewed(self, keys: Keys | None, error: Exception) -> bool:
+        """Whether there are other keys than those that the store refused."""
+        refused, of_keys = refusal_of(error)
+        return refused and self.holder.chain.after_refusal(keys, of_keys=of_keys) is not None
+
+    def _refused(self, keys: Keys | None, error: Exception, key: str) -> Exception:
+        ended = ended_keys(error, keys.origin, self.join(key)) if keys is not None and keys.renewed else None
+        return ended or self.mapped(error, key)
 
     def with_backoff(
         self, key: str, request: Callable[[Any, dict[str, Any]], T], pace: Pace | None = None

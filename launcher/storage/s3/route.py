@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from launcher.storage.s3 import client as s3_client
-from launcher.storage.s3.client import ClientHolder, Target, explicit_keys
+from launcher.storage.s3.client import ClientHolder, Target
+from launcher.storage.s3.keychain import ChainCredentials
 
 _NEEDS_BOTOCORE = (
     *("aws_profile", "aws_default_profile", "aws_security_token", "aws_credential_expiration"),
@@ -20,24 +21,10 @@ _NEEDS_BOTOCORE = (
 )
 _BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 _FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
-_STANDARD = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 class NoRoute(Exception):
     """Only boto3 can reach this bucket. The text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Credentials that don't change, with the one method of botocore's credentials that is needed."""
-
-    access_key: str
-    secret_key: str = field(repr=False)
-    token: str | None = field(repr=False)
-
-    def get_frozen_credentials(self) -> Keys:
-        """What botocore's credentials answer: the keys of this moment."""
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +83,8 @@ def _route(
     return Route(url, in_host, region, credentials, ca_bundle, proxy, quoted=target.scheme != "obs")
 
 
-def _keys_of_environment(holder: ClientHolder) -> Keys | None:
-    """The keys where the environment alone decides, else None."""
+def _keys_of_environment(holder: ClientHolder) -> ChainCredentials | None:
+    """The keys where botocore would add nothing, else None."""
     env = os.environ if holder.options.env is None else holder.options.env
     needs_botocore = any(
         value and name.lower() in _NEEDS_BOTOCORE for name, value in (*os.environ.items(), *env.items())
@@ -106,12 +93,7 @@ def _keys_of_environment(holder: ClientHolder) -> Keys | None:
     files = any(_exists(os.environ.get(name) or usual) for name, usual in _FILES.items())
     if needs_botocore or unclear or files or holder.options.profile:
         return None
-    arguments = explicit_keys(holder.target.scheme, holder.options)
-    if arguments:
-        token = arguments.get("aws_session_token")
-        return Keys(arguments["aws_access_key_id"], arguments["aws_secret_access_key"], token)
-    key, secret, token = (env.get(name) for name in _STANDARD)
-    return Keys(key, secret, token or None) if key and secret else None
+    return None if holder.chain.current() is None else ChainCredentials(holder.chain)
 
 
 def _exists(file: str) -> bool:

@@ -21,8 +21,9 @@ from launcher.errors import IntegrityError, StoreRefused, StoreUnreachable, Usag
 from launcher.storage import ObjectStore, open_store
 from launcher.storage.s3 import health, obstore_client
 from launcher.storage.s3.fast import FastPath, fast_wanted
+from launcher.storage.s3.keyfile import Keys
 from launcher.storage.s3.obstore_client import open_obstore
-from launcher.storage.s3.route import Keys, find_route
+from launcher.storage.s3.route import find_route
 from launcher.storage.s3.store import S3Store
 from tests.servers.faults import Answer, Faults, cut, delay, flip_bit, reset, status
 from tests.servers.s3 import S3Server

@@ -19,6 +19,7 @@ from launcher.storage.s3 import pages as s3_pages
 from launcher.storage.s3 import store as s3
 from launcher.storage.s3 import upload as s3_upload
 from launcher.storage.s3.client import make_client, resolve
+from launcher.storage.s3.keychain import key_chain
 from tests.servers.faults import Answer, Faults, cut, reset, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on
@@ -93,7 +94,8 @@ def test_bad_endpoints(url: str, env: dict[str, str], words: str) -> None:
 )
 def test_which_credentials_are_used(url: str, env: dict[str, str], expected: tuple[str, str | None]) -> None:
     options = Options(env=env, endpoint="http://127.0.0.1:1")
-    client = make_client(resolve(parse_url(url), options), options)
+    target = resolve(parse_url(url), options)
+    client = make_client(target, options, key_chain(target.scheme, options))
     credentials = client._request_signer._credentials
     assert (credentials.access_key, credentials.token) == expected
 

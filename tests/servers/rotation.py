@@ -1,0 +1,69 @@
+"""Temporary keys of an S3 server, written into a file and replaced by new ones: the old ones are refused from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.servers.faults import Faults, fault_proxy
+from tests.servers.s3 import rclone_server
+
+COUNT = 40
+PAIRS = {f"key-of-turn-{n}": f"secret-of-turn-{n}-0123456789" for n in range(COUNT)}
+
+
+@dataclass
+class Rotation:
+    """`turn` counts the renewals. `code` is what the store says of keys that are not valid any more; `used` has the keys of
+    all requests that it took."""
+
+    file: Path
+    faults: Faults
+    turn: int = 0
+    code: str = "ExpiredToken"
+    used: list[str] = field(default_factory=list)
+    refused: int = 0
+
+    @property
+    def endpoint(self) -> str:
+        return self.faults.endpoint
+
+    def write(self) -> None:
+        """Put the valid keys into the file, as a whole."""
+        key = f"key-of-turn-{self.turn}"
+        ends = datetime.now(UTC) + timedelta(minutes=15)
+        part = self.file.with_suffix(".part")
+        part.write_text(
+            f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {PAIRS[key]}\n"
+            f"aws_session_token = token-of-turn-{self.turn}\nexpiration = {ends.isoformat()}\n"
+        )
+        part.rename(self.file)
+
+    def renew(self) -> None:
+        """New keys in the file; the old ones are refused."""
+        self.expire()
+        self.write()
+
+    def expire(self) -> None:
+        """The keys in the file are refused, and nobody has written new ones."""
+        self.turn += 1
+
+    def judge(self, key: str) -> tuple[int, str] | None:
+        if key == f"key-of-turn-{self.turn}":
+            self.used.append(key)
+            return None
+        self.refused += 1
+        return 403, self.code
+
+
+@contextmanager
+def rotating_server(folder: Path, file: Path) -> Iterator[Rotation]:
+    """A server on the buckets below `folder` that takes the keys in `file` only."""
+    with rclone_server(folder, more_keys=PAIRS) as server, fault_proxy(server.endpoint) as faults:
+        rotation = Rotation(file, faults)
+        faults.refuse = rotation.judge
+        rotation.write()
+        yield rotation
