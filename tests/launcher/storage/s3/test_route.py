@@ -40,6 +40,12 @@ def holder_of(url: str, endpoint: str | None = "http://10.0.0.1:9000", **options
     return ClientHolder(resolve(parse_url(url), settings), settings)
 
 
+def empty_file(folder: Path) -> str:
+    """A configuration file that says nothing; that it is there is enough for botocore to be asked."""
+    (folder / "empty").touch()
+    return str(folder / "empty")
+
+
 def what(route: Route) -> tuple[Any, ...]:
     keys = route.credentials.get_frozen_credentials()
     facts = (keys.access_key, keys.secret_key, keys.token or None)
@@ -63,7 +69,13 @@ def what(route: Route) -> tuple[Any, ...]:
     ],
 )
 def test_the_route_of_the_environment_is_botocores(
-    monkeypatch: pytest.MonkeyPatch, url: str, endpoint: str, env: dict[str, str], *, through_options: bool
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    url: str,
+    endpoint: str,
+    env: dict[str, str],
+    *,
+    through_options: bool,
 ) -> None:
     options = {"env": env} if through_options else {}
     for name, value in {} if through_options else env.items():
@@ -72,7 +84,7 @@ def test_the_route_of_the_environment_is_botocores(
     monkeypatch.setattr(s3_client, "make_client", lambda *_: pytest.fail("asked botocore"))
     plain = find_route(holder_of(url, endpoint, **options), "b")
     monkeypatch.setattr(s3_client, "make_client", made)
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_CONFIG_FILE", empty_file(tmp_path))
     assert what(find_route(holder_of(url, endpoint, **options), "b")) == what(plain)
     assert "a-secret" not in repr(plain)
 
@@ -144,10 +156,12 @@ def _unknown(user: int) -> Any:
     raise KeyError(user)
 
 
-def test_the_region_of_the_process_counts_for_other_environments_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_region_of_the_process_counts_for_other_environments_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-2")
     plain = find_route(holder_of("s3://b", env=KEYS), "b")
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_CONFIG_FILE", empty_file(tmp_path))
     assert what(find_route(holder_of("s3://b", env=KEYS), "b")) == what(plain)
     assert plain.region == "eu-2"
 
