@@ -31,10 +31,10 @@ def reconcile(store: ObjectStore, ledger: Ledger) -> list[str]:
         prefix = f"checkpoints/step-{step}/"
         damaged = prefix + SET_MANIFEST not in held or any(key.startswith(prefix) for key in wrong)
         if state == "safe" and damaged:
-            ledger.sets[step] = "uploading"
+            ledger.set_state(step, "uploading")
             wrong.append(prefix + SET_MANIFEST)
     for key in wrong:
-        ledger.objects.pop(key, None)
+        ledger.remove(key)
     return wrong
 
 

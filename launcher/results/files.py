@@ -43,7 +43,7 @@ class FileUploader:
         is_small = file.size <= SMALL_BYTES
         record = self._upload_small(file) if is_small else self._upload_large(file)
         self._uploaded_at[file.key] = time.monotonic()
-        self._ledger.objects[file.key] = record
+        self._ledger.add(file.key, record)
 
     def _upload_small(self, file: LocalFile) -> Record:
         with mapped(file.path), file.path.open("rb") as source:

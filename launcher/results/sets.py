@@ -33,7 +33,7 @@ class SetUploader:
         """Make the set complete in the store. Returns the bytes sent. Raises StoreError."""
         if self._adopt(local):
             return 0
-        self._ledger.sets[local.step] = "uploading"
+        self._ledger.set_state(local.step, "uploading")
         self._ledger.save()
         sent = 0
         for entry in local.manifest.files:
@@ -51,13 +51,13 @@ class SetUploader:
                 )
             self._fence.check()
             info = self._store.put_file(key, path)
-            self._ledger.objects[key] = Record(entry.size, status.st_mtime_ns, entry.sha256, info.etag)
+            self._ledger.add(key, Record(entry.size, status.st_mtime_ns, entry.sha256, info.etag))
             self._ledger.save()
             sent += entry.size
         self._verify(local)
         self._fence.check()
         self._store.put(local.manifest_key, local.manifest.raw)
-        self._ledger.sets[local.step] = "safe"
+        self._ledger.set_state(local.step, "safe")
         self._ledger.save()
         return sent + len(local.manifest.raw)
 
@@ -68,7 +68,7 @@ class SetUploader:
         except NotFound:
             return False
         if raw == local.manifest.raw and not self._wrong(local):
-            self._ledger.sets[local.step] = "safe"
+            self._ledger.set_state(local.step, "safe")
             return True
         self._fence.check()
         self._demote(local.step)
@@ -99,7 +99,7 @@ class SetUploader:
     def _verify(self, local: LocalSet) -> None:
         wrong = self._wrong(local)
         for key in wrong:
-            self._ledger.objects.pop(key, None)
+            self._ledger.remove(key)
         if wrong:
             raise IntegrityError(
                 f"the store does not hold what was sent: {', '.join(wrong[:3])}",

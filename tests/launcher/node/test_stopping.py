@@ -116,7 +116,7 @@ def test_a_disk_that_takes_no_list_of_uploads_stops_no_upload(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger = Ledger(tmp_path / "missing" / "upload.json", "file:///x")
-    ledger.objects["a"] = Record(1, 1, "", "")
+    ledger.add("a", Record(1, 1, "", ""))
     ledger.save()
     ledger.save()
     assert len(caplog.records) == 1
