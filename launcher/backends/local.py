@@ -33,22 +33,6 @@ class LocalBackend(Backend):
         return Machines(_python(spec.local.python, env, cwd), spec.local, home(env), cwd)
 
     def rules(self, plan: Plan) -> Sequence[Finding]:
-        cores = os.cpu_count() or 1
-        if plan.device != "cpu" or plan.devices_per_node <= cores:
-            return []
-        return [
-            Finding(
-                rule="LO004",
-                severity="warning",
-                message=f"{plan.devices_per_node} CPU ranks on {cores} cores: the run would wait for cores that are not there",
-                where="resources.devices_per_node",
-                fix=f"use at most {cores} on this machine",
-            )
-        ]
-
-    def check(self, plan: Plan) -> Sequence[Finding]:
-        from launcher.plan.model import ASCEND_DEVICES
-
         findings = []
         if plan.nodes != 1:
             findings.append(
@@ -60,7 +44,15 @@ class LocalBackend(Backend):
                     fix="set resources.nodes to 1, or choose another back end",
                 )
             )
-        findings += _check_packages(plan)
+        cores = os.cpu_count() or 1
+        if plan.device == "cpu" and plan.devices_per_node > cores:
+            findings.append(_too_many_ranks(plan, cores))
+        return findings
+
+    def check(self, plan: Plan) -> Sequence[Finding]:
+        from launcher.plan.model import ASCEND_DEVICES
+
+        findings = _check_packages(plan)
         if plan.device in ASCEND_DEVICES:
             findings += _check_npus(plan)
         return findings
@@ -117,6 +109,16 @@ class LocalBackend(Backend):
             "--attempt",
             str(attempt),
         ]
+
+
+def _too_many_ranks(plan: Plan, cores: int) -> Finding:
+    return Finding(
+        rule="LO004",
+        severity="warning",
+        message=f"{plan.devices_per_node} CPU ranks on {cores} cores: the run would wait for cores that are not there",
+        where="resources.devices_per_node",
+        fix=f"use at most {cores} on this machine",
+    )
 
 
 def _python(named: str | None, env: Mapping[str, str], cwd: Path) -> str:

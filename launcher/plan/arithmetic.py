@@ -9,10 +9,10 @@ from vitmodels import config as recipes
 from vitmodels.config import Recipe
 
 
-def arithmetic(spec: JobSpec, recipe: Recipe) -> Arithmetic:
-    """Steps are None while the number of images is not known."""
+def arithmetic(spec: JobSpec, recipe: Recipe, counted: int | None = None) -> Arithmetic:
+    """Steps are None while the number of images is not known. `counted`: images of a local folder; the job file's number goes first."""
     world_size = spec.resources.nodes * spec.resources.devices_per_node
-    images = spec.data.train_images
+    images = counted if spec.data.train_images is None else spec.data.train_images
     per_epoch = recipes.steps_per_epoch(images, recipe.batch_size, world_size) if images else None
     parameters = archs.parameter_count(archs.ARCHS[archs.resolve_arch(recipe.arch)], recipe.num_classes)
     copies = 1 + {"momentum": 1}.get(recipe.optimizer, 2) + (1 if recipe.ema else 0)

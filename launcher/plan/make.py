@@ -36,6 +36,7 @@ def make_plan(
     run_id: str,
     cwd: Path,
     settings: Mapping[str, Any] | None = None,
+    train_images: int | None = None,
     rehearsal: bool = False,
     notes: tuple[str, ...] = (),
 ) -> Plan:
@@ -52,7 +53,7 @@ def make_plan(
         python=machines.python,
         work_dir=str(work_dir),
         recipe=recipe.json_dict() if recipe else dict(spec.model.set if settings is None else settings),
-        arithmetic=arithmetic(spec, recipe) if recipe else None,
+        arithmetic=arithmetic(spec, recipe, train_images) if recipe else None,
         env=common_env(spec, run_id, run_dir),
         ranks=ranks_of(spec, run_dir),
         steps=steps,

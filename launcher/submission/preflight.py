@@ -1,6 +1,7 @@
 """Checks before anything starts. Each finding has a rule id, a severity and what to do; nothing here prints or changes anything.
 
-`check_plan` is pure. `check_world` looks at the stores and the disk, and is left out of a dry run.
+`check_plan` is pure, `check_data_here` reads names on this machine. `check_world` asks the stores and looks at the disks: a dry run
+leaves it out.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from launcher.backends import get_backend
 from launcher.dataset.shards import Packed, read_packed
@@ -45,6 +47,18 @@ def check_world(plan: Plan) -> list[Finding]:
     findings += _check_store(plan.store, "output.url", "PF020")
     if plan.checkpoint is not None:
         findings += _check_store(plan.checkpoint, "model.checkpoint", "PF021")
+    return findings
+
+
+def check_data_here(plan: Plan) -> list[Finding]:
+    """Whether the data are there, when they are a folder of the machine that this run will be on. Reads names only."""
+    here = not get_backend(plan.backend).runs_elsewhere
+    if not here or plan.data is None or not plan.data.url.startswith("file:"):
+        return []
+    findings = _check_data(plan.data)
+    if str(plan.recipe.get("arch", "")).endswith("_digits"):
+        fix = f"make the digits there: python -m vitmodels.digits {unquote(urlsplit(plan.data.url).path)}"
+        findings = [replace(each, fix=fix) if each.rule == "PF030" else each for each in findings]
     return findings
 
 
@@ -144,7 +158,8 @@ def _check_data(address: StoreAddress, *, any_layout: bool) -> list[Finding]:
         if packed := read_packed(store):
             return _check_packed(packed, store.url)
         if next(iter(store.list()), None) is None:
-            raise NotFound("nothing there", where=store.url)
+            hint = "put the images there (train/<class>/ and val/<class>/), or correct the address"
+            raise NotFound("nothing there", where=store.url, hint=hint)
     except StoreError as error:
         return [_store_finding(error, "data.url", "PF030")]
     return [

@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from launcher.backends import get_backend
+from launcher.dataset.count import count_train_images
 from launcher.findings import Finding, worst_first
 from launcher.jobfile.load import LoadedJob, load_job
 from launcher.jobfile.spec import JobSpec
 from launcher.plan.make import make_plan
 from launcher.plan.model import Plan
 from launcher.runs.index import new_run_id
+from launcher.storage.address import absolute_url
 from launcher.submission import preflight
 from launcher.submission.conditions import with_conditions
 from launcher.submission.programcheck import check_program
@@ -69,8 +72,9 @@ def plan_of(
     rehearsal: bool = False,
     notes: tuple[str, ...] = (),
 ) -> Plan:
-    """The plan of a job on the machines of its back end; see `make_plan`. Pure."""
-    machines = get_backend(spec.resources.backend).machines(spec, env, cwd)
+    """The plan of a job on the machines of its back end; see `make_plan`. Reads the names of local images, no more."""
+    backend = get_backend(spec.resources.backend)
+    machines = backend.machines(spec, env, cwd)
     return make_plan(
         spec,
         recipe,
@@ -78,9 +82,18 @@ def plan_of(
         run_id=run_id,
         cwd=cwd,
         settings=settings,
+        train_images=None if backend.runs_elsewhere else _images_here(spec, cwd),
         rehearsal=rehearsal,
         notes=notes,
     )
+
+
+def _images_here(spec: JobSpec, cwd: Path) -> int | None:
+    """The training images of a data folder on this machine; None for a store, or when they can't be counted."""
+    url = absolute_url(spec.data.url, cwd) if spec.data.url else ""
+    if not url.startswith("file:"):
+        return None
+    return count_train_images(Path(unquote(urlsplit(url).path)))
 
 
 def prepared(
@@ -97,8 +110,8 @@ def prepared(
 
 
 def findings_of(job: LoadedJob, plan: Plan, *, env: Mapping[str, str], cwd: Path) -> tuple[Finding, ...]:
-    """What a plan alone shows, and whether the program that it names exists."""
-    found = [*preflight.check_plan(plan), *preflight.check_rank_table(plan)]
+    """What a plan alone shows, and whether the program and the local data that it names exist."""
+    found = [*preflight.check_plan(plan), *preflight.check_rank_table(plan), *preflight.check_data_here(plan)]
     return tuple(worst_first([*found, *check_program(job.spec, plan, cwd, env)]))
 
 
@@ -107,4 +120,5 @@ def check_fully(job: Prepared) -> Prepared:
     if job.fully_checked:
         return job
     findings = [*get_backend(job.plan.backend).check(job.plan), *preflight.check_world(job.plan)]
-    return replace(job, findings=tuple(worst_first([*job.findings, *findings])), fully_checked=True)
+    added = [finding for finding in findings if finding not in job.findings]
+    return replace(job, findings=tuple(worst_first([*job.findings, *added])), fully_checked=True)

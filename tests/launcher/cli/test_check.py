@@ -18,6 +18,9 @@ JOB = "name: a\nmodel: {arch: tnt_digits}\ndata: {url: d, train_images: 1437}\n"
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LAUNCHER_HOME", str(tmp_path / "home"))
+    for part in ("train", "val"):
+        (Path("d") / part / "one").mkdir(parents=True)
+        (Path("d") / part / "one" / "a.jpg").touch()
     Path("good.yaml").write_text(JOB, encoding="utf-8")
     Path("bad.yaml").write_text(f"{JOB}resources: {{nodes: two}}\n", encoding="utf-8")
     Path("three.yaml").write_text(
@@ -95,3 +98,26 @@ def test_it_imports_no_framework() -> None:
         "sys.exit(code)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_what_a_local_folder_lacks_is_found_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("far.yaml").write_text(JOB.replace("url: d", "url: nowhere"), encoding="utf-8")
+    Path("other.yaml").write_text(JOB.replace("url: d", "url: flat"), encoding="utf-8")
+    Path("flat").mkdir()
+    Path("flat/a.jpg").touch()
+    Path("two.yaml").write_text(f"{JOB}resources: {{nodes: 2}}\n", encoding="utf-8")
+    for name, rule in (("far.yaml", "PF030"), ("other.yaml", "PF031"), ("two.yaml", "LO001")):
+        assert main(["check", name]) == 2
+        assert f"error {rule} " in capsys.readouterr().out
+        assert main(["submit", name, "--dry-run"]) == 2
+
+
+def test_local_images_are_counted_so_that_the_steps_are_known(capsys: pytest.CaptureFixture[str]) -> None:
+    for index in range(69):
+        Path(f"d/train/one/{index}.jpg").touch()
+    Path("d/train/one/notes.txt").touch()
+    Path("count.yaml").write_text(JOB.replace(", train_images: 1437", ""), encoding="utf-8")
+    assert main(["check", "count.yaml", "--set", "batch_size=7", "--set", "epochs=3"]) == 0
+    assert "3 epochs × 10 steps = 30 steps" in capsys.readouterr().out  # 70 images, one was there
+    assert main(["check", "count.yaml", "--set", "batch_size=71"]) == 2
+    assert "70 training images don't fill one global batch of 71" in capsys.readouterr().out

@@ -28,6 +28,9 @@ def write_job(**changes: object) -> None:
         "output": {"url": "runs"},
         **changes,
     }
+    Path("images/train/one").mkdir(parents=True)
+    for index in range(64):
+        Path(f"images/train/one/{index}.jpg").touch()
     Path("job.yaml").write_text(yaml.safe_dump(job))
 
 

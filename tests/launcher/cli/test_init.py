@@ -66,6 +66,12 @@ def test_every_key_of_every_section_is_in_it() -> None:
 
 def test_the_command_writes_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init"]) == 0
+    assert main(["check", "job.yaml"]) == 2  # its data are not there yet
+    assert "python -m vitmodels.digits" in capsys.readouterr().out
+    for part in ("train", "val"):
+        Path(f"data/digits/{part}/0").mkdir(parents=True)
+    for index in range(32):
+        Path(f"data/digits/train/0/{index}.jpg").touch()
     assert main(["check", "job.yaml"]) == 0
     before = Path("job.yaml").read_text(encoding="utf-8")
     assert main(["init", "--arch", "vit_digits"]) == 2

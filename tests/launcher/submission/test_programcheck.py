@@ -86,7 +86,11 @@ def test_a_python_that_does_not_exist_is_named_with_its_field(folder: Path) -> N
     assert (finding.rule, finding.where) == ("PF040", "local.python")
     assert str(folder / "venv/bin/python") in finding.message
     job = write(["python", "train.py"])
-    job.write_text("name: a\nmodel: {arch: tnt_digits}\ndata: {url: d}\nlocal: {python: /no/python}\n")
+    Path("d/train/one").mkdir(parents=True)
+    Path("d/train/one/a.jpg").touch()
+    job.write_text(
+        "name: a\nmodel: {arch: tnt_digits}\ndata: {url: d, train_images: 1437}\nlocal: {python: /no/python}\n"
+    )
     assert [each.rule for each in errors(prepare(job).findings)] == ["PF040"]
 
 
