@@ -1,6 +1,7 @@
 """What tests share: when and on which worker they run, their draws, a home of their own, and jobs whose ranks run
 `tests/programs/counter.py`."""
 
+import gc
 import os
 import random
 import sys
@@ -29,6 +30,17 @@ SYSTEM = {*SERVERS, "jobs"}
 settings.load_profile("fresh" if SEED else "fixed")
 os.environ.setdefault("LAUNCHER_NO_AGENCY", "1")  # the machine of the tests may be one of a cloud
 COUNTER = Path(__file__).parent / "programs" / "counter.py"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spares the garbage collector the modules and the thousands of tests: they stay until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

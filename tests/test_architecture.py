@@ -3,10 +3,9 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -116,11 +115,31 @@ def is_forbidden(module: str, imported: str, rows: list[str] = ROWS) -> bool:
     return here != there and row_of(there, rows) >= row_of(here, rows)
 
 
-@pytest.mark.parametrize("module", sorted(modules("launcher").keys() - {"launcher"}))
-def test_launcher_imports_go_one_way(module: str) -> None:
-    found = imports(modules("launcher")[module])
-    forbidden = {name for name in found if name.startswith("launcher.") and is_forbidden(module, name)}
-    assert not forbidden, f"{module} imports from its own row or one below: {sorted(forbidden)}"
+def imports_of(package: str, wanted: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """Each module of a package with each module that it imports and that is wanted."""
+    return [
+        (module, name)
+        for module, path in sorted(modules(package).items())
+        for name in sorted(imports(path))
+        if wanted(name)
+    ]
+
+
+def against_the_rows(package: str, rows: list[str]) -> list[str]:
+    """Imports of a package from a row that may not be used."""
+    for module in modules(package).keys() - {package}:
+        row_of(room_of(module), rows)
+    pairs = imports_of(package, lambda name: name.startswith(f"{package}."))
+    return [
+        f"{module} imports {name}"
+        for module, name in pairs
+        if module != package and is_forbidden(module, name, rows)
+    ]
+
+
+def test_launcher_imports_go_one_way() -> None:
+    found = against_the_rows("launcher", ROWS)
+    assert not found, "from the own row or one below:\n" + "\n".join(found)
 
 
 def test_the_rule_on_imports_can_fail() -> None:
@@ -129,11 +148,9 @@ def test_the_rule_on_imports_can_fail() -> None:
     assert not is_forbidden("launcher.runs.view", "launcher.storage.base")
 
 
-@pytest.mark.parametrize("module", sorted(modules("vitmodels").keys() - {"vitmodels"}))
-def test_vitmodels_imports_go_one_way(module: str) -> None:
-    found = {name for name in imports(modules("vitmodels")[module]) if name.startswith("vitmodels.")}
-    forbidden = {name for name in found if is_forbidden(module, name, VITMODELS_ROWS)}
-    assert not forbidden, f"{module} imports from its own row or one below: {sorted(forbidden)}"
+def test_vitmodels_imports_go_one_way() -> None:
+    found = against_the_rows("vitmodels", VITMODELS_ROWS)
+    assert not found, "from the own row or one below:\n" + "\n".join(found)
 
 
 def test_the_rule_on_imports_of_vitmodels_can_fail() -> None:
@@ -143,16 +160,14 @@ def test_the_rule_on_imports_of_vitmodels_can_fail() -> None:
     assert not is_forbidden("vitmodels.training.step", "vitmodels.nets.pixels", VITMODELS_ROWS)
 
 
-@pytest.mark.parametrize("module", sorted(modules("launcher")))
-def test_launcher_needs_only_the_pure_part_of_vitmodels(module: str) -> None:
-    foreign = imports(modules("launcher")[module])
-    assert not {name for name in foreign if name.startswith("vitmodels")} - PURE_VITMODELS
-    assert not {name for name in foreign if name.split(".")[0] == "mindspore"}
+def test_launcher_needs_only_the_pure_part_of_vitmodels() -> None:
+    used = imports_of("launcher", lambda name: name.startswith("vitmodels"))
+    assert {name for _, name in used} <= PURE_VITMODELS, used
+    assert not imports_of("launcher", lambda name: name.split(".")[0] == "mindspore")
 
 
-@pytest.mark.parametrize("module", sorted(modules("vitmodels")))
-def test_vitmodels_does_not_know_launcher(module: str) -> None:
-    assert not {name for name in imports(modules("vitmodels")[module]) if name.split(".")[0] == "launcher"}
+def test_vitmodels_does_not_know_launcher() -> None:
+    assert not imports_of("vitmodels", lambda name: name.split(".")[0] == "launcher")
 
 
 def test_the_pure_part_of_vitmodels_loads_without_mindspore() -> None:

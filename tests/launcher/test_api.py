@@ -11,6 +11,7 @@ from launcher import api
 from launcher.errors import NoSuchRun, PlanError
 from launcher.jobfile.problems import JobFileError
 from launcher.runfolder.states import State
+from tests.waiting import PATIENCE_S
 
 CURVE = Path(__file__).parents[1] / "programs" / "curve.py"
 
@@ -30,7 +31,7 @@ def test_submit_wait_metrics_logs_report_fetch_retry(jobs, tmp_path: Path) -> No
         curve(jobs, FAIL_EPOCH="3"), overrides={"model.set.epochs": 4, "model.set.seed": 7}, group="g"
     )
     jobs.entries.append(run.entry)
-    view = run.wait(60, poll_s=0.1, on_view=seen.append)
+    view = run.wait(PATIENCE_S, poll_s=0.1, on_view=seen.append)
     assert (view.state, view.attempt, view.group) == (State.SUCCEEDED, 2, "g")
     assert seen[-1] == view
     assert [row.epoch for row in run.metrics()] == [1, 2, 3, 4]
@@ -49,7 +50,7 @@ def test_submit_wait_metrics_logs_report_fetch_retry(jobs, tmp_path: Path) -> No
     again = launcher.find(run.id).retry()
     jobs.entries.append(again.entry)
     assert again.id != run.id
-    assert again.wait(60).state is State.SUCCEEDED
+    assert again.wait(PATIENCE_S).state is State.SUCCEEDED
     assert [row.epoch for row in again.metrics()] == [1, 2, 3, 4]
     assert again.plan().recipe == run.plan().recipe
     assert again.record()["retry_of"] == run.id
@@ -64,9 +65,9 @@ def test_cancel_and_resume(jobs) -> None:
     with pytest.raises(TimeoutError, match="not ended within 0 s"):
         run.wait(0)
     run.cancel()
-    assert run.wait(60).state is State.CANCELLED
+    assert run.wait(PATIENCE_S).state is State.CANCELLED
     resumed = run.resume()
-    view = resumed.wait(60)
+    view = resumed.wait(PATIENCE_S)
     assert (view.state, view.attempt) == (State.SUCCEEDED, 2)
     assert view.attempts[1].resumed_step is not None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.disk import LockTimeout, locked
+from tests.waiting import PATIENCE_S
 
 HOLD = (
     "import sys, time, os\nfrom pathlib import Path\nfrom launcher.disk import locked\n"
@@ -38,7 +39,7 @@ def test_a_killed_holder_lets_go(tmp_path: Path, more: tuple[str, ...]) -> None:
     assert waits
     holder.kill()
     holder.wait()
-    with locked(path, timeout_s=60, poll_s=0.02):
+    with locked(path, timeout_s=PATIENCE_S, poll_s=0.02):
         pass
     assert path.exists(), "removing it would let two in"
     if holder.stdout:

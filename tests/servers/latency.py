@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import cast
 from urllib.parse import urlsplit
 
-from tests.servers.process import accepts, free_port, running, wait_until
+from tests.servers.ports import free_port
+from tests.servers.process import accepts, running, wait_until
 
 
 class _Upstream(asyncio.Protocol):

@@ -11,16 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
+
 
 class Unavailable(Exception):
     """The server can't run here; tests that need it are skipped with this reason."""
-
-
-def free_port() -> int:
-    """A TCP port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def program(name: str) -> str:
@@ -62,7 +57,7 @@ def running(
             process.wait()
 
 
-def wait_until(ready: Callable[[], bool], what: str, log: Path, timeout_s: float = 60) -> None:
+def wait_until(ready: Callable[[], bool], what: str, log: Path, timeout_s: float = PATIENCE_S) -> None:
     """Poll until `ready`. Raises Unavailable with the end of the log."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

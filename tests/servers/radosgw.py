@@ -14,7 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.servers.certificate import make_certificate
-from tests.servers.process import Unavailable, accepts, free_port, program, running, wait_until
+from tests.servers.ports import free_port
+from tests.servers.process import Unavailable, accepts, program, running, wait_until
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
 _CONF = """

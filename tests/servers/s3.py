@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.servers.certificate import make_certificate
-from tests.servers.process import accepts, free_port, program, running, wait_until
+from tests.servers.ports import free_port
+from tests.servers.process import accepts, program, running, wait_until
 
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key-0123456789"

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.waiting import wait_until
+from tests.servers.ports import free_port
+from tests.waiting import PATIENCE_S, wait_until
 from vitmodels.training.checkpoint import CheckpointSet, list_sets, newest_set
 
 pytestmark = pytest.mark.system
@@ -61,7 +61,7 @@ class Run:
     def wait(self) -> list[int]:
         codes = [rank.wait(500) for rank in self.ranks]
         for other in self.others:
-            other.wait(60)
+            other.wait(PATIENCE_S)
         return codes
 
     def kill(self) -> None:
@@ -81,12 +81,6 @@ class Run:
         assert newest is not None
         assert skipped == []
         return newest
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def start(
@@ -339,7 +333,7 @@ def test_wrong_usage_is_one_message_and_exit_code_2(
     recipe.write_text(RECIPE)
     command = [sys.executable, "-m", "vitmodels.train", "--config", str(recipe), "--data", str(data)]
     command += ["--run-dir", str(tmp_path / "run"), "--device", "cpu", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=PATIENCE_S)
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr

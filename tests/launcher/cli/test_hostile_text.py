@@ -185,6 +185,7 @@ def run_all(folder: Path, **env: str) -> tuple[list[int], bytes, bytes]:
     return json.loads((folder / "codes.json").read_text()), ended.stdout, ended.stderr
 
 
+@pytest.mark.system
 def test_every_command_in_every_encoding(hostile: Sample, tmp_path: Path) -> None:
     expected, _, _ = run_all(tmp_path, PYTHONIOENCODING="utf-8")
     assert 1 not in expected

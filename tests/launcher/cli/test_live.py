@@ -18,7 +18,7 @@ from launcher.cli.live import frame
 from launcher.cli.style import wrap
 from launcher.runfolder.states import Attempt, Staging, State
 from tests.launcher.samples import NOW, Sample, make_view
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -142,7 +142,7 @@ def test_ctrl_c_detaches_and_the_run_goes_on(jobs, tmp_path: Path) -> None:
     jobs.until(entry, lambda view: (view.progress.step or 0) >= 3)
     wait_until(lambda: b"images/s" in shown)
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 101
+    assert process.wait(PATIENCE_S) == 101
     reader.join()
     os.close(leader)
     process.stdout.close()

@@ -27,7 +27,7 @@ from tests.seeds import examples
 from tests.servers.faults import Answer, Faults, cut, delay, flip_bit, reset, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def fill(store: ObjectStore, files: int = 12, size: int = 3000) -> dict[str, bytes]:
@@ -447,7 +447,7 @@ def test_one_fetches_and_the_others_wait(radosgw: S3Server, faults: Faults, tmp_
     wait_until(lambda: faults.count("GET", ".jpg"), "one of them fetches")
     seen: list[StageProgress] = []
     here = stage(store, tmp_path, progress=seen.append)
-    outputs = [process.communicate(timeout=60)[0].split() for process in processes]
+    outputs = [process.communicate(timeout=PATIENCE_S)[0].split() for process in processes]
     assert all(process.returncode == 0 for process in processes)
     fetchers = [output[0] for output in outputs].count("False") + (not here.reused)
     assert fetchers == 1
@@ -503,7 +503,7 @@ def test_waiting_has_an_end_too(tmp_path: Path) -> None:
     finally:
         holder.kill()
         holder.communicate()
-    assert stage(store, tmp_path, timeout_s=0.5).reused, "the lock went with its holder"
+    assert stage(store, tmp_path, timeout_s=PATIENCE_S).reused, "the lock went with its holder"
 
 
 def test_after_a_crash_of_the_machine_contents_are_read_again(tmp_path: Path) -> None:

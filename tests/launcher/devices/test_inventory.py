@@ -19,6 +19,7 @@ from launcher.devices.inventory import (
 )
 from launcher.devices.npu import parse_address, parse_hccn_conf, parse_mapping, parse_super_pod
 from launcher.errors import LauncherError
+from tests.waiting import PATIENCE_S
 
 FAKES = Path(__file__).parents[2] / "fakes"
 MACHINES = FAKES / "machines"
@@ -118,12 +119,15 @@ def test_a_machine_without_the_driver_says_so(monkeypatch: pytest.MonkeyPatch, t
 
 
 @pytest.mark.parametrize(
-    ("mood", "words"), [("fail", "dcmi module initialize failed"), ("hang", "no answer within")]
+    ("mood", "timeout_s", "words"),
+    [("fail", PATIENCE_S, "dcmi module initialize failed"), ("hang", 0.5, "no answer within")],
 )
-def test_a_broken_driver_is_reported(machine, monkeypatch: pytest.MonkeyPatch, mood: str, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_driver_is_reported(
+    machine, monkeypatch: pytest.MonkeyPatch, mood: str, timeout_s: float, words: str
+) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("FAKE_NPU_SMI", mood)
     with pytest.raises(LauncherError, match=words):
-        list_devices("ascend910", probe=machine("ascend910", timeout_s=0.5))
+        list_devices("ascend910", probe=machine("ascend910", timeout_s=timeout_s))
 
 
 def test_addresses_fall_back_to_hccn_conf(machine, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -15,7 +15,7 @@ import pytest
 
 from launcher.devices.inventory import DeviceLocks
 from launcher.errors import PlanError, UsageError
-from tests.waiting import state_of, wait_until
+from tests.waiting import PATIENCE_S, state_of, wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -67,7 +67,7 @@ def tickets(folder: Path) -> list[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    process.communicate("\n", timeout=10)
+    process.communicate("\n", timeout=PATIENCE_S)
 
 
 def test_a_device_is_held_and_given_back(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_killed_holder_frees_its_devices(tmp_path: Path, start: Start) -> None
     holder = start("holder", "0,1")
     held(holder)
     holder.send_signal(signal.SIGKILL)
-    with DeviceLocks(tmp_path).acquire([0, 1], timeout_s=60):
+    with DeviceLocks(tmp_path).acquire([0, 1], timeout_s=PATIENCE_S):
         pass
 
 
@@ -209,7 +209,7 @@ sys.stdin.readline()
             DeviceLocks(tmp_path).acquire([0], wait=False)
     finally:
         os.kill(rank, signal.SIGKILL)
-    with DeviceLocks(tmp_path).acquire([0], timeout_s=60):
+    with DeviceLocks(tmp_path).acquire([0], timeout_s=PATIENCE_S):
         pass
 
 
@@ -222,7 +222,7 @@ rng = random.Random(seed)
 locks = DeviceLocks(folder, label=label)
 for _ in range(12):
     ids = rng.sample(range(4), rng.randint(1, 3))
-    with locks.acquire(ids, timeout_s=60):
+    with locks.acquire(ids, timeout_s=120):
         marks = [folder / f"busy-{k}" for k in ids]
         for mark in marks:
             os.close(os.open(mark, os.O_CREAT | os.O_EXCL))  # fails when somebody else is on this device
@@ -236,7 +236,7 @@ def test_no_device_is_ever_shared(tmp_path: Path, start: Start) -> None:
     workers = [start(f"worker-{seed}", str(seed), STRESS) for seed in range(4)]
     for worker in workers:
         held(worker)
-        assert worker.wait(timeout=60) == 0
+        assert worker.wait(timeout=PATIENCE_S) == 0
     assert tickets(tmp_path) == []
 
 
@@ -257,7 +257,7 @@ def test_users_share_the_queue() -> None:
                 os.setgid(65534)
                 os.setuid(65534)
                 os.read(go_read, 1)
-                with DeviceLocks(folder / "locks", label="theirs").acquire([0, 1], timeout_s=60):
+                with DeviceLocks(folder / "locks", label="theirs").acquire([0, 1], timeout_s=PATIENCE_S):
                     os.write(done_write, b"+")
                     os.read(go_read, 1)
             except BaseException as error:

@@ -1,6 +1,5 @@
 """Logs that nobody meant well: no exception, and time and memory that grow with the log only."""
 
-import time
 import tracemalloc
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from launcher.diagnosis.evidence import MOST, evidence_of
 from launcher.diagnosis.lines import LINE_LIMIT
 from launcher.diagnosis.verdict import Ended, find_first
+from tests.cost import answer_within
 
 SIZE = 20_000_000
 UNITS = {
@@ -30,9 +30,7 @@ UNITS = {
 @pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
 def test_a_hostile_log_is_judged_in_bounded_time_and_memory(unit: str) -> None:
     log = "Traceback (most recent call last):\n" + unit * (SIZE // len(unit))
-    before = time.process_time()
-    found = find_first([Ended("rank 0", 0, 1, 1.0, log)])
-    assert time.process_time() - before < 2.0  # of this process alone
+    found = answer_within(2.0, lambda: find_first([Ended("rank 0", 0, 1, 1.0, log)]))
     assert len(found.evidence) <= MOST
     assert all(len(each.line) <= LINE_LIMIT for each in found.evidence)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from launcher.jobfile.load import JobFileError, LoadedJob, load_job
 from launcher.jobfile.spec import JobSpec
+from tests.cost import answer_within
 from tests.seeds import examples
 from vitmodels.document.reader import MAX_VALUES, read
 from vitmodels.recipe_keys import known_keys
@@ -137,19 +137,18 @@ MERGE_BOMB = "a0: &a0 {x: 1}\n" + "".join(
     ],
 )  # fmt: skip
 def test_hostile_text_is_refused_quickly(name: str, text: str) -> None:
-    start = time.process_time()
-    node, problems = read(text, name)
-    seconds = time.process_time() - start
+    node, problems = answer_within(4, lambda: read(text, name))
     assert node is None or node.size <= MAX_VALUES
     assert node is not None or problems
-    assert seconds < 4, f"{name}: {seconds:.1f} s"
 
 
 def test_a_huge_file_is_not_read_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     with path.open("wb") as file:
         file.truncate(50 * 2**30)  # sparse: reading it all would take minutes and all memory
-    start = time.process_time()
-    with pytest.raises(JobFileError, match="too large"):
-        load_job(path, env={})
-    assert time.process_time() - start < 2
+
+    def refused() -> None:
+        with pytest.raises(JobFileError, match="too large"):
+            load_job(path, env={})
+
+    answer_within(2, refused)

@@ -14,6 +14,7 @@ from launcher.node.preset import as_one_rank, preset_rank
 from launcher.plan.model import Plan
 from launcher.runs.index import new_run_id
 from launcher.submission.prepare import plan_of
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.system
 
@@ -96,7 +97,7 @@ def test_eight_processes_of_a_platform_start_eight_ranks_and_not_sixty_four(
         env |= {"RANK_TABLE_FILE": str(tmp_path / "platform.json")}
         ranks.append(subprocess.Popen(command, env=env))
     logs = plan.run_dir.root / "logs"
-    codes = [rank.wait(60) for rank in ranks]
+    codes = [rank.wait(PATIENCE_S) for rank in ranks]
     assert codes == [0, 0], "".join(path.read_text() for path in logs.rglob("*.log"))
     started = [json.loads(line) for line in (plan.run_dir.root / "started").read_text().splitlines()]
     assert sorted(each["RANK_ID"] for each in started) == ["0", "1"]

@@ -45,7 +45,7 @@ class Machines:
             "output": {"url": self.url, "upload_every": "1s", **self.options},
             "env": env or {},
             **sections,
-            "watch": {"grace": "5s", "nodes_timeout": "10s", **sections.get("watch", {})},  # type: ignore[dict-item]
+            "watch": {"grace": "5s", "nodes_timeout": "120s", **sections.get("watch", {})},  # type: ignore[dict-item]
         }
         path = self.folder / "job.yaml"
         path.write_text(yaml.safe_dump(job))
@@ -102,7 +102,7 @@ class Machines:
                 os.kill(program.pid, signal.SIGTERM)
         for program in self.programs.values():
             try:
-                program.wait(15)
+                program.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 os.kill(program.pid, signal.SIGKILL)
                 program.wait()

@@ -17,7 +17,7 @@ from launcher.node.rendezvous import Follower, Leader, Timing, member_of
 from launcher.ranks.diagnose import Cause
 from launcher.runfolder.states import FirstFailure
 from launcher.storage import ObjectStore, open_store
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 PATIENT = Timing(
     arrive_s=300.0, poll_s=0.05, eager_s=0.05, alive_s=0.1, lost_s=300.0, report_s=300.0, upload_s=300.0
@@ -76,7 +76,7 @@ class Party:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE_S)
         return [found.get(k, "never returned") for k in nodes or range(len(self.members))]
 
     def begin(self, *nodes: int, step_index: int = 0) -> list[Any]:

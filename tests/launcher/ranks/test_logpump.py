@@ -6,6 +6,7 @@ from pathlib import Path
 
 from launcher.ranks.logpump import EXCERPT_BYTES, Excerpt, LimitedLog, LogPump
 from launcher.runfolder.logtimes import Times
+from tests.waiting import wait_until
 
 
 def test_a_log_keeps_its_beginning_and_its_end_within_the_limit(tmp_path: Path) -> None:
@@ -45,10 +46,12 @@ def test_a_full_disk_costs_lines_which_are_counted(small_disk: Path) -> None:
         log.write(b"x" * 1000 + b"\n")
     assert log.lost_bytes > 900_000
     ballast.unlink()
-    deadline = time.monotonic() + 10
-    while log.lost_bytes and time.monotonic() < deadline:
+
+    def writes_again() -> bool:
         log.write(b"after\n")
-        time.sleep(0.1)
+        return not log.lost_bytes
+
+    wait_until(writes_again)
     log.close()
     text = (small_disk / "rank-0.log").read_text()
     assert text.startswith("before\n")
@@ -64,10 +67,7 @@ def test_the_pump_carries_what_is_written_and_knows_when(tmp_path: Path) -> None
     )
     begun = time.monotonic()
     os.write(first, b"hello\n")
-    deadline = begun + 5
-    while not pump.last_output_at("rank 0") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert pump.last_output_at("rank 0") >= begun
+    assert wait_until(lambda: pump.last_output_at("rank 0")) >= begun
     assert pump.last_output_at("rank 1") == 0.0
     os.close(first)  # closed its log
     os.write(second, b"still here\n")  # and this one is open at the end, held by a child of a rank

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from launcher.ranks.orphans import MARK, Keeper, gang_mark, marked, node_mark, sweep
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 
@@ -79,5 +79,5 @@ def test_a_killed_keeper_is_replaced_and_goes_when_dismissed() -> None:
     os.kill(second, signal.SIGTERM)  # meant for the run, which will end it
     worker = start("run-3:0:1:9")
     keeper.dismiss()
-    assert worker.wait(5) == -signal.SIGKILL
+    assert worker.wait(PATIENCE_S) == -signal.SIGKILL
     assert not Path(f"/proc/{second}").exists()

@@ -19,6 +19,7 @@ from tests.servers.faults import Answer, Faults, cut, fault_proxy, flip_bit, res
 from tests.servers.process import wait_until
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server, rclone_server
 from tests.servers.stores import BUCKET, open_on
+from tests.waiting import PATIENCE_S
 
 
 class Source:
@@ -97,7 +98,7 @@ def test_threads_that_nobody_waits_for_write_to_no_other_file(
         def read(self, start: int, length: int, stop: threading.Event) -> Iterator[bytes]:
             threads.append(threading.current_thread())
             if start > 5:
-                late.wait(10)
+                late.wait(PATIENCE_S)
             yield bytes(length)
 
     def interrupted(*_: object, **__: object) -> None:
@@ -112,7 +113,7 @@ def test_threads_that_nobody_waits_for_write_to_no_other_file(
         assert other.fileno() == number
         late.set()
         for thread in list(threads):
-            thread.join(0.2)
+            thread.join(PATIENCE_S)
         assert (tmp_path / "y").stat().st_size == 0
 
 

@@ -1,28 +1,19 @@
-"""Image folders, odd files, crops and erasing, worker processes, the digits."""
+"""Image folders, odd files, crops and erasing."""
 
 from __future__ import annotations
 
 import io
-import multiprocessing
-import shutil
 import struct
-import subprocess
-import sys
-import time
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
-from vitmodels.config import Recipe
-from vitmodels.digits import main as digits_main
-from vitmodels.digits import stratified_val, write_digits
-from vitmodels.errors import DataError, UsageError
+from tests.vitmodels.images.samples import SIDE, jpeg, read, recipe_of
+from vitmodels.errors import DataError
 from vitmodels.images.augment import crop_box, erase, train_transform
 from vitmodels.images.data import (
     MemoryImages,
@@ -34,34 +25,6 @@ from vitmodels.images.data import (
     shift_images,
 )
 from vitmodels.images.pixels import crop_resize, read_rgb, simplejpeg
-from vitmodels.images.workers import FileImages
-from vitmodels.recipe_file import make_recipe
-
-SIDE = 32
-
-
-def recipe_of(**changes: object) -> Recipe:
-    return make_recipe({"arch": "vit_digits", "num_classes": 2, "num_parallel_workers": 2, **changes})
-
-
-def jpeg(mode: str, size: tuple[int, int] = (50, 40), kind: str = "JPEG") -> bytes:
-    channels = {"L": 1, "RGB": 3, "CMYK": 4, "RGBA": 4, "P": 1}[mode]
-    pixels = np.random.default_rng(len(mode)).integers(0, 256, (size[1], size[0], channels), np.uint8)
-    image = Image.fromarray(pixels.squeeze() if channels == 1 else pixels, "L" if mode == "P" else mode)
-    out = io.BytesIO()
-    (image.convert("P") if mode == "P" else image).save(out, kind)
-    return out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of 12 images of several kinds."""
-    root = tmp_path_factory.mktemp("images")
-    for label in ("cat", "dog"):
-        (root / label).mkdir()
-        for index in range(12):
-            (root / label / f"{index:02d}.JPEG").write_bytes(jpeg("RGB", (40 + index, 60 - index)))
-    return root
 
 
 def test_folders_are_listed_in_a_fixed_order(folder: Path, tmp_path: Path) -> None:
@@ -211,80 +174,6 @@ def test_the_whole_recipe_on_one_image() -> None:
     assert jittered.dtype == np.uint8
 
 
-def requests(count: int, batch: int, epoch: int | None) -> list[Request]:
-    return [
-        Request(np.arange(at, at + batch) % 24, np.arange(at, at + batch), epoch)
-        for at in range(0, count, batch)
-    ]
-
-
-def read(images: FileImages | MemoryImages, wanted: list[Request]) -> tuple[np.ndarray, np.ndarray]:
-    parts = [(pixels.copy(), used.copy()) for pixels, used in images.stream(wanted)]
-    return np.concatenate([p for p, _ in parts]), np.concatenate([u for _, u in parts])
-
-
-@pytest.fixture
-def notes() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def files(folder: Path, notes: list[str]) -> Iterator[FileImages]:
-    images = FileImages(scan_folder(folder), recipe_of(auto_augment="rand-m9"), SIDE, 24, notes.append)
-    yield images
-    images.close()
-
-
-def test_workers_give_the_same_pixels_whatever_the_batch(files: FileImages, folder: Path) -> None:
-    whole, used = read(files, requests(48, 24, 0))
-    np.testing.assert_array_equal(used, np.arange(48) % 24)
-    parts, _ = read(files, requests(48, 8, 0))
-    np.testing.assert_array_equal(whole, parts)
-    other, _ = read(files, requests(48, 24, 1))
-    assert (whole != other).mean() > 0.5
-    plain, _ = read(files, requests(24, 8, None))
-    memory = MemoryImages(scan_folder(folder), recipe_of(), SIDE, train=False)
-    np.testing.assert_array_equal(plain, memory.pixels)
-
-
-def test_a_stream_can_be_left_early(files: FileImages) -> None:
-    stream = files.stream(requests(240, 24, 0))
-    next(stream)
-    stream.close()
-    again, _ = read(files, requests(24, 24, 3))
-    fresh, _ = read(files, requests(24, 24, 3))
-    np.testing.assert_array_equal(again, fresh)
-
-
-@pytest.fixture
-def broken(tmp_path: Path) -> Path:
-    """Eight images, of which three can't be read: cut off, empty, and text."""
-    folder = tmp_path / "only"
-    folder.mkdir()
-    for index in range(8):
-        (folder / f"{index}.jpg").write_bytes(jpeg("RGB"))
-    (folder / "1.jpg").write_bytes(jpeg("RGB")[:300])
-    (folder / "2.jpg").write_bytes(b"")
-    (folder / "7.jpg").write_text("not an image")
-    return tmp_path
-
-
-def test_unreadable_images_are_replaced_counted_and_named(broken: Path, notes: list[str]) -> None:
-    images = FileImages(scan_folder(broken), recipe_of(max_corrupt=3), SIDE, 8, notes.append)
-    try:
-        for epoch in (0, 1):
-            _, used = read(images, [Request(np.arange(8), np.arange(8), epoch)])
-            np.testing.assert_array_equal(used, [0, 3, 3, 3, 4, 5, 6, 0])
-        assert sorted(images.unreadable) == [1, 2, 7]
-        assert len(notes) == 3
-        assert "1.jpg" in "".join(notes)
-        pixels, used = read(images, [Request(np.arange(8), np.arange(8), None)])
-        np.testing.assert_array_equal(used, [0, -1, -1, 3, 4, 5, 6, -1])
-        assert not pixels[1].any()
-    finally:
-        images.close()
-
-
 def test_memory_treats_unreadable_images_alike(broken: Path, notes: list[str]) -> None:
     recipe = recipe_of(max_corrupt=3, train_crop="resize", hflip=0.0)
     images = MemoryImages(scan_folder(broken), recipe, SIDE, train=True, note=notes.append)
@@ -302,15 +191,6 @@ def test_memory_treats_unreadable_images_alike(broken: Path, notes: list[str]) -
     np.testing.assert_array_equal(used, [3, 3, 3, 3, 4, 5, 6, 3])
 
 
-def test_too_many_unreadable_images_end_training(broken: Path, notes: list[str]) -> None:
-    images = FileImages(scan_folder(broken), recipe_of(max_corrupt=2), SIDE, 8, notes.append)
-    try:
-        with pytest.raises(DataError, match="more than 2 unreadable images"):
-            read(images, [Request(np.arange(8), np.arange(8), 0)])
-    finally:
-        images.close()
-
-
 def test_a_bomb_is_an_unreadable_image(tmp_path: Path) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -320,15 +200,6 @@ def test_a_bomb_is_an_unreadable_image(tmp_path: Path) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
     with pytest.raises((OSError, ValueError)):
         decode(path)
-
-
-def dds(flags: int) -> bytes:
-    """The header of a DDS file with a pixel format that Pillow does not know."""
-    header = bytearray(128)
-    header[:8] = b"DDS " + struct.pack("<I", 124)
-    struct.pack_into("<III", header, 8, 0x1007, 4, 4)
-    struct.pack_into("<II", header, 76, 32, flags)
-    return bytes(header)
 
 
 @pytest.mark.parametrize(
@@ -342,9 +213,9 @@ def test_a_damaged_file_is_one_bad_image_whatever_its_decoder_raises(kind: str) 
         data = bytearray(good[: int(rng.integers(8, len(good) + 1))])
         for place in rng.integers(0, min(len(data), 200), int(rng.integers(1, 6))):
             data[place] = rng.integers(0, 256)
-        for read in (decode, read_rgb):
+        for decoder in (decode, read_rgb):
             try:
-                read(io.BytesIO(bytes(data)))
+                decoder(io.BytesIO(bytes(data)))
             except UnreadableImage as error:
                 refused += 1
                 assert str(error)
@@ -384,29 +255,6 @@ def test_every_exception_of_a_decoder_is_a_bad_image(
     assert all(note.partition("JPEG: ")[2] for note in notes)
 
 
-@pytest.mark.parametrize("train_crop", ["resize", "random_resized"])
-def test_odd_and_thin_files_do_not_end_a_run(
-    folder: Path, tmp_path: Path, notes: list[str], train_crop: str
-) -> None:
-    shutil.copytree(folder, tmp_path / "set")
-    (tmp_path / "set" / "cat" / "01.JPEG").write_bytes(dds(8))
-    Image.new("RGB", (2, 60_000), "red").save(tmp_path / "set" / "cat" / "02.JPEG", "PNG")
-    found = scan_folder(tmp_path / "set")
-    recipe = recipe_of(train_crop=train_crop)
-    images = FileImages(found, recipe, SIDE, 24, notes.append)
-    try:
-        pixels, used = read(images, [Request(np.arange(24), np.arange(24), 0)])
-        assert used.tolist() == [0, 2, *range(2, 24)]
-        assert (pixels[2] == [255, 0, 0]).all()
-        pixels, used = read(images, [Request(np.arange(24), np.arange(24), None)])
-        assert used.tolist() == [0, -1, *range(2, 24)]
-        assert (pixels[2] == [255, 0, 0]).all()
-    finally:
-        images.close()
-    assert len(notes) == 1
-    assert notes[0].endswith("01.JPEG: Unknown pixel format flags 8")
-
-
 def test_memory_that_is_missing_for_the_resize_is_a_bad_image(
     folder: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str]
 ) -> None:
@@ -431,92 +279,6 @@ def test_a_jpeg_bomb_is_not_decoded() -> None:
     data[place : place + 4] = struct.pack(">HH", 65_500, 65_500)
     with pytest.raises(UnreadableImage, match="decompression bomb"):
         read_rgb(io.BytesIO(bytes(data)))
-
-
-PARENT = """
-import sys, time
-from pathlib import Path
-import numpy as np
-from vitmodels.recipe_file import make_recipe
-from vitmodels.images.data import Request, scan_folder
-from vitmodels.images.workers import FileImages
-if __name__ == "__main__":
-    recipe = make_recipe({"arch": "vit_digits", "num_classes": 2, "num_parallel_workers": 2})
-    images = FileImages(scan_folder(Path(sys.argv[1])), recipe, 32, 24, print)
-    next(images.stream([Request(np.arange(24), np.arange(24), 0)]))
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.mark.system
-def test_workers_die_with_their_rank(folder: Path, tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(PARENT)
-    root = str(Path(__file__).parents[3])
-    with subprocess.Popen(
-        [sys.executable, str(script), str(folder)],
-        stdout=subprocess.PIPE,
-        env={"PYTHONPATH": root, "PATH": ""},
-    ) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"ready\n"
-        children = psutil.Process(parent.pid).children(recursive=True)
-        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-        assert len(workers) == min(2, multiprocessing.cpu_count())
-        parent.kill()
-    deadline = time.monotonic() + 10
-    while any(worker.is_running() and worker.status() != "zombie" for worker in workers):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@pytest.mark.system
-def test_the_digits_are_complete_and_always_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
-    assert write_digits(tmp_path / "a") == {"train": 1437, "val": 360}
-    assert write_digits(tmp_path / "a") == {"train": 1437, "val": 360}
-    write_digits(tmp_path / "b")
-    first = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.jpg"))
-    assert first == sorted(path.relative_to(tmp_path / "b") for path in (tmp_path / "b").rglob("*.jpg"))
-    for path in first[::97]:
-        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
-    val = scan_folder(tmp_path / "a" / "val")
-    assert set(np.bincount(val.labels)) <= {35, 36, 37}
-    assert decode(val.path(0)).size == (32, 32)
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "mine.txt").write_text("keep")
-    with pytest.raises(UsageError, match="not empty"):
-        write_digits(tmp_path / "c")
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-def test_a_split_is_proportional_and_exact() -> None:
-    labels = np.repeat(np.arange(3), (50, 30, 21))
-    mask = stratified_val(labels, 20, 0)
-    assert mask.sum() == 20
-    np.testing.assert_array_equal(np.bincount(labels[mask]), [10, 6, 4])
-
-
-def test_digits_that_are_missing_are_written_again(tmp_path: Path) -> None:
-    write_digits(tmp_path)
-    lost = sorted(tmp_path.glob("*/*/*.jpg"))[::400]
-    before = [path.read_bytes() for path in lost]
-    own = tmp_path / "train" / "0" / "mine.jpg"
-    own.write_bytes(b"the user's")
-    for path in lost:
-        path.unlink()
-    shutil.rmtree(tmp_path / "val" / "9")
-    assert write_digits(tmp_path) == {"train": 1437, "val": 360}
-    assert [path.read_bytes() for path in lost] == before
-    assert len(list((tmp_path / "val").glob("*/*.jpg"))) == 360
-    assert own.read_bytes() == b"the user's"
-
-
-def test_digits_where_nothing_can_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "file").write_text("in the way")
-    assert digits_main([str(tmp_path / "file" / "digits")]) == 2
-    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_folder_called_like_an_image_is_no_image(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.vitmodels.images.test_data import SIDE, jpeg, recipe_of
+from tests.vitmodels.images.samples import SIDE, jpeg, recipe_of
 from vitmodels.config import Recipe
 from vitmodels.errors import DataError
 from vitmodels.images.batches import Batches, Slicing

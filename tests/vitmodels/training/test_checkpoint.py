@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.waiting import PATIENCE_S
 from vitmodels.errors import CheckpointError
 from vitmodels.training import checkpoint as ck
 from vitmodels.training import saver as saver_module
@@ -109,7 +110,7 @@ def test_saving_returns_before_the_set_is_there(tmp_path: Path, monkeypatch: pyt
     write = ck.write_set
 
     def late(*arguments: Any) -> Path:
-        assert go_on.wait(60)
+        assert go_on.wait(PATIENCE_S)
         return write(*arguments)
 
     monkeypatch.setattr(saver_module, "write_set", late)

@@ -19,6 +19,7 @@ from launcher.backends.modelarts.request import code_url
 from launcher.errors import IntegrityError, PlanError, RunFailed
 from launcher.storage import ObjectStore, open_store
 from tests.launcher.backends.modelarts.jobs import IMAGE, make
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.system
 
@@ -230,7 +231,7 @@ def test_a_plan_that_was_changed_is_refused(tmp_path: Path) -> None:
 # ---- attempts over restarts
 
 
-def start_all(store: ObjectStore, nodes: int, attempt: int = 1, timeout_s: float = 20.0) -> list[Start]:
+def start_all(store: ObjectStore, nodes: int, attempt: int = 1, timeout_s: float = PATIENCE_S) -> list[Start]:
     found: dict[int, Start] = {}
 
     def one(node: int) -> None:

@@ -28,6 +28,7 @@ from launcher.storage.s3.store import S3Store
 from tests.servers.faults import Answer, Faults, cut, delay, flip_bit, reset, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on
+from tests.waiting import PATIENCE_S
 
 DATA = os.urandom(30_000)
 
@@ -171,6 +172,7 @@ def test_a_signal_ends_the_wait_for_a_silent_store(tmp_path: Path, operation: st
     """The main thread handles signals; it must not sit in obstore until the store's time is over."""
     code = (
         "import sys\nfrom launcher.storage import open_store\nfrom launcher.storage.base import ObjectInfo\n"
+        "from launcher.storage.s3 import client\nclient.READ_TIMEOUT_S = 1000\n"
         "store = open_store('s3://bucket')\n"
         "calls = {'head': lambda: store.head('x'), 'read': lambda: store.read('x', 0, 2 << 20),\n"
         "  'get_file': lambda: store.get_file('x', sys.argv[2], ObjectInfo('x', 4, '0' * 32))}\n"
@@ -190,7 +192,7 @@ def test_a_signal_ends_the_wait_for_a_silent_store(tmp_path: Path, operation: st
             with connection:
                 assert connection.recv(10)
                 child.send_signal(signal.SIGINT)
-                assert child.wait(20) == 42, "READ_TIMEOUT_S is 25 s"
+                assert child.wait(PATIENCE_S) == 42
 
 
 def test_a_busy_store_is_given_the_time_it_asks_for(

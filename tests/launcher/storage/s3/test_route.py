@@ -16,6 +16,7 @@ from launcher.storage.s3 import client as s3_client
 from launcher.storage.s3.client import ClientHolder, resolve
 from launcher.storage.s3.route import NoRoute, Route, find_route
 from tests.servers.s3 import S3Server
+from tests.waiting import PATIENCE_S
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "a-secret"}
 HUAWEI = {"HUAWEICLOUD_SDK_AK": "HAK", "HUAWEICLOUD_SDK_SK": "a-secret"}
@@ -229,7 +230,7 @@ def test_reading_needs_no_client_of_boto3(rclone: S3Server, tmp_path: Path) -> N
         "assert not {'boto3', 'botocore.session', 'botocore.client'} & set(sys.modules), 'imported'\n"
     )
     env = {**os.environ, **rclone.env, "AWS_ENDPOINT_URL": rclone.endpoint, "HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], env=env, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], env=env, check=True, timeout=PATIENCE_S)
     assert (tmp_path / "x").read_bytes() == b"data"
 
 
@@ -245,7 +246,7 @@ def test_without_obstore_boto3_serves_alone_and_a_log_line_says_so(rclone: S3Ser
         [sys.executable, "-c", code, str(tmp_path / "x")],
         env=env,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         capture_output=True,
         text=True,
     )

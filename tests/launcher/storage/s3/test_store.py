@@ -23,6 +23,7 @@ from launcher.storage.s3.keychain import key_chain
 from tests.servers.faults import Answer, Faults, cut, reset, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on
+from tests.waiting import PATIENCE_S
 
 SECRETS = {"AWS_ACCESS_KEY_ID": "AKIDVISIBLE", "AWS_SECRET_ACCESS_KEY": "never-show-this-secret"}
 
@@ -122,12 +123,12 @@ def test_without_credentials_the_error_names_the_variables(
 
 
 def test_nothing_listens_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        endpoint = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    store = open_store("s3://b/x", endpoint=endpoint, env=SECRETS, patience_s=0.5)
-    with pytest.raises(StoreUnreachable) as caught:
-        store.read("k")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # so that nobody else listens there
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        store = open_store("s3://b/x", endpoint=endpoint, env=SECRETS, patience_s=0.5)
+        with pytest.raises(StoreUnreachable) as caught:
+            store.read("k")
     assert endpoint in str(caught.value)
     assert "AWS_ENDPOINT_URL_S3" in caught.value.hint
     assert "never-show" not in str(caught.value) + repr(caught.value) + repr(store)
@@ -142,7 +143,7 @@ def test_opening_contacts_nobody_and_imports_no_client() -> None:
         "store = open_store('s3://bucket/x', endpoint='http://192.0.2.1')\n"
         "store.substore('y').join('z')\nassert 'boto3' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)
 
 
 # -- what the server says ----------------------------------------------------------------------------------
