@@ -55,7 +55,7 @@ def check_data_here(plan: Plan) -> list[Finding]:
     here = not get_backend(plan.backend).runs_elsewhere
     if not here or plan.data is None or not plan.data.url.startswith("file:"):
         return []
-    findings = _check_data(plan.data)
+    findings = _check_data(plan.data, any_layout=plan.own_program)
     if str(plan.recipe.get("arch", "")).endswith("_digits"):
         fix = f"make the digits there: python -m vitmodels.digits {unquote(urlsplit(plan.data.url).path)}"
         findings = [replace(each, fix=fix) if each.rule == "PF030" else each for each in findings]
