@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launcher.devices.lockfiles import Owner
-from launcher.devices.locks import DeviceLocks, HeldDevices, default_lock_dir
+from launcher.devices.lockfolder import default_lock_dir
+from launcher.devices.locks import DeviceLocks, HeldDevices
 from launcher.devices.npu import (
     ChipRow,
     chip_named,

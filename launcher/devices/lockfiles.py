@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +27,19 @@ class Owner:
 
 
 def open_lock(path: Path, *, create: bool = False) -> int:
-    """Open for reading and writing, creating it writable for every user. Never follows a symbolic link."""
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    """Open for reading and writing, creating it writable for every user. Never follows a symbolic link, nor blocks in a pipe.
+
+    Raises OSError, also for what is no plain file.
+    """
+    fd = _open(path, create=create)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no plain file; remove it", str(path))
+    return fd
+
+
+def _open(path: Path, *, create: bool) -> int:
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         # First without O_CREAT: in a sticky folder the kernel refuses it for another user's file.
         return os.open(path, flags)

@@ -15,7 +15,6 @@ import fcntl
 import json
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,9 +31,14 @@ from launcher.devices.lockfiles import (
     try_lock,
     waiting_owner,
 )
+from launcher.devices.lockfolder import default_lock_dir, prepare
 from launcher.errors import PlanError, UsageError
 
 POLL_S = 0.1
+TURN_POLL_S = 0.005
+TURN_S = 5.0
+"""Patience with the queue of a caller that does not want to wait for devices."""
+QUEUE = "queue.lock"
 
 
 @dataclass(slots=True)
@@ -74,6 +78,28 @@ class HeldDevices:
         self.release()
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """How long to wait (None: for ever), and who is told: never inside the kernel, so that a request to stop is heard."""
+
+    timeout_s: float | None
+    on_wait: Callable[[str], None] | None = None
+    on_poll: Callable[[], None] | None = None
+    _began: float = field(default_factory=time.monotonic)
+    _reported: str = ""
+
+    def pause(self, reason: str, pause_s: float = POLL_S) -> None:
+        """Sleeps a little. Raises PlanError when the time is over, and what `on_poll` raises."""
+        if self.timeout_s is not None and time.monotonic() - self._began >= self.timeout_s:
+            raise _busy(reason, waited_s=self.timeout_s)
+        if self.on_wait is not None and reason != self._reported:
+            self.on_wait(reason)
+            self._reported = reason
+        if self.on_poll is not None:
+            self.on_poll()
+        time.sleep(pause_s)
+
+
 class DeviceLocks:
     """The locks of this machine. `label` tells other users who holds a device: the run id."""
 
@@ -107,27 +133,20 @@ class DeviceLocks:
         """
         if not choices or any(not ids or len(set(ids)) != len(ids) or min(ids) < 0 for ids in choices):
             raise UsageError(f"not a set of devices: {list(choices)!r}")
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with self._mapped():
-            self._prepare()
-        reported = ""
-        with self._ticket(choices) as ticket:
+            prepare(self.folder)
+        waiting = _Waiting(timeout_s if wait else TURN_S, on_wait, on_poll)
+        with self._ticket(choices, waiting) as ticket:
             while True:
-                held, reason = self._attempt(choices, ticket)
+                held, reason = self._attempt(choices, ticket, waiting)
                 if held is not None:
                     return held
-                late = deadline is not None and time.monotonic() >= deadline
-                if late or not wait:
-                    raise _busy(reason, waited_s=timeout_s if wait else None)
-                if on_wait is not None and reason != reported:
-                    on_wait(reason)
-                    reported = reason
-                if on_poll is not None:
-                    on_poll()
-                time.sleep(POLL_S)
+                if not wait:
+                    raise _busy(reason, waited_s=None)
+                waiting.pause(reason)
 
     def owners(self) -> dict[int, Owner | None]:
-        """Devices that are taken now, with their holder where it could be read. Never blocks for long."""
+        """Devices that are taken now, with their holder where it could be read. Never blocks."""
         by_device: dict[int, Owner | None] = {}
         for path in sorted(self.folder.glob("device-*.lock")):
             number = path.name.removeprefix("device-").removesuffix(".lock")
@@ -145,11 +164,6 @@ class DeviceLocks:
                 os.close(fd)
         return dict(sorted(by_device.items()))
 
-    def _prepare(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(PermissionError):
-            self.folder.chmod(0o1777)  # every user of the machine takes part
-
     @contextlib.contextmanager
     def _mapped(self) -> Iterator[None]:
         try:
@@ -161,23 +175,24 @@ class DeviceLocks:
             raise UsageError(what, where=where, hint=hint) from None
 
     @contextlib.contextmanager
-    def _turnstile(self) -> Iterator[None]:
-        """Only one process looks at the queue at a time; held for microseconds."""
-        path = self.folder / "queue.lock"
+    def _turnstile(self, waiting: _Waiting | None = None) -> Iterator[None]:
+        """Only one process looks at the queue at a time; held for microseconds, unless its holder is stopped."""
+        path, waiting = self.folder / QUEUE, waiting or _Waiting(TURN_S)
         fd = open_lock(path, create=True)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            while not is_same_file(fd, path):  # another process removed it between the two calls
+            while not (try_lock(fd, fcntl.LOCK_EX) and is_same_file(fd, path)):
+                waiting.pause(f"the queue is held by {read_owner(fd) or 'another process'}", TURN_POLL_S)
                 os.close(fd)
-                fd = open_lock(path, create=True)
-                fcntl.flock(fd, fcntl.LOCK_EX)
+                fd = open_lock(path, create=True)  # another process may have removed it
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(self._myself()).encode(), 0)
             yield
         finally:
             os.close(fd)
 
     @contextlib.contextmanager
-    def _ticket(self, choices: Sequence[Sequence[int]]) -> Iterator[Path]:
-        with self._mapped(), self._turnstile():
+    def _ticket(self, choices: Sequence[Sequence[int]], waiting: _Waiting) -> Iterator[Path]:
+        with self._mapped(), self._turnstile(waiting):
             numbers = [int(path.stem) for path in self._tickets()]
             path = self.folder / f"{max(numbers, default=0) + 1:012d}.ticket"
             fd = open_lock(path, create=True)
@@ -197,8 +212,10 @@ class DeviceLocks:
         """In order of arrival."""
         return sorted(path for path in self.folder.glob("*.ticket") if path.stem.isdecimal())
 
-    def _attempt(self, choices: Sequence[Sequence[int]], ticket: Path) -> tuple[HeldDevices | None, str]:
-        with self._mapped(), self._turnstile():
+    def _attempt(
+        self, choices: Sequence[Sequence[int]], ticket: Path, waiting: _Waiting
+    ) -> tuple[HeldDevices | None, str]:
+        with self._mapped(), self._turnstile(waiting):
             candidates = {k for ids in choices for k in ids}
             ahead = [
                 owner
@@ -236,12 +253,6 @@ class DeviceLocks:
 
     def _myself(self) -> dict[str, object]:
         return {"pid": os.getpid(), "label": self.label, "since": time.time(), "host": socket.gethostname()}
-
-
-def default_lock_dir() -> Path:
-    """$LAUNCHER_LOCK_DIR, or a folder in the machine's temporary directory that all users share."""
-    named = os.environ.get("LAUNCHER_LOCK_DIR")
-    return Path(named) if named else Path(tempfile.gettempdir()) / "ascend-launcher-devices"
 
 
 def _busy(reason: str, *, waited_s: float | None) -> PlanError:

@@ -149,14 +149,19 @@ def _disk(name: str, folder: Path) -> Finding:
 
 
 def _locks() -> Finding:
-    from launcher.devices.inventory import default_lock_dir
+    from launcher.devices.holders import stuck_holders
+    from launcher.devices.lockfolder import SYSTEM, default_lock_dir, private_lock_dir
 
     folder = default_lock_dir()
     existing = folder
     while not existing.exists():
         existing = existing.parent
+    if stuck := stuck_holders(folder):
+        fix = "look at these processes; runs wait until they end"
+        return Finding("device locks", "warning", f"{folder}: {'; '.join(stuck)}", fix=fix)
     if os.access(existing, os.W_OK):
-        return Finding("device locks", "ok", str(folder))
+        alone = f", for you alone; for all users: sudo install -d -m 1777 {SYSTEM}"
+        return Finding("device locks", "ok", f"{folder}{alone if folder == private_lock_dir() else ''}")
     fix = "let its owner make it writable for all (mode 1777), or set LAUNCHER_LOCK_DIR, the same one for all users"
     return Finding("device locks", "error", f"{existing} can't be written to", fix=fix)
 

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from launcher.devices import lockfolder
+from launcher.devices.holders import stuck_holders
 from launcher.devices.inventory import DeviceLocks
+from launcher.devices.lockfolder import default_lock_dir, is_for_all, prepare
 from launcher.errors import PlanError, UsageError
 from tests.waiting import PATIENCE_S, state_of, wait_until
 
@@ -307,3 +310,81 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"device-0\.lock"):
         DeviceLocks(folder).acquire([0])
     assert precious.read_text() == "keep"
+
+
+def test_a_stopped_process_in_the_queue_is_named_and_a_request_to_stop_is_heard(
+    tmp_path: Path, start: Start
+) -> None:
+    code = HOLD.replace(
+        "with DeviceLocks(folder, label=label).acquire(ids) as held:",
+        "with DeviceLocks(folder, label=label)._turnstile():",
+    )
+    squatter = start("squatter", "0", code)
+    held(squatter)
+    squatter.send_signal(signal.SIGSTOP)
+    wait_until(lambda: state_of(squatter.pid) == "T")
+    lines: list[str] = []
+
+    class Cancelled(Exception):
+        pass
+
+    def cancel() -> None:
+        if lines:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        DeviceLocks(tmp_path).acquire_any([[0]], on_wait=lines.append, on_poll=cancel)
+    assert lines[0].startswith(f"the queue is held by squatter (pid {squatter.pid})")
+    assert stuck_holders(tmp_path) == [
+        f"the queue is held by {lines[0].removeprefix('the queue is held by ')}, which is stopped (kill -CONT {squatter.pid})"
+    ]
+
+
+def test_doctor_names_holders_that_are_stopped_or_gone(tmp_path: Path, start: Start) -> None:
+    holder = start("holder", "0")
+    held(holder)
+    assert stuck_holders(tmp_path) == []
+    holder.send_signal(signal.SIGSTOP)
+    wait_until(lambda: state_of(holder.pid) == "T")
+    (words,) = stuck_holders(tmp_path)
+    assert words.startswith("device 0 is held by holder")
+    assert "is stopped" in words
+    (tmp_path / "device-0.lock").write_text('{"pid": 4194305, "since": 1, "label": "gone"}')
+    assert "outlived it" in stuck_holders(tmp_path)[0]
+    (tmp_path / "device-0.lock").write_text("x")
+    assert "did not say who it is" in stuck_holders(tmp_path)[0]
+
+
+def test_a_folder_that_somebody_else_can_change_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(UsageError, match="it is a link"):
+        DeviceLocks(tmp_path / "link").acquire([0])
+    assert list((tmp_path / "real").iterdir()) == []
+
+
+def test_a_pipe_in_the_place_of_a_lock_blocks_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "queue.lock")
+    with pytest.raises(UsageError, match="no plain file"):
+        DeviceLocks(tmp_path).acquire([0])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a folder to another user")
+def test_a_folder_of_another_user_is_neither_the_systems_nor_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LAUNCHER_LOCK_DIR", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    system = tmp_path / "system"
+    monkeypatch.setattr(lockfolder, "SYSTEM", system)
+    assert default_lock_dir() == system  # root makes it
+    prepare(system)
+    assert is_for_all(system)
+    os.chown(system, 65534, 65534)
+    mine = default_lock_dir()
+    assert mine.is_relative_to(tmp_path / "state")
+    prepare(mine)
+    assert mine.stat().st_mode & 0o777 == 0o700
+    os.chown(mine, 65534, 65534)
+    with pytest.raises(OSError, match="belongs to another user"):
+        prepare(mine)
