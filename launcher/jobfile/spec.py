@@ -194,6 +194,10 @@ class JobSpec(Section):
         description="Own training program, a command started once per rank, in place of vitmodels. `python` is the job's own Python.",
         examples=[["python", "my_train.py"]],
     )
+    per: Literal["rank", "node"] = Field(
+        "rank",
+        description="How often `program` is started: once per rank, or once per machine for a program that starts the ranks itself, such as torchrun or msrun.",
+    )
     resume_args: tuple[str, ...] | None = Field(
         None,
         description="Words that are added to `program` when there is a checkpoint to resume from; `{resume}` is its path, as in `program` itself, where it is empty at the first start.",

@@ -16,6 +16,11 @@ def preset_rank(plan: Plan, env: Mapping[str, str]) -> int | None:
     """The rank that the platform has given this process; None where the platform starts one process per machine. Raises PlanError."""
     if plan.device not in ASCEND_DEVICES or not ("RANK_ID" in env and "ASCEND_DEVICE_ID" in env):
         return None
+    if any(step.ranks == "nodes" for step in plan.steps):
+        raise PlanError(
+            "the platform starts one process per device, and per: node asks for one per machine",
+            hint="leave per: out, and name the training script itself in program:",
+        )
     values = {}
     for key in ("RANK_ID", "ASCEND_DEVICE_ID", "RANK_SIZE"):
         text = env.get(key, str(plan.world_size))

@@ -38,8 +38,8 @@ _TORCH_KEYS = (
     "NODE_RANK",
     "GROUP_RANK",
 )
-_TORCH_AGENT = "TORCHELASTIC_"
-"""Variables of torch's own launcher: with them ranks would look for its store."""
+_TORCH_AGENT = ("TORCHELASTIC_", "PET_")
+"""Variables of torch's own launcher: with them ranks would look for its store, or it would be told other numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def gang_processes(
 
     `resume`: the checkpoint that each rank of a user's own program starts from, by rank; empty for none.
     """
-    ranks = plan.ranks_of(node) if step.ranks == "all" else plan.ranks[:1] if node == 0 else ()
+    ranks = _started_ranks(plan, step, node)
     slices = share_cores(usable_cores(), max(1, len(ranks)), numa_nodes())
     slices = nearest(slices, [devices.numa_nodes.get(device, -1) for device in devices.ids])
     threads = len(slices[0]) or max(1, len(usable_cores()) // max(1, len(ranks)))
@@ -79,11 +79,28 @@ def gang_processes(
         "{master_port}": str(order.master_port),
         "{threads}": str(threads),
     }
+    if step.ranks == "nodes":
+        placeholders |= {
+            "{nodes}": str(plan.nodes),
+            "{node}": str(node),
+            "{ranks}": str(plan.world_size),
+            "{ranks_per_node}": str(plan.devices_per_node),
+            "{master_addr}": order.scheduler_host,
+            "{rank_table}": str(plan.run_dir.rank_table) if plan.device in ASCEND_DEVICES else "",
+        }
     start = _Start(plan, step, attempt, devices, order, placeholders, resume)
     processes = [_rank_process(start, rank, slices[i]) for i, rank in enumerate(ranks)]
     if node == 0 and any(p.env.get("MS_ROLE") == "MS_WORKER" for p in processes):
         processes.insert(0, _scheduler(plan, processes[0], attempt))
     return processes
+
+
+def _started_ranks(plan: Plan, step: Step, node: int) -> tuple[Rank, ...]:
+    """The ranks that a process is started for. One process per machine runs under the name of the machine's first rank."""
+    if step.ranks == "first":
+        return plan.ranks[:1] if node == 0 else ()
+    ranks = plan.ranks_of(node)
+    return ranks[:1] if step.ranks == "nodes" else ranks
 
 
 def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
@@ -109,6 +126,8 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
         env |= {key: "1" for key in ("WORLD_SIZE", "LOCAL_WORLD_SIZE") if key in env}
         for key in _CLUSTER_KEYS:
             env.pop(key, None)
+    if start.step.ranks == "nodes":
+        env = _node_env(plan, rank, env)
     inherited = _inherited()
     env.setdefault("PATH", search_path(plan.python, inherited.get("PATH", os.defpath)))
     return Process(
@@ -121,6 +140,23 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
         cores=cores,
         fds=start.devices.lock_fds,
     )
+
+
+def _node_env(plan: Plan, first: Rank, env: Mapping[str, str]) -> dict[str, str]:
+    """Environment of a program that starts the ranks of its machine itself, and tells each who it is.
+
+    The PET_ variables are the defaults of torchrun's options. The rank table is handed over as `{rank_table}` only: beside the
+    cluster that msrun forms it would be a second one.
+    """
+    of_a_rank = ("RANK_ID", "DEVICE_ID", "ASCEND_DEVICE_ID", "RANK", "LOCAL_RANK", "RANK_TABLE_FILE")
+    return {
+        **{key: value for key, value in env.items() if key not in of_a_rank},
+        "PET_NNODES": str(plan.nodes),
+        "PET_NODE_RANK": str(first.node),
+        "PET_NPROC_PER_NODE": str(plan.devices_per_node),
+        "PET_MASTER_ADDR": env["MASTER_ADDR"],
+        "PET_MASTER_PORT": env["MASTER_PORT"],
+    }
 
 
 def _ascend_env(devices: RunDevices, env: Mapping[str, str]) -> dict[str, str]:

@@ -37,11 +37,11 @@ class Rank(Frozen):
 
 
 class Step(Frozen):
-    """One program, started on all ranks or on rank 0 only. A step begins when the one before ended with 0."""
+    """One program, started for all ranks, for rank 0 only, or once per machine. A step begins when the one before ended with 0."""
 
     name: str
     argv: tuple[str, ...]
-    ranks: Literal["all", "first"] = "all"
+    ranks: Literal["all", "first", "nodes"] = "all"
     resume_args: tuple[str, ...] = Field(
         (), description="Words that follow `argv` when there is a checkpoint file to resume from."
     )

@@ -70,8 +70,10 @@ def rank_env(spec: JobSpec, rank: int, run_dir: RunDir) -> dict[str, str]:
 
 def _has_scheduler(spec: JobSpec) -> bool:
     """Whether ranks meet through MindSpore's scheduler, which is one more process of the program."""
-    return _world_size(spec) > 1 and (
-        spec.program is None or spec.requires is None or "mindspore" in spec.requires
+    return (
+        _world_size(spec) > 1
+        and spec.per == "rank"
+        and (spec.program is None or spec.requires is None or "mindspore" in spec.requires)
     )
 
 

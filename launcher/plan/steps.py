@@ -23,7 +23,8 @@ def steps_of(
             argv = _with_absolute_files(program, cwd)
         else:
             argv = _with_copied_files(program, cwd, machines.code_folders)
-        return (Step(name=spec.task, argv=argv, resume_args=spec.resume_args or ()),)
+        started = "nodes" if spec.per == "node" else "all"
+        return (Step(name=spec.task, argv=argv, ranks=started, resume_args=spec.resume_args or ()),)
     assert recipe is not None, "a job without a program has a recipe"
     device = "cpu" if spec.resources.device == "cpu" else "ascend"
     words = ("--config", str(run_dir.recipe), "--run-dir", str(run_dir.root), "--device", device)

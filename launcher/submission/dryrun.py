@@ -11,6 +11,7 @@ from launcher.submission.prepare import Prepared
 from launcher.units import show_bytes, show_duration
 
 MAX_RANKS_SHOWN = 16
+_STARTED = {"all": "every rank", "first": "rank 0", "nodes": "every machine, once"}
 
 
 def dry_run_json(job: Prepared) -> dict[str, Any]:
@@ -96,6 +97,6 @@ def _rank_lines(plan: Plan) -> list[str]:
 def _program_lines(plan: Plan) -> list[str]:
     lines = []
     for step in plan.steps:
-        lines.append(f"{step.name}, on {'every rank' if step.ranks == 'all' else 'rank 0'}:")
+        lines.append(f"{step.name}, on {_STARTED[step.ranks]}:")
         lines.append(f"  {shlex.join(step.argv)}")
     return lines
