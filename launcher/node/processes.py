@@ -11,6 +11,7 @@ from pathlib import Path
 
 from launcher.node.devices import RunDevices
 from launcher.node.messages import StartOrder
+from launcher.node.platformset import PlatformSet, platform_set
 from launcher.plan.model import ASCEND_DEVICES, HCCL_CONNECT_TIMEOUT_S, Plan, Rank, Step
 from launcher.plan.script import search_path
 from launcher.ranks.cores import nearest, numa_nodes, share_cores, usable_cores
@@ -53,6 +54,7 @@ class _Start:
     order: StartOrder
     placeholders: Mapping[str, str]
     resume: Mapping[int, str]
+    theirs: PlatformSet
 
 
 def gang_processes(
@@ -88,9 +90,10 @@ def gang_processes(
             "{master_addr}": order.scheduler_host,
             "{rank_table}": str(plan.run_dir.rank_table) if plan.device in ASCEND_DEVICES else "",
         }
-    start = _Start(plan, step, attempt, devices, order, placeholders, resume)
+    theirs = platform_set(plan, node, os.environ)
+    start = _Start(plan, step, attempt, devices, order, placeholders, resume, theirs)
     processes = [_rank_process(start, rank, slices[i]) for i, rank in enumerate(ranks)]
-    if node == 0 and any(p.env.get("MS_ROLE") == "MS_WORKER" for p in processes):
+    if node == 0 and theirs.scheduler and any(p.env.get("MS_ROLE") == "MS_WORKER" for p in processes):
         processes.insert(0, _scheduler(plan, processes[0], attempt))
     return processes
 
@@ -121,6 +124,7 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
         env["MASTER_ADDR"] = start.order.scheduler_host
     if plan.device in ASCEND_DEVICES:
         env |= _ascend_env(start.devices, env)
+    env = _with_platform_set(start.theirs, rank, env)
     if start.step.ranks == "first":
         env |= {"RANK_SIZE": "1", "RANK_ID": "0"}
         env |= {key: "1" for key in ("WORLD_SIZE", "LOCAL_WORLD_SIZE") if key in env}
@@ -140,6 +144,14 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
         cores=cores,
         fds=start.devices.lock_fds,
     )
+
+
+def _with_platform_set(theirs: PlatformSet, rank: Rank, env: Mapping[str, str]) -> dict[str, str]:
+    """The platform's cluster in place of ours. Beside MindSpore's own one a rank table would be a second."""
+    if "MS_SCHED_HOST" not in theirs.env:
+        return {**env, **theirs.env}
+    rest = {key: value for key, value in env.items() if key != "RANK_TABLE_FILE"}
+    return {**rest, **theirs.env, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank.rank)}
 
 
 def _node_env(plan: Plan, first: Rank, env: Mapping[str, str]) -> dict[str, str]:

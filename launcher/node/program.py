@@ -28,6 +28,7 @@ from launcher.node.environment import check_environment
 from launcher.node.finish import finish, finish_superseded
 from launcher.node.heartbeat import Heartbeat
 from launcher.node.log import log_into
+from launcher.node.platformset import platform_set
 from launcher.node.preset import as_one_rank, preset_rank
 from launcher.node.ranktable import describe_machine
 from launcher.node.rendezvous import peers_of
@@ -84,6 +85,10 @@ class NodeProgram:
         if orphans := sweep(node_mark(plan.run_id, self.node)):
             log.warning("ended %d process(es) that an earlier attempt had left here", len(orphans))
         check_environment(plan)
+        if not self.preset:
+            platform_set(
+                plan, self.node, os.environ
+            )  # one that does not fit is refused before data are staged
         with take_devices(context, preset=self.preset) as devices:
             context.state.note_phase("staging")
             context.state.save(State.RUNNING)
