@@ -253,6 +253,7 @@ def same_training(one: Run, other: Run) -> None:
             np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(
     whole: Run, data: Path, tmp_path: Path, rng: random.Random
 ) -> None:
@@ -392,6 +393,7 @@ def test_ctrl_c_before_the_first_step_is_one_line_and_exit_code_130(
     assert all(line.startswith("CPU kernels: ") for line in lines), lines
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_training_saves_like_sigterm(data: Path, tmp_path: Path) -> None:
     run = start(tmp_path / "stopped", data, epochs=400, eval_every=50, save_every=50, save_every_steps=0)
     wait_for_event(run, "epoch")  # the signal is taken over before the second step

@@ -466,7 +466,7 @@ def test_killed_at_random_moments_the_next_one_finishes(
     store.put("big.bin", tree.setdefault("big.bin", os.urandom(9 << 20)))
     faults.add(delay(0.05), path=".jpg")
     server = S3Server(faults.endpoint, radosgw.access_key, radosgw.secret_key)
-    for _ in range(examples(2)):
+    for _ in range(examples(2, 20)):
         process = start_stager(store.url, tmp_path, server)
         wait_until(lambda: list(tmp_path.glob("datasets/*/boot_id")))
         time.sleep(rng.uniform(0.0, 0.35))

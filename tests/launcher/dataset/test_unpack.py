@@ -230,7 +230,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path, rng: random.Random) -> 
         "stage_data(open_store(sys.argv[1]), Path(sys.argv[2]))"
     )
     interrupted = 0
-    for number in range(examples(6)):
+    for number in range(examples(6, 60)):
         cache = tmp_path / f"cache-{number % 2}"
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path / "packed"), str(cache)],

@@ -17,7 +17,7 @@ from tests.seeds import examples
 from vitmodels.document.reader import MAX_VALUES, read
 from vitmodels.recipe_keys import known_keys
 
-QUICK = settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=examples(20, 600), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def check(
@@ -82,7 +82,7 @@ def _paths() -> list[tuple[str, ...]]:
 
 
 @given(changes=st.dictionaries(st.sampled_from(_paths()), VALUES, min_size=1, max_size=4))
-@settings(QUICK, max_examples=examples(100))
+@settings(QUICK, max_examples=examples(35, 1000))
 def test_any_value_at_any_key(tmp_path: Path, changes: dict[tuple[str, ...], Any]) -> None:
     job: dict[str, Any] = {"name": "a", "model": {"arch": "tnt_digits"}, "data": {"url": "d"}}
     for path, value in changes.items():

@@ -135,12 +135,12 @@ JSON = st.dictionaries(
 
 
 @given(document=BLOCK | FLOW | JSON)
-@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50, 1500), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_document_is_read_alike(folder: Path, document: str) -> None:
     agree(document)
 
 
 @given(key=st.sampled_from([*known_keys(), "epoch"]), value=SCALAR)
-@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20, 600), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_override_is_read_alike(folder: Path, key: str, value: str) -> None:
     agree("arch: tnt_digits\nepochs: 3\n", [f"{key}={value}"])

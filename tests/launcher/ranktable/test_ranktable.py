@@ -413,7 +413,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(20, 600))
 @given(
     json_values,
     st.sampled_from(["server_list", "group_list", "rank_list"]),
@@ -431,7 +431,7 @@ def test_no_document_breaks_the_reader_or_lint(base: object, key: str, entries: 
     parse(table.to_json())
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(20, 600))
 @given(st.lists(st.integers(1, 8), min_size=1, max_size=6), st.integers(0, 2**16))
 def test_text_and_value_are_the_same(shape: list[int], offset: int) -> None:
     nodes = [
@@ -460,7 +460,7 @@ def places(document: object) -> list[tuple[object, object]]:
     return items + [place for container, key in items for place in places(container[key])]  # type: ignore[index]
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(20, 600))
 @given(
     st.sampled_from(["hccl_2p", "a3_super_pod_2x16p", "modelarts_2x8p", "v2"]),
     st.integers(0, 10**6),

@@ -454,7 +454,7 @@ def test_killed_at_random_moments_the_store_is_always_whole(
     rclone: S3Server, run: RunDir, tmp_path: Path, rng: random.Random
 ) -> None:
     store = open_on(rclone)
-    kills = examples(4)
+    kills = examples(4, 40)
     for number in range(1, kills + 1):
         run.checkpoint(number, files=4, size=50_000)
         run.best(number)

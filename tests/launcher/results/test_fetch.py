@@ -244,7 +244,7 @@ def test_killed_at_random_moments_it_continues(
     finished(store, tmp_path / "run", size=200_000)
     faults.add(delay(0.05))
     expected = {info.key: store.read(info.key) for info in store.list()}
-    for _ in range(examples(3)):
+    for _ in range(examples(3, 30)):
         process = subprocess.Popen(
             [sys.executable, "-c", FETCHER, store.url, str(tmp_path / "out")],
             env={**os.environ, **radosgw.env, "AWS_ENDPOINT_URL_S3": faults.endpoint},

@@ -76,11 +76,14 @@ def check(store: ObjectStore, model: dict[str, bytes], folder: Path) -> None:
 
 
 @pytest.mark.random
-@pytest.mark.parametrize(("kind", "count"), [("memory", 100), ("file", 50), ("rclone", 12), ("radosgw", 6)])
-def test_every_store_is_a_dictionary(request: pytest.FixtureRequest, kind: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "few", "many"),
+    [("memory", 35, 1000), ("file", 17, 500), ("rclone", 5, 120), ("radosgw", 3, 60)],
+)
+def test_every_store_is_a_dictionary(request: pytest.FixtureRequest, kind: str, few: int, many: int) -> None:
     server = request.getfixturevalue(kind) if kind in ("rclone", "radosgw") else None
 
-    @settings(max_examples=examples(count), suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(few, many), suppress_health_check=list(HealthCheck))
     @given(STEPS)
     def run(steps: list[tuple[str, str, bytes]]) -> None:
         with tempfile.TemporaryDirectory() as name:

@@ -45,7 +45,7 @@ def test_names_stay_inside_other_cells(family: str) -> None:
     assert {p.name for p in outer.trainable_params()} == set(model_weights(net))
 
 
-@pytest.mark.parametrize("family", ["vit", "tnt"])
+@pytest.mark.parametrize("family", [pytest.param("vit", marks=pytest.mark.slow), "tnt"])
 @pytest.mark.system
 def test_masks_are_the_only_source_of_randomness(family: str) -> None:
     net = make_net(family, drop=0.2, attn_drop=0.2, drop_path=0.5)

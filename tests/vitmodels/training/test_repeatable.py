@@ -59,7 +59,7 @@ def batch_of(recipe: Recipe, mask_shape: tuple[int, int] | None) -> Batch:
     return Batch(images, targets, mix, uniforms(7, Stream.MASK, 0, positions, mask_shape[1]))
 
 
-@pytest.mark.parametrize("arch", ["tnt_digits", "vit_digits"])
+@pytest.mark.parametrize("arch", ["tnt_digits", pytest.param("vit_digits", marks=pytest.mark.slow)])
 def test_a_repeated_step_changes_no_bit(arch: str) -> None:
     recipe = make_recipe(
         {

@@ -150,7 +150,7 @@ def compare(recipe: Recipe, steps: int = 4) -> tuple[Trainer, Reference]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"optimizer": "adamw"},
+        pytest.param({"optimizer": "adamw"}, marks=pytest.mark.slow),
         {"optimizer": "adamw", "clip_global_norm_value": 0.5, "ema": 0.9, "weight_decay": 0.3},
         {"optimizer": "adam_weight_decay", "epsilon": 1e-6},
         {"optimizer": "momentum", "weight_decay": 0.1, "accumulate": 3, "clip_global_norm_value": 0.5},
@@ -284,6 +284,7 @@ def test_the_fused_scalars_are_exactly_adamw(update: int) -> None:
     assert adam_scalars(recipe, 0.0, update)[2] == 0.0
 
 
+@pytest.mark.slow
 def test_an_update_of_many_parameters_compiles_quickly() -> None:
     names = [f"layers.{i}.weight" for i in range(250)]
     params = [

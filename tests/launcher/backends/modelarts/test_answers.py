@@ -68,7 +68,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20, 600), suppress_health_check=[HealthCheck.too_slow])
 @given(metadata=JSON, status=JSON, algorithm=JSON)
 def test_a_job_can_be_read_from_whatever_stands_in_an_answer(
     metadata: Any, status: Any, algorithm: Any
