@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from launcher.jobfile import overrides
+from launcher.jobfile.args import filled, problems_of
 from launcher.jobfile.overrides import DEFAULT, Kind, Layer, Origin
 from launcher.jobfile.problems import JobFileError
 from launcher.jobfile.recipe import JobRecipe, keys, recipe_of
@@ -30,6 +32,8 @@ from vitmodels.validation.check import check
 __all__ = ["JobFileError", "LoadedJob", "Origin", "Problem", "load_job"]
 
 _RECIPE_PATH = ("model", "set")
+_WHOLE_PATH = re.compile(rf"(--set |{overrides.ENV_PREFIX})model", re.IGNORECASE)
+"""The place of a value that was set under its whole path."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class _Loading:
         self.unread: list[Problem] = []  # of the texts
         self.problems: list[Problem] = []  # of their values
         self.kinds: dict[str, Kind] = {}
+        self.outside: list[Layer] = []  # --set and the environment
+        self.has_recipe = False  # in a file
 
     def job(self) -> LoadedJob:
         data = _read(self.path)
@@ -86,8 +92,11 @@ class _Loading:
         spec = self.spec(tree)
         found = self.job_recipe(tree)
         recipe = None if found.own_program else self.recipe(found)
+        if spec is not None:
+            self.problems += problems_of(spec, tree)
         self.give_up_on_problems()
         assert spec is not None
+        spec = filled(spec)
         values: Any = recipe.json_dict() if recipe is not None else plain(found.values.tree)
         origins = {**self.spec_origins(spec, tree), **self.recipe_origins(recipe, found.values.tree)}
         source = data.decode("utf-8-sig")
@@ -130,7 +139,11 @@ class _Loading:
     def merged(self, layers: Sequence[Layer]) -> Tree | None:
         """All layers as one tree; None when the job file itself can't be read."""
         trees = []
+        self.outside = [layer for layer in layers if layer.kind in (Kind.env, Kind.set)]
         for layer in layers:
+            model = layer.tree.get("model") if layer.tree is not None else None
+            if layer not in self.outside and isinstance(model, Tree):
+                self.has_recipe |= {"config", "set"} & {pair.key for pair in model.pairs} != set()
             self.unread += layer.problems
             if layer.tree is not None:
                 trees.append(layer.tree)
@@ -154,11 +167,27 @@ class _Loading:
     def job_recipe(self, tree: Tree) -> JobRecipe:
         model, program = tree.get("model"), tree.get("program")
         own_program = program is not None and plain(program) is not None
+        if own_program:
+            self.problems += self.useless_keys()
         section = model if isinstance(model, Tree) else Tree(tree.place, ())
         recipe = recipe_of(section, self.path.parent, own_program=own_program)
         self.unread += recipe.unread
         self.problems += recipe.problems
         return recipe
+
+    def useless_keys(self) -> list[Problem]:
+        """Short names of recipe keys outside the file, for a program whose job file has no recipe: they were meant for vitmodels."""
+        if self.has_recipe:
+            return []
+        found = []
+        for layer in self.outside:
+            for path, node in leaves(layer.tree) if layer.tree is not None else ():
+                if path[:2] == _RECIPE_PATH and not _WHOLE_PATH.match(node.place.file):
+                    key = path[-1]
+                    message = f"'{key}' is a key of recipes, which a program of one's own does not read"
+                    hint = f"write {{args.{key}}} in program, and set args.{key}"
+                    found.append(Problem(node.place, message, ".".join(map(str, path)), hint))
+        return found
 
     def recipe(self, found: JobRecipe) -> Recipe | None:
         recipe, problems = validated(found.values)

@@ -102,7 +102,7 @@ def _override(kind: Kind, prefix: str, words: str, separator: str, locate: Locat
     if node is None:
         return Layer(kind, None, tuple(problems))
     keys = locate(tuple(part.strip() for part in name.split(separator)))
-    if keys[0] == "env" and isinstance(node, Scalar) and node.value is not None:
+    if keys[0] in ("env", "args") and isinstance(node, Scalar) and node.value is not None:
         node = replace(node, value=node.text)  # a shell has taken the quotes away: env.N=2 is the text 2
     place = Place(label, 1, len(prefix) + 1, shown, in_file=False)
     for key in reversed(keys):

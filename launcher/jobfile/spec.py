@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from launcher.jobfile.section import Section
 from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
+from launcher.jobfile.spec_local import LocalOptions
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.jobfile.spec_slurm import SlurmOptions
@@ -168,17 +169,6 @@ class AfterSpec(Section):
         return tuple(value) if isinstance(value, list) else value
 
 
-class LocalOptions(Section):
-    """Options of the back end `local`."""
-
-    ADDRESSES: ClassVar[tuple[str, ...]] = ("python",)
-
-    python: str | None = Field(
-        None,
-        description="Python of the ranks, with all that they import; default: the one that runs launcher.",
-    )
-
-
 class JobSpec(Section):
     """A job: what to train, on what, from where and to where."""
 
@@ -193,6 +183,11 @@ class JobSpec(Section):
         min_length=1,
         description="Own training program, a command started once per rank, in place of vitmodels. `python` is the job's own Python.",
         examples=[["python", "my_train.py"]],
+    )
+    args: dict[str, str] = Field(
+        default_factory=dict,
+        description="Values that fill `{args.NAME}` in `program`, `resume_args` and `env`; --set args.NAME=VALUE and --sweep args.NAME=V1,V2 change them.",
+        examples=[{"lr": "0.1"}],
     )
     per: Literal["rank", "node"] = Field(
         "rank",
@@ -235,19 +230,28 @@ class JobSpec(Section):
     def _sequence(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
-    @field_validator("env")
+    @field_validator("args", mode="before")
     @classmethod
-    def _no_secrets(cls, env: Mapping[str, str]) -> Mapping[str, str]:
-        for key in env:
+    def _as_words(cls, value: Any) -> Any:
+        """Numbers stand in a command as they are written."""
+        if not isinstance(value, dict):
+            return value
+        plain = (int, float, bool)
+        return {key: str(each) if isinstance(each, plain) else each for key, each in value.items()}
+
+    @field_validator("env", "args")
+    @classmethod
+    def _no_secrets(cls, values: Mapping[str, str]) -> Mapping[str, str]:
+        for key in values:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-                raise RuleError(f"'{key}' is not the name of an environment variable", at=(key,), of_key=True)
+                raise RuleError(f"'{key}' is no name: letters, digits and _ only", at=(key,), of_key=True)
             if looks_secret(key):
                 raise RuleError(
                     f"'{key}' looks like a secret; export it in the shell or use a profile, it is inherited from there",
                     at=(key,),
                     of_key=True,
                 )
-        return env
+        return values
 
     @model_validator(mode="after")
     def _complete(self) -> JobSpec:

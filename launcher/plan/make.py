@@ -94,6 +94,8 @@ def _unused(spec: JobSpec) -> tuple[str, ...]:
         found.append("progress: is not used, since vitmodels reports its progress itself")
     if spec.requires is not None:
         found.append("requires: is not used, since the packages of vitmodels are known")
+    if spec.args:
+        found.append("args: is not used, since the settings of vitmodels are in model.set")
     if spec.per != "rank":
         found.append("per: is not used, since the programs of vitmodels are started once per rank")
     if spec.resume_args is not None:
