@@ -3,6 +3,7 @@
 <cache_dir>/datasets/<digest>.lock          held by the process that fills it
 <cache_dir>/datasets/<digest>.status.json   how far that process is, for those who wait
 <cache_dir>/datasets/<digest>/listing.tsv   key, size, ETag of every object
+<cache_dir>/datasets/<digest>/digests.tsv   key, sha256 of files that were verified by it: their ETags may prove nothing
 <cache_dir>/datasets/<digest>/files/...     the objects, each under its final name only when verified
 <cache_dir>/datasets/<digest>/COMPLETE.json written last
 """
@@ -12,14 +13,17 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from launcher.disk import digest_file, is_temporary, write_atomic
+from launcher.disk import digest_file, is_temporary, mapped, write_atomic
 from launcher.storage.base import ObjectInfo
 from launcher.storage.contents import Listing
+
+DIGESTS = "digests.tsv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +50,39 @@ def read_marker(path: Path) -> Marker | None:
         return None
 
 
+class DigestLog:
+    """Appends the sha256 of files that were fetched and verified by it. Any thread may call `add`; close it afterwards."""
+
+    def __init__(self, file: Path) -> None:
+        with mapped(file):
+            self._output = file.open("a", buffering=1, encoding="utf-8", newline="\n")
+        self._lock = threading.Lock()
+
+    def add(self, fetched: ObjectInfo) -> None:
+        """Note one file, if its sha256 is known."""
+        if fetched.sha256:
+            with self._lock:
+                self._output.write(f"{fetched.key}\t{fetched.sha256}\n")
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._output.close()
+
+
+def read_digests(file: Path) -> dict[str, str]:
+    """The sha256 by key; the later line counts. A line that a crash cut short counts as none."""
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+    except FileNotFoundError:
+        return {}
+    pairs = (line.split("\t") for line in lines)
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and len(pair[1]) == 64}
+
+
 def missing(root: Path, listing: Listing, *, trust: bool) -> Iterator[ObjectInfo]:
     """Entries without a good file. With `trust` the size decides, since names are given only after verification;
     without it (the machine crashed meanwhile) the content is read where a digest is known, else fetched again."""
+    digests = {} if trust else read_digests(root.with_name(DIGESTS))
     for info in listing.entries():
         path = f"{root}/{info.key}"
         try:
@@ -58,17 +92,18 @@ def missing(root: Path, listing: Listing, *, trust: bool) -> Iterator[ObjectInfo
             continue
         good = stat.S_ISREG(status.st_mode) and status.st_size == info.size
         if good and not trust:
-            good = _content_is(Path(path), info)
+            good = _content_is(Path(path), info, digests.get(info.key))
         if not good:
             yield info
 
 
-def _content_is(path: Path, info: ObjectInfo) -> bool:
-    """Read a file against its MD5, or against the sha256 that an entry of a packed data set ends with."""
-    sha256 = info.etag.rpartition(":")[2]
-    if info.md5 is None and len(sha256) != 64:
-        return False
-    return digest_file(path).md5 == info.md5 if info.md5 else digest_file(path).sha256 == sha256
+def _content_is(path: Path, info: ObjectInfo, sha256: str | None) -> bool:
+    """Read a file against the sha256 noted when it was fetched, or that an entry of a packed data set ends with, or its MD5."""
+    packed = info.etag.rpartition(":")[2]
+    sha256 = sha256 or (packed if len(packed) == 64 else None)
+    if sha256:
+        return digest_file(path).sha256 == sha256
+    return info.md5 is not None and digest_file(path).md5 == info.md5
 
 
 def remove_parts(root: Path) -> None:

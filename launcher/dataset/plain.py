@@ -12,11 +12,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from launcher.dataset.cache import Marker, missing, read_marker, remove_parts
+from launcher.dataset.cache import DIGESTS, DigestLog, Marker, missing, read_marker, remove_parts
 from launcher.disk import (
     Folders,
     LockTimeout,
@@ -200,7 +200,9 @@ class StageJob:
         infos = self._listing.entries() if nothing_there else missing(self.files, self._listing, trust=trust)
         downloads = (Download(info, folders.place(info.key)) for info in infos)
         report.report(bulk.done)
-        bulk.run(downloads, files, workers)
+        with closing(DigestLog(self._home / DIGESTS)) as digests:
+            bulk.on_fetched = digests.add
+            bulk.run(downloads, files, workers)
         report.report(bulk.done)
 
     def _holder(self) -> str:

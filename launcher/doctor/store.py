@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 import time
 
+from launcher.disk import digest_file
 from launcher.errors import LauncherError, StoreError
 from launcher.findings import Finding
 from launcher.storage import ObjectStore
 from launcher.storage.address import StoreAddress
+from launcher.storage.brake import PART_BYTES
+from launcher.storage.file import FileStore
 from launcher.storage.registry import Options
 from launcher.storage.s3.keychain import key_chain
+from launcher.storage.s3.store import S3Store
 from launcher.units import show_duration
 
 PATIENCE_S = 6.0
+FAST = 1 << 40
+"""A limit for uploads that never slows one down; with any limit parts are small."""
 SKEW_WARN_S = 60.0
 SKEW_FAIL_S = 900.0
 """S3 and OBS refuse requests whose time is further off than this."""
 
 
 def store_checks(label: str, address: StoreAddress, *, write: bool) -> list[Finding]:
-    """`write` puts, reads and removes one small object. Blocks for some seconds when the store does not answer."""
+    """`write` puts, reads and removes a small object and one in parts. Blocks for some seconds when the store does not answer."""
     findings = [_credentials(label, address)] if address.url.startswith(("s3:", "obs:")) else []
     try:
         store = address.open(PATIENCE_S)
@@ -33,6 +40,8 @@ def store_checks(label: str, address: StoreAddress, *, write: bool) -> list[Find
     findings.append(Finding(f"{label}: list", "ok", f"{address.url}, {what}, {1000 * took:.0f} ms"))
     if write:
         findings += _write(label, store)
+        if not isinstance(store, FileStore) and all(each.severity != "error" for each in findings):
+            findings.append(_write_in_parts(label, address))
     return findings
 
 
@@ -79,6 +88,30 @@ def _write(label: str, store: ObjectStore) -> list[Finding]:
     if info is not None and info.mtime:
         checks.append(_clock(label, info.mtime, before, after))
     return checks
+
+
+def _write_in_parts(label: str, address: StoreAddress) -> Finding:
+    """A large object takes other requests than a small one, which may be refused on their own, and has another ETag."""
+    name, key = f"{label}: write in parts", f".runs/.doctor-{secrets.token_hex(4)}"
+    try:
+        store = address.open(PATIENCE_S, upload_bytes_per_s=FAST)
+        with tempfile.TemporaryDirectory(prefix="launcher-doctor-") as folder:
+            sent, back = Path(folder) / "sent", Path(folder) / "back"
+            sent.write_bytes(secrets.token_bytes(PART_BYTES + 1))
+            try:
+                store.put_file(key, sent)
+                info = store.get_file(key, back)
+            finally:
+                _remove(store, key)
+            same = digest_file(sent) == digest_file(back)
+    except StoreError as error:
+        return _failed(name, error)
+    if not same:
+        return Finding(name, "error", "what was read back differs", fix="look for a proxy in between")
+    if not info.sha256 and isinstance(store, S3Store):
+        text = "put and read back, but the store has dropped its metadata, the sha256 among them"
+        return Finding(name, "warning", text, fix="look for a proxy that removes headers x-amz-meta-*")
+    return Finding(name, "ok", f"{PART_BYTES + 1} bytes put, read back, removed")
 
 
 def _clock(label: str, stored: float, before: float, after: float) -> Finding:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.dataset.cache import read_marker
+from launcher.dataset.cache import DIGESTS, read_digests, read_marker
 from launcher.disk import digest_file, is_temporary
 from launcher.errors import NotFound
 from launcher.findings import Finding
@@ -56,10 +56,11 @@ def verify_run(store: ObjectStore, on_verified: OnVerified | None = None) -> Ver
     named = {file.key for file in files}
     held = {info.key: info for info in store.list()}
     stray = [key for key in held if expected.committed and is_result(key) and key not in named]
-    findings = []
+    findings, unproven = [], 0
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="verify") as pool:
         checks = pool.map(lambda file: _check(store, file, held.get(file.key)), files)
-        for number, finding in enumerate(checks, 1):
+        for number, (finding, is_proven) in enumerate(checks, 1):
+            unproven += not is_proven
             if finding is not None:
                 findings.append(finding)
             if on_verified:
@@ -68,22 +69,35 @@ def verify_run(store: ObjectStore, on_verified: OnVerified | None = None) -> Ver
         files=len(files),
         bytes=sum(file.size for file in files),
         findings=tuple(findings),
-        unproven=sum(file.sha256 is None for file in files),
+        unproven=unproven,
         stray=tuple(sorted(stray)),
         committed=expected.committed,
     )
 
 
-def _check(store: ObjectStore, file: ExpectedFile, info: ObjectInfo | None) -> Finding | None:
-    """A log may have grown after the commit; it is then not read."""
+def _check(store: ObjectStore, file: ExpectedFile, info: ObjectInfo | None) -> tuple[Finding | None, bool]:
+    """What is wrong, and whether a digest was there to compare with: the manifest's, else the one stored with the object.
+
+    A log may have grown after the commit; it is then not read.
+    """
     if info is None:
-        return Finding(MISSING, "error", "is missing", file.key)
+        return Finding(MISSING, "error", "is missing", file.key), file.sha256 is not None
     has_grown = file.key.startswith("logs/") and info.size > file.size
     if info.size != file.size and not has_grown:
-        return Finding(WRONG_SIZE, "error", f"has {info.size} bytes instead of {file.size}", file.key)
-    if file.sha256 is None or has_grown or sha256_of(store, info) == file.sha256:
-        return None
-    return Finding(WRONG_CONTENT, "error", "does not match its sha256", file.key)
+        words = f"has {info.size} bytes instead of {file.size}"
+        return Finding(WRONG_SIZE, "error", words, file.key), file.sha256 is not None
+    if has_grown:
+        return None, file.sha256 is not None
+    expected = file.sha256 or _stored_sha256(store, file.key)
+    if not expected or sha256_of(store, info) == expected:
+        return None, bool(expected)
+    return Finding(WRONG_CONTENT, "error", "does not match its sha256", file.key), True
+
+
+def _stored_sha256(store: ObjectStore, key: str) -> str:
+    """The sha256 that was stored with an object, or ''."""
+    facts = store.head(key)
+    return facts.sha256 if facts else ""
 
 
 def is_staged(folder: Path) -> bool:
@@ -92,12 +106,12 @@ def is_staged(folder: Path) -> bool:
 
 
 def verify_staged(folder: Path, on_verified: OnVerified | None = None) -> VerifyReport:
-    """Read a staged data set, the folder with COMPLETE.json. MD5 where the store's ETag was one, else the size."""
+    """Read a staged data set, the folder with COMPLETE.json. sha256 or MD5 where one is known, else the size."""
     marker, root = read_marker(folder / "COMPLETE.json"), folder / "files"
     if marker is None:
         raise NotFound("not a complete data set", where=str(folder))
     findings, size, unproven, files = [], 0, 0, 0
-    named = set()
+    named, digests = set(), read_digests(folder / DIGESTS)
     for info in read_listing(folder / "listing.tsv"):
         files, size = files + 1, size + info.size
         named.add(info.key)
@@ -110,6 +124,9 @@ def verify_staged(folder: Path, on_verified: OnVerified | None = None) -> Verify
         if actual != info.size:
             words = f"has {actual} bytes instead of {info.size}"
             findings.append(Finding(WRONG_SIZE, "error", words, info.key))
+        elif sha256 := digests.get(info.key):
+            if digest_file(path).sha256 != sha256:
+                findings.append(Finding(WRONG_CONTENT, "error", "does not match its sha256", info.key))
         elif info.md5 is None:
             unproven += 1
         elif digest_file(path).md5 != info.md5:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -27,17 +27,26 @@ OnBytes = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object. `etag` carries no quotes and is empty where a store has none; `mtime` is in Unix seconds."""
+    """One object. `etag` carries no quotes and is empty where a store has none; `mtime` is in Unix seconds.
+
+    `sha256` was stored with the object when it was uploaded; a listing does not show it. `opaque` tells that the ETag is
+    known not to be an MD5, whatever its form: the object is encrypted, or the ETag is a weak one.
+    """
 
     key: str
     size: int
     etag: str = ""
     mtime: float = 0.0
+    sha256: str = field(default="", compare=False)
+    opaque: bool = field(default=False, compare=False)
 
     @property
     def md5(self) -> str | None:
-        """The ETag where it has the form of an MD5: one PUT, no multipart. Encryption by KMS breaks this."""
-        return self.etag if _MD5_ETAG.fullmatch(self.etag) else None
+        """The ETag where nothing known speaks against its being an MD5. A listing does not show that an object is encrypted.
+
+        So equal digests prove equal bytes, and different ones prove nothing before the object's own headers are read.
+        """
+        return self.etag if not self.opaque and _MD5_ETAG.fullmatch(self.etag) else None
 
 
 class NoConditionalPut(StoreRefused):
@@ -86,8 +95,9 @@ class ObjectStore(Protocol):
     ) -> ObjectInfo:
         """Download under a part name, verify, rename to `path`, whose folder must exist.
 
-        With `expect`, size and ETag must still be those; with `sha256`, the content must match. The MD5 is
-        checked wherever the ETag is one. Raises IntegrityError, NotFound, NoSpace; `path` is then as it was.
+        With `expect`, size and ETag must still be those; with `sha256`, the content must match. It is also
+        compared with the sha256 that was stored with the object, else with its ETag where that is an MD5. The answer's
+        `sha256` is that of the bytes where it was computed. Raises IntegrityError, NotFound, NoSpace; `path` is then as it was.
         """
 
     def put(self, key: str, data: bytes) -> ObjectInfo:

@@ -111,13 +111,17 @@ def few_collections() -> Iterator[None]:
 
 @dataclass
 class Bulk:
-    """A running download of many objects. `on_tick` is called by the thread of `run`, and may raise to end it."""
+    """A running download of many objects. `on_tick` is called by the thread of `run`, and may raise to end it.
+
+    `on_fetched` gets each object as it was fetched, in the thread that fetched it.
+    """
 
     store: ObjectStore
     pace: AdaptivePace
     on_bytes: OnBytes | None = None
     on_tick: Callable[[], None] | None = None
     deadline: float | None = None
+    on_fetched: Callable[[ObjectInfo], None] | None = None
     done: int = 0
     failed: list[tuple[str, LauncherError]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -191,7 +195,7 @@ class Bulk:
         if self.pace.stop.is_set():
             return
         try:
-            self.store.get_file(
+            fetched = self.store.get_file(
                 download.info.key,
                 download.path,
                 download.info,
@@ -199,6 +203,8 @@ class Bulk:
                 on_bytes=self.on_bytes,
                 pace=self.pace,
             )
+            if self.on_fetched:
+                self.on_fetched(fetched)
         except (LauncherError, OSError) as error:
             self._failure(
                 download.info.key, os_error(error, download.path) if isinstance(error, OSError) else error

@@ -175,8 +175,13 @@ def _absent_or_ours(store: ObjectStore, info: ObjectInfo, path: Path, *, force: 
 
 
 def _same(store: ObjectStore, info: ObjectInfo, path: Path) -> bool:
+    """Equal MD5s prove equal bytes; different ones prove nothing, since the ETag may be none. Then the object's own sha256
+    decides, and where it has none its bytes."""
     local = digest_file(path)
-    return local.md5 == info.md5 if info.md5 else local.sha256 == sha256_of(store, info)
+    if info.md5 == local.md5:
+        return True
+    facts = info if info.sha256 else store.head(info.key)
+    return local.sha256 == ((facts and facts.sha256) or sha256_of(store, info))
 
 
 def _send(

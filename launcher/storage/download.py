@@ -15,19 +15,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from launcher.disk import CHUNK_BYTES, fsync_folder, mapped, open_part, os_error, write_all
+from launcher.disk import CHUNK_BYTES, fsync_folder, mapped, md5_of, open_part, os_error, part_path, write_all
 from launcher.errors import IntegrityError, NoSpace, StoreError, StoreUnreachable
 from launcher.storage.backoff import Backoff, BackoffPolicy
 from launcher.storage.base import ObjectInfo, OnBytes, Pace
 from launcher.storage.ranges import Remainder
 
+WRONG_SHA256 = "the content does not match its sha256"
+WRONG_MD5 = "the content does not match its ETag (MD5)"
 RESUME_BYTES = 4 << 20
 """A part smaller than this is simply fetched again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An open download: facts about the whole object, its bytes from the asked start, and its MD5 if known.
+    """An open download: facts about the whole object, and its bytes from the asked start.
 
     `ranged` tells that the store sent only the bytes that were asked for; `settled`, that a later version of the object
     would differ in its ETag or its time of modification. With a `remainder` the chunks are only the first bytes.
@@ -35,7 +37,6 @@ class Body:
 
     info: ObjectInfo
     chunks: Iterator[bytes]
-    md5: str | None = None
     ranged: bool = False
     settled: bool = True
     remainder: Remainder | None = None
@@ -57,6 +58,14 @@ class Wanted:
     expect: ObjectInfo | None = None
     sha256: str | None = None
 
+    def proof(self, info: ObjectInfo) -> str | None:
+        """The sha256 that the bytes must have: the caller's, or the one stored with the object."""
+        return self.sha256 or info.sha256 or None
+
+    def records_sha256(self, info: ObjectInfo) -> bool:
+        """Whether the caller lacks a digest because the ETag that was listed turned out to be no MD5."""
+        return self.expect is not None and self.expect.md5 is not None and info.md5 is None
+
     def check_version(self, info: ObjectInfo) -> None:
         """Raises IntegrityError when the object is not the one that was listed."""
         if self.expect is None:
@@ -74,14 +83,12 @@ class Wanted:
 class _Part:
     """The bytes received so far, on disk and in the digests."""
 
-    def __init__(
-        self, handle: int, *, use_sha256: bool, on_bytes: OnBytes | None, stop: threading.Event | None
-    ) -> None:
+    def __init__(self, handle: int, *, on_bytes: OnBytes | None, stop: threading.Event | None) -> None:
         self.handle = handle
         self.size = 0
         self.version = ""
         self.md5: Any = hashlib.md5(usedforsecurity=False)
-        self.sha256: Any = hashlib.sha256() if use_sha256 else None
+        self.sha256: Any = hashlib.sha256()
         self._on_bytes = on_bytes
         self._stop = stop
 
@@ -109,6 +116,11 @@ class _Part:
         if self._stop is not None and self._stop.is_set():
             raise StoreUnreachable("stopped before everything had come")
 
+    def use_only(self, *, sha256: bool, md5: bool) -> None:
+        """Stop computing digests that are compared with nothing: an MD5 takes longer than the transfer."""
+        self.sha256 = self.sha256 if sha256 else None
+        self.md5 = self.md5 if md5 else None
+
     def reload(self) -> None:
         """Continue the part file of an earlier process: read its bytes into the digests."""
         os.lseek(self.handle, 0, os.SEEK_SET)
@@ -122,7 +134,7 @@ class _Part:
         os.lseek(self.handle, 0, os.SEEK_SET)
         self.size, self.version = 0, ""
         self.md5 = hashlib.md5(usedforsecurity=False)
-        self.sha256 = hashlib.sha256() if self.sha256 is not None else None
+        self.sha256 = hashlib.sha256()
 
 
 def download(
@@ -140,7 +152,7 @@ def download(
     with mapped(path):
         handle, part_file = open_part(path)
     stop = None if pace is None else pace.stop
-    part = _Part(handle, use_sha256=wanted.sha256 is not None, on_bytes=on_bytes, stop=stop)
+    part = _Part(handle, on_bytes=on_bytes, stop=stop)
     keep = False
     try:
         with mapped(path):
@@ -164,10 +176,19 @@ def download(
         os.close(handle)
 
 
+def can_resume(path: Path | str) -> bool:
+    """Whether an earlier process left a part that is worth keeping."""
+    try:
+        return part_path(Path(path)).stat().st_size >= RESUME_BYTES
+    except OSError:
+        return False
+
+
 def _resume(part: _Part, wanted: Wanted) -> None:
     """Continue an earlier part only where a digest will prove the result."""
     size = os.fstat(part.handle).st_size
-    provable = wanted.sha256 is not None or (wanted.expect is not None and wanted.expect.md5 is not None)
+    expect = wanted.expect
+    provable = wanted.sha256 or (expect is not None and (expect.sha256 or expect.md5))
     if provable and size >= RESUME_BYTES and (wanted.expect is None or size <= wanted.expect.size):
         part.reload()
     elif size:
@@ -180,19 +201,20 @@ def _fill(part: _Part, open_body: OpenBody, wanted: Wanted, backoff: Backoff) ->
         try:
             with open_body(part.size) as body:
                 wanted.check_version(body.info)
-                if part.size and not part.version and body.md5 is None and part.sha256 is None:
+                sha256, md5 = wanted.proof(body.info), body.info.md5
+                if part.size and not part.version and sha256 is None and md5 is None:
                     part.restart()  # left by an earlier process, with no digest to check it
                     continue
                 if part.version and body.version != part.version:
                     raise IntegrityError("the object changed during the download", where=wanted.where)
                 part.version = body.version
-                if body.md5 is None:
-                    part.md5 = (
-                        None  # no digest to compare it with, and computing it takes longer than the transfer
-                    )
+                part.use_only(
+                    sha256=sha256 is not None or wanted.records_sha256(body.info),
+                    md5=sha256 is None and md5 is not None,
+                )
                 _copy(part, body, wanted.where)
             _verify(part, body, wanted)
-            return body.info
+            return replace(body.info, sha256=part.sha256.hexdigest()) if part.sha256 else body.info
         except OSError as error:
             raise os_error(error, wanted.where) from error
         except IntegrityError as error:
@@ -229,12 +251,22 @@ def _copy(part: _Part, body: Body, where: str) -> None:
 
 
 def _verify(part: _Part, body: Body, wanted: Wanted) -> None:
-    if wanted.sha256 is not None and part.sha256.hexdigest() != wanted.sha256:
-        raise IntegrityError("the content does not match its sha256", where=wanted.where, hint=_DAMAGED)
-    if body.md5 is not None and (part.md5 is None or part.md5.hexdigest() != body.md5):
-        raise IntegrityError("the content does not match its ETag (MD5)", where=wanted.where, hint=_DAMAGED)
+    sha256 = wanted.proof(body.info)
+    if sha256 is not None and part.sha256.hexdigest() != sha256:
+        raise IntegrityError(WRONG_SHA256, where=wanted.where, hint=_DAMAGED)
+    if part.md5 is not None and part.md5.hexdigest() != body.info.md5:
+        raise IntegrityError(WRONG_MD5, where=wanted.where, hint=_DAMAGED)
+
+
+def check_bytes(data: bytes, info: ObjectInfo, where: str) -> None:
+    """Compare a whole object with its digest, if it has one. Raises IntegrityError."""
+    if info.sha256:
+        if hashlib.sha256(data).hexdigest() != info.sha256:
+            raise IntegrityError(WRONG_SHA256, where=where)
+    elif info.md5 is not None and md5_of(data) != info.md5:
+        raise IntegrityError(WRONG_MD5, where=where)
 
 
 _DAMAGED = "two downloads were damaged; check the object, and any proxy or cache on the way"
 
-__all__ = ["Body", "OpenBody", "StoreError", "Wanted", "download"]
+__all__ = ["Body", "OpenBody", "StoreError", "Wanted", "check_bytes", "download"]

@@ -106,7 +106,7 @@ class MemoryStore:
         @contextmanager
         def open_body(start: int) -> Iterator[Body]:
             info, data = self._get(key)
-            yield Body(info, iter([data[start:]]), info.md5)
+            yield Body(info, iter([data[start:]]))
 
         wanted = Wanted(self.join(key), expect, sha256)
         return download(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.disk import md5_of
-from launcher.errors import IntegrityError, StoreUnreachable
-from launcher.storage.backoff import Backoff, BackoffPolicy
+from launcher.errors import IntegrityError, StoreError, StoreUnreachable
+from launcher.storage.backoff import Backoff
 from launcher.storage.base import NoConditionalPut
 from launcher.storage.s3.client import ClientHolder
+from launcher.storage.s3.confirm import Bucket, is_final, sent_bytes
 from launcher.storage.s3.errors import ConditionFailed, Unsupported
-from launcher.storage.s3.upload import Bucket, content_md5
+from launcher.storage.s3.upload import content_md5
 
 _HINT = "this store can't tell two writers of one object apart"
 
@@ -22,11 +22,10 @@ class ConditionalPut:
 
     bucket: Bucket
     holder: ClientHolder
-    policy: BackoffPolicy
 
     def put(self, key: str, data: bytes) -> bool:
         """True when this call made the object, False when there was one. Raises NoConditionalPut, StoreError."""
-        where, backoff = self.bucket.join(key), Backoff(self.policy)
+        where, backoff = self.bucket.join(key), Backoff(self.bucket.policy)
         unsure = False  # whether an earlier try, whose answer was lost, may have made the object
         while True:
             try:
@@ -36,25 +35,40 @@ class ConditionalPut:
                 return unsure and self.bucket.read(key) == data
             except Unsupported as error:
                 raise NoConditionalPut("the store refuses conditions", where=where, hint=_HINT) from error
-            except (StoreUnreachable, IntegrityError) as error:
-                unsure = True
-                backoff.wait(error)
+            except StoreError as error:
+                unsure = unsure or isinstance(error, (StoreUnreachable, IntegrityError))
+                if not is_final(error, backoff):
+                    continue
+                found = self._found(key) if unsure else None
+                if found is None:
+                    raise
+                if found != data:
+                    return False
+                break
         if not self.holder.honours_conditions:
             self._probe(key, data)
         return True
 
+    def _found(self, key: str) -> bytes | None:
+        """The object after all tries have failed, if it can be read."""
+        try:
+            return self.bucket.read(key)
+        except StoreError:
+            return None
+
     def _request(self, key: str, data: bytes) -> None:
-        digest = content_md5(md5_of(data))
+        sent = sent_bytes(key, data)
+        digest = content_md5(sent.etag)
 
         def request(client: Any, names: dict[str, Any]) -> None:
             self.bucket.brake.take(len(data))
-            client.put_object(**names, Body=data, ContentMD5=digest, IfNoneMatch="*")
+            client.put_object(**names, Body=data, ContentMD5=digest, Metadata=sent.metadata, IfNoneMatch="*")
 
         self.bucket.once(key, request)
 
     def _probe(self, key: str, data: bytes) -> None:
         """Make the same object once more: a store that honours the condition refuses, others replace it by itself."""
-        backoff = Backoff(self.policy)
+        backoff = Backoff(self.bucket.policy)
         while True:
             try:
                 self._request(key, data)

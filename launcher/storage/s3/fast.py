@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from launcher.disk import fsync_folder, os_error, part_name, write_all
-from launcher.errors import NotFound, StoreUnreachable, UsageError
+from launcher.errors import IntegrityError, NotFound, StoreUnreachable, UsageError
 from launcher.storage.backoff import Backoff, BackoffPolicy
 from launcher.storage.base import ObjectInfo, Pace
+from launcher.storage.download import check_bytes
 from launcher.storage.s3 import client as s3_client
+from launcher.storage.s3.facts import info_of_answer, info_of_obstore
 from launcher.storage.s3.health import Health
 from launcher.storage.s3.interruptible import interruptible
 from launcher.storage.s3.keyfile import Keys
@@ -40,8 +42,9 @@ CHUNK_BYTES = 1 << 20
 """Longer ones come in chunks of at least this size."""
 WRONG_DIGESTS = 3
 """After so many wrong digests that the fallback did not confirm, everything goes to the fallback."""
-ENCRYPTED_OBJECTS = 3
-"""After so many objects whose ETag is no MD5 because they are encrypted, objects go to the fallback at once."""
+OPAQUE_OBJECTS = 3
+"""After so many objects about which boto3 had to be asked whether they are encrypted, objects go to the fallback at once:
+that is one request per object in place of two."""
 FAILURES = 24
 RANGE_FAILURES = 4
 """After so many failures in a row everything, or all ranges, go to the fallback for a while. Ranges are counted apart: some
@@ -90,7 +93,7 @@ class FastPath:
         self._clients: _Clients | None = None
         self._off = False
         self._wrong_digests = 0
-        self._encrypted = 0
+        self._opaque = 0
         self._requests = Health(FAILURES)
         self._ranges = Health(RANGE_FAILURES)
         self.fetched = 0
@@ -108,7 +111,7 @@ class FastPath:
 
     def usable(self, size: int) -> bool:
         """Whether a whole object of this size should go this way now."""
-        return size <= WHOLE_BYTES and self._encrypted < ENCRYPTED_OBJECTS and self.on
+        return size <= WHOLE_BYTES and self._opaque < OPAQUE_OBJECTS and self.on
 
     def fetch(
         self,
@@ -127,28 +130,48 @@ class FastPath:
         """
         try:
             client = self._open().objects
-            meta, data = interruptible(partial(client.whole, key, expect.size))
+            answer, data = interruptible(partial(client.whole, key, expect.size))
         except Exception as error:  # whatever it is, the fallback meets it again and names it
             self._failed(self._requests, error)
             self._wait(key, error, pace)
             return Miss()
         if data is None:
             return Miss()
-        actual = _compared(data, (meta["e_tag"] or "").strip('"'), expect, sha256)
-        if isinstance(actual, Miss):
-            return actual
+        actual = info_of_obstore(expect.key, answer)
+        if len(data) != expect.size or (expect.etag and actual.etag != expect.etag):
+            return Miss()
+        wanted = sha256 or actual.sha256
+        if wanted:
+            if hashlib.sha256(data).hexdigest() != wanted:
+                return Miss(wrong_digest=True)
+        elif actual.md5 is not None and hashlib.md5(data, usedforsecurity=False).hexdigest() != actual.md5:
+            if not self._is_opaque(key, actual):
+                return Miss(wrong_digest=True)
+            actual = replace(actual, opaque=True, sha256=hashlib.sha256(data).hexdigest())
         if not _write(path, data, fsync=fsync):
             return Miss()
         self.fetched += 1
         self._requests.failures = 0
         return actual
 
+    def _is_opaque(self, key: str, info: ObjectInfo) -> bool:
+        """Whether the object's headers, which only boto3 shows, say that its ETag is no MD5."""
+        try:
+            answer = self._holder.get().head_object(Bucket=self._bucket, Key=key)
+        except Exception as error:  # the fallback meets it again and names it
+            log.debug("asking how %s is encrypted failed: %s", key, type(error).__name__)
+            return False
+        facts = info_of_answer(info.key, info.size, answer)
+        opaque = facts.opaque and facts.etag == info.etag
+        self._opaque += opaque
+        return opaque
+
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Iterator[bytes]:
         """Bytes from `start` of the version that `info` describes. Raises FastPathError, perhaps after some bytes."""
         try:
             client = self._open().objects
             answer = client.get(client.store, key, options={"range": (start, start + length)})
-            actual, received = _info(info.key, answer.meta), 0
+            actual, received = info_of_obstore(info.key, answer), 0
             changed = actual != (info if not info.etag else replace(info, mtime=actual.mtime))
             if changed or answer.meta["path"] != key or answer.range != (start, start + length):
                 raise FastPathError("another version or range")
@@ -168,7 +191,7 @@ class FastPath:
         try:
             client = self._open().objects
             answer, data = interruptible(partial(client.part, key, start, length))
-            info = _info(key, answer.meta)
+            info = info_of_obstore(key, answer)
         except Exception as error:  # as above
             self._failed(self._ranges, error)
             return None
@@ -182,17 +205,16 @@ class FastPath:
         return info, data
 
     def read(self, key: str, start: int, length: int) -> bytes | None:
-        """A part of an object, as `ObjectStore.read` gives it; a whole one is compared with its MD5. None: use the fallback."""
+        """A part of an object, as `ObjectStore.read` gives it; a whole one is compared with its digest. None: use the fallback."""
         body = self.begin(key, start, length)
         if body is None:
             return None
         info, data = body
-        if (
-            len(data) == info.size
-            and info.md5
-            and hashlib.md5(data, usedforsecurity=False).hexdigest() != info.md5
-        ):
-            return None
+        if len(data) == info.size:
+            try:
+                check_bytes(data, info, key)
+            except IntegrityError:
+                return None
         self.fetched += 1
         return data
 
@@ -201,7 +223,7 @@ class FastPath:
         try:
             client = self._open().objects
             answer = interruptible(partial(client.get, client.store, key, options={"head": True}))
-            info = _info(key, answer.meta)
+            info = info_of_obstore(key, answer)
         except FileNotFoundError as error:
             raise NotFound("no such object", where=self._where(key)) from error
         except Exception as error:  # as above
@@ -220,10 +242,9 @@ class FastPath:
         self._requests.failures = 0
         return page
 
-    def digest_was_wrong(self, *, encrypted: bool) -> None:
-        """The fallback accepted an object whose digest was wrong here: it is encrypted, or the bytes were damaged."""
-        self._encrypted += encrypted
-        self._wrong_digests += not encrypted
+    def digest_was_wrong(self) -> None:
+        """The fallback accepted an object whose bytes were damaged here."""
+        self._wrong_digests += 1
         self._off = self._off or self._wrong_digests >= WRONG_DIGESTS
 
     def _failed(self, health: Health, error: Exception) -> None:
@@ -253,22 +274,6 @@ class FastPath:
                 objects = open_obstore(route, self._bucket)
                 self._clients = _Clients(objects, PageClient(route, PARALLEL_PIECES), keys)
             return self._clients
-
-
-def _compared(data: Any, etag: str, expect: ObjectInfo, sha256: str | None) -> ObjectInfo | Miss:
-    """The object's facts when its bytes are those expected."""
-    if len(data) != expect.size or (expect.etag and etag != expect.etag):
-        return Miss()
-    actual = expect if expect.etag else replace(expect, etag=etag)
-    if actual.md5 is not None and hashlib.md5(data, usedforsecurity=False).hexdigest() != etag:
-        return Miss(wrong_digest=True)
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        return Miss(wrong_digest=True)
-    return actual
-
-
-def _info(key: str, meta: Any) -> ObjectInfo:
-    return ObjectInfo(key, meta["size"], (meta["e_tag"] or "").strip('"'), meta["last_modified"].timestamp())
 
 
 def _write(path: str, data: Any, *, fsync: bool) -> bool:

@@ -50,10 +50,10 @@ class ObstoreClient:
     failed: type[Exception]
 
     def whole(self, key: str, size: int) -> tuple[Any, Any]:
-        """Facts and bytes of an object; None in place of the bytes of one that has another size or key."""
+        """obstore's answer and the bytes of an object; None in place of the bytes of one that has another size or key."""
         answer = self.get(self.store, key)
         meta = answer.meta
-        return meta, answer.bytes() if meta["size"] == size and meta["path"] == key else None
+        return answer, answer.bytes() if meta["size"] == size and meta["path"] == key else None
 
     def part(self, key: str, start: int, length: int) -> tuple[Any, bytes]:
         """obstore's answer and at most `length` bytes from `start`."""

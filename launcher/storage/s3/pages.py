@@ -13,6 +13,7 @@ from xml.etree import ElementTree  # botocore reads answers with it, too; the pa
 
 from launcher.errors import StoreUnreachable
 from launcher.storage.s3 import client as s3_client
+from launcher.storage.s3.facts import plain_etag
 from launcher.storage.s3.route import Route
 
 PAGE_KEYS = 1000
@@ -85,7 +86,7 @@ def read_page(body: bytes, *, quoted: bool) -> Page:
         ListedObject(
             text(node.findtext(key, "")),
             int(node.findtext(size, "")),
-            node.findtext(etag, "").strip('"'),
+            plain_etag(node.findtext(etag, "")),
             datetime.fromisoformat(node.findtext(modified, "")).timestamp(),
         )
         for node in root.iterfind(f"{space}Contents")
@@ -103,7 +104,7 @@ def page_of_boto3(answer: dict[str, Any], where: str) -> Page:
         hint = "check that the endpoint is that of a store, and the proxies on the way"
         raise StoreUnreachable("the answer is no listing", where=where, hint=hint)
     objects = [
-        ListedObject(each["Key"], each["Size"], (each.get("ETag") or "").strip('"'), _seconds(each))
+        ListedObject(each["Key"], each["Size"], plain_etag(each.get("ETag")), _seconds(each))
         for each in answer.get("Contents") or []
     ]
     folders = [each["Prefix"] for each in answer.get("CommonPrefixes") or []]

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from launcher.disk import CHUNK_BYTES, md5_of
+from launcher.disk import CHUNK_BYTES
 from launcher.errors import IntegrityError, NotFound, StoreError
 from launcher.storage.base import ObjectInfo
-from launcher.storage.download import Body
+from launcher.storage.download import Body, check_bytes
 from launcher.storage.ranges import FIRST_BYTES, LARGE_BYTES, Connections, Remainder
 from launcher.storage.s3.errors import OutOfRange
+from launcher.storage.s3.facts import info_of_answer
 from launcher.storage.s3.fast import FastPath, FastPathError
 from launcher.storage.s3.requests import Requests
 from launcher.storage.s3.upload import broken
@@ -48,19 +49,17 @@ class Reads:
             info = fast.head(self.requests.base + key) if fast is not None and fast.on else None
             if info is not None:
                 return replace(info, key=key)
-            facts = self.requests.with_backoff(key, lambda client, names: client.head_object(**names))
+            return self.head_by_boto3(key)
         except NotFound:
             return None
-        return _info(key, self._length(key, facts), facts)
 
-    def is_encrypted(self, key: str) -> bool:
-        """Whether the object's ETag is no MD5, although it has that form. Raises NotFound."""
-        return _is_encrypted(
-            self.requests.with_backoff(key, lambda client, names: client.head_object(**names))
-        )
+    def head_by_boto3(self, key: str) -> ObjectInfo:
+        """The same; only boto3 shows whether the object is encrypted, its ETag thus no MD5. Raises NotFound."""
+        facts = self.requests.with_backoff(key, lambda client, names: client.head_object(**names))
+        return info_of_answer(key, self._length(key, facts), facts)
 
     def read_once(self, key: str, start: int, length: int | None) -> bytes:
-        """At most `length` bytes from `start`, in one try. A whole object is compared with its MD5."""
+        """At most `length` bytes from `start`, in one try. A whole object is compared with its digest."""
         fast = self._fast_ranges
         if fast and length is not None and length >= FAST_READ_BYTES:
             fetched = fast.read(self.requests.base + key, start, length)
@@ -75,9 +74,8 @@ class Reads:
         size = available if length is None else min(length, available)
         if len(data) < size:
             raise broken(self.requests.join(key), len(data), size)
-        whole = start == 0 and size == body.info.size
-        if whole and body.md5 is not None and md5_of(data) != body.md5:
-            raise IntegrityError("the content does not match its ETag (MD5)", where=self.requests.join(key))
+        if start == 0 and size == body.info.size:
+            check_bytes(data, body.info, self.requests.join(key))
         return data[:size]
 
     @contextmanager
@@ -95,10 +93,9 @@ class Reads:
             if begin not in (0, start):
                 where = self.requests.join(key)
                 raise StoreError(f"asked for bytes from {start}, got them from {begin}", where=where)
-            info = _info(key, total, answer)
-            md5 = None if _is_encrypted(answer) else info.md5
+            info = info_of_answer(key, total, answer)
             chunks = self._chunks(key, stream, start - begin)
-            yield Body(info, chunks, md5, ranged=content_range is not None, settled=_is_settled(info))
+            yield Body(info, chunks, ranged=content_range is not None, settled=_is_settled(info))
         finally:
             stream.close()
 
@@ -130,7 +127,7 @@ class Reads:
         answer, fast = None, self._fast_ranges
         if fast and expect is not None and expect.md5 is None:
             answer = fast.begin(self.requests.base + key, start, FIRST_BYTES)
-        if answer is None or answer[0].md5 is not None:
+        if answer is None or (answer[0].md5 is not None and not answer[0].sha256):
             with self.open(key, start, FIRST_BYTES) as body:
                 yield body
             return
@@ -209,17 +206,6 @@ class _Version:
         if now is None or (now.size, now.mtime) != (info.size, info.mtime):
             where = self.reads.requests.join(self.key)
             raise IntegrityError("the object changed during the download", where=where)
-
-
-def _info(key: str, size: int, facts: dict[str, Any]) -> ObjectInfo:
-    stamp = facts.get("LastModified")
-    return ObjectInfo(key, size, (facts.get("ETag") or "").strip('"'), stamp.timestamp() if stamp else 0.0)
-
-
-def _is_encrypted(answer: dict[str, Any]) -> bool:
-    """Whether the object's ETag is not the MD5 of its bytes, although it has that form."""
-    kms = "kms" in str(answer.get("ServerSideEncryption", "")).lower()
-    return kms or bool(answer.get("SSECustomerAlgorithm"))
 
 
 def _is_settled(info: ObjectInfo) -> bool:

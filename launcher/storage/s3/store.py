@@ -12,14 +12,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from launcher.errors import NotFound, StoreUnreachable
-from launcher.storage.backoff import with_backoff
+from launcher.storage.backoff import BackoffPolicy, with_backoff
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.brake import Brake
-from launcher.storage.download import Wanted, download
+from launcher.storage.download import Wanted, can_resume, download
 from launcher.storage.keys import check_key
 from launcher.storage.moxing import CLIENT_VARIABLE, moxing_wanted, open_moxing
 from launcher.storage.ranges import Connections
@@ -27,6 +28,7 @@ from launcher.storage.registry import Location, Options
 from launcher.storage.s3 import upload as s3_upload
 from launcher.storage.s3.client import ClientHolder, resolve
 from launcher.storage.s3.conditional import ConditionalPut
+from launcher.storage.s3.confirm import have_effect, is_gone
 from launcher.storage.s3.fast import FastPath, fast_wanted
 from launcher.storage.s3.listing import Listing
 from launcher.storage.s3.pages import PAGE_KEYS, Page, page_of_boto3
@@ -107,12 +109,17 @@ class S3Store:
 
         return self.with_backoff(key, request, pace)
 
+    @property
+    def policy(self) -> BackoffPolicy:
+        """How often a request is repeated."""
+        return self._requests.options.backoff
+
     def head(self, key: str) -> ObjectInfo | None:
         """See ObjectStore."""
         return self._reads.head(key)
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
-        """See ObjectStore. A whole object is compared with its MD5."""
+        """See ObjectStore. A whole object is compared with its digest."""
         if length == 0:
             return b""
         policy = self._requests.options.backoff
@@ -131,6 +138,7 @@ class S3Store:
     ) -> ObjectInfo:
         """See ObjectStore. Small objects of known size go through the fast path first."""
         wrong_digest = False
+        expect = self._with_digest(key, path, expect)
         if self._fast is not None and expect is not None and self._fast.usable(expect.size):
             key_of_bucket = self._requests.base + key
             tried = self._fast.fetch(key_of_bucket, os.fspath(path), expect, sha256, fsync=fsync, pace=pace)
@@ -149,8 +157,16 @@ class S3Store:
             pace=pace,
         )
         if self._fast is not None and wrong_digest:
-            self._fast.digest_was_wrong(encrypted=self._reads.is_encrypted(key))
+            self._fast.digest_was_wrong()
         return info
+
+    def _with_digest(self, key: str, path: Path | str, expect: ObjectInfo | None) -> ObjectInfo | None:
+        """Look for the digest that was stored with an object, where only that can prove the part of an earlier download."""
+        if expect is None or expect.md5 or expect.sha256 or not can_resume(path):
+            return expect
+        info = self.head(key)
+        same = info is not None and (info.size, info.etag) == (expect.size, expect.etag)
+        return replace(expect, sha256=info.sha256) if info is not None and same else expect
 
     # -- writing -------------------------------------------------------------------------------------------
 
@@ -173,7 +189,7 @@ class S3Store:
         """See ObjectStore. A PUT with `If-None-Match: *`."""
         check_key(key, self.url)
         own = self._requests
-        return ConditionalPut(self, own.holder, own.options.backoff).put(key, data)
+        return ConditionalPut(self, own.holder).put(key, data)
 
     def put_file(
         self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
@@ -185,6 +201,8 @@ class S3Store:
     def delete(self, key: str) -> None:
         """See ObjectStore."""
         try:
-            self.with_backoff(key, lambda client, names: client.delete_object(**names))
+            have_effect(
+                self, key, lambda client, names: client.delete_object(**names), lambda: is_gone(self, key)
+            )
         except NotFound:
             return

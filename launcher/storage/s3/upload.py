@@ -1,4 +1,6 @@
-"""Uploads that are checked on both sides: Content-MD5 on the way, ETag and size afterwards.
+"""Uploads that are checked on both sides: Content-MD5 on the way; size, and sha256 or ETag, afterwards.
+
+Each object carries the sha256 of its bytes as metadata, so that readers can verify it whatever its ETag is.
 
 Above MULTIPART_BYTES an object goes up in parts, each with its own MD5; a failure aborts the upload, so that no
 invisible parts are left to be paid for.
@@ -14,13 +16,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
-from launcher.disk import mapped, md5_of
+from launcher.disk import CHUNK_BYTES, mapped, md5_of
 from launcher.errors import IntegrityError, StoreError, StoreUnreachable
 from launcher.storage import brake
-from launcher.storage.base import ObjectInfo, OnBytes, Pace
-from launcher.storage.brake import Brake
+from launcher.storage.base import ObjectInfo, OnBytes
+from launcher.storage.s3.confirm import Bucket, Sent, confirm, have_effect, is_there, sent_bytes
+from launcher.storage.s3.facts import SHA256_NAME
 
 MULTIPART_BYTES = 64 << 20
 PART_BYTES = 32 << 20
@@ -28,29 +31,6 @@ MAX_PARTS = 9000
 PART_THREADS = 3
 
 T = TypeVar("T")
-
-
-class Bucket(Protocol):
-    """What an upload needs of its store."""
-
-    brake: Brake
-
-    def once(self, key: str, request: Callable[[Any, dict[str, Any]], T]) -> T:
-        """One request."""
-
-    def with_backoff(
-        self, key: str, request: Callable[[Any, dict[str, Any]], T], pace: Pace | None = None
-    ) -> T:
-        """One request, repeated after failures."""
-
-    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
-        """The object's bytes."""
-
-    def head(self, key: str) -> ObjectInfo | None:
-        """The object's facts."""
-
-    def join(self, key: str) -> str:
-        """The URL of a key."""
 
 
 def broken(where: str, size: int, wanted: int) -> StoreUnreachable:
@@ -65,14 +45,14 @@ def content_md5(digest_hex: str) -> str:
 
 def put_bytes(bucket: Bucket, key: str, data: bytes) -> ObjectInfo:
     """One PUT, then compare. Readers see the old or the new object, never a mixture."""
-    digest = md5_of(data)
+    sent = sent_bytes(key, data)
 
     def request(client: Any, names: dict[str, Any]) -> None:
         bucket.brake.take(len(data))
-        client.put_object(**names, Body=data, ContentMD5=content_md5(digest))
+        client.put_object(**names, Body=data, ContentMD5=content_md5(sent.etag), Metadata=sent.metadata)
 
-    bucket.with_backoff(key, request)
-    return confirm(bucket, key, len(data), {digest})
+    have_effect(bucket, key, request, lambda: is_there(bucket, sent))
+    return confirm(bucket, sent)
 
 
 def put_file(
@@ -96,23 +76,17 @@ def put_file(
             if on_bytes:
                 on_bytes(size)
             return info
-        return _Multipart(bucket, key, size, on_bytes).run(file, unchanged)
+        return _Multipart(bucket, key, size, sha256_of(file, size), on_bytes).run(file, unchanged)
 
 
-def confirm(bucket: Bucket, key: str, size: int, etags: set[str]) -> ObjectInfo:
-    """Compare the object in the store with what was sent. Raises IntegrityError when it is not what was sent."""
-    info = bucket.head(key)
-    if info is None or info.size != size:
-        actual = "nothing" if info is None else f"{info.size} bytes"
-        raise IntegrityError(f"sent {size} bytes, the store holds {actual}", where=bucket.join(key))
-    comparable = info.md5 is not None or "-" in info.etag
-    if comparable and info.etag not in etags and any(("-" in etag) == ("-" in info.etag) for etag in etags):
-        raise IntegrityError(
-            f"the store's ETag {info.etag} is not that of the bytes sent",
-            where=bucket.join(key),
-            hint="another writer may use the same key; a bucket encrypted with KMS keys also does this",
-        )
-    return info
+def sha256_of(file: BinaryIO, size: int) -> str:
+    """The sha256 of a file's first `size` bytes; the file is then at its beginning again."""
+    digest, remaining = hashlib.sha256(), size
+    while remaining and (chunk := file.read(min(CHUNK_BYTES, remaining))):
+        digest.update(chunk)
+        remaining -= len(chunk)
+    file.seek(0)
+    return digest.hexdigest()
 
 
 @dataclass
@@ -122,31 +96,35 @@ class _Multipart:
     bucket: Bucket
     key: str
     size: int
+    sha256: str
     on_bytes: OnBytes | None
     digests: dict[int, str] = field(default_factory=dict)
     etags: dict[int, str] = field(default_factory=dict)
 
     def run(self, file: BinaryIO, unchanged: Callable[[], None]) -> ObjectInfo:
+        metadata = {SHA256_NAME: self.sha256}
         upload: str = self.bucket.with_backoff(
-            self.key, lambda client, names: client.create_multipart_upload(**names)["UploadId"]
+            self.key,
+            lambda client, names: client.create_multipart_upload(**names, Metadata=metadata)["UploadId"],
         )
         try:
-            whole = self._send(file, upload)
+            self._send(file, upload)
             unchanged()
-            self._complete(upload)
+            sent = Sent(self.key, self.size, self.sha256, self._etag())
+            self._complete(upload, sent)
         except BaseException:
             with suppress(StoreError):
                 self.bucket.with_backoff(
                     self.key, lambda client, names: client.abort_multipart_upload(**names, UploadId=upload)
                 )
             raise
-        return confirm(self.bucket, self.key, self.size, {whole, self._etag()})
+        return confirm(self.bucket, sent)
 
-    def _send(self, file: BinaryIO, upload: str) -> str:
-        """Send all parts; returns the MD5 of the whole, which some stores use as ETag."""
+    def _send(self, file: BinaryIO, upload: str) -> None:
+        """Send all parts. Raises IntegrityError when the bytes are not those of the sha256 that was sent before them."""
         usual = min(PART_BYTES, brake.PART_BYTES) if self.bucket.brake.limited else PART_BYTES
         part_bytes = max(usual, -(-self.size // MAX_PARTS))
-        whole = hashlib.md5(usedforsecurity=False)
+        whole = hashlib.sha256()
         with ThreadPoolExecutor(PART_THREADS, thread_name_prefix="upload") as pool:
             pending: set[Future[None]] = set()
             remaining, number = self.size, 0
@@ -165,7 +143,8 @@ class _Multipart:
                         future.result()
             for future in pending:
                 future.result()
-        return whole.hexdigest()
+        if whole.hexdigest() != self.sha256:
+            raise IntegrityError("the file changed during the upload", where=self.bucket.join(self.key))
 
     def _part(self, upload: str, number: int, data: bytes) -> None:
         digest = md5_of(data)
@@ -182,13 +161,15 @@ class _Multipart:
         if self.on_bytes:
             self.on_bytes(len(data))
 
-    def _complete(self, upload: str) -> None:
+    def _complete(self, upload: str, sent: Sent) -> None:
         parts = [{"PartNumber": number, "ETag": self.etags[number]} for number in sorted(self.etags)]
-        self.bucket.with_backoff(
+        have_effect(
+            self.bucket,
             self.key,
             lambda client, names: client.complete_multipart_upload(
                 **names, UploadId=upload, MultipartUpload={"Parts": parts}
             ),
+            lambda: is_there(self.bucket, sent),
         )
 
     def _etag(self) -> str:

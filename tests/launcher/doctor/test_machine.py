@@ -11,6 +11,9 @@ from launcher.doctor.store import _clock, store_checks
 from launcher.findings import Finding
 from launcher.storage.address import StoreAddress
 from tests.launcher.samples import write_job
+from tests.servers.faults import Answer, Faults
+from tests.servers.s3 import S3Server
+from tests.servers.stores import BUCKET
 
 FAKES = Path(__file__).parents[2] / "fakes"
 
@@ -88,6 +91,26 @@ def test_a_store_that_works(tmp_path: Path) -> None:
     found = store_checks("s", StoreAddress(url=(tmp_path / "store").as_uri()), write=True)
     assert [check.severity for check in found] == ["ok", "ok", "ok"]
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["keeps metadata", "drops metadata"])
+def test_a_store_gets_a_small_object_and_one_in_parts(
+    radosgw: S3Server, faults: Faults, monkeypatch: pytest.MonkeyPatch, keeps: bool
+) -> None:
+    for name, value in radosgw.env.items():
+        monkeypatch.setenv(name, value)
+
+    def drop(answer: Answer) -> None:
+        answer.headers = [(k, v) for k, v in answer.headers if "-meta-" not in k.lower()]
+
+    for method in () if keeps else ("GET", "HEAD"):
+        faults.add(drop, method=method)
+    address = StoreAddress(url=f"s3://{BUCKET}/doctor", endpoint=faults.endpoint)
+    found = {check.rule: check.severity for check in store_checks("s", address, write=True)}
+    assert found["s: write"] == "ok"
+    assert found["s: write in parts"] == ("ok" if keeps else "warning")
+    assert faults.count("PUT", "partNumber=2") == 1
+    assert list(address.open().list()) == []
 
 
 def test_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,83 @@
+"""Facts about an object from an answer of a store: its size, its version, and which digest its bytes must have.
+
+An ETag is the MD5 of the bytes only where nothing speaks against it: its form, headers of encryption, a weak ETag. Each upload
+of ours therefore carries its sha256 as metadata of the object, and each download is compared with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from launcher.storage.base import ObjectInfo
+
+SHA256_NAME = "sha256"
+"""The metadata of an object that hold the sha256 of its bytes: the header is x-amz-meta-sha256."""
+_HEX_ETAG = re.compile(r"[0-9A-Fa-f]{32}(-[0-9]+)?")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_ENCRYPTION = "-server-side-encryption"
+_CUSTOMER_KEY = "-customer-algorithm"
+_KMS_KEY = "-kms-key-id"
+_OBS_SERVER = "obs"
+
+
+def plain_etag(text: str | None) -> str:
+    """An ETag without quotes and without the mark of a weak one. Hexadecimal digits become small letters."""
+    etag = (text or "").strip().removeprefix("W/").strip().strip('"')
+    return etag.lower() if _HEX_ETAG.fullmatch(etag) else etag
+
+
+def is_weak(text: str | None) -> bool:
+    """Whether the ETag is the same for bytes that only mean the same; proxies that compress make such ones."""
+    return (text or "").strip().startswith("W/")
+
+
+def stored_sha256(metadata: Mapping[Any, Any]) -> str:
+    """The sha256 that was stored with an object, or ''. Names of metadata differ in case between stores."""
+    for name, value in metadata.items():
+        if str(name).lower() == SHA256_NAME and _SHA256.fullmatch(str(value)):
+            return str(value).lower()
+    return ""
+
+
+def info_of_answer(key: str, size: int, answer: Mapping[str, Any]) -> ObjectInfo:
+    """The facts in an answer of boto3 to a GET or HEAD."""
+    etag, stamp = answer.get("ETag"), answer.get("LastModified")
+    return ObjectInfo(
+        key,
+        size,
+        plain_etag(etag),
+        stamp.timestamp() if stamp else 0.0,
+        sha256=stored_sha256(answer.get("Metadata") or {}),
+        opaque=is_weak(etag) or _is_encrypted(answer),
+    )
+
+
+def info_of_obstore(key: str, answer: Any) -> ObjectInfo:
+    """The facts in an answer of obstore, which hides the headers of encryption."""
+    etag = answer.meta["e_tag"]
+    return ObjectInfo(
+        key,
+        answer.meta["size"],
+        plain_etag(etag),
+        answer.meta["last_modified"].timestamp(),
+        sha256=stored_sha256(answer.attributes),
+        opaque=is_weak(etag),
+    )
+
+
+def _is_encrypted(answer: Mapping[str, Any]) -> bool:
+    """Whether the store encrypts the object in a way that makes its ETag something else than the MD5 of its bytes.
+
+    With AES256 AWS keeps the MD5, and OBS does not.
+    """
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    keeps_md5 = str(headers.get("server", "")).lower() != _OBS_SERVER
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower.endswith((_CUSTOMER_KEY, _KMS_KEY)):
+            return True
+        if lower.endswith(_ENCRYPTION) and not (keeps_md5 and str(value).upper() == "AES256"):
+            return True
+    return False
