@@ -32,12 +32,16 @@ class Answer:
 
 @dataclass
 class Fault:
-    """Applied to requests with `method` whose path contains `path`, the first `times` of them."""
+    """Applied to requests with `method` whose path contains `path`, the first `times` of them.
+
+    Unless it `passes`, the request does not reach the server, so that it has no effect.
+    """
 
     change: Callable[[Answer], None]
     method: str = "GET"
     path: str = ""
     times: float = float("inf")
+    passes: bool = True
 
 
 @dataclass
@@ -136,6 +140,16 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         if self._refused():
             return
+        faults = self.faults.take(self.command, self.path)
+        answer, stated = Answer(500, [], b""), None
+        if all(fault.passes for fault in faults):
+            answer, stated = self._ask(body)
+        for fault in faults:
+            fault.change(answer)
+        self._answer(answer, stated)
+
+    def _ask(self, body: bytes) -> tuple[Answer, str | None]:
+        """The server's answer, and the length that it states, also without a body."""
         with closing(http.client.HTTPConnection(*self.upstream, timeout=60)) as connection:
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
@@ -145,10 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
             response = connection.getresponse()
             headers = [(k, v) for k, v in response.getheaders() if k.lower() not in _HOP]
             answer = Answer(response.status, headers, response.read())
-            stated = response.getheader("Content-Length")
-        for fault in self.faults.take(self.command, self.path):
-            fault.change(answer)
-        self._answer(answer, stated)
+            return answer, response.getheader("Content-Length")
 
     def _refused(self) -> bool:
         if self.faults.refuse is None:

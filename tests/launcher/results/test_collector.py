@@ -286,7 +286,7 @@ def test_a_set_is_no_set_while_it_is_replaced(
     later = RunDir(tmp_path / "later")
     later.checkpoint(20)
     store = open_store(direct.url, endpoint=faults.endpoint, env=radosgw.env, patience_s=0.2)
-    faults.add(status(500, "InternalError"), method="PUT", path="part-1")
+    faults.add(status(500, "InternalError"), method="PUT", path="part-1", passes=False)
     assert Collector(later.root, store, attempt=2).sync().error
     check_sets(direct)
     assert restore_latest(direct, tmp_path / "new") == 10

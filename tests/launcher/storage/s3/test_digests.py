@@ -50,9 +50,8 @@ def change_etags(faults: Faults, change: Callable[[str], str], *, kind: str) -> 
     def rewrite(answer: Answer) -> None:
         headers, encrypted = [], kind == "kms" and not answer.body.startswith(b"<?xml")
         for name, value in answer.headers:
-            if name.lower() == "etag":
-                value = f'{"W/" if kind == "weak" else ""}"{change(value.strip(chr(34)))}"'
-            headers.append((name, value))
+            changed = f'{"W/" if kind == "weak" else ""}"{change(value.strip(chr(34)))}"'
+            headers.append((name, changed if name.lower() == "etag" else value))
         if encrypted:
             headers.append(("x-amz-server-side-encryption", "aws:kms"))
         answer.headers = headers
