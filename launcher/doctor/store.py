@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import time
+from pathlib import Path
 
 from launcher.disk import digest_file
 from launcher.errors import LauncherError, StoreError
