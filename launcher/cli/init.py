@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arch", default="tnt_digits", help="architecture (tnt_digits, small enough for a CPU)"
     )
+    parser.add_argument(
+        "--program", metavar="SCRIPT", help="a job for a script of your own, with what its text shows"
+    )
     parser.add_argument("--backend", default="local", help="back end (local)")
     parser.add_argument("--task", default="train", choices=_TASKS, help="what the job does (train)")
     parser.add_argument("--name", help="name of the job; default: made from the architecture")
@@ -37,11 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import sys
     from pathlib import Path
 
     from launcher.errors import UsageError
-    from launcher.jobfile import schema as jobschema
     from launcher.jobfile import spec
     from launcher.jobfile import template as jobtemplate
     from vitmodels.errors import VitError
@@ -52,6 +53,11 @@ def run(args: argparse.Namespace) -> int:
         near = nearest(args.backend, backends)
         hint = f"did you mean {near}?" if near else f"expected {listing(backends)}"
         raise UsageError(f"there is no back end '{args.backend}'", where="--backend", hint=hint)
+    if args.program:
+        from launcher.submission.programfile import program_job
+
+        text = program_job(args.program, name=args.name, backend=args.backend, cwd=Path.cwd())
+        return _deliver(args, text)
     try:
         name = args.name or f"{args.arch}-{args.task}".replace("/", "-")
         text = jobtemplate.render(
@@ -63,6 +69,16 @@ def run(args: argparse.Namespace) -> int:
         )
     except VitError as error:
         raise UsageError(error.what, where="--arch", hint=error.hint) from error
+    return _deliver(args, text)
+
+
+def _deliver(args: argparse.Namespace, text: str) -> int:
+    """Write the text to its file, or to the screen."""
+    import sys
+    from pathlib import Path
+
+    from launcher.jobfile import schema as jobschema
+
     if args.file == "-":
         sys.stdout.write(text)
         return 0

@@ -1,0 +1,86 @@
+"""What a training script takes and does, read from its text: options for data and checkpoints, epochs, groups of ranks."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_DATA = ("data", "dataset", "data_dir", "data_path", "data_url", "dataset_dir", "dataset_path", "train_dir")
+_RESUME = (
+    *("resume", "resume_from", "resume_path", "resume_ckpt", "resume_checkpoint", "resume_from_checkpoint"),
+    *("ckpt", "ckpt_path", "checkpoint", "checkpoint_path", "load_checkpoint"),
+)
+_EPOCHS = ("epochs", "num_epochs", "max_epochs", "epoch_size", "total_epochs")
+_DISTRIBUTED = ("distributed", "distribute", "run_distribute", "is_distributed")
+_GROUPS = ("init", "init_process_group")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option or positional argument of argparse. `is_flag`: it takes no value."""
+
+    word: str
+    default: Any = None
+    is_flag: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.word.lstrip("-").replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found; None where there is no such option. `forms_group`: it calls MindSpore's init or torch's."""
+
+    data: Option | None
+    resume: Option | None
+    epochs: Option | None
+    distributed: Option | None
+    forms_group: bool
+    has_loss_monitor: bool
+
+
+def seen_in(script: Path) -> Seen:
+    """Read a script, never run it. A script that this Python can't read shows nothing. Raises OSError."""
+    text = script.read_bytes()
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError, RecursionError):
+        nodes = []
+    options = list(_options(nodes))
+    return Seen(
+        data=_first(options, _DATA, is_flag=False),
+        resume=_first(options, _RESUME, is_flag=False),
+        epochs=_first(options, _EPOCHS, is_flag=False),
+        distributed=_first(options, _DISTRIBUTED),
+        forms_group=any(isinstance(node, ast.Call) and _name_of(node.func) in _GROUPS for node in nodes),
+        has_loss_monitor=b"LossMonitor" in text,
+    )
+
+
+def _first(options: list[Option], names: tuple[str, ...], is_flag: bool | None = None) -> Option | None:
+    """The option with the name that stands first in `names`."""
+    fitting = [each for each in options if each.name in names and is_flag in (None, each.is_flag)]
+    return min(fitting, key=lambda each: names.index(each.name), default=None)
+
+
+def _options(nodes: list[ast.AST]) -> Iterator[Option]:
+    for node in nodes:
+        if not isinstance(node, ast.Call) or _name_of(node.func) != "add_argument":
+            continue
+        words = [each.value for each in node.args if isinstance(each, ast.Constant)]
+        long = [
+            word for word in words if isinstance(word, str) and (word.startswith("--") or word[:1] != "-")
+        ]
+        if not long:
+            continue
+        given = {each.arg: each.value for each in node.keywords if each.arg}
+        action = getattr(given.get("action"), "value", "")
+        yield Option(long[0], getattr(given.get("default"), "value", None), str(action).startswith("store_"))
+
+
+def _name_of(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
