@@ -14,7 +14,8 @@ HELP = """Start the job of a job file and return at once; the run goes on when t
 
   --follow      show progress until the run ends; Ctrl-C detaches, and the run goes on
   --dry-run     print the plan, the rank table, the environment and command of each rank, and the request; start nothing
-  --rehearse    run the whole job on one CPU device: a few steps on a few images, then eval, export and fetch
+  --rehearse    run the whole job on one CPU device: a few steps on a few images, then eval, export and fetch;
+                a program of your own: its first steps on as many ranks as there are cores, then a request to stop
   --sweep       one run for each combination of values: --sweep base_lr=1e-4,5e-4 --sweep seed=0,1,2"""
 
 
@@ -38,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show progress until the run ends, and exit with its code; --dry-run starts nothing to follow",
     )
+    parser.add_argument(
+        "--rehearse-for",
+        metavar="N|TIME",
+        help="with --rehearse of a program of your own: stop it after N steps or a time (20 steps or 60 s)",
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="print what would be sent; start nothing")
     mode.add_argument(
@@ -46,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from launcher.errors import UsageError
     from launcher.submission.prepare import prepare
 
     if args.sweep:
@@ -55,8 +62,12 @@ def run(args: argparse.Namespace) -> int:
     job = prepare(args.file, overrides=args.set, backend=args.backend)
     if args.dry_run:
         return _dry_run(job, args.json)
+    if args.rehearse_for is not None and not args.rehearse:
+        raise UsageError("it is the length of a rehearsal; add --rehearse", where="--rehearse-for")
     if args.rehearse:
-        return _rehearse(job, args.json)
+        from launcher.cli.rehearse import rehearse
+
+        return rehearse(job, length=args.rehearse_for, as_json=args.json)
     return _submit(job, args)
 
 
@@ -94,40 +105,3 @@ def _dry_run(job: Prepared, as_json: bool) -> int:
     else:
         out(dry_run_text(job))
     return 2 if errors(job.findings) else 0
-
-
-def _rehearse(job: Prepared, as_json: bool) -> int:
-    import os
-    from pathlib import Path
-
-    from launcher.api import submit_prepared
-    from launcher.cli.follow import follow
-    from launcher.runfolder import paths
-    from launcher.submission.prepare import prepared
-    from launcher.submission.rehearse import rehearsal_plan
-
-    for finding in job.findings:  # of the real job, on its own devices
-        say(str(finding))
-    rehearsal = prepared(job.job, rehearsal_plan(job.job, os.environ, Path.cwd()))
-    for note in dict.fromkeys(rehearsal.plan.notes):
-        say(f"note: {note}")
-    started = submit_prepared(rehearsal)
-    code = follow(started, quiet=as_json)
-    target = paths.home() / "rehearsal" / started.id / "results"
-    report = started.fetch(target)
-    if as_json:
-        out_json(
-            {
-                "run_id": started.id,
-                "backend": started.entry.backend,
-                "url": started.url,
-                "results": str(target),
-                "files": report.files,
-                "exit_code": code,
-            }
-        )
-    else:
-        out(f"fetched and verified {report.files} files into {target}")
-        if code == 0:
-            out("the rehearsal went through stage, train, eval, export, collect and fetch")
-    return code

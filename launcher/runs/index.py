@@ -58,6 +58,7 @@ class RunEntry(BaseModel):
     final: RunState | None = None
     final_nodes: tuple[NodeStatus, ...] | None = None
     claim: str = ""
+    rehearsal: bool = False
     named_by_url: bool = Field(False, exclude=True)
 
     @property
@@ -109,12 +110,17 @@ class Index:
                 yield entry
 
     def _last(self, ids: list[str]) -> list[str]:
-        """The newest run. A sweep submits several within a second: then the one that was submitted last."""
-        same = [run_id for run_id in ids if _time_part(run_id)[:15] == _time_part(ids[0])[:15]]
-        if len(same) < 2:
-            return same
-        entries = [entry for run_id in same if (entry := self.get(run_id))]
-        return [max(entries, key=lambda entry: entry.submitted_at).run_id] if entries else same[:1]
+        """The newest run, a rehearsal never. A sweep submits several within a second: then the one that was submitted last."""
+        newest: RunEntry | None = None
+        for run_id in ids:
+            if newest is not None and _time_part(run_id)[:15] != _time_part(newest.run_id)[:15]:
+                break
+            entry = self.get(run_id)
+            if entry is None or entry.rehearsal:
+                continue
+            if newest is None or entry.submitted_at > newest.submitted_at:
+                newest = entry
+        return [newest.run_id] if newest else []
 
     def of_folder(self, address: StoreAddress) -> RunEntry | None:
         """The run that this machine keeps in this very folder; None for another folder, such as a copy."""

@@ -65,6 +65,7 @@ class NewRun:
             work_dir=self.plan.work_dir,
             group=self.group,
             labels=self.labels,
+            rehearsal=self.plan.rehearsal,
             handle=handle,
             claim=self.claim,
         )
