@@ -155,5 +155,6 @@ def _numbers(view: RunView) -> str:
         f"{progress.images_per_s:.0f} images/s" if progress.images_per_s is not None else "",
         f"lr {progress.lr:.3g}" if progress.lr is not None else "",
         f"safe step {view.safe_step}" if view.safe_step is not None else "",
+        f"safe {view.safe_file.rpartition('/')[2]}" if view.safe_step is None and view.safe_file else "",
     ]
     return "   ".join(part for part in parts if part)

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from launcher.runs.prune import Item, Kind
 
 HELP = """Free disk space on this machine: remove work folders of ended runs whose results are all in the store, leftovers
-of rehearsals, and with --data staged data sets. Lists everything and asks first. Never touches a store."""
+of rehearsals, and with --data staged data sets. Lists everything and asks first. Never changes a store.
+
+The disk is compared with the run's manifest and with the store itself. A folder with anything that the store lacks stays, and
+what that is gets named."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from launcher.runs.index import Index
-    from launcher.runs.prune import find_items, remove
+    from launcher.runs.prune import Kept, find_items, remove
     from launcher.units import parse_duration, show_bytes
 
     if args.json and not (args.yes or args.dry_run):
@@ -56,16 +59,20 @@ def run(args: argparse.Namespace) -> int:
         older_than_s = parse_duration(args.older_than) if args.older_than != "0" else 0
     except ValueError as error:
         raise UsageError(f"{error}, found '{args.older_than}'", where="--older-than") from error
+    kept: list[Kept] = []
     items = find_items(
         Index(),
         older_than_s=older_than_s,
         kinds=_kinds(args),
         unsafe=args.unsafe,
         cache_dir=Path(args.cache_dir) if args.cache_dir else None,
+        on_kept=kept.append,
     )
     total = sum(item.bytes for item in items)
     if not args.json:
         out(_table(items) if items else f"nothing to remove that is older than {args.older_than}")
+        for each in kept:
+            say(f"kept {each.run_id}: {each.why}")
     agreed = bool(items) and not args.dry_run and (args.yes or _asked(f"remove these, {show_bytes(total)}?"))
     remaining = [item for item in items if not remove(item)] if agreed else []
     for item in remaining:
@@ -73,7 +80,13 @@ def run(args: argparse.Namespace) -> int:
     freed = total - sum(item.bytes for item in remaining) if agreed else 0
     if args.json:
         out_json(
-            {"items": [_json(item, agreed and item not in remaining) for item in items], "freed_bytes": freed}
+            {
+                "items": [_json(item, agreed and item not in remaining) for item in items],
+                "kept": [
+                    {"run_id": each.run_id, "why": each.why, "names": list(each.names)} for each in kept
+                ],
+                "freed_bytes": freed,
+            }
         )
     elif agreed:
         out(f"freed {show_bytes(freed)}")

@@ -64,8 +64,8 @@ def _safe(view: RunView) -> str:
         return "not every result is in the store"
     if view.state is State.SUCCEEDED:
         return "every result is in the store, verified"
-    if view.safe_step is not None:
-        return f"checkpoint step {view.safe_step} is in the store, verified"
+    if view.safe:
+        return f"{view.safe} is in the store, verified"
     return "no checkpoint is in the store yet"
 
 

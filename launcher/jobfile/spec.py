@@ -14,6 +14,7 @@ from launcher.jobfile.section import Section
 from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
 from launcher.jobfile.spec_local import LocalOptions
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
+from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.jobfile.spec_slurm import SlurmOptions
 from launcher.jobfile.urls import Endpoint, StoreUrl
@@ -213,6 +214,10 @@ class JobSpec(Section):
     progress: ProgressSpec = Field(
         default_factory=ProgressSpec,
         description="How far a program of one's own is, read from the lines that it prints.",
+    )
+    outputs: OutputsSpec = Field(
+        default_factory=OutputsSpec,
+        description="Which files of a program of one's own are results; default: all that it leaves.",
     )
     env: dict[str, str] = Field(
         default_factory=dict,

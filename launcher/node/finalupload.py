@@ -11,6 +11,8 @@ from launcher.errors import IntegrityError, NoSpace, NotFound, StoreError
 from launcher.node.context import NodeContext
 from launcher.node.messages import Machine
 from launcher.node.stopping import CANCEL, StopRequest
+from launcher.results.commit import left_out_elsewhere
+from launcher.results.outputfiles import LeftOut
 from launcher.runfolder import paths
 from launcher.runfolder.attempts import Superseded
 from launcher.runfolder.states import State
@@ -39,6 +41,8 @@ class FinalUpload:
         self._error: BaseException | None = None
         self.not_uploaded: Sequence[Machine] = ()
         """Other machines that may hold results which the store does not have."""
+        self.left_out: Sequence[LeftOut] = ()
+        """Files that are results but stay on their machine, by the job's own words or for their names."""
         self._thread = threading.Thread(target=self._run, name="final upload", daemon=True)
 
     def wait(self) -> StopRequest | None:
@@ -92,10 +96,12 @@ class FinalUpload:
             try:
                 budget_s = min(TRY_S, max(0.0, deadline - time.monotonic()))
                 report = context.collector.sync(final=True, budget_s=budget_s)
-                context.state.note_safe(report.latest_step)
+                context.state.note_safe(report.latest_step, report.latest_file)
                 self.not_uploaded = context.peers.finish_uploads()
+                self.left_out = context.collector.left_out
                 if context.node == 0:
                     self._commit()
+                    self.left_out = (*self.left_out, *left_out_elsewhere(context.store, context.node))
                 context.heartbeat.set(upload_error="", pending_uploads=0)
                 return
             except StoreError as error:

@@ -17,6 +17,7 @@ from launcher.node.finalupload import LAST_WORD_S, FinalUpload, send_last_word
 from launcher.node.messages import Machine
 from launcher.node.stopping import SUPERSEDED, StopKind, StopRequest
 from launcher.ranks.gang import TEMPORARY_FAILURE
+from launcher.results.outputfiles import LeftOut
 from launcher.runfolder.attempts import Superseded
 from launcher.runfolder.states import EXIT_CODES, EndedBy, State, UnsafeResults
 
@@ -74,7 +75,8 @@ def _upload_everything(context: NodeContext, end: RunEnd) -> tuple[RunEnd, StopR
         state = State.FAILED if state.terminal else state
         return replace(_with_unsafe(context, end, str(error)), state=state), None
     if interrupt is None:
-        return replace(end, unsafe=_of_others(context, upload.not_uploaded)), None
+        unsafe = (*_of_others(context, upload.not_uploaded), *_left_out(context, upload.left_out))
+        return replace(end, unsafe=unsafe), None
     if interrupt.kind is StopKind.CANCEL and state is not State.FAILED:
         end, state = replace(end, ended_by=EndedBy.USER), State.CANCELLED
     elif state.terminal:
@@ -97,6 +99,18 @@ def _of_others(context: NodeContext, machines: Sequence[Machine]) -> tuple[Unsaf
     for each in unsafe:
         log.error("%s", each.words())
     return unsafe
+
+
+def _left_out(context: NodeContext, files: Sequence[LeftOut]) -> tuple[UnsafeResults, ...]:
+    """Files that are results but stay on their machine, as one entry."""
+    if not files:
+        return ()
+    names = "; ".join(f"{each.name} ({each.why})" for each in files[:5])
+    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+    folder = str(context.plan.run_dir.root)
+    unsafe = UnsafeResults(host=socket.gethostname(), folder=folder, why=f"not uploaded: {names}{more}")
+    log.error("%s", unsafe.words())
+    return (unsafe,)
 
 
 def _ask_for_another_start(exclude_hosts: Sequence[str]) -> None:

@@ -40,6 +40,7 @@ from launcher.node.upload import BackgroundUpload
 from launcher.plan.model import Plan
 from launcher.ranks.orphans import node_mark, sweep
 from launcher.results.collector import Collector
+from launcher.results.programfiles import ProgramFiles
 from launcher.runfolder.attempts import Fence
 from launcher.runfolder.states import State
 
@@ -111,7 +112,9 @@ def make_context(plan: Plan, node: int, attempt: int) -> NodeContext:
     store = plan.store.open(upload_bytes_per_s=plan.upload_bytes_per_s)
     heartbeat = Heartbeat(run_dir.node_status(node), node, attempt)
     fence = Fence(store, attempt, takes=node == 0)
-    collector = Collector(run_dir.root, store, attempt=attempt, node=node, fence=fence)
+    ranks = [rank.rank for rank in plan.ranks_of(node)]
+    program = ProgramFiles(run_dir.root, plan.outputs, ranks, node) if plan.own_program else None
+    collector = Collector(run_dir.root, store, attempt=attempt, node=node, fence=fence, program=program)
     upload = BackgroundUpload(store, collector, run_dir, node, plan.upload_every_s, heartbeat)
     return NodeContext(
         plan=plan,

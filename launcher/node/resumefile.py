@@ -11,6 +11,7 @@ from pathlib import Path
 
 from launcher.errors import IntegrityError, NotFound, RunFailed, StoreError, UsageError
 from launcher.node.context import NodeContext
+from launcher.results.collector import Collector
 from launcher.runfolder.checkpointfiles import (
     CheckpointFile,
     FileSet,
@@ -32,7 +33,7 @@ def restore_files(context: NodeContext) -> None:
     plan, root = context.plan, context.plan.run_dir.root
     here = next(_here(context), None)
     try:
-        stored = newest_first(_stored(context.store))
+        stored = newest_first(_as_written(file, context.collector) for file in _stored(context.store))
     except StoreError as error:
         if here is None:
             raise
@@ -104,6 +105,14 @@ def _stored(store: ObjectStore) -> Iterable[CheckpointFile]:
     return (
         CheckpointFile(info.key, info.size, info.mtime) for info in store.list() if is_checkpoint(info.key)
     )
+
+
+def _as_written(file: CheckpointFile, collector: Collector) -> CheckpointFile:
+    """A stored file with the time at which this machine wrote it, in place of that of its upload."""
+    record = collector.uploaded(file.key)
+    if record is None or record.size != file.size:
+        return file
+    return CheckpointFile(file.key, file.size, min(file.mtime, record.mtime_ns / 1e9))
 
 
 def _named(name: str, files: Iterable[CheckpointFile]) -> FileSet | None:

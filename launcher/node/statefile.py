@@ -33,7 +33,7 @@ class StateFile:
     """The state of one run. Only node 0 writes it, and never over the state of a later attempt."""
 
     def __init__(self, plan: Plan, run_dir: RunDir, node: int, attempt: int) -> None:
-        self._run_dir, self._node = run_dir, node
+        self._run_dir, self._node, self._nodes = run_dir, node, plan.nodes
         self.value = _first(plan, run_dir, attempt)
         self.unwritten = ""
         """The state that the disk did not take; empty when it did."""
@@ -79,9 +79,12 @@ class StateFile:
     def _reserve(self) -> Path:
         return self._run_dir.root / f".reserve-{self._node}"
 
-    def note_safe(self, step: int | None) -> None:
-        """Save the newest checkpoint that is in the store."""
-        self.value = self.value.model_copy(update={"safe_step": step})
+    def note_safe(self, step: int | None, file: str) -> bool:
+        """Save the newest checkpoint that is in the store; whether it is a new one. Of files on several machines none is known to be whole."""
+        before = (self.value.safe_step, self.value.safe_file)
+        file = file if self._nodes == 1 else ""
+        self.value = self.value.model_copy(update={"safe_step": step, "safe_file": file})
+        return before != (step, file)
 
     def note_excluded(self, host: str) -> None:
         """Save the name of a machine that the next attempt should not use."""

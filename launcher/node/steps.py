@@ -175,10 +175,12 @@ class StepRunner:
         end_order = watchdog.check()
         lost = gang.pump.lost_bytes
         words = f"the disk is full: {lost} bytes of logs are lost" if lost else watchdog.warning
+        words = words or "; ".join(
+            f"{each.name} is not uploaded: {each.why}" for each in context.collector.left_out[:3]
+        )
         context.heartbeat.set(warning=words)
         report = context.upload.last_report
-        if report and report.latest_step != context.state.value.safe_step:
-            context.state.note_safe(report.latest_step)
+        if report and context.state.note_safe(report.latest_step, report.latest_file):
             context.state.save(State.RUNNING)
         if end_order is None and (stop := context.peers.peer_stop()):
             return EndOrder(PEER, stop.reason, "stop" if stop.saving else "abandon")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from launcher.errors import StoreError
@@ -48,6 +49,7 @@ class BackgroundUpload:
         self._end = threading.Event()
         self._uploading = threading.Lock()
         self._sent: dict[str, bytes] = {}
+        self._told: set[str] = set()
         self._failing = False
         self._behind_since = 0.0
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
@@ -125,6 +127,7 @@ class BackgroundUpload:
                 report = self._collector.sync()
                 self.last_report = report
                 error = report.error
+                self._tell(report.problems)
                 if self._store.head(paths.CANCEL):
                     self.cancelled.set()
             except StoreError as store_error:
@@ -138,6 +141,13 @@ class BackgroundUpload:
             self._failing = bool(error)
             pending = len(self.last_report.pending) if self.last_report else 0
             self._heartbeat.set(upload_error=error, pending_uploads=pending)
+
+    def _tell(self, problems: Sequence[str]) -> None:
+        """Log each file that is not uploaded once."""
+        for problem in problems:
+            if problem not in self._told:
+                self._told.add(problem)
+                log.warning("%s", problem)
 
 
 def _bytes(path: Path) -> bytes:

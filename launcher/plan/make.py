@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.jobfile.spec import DataSpec, JobSpec, OutputSpec, ResourceSpec, StoreOptions
+from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.plan.arithmetic import arithmetic
 from launcher.plan.code import code_digest
@@ -60,6 +61,7 @@ def make_plan(
         retry=spec.retry,
         watch=spec.watch,
         progress=_progress(spec),
+        outputs=spec.outputs,
         after_runs=machines.after_runs,
         rehearsal=rehearsal,
         notes=(*notes, *_unused(spec), *seen),
@@ -92,6 +94,8 @@ def _unused(spec: JobSpec) -> tuple[str, ...]:
     found = []
     if spec.progress != ProgressSpec():
         found.append("progress: is not used, since vitmodels reports its progress itself")
+    if spec.outputs != OutputsSpec():
+        found.append("outputs: is not used, since the results of vitmodels are known")
     if spec.requires is not None:
         found.append("requires: is not used, since the packages of vitmodels are known")
     if spec.args:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 from launcher.errors import PlanError
 from launcher.jobfile.spec import backend_sections, options_class
 from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
+from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.runfolder.paths import RunDir
 from launcher.storage.address import StoreAddress
@@ -97,6 +98,9 @@ class Plan(Frozen):
     watch: WatchSpec
     progress: ProgressSpec | None = Field(
         None, description="How the lines of ranks are read for progress; None: they are not."
+    )
+    outputs: OutputsSpec = Field(
+        default_factory=OutputsSpec, description="Which files of a program of one's own are results."
     )
     options: SerializeAsAny[BaseModel] = Field(description="The job file's section of the back end.")
     after_runs: tuple[str, ...] = Field((), description="Runs that must succeed before this one begins.")

@@ -10,15 +10,17 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused, StoreUnreachable
 from launcher.results.commit import reconcile, result_entries
 from launcher.results.files import FileUploader
-from launcher.results.ledger import Ledger
-from launcher.results.report import CollectReport, Pending
+from launcher.results.ledger import Ledger, Record
+from launcher.results.outputfiles import LeftOut
+from launcher.results.programfiles import ProgramFiles, ProgramScan, newest_checkpoint
+from launcher.results.report import CollectReport, Pending, SyncProgress
 from launcher.results.sets import DamagedSet, SetUploader
 from launcher.results.tree import LocalFile, Tree, scan
 from launcher.runfolder.attempts import Fence, Superseded, newest_attempt
@@ -28,22 +30,18 @@ from launcher.runfolder.sets import Latest, read_latest
 from launcher.storage.base import ObjectStore
 
 
-@dataclass
-class _SyncProgress:
-    """What one pass of `sync` has done so far. After a `failure` of the store nothing more is uploaded."""
-
-    uploaded: list[str] = field(default_factory=list)
-    bytes: int = 0
-    pending: list[Pending] = field(default_factory=list)
-    removed: list[int] = field(default_factory=list)
-    failure: StoreError | None = None
-
-
 class Collector:
     """Uploads for one machine of a run. `attempt` grows with each restart. Methods may be called from any thread."""
 
     def __init__(
-        self, run_dir: Path, store: ObjectStore, *, attempt: int, node: int = 0, fence: Fence | None = None
+        self,
+        run_dir: Path,
+        store: ObjectStore,
+        *,
+        attempt: int,
+        node: int = 0,
+        fence: Fence | None = None,
+        program: ProgramFiles | None = None,
     ) -> None:
         self.fence = fence or Fence(store, attempt, takes=False)
         self.node = node
@@ -53,6 +51,8 @@ class Collector:
         self._ledger = Ledger(run_dir / name, store.url)
         self._sets = SetUploader(store, self._ledger, self.fence)
         self._files = FileUploader(store, self._ledger)
+        self._program = program
+        self._found = ProgramScan()
         self._latest: Latest | None = None
         self._lock = threading.RLock()
         self._damaged: dict[int, bytes] = {}
@@ -98,8 +98,8 @@ class Collector:
         )
 
     def _sync_once(self, *, final: bool) -> tuple[CollectReport, StoreError | None]:
-        tree = scan(self._run_dir, self.node)
-        progress = _SyncProgress()
+        tree = self._scan(final=final)
+        progress = SyncProgress()
         changed = self._changed_files(tree, final=final)
         superseded = False
         try:
@@ -116,8 +116,25 @@ class Collector:
             self._note_pending(tree, progress)
         return self._report(tree, progress, superseded=superseded), progress.failure
 
+    def _scan(self, *, final: bool) -> Tree:
+        """What is on the disk, the files of a program of the user's own among it."""
+        tree = scan(self._run_dir, self.node)
+        if self._program is None:
+            return tree
+        self._found = self._program.scan(self.attempt, final=final)
+        return replace(tree, files=tree.files + self._found.files)
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Files of the program that stay on this machine, as of the last scan."""
+        return self._found.left_out
+
+    def uploaded(self, key: str) -> Record | None:
+        """What this machine has recorded of an object."""
+        return self._ledger.objects.get(key)
+
     def _upload_results(
-        self, tree: Tree, changed: list[LocalFile], progress: _SyncProgress, *, final: bool
+        self, tree: Tree, changed: list[LocalFile], progress: SyncProgress, *, final: bool
     ) -> None:
         """Everything that is due. Raises Superseded, after which only logs are uploaded, and StoreError."""
         if changed or final or not self._store_checked:
@@ -127,10 +144,11 @@ class Collector:
         if progress.failure is None:
             newest = tree.sets[-1].step if tree.sets else None
             progress.removed += self._sets.remove_dropped({each.step for each in tree.sets}, newest)
+            self._files.remove_dropped(self._found, self.fence)
         if final and progress.failure is None:
             self._publish_part()
 
-    def _report(self, tree: Tree, progress: _SyncProgress, *, superseded: bool) -> CollectReport:
+    def _report(self, tree: Tree, progress: SyncProgress, *, superseded: bool) -> CollectReport:
         safe_sets = sum(state == "safe" for state in self._ledger.sets.values())
         return CollectReport(
             uploaded=tuple(progress.uploaded),
@@ -139,7 +157,8 @@ class Collector:
             pending=tuple(progress.pending),
             latest_step=self._latest.step if self._latest else None,
             removed_steps=tuple(progress.removed),
-            problems=tree.problems,
+            problems=(*tree.problems, *self._found.problems),
+            latest_file=newest_checkpoint([each for each in self._found.files if self._files.is_safe(each)]),
             superseded=superseded,
             error=str(progress.failure) if progress.failure else "",
         )
@@ -170,15 +189,13 @@ class Collector:
             return []  # lines that are logged after the commit must not change a file of the manifest
         return self._files.changed(tree, at_any_rate=final)
 
-    def _upload_sets(self, tree: Tree, progress: _SyncProgress) -> None:
+    def _upload_sets(self, tree: Tree, progress: SyncProgress) -> None:
         """Upload checkpoint sets, the newest first: it is the one to resume from if this machine dies now."""
         for local in reversed(tree.sets):
             if self._ledger.sets.get(local.step) == "safe":
                 continue
             if self._damaged.get(local.step) == local.manifest.raw:
-                progress.pending.append(
-                    Pending(local.prefix, _set_size(local.manifest.files), "damaged on the disk")
-                )
+                progress.pending.append(Pending(local.prefix, local.size_bytes, "damaged on the disk"))
                 continue
             try:
                 progress.bytes += self._sets.upload(local)
@@ -187,9 +204,7 @@ class Collector:
                 if isinstance(error, DamagedSet):
                     self._damaged[local.step] = local.manifest.raw
                 if local.folder.is_dir():  # else the program has removed the set meanwhile, as it may
-                    progress.pending.append(
-                        Pending(local.prefix, _set_size(local.manifest.files), error.what)
-                    )
+                    progress.pending.append(Pending(local.prefix, local.size_bytes, error.what))
             except Superseded:
                 raise
             except StoreError as error:
@@ -200,7 +215,7 @@ class Collector:
         if safe and (latest is None or (latest.attempt, latest.step) != (self.attempt, safe[-1].step)):
             self._latest = self._sets.move_latest(safe[-1])
 
-    def _upload_files(self, changed: list[LocalFile], tree: Tree, progress: _SyncProgress) -> None:
+    def _upload_files(self, changed: list[LocalFile], tree: Tree, progress: SyncProgress) -> None:
         if progress.failure is not None:
             return
         for file in changed:
@@ -224,13 +239,13 @@ class Collector:
         here = {local.step for local in tree.sets}
         return step in here and self._ledger.sets.get(step) != "safe"
 
-    def _note_pending(self, tree: Tree, progress: _SyncProgress) -> None:
+    def _note_pending(self, tree: Tree, progress: SyncProgress) -> None:
         """After a failure of the store: everything that is not recorded as safe is pending."""
         known = {each.key for each in progress.pending}
         reason = progress.failure.what if progress.failure else ""
         for local in tree.sets:
             if self._ledger.sets.get(local.step) != "safe" and local.prefix not in known:
-                progress.pending.append(Pending(local.prefix, _set_size(local.manifest.files), reason))
+                progress.pending.append(Pending(local.prefix, local.size_bytes, reason))
         for file in self._files.changed(tree, at_any_rate=True):
             if file.key not in known:
                 progress.pending.append(Pending(file.key, file.size, reason))
@@ -240,7 +255,9 @@ class Collector:
         entries = tuple(
             ManifestFile(key, each.size, each.sha256) for key, each in self._ledger.objects.items()
         )
-        part = Manifest(entries, {"node": self.node, "attempt": self.attempt}, created_at=0.0)
+        left_out = [{"name": each.name, "why": each.why} for each in self._found.left_out]
+        facts = {"node": self.node, "attempt": self.attempt, "left_out": left_out}
+        part = Manifest(entries, facts, created_at=0.0)
         self.fence.check()
         self._store.put(part_key(self.node), part.to_json())
 
@@ -279,7 +296,3 @@ class Collector:
                 if self._store.read(RUN_MANIFEST) == text:
                     self._store.delete(RUN_MANIFEST)
             raise
-
-
-def _set_size(files: tuple[ManifestFile, ...]) -> int:
-    return sum(entry.size for entry in files)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from launcher.errors import IntegrityError
 from launcher.results.ledger import Ledger
+from launcher.results.outputfiles import LeftOut
 from launcher.runfolder.manifest import ManifestFile, parse_manifest, parse_set_manifest
-from launcher.runfolder.paths import PARTS, SET_MANIFEST, is_result, part_key
+from launcher.runfolder.paths import PARTS, SET_MANIFEST, SET_NAME, is_result, part_key
 from launcher.runfolder.sets import remote_sets
 from launcher.storage.base import ObjectInfo, ObjectStore
 
@@ -45,18 +46,47 @@ def result_entries(store: ObjectStore, ledger: Ledger, node: int) -> tuple[Manif
     """
     held = {info.key: info for info in store.list()}
     known = _known(store, ledger, node, held)
-    incomplete = {step for step, names in remote_sets(store).items() if SET_MANIFEST not in names}
+    incomplete = {
+        step
+        for step, names in remote_sets(store).items()
+        if SET_MANIFEST not in names and not _is_loose(step, names, ledger)
+    }
     entries = []
     for key, info in sorted(held.items()):
         if not is_result(key):
             continue
-        if any(key.startswith(f"checkpoints/step-{step}/") for step in incomplete):
+        if _is_of_set(key, incomplete):
             continue
         entry = known.get(key)
         entries.append(
             entry if entry is not None and entry.size == info.size else _read_and_hash(store, info)
         )
     return tuple(entries)
+
+
+def _is_loose(step: int, names: Collection[str], ledger: Ledger) -> bool:
+    """Whether a program that writes no manifests has named its folder like a set: then its files stand for themselves."""
+    return step not in ledger.sets and all(
+        f"checkpoints/step-{step}/{name}" in ledger.objects for name in names
+    )
+
+
+def _is_of_set(key: str, steps: Collection[int]) -> bool:
+    folder, _, rest = key.removeprefix("checkpoints/").partition("/")
+    match = SET_NAME.fullmatch(folder) if rest and key.startswith("checkpoints/") else None
+    return match is not None and int(match[1]) in steps
+
+
+def left_out_elsewhere(store: ObjectStore, node: int) -> tuple[LeftOut, ...]:
+    """Files that stay on other machines, as their parts say. Raises StoreError."""
+    found = []
+    for info in store.list(PARTS):
+        if info.key != part_key(node):
+            facts = parse_manifest(store.read(info.key), store.join(info.key)).run
+            host = f"node {facts.get('node')}"
+            for each in facts.get("left_out", ()):
+                found.append(LeftOut(f"{host}: {each['name']}", str(each["why"])))
+    return tuple(found)
 
 
 def _known(

@@ -6,16 +6,16 @@ import hashlib
 from dataclasses import dataclass
 
 from launcher.errors import NotFound
+from launcher.runfolder.checkpointfiles import is_checkpoint
 from launcher.runfolder.manifest import best_step, parse_manifest, parse_set_manifest
-from launcher.runfolder.paths import BEST, RUN_MANIFEST, SET_MANIFEST
+from launcher.runfolder.paths import BEST, LATEST, RUN_MANIFEST, SET_MANIFEST, is_result
 from launcher.runfolder.sets import remote_sets
 from launcher.storage.base import ObjectStore
 
 PREFIXES = {"checkpoints": "checkpoints/", "eval": "eval/", "export": "export/", "logs": "logs/"}
+_SETS = ("checkpoints/step-", LATEST)
 PARTS = ("best", *PREFIXES)
 """Parts of the results that can be asked for alone."""
-_UNCOMMITTED = ("eval/", "export/", "logs/", "metrics.jsonl", "job.yaml", "plan.json", "record.json", BEST)
-"""What counts as a result before the commit, besides complete checkpoint sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,13 @@ def expected_files(store: ObjectStore, only: str | None = None) -> ExpectedFiles
     if only == "best":
         files = _of_best_step(store, files)
     elif only is not None:
-        files = [file for file in files if file.key.startswith(PREFIXES[only])]
+        files = [file for file in files if _is_of(only, file.key)]
     return ExpectedFiles(tuple(files), committed)
+
+
+def _is_of(part: str, key: str) -> bool:
+    """Whether a key belongs to a part of the results. A program of one's own has its checkpoints anywhere."""
+    return key.startswith(PREFIXES[part]) or (part == "checkpoints" and is_checkpoint(key))
 
 
 def _complete_so_far(store: ObjectStore) -> list[ExpectedFile]:
@@ -63,7 +68,7 @@ def _complete_so_far(store: ObjectStore) -> list[ExpectedFile]:
             files += [ExpectedFile(prefix + each.key, each.size, each.sha256) for each in manifest.files]
             files.append(_manifest_file(prefix + SET_MANIFEST, raw))
     for info in store.list():
-        if info.key.startswith(_UNCOMMITTED) and not info.key.endswith("/"):
+        if is_result(info.key) and (info.key == BEST or not info.key.startswith(_SETS)):
             files.append(ExpectedFile(info.key, info.size, None))
     return files
 

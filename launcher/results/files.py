@@ -8,7 +8,10 @@ import time
 from launcher.disk import digest_file, mapped
 from launcher.errors import IntegrityError
 from launcher.results.ledger import Ledger, Record
+from launcher.results.programfiles import ProgramScan
 from launcher.results.tree import LocalFile, Tree
+from launcher.runfolder.attempts import Fence
+from launcher.runfolder.checkpointfiles import is_checkpoint
 from launcher.storage.base import ObjectStore
 
 SMALL_BYTES = 8 << 20
@@ -29,6 +32,32 @@ class FileUploader:
         files = (*tree.files, *((tree.best,) if tree.best else ()))
         changed = [file for file in files if self._has_changed(file)]
         return [file for file in changed if at_any_rate or not file.growing or self._is_due(file)]
+
+    def is_safe(self, file: LocalFile) -> bool:
+        """Whether the store has the file as it is on the disk."""
+        return not self._has_changed(file)
+
+    def remove_dropped(self, program: ProgramScan, fence: Fence) -> None:
+        """Remove checkpoint files that this machine has uploaded and the program has removed since, as it does to save room.
+
+        One is removed only if the store has a newer one of the same folder that is still on the disk. Other files stay.
+        """
+        here = [file for file in program.files if is_checkpoint(file.key) and self.is_safe(file)]
+        newest: dict[str, int] = {}
+        for file in here:
+            folder = file.key.rpartition("/")[0]
+            newest[folder] = max(file.mtime_ns, newest.get(folder, 0))
+        dropped = [
+            key
+            for key, record in self._ledger.objects.items()
+            if newest.get(key.rpartition("/")[0], 0) > record.mtime_ns
+            and key not in program.present
+            and is_checkpoint(key)
+        ]
+        for key in dropped:
+            fence.check()
+            self._store.delete(key)
+            self._ledger.remove(key)
 
     def _has_changed(self, file: LocalFile) -> bool:
         record = self._ledger.objects.get(file.key)

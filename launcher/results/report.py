@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from launcher.errors import StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class CollectReport:
     safe: int
     pending: tuple[Pending, ...]
     latest_step: int | None
+    latest_file: str = ""
     removed_steps: tuple[int, ...] = ()
     problems: tuple[str, ...] = ()
     superseded: bool = False
@@ -32,3 +35,14 @@ class CollectReport:
     def complete(self) -> bool:
         """True when nothing waits."""
         return not self.pending and not self.error
+
+
+@dataclass
+class SyncProgress:
+    """What one pass of `sync` has done so far. After a `failure` of the store nothing more is uploaded."""
+
+    uploaded: list[str] = field(default_factory=list)
+    bytes: int = 0
+    pending: list[Pending] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
+    failure: StoreError | None = None

@@ -50,6 +50,11 @@ class LocalSet:
         return f"checkpoints/step-{self.step}"
 
     @property
+    def size_bytes(self) -> int:
+        """Size of its files together."""
+        return sum(entry.size for entry in self.manifest.files)
+
+    @property
     def manifest_key(self) -> str:
         """Key of its manifest, without which it does not exist."""
         return f"{self.prefix}/{SET_MANIFEST}"

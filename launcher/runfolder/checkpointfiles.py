@@ -14,12 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.runfolder.paths import SET_NAME
+
 SUFFIXES = (".ckpt", ".safetensors", ".pth", ".pt", ".npz")
 _RANK = re.compile(r"(?<![^/])rank[_-](\d{1,6})(?![^/])")
 _NUMBER = re.compile(r"\d+")
 _EPOCH_STEP = re.compile(r"-(\d+)_(\d+)$")
 _NO_CHECKPOINTS = {"kernel_meta", "__pycache__", "node_modules"}
-_OURS = {"checkpoints", "compile-cache", "logs", "progress", "status", "ascend", "eval", "export"}
+_OURS = {"compile-cache", "logs", "progress", "status", "ascend", "eval", "export"}
 """Folders of the run directory that have a meaning of their own."""
 
 
@@ -56,6 +58,7 @@ def is_checkpoint(key: str) -> bool:
         and not any(part.startswith(".") for part in (*folders, name))
         and not _NO_CHECKPOINTS.intersection(folders)
         and (not folders or folders[0] not in _OURS)
+        and not (len(folders) > 1 and folders[0] == "checkpoints" and SET_NAME.fullmatch(folders[1]))
     )
 
 

@@ -152,7 +152,16 @@ class RunState(_Value):
     safe_step: int | None = Field(
         None, description="Step of the newest checkpoint that is in the store, verified."
     )
+    safe_file: str = Field(
+        "",
+        description="For a program that saves files of its own kind: its newest checkpoint that is in the store.",
+    )
     url: str
+
+    @property
+    def safe(self) -> str:
+        """The newest checkpoint in the store, for people; empty when there is none."""
+        return safe_checkpoint(self.safe_step, self.safe_file)
 
     def without_end(self) -> RunState:
         """The same run, which has not ended: nothing that was written of an end holds any more."""
@@ -166,6 +175,11 @@ class RunState(_Value):
                 "unsafe": None,
             }
         )
+
+
+def safe_checkpoint(step: int | None, file: str) -> str:
+    """A checkpoint as people read it; empty for none."""
+    return f"checkpoint step {step}" if step is not None else file and f"checkpoint {file}"
 
 
 def with_hint(reason: str, hint: str) -> str:

@@ -166,7 +166,9 @@ def _no_failure(view: RunView) -> str:
     if view.state is State.SUCCEEDED:
         known = all(each.result is not None for each in view.attempts[:-1])
         what = "nothing failed" if known else f"nothing failed in attempt {view.attempt}"
-        return f"{what}: every program ended well and every result is in the store, verified"
+        stored = "not every result is" if view.unsafe else "every result is"
+        where = "in the store: " + view.headline if view.unsafe else "in the store, verified"
+        return f"{what}: every program ended well and {stored} {where}"
     if view.state is State.CANCELLED:
         return "somebody asked for the end of the run"
     return f"nothing has failed so far; the run is {view.state}" + (f", {view.phase}" if view.phase else "")
@@ -252,9 +254,7 @@ def _safe(view: RunView) -> str:
         return "not all results are in the store"
     if view.state is State.SUCCEEDED:
         return "all results are in the store"
-    if view.safe_step is None:
-        return "no checkpoint is in the store"
-    return f"checkpoint step {view.safe_step} is in the store, verified"
+    return f"{view.safe} is in the store, verified" if view.safe else "no checkpoint is in the store"
 
 
 def _fill(text: str, view: RunView, rank: int | None) -> str:

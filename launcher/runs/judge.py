@@ -56,10 +56,7 @@ def gone(records: Records, life: Life, *, cancel_requested: bool, now: float) ->
     state = records.state
     if life.forgotten and now - records.heard_at < SILENCE_S:
         return state
-    if state.safe_step is None:
-        safe = "no checkpoint was in the store yet"
-    else:
-        safe = f"checkpoint step {state.safe_step} is in the store"
+    safe = f"{state.safe} is in the store" if state.safe else "no checkpoint was in the store yet"
     if life.cancelled or cancel_requested:
         words = "cancelled" if life.cancelled else "cancelled on request"
         changes: dict[str, object] = {

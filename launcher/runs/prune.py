@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from launcher.disk import LockTimeout, locked
+from launcher.errors import LauncherError
+from launcher.plan.model import Plan
+from launcher.results.ondisk import not_in_store
 from launcher.runfolder import paths
 from launcher.runfolder.states import State
 from launcher.runs.index import Index, RunEntry
 from launcher.runs.view import RunView, view_of
 
+SHOWN = 5
 Kind = Literal["work folder", "index entry", "data set", "rehearsal"]
 
 
@@ -30,6 +34,15 @@ class Item:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A work folder that must stay: the names of results that only this disk has, or why nobody can tell."""
+
+    run_id: str
+    why: str
+    names: tuple[str, ...] = ()
+
+
 def find_items(
     index: Index,
     *,
@@ -39,19 +52,21 @@ def find_items(
     home: Path | None = None,
     cache_dir: Path | None = None,
     now: float | None = None,
+    on_kept: Callable[[Kept], None] = lambda kept: None,
 ) -> list[Item]:
     """Reads only. Leaves out runs that have not ended, and work folders that may hold what the store does not have.
 
     Data sets (in `cache_dir`, default `$LAUNCHER_HOME/cache`) are left out while any run of this machine lives.
     `unsafe` also takes work folders of failed and cancelled runs whose results are not all in the store.
-    Raises StoreError when a run's folder must be asked and the store does not answer.
+    `on_kept` gets the work folders of ended runs that must stay. The disk is compared with the manifest and with the store,
+    so this takes some time for each run.
     """
     root = home or paths.home()
     before = (time.time() if now is None else now) - older_than_s
     items: list[Item] = []
     if "work folder" in kinds or "index entry" in kinds:
         for entry in index.entries():
-            items += [item for item in _of_run(entry, index, before, unsafe) if item.kind in kinds]
+            items += [item for item in _of_run(entry, index, before, unsafe, on_kept) if item.kind in kinds]
     if "data set" in kinds:
         items += _data_sets(cache_dir or root / "cache", before) if not _live_here(index) else []
     if "rehearsal" in kinds:
@@ -82,15 +97,21 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
-def _of_run(entry: RunEntry, index: Index, before: float, unsafe: bool) -> Iterator[Item]:
+def _of_run(
+    entry: RunEntry, index: Index, before: float, unsafe: bool, on_kept: Callable[[Kept], None]
+) -> Iterator[Item]:
     if entry.submitted_at > before:
         return
     view = view_of(entry, index)
     if not view.state.terminal or (view.ended_at or view.submitted_at) > before:
         return
     folder = entry.run_dir.root
-    if folder.is_dir() and (safe := _safe(entry, view, unsafe)):
-        yield Item("work folder", entry.run_id, folder, folder_bytes(folder), safe)
+    if folder.is_dir():
+        kept = _kept(entry, view)
+        if kept and not unsafe:
+            on_kept(kept)
+        else:
+            yield Item("work folder", entry.run_id, folder, folder_bytes(folder), _why(entry, view, kept))
     yield Item(
         "index entry",
         entry.run_id,
@@ -100,21 +121,31 @@ def _of_run(entry: RunEntry, index: Index, before: float, unsafe: bool) -> Itera
     )
 
 
-def _safe(entry: RunEntry, view: RunView, unsafe: bool) -> str:
-    """Why the folder on this disk may go; empty when it must stay."""
-    if _in_store(entry, view):
-        back = "" if view.state is State.SUCCEEDED else ", `launcher resume` brings it back"
-        return f"{view.state}; everything is in {entry.store.url}{back}"
-    return f"{view.state}; NOT everything is in the store" if unsafe else ""
+def _why(entry: RunEntry, view: RunView, kept: Kept | None) -> str:
+    """Why the folder on this disk may go; with `kept`, what is lost with it."""
+    if kept:
+        return f"{view.state}; NOT everything is in the store: {kept.why}"
+    back = "" if view.state is State.SUCCEEDED else ", `launcher resume` brings it back"
+    return f"{view.state}; everything is in {entry.store.url}{back}"
 
 
-def _in_store(entry: RunEntry, view: RunView) -> bool:
-    """Whether the run itself says that the store has all of its results. A run that says nothing of it may lack some."""
+def _kept(entry: RunEntry, view: RunView) -> Kept | None:
+    """Why the folder must stay: by the run's own words, and by a comparison of this disk with the store."""
     if view.unsafe:
-        return False
-    if view.state is State.SUCCEEDED:
-        return True
-    return view.unsafe is not None and entry.store.open().head(paths.RUN_MANIFEST) is not None
+        return Kept(entry.run_id, "; ".join(each.words() for each in view.unsafe))
+    if view.unsafe is None and view.state is not State.SUCCEEDED:
+        return Kept(entry.run_id, "the run did not say whether the store has all of its results")
+    root = entry.run_dir.root
+    try:
+        plan = Plan.read((root / paths.PLAN).read_bytes(), str(root))
+        lost = not_in_store(root, entry.store.open(), plan.outputs if plan.own_program else None)
+    except (LauncherError, OSError) as error:
+        return Kept(entry.run_id, f"nobody can tell what the store has: {error}")
+    if not lost:
+        return None
+    shown = "; ".join(f"{each.name} {each.why}" for each in lost[:SHOWN])
+    more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+    return Kept(entry.run_id, f"{shown}{more}", tuple(each.name for each in lost))
 
 
 def _live_here(index: Index) -> bool:

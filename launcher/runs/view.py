@@ -28,6 +28,7 @@ from launcher.runfolder.states import (
     Staging,
     State,
     UnsafeResults,
+    safe_checkpoint,
     with_hint,
 )
 from launcher.runs import judge
@@ -73,6 +74,7 @@ class RunView(BaseModel):
     progress: Progress
     results: dict[str, float] = {}
     safe_step: int | None = None
+    safe_file: str = ""
     submitted_at: float
     ended_at: float | None = None
     updated_at: float | None = None
@@ -80,6 +82,11 @@ class RunView(BaseModel):
     phase_times: tuple[PhaseStart, ...] = ()
     nodes: tuple[NodeStatus, ...] = ()
     url: str
+
+    @property
+    def safe(self) -> str:
+        """The newest checkpoint in the store, for people; empty when there is none."""
+        return safe_checkpoint(self.safe_step, self.safe_file)
 
 
 def view_of(entry: RunEntry, index: Index | None = None) -> RunView:
@@ -225,6 +232,7 @@ def _view(entry: RunEntry, records: Records, life: Life, *, detail: str = "") ->
         progress=first.progress if first else Progress(),
         results=state.results,
         safe_step=state.safe_step,
+        safe_file=state.safe_file,
         submitted_at=state.submitted_at,
         ended_at=state.ended_at,
         updated_at=records.heard_at,

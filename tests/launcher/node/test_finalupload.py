@@ -35,7 +35,7 @@ class WatchedStore:
 def final_upload(store: WatchedStore, *, settled_cancel: bool, until: threading.Event) -> FinalUpload:
     def sync(**_: Any) -> Any:
         until.wait(PATIENCE_S)
-        return SimpleNamespace(latest_step=None)
+        return SimpleNamespace(latest_step=None, latest_file="")
 
     def nothing(*_: object, **__: object) -> None:
         return None
@@ -44,7 +44,7 @@ def final_upload(store: WatchedStore, *, settled_cancel: bool, until: threading.
         node=1,
         store=store,
         plan=SimpleNamespace(upload_patience_s=PATIENCE_S),
-        collector=SimpleNamespace(sync=sync),
+        collector=SimpleNamespace(sync=sync, left_out=()),
         state=SimpleNamespace(note_safe=nothing),
         peers=SimpleNamespace(finish_uploads=lambda: ()),
         heartbeat=SimpleNamespace(set=nothing),

@@ -1,0 +1,138 @@
+"""What a program of the user's own leaves is in the store, whoever wrote it, and nothing claims more than that."""
+
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher.api import Run
+from launcher.cli import main
+from launcher.runfolder.manifest import parse_manifest
+from launcher.runfolder.states import State
+from launcher.runs.explain import explain_run
+from launcher.runs.index import RunEntry
+from launcher.runs.prune import Kept, find_items
+from launcher.submission.resume import resume
+
+PROGRAMS = Path(__file__).parents[2] / "programs"
+SAVER = [sys.executable, str(PROGRAMS / "saver.py")]
+RESUME_ARGS = ["--resume", "{resume}"]
+
+
+def written(entry: RunEntry) -> dict[str, bytes]:
+    """What the program left below its working folders, by key."""
+    files = sorted(path for path in entry.run_dir.work.rglob("*") if path.is_file())
+    return {path.relative_to(entry.run_dir.root).as_posix(): path.read_bytes() for path in files}
+
+
+def committed(entry: RunEntry) -> dict[str, bytes]:
+    """The files below `work/` that the manifest names, as they are in the store."""
+    store = entry.store.open()
+    manifest = parse_manifest(store.read("MANIFEST.json"), "")
+    return {each.key: store.read(each.key) for each in manifest.files if each.key.startswith("work/")}
+
+
+def kept(jobs) -> dict[str, tuple[str, ...]]:
+    found: list[Kept] = []
+    find_items(jobs.index, older_than_s=0, kinds=["work folder"], on_kept=found.append)
+    return {each.run_id: each.names for each in found}
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_all_files_are_in_the_store_fetched_bit_for_bit_and_pruned_only_then(
+    jobs, devices: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = {"SHARDED": "1" if devices > 1 else ""}
+    view = jobs.run(program=SAVER, devices=devices, env=env, requires=["json"])
+    assert view.state is State.SUCCEEDED, view.reason
+    entry = jobs.index.find(view.run_id)
+    files = written(entry)
+    assert len(files) == 4 * devices
+    assert committed(entry) == files
+    folder = "ckpt/rank_0" if devices > 1 else "ckpt"
+    assert view.safe == f"checkpoint work/rank-0/{folder}/net-4_1.ckpt"
+    Run(entry, jobs.index).fetch(tmp_path / "got", only="checkpoints")
+    got = {
+        path.relative_to(tmp_path / "got").as_posix(): path.read_bytes()
+        for path in (tmp_path / "got").rglob("*.ckpt")
+    }
+    assert got == files
+    assert kept(jobs) == {}
+    gone = next(iter(files))
+    entry.store.open().delete(gone)
+    assert main(["prune", "--older-than", "0s", "--yes"]) == 0
+    assert f"{gone} was removed from the store" in capsys.readouterr().err
+    assert written(entry) == files
+
+
+def test_a_file_above_the_limit_is_said_aloud_and_keeps_the_folder(
+    jobs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "open('big.bin', 'wb').write(bytes(9000)); open('small.txt', 'w').write('x')"
+    view = jobs.run(program=[sys.executable, "-c", code], outputs={"max_file": "4KB"})
+    assert view.state is State.SUCCEEDED
+    assert view.unsafe
+    assert "work/rank-0/big.bin (9.0 kB, more than outputs.max_file)" in view.unsafe[0].why
+    entry = jobs.index.find(view.run_id)
+    assert set(committed(entry)) == {"work/rank-0/small.txt"}
+    explanation = explain_run(entry, view)
+    assert "every result" in explanation.summary
+    assert "not every result is in the store" in explanation.summary
+    assert explanation.safe == "not all results are in the store"
+    main(["status", view.run_id])
+    assert "not every result is in the store" in capsys.readouterr().out
+    assert set(kept(jobs)) == {view.run_id}
+
+
+def test_what_the_program_removed_to_save_room_goes_from_the_store(jobs) -> None:
+    """keep_checkpoint_max: the newest stay, in the store as on the disk. Other files that were removed stay in the store."""
+    code = (
+        "import os, pathlib, time\n"
+        "store = pathlib.Path(os.environ['STORE']) / os.environ['LAUNCHER_RUN_ID'] / 'work/rank-0'\n"
+        "def save(name):\n"
+        "    pathlib.Path(name).write_text(name)\n"
+        "    while not (store / name).exists(): time.sleep(0.05)\n"
+        "save('net-1.ckpt'); save('notes.txt'); time.sleep(0.01); save('net-2.ckpt')\n"
+        "os.remove('net-1.ckpt'); os.remove('notes.txt')\n"
+    )
+    view = jobs.run(program=[sys.executable, "-c", code], env={"STORE": str(jobs.folder / "runs")})
+    assert view.state is State.SUCCEEDED, view.reason
+    entry = jobs.index.find(view.run_id)
+    assert set(committed(entry)) == {"work/rank-0/net-2.ckpt", "work/rank-0/notes.txt"}
+    assert view.safe_file == "work/rank-0/net-2.ckpt"
+
+
+def test_a_killed_node_program_loses_nothing(jobs, rng: random.Random) -> None:
+    """The node program is killed at random moments and resumed."""
+    entry = jobs.submit(program=[*SAVER, "--epochs", "12"], resume_args=RESUME_ARGS, env={"PACE": "0.3"})
+    for attempt in (1, 2):
+        log = entry.run_dir.rank_log(attempt, 0, 0)
+        jobs.until(entry, lambda view, log=log: log.exists() and "starts after" in log.read_text())
+        time.sleep(rng.uniform(0.0, 1.0))
+        os.kill(jobs.index.find(entry.run_id).handle.data["pid"], signal.SIGKILL)
+        jobs.until(entry, lambda view: view.state.terminal)
+        entry = resume(jobs.index.find(entry.run_id), jobs.index)
+    view = jobs.end(entry)
+    assert view.state is State.SUCCEEDED, view.reason
+    files = written(entry)
+    names = {f"work/rank-0/ckpt/net-{epoch}_1.ckpt" for epoch in range(1, 13)}
+    assert {key for key in files if key.endswith(".ckpt")} == names
+    assert committed(entry) == files
+    assert kept(jobs) == {}
+
+
+def test_another_machine_goes_on_and_the_store_has_the_files_of_both(jobs) -> None:
+    first = jobs.run(program=SAVER, resume_args=RESUME_ARGS, env={"FAIL_AT": "2"})
+    assert first.state is State.FAILED
+    assert first.safe_file == "work/rank-0/ckpt/net-2_1.ckpt"
+    entry = jobs.index.find(first.run_id)
+    shutil.rmtree(entry.run_dir.root)
+    view = jobs.end(resume(entry, jobs.index))
+    assert view.state is State.SUCCEEDED, view.reason
+    assert set(committed(entry)) == {f"work/rank-0/ckpt/net-{epoch}_1.ckpt" for epoch in (1, 2, 3, 4)}
+    assert kept(jobs) == {}
