@@ -99,4 +99,6 @@ def _program_lines(plan: Plan) -> list[str]:
     for step in plan.steps:
         lines.append(f"{step.name}, on {_STARTED[step.ranks]}:")
         lines.append(f"  {shlex.join(step.argv)}")
+        if step.resume_args:
+            lines.append(f"  and, when there is a checkpoint: {' '.join(step.resume_args)}")
     return lines

@@ -74,7 +74,9 @@ class _Look:
     shared: bool
 
     def command(self, word: str, field: str) -> Iterator[Finding]:
-        """The first word of a program."""
+        """The first word of a program. One with a placeholder is known on the machine only."""
+        if "{" in word:
+            return
         if "/" not in word:
             path = search_path(self.plan.python, self.env.get("PATH", os.defpath))
             if self.here and shutil.which(word, path=self.plan.env.get("PATH", path)) is None:
@@ -95,6 +97,8 @@ class _Look:
     def script(self, script: Script, python: str) -> Iterator[Finding]:
         """What a Python runs. `python`: whom to ask for an installed module; empty: nobody."""
         path = self.cwd / script.word
+        if "{" in script.word:
+            return
         if script.path(self.cwd) is not None:
             if not script.is_module and path.is_file() and not os.access(path, os.R_OK):
                 yield Finding("PF041", "error", f"{path} can't be read", "program", f"chmod +r {script.word}")

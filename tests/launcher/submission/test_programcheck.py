@@ -75,6 +75,8 @@ def test_what_does_not_exist_is_an_error_of_each_command(
         ["bash", "train.sh"],
         ["bash", "-c", "python later.py"],
         [sys.executable, "train.py"],
+        ["python", "{data}/train.py"],
+        ["{data}/bin/train", "x"],
     ],
 )
 def test_what_exists_is_not_found_fault_with(folder: Path, program: list[str]) -> None:
