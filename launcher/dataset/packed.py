@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.dataset.shards import PACKED, Packed, Shard, divide
+from launcher.dataset.storeview import StoreView
 from launcher.disk import write_atomic
 from launcher.errors import NotFound, PlanError
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
@@ -47,11 +48,11 @@ def choose_shards(packed: Packed, part: Part, where: str) -> tuple[tuple[Shard, 
     return chosen, [sum(shard.images for shard in group) for group in groups]
 
 
-class PackedView:
+class PackedView(StoreView):
     """The objects of a packed data set that one machine needs; each is verified by its sha256 from `packed.json`."""
 
     def __init__(self, store: ObjectStore, packed: Packed, part: Part | None = None) -> None:
-        self._store = store
+        super().__init__(store)
         self._own = {PACKED: packed.to_bytes()}
         shards: tuple[Shard, ...] = packed.shards
         if part is not None:
@@ -66,15 +67,6 @@ class PackedView:
             self._own[PART] = (json.dumps(facts, indent=1) + "\n").encode()
         self._sums = {shard.tar: (shard.bytes, shard.sha256) for shard in shards}
         self._sums |= {shard.index: (shard.index_bytes, shard.index_sha256) for shard in shards}
-
-    @property
-    def url(self) -> str:
-        """See ObjectStore."""
-        return self._store.url
-
-    def join(self, key: str) -> str:
-        """See ObjectStore."""
-        return self._store.join(key)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See ObjectStore. The ETags are digests of ours."""
@@ -116,31 +108,3 @@ class PackedView:
             key, path, ObjectInfo(key, size), sha256=digest, fsync=fsync, on_bytes=on_bytes, pace=pace
         )
         return info
-
-    # -- what staging does not need ------------------------------------------------------------------------
-
-    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
-        """See ObjectStore."""
-        return self._store.read(key, start, length)
-
-    def put(self, key: str, data: bytes) -> ObjectInfo:
-        """See ObjectStore."""
-        return self._store.put(key, data)
-
-    def put_new(self, key: str, data: bytes) -> bool:
-        """See ObjectStore."""
-        return self._store.put_new(key, data)
-
-    def put_file(
-        self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
-    ) -> ObjectInfo:
-        """See ObjectStore."""
-        return self._store.put_file(key, path, length=length, on_bytes=on_bytes)
-
-    def delete(self, key: str) -> None:
-        """See ObjectStore."""
-        self._store.delete(key)
-
-    def substore(self, prefix: str) -> ObjectStore:
-        """See ObjectStore."""
-        return self._store.substore(prefix)

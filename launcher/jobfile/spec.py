@@ -73,7 +73,7 @@ class DataSpec(StoreOptions):
 
     url: StoreUrl | None = Field(
         None,
-        description="Folder with train/<class>/ and val/<class>/, or what `launcher pack` made of one; a path is relative to the current directory.",
+        description="Folder with train/<class>/ and val/<class>/, or what `launcher pack` made of one; for a program of one's own any folder, or one file. A path is relative to the current directory.",
         examples=["obs://bucket/imagenet", "data/imagenet"],
     )
     cache_dir: str | None = Field(

@@ -109,11 +109,13 @@ def _started_ranks(plan: Plan, step: Step, node: int) -> tuple[Rank, ...]:
 def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
     plan, resume = start.plan, start.resume.get(rank.rank, "")
     placeholders = {**start.placeholders, "{resume}": resume}
+    if plan.own_program:
+        placeholders |= {"{run_dir}": str(plan.run_dir.root), "{rank}": str(rank.rank)}
     words = (*start.step.argv, *(start.step.resume_args if resume else ()))
     env = {key: _fill(value, placeholders) for key, value in {**plan.env, **rank.env}.items()}
     env["LAUNCHER_ATTEMPT"] = str(start.attempt)
     if plan.own_program:
-        env["LAUNCHER_RESUME"] = resume
+        env |= {"LAUNCHER_RESUME": resume, "LAUNCHER_DATA": start.placeholders["{data}"] if plan.data else ""}
     env.setdefault("MS_COMPILER_CACHE_PATH", str(plan.run_dir.root / "compile-cache" / f"rank-{rank.rank}"))
     if VARIABLE in rank.env:  # the user's own folder is read where it is, ours is new for each attempt
         default = str(Path(rank.env[VARIABLE]) / f"attempt-{start.attempt}")

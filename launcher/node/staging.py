@@ -8,6 +8,7 @@ from pathlib import Path
 
 from launcher.dataset.packed import Part
 from launcher.dataset.plain import StageProgress
+from launcher.dataset.single import single_file
 from launcher.dataset.stage import stage_data
 from launcher.errors import RunFailed
 from launcher.node.context import NodeContext
@@ -19,7 +20,7 @@ log = logging.getLogger("launcher.node")
 
 
 def stage(context: NodeContext) -> Path:
-    """Block until the data set is in the cache, verified; returns its folder, an empty path for a run without data.
+    """Block until the data set is in the cache, verified; returns its folder or file, an empty path for a run without data.
 
     Raises StoreError, NoSpace, Stopped, and RunFailed when another machine of the run has failed meanwhile.
     """
@@ -27,8 +28,9 @@ def stage(context: NodeContext) -> Path:
     if plan.data is None:
         return Path()
     context.heartbeat.set(phase="staging")
+    file = single_file(plan.data) if plan.own_program else None
     staged = stage_data(
-        plan.data.open(),
+        file or plan.data.open(),
         Path(plan.cache_dir),
         unpacked=plan.unpack,
         part=Part(context.node, plan.nodes) if plan.placement == "shard" else None,
@@ -39,7 +41,7 @@ def stage(context: NodeContext) -> Path:
     )
     how = "already here, verified before" if staged.reused else f"in {show_duration(staged.seconds)}"
     log.info("staged %d files, %s, %s: %s", staged.files, show_bytes(staged.bytes), how, staged.path)
-    return staged.path
+    return staged.path / file.name if file else staged.path
 
 
 @dataclass(frozen=True, slots=True)

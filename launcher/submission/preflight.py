@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from launcher.backends import get_backend
 from launcher.dataset.shards import Packed, read_packed
+from launcher.dataset.single import single_file
 from launcher.errors import NotFound, StoreError
 from launcher.findings import Finding
 from launcher.plan.model import ASCEND_DEVICES, Plan
@@ -151,7 +152,7 @@ def _check_data(address: StoreAddress, *, any_layout: bool) -> list[Finding]:
     """`any_layout`: for a program of the user's own, which reads it in its own way."""
     try:
         store = address.open(PATIENCE_S)
-        if any_layout and next(iter(store.list()), None):
+        if any_layout and (next(iter(store.list()), None) or single_file(address, PATIENCE_S)):
             return []
         if next(iter(store.list("train/")), None) or next(iter(store.list("val/")), None):
             return []
