@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from launcher.backends.modelarts.agree import Start, agree, ended_before, outdated
+from launcher.backends.modelarts.container_access import check_access, keys_words
 from launcher.backends.modelarts.container_env import Container, moxing_words, obs_client, which_moxing
 from launcher.backends.modelarts.machines import CONTAINER_HOME
 from launcher.disk import write_text
@@ -76,11 +77,13 @@ def prepare(args: argparse.Namespace, env: Mapping[str, str]) -> Command | None:
         container.schedule_count,
         container.process_count,
     )
-    log.info("obs:// goes through %s", env.get(CLIENT_VARIABLE, CLIENTS[0]))
+    client = env.get(CLIENT_VARIABLE, CLIENTS[0])
+    log.info("obs:// goes through %s, %s", client, keys_words(env, client))
     log.log(logging.WARNING if which_moxing() == "foreign" else logging.INFO, "%s", moxing_words())
     store = StoreAddress(url=args.run, endpoint=args.endpoint, region=args.region).open(PATIENCE_S)
     plan = read_plan(store.read(paths.PLAN), args.plan)
     container.check(plan.nodes)
+    check_access(store, container.node)
     if outdated(store, args.attempt):
         log.warning("a later attempt of this run has a job of its own; this one ends")
         return None

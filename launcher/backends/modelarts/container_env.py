@@ -11,6 +11,8 @@ from typing import Literal
 
 from launcher.errors import PlanError
 from launcher.installed import version_of
+from launcher.storage.registry import Options
+from launcher.storage.s3.keychain import key_chain
 
 Moxing = Literal["none", "platform", "foreign"]
 
@@ -96,7 +98,8 @@ def obs_client(word: str, env: Mapping[str, str] = os.environ) -> str:
     launcher's own engine verifies more, and is quicker with many files."""
     if word != "auto":
         return word
-    keys = any(env.get(name) for name in ("ACCESS_KEY_ID", "HUAWEICLOUD_SDK_AK", "AWS_ACCESS_KEY_ID"))
+    named = any(env.get(name) for name in ("ACCESS_KEY_ID", "HUAWEICLOUD_SDK_AK", "AWS_ACCESS_KEY_ID"))
+    keys = named or key_chain("obs", Options(env=env)).current() is not None
     return "moxing" if which_moxing() == "platform" and not keys else "boto3"
 
 

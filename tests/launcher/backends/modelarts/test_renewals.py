@@ -1,0 +1,121 @@
+"""Runs whose keys are temporary and come as a file: the platform renews them, sometimes late, and the old ones are refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launcher.backends.modelarts.container_access import check_access, keys_words
+from launcher.errors import StoreRefused
+from launcher.runs.index import RunEntry
+from launcher.storage import open_store
+from tests.launcher.backends.modelarts.site import TOTAL, Site, served_bucket, site_on, well
+from tests.servers.faults import fault_proxy, status
+from tests.servers.rotation import Rotation, rotating_server
+from tests.servers.s3 import S3Server
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S3Server, Path]]:
+    with served_bucket(tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+@pytest.fixture
+def site(s3: tuple[S3Server, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with site_on(*s3, tmp_path, monkeypatch) as site:
+        yield site
+
+
+@pytest.fixture
+def rotation(site: Site, tmp_path: Path) -> Iterator[Rotation]:
+    with rotating_server(site.bucket.parent, tmp_path / "keys-of-the-platform") as rotation:
+        yield rotation
+
+
+def renew_thrice(site: Site, rotation: Rotation, entry: RunEntry) -> None:
+    """While the run counts: keys end, are refused, and are renewed only then."""
+    for step in (1, 2, 3):
+        site.until(entry, lambda view, step=step: (view.progress.step or 0) >= step or view.state.terminal)
+        refused = rotation.refused
+        rotation.expire()
+        wait_until(lambda refused=refused: rotation.refused > refused, "a refusal")
+        rotation.write()
+
+
+def test_a_job_outlives_three_renewals(site: Site, rotation: Rotation) -> None:
+    """Two containers: they read their plan, meet, count, upload checkpoints and results with four pairs of keys."""
+    host = rotation.endpoint.partition("://")[2]
+    site.fake.cloud.extra_env |= {"S3_ENDPOINT": host, "AWS_SHARED_CREDENTIALS_FILE": str(rotation.file)}
+    site.fake.cloud.extra_env |= {"ACCESS_KEY_ID": "", "SECRET_ACCESS_KEY": ""}
+    entry = site.submit(env={"STEP_S": "1.5"})
+    renew_thrice(site, rotation, entry)
+    well(site, entry)
+    assert site.view(entry).attempt == 1
+    assert {f"key-of-turn-{turn}" for turn in range(4)} <= set(rotation.used)
+    console = site.console(entry)
+    assert (
+        f"obs:// goes through boto3, with temporary keys from {rotation.file}, good for another 14 min"
+        in console
+    )
+    assert "the run's folder can be listed, written, read and deleted in" in console
+    assert "secret-of-turn" not in console
+    assert "token-of-turn" not in console
+
+
+def test_a_run_on_this_machine_outlives_three_renewals(
+    site: Site, rotation: Rotation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", rotation.endpoint)
+    monkeypatch.setenv("CREDENTIAL_PROFILES_FILE", str(rotation.file))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(rotation.file) + ".none")
+    entry = site.submit(
+        resources={"backend": "local", "nodes": 1, "device": "cpu"}, modelarts=None, env={"STEP_S": "1.5"}
+    )
+    renew_thrice(site, rotation, entry)
+    view = site.end(entry)
+    assert (view.state, view.attempt) == ("SUCCEEDED", 1), view.reason
+    assert site.result(entry) == TOTAL
+    assert {f"key-of-turn-{turn}" for turn in range(4)} <= set(rotation.used)
+
+
+# ---- the first requests of a container
+
+
+@pytest.mark.parametrize(("method", "step"), [("GET", "list"), ("PUT", "write")])
+def test_what_a_container_may_not_do_is_named(
+    s3: tuple[S3Server, Path], site: Site, monkeypatch: pytest.MonkeyPatch, method: str, step: str
+) -> None:
+    with fault_proxy(s3[0].endpoint) as faults:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", faults.endpoint)
+        faults.add(status(403, "AccessDenied"), method=method)
+        store = open_store("obs://bucket/access", patience_s=2.0)
+        with pytest.raises(
+            StoreRefused, match=f"may not {step} in the run's folder: access denied"
+        ) as caught:
+            check_access(store, 0)
+    assert "the agency of ModelArts" in caught.value.hint
+
+
+def test_a_container_that_may_not_delete_goes_on(
+    s3: tuple[S3Server, Path], site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with fault_proxy(s3[0].endpoint) as faults:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", faults.endpoint)
+        faults.add(status(403, "AccessDenied"), method="DELETE")
+        check_access(open_store("obs://bucket/access", patience_s=2.0), 0)
+    assert "may not delete in the run's folder" in caplog.text
+
+
+def test_where_keys_are_from_is_said_without_them(tmp_path: Path) -> None:
+    env = {"ACCESS_KEY_ID": "AK-visible", "SECRET_ACCESS_KEY": "never-shown", "HOME": str(tmp_path)}
+    assert keys_words(env, "boto3") == "with keys from ACCESS_KEY_ID in the environment"
+    assert keys_words({**env, "SECURITY_TOKEN": "t"}, "boto3").startswith(
+        "with temporary keys from ACCESS_KEY_ID"
+    )
+    assert "of its own" in keys_words(env, "moxing")
