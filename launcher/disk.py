@@ -174,6 +174,15 @@ def md5_of(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
+def disk_bytes(folder: Path) -> int:
+    """Size of the disk of a folder, which may not exist yet."""
+    while not folder.exists():
+        folder = folder.parent
+    with mapped(folder):
+        disk = os.statvfs(folder)
+    return disk.f_blocks * disk.f_frsize
+
+
 def write_text(path: Path, text: str) -> None:
     """Create or replace, with the folders above. Raises StoreError (NoSpace among them)."""
     with mapped(path.parent):

@@ -95,11 +95,15 @@ class ModelArtsOptions(Section):
     image_repo_id: str | None = Field(None, description="Id of an SWR enterprise repository with the image.")
     engine: str | None = Field(
         None,
-        description="Preset engine, in place of an image: name and version as `engine_name:engine_version`; started once per card.",
-        examples=["Ascend-Powered-Engine:mindspore_2.3-cann_8.0"],
+        description="Preset engine, as `engine_name:engine_version`; started once per card. With `image` too, that image takes the place of the engine's.",
+        examples=[
+            "Ascend-Powered-Engine:mindspore_2.7.1-cann_8.3.rc1-py_3.11-hce_2.0.2509-aarch64-snt9b",
+            "Ascend-Powered-Engine:mindspore_2.7.1-cann_8.3.rc1-py_3.11-hce_2.0.2509-aarch64-snt9b23",
+        ],
     )
     install_moxing: bool | None = Field(
-        None, description="Let the platform install its moxing into the container."
+        None,
+        description="Let the platform install its moxing into the container; only where both `engine` and `image` are named.",
     )
     obs_client: Literal["auto", "boto3", "moxing"] = Field(
         "auto",

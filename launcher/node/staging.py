@@ -10,6 +10,7 @@ from launcher.dataset.packed import Part
 from launcher.dataset.plain import StageProgress
 from launcher.dataset.single import single_file
 from launcher.dataset.stage import stage_data
+from launcher.disk import disk_bytes
 from launcher.errors import RunFailed
 from launcher.node.context import NodeContext
 from launcher.plan.model import Plan
@@ -64,6 +65,7 @@ class _StagingReport:
 
 
 def _reserve_bytes(plan: Plan) -> int:
-    """Disk space that the run's checkpoints will need."""
+    """Disk space that the run's checkpoints will need, and what has to stay free on the disk of the cache."""
     numbers = plan.arithmetic
-    return numbers.checkpoint_bytes * (numbers.keep_checkpoints + 2) if numbers else 0
+    checkpoints = numbers.checkpoint_bytes * (numbers.keep_checkpoints + 2) if numbers else 0
+    return checkpoints + (int(disk_bytes(Path(plan.cache_dir)) * plan.keep_free) if plan.keep_free else 0)

@@ -20,6 +20,7 @@ class Machines:
     `region`: of `obs://` buckets for which the job file names neither region nor endpoint.
     `code_folders`: folders that are copied to the machines, below `{code}`; None: a program's files are where they are here.
     `fetch_code`: the machines take launcher's code from the run's folder, and verify packages and the program's files.
+    `keep_free`: share of the cache's disk that must stay free, since the platform removes what is on a disk that is nearly full.
     `after_runs`: runs that must succeed before this one begins, as the job file names them.
     """
 
@@ -31,6 +32,7 @@ class Machines:
     code_folders: tuple[str, ...] | None = None
     fetch_code: bool = False
     after_runs: tuple[str, ...] = ()
+    keep_free: float = 0.0
 
     def folder(self, path: str | None, default: str) -> Path:
         """A folder of the job file, or `default` below `home`."""

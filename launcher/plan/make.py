@@ -63,6 +63,7 @@ def make_plan(
         progress=_progress(spec),
         outputs=spec.outputs,
         after_runs=machines.after_runs,
+        keep_free=machines.keep_free,
         rehearsal=rehearsal,
         notes=(*notes, *_unused(spec), *seen),
         **_resources(spec.resources),

@@ -111,6 +111,7 @@ class Plan(Frozen):
         default_factory=dict,
         description="Files of the user's own program that every machine needs, with their SHA-256.",
     )
+    keep_free: float = Field(0.0, description="Share of the cache's disk that staging leaves free.")
     rehearsal: bool = False
     notes: tuple[str, ...] = Field((), description="Changes that were made to the job, in words.")
 

@@ -244,7 +244,7 @@ class Cloud:
     def _run_all(self, job: Job) -> None:
         s3 = s3_client(self.account)
         resource = job.body["spec"]["resource"]
-        cards = FLAVORS[resource["flavor_id"]]
+        cards = FLAVORS.get(resource.get("flavor_id"), 0)
         job.machines = [
             Machine(
                 self.root / job.id / f"node-{k}", job.id, job.body, self.account, k, cards, self.extra_env

@@ -12,6 +12,8 @@ FLAVORS = {
     **{f"modelarts.pool.visual.{n}xlarge".replace(".1x", ".x"): n for n in (1, 2, 4, 8, 16)},
     "modelarts.vm.cpu.8u": 0,
 }
+USERS = ("MA_DETECT_TRAIN_INJECT_CODE", "MA_HANG_DETECT_TIME", "MA_RUN_METHOD")
+"""Variables with MA_ that a job may set."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PATH = re.compile(r"/[^/]+/.*")
 
@@ -44,13 +46,15 @@ def _check_annotations(annotations: dict[str, str]) -> None:
 def _check_algorithm(algorithm: dict[str, Any]) -> None:
     engine = algorithm.get("engine", {})
     ways = [bool(engine.get("image_url")), bool(engine.get("engine_name") and engine.get("engine_version"))]
-    if sum(ways) != 1:
-        raise bad("2780", "invalid engine: one of image_url and engine_name with engine_version")
+    if not any(ways):
+        raise bad("2780", "invalid engine: image_url, or engine_name with engine_version, or all of them")
+    if engine.get("install_sys_packages") is not None and not all(ways):
+        raise bad("2788", "invalid parameter: install_sys_packages needs engine and image")
     code = algorithm.get("code_dir", "")
     if code and not (_PATH.fullmatch(code) and code.endswith("/")):
         raise bad("2757", f"invalid code directory {code}")
-    if ways[0] and not algorithm.get("command"):
-        raise bad("2788", "invalid parameter: command is empty")
+    if ways[0] and not ways[1] and not algorithm.get("command"):
+        raise bad("2806", "Custom image jobs command and engine.url cannot be empty.")
     boot = algorithm.get("boot_file", "")
     if ways[1] and not (boot.startswith(code) and boot.endswith(".py")):
         raise bad("2758", f"invalid boot file {boot}")
@@ -58,7 +62,12 @@ def _check_algorithm(algorithm: dict[str, Any]) -> None:
     if len(environments) > 100:
         raise bad("2788", "invalid parameter: more than 100 environments")
     for key, value in environments.items():
-        if len(key) > 8192 or len(value) > 4096 or "$" in value or key.startswith("MA_"):
+        if (
+            len(key) > 8192
+            or len(value) > 4096
+            or "$" in value
+            or (key.startswith("MA_") and key not in USERS)
+        ):
             raise bad("2788", f"invalid parameter: environments.{key[:50]}")
     names = [each.get("name", "") for kind in ("inputs", "outputs") for each in algorithm.get(kind, [])]
     if len(set(names)) != len(names) or not all(
@@ -75,8 +84,17 @@ def _check_spec(spec: dict[str, Any]) -> None:
     resource = spec.get("resource", {})
     if not 1 <= resource.get("node_count", 0) <= MOST_NODES:
         raise bad("2793", f"node count {resource.get('node_count')}, at most {MOST_NODES}")
-    if resource.get("flavor_id") not in FLAVORS:
+    if resource.get("pool_id") and resource.get("flavor_id") in ("modelarts.vm.cpu.8u",):
+        raise bad("2763", "a dedicated pool of CPU machines takes no flavor")
+    if resource.get("flavor_id") not in FLAVORS and not (
+        resource.get("pool_id") and "flavor_id" not in resource
+    ):
         raise bad("2763", f"flavor {resource.get('flavor_id')} does not exist")
+    if spec.get("volumes") and not resource.get("pool_id"):
+        raise bad("2788", "invalid parameter: volumes need a pool")
+    group = spec.get("schedule_policy", {}).get("required_affinity", {}).get("affinity_group_size")
+    if group and resource["node_count"] % group:
+        raise bad("2788", "invalid parameter: node_count is no multiple of affinity_group_size")
     stop = spec.get("auto_stop")
     if stop is not None and (stop.get("time_unit") != "HOURS" or stop.get("duration", 0) < 1):
         raise bad("2788", "invalid parameter: auto_stop")

@@ -11,6 +11,8 @@ from launcher.plan.model import Plan
 
 CONTAINER_HOME = "/cache/ascend-launcher"
 """The local disk of a container. Where there is none, the container's entry takes another folder (`container.placed`)."""
+KEEP_FREE = 0.1
+"""The platform empties /cache when it is 90 % full."""
 
 
 def containers_of(spec: JobSpec, cwd: Path) -> Machines:
@@ -24,6 +26,7 @@ def containers_of(spec: JobSpec, cwd: Path) -> Machines:
         base=Path("/"),
         region=options.region,
         code_folders=folders,
+        keep_free=KEEP_FREE,
     )
 
 

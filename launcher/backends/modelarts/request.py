@@ -199,7 +199,11 @@ def _algorithm(
         name, _, version = options.engine.partition(":")
         return Algorithm(
             engine=Engine(
-                engine_name=name, engine_version=version, install_sys_packages=options.install_moxing
+                engine_name=name,
+                engine_version=version,
+                image_url=options.image,
+                image_repo_id=options.image_repo_id,
+                install_sys_packages=options.install_moxing if options.image else None,
             ),
             boot_file=f"{code}{BOOT}",
             parameters=tuple(Parameter(name=key, value=value) for key, value in words.items()),
@@ -208,11 +212,7 @@ def _algorithm(
     arguments = " ".join(f"--{key}={value}" for key, value in words.items())
     folder = code.rstrip("/").rpartition("/")[2]
     return Algorithm(
-        engine=Engine(
-            image_url=options.image,
-            image_repo_id=options.image_repo_id,
-            install_sys_packages=options.install_moxing,
-        ),
+        engine=Engine(image_url=options.image, image_repo_id=options.image_repo_id),
         command=f"{options.python} ${{MA_JOB_DIR}}/{folder}/{BOOT} {arguments}",
         **common,
     )

@@ -14,6 +14,8 @@ from vitmodels.suggest import nearest
 NAME_LENGTH = 64
 ATTEMPT_LENGTH = 6  # -a99-9
 MANY_RESTARTS, MOST_RESTARTS = 3, 128
+ALLOWED = ("MA_DETECT_TRAIN_INJECT_CODE", "MA_HANG_DETECT_TIME", "MA_RUN_METHOD")
+"""Variables of the platform that a job may set."""
 MOST_VARIABLES, LONGEST_KEY, LONGEST_VALUE = 100, 8192, 4096
 
 
@@ -30,13 +32,13 @@ def _name(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
 
 
 def _what_starts(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
-    if (options.image is None) == (options.engine is None):
+    if options.image is None and options.engine is None:
         yield Finding(
             "MA002",
             "error",
-            "a job starts from either an image of your own or a preset engine",
+            "a job starts from an image of your own, from a preset engine, or from the engine with your image in its place",
             "modelarts.image",
-            "set exactly one of modelarts.image and modelarts.engine",
+            "set modelarts.image or modelarts.engine",
         )
 
 
@@ -123,13 +125,13 @@ def _dollar(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
 
 def _prefix(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
     for key in plan.env:
-        if key.startswith("MA_"):
+        if key.startswith("MA_") and key not in ALLOWED:
             yield Finding(
                 "MA010",
                 "error",
                 "names with MA_ in front belong to the platform",
                 f"env.{key}",
-                "use another name",
+                f"use another name; only {', '.join(ALLOWED)} may be set",
             )
 
 

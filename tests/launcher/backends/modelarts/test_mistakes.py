@@ -20,7 +20,6 @@ GOLDEN = Path(__file__).parent / "golden"
 OPTIONS = {
     "region": "cn-north-4",
     "image": "org/launcher:1",
-    "flavor": "modelarts.vm.cpu.8u",
     "pool_id": "pool-x",
     "code": [str(PROGRAMS)],
 }
@@ -140,7 +139,12 @@ def test_output_that_lies_in_the_data_or_is_there_already(
     inside = site.file(data={"url": "obs://bucket/imagenet"}, output={"url": "obs://bucket/imagenet/runs"})
     text = only(typed(site, capsys, "check", str(inside)), "MA016")
     open_store("obs://bucket/extra").put("old.bin", b"x")
-    options: dict[str, Any] = {**OPTIONS, "pool_id": None, "outputs": {"extra": "obs://bucket/extra"}}
+    options: dict[str, Any] = {
+        **OPTIONS,
+        "pool_id": None,
+        "flavor": "modelarts.vm.cpu.8u",
+        "outputs": {"extra": "obs://bucket/extra"},
+    }
     there = site.file(modelarts_only=options)
     text += only(typed(site, capsys, "doctor", "--job", str(there)), "MA055")
     golden("output", text)

@@ -99,6 +99,22 @@ def test_fault_tolerance_is_asked_for_by_annotations(tmp_path: Path) -> None:
     }
 
 
+def test_a_preset_engine_with_an_image_of_ones_own_takes_both_and_moxing(tmp_path: Path) -> None:
+    options = {**EVERYTHING, "engine": PRESET["engine"]}
+    algorithm = job_request(make(tmp_path, modelarts=options), 1).body()["algorithm"]
+    assert algorithm["engine"] == {
+        "engine_name": "Ascend",
+        "engine_version": "mindspore_2.3",
+        "image_url": "org/launcher:1",
+        "image_repo_id": "repo-1",
+        "install_sys_packages": True,
+    }
+    assert algorithm["boot_file"].endswith("/boot.py")
+    assert "command" not in algorithm
+    alone = job_request(make(tmp_path, modelarts=EVERYTHING), 1).body()["algorithm"]
+    assert "install_sys_packages" not in alone["engine"]
+
+
 @pytest.mark.parametrize("left_out", [None, *sorted(EVERYTHING.keys() - {"region", "image"})])
 @pytest.mark.parametrize("start", ["image", "engine"])
 def test_every_body_is_one_of_the_sdk_with_no_unknown_and_no_dropped_field(
@@ -139,6 +155,7 @@ def test_the_body_of_every_job_file_is_one_of_the_sdk(file: Path, how: str) -> N
     sets |= {} if how == "image" else {"modelarts.image": "null"}
     sets |= {
         "modelarts.flavor": "some.flavor",
+        "modelarts.pool_id": "pool-x",
         "resources.time_limit": "3d",
         "modelarts.restarts": "{jobs: 1}",
     }

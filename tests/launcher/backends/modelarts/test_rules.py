@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from launcher.backends.modelarts.login import OUTSIDE_SDK, Project, endpoint_of
+from launcher.backends.modelarts.request import job_request
 from launcher.backends.modelarts.rules import RULES, check_modelarts
 from launcher.backends.modelarts.values import REGIONS
 from launcher.submission.prepare import prepare
+from tests.fakes.modelarts_rules import check_job
 from tests.launcher.backends.modelarts.jobs import IMAGE, make, write_job
 
 PUBLIC = {"region": "cn-north-4", "image": "org/launcher:1", "flavor": "some.flavor"}
@@ -18,6 +20,9 @@ def ma(**options: Any) -> dict[str, Any]:
     return {"modelarts": {**IMAGE, **options}}
 
 
+CPU = {"resources": {"device": "cpu", "devices_per_node": 1}}
+PRESET = {"region": "cn-north-4", "pool_id": "pool-x"}
+CURRENT = "Ascend-Powered-Engine:mindspore_2.7.1-cann_8.3.rc1-py_3.11-hce_2.0.2509-aarch64-snt9b"
 BREAKING: dict[str, dict[str, Any]] = {
     "MA001": {"name": "n" * 60},
     "MA002": {"modelarts": {"region": "cn-north-4", "pool_id": "pool-x"}},
@@ -46,6 +51,14 @@ BREAKING: dict[str, dict[str, Any]] = {
     "MA022": ma(requirements=["boto3"]),
     "MA023": ma(notify_topic="my-topic"),
     "MA024": {"output": {"url": "obs://bucket/my runs"}},
+    "MA025": ma(affinity="cabinet", affinity_group_size=3),
+    "MA026": {"modelarts": {**PUBLIC, "volumes": [{"pfs": "/b/x", "mount": "/mnt/a"}]}},
+    "MA027": {**ma(flavor="some.flavor"), **CPU},
+    "MA028": {**ma(restarts={"on_hang": True}), **CPU},
+    "MA029": ma(priority=3),
+    "MA030": ma(image="docker://org/launcher:1"),
+    "MA031": ma(install_moxing=True),
+    "MA032": {"modelarts": {**PRESET, "engine": "Ascend-Powered-Engine:mindspore_2.3-cann_8.0-py_3.9"}},
 }
 
 
@@ -59,7 +72,20 @@ def test_a_job_that_breaks_a_rule_is_found_with_a_place_and_a_fix(rule: str, tmp
 
 
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
-    "both image and engine": ("MA002", ma(engine="a:b")),
+    "16 cards of one flavor that are no Snt9b23": (
+        "MA027",
+        {"resources": {"device": "ascend910b", "devices_per_node": 16}},
+    ),
+    "an image of another region": (
+        "MA030",
+        ma(image="swr.cn-east-3.myhuaweicloud.com/org/launcher:1"),
+    ),
+    "moxing with an engine alone": (
+        "MA031",
+        {"modelarts": {**PRESET, "engine": CURRENT, "install_moxing": True}},
+    ),
+    "an engine for other cards": ("MA032", {"modelarts": {**PRESET, "engine": f"{CURRENT}23"}}),
+    "another variable of the platform": ("MA010", {"env": {"MA_RUN_METHODS": "x"}}),
     "no flavor for three cards": ("MA007", {"resources": {"devices_per_node": 3}}),
     "the public pool without a flavor": (
         "MA007",
@@ -105,6 +131,32 @@ def test_the_sample_job_breaks_none_and_data_may_lie_on_a_volume(tmp_path: Path)
     assert check_modelarts(make(tmp_path)) == []
     volume = ma(volumes=[{"sfs": "192.0.2.1:/", "mount": "/mnt/data"}])
     assert check_modelarts(make(tmp_path, data={"url": "/mnt/data/imagenet"}, **volume)) == []
+
+
+GOOD: dict[str, dict[str, Any]] = {
+    "both engine and image, and so moxing": ma(engine="Ascend:py_3.9-snt9b", install_moxing=True),
+    "variables of the platform that a job may set": {
+        "env": {"MA_RUN_METHOD": "msrun", "MA_HANG_DETECT_TIME": "60", "MA_DETECT_TRAIN_INJECT_CODE": "1"}
+    },
+    "a pool of CPU machines": CPU,
+    "the engine of late 2025": {
+        "modelarts": {**PRESET, "engine": CURRENT},
+        "resources": {"device": "ascend910b"},
+    },
+    "its version for Snt9b23": {
+        "modelarts": {**PRESET, "engine": f"{CURRENT}23"},
+        "resources": {"device": "atlas-a3", "devices_per_node": 16},
+    },
+    "whole groups": ma(affinity="hyperinstance", affinity_group_size=2),
+    "the image of this region": ma(image="swr.cn-north-4.myhuaweicloud.com/org/launcher:1"),
+}
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_what_is_allowed(case: str, tmp_path: Path) -> None:
+    plan = make(tmp_path, **GOOD[case])
+    assert check_modelarts(plan) == []
+    check_job(job_request(plan, 1).body())
 
 
 def test_folders_beside_each_other_are_fine(tmp_path: Path) -> None:
