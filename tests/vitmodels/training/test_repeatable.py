@@ -7,8 +7,6 @@ except on a machine with one core.
 
 from __future__ import annotations
 
-from typing import Any
-
 import mindspore as ms
 import numpy as np
 import pytest
@@ -23,16 +21,9 @@ from vitmodels.training.assemble import build_model
 from vitmodels.training.step import ordered_sum
 from vitmodels.training.trainer import Trainer
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("graph_mode")]
 
 CALLS = 28
-
-
-@pytest.fixture(autouse=True, scope="module")
-def graph_mode() -> Any:
-    ms.set_context(mode=ms.GRAPH_MODE)
-    yield
-    ms.set_context(mode=ms.PYNATIVE_MODE)
 
 
 class Sum(nn.Cell):

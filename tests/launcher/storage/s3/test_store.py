@@ -1,9 +1,8 @@
-"""What only S3 has: endpoints, credentials, multipart, paging, TLS, and errors in words."""
+"""What only S3 has: endpoints, credentials, TLS, and errors in words."""
 
 from __future__ import annotations
 
 import os
-import re
 import socket
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,13 +13,9 @@ import pytest
 from launcher.errors import IntegrityError, StoreError, StoreRefused, StoreUnreachable, UsageError
 from launcher.storage import ObjectStore, open_store
 from launcher.storage.registry import Options, parse_url
-from launcher.storage.s3 import listing as s3_listing
-from launcher.storage.s3 import pages as s3_pages
-from launcher.storage.s3 import store as s3
-from launcher.storage.s3 import upload as s3_upload
 from launcher.storage.s3.client import make_client, resolve
 from launcher.storage.s3.keychain import key_chain
-from tests.servers.faults import Answer, Faults, cut, reset, status
+from tests.servers.faults import Faults, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on
 from tests.waiting import PATIENCE_S
@@ -269,204 +264,6 @@ def test_an_obs_address_names_the_bucket_in_the_host(
     store.get_file("x", tmp_path / "x", store.head("x"))
     assert (tmp_path / "x").read_bytes() == data["x"]
     assert set(asked) == {f"{BUCKET}.s3.test"}
-
-
-# -- multipart ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_upload, "MULTIPART_BYTES", 6 << 20)
-    monkeypatch.setattr(s3_upload, "PART_BYTES", 5 << 20)
-
-
-def uploads_left(server: S3Server) -> list[Any]:
-    return server.client().list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
-
-
-@pytest.mark.parametrize("server_name", ["radosgw", "rclone"])
-@pytest.mark.usefixtures("small_parts")
-def test_multipart(request: pytest.FixtureRequest, server_name: str, tmp_path: Path) -> None:
-    server: S3Server = request.getfixturevalue(server_name)
-    store = open_on(server)
-    data = os.urandom(13 << 20)
-    (tmp_path / "up").write_bytes(data)
-    counts: list[int] = []
-    info = store.put_file("big", tmp_path / "up", on_bytes=counts.append)
-    assert info.size == sum(counts) == len(data)
-    if server_name == "radosgw":
-        assert info.etag.endswith("-3")
-        assert info.md5 is None
-    store.get_file("big", tmp_path / "down", info)
-    assert (tmp_path / "down").read_bytes() == data
-
-
-@pytest.mark.usefixtures("small_parts")
-def test_a_failed_multipart_upload_leaves_nothing(radosgw: S3Server, faults: Faults, tmp_path: Path) -> None:
-    store = open_on(radosgw, endpoint=faults.endpoint, patience_s=0.5)
-    (tmp_path / "up").write_bytes(os.urandom(13 << 20))
-    faults.add(status(500, "InternalError"), method="PUT", path="partNumber=2")
-    with pytest.raises(StoreUnreachable):
-        store.put_file("big", tmp_path / "up")
-    assert store.head("big") is None
-    assert uploads_left(radosgw) == []
-
-
-@pytest.mark.usefixtures("small_parts")
-def test_parts_are_retried(radosgw: S3Server, faults: Faults, tmp_path: Path) -> None:
-    store = open_on(radosgw, endpoint=faults.endpoint)
-    data = os.urandom(13 << 20)
-    (tmp_path / "up").write_bytes(data)
-    faults.add(reset, method="PUT", path="partNumber=1", times=1)
-    faults.add(status(503, "SlowDown"), method="PUT", path="partNumber=3", times=2)
-    store.put_file("big", tmp_path / "up")
-    assert store.read("big") == data
-
-
-@pytest.mark.usefixtures("small_parts")
-def test_a_file_that_changes_during_the_upload(radosgw: S3Server, faults: Faults, tmp_path: Path) -> None:
-    store = open_on(radosgw, endpoint=faults.endpoint)
-    path = tmp_path / "up"
-    path.write_bytes(os.urandom(13 << 20))
-
-    def rewrite(answer: Answer) -> None:
-        path.write_bytes(b"shorter")
-
-    faults.add(rewrite, method="POST", path="uploads", times=1)
-    with pytest.raises(IntegrityError):
-        store.put_file("big", path)
-    assert store.head("big") is None
-    assert uploads_left(radosgw) == []
-
-
-def test_another_writer_is_noticed(radosgw: S3Server, faults: Faults) -> None:
-    store = open_on(radosgw, endpoint=faults.endpoint)
-    key = f"{store.url.removeprefix(f's3://{BUCKET}/')}/x"
-
-    def overwrite(answer: Answer) -> None:
-        radosgw.client().put_object(Bucket=BUCKET, Key=key, Body=b"evil")
-
-    faults.add(overwrite, method="PUT", times=1)
-    with pytest.raises(IntegrityError, match="ETag"):
-        store.put("x", b"good")
-
-
-# -- listing -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def many(radosgw: S3Server) -> str:
-    """1,200 tiny objects, put by a plain client from several threads; returns their folder."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    client = radosgw.client()
-    with ThreadPoolExecutor(16) as pool:
-        list(
-            pool.map(
-                lambda n: client.put_object(Bucket=BUCKET, Key=f"many/c{n % 7}/{n:05}.jpg", Body=b"x"),
-                range(1200),
-            )
-        )
-    return "many"
-
-
-def test_listing_pages_the_first_way_and_completely(radosgw: S3Server, faults: Faults, many: str) -> None:
-    store = open_store(f"s3://{BUCKET}/{many}", endpoint=faults.endpoint, env=radosgw.env)
-    keys = [info.key for info in store.list()]
-    assert len(keys) == 1200
-    assert keys == sorted(keys)
-    assert faults.count("GET") >= 2
-    assert faults.count("GET", "list-type") == 0, "the second version of the call loses keys on some stores"
-
-
-@pytest.mark.parametrize("engine", ["auto", "boto3"])
-@pytest.mark.parametrize("server_name", ["radosgw", "rclone"])
-def test_a_listing_by_many_requests_at_a_time(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server_name: str, engine: str
-) -> None:
-    """Small pages, so that few objects are many pages; some keys that sort beside a folder's."""
-    server: S3Server = request.getfixturevalue(server_name)
-    client = server.client()
-    parts = ["-x", ".x", "/a b+é", "/z/1", *(f"/{m}" for m in range(9))]
-    names = [f"c{n:02}{part}" for n in range(20) for part in parts] + ["last"]
-    for name in names:
-        client.put_object(Bucket=BUCKET, Key=f"side/{name}", Body=b"x")
-    for module in (s3_listing, s3, s3_pages):
-        monkeypatch.setattr(module, "PAGE_KEYS", 20)
-    monkeypatch.setenv("LAUNCHER_S3_ENGINE", engine)
-    asked: list[tuple[str, str]] = []
-    real = s3.S3Store._page
-
-    def page(self: Any, prefix: str, marker: str, delimiter: str, pace: Any) -> Any:
-        asked.append((marker, delimiter))
-        return real(self, prefix, marker, delimiter, pace)
-
-    monkeypatch.setattr(s3.S3Store, "_page", page)
-    store = open_store(f"s3://{BUCKET}/side", endpoint=server.endpoint, env=server.env)
-    assert [info.key for info in store.list()] == sorted(names)
-    assert any(delimiter for _, delimiter in asked)
-    assert any(marker.endswith("/") for marker, delimiter in asked if not delimiter)
-    assert [info.key for info in store.list("c07")] == sorted(
-        name for name in names if name.startswith("c07")
-    )
-
-
-def test_a_listing_that_repeats_itself_is_refused(radosgw: S3Server, faults: Faults, many: str) -> None:
-    store = open_store(f"s3://{BUCKET}/{many}", endpoint=faults.endpoint, env=radosgw.env)
-    pages: list[bytes] = []
-
-    def first_page_again(answer: Answer) -> None:
-        pages.append(answer.body)
-        answer.body = pages[0]
-
-    faults.add(first_page_again)
-    with pytest.raises(IntegrityError, match="does not advance"):
-        list(store.list())
-
-
-def test_a_listing_that_promises_more_than_it_has(radosgw: S3Server, faults: Faults, many: str) -> None:
-    store = open_store(f"s3://{BUCKET}/{many}", endpoint=faults.endpoint, env=radosgw.env)
-
-    def empty_but_truncated(answer: Answer) -> None:
-        answer.body = (
-            b"<ListBucketResult><Name>bucket</Name><IsTruncated>true</IsTruncated></ListBucketResult>"
-        )
-
-    faults.add(empty_but_truncated, path="marker=many")
-    with pytest.raises(IntegrityError, match="without a single key"):
-        list(store.list())
-
-
-def test_an_object_that_is_listed_twice_while_it_is_replaced_is_one(
-    radosgw: S3Server, faults: Faults, many: str
-) -> None:
-    store = open_store(f"s3://{BUCKET}/{many}", endpoint=faults.endpoint, env=radosgw.env)
-
-    def first_twice(answer: Answer) -> None:
-        start = answer.body.index(b"<Contents>")
-        entry = answer.body[start : answer.body.index(b"</Contents>") + len(b"</Contents>")]
-        other = re.sub(rb"<Size>\d+</Size>", b"<Size>77</Size>", entry)
-        answer.body = answer.body.replace(entry, entry + other, 1)
-
-    faults.add(first_twice, times=1)
-    infos = list(store.list())
-    assert len(infos) == 1200
-    assert infos[0].size == 77, "the later entry counts"
-
-
-def test_a_torn_page_is_fetched_again(radosgw: S3Server, faults: Faults, many: str) -> None:
-    store = open_store(f"s3://{BUCKET}/{many}", endpoint=faults.endpoint, env=radosgw.env)
-    faults.add(cut, times=1)
-    faults.add(reset, path="marker=many", times=1)
-    assert len(list(store.list())) == 1200
-
-
-def test_the_marker_of_the_root_folder_is_no_object(radosgw: S3Server) -> None:
-    client = radosgw.client()
-    client.put_object(Bucket=BUCKET, Key="console/", Body=b"")
-    client.put_object(Bucket=BUCKET, Key="console/train/", Body=b"")
-    store = open_store(f"s3://{BUCKET}/console", endpoint=radosgw.endpoint, env=radosgw.env)
-    assert [info.key for info in store.list()] == ["train/"]
 
 
 def test_a_client_is_made_anew_in_a_forked_child(radosgw: S3Server) -> None:
