@@ -57,6 +57,7 @@ def test_digits_that_are_missing_are_written_again(tmp_path: Path) -> None:
     assert own.read_bytes() == b"the user's"
 
 
+@pytest.mark.system
 def test_digits_where_nothing_can_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
     assert digits_main([str(tmp_path / "file" / "digits")]) == 2

@@ -124,6 +124,7 @@ def test_a_page_holds_no_control_character(hostile: Sample, tmp_path: Path) -> N
     assert not UNSAFE.findall(text) and "\\u202e" in text
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "command", [["status", "last"], ["explain", "last"], ["attach", "last"], ["logs", "last"]]
 )
@@ -198,6 +199,7 @@ def test_every_command_in_every_encoding(hostile: Sample, tmp_path: Path) -> Non
     assert 1 not in bare and out.decode("ascii") and err.decode("ascii")
 
 
+@pytest.mark.system
 def test_one_command_as_a_process_of_its_own(hostile: Sample, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
     command = [sys.executable, "-m", "launcher", "wait", "last"]

@@ -85,6 +85,7 @@ def test_members_are_where_the_index_says(source: Path, tmp_path: Path) -> None:
             assert hashlib.sha256(content).hexdigest() == each.sha256
 
 
+@pytest.mark.system
 def test_the_same_files_give_the_same_bytes(source: Path, tmp_path: Path) -> None:
     packed_tree(tmp_path / "first", source)
     again = make_tree(tmp_path / "again")

@@ -134,6 +134,7 @@ def test_space_is_counted_in_blocks(tmp_path: Path) -> None:
         check_space(tmp_path, iter([ObjectInfo("a", 1)]), 1, 1 << 60)
 
 
+@pytest.mark.system
 def test_memory_does_not_grow_with_the_listing(tmp_path: Path) -> None:
     """30,000 keys, listed and read back, in two MiB; a list of them would take ten."""
     import tracemalloc

@@ -120,6 +120,7 @@ def test_the_first_free_set_is_taken(tmp_path: Path) -> None:
         assert second.ids == (2, 3)
 
 
+@pytest.mark.system
 def test_runs_start_in_order_of_arrival(tmp_path: Path, start: Start) -> None:
     first = start("first", "0,1")
     held(first)
@@ -235,6 +236,7 @@ print("held", flush=True)
 """
 
 
+@pytest.mark.system
 def test_no_device_is_ever_shared(tmp_path: Path, start: Start) -> None:
     workers = [start(f"worker-{seed}", str(seed), STRESS) for seed in range(4)]
     for worker in workers:

@@ -47,6 +47,7 @@ def test_a_torn_line_costs_itself_only(tmp_path: Path) -> None:
         assert Ledger(path, URL).objects == torn.objects
 
 
+@pytest.mark.system
 def test_a_hundred_thousand_files_are_written_once_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,7 +219,7 @@ def test_a_run_that_was_saved_by_a_restart_tells_what_had_failed(sample: Sample)
     sample.state(State.SUCCEEDED, attempts=attempts, attempt=2)
     found = explain_run(sample.entry, sample.run.view())
     assert (found.attempt, found.advice, found.how) == (1, "crashed", "crashed (SIGSEGV)")
-    assert found.next == (f"launcher fetch-results {sample.entry.run_id} --to DIR",)
+    assert found.next == (f"launcher fetch-results {sample.entry.run_id}",)
 
 
 def test_a_run_that_went_well_has_nothing_to_explain(sample: Sample) -> None:

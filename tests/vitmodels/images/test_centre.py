@@ -90,6 +90,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 
 
+@pytest.mark.system
 def test_thin_images_need_little_memory(tmp_path: Path) -> None:
     sizes = [(2, 60_000), (60_000, 2), (1, 1_000_000), (3_000_000, 1)]
     files = [tmp_path / f"{width}x{height}.png" for width, height in sizes]

@@ -89,6 +89,7 @@ def test_a_log_that_begins_with_nothing(log: ConsoleLog, printed: list[str]) -> 
     assert log.read(console.after).lines == ("", "x")
 
 
+@pytest.mark.system
 def test_a_hundred_thousand_lines(fake: FakeModelArts, log: ConsoleLog, printed: list[str]) -> None:
     """Back to the first line, and forwards: 2 × 200 pages and a few to find the way."""
     set_up(fake, "v2", repeats=False, backwards=True)
