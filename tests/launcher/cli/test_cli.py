@@ -50,7 +50,7 @@ class Shell:
         job = {
             "name": "trial",
             "model": {"config": "vitmodels/configs/tnt_digits.yaml"},
-            "data": {"url": "images"},
+            "data": {"url": "images", "train_images": 1437},
             "output": {"url": "runs"},
             "local": {"python": sys.executable},
         }
