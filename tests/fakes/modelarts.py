@@ -3,6 +3,41 @@
     python -m tests.fakes.modelarts [FOLDER]
 
 starts it together with an S3 server for a person to try, and prints what to export. Tests use `fake_modelarts`.
+
+Where each behaviour is documented. SDK: the fields' texts of huaweicloudsdkmodelarts 3.1.219; API: the service's API reference;
+CODES: its page of error codes; UMN: the user guide; none: nothing documents it, and this is our choice.
+
+    signature SDK-HMAC-SHA256, X-Project-Id               SDK (core)
+    fields and types of a job; unknown ones are 2788      SDK (classes)
+    create 201, duplicate name 400 2751                   API, CODES
+    names, variables, channels, retries, their limits     SDK, API
+    image without command 400 2806                        CODES
+    MA_ variables, but three                              UMN
+    install_moxing needs engine and image                 SDK
+    volumes and priority need a pool                      SDK, UMN
+    no flavor in a pool of CPU machines                   SDK
+    machines a multiple of the affinity's group           SDK
+    pool: 404 2890 absent, 400 2887 not running           CODES
+    image: 400 2810, 2811, 2885                           CODES
+    image that can't be pulled: event, then Failed        none
+    quota 0116                                            CODES; the status 400 is our choice
+    output of another live job 2791                       UMN; the code is our choice
+    code folder 2757 to 2761                              CODES
+    absent job 400 2775                                   CODES
+    stop 202; 409 2796 after the end                      API, CODES
+    search: `offset` is a page, filters, 50 at most       SDK
+    events: `offset` is a page                            SDK; the API reference counts records
+    logs and metrics not ready 204 2776, 2777             CODES
+    logs: empty base line is the newest part; `order`     SDK (v2), API (v1): `LogBook.reading`
+    preview: newest 5 MB                                  API
+    stages, running_records, recoveries                   SDK
+    variables of a container, folders, channels           UMN
+    rank table: a folder, groups, late                    UMN
+    once per machine, or per card with a preset engine    UMN
+    restart in place or on an empty machine, counters     UMN
+    keys in variables (ACCESS_KEY_ID)                     none
+    keys in a file that is renewed (`extra_env`)          none; programs of the vendor name its variables
+    auto_stop, SIGTERM and grace                          SDK; the grace is our choice
 """
 
 from __future__ import annotations

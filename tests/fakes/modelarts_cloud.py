@@ -110,7 +110,7 @@ class Cloud:
         with self.lock:
             name = body["metadata"]["name"]
             if self.unique_names and any(job.name == name for job in self.jobs.values()):
-                raise bad("2750", f"The job name {name} exists")
+                raise bad("2751", f"Duplicate training job (name {name}).")
             if len(self.jobs) >= self.capacity:
                 raise bad("0116", "the quota of training jobs is used up")
             self._check_pool(body["spec"]["resource"].get("pool_id"))

@@ -60,10 +60,17 @@ class Rotation:
 
 
 @contextmanager
-def rotating_server(folder: Path, file: Path) -> Iterator[Rotation]:
-    """A server on the buckets below `folder` that takes the keys in `file` only."""
-    with rclone_server(folder, more_keys=PAIRS) as server, fault_proxy(server.endpoint) as faults:
+def rotating_keys(endpoint: str, file: Path) -> Iterator[Rotation]:
+    """A way to a server that knows `PAIRS`, on which only the keys in `file` are taken."""
+    with fault_proxy(endpoint) as faults:
         rotation = Rotation(file, faults)
         faults.refuse = rotation.judge
         rotation.write()
+        yield rotation
+
+
+@contextmanager
+def rotating_server(folder: Path, file: Path) -> Iterator[Rotation]:
+    """A server on the buckets below `folder` that takes the keys in `file` only."""
+    with rclone_server(folder, more_keys=PAIRS) as server, rotating_keys(server.endpoint, file) as rotation:
         yield rotation

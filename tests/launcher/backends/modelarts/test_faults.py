@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from tests.fakes.modelarts import account_of, exports, fake_modelarts
 from tests.launcher.backends.modelarts.site import QUICK, Site, well
 from tests.seeds import campaign, rng_of
 from tests.servers.process import Unavailable
+from tests.servers.rotation import PAIRS, Rotation, rotating_keys
 from tests.servers.s3 import S3Server, rclone_server
 
 pytestmark = pytest.mark.system
@@ -34,11 +35,22 @@ CARDS = {
 """A machine with cards, as far as a program that needs none can tell."""
 
 
+def keys_as_a_file(rotation: Rotation) -> dict[str, str]:
+    """What a container has in place of keys in variables."""
+    return {
+        "S3_ENDPOINT": rotation.endpoint.partition("://")[2],
+        "AWS_SHARED_CREDENTIALS_FILE": str(rotation.file),
+        "ACCESS_KEY_ID": "",
+        "SECRET_ACCESS_KEY": "",
+    }
+
+
 def one(seed: int, s3: S3Server, bucket: Path, folder: Path) -> None:
     """A run of one or two machines, or of two cards with a process each, whose machines are lost and whose programs die,
-    by the seed. Raises AssertionError."""
+    by the seed. Every third has temporary keys in a file, which end and are renewed. Raises AssertionError."""
     account = account_of(s3)
-    with fake_modelarts(account, folder / "containers", times=QUICK) as fake:
+    with ExitStack() as stack:
+        fake = stack.enter_context(fake_modelarts(account, folder / "containers", times=QUICK))
         site = Site(folder, bucket, fake, exports(fake, account), Index(), look_s=LOOK_S)
         dice = rng_of(f"run {seed}")
         faults = fake.faults
@@ -48,8 +60,12 @@ def one(seed: int, s3: S3Server, bucket: Path, folder: Path) -> None:
         nodes = dice.choice((1, 1, 1, 2))
         options = {"restarts": {"jobs": 3}, "endpoint": fake.endpoint}
         if preset := nodes == 1 and dice.random() < 0.2:
-            fake.cloud.extra_env = CARDS
+            fake.cloud.extra_env |= CARDS
             options |= {"image": None, "engine": "Ascend:mindspore_2.10", "pool_id": "pool-1", "flavor": None}
+        rotation = None
+        if seed % 3 == 0:
+            rotation = stack.enter_context(rotating_keys(s3.endpoint, folder / "keys"))
+            fake.cloud.extra_env |= keys_as_a_file(rotation)
         entry = site.submit(
             resources={"nodes": nodes, **({"device": "ascend910", "devices_per_node": 2} if preset else {})},
             modelarts=options,
@@ -57,6 +73,10 @@ def one(seed: int, s3: S3Server, bucket: Path, folder: Path) -> None:
         )
         for _ in range(dice.choice((0, 1, 1, 2))):
             time.sleep(dice.uniform(0.5, 4.0))
+            if rotation is not None:  # the keys end, and the new ones may come late
+                rotation.expire()
+                time.sleep(dice.choice((0.0, 1.0)))
+                rotation.write()
             faults.add("any", *[dice.choice(REFUSED) for _ in range(dice.randint(0, 3))])
             if site.job(entry).phase == "Running":
                 dice.choice((fake.cloud.lose, fake.cloud.crash))(site.job(entry), dice.randrange(nodes))
@@ -77,7 +97,11 @@ def cases(
     root = tmp_path_factory.mktemp("faults")
     bucket = root / "s3" / "bucket"
     bucket.mkdir(parents=True)
-    with suppress(Unavailable), rclone_server(bucket.parent) as s3, pytest.MonkeyPatch.context() as patch:
+    with (
+        suppress(Unavailable),
+        rclone_server(bucket.parent, more_keys=PAIRS) as s3,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         account = account_of(s3)
         for key, value in {
             "HUAWEICLOUD_SDK_AK": account.ak,
