@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from launcher.api import Run
 from launcher.runfolder.states import State
+from launcher.runs.onlyhere import only_here
 from launcher.submission.launch import submit
 from launcher.submission.prepare import prepare
 from tests.waiting import wait_until
@@ -66,6 +68,14 @@ def test_the_mindspore_script_runs_on_one_rank(folder: Path, jobs) -> None:
     assert view.progress.epoch == 2
     saved = sorted(path.name for path in (entry.run_dir.work / "rank-0" / "ckpt").glob("*.ckpt"))
     assert saved == ["lenet-1_4.ckpt", "lenet-2_4.ckpt"]
+    assert view.safe == "checkpoint work/rank-0/ckpt/lenet-2_4.ckpt"
+    Run(entry, jobs.index).fetch(Path("got"), only="checkpoints")
+    for name in saved:
+        here = entry.run_dir.work / "rank-0" / "ckpt" / name
+        assert (Path("got") / "work" / "rank-0" / "ckpt" / name).read_bytes() == here.read_bytes()
+    assert only_here(entry) == []
+    entry.store.open().delete("work/rank-0/ckpt/lenet-1_4.ckpt")
+    assert [each.name for each in only_here(entry)] == ["work/rank-0/ckpt/lenet-1_4.ckpt"]
 
 
 def test_the_mindspore_script_on_two_ranks_is_killed_and_resumes(folder: Path, jobs) -> None:

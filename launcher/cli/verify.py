@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.cli.common import Line, add_store, address_of, out_json, say
 
 if TYPE_CHECKING:
+    from launcher.api import Run
+    from launcher.findings import Finding
     from launcher.results.verify import VerifyReport
 
 HELP = """Read every file and compare it with its manifest: the results of a run, a packed data set, or a data set that was
 staged on this machine (the folder with COMPLETE.json). Exit code 4 when something is missing or damaged.
 
-Files that no manifest names are listed as stray; they are no error."""
+Files that no manifest names are listed as stray; they are no error. Where the folder of an ended run is on this machine, its files
+are compared, too: one that the store lacks is an error."""
 
 SHOWN = 20
 
@@ -76,8 +80,27 @@ def _report_on(args: argparse.Namespace, line: Line) -> VerifyReport:
     else:
         from launcher.api import find
 
-        store = find(args.what).entry.store.open()
+        run = find(args.what)
+        report = verify_run(run.entry.store.open(), tell)
+        return replace(report, findings=(*report.findings, *_only_here(run, report)))
     return verify_run(store, tell)
+
+
+def _only_here(run: Run, report: VerifyReport) -> list[Finding]:
+    """Results of an ended run that its folder on this machine has and the store has not."""
+    from launcher.findings import Finding
+    from launcher.results.verify import ONLY_HERE
+    from launcher.runs.onlyhere import only_here
+
+    here = run.entry.is_here and run.entry.run_dir.plan.exists()
+    if not report.committed or not here or not run.view().state.terminal:
+        return []
+    known = {each.where for each in report.findings}
+    return [
+        Finding(ONLY_HERE, "error", f"{each.why}, as it is in {run.entry.run_dir.root}", each.name)
+        for each in only_here(run.entry)
+        if each.name not in known
+    ]
 
 
 def _tell(report: VerifyReport) -> None:

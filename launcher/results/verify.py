@@ -22,7 +22,7 @@ OnVerified = Callable[[int, int], None]
 """Called with the number of files checked so far, and of all files."""
 
 
-MISSING, WRONG_SIZE, WRONG_CONTENT = "VF001", "VF002", "VF003"
+MISSING, WRONG_SIZE, WRONG_CONTENT, ONLY_HERE = "VF001", "VF002", "VF003", "VF004"
 """Rules of the findings of this module."""
 
 

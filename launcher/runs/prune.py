@@ -12,11 +12,10 @@ from typing import Literal
 
 from launcher.disk import LockTimeout, locked
 from launcher.errors import LauncherError
-from launcher.plan.model import Plan
-from launcher.results.ondisk import not_in_store
 from launcher.runfolder import paths
 from launcher.runfolder.states import State
 from launcher.runs.index import Index, RunEntry
+from launcher.runs.onlyhere import only_here
 from launcher.runs.view import RunView, view_of
 
 SHOWN = 5
@@ -135,10 +134,8 @@ def _kept(entry: RunEntry, view: RunView) -> Kept | None:
         return Kept(entry.run_id, "; ".join(each.words() for each in view.unsafe))
     if view.unsafe is None and view.state is not State.SUCCEEDED:
         return Kept(entry.run_id, "the run did not say whether the store has all of its results")
-    root = entry.run_dir.root
     try:
-        plan = Plan.read((root / paths.PLAN).read_bytes(), str(root))
-        lost = not_in_store(root, entry.store.open(), plan.outputs if plan.own_program else None)
+        lost = only_here(entry)
     except (LauncherError, OSError) as error:
         return Kept(entry.run_id, f"nobody can tell what the store has: {error}")
     if not lost:

@@ -122,6 +122,18 @@ def test_a_file_that_is_on_the_disk_only_keeps_the_folder(done: Sample) -> None:
     assert ("work folder", done.entry.run_id) in found(done.index, unsafe=True)
 
 
+def test_verify_looks_at_the_disk_of_an_ended_run_too(
+    done: Sample, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", done.entry.run_id]) == 0
+    done.write("eval/late.json", '{"top1": 0.5}')
+    assert main(["verify", done.entry.run_id, "--json"]) == 4
+    flaws = json.loads(capsys.readouterr().out)["flaws"]
+    assert [(each["rule"], each["key"]) for each in flaws] == [("VF004", "eval/late.json")]
+    done.state(State.RUNNING)
+    assert main(["verify", done.entry.run_id]) == 0
+
+
 def test_lines_that_were_logged_after_the_commit_are_no_loss(done: Sample) -> None:
     log = done.log("node", "begun\n")
     commit(done)
