@@ -91,7 +91,7 @@ def test_a_missing_job_file(shell: Shell) -> None:
 def test_a_mistyped_key_has_its_place_and_the_right_one(shell: Shell) -> None:
     shell.job(resorces={"nodes": 1})
     message = refused(shell, 2, "submit", "job.yaml")
-    assert "job.yaml:10:1: resorces: " in message
+    assert "job.yaml:11:1: resorces: " in message
     assert "resources" in message
 
 
