@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -285,3 +286,22 @@ def test_a_cancel_request_reaches_all_machines(machines: Machines) -> None:
     machines.store.put("cancel.json", b"{}")
     assert machines.codes() == [103, 103]
     assert machines.state.state == "CANCELLED"
+
+
+def test_a_checkpoint_file_is_brought_to_the_machine_that_lacks_it(machines: Machines) -> None:
+    """A program that knows nothing of the launcher: rank 0 saves for all, each machine has a disk of its own and loses it."""
+    machines.plan(
+        program=[sys.executable, str(COUNTER.with_name("saver.py"))],
+        requires=["json"],
+        resume_args=["--resume", "{resume}"],
+        env={"FAIL_AT": "2"},
+    )
+    machines.start(0, 1)
+    assert machines.codes() == [100, 100]
+    for plan in machines.plans.values():
+        shutil.rmtree(plan.run_dir.work)
+    machines.start(0, 1, attempt=2)
+    assert machines.codes() == [0, 0], machines.log(0, 2) + machines.log(1, 2)
+    for node, plan in machines.plans.items():
+        log = plan.run_dir.rank_log(2, node, node).read_text()
+        assert f"rank {node} starts after epoch 2" in log
