@@ -156,6 +156,11 @@ class ModelArtsOptions(Section):
         description="Further annotations of the job, as they are.",
         examples=[{"tensorboard/enable": "true"}],
     )
+    extra: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further fields of the service's request, merged into it: what no field here says. Checked against the classes of the SDK.",
+        examples=[{"endpoints": {"ssh": {"key_pair_names": ["my-key"]}}}],
+    )
     code: tuple[str, ...] = Field(
         (),
         description="Folders with your own program; they travel with launcher and vitmodels.",

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from launcher.backends.modelarts.machines import options_of
+from launcher.backends.modelarts.sdkfields import merged
 from launcher.backends.modelarts.values import bucket_path, environments, flavor
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.plan.model import Plan
@@ -130,10 +131,11 @@ class JobRequest(_Value):
     metadata: Metadata
     algorithm: Algorithm
     spec: Spec
+    extra: dict[str, Any] = Field({}, exclude=True, description="What the job file adds to the body.")
 
     def body(self) -> dict[str, Any]:
         """What is sent, literally."""
-        return self.model_dump(mode="json", exclude_none=True)
+        return merged(self.model_dump(mode="json", exclude_none=True), self.extra)
 
 
 def job_name(run_id: str, attempt: int, serial: int = 1) -> str:
@@ -167,6 +169,7 @@ def job_request(
         ),
         algorithm=_algorithm(plan, options, attempt, digest, plan_digest),
         spec=_spec(plan, options),
+        extra=options.extra,
     )
 
 

@@ -1,10 +1,13 @@
-"""Rules on what a container starts from: the image's address, the preset engine, and moxing."""
+"""Rules on what a container starts from: the image's address, the preset engine, and moxing; and on what the job file adds by itself."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 
+from launcher.backends.modelarts.login import sdk_missing
+from launcher.backends.modelarts.request import job_request
+from launcher.backends.modelarts.sdkfields import clashes, wrong_fields
 from launcher.findings import Finding
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.plan.model import Plan
@@ -66,4 +69,25 @@ def _engine(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
         )
 
 
-IMAGE_RULES: tuple[Callable[[Plan, ModelArtsOptions], Iterator[Finding]], ...] = (_address, _moxing, _engine)
+def _extra(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    """Without the SDK its classes can't be asked; then MA050 stops the submission anyway."""
+    if not options.extra:
+        return
+    ours = job_request(
+        plan.model_copy(update={"options": options.model_copy(update={"extra": {}})}), 1
+    ).body()
+    for place in clashes(ours, options.extra):
+        message = f"{place} is set by launcher, and what stands here would not count"
+        fix = "use the field of the job file that says it, or leave it out"
+        yield Finding("MA033", "error", message, "modelarts.extra", fix)
+    for place, mistake in () if sdk_missing() else wrong_fields("Job", options.extra):
+        fix = "look at the spelling; `launcher submit --dry-run` shows the request"
+        yield Finding("MA033", "error", f"{place} {mistake}", "modelarts.extra", fix)
+
+
+IMAGE_RULES: tuple[Callable[[Plan, ModelArtsOptions], Iterator[Finding]], ...] = (
+    _address,
+    _moxing,
+    _engine,
+    _extra,
+)

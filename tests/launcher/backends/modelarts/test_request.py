@@ -42,6 +42,11 @@ EVERYTHING: dict[str, Any] = {
     "notify_events": list(get_args(NotifyEvent)),
     "annotations": {"tensorboard/enable": "true"},
     "description": "a try",
+    "extra": {
+        "endpoints": {"ssh": {"key_pair_names": ["my-key"]}},
+        "metadata": {"training_experiment_reference": {"id": "experiment-1"}},
+        "spec": {"resource": {"main_container_customized_flavor": {"cpu_core_num": 8.0}}},
+    },
     "export_logs": False,
     "code": ["src"],
     "requirements": ["boto3"],
@@ -113,6 +118,14 @@ def test_a_preset_engine_with_an_image_of_ones_own_takes_both_and_moxing(tmp_pat
     assert "command" not in algorithm
     alone = job_request(make(tmp_path, modelarts=EVERYTHING), 1).body()["algorithm"]
     assert "install_sys_packages" not in alone["engine"]
+
+
+def test_what_a_job_file_adds_is_merged_into_the_request(tmp_path: Path) -> None:
+    body = job_request(make(tmp_path, modelarts=EVERYTHING), 1).body()
+    assert body["endpoints"] == {"ssh": {"key_pair_names": ["my-key"]}}
+    assert body["spec"]["resource"]["main_container_customized_flavor"] == {"cpu_core_num": 8.0}
+    assert body["spec"]["resource"]["node_count"] == 2
+    assert body["metadata"]["training_experiment_reference"] == {"id": "experiment-1"}
 
 
 @pytest.mark.parametrize("left_out", [None, *sorted(EVERYTHING.keys() - {"region", "image"})])

@@ -58,6 +58,7 @@ BREAKING: dict[str, dict[str, Any]] = {
     "MA029": ma(priority=3),
     "MA030": ma(image="docker://org/launcher:1"),
     "MA031": ma(install_moxing=True),
+    "MA033": ma(extra={"spec": {"retentions": {}}}),
     "MA032": {"modelarts": {**PRESET, "engine": "Ascend-Powered-Engine:mindspore_2.3-cann_8.0-py_3.9"}},
 }
 
@@ -85,6 +86,9 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
         {"modelarts": {**PRESET, "engine": CURRENT, "install_moxing": True}},
     ),
     "an engine for other cards": ("MA032", {"modelarts": {**PRESET, "engine": f"{CURRENT}23"}}),
+    "a field of another type": ("MA033", ma(extra={"spec": {"reserved_time": "1h"}})),
+    "a list that is none": ("MA033", ma(extra={"endpoints": {"ssh": {"key_pair_names": "my-key"}}})),
+    "a field that launcher sets": ("MA033", ma(extra={"spec": {"resource": {"node_count": 9}}})),
     "another variable of the platform": ("MA010", {"env": {"MA_RUN_METHODS": "x"}}),
     "no flavor for three cards": ("MA007", {"resources": {"devices_per_node": 3}}),
     "the public pool without a flavor": (
@@ -147,6 +151,12 @@ GOOD: dict[str, dict[str, Any]] = {
         "modelarts": {**PRESET, "engine": f"{CURRENT}23"},
         "resources": {"device": "atlas-a3", "devices_per_node": 16},
     },
+    "further fields of the request": ma(
+        extra={
+            "endpoints": {"ssh": {"key_pair_names": ["my-key"]}},
+            "spec": {"log_export_config": {"version": "v1", "rotation_enabled": True}},
+        }
+    ),
     "whole groups": ma(affinity="hyperinstance", affinity_group_size=2),
     "the image of this region": ma(image="swr.cn-north-4.myhuaweicloud.com/org/launcher:1"),
 }
