@@ -17,6 +17,7 @@ from launcher.findings import Finding
 from launcher.installed import try_imports
 from launcher.jobfile.spec import JobSpec
 from launcher.plan.model import Plan
+from launcher.plan.options import seen_in
 from launcher.plan.script import PYTHON, Script, is_python, mentions, script_of, search_path, with_python
 from vitmodels.suggest import nearest
 
@@ -28,7 +29,7 @@ _SETTINGS = (".yaml", ".yml", ".toml")
 
 
 def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) -> list[Finding]:
-    """Findings PF040 to PF043. Reads the script and what it imports; a module that does not lie below `cwd` is asked of its Python."""
+    """Findings PF040 to PF044. Reads the script and what it imports; a module that does not lie below `cwd` is asked of its Python."""
     backend = get_backend(plan.backend)
     look = _Look(plan, cwd, env, here=not backend.runs_elsewhere, shared=backend.shares_files)
     if spec.program is None:
@@ -38,6 +39,7 @@ def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) 
     found = [*look.command(program[0], f"{plan.backend}.python" if first in PYTHON else "program")]
     if script := script_of(program):
         found += look.script(script, "" if found else program[0])
+        found += _default_data(script, program, cwd)
         words = program[program.index(script.word) + 1 :] if script.word in program else ()
     else:
         words = () if is_python(program[0]) else program[1:]
@@ -45,6 +47,24 @@ def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) 
     if finding := _can_resume(spec, cwd, backend.starts_again):
         found.append(finding)
     return [*found, *look.settings(words)]
+
+
+def _default_data(script: Script, program: Sequence[str], cwd: Path) -> Iterator[Finding]:
+    """Data beside the script that it reads by default: ranks run in another folder and would not find them."""
+    path = script.path(cwd)
+    option = seen_in(path).data if path is not None and os.access(path, os.R_OK) else None
+    default = option.default if option else None
+    if option is None or not isinstance(default, str) or not default or default.startswith("/"):
+        return
+    is_given = any(word.partition("=")[0] == option.word for word in program)
+    if option.word.startswith("-") and not is_given and (cwd / default).exists():
+        yield Finding(
+            "PF044",
+            "warning",
+            f"{script.word} reads {default} unless {option.word} is given; ranks run in folders of their own and don't find it there",
+            "program",
+            f'add {option.word} and "{{data}}" to program, and data: {{url: {default}}}',
+        )
 
 
 def _can_resume(spec: JobSpec, cwd: Path, starts_again: bool) -> Finding | None:
