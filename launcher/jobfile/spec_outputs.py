@@ -22,7 +22,6 @@ DEFAULT_EXCLUDES = (
     ".triton/",
     "torch_compile_debug/",
     "compile_cache/",
-    "core",
     "core.[0-9]*",
 )
 """What compilers, Python and crashes leave behind."""

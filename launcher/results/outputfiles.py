@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.disk import is_temporary
 from launcher.jobfile.spec_outputs import DEFAULT_EXCLUDES, OutputsSpec
 from launcher.runfolder import paths
 from launcher.runfolder.manifest import SetManifest
@@ -22,6 +23,7 @@ from launcher.units import show_bytes
 OWN_FILES = {
     paths.JOB,
     paths.PLAN,
+    paths.SIGNATURE,
     paths.RECORD,
     paths.STATE,
     paths.CANCEL,
@@ -35,6 +37,7 @@ OWN_FILES = {
 OWN_FOLDERS = {"ascend", "attempts", "claims", "compile-cache", "launches", "manifests", "platform-logs"}
 OWN_FOLDERS |= {"progress", "rendezvous", "status"}
 _CONTRACT_FOLDERS = {"eval", "export"}
+_OWN_DOT_FILES = re.compile(r"\.(reserve|restored)-\d+|\.restore\.lock|\.(code|boot)-.*")
 _LEDGER = re.compile(r"upload(-node-\d+)?\.json")
 _RANK_FOLDER = re.compile(r"rank-(\d+)")
 _NODE_LOGS = re.compile(r"logs/attempt-\d+/node-\d+")
@@ -152,8 +155,15 @@ class _Walk:
     def _is_own(self, name: str) -> bool:
         """Whether it belongs to the launcher or to the contract with training programs."""
         top, _, rest = name.partition("/")
+        if is_temporary(name.rpartition("/")[2]):
+            return True
         if not rest:
-            if top.startswith(".") or top in OWN_FILES or top in OWN_FOLDERS or _LEDGER.fullmatch(top):
+            if (
+                _OWN_DOT_FILES.fullmatch(top)
+                or top in OWN_FILES
+                or top in OWN_FOLDERS
+                or _LEDGER.fullmatch(top)
+            ):
                 return True
             return top in _CONTRACT_FOLDERS
         if top == "checkpoints":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher.disk import part_name
 from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.results.outputfiles import Outputs, Selection, find_outputs
 from launcher.results.programfiles import SETTLE_S, ProgramFiles
@@ -35,6 +36,7 @@ def write(run: RunDir, *names: str) -> None:
 
 def test_all_that_a_program_leaves_is_a_result(run: RunDir) -> None:
     mine = (
+        ".hydra/config.yaml",
         "checkpoints/best.ckpt",
         "checkpoints/step-7/model.ckpt",
         "curves.csv",
@@ -42,6 +44,7 @@ def test_all_that_a_program_leaves_is_a_result(run: RunDir) -> None:
         "summary/a/b/c.txt",
         "work/rank-0/.hidden",
         "work/rank-0/ckpt/net-1_20.ckpt",
+        "work/rank-0/core/notes.txt",
         "work/rank-1/out.npz",
         "work/shared.txt",
     )
@@ -54,6 +57,7 @@ def test_what_is_of_the_launcher_of_compilers_and_of_python_is_none(run: RunDir)
         run,
         *("plan.json", "state.json", "upload.json", "upload-node-3.json", "console.log", ".reserve-0"),
         *("status/node-0.json", "progress/rank-0.jsonl", "logs/attempt-1/node-0/rank-0.log", "eval/a.json"),
+        *(".restored-1", ".restore.lock", ".code-0123/a.py", f"work/rank-0/ckpt/{part_name('a.ckpt')}"),
         *("compile-cache/rank-0/x", "ascend/rank-0/log", "checkpoints/LATEST", "checkpoints/.tmp-step-1/x"),
         *("work/rank-0/kernel_meta/a.o", "work/rank-0/rank_0/om/a.om", "work/rank-0/sub/kernel_meta/b/c"),
         *("work/rank-0/__pycache__/a.pyc", "work/rank-0/pkg/__pycache__/b.pyc", "work/rank-0/core.123"),
