@@ -12,6 +12,7 @@ import pytest
 
 from launcher.api import Run
 from launcher.cli import main
+from launcher.results.ledger import Ledger
 from launcher.runfolder.manifest import parse_manifest
 from launcher.runfolder.states import State
 from launcher.runs.explain import explain_run
@@ -54,6 +55,8 @@ def test_all_files_are_in_the_store_fetched_bit_for_bit_and_pruned_only_then(
     files = written(entry)
     assert len(files) == 4 * devices
     assert committed(entry) == files
+    uploaded = Ledger(entry.run_dir.root / "upload.json", entry.store.url).objects
+    assert [key for key in uploaded if not key.startswith(("work/", "logs/", "progress/"))] == []
     folder = "ckpt/rank_0" if devices > 1 else "ckpt"
     assert view.safe == f"checkpoint work/rank-0/{folder}/net-4_1.ckpt"
     Run(entry, jobs.index).fetch(tmp_path / "got", only="checkpoints")
