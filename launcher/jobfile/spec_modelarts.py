@@ -23,7 +23,7 @@ NotifyEvent = Literal[
 
 
 class ModelArtsVolume(Section):
-    """A file system that the platform mounts into every container. Exactly one of `sfs` and `pfs`."""
+    """A file system that the platform mounts into every container. Exactly one of `sfs`, `pfs` and `obs`."""
 
     sfs: str | None = Field(
         None, description="Path of SFS Turbo or another NFS server.", examples=["192.0.2.10:/data"]
@@ -31,19 +31,23 @@ class ModelArtsVolume(Section):
     pfs: str | None = Field(
         None, description="Path in a parallel file system of OBS.", examples=["/pfs-bucket/data"]
     )
+    obs: str | None = Field(None, description="Folder of a bucket.", examples=["obs://bucket/data"])
     mount: str = Field(description="Where it appears in the container.", examples=["/mnt/data"])
     read_only: bool | None = Field(None, description="Mount without the right to write; SFS only.")
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelArtsVolume:
-        if (self.sfs is None) == (self.pfs is None):
+        named = [name for name in ("sfs", "pfs", "obs") if getattr(self, name) is not None]
+        if len(named) != 1:
             raise RuleError(
-                expected="exactly one of sfs and pfs",
-                found="none" if self.sfs is None else "both",
-                others=(("sfs",), ("pfs",)),
+                expected="exactly one of sfs, pfs and obs",
+                found=" and ".join(named) or "none",
+                others=(("sfs",), ("pfs",), ("obs",)),
             )
-        if self.pfs is not None and self.read_only is not None:
-            raise RuleError("read_only exists for sfs only", at=("read_only",), others=(("pfs",),))
+        if self.sfs is None and self.read_only is not None:
+            raise RuleError("read_only exists for sfs only", at=("read_only",), others=((named[0],),))
+        if self.obs is not None and not self.obs.startswith("obs://"):
+            raise RuleError(expected="a folder such as obs://bucket/data", at=("obs",))
         return self
 
 
@@ -70,6 +74,7 @@ class ModelArtsOptions(Section):
         "outputs.*",
         "volumes[].sfs",
         "volumes[].pfs",
+        "volumes[].obs",
         "volumes[].mount",
     )
 

@@ -89,9 +89,15 @@ class Pfs(_Value):
     local_path: str
 
 
+class ObsVolume(_Value):
+    obs_path: str
+    local_path: str
+
+
 class Volume(_Value):
     nfs: Nfs | None = None
     pfs: Pfs | None = None
+    obs: ObsVolume | None = None
 
 
 class AutoStop(_Value):
@@ -265,6 +271,8 @@ def _spec(plan: Plan, options: ModelArtsOptions) -> Spec:
 def _volume(volume: Any) -> Volume:
     if volume.pfs is not None:
         return Volume(pfs=Pfs(pfs_path=volume.pfs, local_path=volume.mount))
+    if volume.obs is not None:
+        return Volume(obs=ObsVolume(obs_path=bucket_path(volume.obs), local_path=volume.mount))
     return Volume(
         nfs=Nfs(nfs_server_path=volume.sfs or "", local_path=volume.mount, read_only=volume.read_only)
     )

@@ -12,6 +12,7 @@ from launcher.backends import get_backend
 from launcher.backends.modelarts.code import make_archive
 from launcher.backends.modelarts.machines import options_of
 from launcher.backends.modelarts.request import job_request
+from launcher.jobfile.problems import JobFileError
 from launcher.jobfile.spec_modelarts import ModelArtsOptions, ModelArtsRestarts, NotifyEvent
 from launcher.submission.dryrun import dry_run_json
 from launcher.submission.prepare import prepare
@@ -30,6 +31,7 @@ EVERYTHING: dict[str, Any] = {
     "volumes": [
         {"sfs": "192.0.2.10:/data", "mount": "/mnt/data", "read_only": True},
         {"pfs": "/pfs-bucket/data", "mount": "/mnt/pfs"},
+        {"obs": "obs://bucket/more", "mount": "/mnt/obs"},
     ],
     "inputs": {"weights": "obs://bucket/weights"},
     "outputs": {"extra": "obs://bucket/extra"},
@@ -90,6 +92,29 @@ def test_a_preset_engine_has_a_boot_file_and_parameters_in_place_of_a_command(tm
     assert algorithm["boot_file"] == f"/bucket/runs/.code/{'d' * 32}/boot.py"
     assert {each["name"] for each in algorithm["parameters"]} == {"run", "attempt", "code", "region"}
     assert "command" not in algorithm
+
+
+def test_volumes_of_each_kind(tmp_path: Path) -> None:
+    assert job_request(make(tmp_path, modelarts=EVERYTHING), 1).body()["spec"]["volumes"] == [
+        {"nfs": {"nfs_server_path": "192.0.2.10:/data", "local_path": "/mnt/data", "read_only": True}},
+        {"pfs": {"pfs_path": "/pfs-bucket/data", "local_path": "/mnt/pfs"}},
+        {"obs": {"obs_path": "/bucket/more/", "local_path": "/mnt/obs"}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("volume", "words"),
+    [
+        ({}, "exactly one of sfs, pfs and obs"),
+        ({"pfs": "/b/x", "obs": "obs://b/x"}, "pfs and obs"),
+        ({"obs": "/b/x"}, "obs://bucket/data"),
+        ({"obs": "obs://b/x", "read_only": True}, "read_only exists for sfs only"),
+    ],
+)
+def test_a_volume_is_of_one_kind(tmp_path: Path, volume: dict[str, Any], words: str) -> None:
+    options = {**IMAGE, "volumes": [{**volume, "mount": "/mnt/a"}]}
+    with pytest.raises(JobFileError, match=words):
+        make(tmp_path, modelarts=options)
 
 
 def test_fault_tolerance_is_asked_for_by_annotations(tmp_path: Path) -> None:
