@@ -45,7 +45,7 @@ install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test
 
 $(VENV)/bin/python:
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: MindSpore 2.10 has no wheels for newer ones (set PYTHON=...)"; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) here: set PYTHON to a Python that MindSpore has wheels for (3.10, 3.11 or 3.12)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python

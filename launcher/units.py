@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -117,3 +118,9 @@ Duration = Annotated[int, BeforeValidator(_as_duration), Field(strict=True, ge=0
 
 Size = Annotated[int, BeforeValidator(_as_size), Field(strict=True, ge=0), _SIZE]
 """Bytes; job files write `2GiB`."""
+
+
+def iso_time(text: str) -> datetime:
+    """A time in ISO 8601, `2026-11-21T14:30:05.5Z` too, which Python 3.10 does not read. Raises ValueError."""
+    body = f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text
+    return datetime.fromisoformat(re.sub(r"\.(\d+)", lambda part: f".{part[1][:6]:0<6}", body, count=1))

@@ -27,7 +27,7 @@ ROWS = [
 """Rooms of launcher/, by row. A room imports from itself and from the rooms of the rows above its own."""
 
 VITMODELS_ROWS = [
-    "secrets suggest progress",
+    "secrets suggest progress digest",
     "document",
     "errors",
     "archs policy",
@@ -50,6 +50,7 @@ PURE_VITMODELS = {
     "vitmodels.archs",
     "vitmodels.config",
     "vitmodels.device.kernels.library",
+    "vitmodels.digest",
     "vitmodels.document.problem",
     "vitmodels.document.reader",
     "vitmodels.document.scalars",

@@ -3,10 +3,10 @@
 import ast
 import importlib.util
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 
 import launcher
 from tests.test_architecture import ROWS

@@ -20,6 +20,8 @@ from launcher.runfolder import paths
 from launcher.units import show_bytes
 
 MINDSPORE = "2.10"
+TESTED = (3, 13)
+"""The newest Python that the tests of the base package ran on; the oldest is 3.10."""
 LITTLE_DISK = 20 << 30
 LITTLE_INODES = 100_000
 LITTLE_SHM = 1 << 30
@@ -52,9 +54,12 @@ def machine_checks(*, home: Path | None = None, ascend: Path = _ASCEND) -> list[
 def _python() -> Finding:
     version = platform.python_version()
     text = f"{version} at {sys.executable}, launcher {version_of('ascend-launcher') or 'not installed'}"
-    if sys.version_info[:2] == (3, 11):
+    if (3, 10) <= sys.version_info[:2] <= TESTED:
         return Finding("Python", "ok", text)
-    return Finding("Python", "warning", text, fix="ranks need Python 3.11; name one in local.python")
+    tested = f"3.10 to {TESTED[0]}.{TESTED[1]}"
+    return Finding(
+        "Python", "warning", f"{text}; tested are {tested}", fix="name one of these in local.python"
+    )
 
 
 def _mindspore() -> Finding:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 import itertools
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_PARSER: Any = importlib.import_module("re._parser")
+_PARSER: Any = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 _ASCII = frozenset(map(chr, range(128)))
 _OTHERS = frozenset("é█½")
 """Stand for all letters beyond ASCII, which are not told apart."""

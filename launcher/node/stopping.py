@@ -5,13 +5,12 @@ from __future__ import annotations
 import signal
 import time
 from dataclasses import dataclass
-from enum import StrEnum
 from types import FrameType
 
 from launcher.errors import LauncherError
 from launcher.node.upload import BackgroundUpload
 from launcher.plan.model import Plan
-from launcher.runfolder.states import EndedBy
+from launcher.runfolder.states import EndedBy, TextEnum
 from launcher.units import show_duration
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -19,7 +18,7 @@ ECHO_S = 3.0
 """One cancel request comes as an object, a file and a signal, within this time."""
 
 
-class StopKind(StrEnum):
+class StopKind(TextEnum):
     """Why a node program should stop."""
 
     CANCEL = "cancel"  # a cancel request

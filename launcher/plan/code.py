@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import launcher
 from launcher.errors import PlanError
+from vitmodels.digest import file_sha256
 
 CODE = "code.zip"
 """Its name in a folder of a store."""
@@ -52,9 +53,7 @@ def write_archive(path: Path, folders: Sequence[str], texts: Mapping[str, str]) 
     """Write code.zip with the user's `folders`, and with `texts` as files of these names. Raises PlanError, OSError."""
     with path.open("wb") as file:
         count = _write(file, folders, texts)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Archive(path, digest, path.stat().st_size, count)
+    return Archive(path, file_sha256(path), path.stat().st_size, count)
 
 
 def code_files(folders: Sequence[str] = ()) -> Iterator[tuple[str, Path]]:
@@ -77,8 +76,7 @@ def code_files(folders: Sequence[str] = ()) -> Iterator[tuple[str, Path]]:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file; empty when it can't be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return ""
 

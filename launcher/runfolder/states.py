@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
+from enum import Enum
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,7 +11,13 @@ from launcher.runfolder.progress import Progress
 from launcher.units import show_bytes
 
 
-class State(StrEnum):
+class TextEnum(str, Enum):
+    """Members that are texts, printed as they are. Python 3.10 has no StrEnum."""
+
+    __str__ = str.__str__
+
+
+class State(TextEnum):
     """Closed set; whatever can't be placed in it is UNKNOWN, never success."""
 
     PENDING = "PENDING"  # submitted; no machine has it yet
@@ -36,7 +42,7 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")  # a newer launcher may have written more
 
 
-class EndedBy(StrEnum):
+class EndedBy(TextEnum):
     """Who ended a run or one of its attempts."""
 
     PROGRAM = "program"  # its processes ended by themselves, well or not
@@ -46,7 +52,7 @@ class EndedBy(StrEnum):
     LAUNCHER = "launcher"  # a limit, a watchdog, a check, or an error of the node program
 
 
-class AttemptResult(StrEnum):
+class AttemptResult(TextEnum):
     """How an attempt ended. The words of `Attempt.outcome` say more, and nothing depends on them."""
 
     DONE = "done"  # every program ended with 0

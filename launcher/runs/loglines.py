@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from launcher.units import iso_time
+
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
@@ -55,7 +57,7 @@ def parse_since(text: str, now: float) -> float:
         hour, _, rest = text.strip().partition(":")
         return datetime.fromisoformat(f"{today} {hour:0>2}:{rest}").timestamp()
     try:
-        return datetime.fromisoformat(text.strip()).timestamp()
+        return iso_time(text.strip()).timestamp()
     except ValueError:
         pass
     try:

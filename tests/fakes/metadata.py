@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -30,7 +30,7 @@ class _Metadata(BaseHTTPRequestHandler):
         ):
             self._answer(404, "")
             return
-        ends = datetime.now(UTC) + timedelta(seconds=self.server.lives_s)
+        ends = datetime.now(timezone.utc) + timedelta(seconds=self.server.lives_s)
         key = {
             "access": self.server.account.ak,
             "secret": self.server.account.sk,

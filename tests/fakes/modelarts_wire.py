@@ -7,7 +7,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -85,10 +85,10 @@ def verify(account: Account, method: str, target: str, headers: Mapping[str, str
 
 def _check_time(text: str) -> None:
     try:
-        when = datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        when = datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
     except ValueError:
         raise Refused(401, "APIGW.0301", "Incorrect IAM authentication information: no date") from None
-    if abs((datetime.now(UTC) - when).total_seconds() + CLOCK_S) > 900:
+    if abs((datetime.now(timezone.utc) - when).total_seconds() + CLOCK_S) > 900:
         raise Refused(401, "APIGW.0301", "Incorrect IAM authentication information: date out of range")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from tests.servers.faults import Faults, fault_proxy
@@ -34,7 +34,7 @@ class Rotation:
     def write(self) -> None:
         """Put the valid keys into the file, as a whole."""
         key = f"key-of-turn-{self.turn}"
-        ends = datetime.now(UTC) + timedelta(minutes=15)
+        ends = datetime.now(timezone.utc) + timedelta(minutes=15)
         part = self.file.with_suffix(".part")
         part.write_text(
             f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {PAIRS[key]}\n"

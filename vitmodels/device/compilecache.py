@@ -20,6 +20,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
+from vitmodels.digest import file_sha256
+
 ENABLE = "MS_COMPILER_CACHE_ENABLE"
 PATH = "MS_COMPILER_CACHE_PATH"
 SEAL = "seal.json"
@@ -103,6 +105,5 @@ def _digests(folder: Path) -> dict[str, str]:
     digests = {}
     for path in sorted((folder / GRAPHS).rglob("*")):
         if path.is_file():
-            with path.open("rb") as file:
-                digests[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[str(path.relative_to(folder))] = file_sha256(path)
     return digests

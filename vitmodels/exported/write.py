@@ -6,7 +6,6 @@ MindSpore writes ONNX with a fixed one. AIR can be written only where an Ascend 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vitmodels.digest import file_sha256
 from vitmodels.errors import ExportError, NotSupported, UsageError
 from vitmodels.exported.engines import first_line
 from vitmodels.exported.index import Exported, Shape, write_index
@@ -66,7 +66,7 @@ def export_model(
     for name in formats:
         shape = (None if name == "MINDIR" else batch, 3, model.config.image_size, model.config.image_size)
         path = _export_one(model, arch, folder, name, shape)
-        size, digest = path.stat().st_size, _sha256(path)
+        size, digest = path.stat().st_size, file_sha256(path)
         written.append(
             Exported(
                 path.name, name, size, digest, shape, step, dict(preprocess or {}), parameters, tuple(skipped)
@@ -119,8 +119,3 @@ def _commit(source: Path, folder: Path) -> Path:
     with source.open("rb") as file:
         os.fsync(file.fileno())
     return source.replace(folder / source.name)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

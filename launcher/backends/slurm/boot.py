@@ -33,8 +33,8 @@ def give_up(words: str) -> NoReturn:
     sys.exit(78)
 
 
-if sys.version_info < (3, 11):  # noqa: UP036 - asked before anything that an old one does not understand
-    give_up(f"{sys.executable} is Python {sys.version.split()[0]}, 3.11 or newer is needed")
+if sys.version_info < (3, 10):  # noqa: UP036 - asked before anything that an old one does not understand
+    give_up(f"{sys.executable} is Python {sys.version.split()[0]}, 3.10 or newer is needed")
 
 
 def read(store: dict[str, Any], name: str) -> bytes:

@@ -8,9 +8,11 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import timezone
 from pathlib import Path
 from typing import ClassVar
+
+from launcher.units import iso_time
 
 SOON_S = 300.0
 """Keys that expire within this time are looked for again, however old the file says it is."""
@@ -130,7 +132,7 @@ def _seconds(text: str) -> float | None:
     except ValueError:
         pass
     try:
-        when = datetime.fromisoformat(text)
+        when = iso_time(text)
     except ValueError:
         return None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class _KeySource:
     def __call__(self) -> dict[str, Any]:
         """The keys of this moment; obstore asks again some minutes before `expires_at`."""
         keys = self._credentials.get_frozen_credentials()
-        renewed = datetime.now(UTC) + timedelta(seconds=KEYS_S)
+        renewed = datetime.now(timezone.utc) + timedelta(seconds=KEYS_S)
         return {
             "access_key_id": keys.access_key,
             "secret_access_key": keys.secret_key,

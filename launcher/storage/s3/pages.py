@@ -6,7 +6,6 @@ version of the call, which some stores answer as if it were the first.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree  # botocore reads answers with it, too; the parser underneath is expat
@@ -15,6 +14,7 @@ from launcher.errors import StoreUnreachable
 from launcher.storage.s3 import client as s3_client
 from launcher.storage.s3.facts import plain_etag
 from launcher.storage.s3.route import Route
+from launcher.units import iso_time
 
 PAGE_KEYS = 1000
 """A store sends at most this many keys at a time."""
@@ -87,7 +87,7 @@ def read_page(body: bytes, *, quoted: bool) -> Page:
             text(node.findtext(key, "")),
             int(node.findtext(size, "")),
             plain_etag(node.findtext(etag, "")),
-            datetime.fromisoformat(node.findtext(modified, "")).timestamp(),
+            iso_time(node.findtext(modified, "")).timestamp(),
         )
         for node in root.iterfind(f"{space}Contents")
     ]

@@ -9,7 +9,7 @@ import pytest
 from launcher.diagnosis.evidence import evidence_of
 from launcher.diagnosis.rules import Rule, make_table, rules_page, table
 
-if sys.version_info >= (3, 11):  # noqa: UP036 - older Pythons are to be supported
+if sys.version_info >= (3, 11):
     import re._parser as parser  # type: ignore[import-not-found]
 else:
     import sre_parse as parser
