@@ -53,7 +53,9 @@ def find_plan(entry: RunEntry) -> FoundPlan:
     if folder.is_of_this_machine:
         return FoundPlan(plan, True, folder)
     try:
-        ours = is_ours(folder.read(paths.PLAN), folder.read(paths.SIGNATURE))
+        text = folder.read(paths.PLAN)
+        ours = is_ours(text, folder.read(paths.SIGNATURE))
+        plan = Plan.model_validate_json(text) if ours else plan  # what was signed is what runs
     except NotFound:
         ours = False
     ours = ours and (entry.named_by_url or plan.run_id == entry.run_id)

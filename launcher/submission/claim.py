@@ -46,6 +46,15 @@ def claim_first(store: ObjectStore, run_id: str) -> Claim:
 def claim_next(store: ObjectStore, seen: int, own_token: str, *, force: bool) -> Claim:
     """The attempt after `seen`, which has ended. Raises AttemptTaken when somebody has begun a later one meanwhile.
 
+    `own_token` and `force` as for `refuse_taken`.
+    """
+    attempt = max(refuse_taken(store, seen, own_token, force=force), seen) + 1
+    return _claim(store, attempt, f"attempt {attempt} is being started by another command", "")
+
+
+def refuse_taken(store: ObjectStore, seen: int, own_token: str, *, force: bool) -> int:
+    """The newest attempt that was taken or begun. Raises AttemptTaken when that is a later one than `seen`.
+
     `own_token`: that of the newest attempt which this machine started, and which has ended, by its platform. With `force`
     an attempt that was taken before this command began does not count.
     """
@@ -59,8 +68,7 @@ def claim_next(store: ObjectStore, seen: int, own_token: str, *, force: bool) ->
             if begun > claimed:
                 holder = read_holder(store, f"{ATTEMPTS}{begun}") or Holder()
             raise _taken(f"attempt {newest} was started by {holder.words}", force_helps=True)
-    attempt = max(newest, seen) + 1
-    return _claim(store, attempt, f"attempt {attempt} is being started by another command", "")
+    return newest
 
 
 def starter_words(store: ObjectStore) -> str:

@@ -14,11 +14,11 @@ from launcher.runfolder.paths import RunDir
 from launcher.runfolder.signature import sign
 from launcher.runfolder.states import RunState, State
 from launcher.runs.index import Index, RunEntry
-from launcher.runs.trust import find_plan, placed_here
+from launcher.runs.trust import Untrusted, find_plan, placed_here
 from launcher.runs.view import RunView, view_of
 from launcher.storage import ObjectStore
 from launcher.submission import preflight
-from launcher.submission.claim import claim_next, starter_words
+from launcher.submission.claim import claim_next, refuse_taken, starter_words
 from launcher.submission.conditions import with_conditions
 from launcher.submission.refuse import refuse_errors
 
@@ -44,7 +44,11 @@ def _resume(entry: RunEntry, index: Index, *, force: bool, trust: bool) -> RunEn
     store = entry.store.open()
     _refuse_living(view, store, force=force)
     command = f"launcher resume {shlex.quote(entry.store.url)}"
-    plan = find_plan(entry).trusted(trust=trust, command=command)
+    try:
+        plan = find_plan(entry).trusted(trust=trust, command=command)
+    except Untrusted:  # or another command is just writing the plan and its signature
+        refuse_taken(store, _newest_seen(view), entry.claim, force=force)
+        raise
     _refuse_copy(plan, entry)
     plan = placed_here(plan, entry)
     stored = RunState.model_validate_json(store.read(paths.STATE))
