@@ -23,6 +23,7 @@ class Rotation:
     file: Path
     faults: Faults
     turn: int = 0
+    written: int = 0
     code: str = "ExpiredToken"
     used: list[str] = field(default_factory=list)
     refused: int = 0
@@ -33,26 +34,28 @@ class Rotation:
 
     def write(self) -> None:
         """Put the valid keys into the file, as a whole."""
-        key = f"key-of-turn-{self.turn}"
+        key = f"key-of-turn-{self.written}"
         ends = datetime.now(timezone.utc) + timedelta(minutes=15)
         part = self.file.with_suffix(".part")
         part.write_text(
             f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {PAIRS[key]}\n"
-            f"aws_session_token = token-of-turn-{self.turn}\nexpiration = {ends.isoformat()}\n"
+            f"aws_session_token = token-of-turn-{self.written}\nexpiration = {ends.isoformat()}\n"
         )
         part.rename(self.file)
 
     def renew(self) -> None:
-        """New keys in the file; the old ones are refused."""
-        self.expire()
+        """New keys in the file, which are taken from then on; after that the old ones are refused."""
+        self.written = self.turn + 1
         self.write()
+        self.turn = self.written
 
     def expire(self) -> None:
         """The keys in the file are refused, and nobody has written new ones."""
         self.turn += 1
+        self.written = self.turn
 
     def judge(self, key: str) -> tuple[int, str] | None:
-        if key == f"key-of-turn-{self.turn}":
+        if key in (f"key-of-turn-{self.turn}", f"key-of-turn-{self.written}"):
             self.used.append(key)
             return None
         self.refused += 1
