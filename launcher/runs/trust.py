@@ -49,13 +49,12 @@ class FoundPlan:
 def find_plan(entry: RunEntry) -> FoundPlan:
     """Raises StoreError, PlanError, UsageError for a key that is none."""
     folder = RunFolder.of(entry)
-    plan = folder.plan()
+    text = folder.read(paths.PLAN)  # once: what was signed is what runs
+    plan = Plan.read(text, f"{folder.url}/{paths.PLAN}")
     if folder.is_of_this_machine:
         return FoundPlan(plan, True, folder)
     try:
-        text = folder.read(paths.PLAN)
         ours = is_ours(text, folder.read(paths.SIGNATURE))
-        plan = Plan.model_validate_json(text) if ours else plan  # what was signed is what runs
     except NotFound:
         ours = False
     ours = ours and (entry.named_by_url or plan.run_id == entry.run_id)
