@@ -130,6 +130,7 @@ class ManyRuns:
     def look(self) -> Look:
         from launcher.runs.listing import select
 
+        ids = self._index.ids()
         views = select(self._index, self._filter, self._limit if self._sort == "new" else None)
         if self._sort != "new":
             views = sorted(views, key=_SORT_KEYS[self._sort])[: self._limit]
@@ -147,11 +148,11 @@ class ManyRuns:
         from launcher.cli.statustable import table_of
 
         if not self._watched:
-            self._say_how_many_more(len(views))
-        return Look(table_of(views, self._index.ids()), _worst(views), ended, key)
+            self._say_how_many_more(len(views), len(ids))
+        return Look(table_of(views, ids), _worst(views), ended, key)
 
-    def _say_how_many_more(self, shown: int) -> None:
-        more = len(self._index.ids()) - shown
+    def _say_how_many_more(self, shown: int, known: int) -> None:
+        more = known - shown
         if self._limit is not None and shown == self._limit and more > 0:
             say(f"{more} more runs are not shown: --limit 0 shows all")
 

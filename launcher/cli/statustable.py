@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from launcher.cli.activity import activity_text, best_top1
@@ -40,27 +40,26 @@ def table_of(found: Sequence[RunView], ids: Sequence[str] = ()) -> str:
     columns = [COLUMNS[0], COLUMNS[1], *(Column(key, rank=0) for key in keys), *COLUMNS[2:]]
     colour = coloured()
     now, width = time.time(), width_of()
-    names = {view.run_id: view.run_id for view in found}
-    if width is not None and width < NARROW:
-        names = {view.run_id: unique_prefix(view.run_id, ids) for view in found}
+    names = unique_prefixes(ids) if width is not None and width < NARROW else {}
     best = _best_of_groups(found)
     rows, styles = [], []
     for view in found:
-        run_id, state, *rest = _row(view, names[view.run_id], view.run_id in best, now)
+        run_id, state, *rest = _row(view, names.get(view.run_id, view.run_id), view.run_id in best, now)
         labels = [view.labels.get(key, "") for key in keys]
         rows.append([run_id, state, *labels, *rest])
         styles.append(["", STATE_STYLES.get(state, ""), *[""] * (len(columns) - 3), "dim"])
     return table(columns, rows, width=width, styles=styles, colour=colour)
 
 
-def unique_prefix(run_id: str, ids: Sequence[str]) -> str:
-    """The shortest beginning, up to a `-` or the end, that no other of `ids` has."""
-    others = [each for each in ids if each != run_id]
-    ends = [index for index, letter in enumerate(run_id) if letter == "-"]
-    for end in ends:
-        if not any(each.startswith(run_id[:end]) for each in others):
-            return run_id[:end]
-    return run_id
+def unique_prefixes(ids: Iterable[str]) -> dict[str, str]:
+    """For each id the shortest beginning, up to a `-` or the end, that no other id has."""
+    ordered = sorted(set(ids))  # whoever shares a beginning with an id stands right beside it
+    prefixes = {}
+    for before, run_id, after in zip(["", *ordered], ordered, [*ordered[1:], ""], strict=False):
+        beginnings = (run_id[:end] for end, letter in enumerate(run_id) if letter == "-")
+        alone = (each for each in beginnings if not (before.startswith(each) or after.startswith(each)))
+        prefixes[run_id] = next(alone, run_id)
+    return prefixes
 
 
 def _best_of_groups(found: Sequence[RunView]) -> set[str]:

@@ -10,7 +10,7 @@ import yaml
 
 from launcher.cli import COMMANDS, main
 from launcher.cli.forgiving import DESTRUCTIVE, VERBS, unknown_command
-from launcher.cli.statustable import table_of, unique_prefix
+from launcher.cli.statustable import table_of, unique_prefixes
 from tests.launcher.samples import NOW, make_view
 
 
@@ -131,13 +131,13 @@ IDS = [
 
 
 def test_a_unique_prefix_ends_at_a_hyphen() -> None:
-    assert [unique_prefix(each, IDS) for each in IDS] == [
+    assert list(unique_prefixes(IDS).values()) == [
         "tnt-20261121-120000",
         "tnt-20261121-120500",
         "tnt-b",
         "vit",
     ]
-    assert unique_prefix("a-1", ["a-1", "a-1-2"]) == "a-1"  # typed exactly, it is a-1
+    assert unique_prefixes(["a-1", "a-1-2"])["a-1"] == "a-1"  # typed exactly, it is a-1
 
 
 def test_at_80_columns_ids_are_short_and_now_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_at_80_columns_ids_are_short_and_now_stays(monkeypatch: pytest.MonkeyPat
     head, *rows = table_of(views, IDS).splitlines()
     assert head.split()[-1] == "NOW"
     assert all(len(row) <= 80 and row.endswith("training") for row in rows)
-    assert [row.split()[0] for row in rows] == [unique_prefix(each, IDS) for each in IDS]
+    assert [row.split()[0] for row in rows] == list(unique_prefixes(IDS).values())
 
 
 def test_the_best_of_a_sweep_is_marked() -> None:
