@@ -17,7 +17,7 @@ from launcher.node.heartbeat import Heartbeat
 from launcher.results.collector import Collector
 from launcher.results.report import CollectReport
 from launcher.runfolder import paths
-from launcher.runfolder.attempts import Superseded, newest_attempt, stored_attempt
+from launcher.runfolder.attempts import Superseded, stored_attempt
 from launcher.storage import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -90,11 +90,8 @@ class BackgroundUpload:
 
     def _look_for_a_later_attempt(self) -> None:
         """Sets `superseded`. Followers wait a while: node 0 may just have announced an attempt that they will enter, too."""
-        attempt = self._collector.attempt
         try:
-            self._collector.fence.check()
-            if (newest := newest_attempt(self._store)) > attempt:
-                raise Superseded(f"a later attempt ({newest}) has begun")
+            self._collector.fence.check_folder()
         except Superseded as error:
             self._behind_since = self._behind_since or time.monotonic()
             patience_s = 0.0 if self._node == 0 else FOLLOWERS_PATIENCE_S

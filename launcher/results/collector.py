@@ -17,16 +17,16 @@ from typing import Any
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused, StoreUnreachable
 from launcher.results.commit import reconcile, result_entries
 from launcher.results.files import FileUploader
-from launcher.results.ledger import Ledger, Record
+from launcher.results.ledger import Ledger, Record, ledger_name
 from launcher.results.outputfiles import LeftOut
 from launcher.results.programfiles import ProgramFiles, ProgramScan, newest_checkpoint
 from launcher.results.report import CollectReport, Pending, SyncProgress
 from launcher.results.sets import DamagedSet, SetUploader
 from launcher.results.tree import LocalFile, Tree, scan
-from launcher.runfolder.attempts import Fence, Superseded, newest_attempt
+from launcher.runfolder.attempts import Fence, Superseded
 from launcher.runfolder.manifest import Manifest, ManifestFile
 from launcher.runfolder.paths import BEST, RUN_MANIFEST, part_key
-from launcher.runfolder.sets import Latest, read_latest
+from launcher.runfolder.sets import Latest
 from launcher.storage.base import ObjectStore
 
 
@@ -47,8 +47,7 @@ class Collector:
         self.node = node
         self._run_dir = run_dir
         self._store = store
-        name = "upload.json" if node == 0 else f"upload-node-{node}.json"
-        self._ledger = Ledger(run_dir / name, store.url)
+        self._ledger = Ledger(run_dir / ledger_name(node), store.url)
         self._sets = SetUploader(store, self._ledger, self.fence)
         self._files = FileUploader(store, self._ledger)
         self._program = program
@@ -168,20 +167,13 @@ class Collector:
 
         `withdraw`: results are about to change, so the manifest of an earlier commit is deleted.
         """
-        self._refuse_late()
-        self._latest = read_latest(self._store)
+        self._latest = self.fence.check_folder()
         if not self._store_checked and self._ledger.objects:
             reconcile(self._store, self._ledger)
         if withdraw and self.node == 0 and (self._committed or not self._store_checked):
             self._store.delete(RUN_MANIFEST)
             self._committed = False
         self._store_checked = True
-
-    def _refuse_late(self) -> None:
-        """Raises Superseded when anything in the store is of a later attempt."""
-        self.fence.check()
-        if (newest := newest_attempt(self._store)) > self.attempt:
-            raise Superseded(f"a later attempt ({newest}) has begun", where=self._store.url)
 
     def _changed_files(self, tree: Tree, *, final: bool) -> list[LocalFile]:
         """Files to upload in this pass."""
@@ -270,7 +262,7 @@ class Collector:
         uploaded is gone or different and can't be sent again, StoreRefused when a later attempt has taken over.
         """
         with self._lock:
-            self._refuse_late()
+            self.fence.check_folder()
             if reconcile(self._store, self._ledger):
                 self.sync(final=True)
                 wrong = reconcile(self._store, self._ledger)

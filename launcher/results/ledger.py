@@ -25,6 +25,11 @@ SLACK_LINES = 1000
 """The journal is written anew when it has this many lines more than twice what it says."""
 
 
+def ledger_name(node: int) -> str:
+    """The file of a machine's ledger in its run directory."""
+    return "upload.json" if node == 0 else f"upload-node-{node}.json"
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One uploaded object: size and time of the file, sha256 of its content, ETag of the object."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from launcher.disk import digest_file
 from launcher.errors import NotFound
 from launcher.jobfile.spec_outputs import OutputsSpec
-from launcher.results.ledger import Ledger, Record
+from launcher.results.ledger import Ledger, Record, ledger_name
 from launcher.results.outputfiles import LeftOut, OutputFile, Selection, find_outputs
 from launcher.results.tree import LocalFile, LocalSet, Tree, scan
 from launcher.runfolder.manifest import ManifestFile, local_sets, parse_manifest
@@ -39,14 +39,17 @@ class _Comparison:
         self._nodes = _nodes_of(run_dir)
         self._records: dict[str, Record] = {}
         for node in self._nodes:
-            name = "upload.json" if node == 0 else f"upload-node-{node}.json"
-            self._records |= Ledger(run_dir / name, store.url).objects
+            self._records |= Ledger(run_dir / ledger_name(node), store.url).objects
 
     def run(self, outputs: OutputsSpec | None) -> list[LeftOut]:
-        found = [
+        in_store = [
             LeftOut(key, why) for key, each in self._named.items() if (why := self._store_flaw(key, each))
         ]
-        wrong = {each.name for each in found}
+        told = {each.name for each in in_store}
+        return in_store + [each for each in self._on_disk(outputs) if each.name not in told]
+
+    def _on_disk(self, outputs: OutputsSpec | None) -> list[LeftOut]:
+        found: list[LeftOut] = []
         for node in self._nodes:
             found += self._of_tree(scan(self._run_dir, node))
         if outputs is not None:
@@ -54,7 +57,7 @@ class _Comparison:
             program = find_outputs(self._run_dir, Selection(outputs), sets, None, others=True)
             found += program.left_out
             found += [LeftOut(file.name, why) for file in program.files if (why := self._flaw_of(file))]
-        return [each for i, each in enumerate(found) if i < len(wrong) or each.name not in wrong]
+        return found
 
     def _store_flaw(self, key: str, named: ManifestFile) -> str:
         """What is wrong with an object of the manifest, which somebody may have changed behind our back."""

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from launcher.errors import NotFound, StoreError, StoreRefused
 from launcher.runfolder.paths import ATTEMPTS, CLAIMS, STATE
-from launcher.runfolder.sets import read_json, read_latest
+from launcher.runfolder.sets import Latest, read_json, read_latest
 from launcher.storage.base import NoConditionalPut, ObjectStore
 
 SETTLE_S = 1.0
@@ -102,14 +102,18 @@ def read_holder(store: ObjectStore, key: str) -> Holder | None:
 
 def newest_attempt(store: ObjectStore) -> int:
     """The highest attempt in the store; 0 when there is none."""
-    latest = read_latest(store)
-    return max(latest.attempt if latest else 0, stored_attempt(store), newest_begun(store))
+    return max(_newest_written(read_latest(store), store), newest_begun(store))
 
 
 def stored_attempt(store: ObjectStore) -> int:
     """The attempt that wrote state.json; 0 when there is none."""
     attempt = read_json(store, STATE).get("attempt")
     return attempt if isinstance(attempt, int) else 0
+
+
+def _newest_written(latest: Latest | None, store: ObjectStore) -> int:
+    """The highest attempt that has written LATEST or state.json."""
+    return max(latest.attempt if latest else 0, stored_attempt(store))
 
 
 def newest_begun(store: ObjectStore) -> int:
@@ -163,6 +167,15 @@ class Fence:
                 if self._takes:
                     self.winner = holder
                 raise self._superseded(newest, holder)
+
+    def check_folder(self) -> Latest | None:
+        """`check`, and that no later attempt has written anything into the folder. Returns what LATEST says."""
+        latest = read_latest(self._store)
+        newest = _newest_written(latest, self._store)
+        self.check()
+        if newest > self.attempt:
+            raise Superseded(f"a later attempt ({newest}) has begun", where=self._store.url)
+        return latest
 
     def _hold(self) -> None:
         """Take what is not taken yet, else see whether it is still ours."""
