@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from launcher.storage.registry import Options
-from launcher.storage.s3.keyfile import KeyFile, Keys, expanded, read_section
+from launcher.storage.s3.keyfile import ELSEWHERE, KeyFile, Keys, expanded, read_section
 
 OBS_CREDENTIALS = (
     ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN"),
@@ -23,7 +23,6 @@ _STANDARD = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 SHARED, PROFILES = "AWS_SHARED_CREDENTIALS_FILE", "CREDENTIAL_PROFILES_FILE"
 """Variables with the name of a file of keys."""
 _ROLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN")
-_ROLE_SETTINGS = ("role_arn", "sso_session", "sso_start_url", "credential_process", "web_identity_token_file")
 
 
 class Source(Protocol):
@@ -150,4 +149,4 @@ def _has_a_role(env: Mapping[str, str], profile: str) -> bool:
     except (OSError, UnicodeDecodeError):
         return False
     section = read_section(text, f"profile {profile}" if profile and profile != "default" else "default")
-    return any(section.get(name) for name in _ROLE_SETTINGS)
+    return any(section.get(name) for name in ELSEWHERE)

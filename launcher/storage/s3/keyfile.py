@@ -25,7 +25,7 @@ _NAMES = {
     ),
     "expiry": ("expiration", "aws_expiration", "expires_at", "expires", "expire_time"),
 }
-_ELSEWHERE = ("role_arn", "credential_process", "sso_session", "sso_start_url", "web_identity_token_file")
+ELSEWHERE = ("role_arn", "credential_process", "sso_session", "sso_start_url", "web_identity_token_file")
 """Settings of a section with which botocore gets other keys than those of the section."""
 
 
@@ -80,7 +80,7 @@ class KeyFile:
         values = {
             what: next((section[n] for n in names if section.get(n)), "") for what, names in _NAMES.items()
         }
-        if not (values["access"] and values["secret"]) or any(section.get(name) for name in _ELSEWHERE):
+        if not (values["access"] and values["secret"]) or any(section.get(name) for name in ELSEWHERE):
             return None
         token = values["token"] or None
         expiry = _seconds(values["expiry"])
