@@ -44,17 +44,12 @@ class Reports:
 
     def metrics(self, job_id: str, task: str) -> dict[str, float]:
         """The newest sample of each metric; -1 is none. Empty while there are none."""
-        try:
-            answer = self._ask(
-                "show_training_job_metrics",
-                "ShowTrainingJobMetricsRequest",
-                training_job_id=job_id,
-                task_id=task,
-            )
-        except ServiceError as error:
-            if error.code in NOT_READY:
-                return {}
-            raise
+        answer, _ = self._if_ready(
+            "show_training_job_metrics",
+            "ShowTrainingJobMetricsRequest",
+            training_job_id=job_id,
+            task_id=task,
+        )
         newest = {}
         for each in dicts(answer.get("metrics")):
             values = each.get("value")
@@ -70,36 +65,35 @@ class Reports:
     def log_page(self, job_id: str, task: str, base_line: str = "", order: str = "desc") -> LogPage:
         """Up to 500 lines of one container's output on one side of `base_line`; without it the newest."""
         query = {"base_line": base_line} if base_line else {}
-        try:
-            answer = self._ask(
-                "show_training_job_logs_from_aom",
-                "ShowTrainingJobLogsFromAomRequest",
-                training_job_id=job_id,
-                task_id=task,
-                lines=FULL,
-                order=order,
-                **query,
-            )
-        except ServiceError as error:
-            if error.code in NOT_READY:
-                return LogPage(cleared=error.code in LOG_CLEARED)
-            raise
-        return LogPage.of(answer)
+        answer, why_not = self._if_ready(
+            "show_training_job_logs_from_aom",
+            "ShowTrainingJobLogsFromAomRequest",
+            training_job_id=job_id,
+            task_id=task,
+            lines=FULL,
+            order=order,
+            **query,
+        )
+        return LogPage(cleared=why_not in LOG_CLEARED) if why_not else LogPage.of(answer)
 
     def log_preview(self, job_id: str, task: str) -> LogPreview | None:
         """The newest part of a container's output, at most 5 MB; None when the service has none."""
-        try:
-            answer = self._ask(
-                "show_training_job_logs_preview",
-                "ShowTrainingJobLogsPreviewRequest",
-                training_job_id=job_id,
-                task_id=task,
-            )
-        except ServiceError as error:
-            if error.code in NOT_READY:
-                return None
-            raise
+        answer, _ = self._if_ready(
+            "show_training_job_logs_preview",
+            "ShowTrainingJobLogsPreviewRequest",
+            training_job_id=job_id,
+            task_id=task,
+        )
         content = str(answer.get("content") or answer.get("context") or "").encode()
         if not content:
             return None
         return LogPreview(content, max(len(content), int(as_number(answer.get("full_size")) or 0)))
+
+    def _if_ready(self, method: str, request: str, **query: Any) -> tuple[dict[str, Any], str]:
+        """The answer; or an empty one, and the code with which the service says that it has nothing yet, or no longer."""
+        try:
+            return self._ask(method, request, **query), ""
+        except ServiceError as error:
+            if error.code not in NOT_READY:
+                raise
+            return {}, error.code
