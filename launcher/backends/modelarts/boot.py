@@ -91,7 +91,10 @@ def check_image(folder: Path) -> None:
     """Ends the program where the image can't run launcher."""
     if sys.version_info < PYTHON:
         version = ".".join(map(str, sys.version_info[:2]))
-        fail(f"Python {version} in this image; launcher needs 3.10 or newer (modelarts.python names another)")
+        needed = ".".join(map(str, PYTHON))
+        fail(
+            f"Python {version} in this image; launcher needs {needed} or newer (modelarts.python names another)"
+        )
     sys.path[:0] = [str(path) for path in search_path(folder)]
     from importlib.util import find_spec
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from launcher.backends.modelarts.boot import PYTHON
 from launcher.backends.modelarts.login import sdk_missing
 from launcher.backends.modelarts.request import job_request
 from launcher.backends.modelarts.sdkfields import clashes, wrong_fields
@@ -17,7 +18,6 @@ _REGISTRY = re.compile(r"^swr\.([a-z0-9-]+)\.")
 _PYTHON = re.compile(r"py(?:thon)?[_-]?(\d+)\.(\d+)")
 _CHIPS = {"snt9b23": "atlas-a3", "snt9b": "ascend910b"}
 """Kind of machine by the word in a version of an engine; the longer word first."""
-LEAST_PYTHON = (3, 11)
 
 
 def _address(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
@@ -49,14 +49,15 @@ def _moxing(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
 def _engine(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
     version = (options.engine or "").partition(":")[2].lower()
     python = _PYTHON.search(version)
+    needed = ".".join(map(str, PYTHON))
     own_python = options.image is not None or options.python != "python"
-    if python and (int(python[1]), int(python[2])) < LEAST_PYTHON and not own_python:
+    if python and (int(python[1]), int(python[2])) < PYTHON and not own_python:
         yield Finding(
             "MA032",
             "error",
-            f"this engine has Python {python[1]}.{python[2]}; launcher needs 3.11 or newer",
+            f"this engine has Python {python[1]}.{python[2]}; launcher needs {needed} or newer",
             "modelarts.engine",
-            "choose one with py_3.11, or an image of your own (docs/modelarts.md)",
+            f"choose one with py_{needed}, or an image of your own (docs/modelarts.md)",
         )
     word = next((word for word in _CHIPS if word in version.split("-")), None)
     if word is not None and plan.device != _CHIPS[word] and options.image is None:
