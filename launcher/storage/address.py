@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from launcher.storage import ObjectStore, open_store
-from launcher.storage.registry import refuse_console_address
+from launcher.storage.registry import parse_url, refuse_console_address
 
 
 class StoreAddress(BaseModel):
@@ -37,3 +37,8 @@ def absolute_url(url: str, cwd: Path) -> str:
     if "://" in url:
         return url
     return (cwd / Path(url).expanduser()).resolve().as_uri()
+
+
+def local_folder(url: str) -> Path | None:
+    """The folder that a file:// URL names; None for another URL."""
+    return Path(parse_url(url).path) if url.startswith("file:") else None

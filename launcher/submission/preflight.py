@@ -1,7 +1,7 @@
 """Checks before anything starts. Each finding has a rule id, a severity and what to do; nothing here prints or changes anything.
 
-`check_plan` is pure, `check_data_here` reads names on this machine. `check_world` asks the stores and looks at the disks: a dry run
-leaves it out.
+`check_plan` is pure, `check_data_here` reads names on this machine. `check_elsewhere` asks the stores and looks at the disks: a dry
+run leaves it out.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from launcher.backends import get_backend
 from launcher.dataset.shards import Packed, read_packed
@@ -19,7 +18,7 @@ from launcher.findings import Finding
 from launcher.plan.model import ASCEND_DEVICES, Plan
 from launcher.plan.rules import check_rules
 from launcher.ranktable import check_devices_per_node, lint, placeholder_table
-from launcher.storage.address import StoreAddress
+from launcher.storage.address import StoreAddress, local_folder
 from launcher.units import show_bytes
 
 PATIENCE_S = 6.0
@@ -40,10 +39,16 @@ def check_plan(plan: Plan) -> list[Finding]:
 
 
 def check_world(plan: Plan) -> list[Finding]:
-    """Findings on the stores and this machine's disks. Reads only. A store that fails is a finding, too."""
+    """Findings on the data, the stores and this machine's disks. Reads only. A store that fails is a finding, too."""
+    return [*check_data_here(plan), *check_elsewhere(plan)]
+
+
+def check_elsewhere(plan: Plan) -> list[Finding]:
+    """`check_world` without what `check_data_here` finds."""
     backend = get_backend(plan.backend)
     findings = [] if backend.runs_elsewhere else [*check_folders(plan), *_check_cache(plan)]
-    if plan.data is not None and (backend.shares_files or not plan.data.url.startswith("file:")):
+    can_be_asked = backend.shares_files or not (plan.data and plan.data.url.startswith("file:"))
+    if plan.data is not None and can_be_asked and _data_folder_here(plan) is None:
         findings += _check_data(plan.data, any_layout=plan.own_program)
     findings += _check_store(plan.store, "output.url", "PF020")
     if plan.checkpoint is not None:
@@ -53,14 +58,21 @@ def check_world(plan: Plan) -> list[Finding]:
 
 def check_data_here(plan: Plan) -> list[Finding]:
     """Whether the data are there, when they are a folder of the machine that this run will be on. Reads names only."""
-    here = not get_backend(plan.backend).runs_elsewhere
-    if not here or plan.data is None or not plan.data.url.startswith("file:"):
+    folder = _data_folder_here(plan)
+    if plan.data is None or folder is None:
         return []
     findings = _check_data(plan.data, any_layout=plan.own_program)
     if str(plan.recipe.get("arch", "")).endswith("_digits"):
-        fix = f"make the digits there: python -m vitmodels.digits {unquote(urlsplit(plan.data.url).path)}"
+        fix = f"make the digits there: python -m vitmodels.digits {folder}"
         findings = [replace(each, fix=fix) if each.rule == "PF030" else each for each in findings]
     return findings
+
+
+def _data_folder_here(plan: Plan) -> Path | None:
+    """The data folder on the machine of this run, which is this one; None for a store, and for a run elsewhere."""
+    if plan.data is None or get_backend(plan.backend).runs_elsewhere:
+        return None
+    return local_folder(plan.data.url)
 
 
 def dry_rank_table(plan: Plan) -> str | None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from launcher.backends import get_backend
 from launcher.dataset.count import count_train_images
@@ -17,7 +16,7 @@ from launcher.jobfile.spec import JobSpec
 from launcher.plan.make import make_plan
 from launcher.plan.model import Plan
 from launcher.runs.index import new_run_id
-from launcher.storage.address import absolute_url
+from launcher.storage.address import absolute_url, local_folder
 from launcher.submission import preflight
 from launcher.submission.conditions import with_conditions
 from launcher.submission.programcheck import check_program
@@ -90,10 +89,8 @@ def plan_of(
 
 def _images_here(spec: JobSpec, cwd: Path) -> int | None:
     """The training images of a data folder on this machine; None for a store, or when they can't be counted."""
-    url = absolute_url(spec.data.url, cwd) if spec.data.url else ""
-    if not url.startswith("file:"):
-        return None
-    return count_train_images(Path(unquote(urlsplit(url).path)))
+    folder = local_folder(absolute_url(spec.data.url, cwd)) if spec.data.url else None
+    return count_train_images(folder) if folder else None
 
 
 def prepared(
@@ -119,6 +116,5 @@ def check_fully(job: Prepared) -> Prepared:
     """Add the findings of the platform, the stores and this machine's disks. Asks the platform, once."""
     if job.fully_checked:
         return job
-    findings = [*get_backend(job.plan.backend).check(job.plan), *preflight.check_world(job.plan)]
-    added = [finding for finding in findings if finding not in job.findings]
-    return replace(job, findings=tuple(worst_first([*job.findings, *added])), fully_checked=True)
+    findings = [*get_backend(job.plan.backend).check(job.plan), *preflight.check_elsewhere(job.plan)]
+    return replace(job, findings=tuple(worst_first([*job.findings, *findings])), fully_checked=True)
