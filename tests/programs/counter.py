@@ -12,6 +12,7 @@ It "trains" a number: step n adds n. Environment variables choose what goes wron
     AT_END                  wait for so long after the phase "done"
     HOLD_AT, RELEASE        attempt 1 waits after this step, or after the phase "done", until the file RELEASE is there or
                             somebody stops the run
+    HOLD_RESUMED            what HOLD_AT is to attempt 1, for all later ones
     PER_EPOCH               an epoch ends after so many steps
 """
 
@@ -119,7 +120,8 @@ def misbehave(step: int) -> None:
 
 
 def hold(at: str) -> None:
-    if os.environ.get("HOLD_AT") == at and os.environ["LAUNCHER_ATTEMPT"] == "1":
+    variable = "HOLD_AT" if os.environ["LAUNCHER_ATTEMPT"] == "1" else "HOLD_RESUMED"
+    if os.environ.get(variable) == at:
         while not stopping and not Path(os.environ.get("RELEASE", "/no/such/file")).exists():
             time.sleep(0.02)
 

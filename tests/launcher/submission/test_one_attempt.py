@@ -55,7 +55,9 @@ def test_of_two_people_who_resume_a_run_one_does_and_the_run_succeeds(
     jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: int
 ) -> None:
     monkeypatch.setenv("LAUNCHER_SIGNING_KEY", "the key of the whole team")
-    entry = jobs.submit(env={"STEPS": "6", "HOLD_AT": "4"})
+    go = tmp_path / "both-have-answered"  # else a slow one may come when the run has SUCCEEDED already
+    env = {"STEPS": "6", "HOLD_AT": "4", "HOLD_RESUMED": "done", "RELEASE": str(go)}
+    entry = jobs.submit(env=env)
     jobs.until(entry, lambda view: (view.safe_step or 0) >= 2)
     os.kill(entry.handle.data["pid"], signal.SIGTERM)
     assert jobs.end(entry).state is State.FAILED
@@ -66,6 +68,7 @@ def test_of_two_people_who_resume_a_run_one_does_and_the_run_succeeds(
             process.stdin.write("\n")
             process.stdin.flush()
         answers = [(process.communicate(timeout=120), process.returncode) for process in processes]
+    go.touch()
     codes = sorted(code for _, code in answers)
     assert codes == [0, 2], answers
     (_, refused), _ = next(answer for answer in answers if answer[1] == 2)
