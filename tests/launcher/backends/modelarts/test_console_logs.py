@@ -11,11 +11,10 @@ from launcher.backends.modelarts.consolelog import ConsoleLog
 from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.login import Project
 from launcher.backends.modelarts.logpages import LogPage
-from launcher.backends.modelarts.request import job_request
 from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_cloud import Job
 from tests.fakes.modelarts_wire import Account
-from tests.launcher.backends.modelarts.jobs import make, service_here
+from tests.launcher.backends.modelarts.jobs import service_here
 
 ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1")
 READINGS = list(product(("v2", "v1"), (False, True), (False, True)))
@@ -25,13 +24,6 @@ READINGS = list(product(("v2", "v1"), (False, True), (False, True)))
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelArts]:
     with service_here(ACCOUNT, tmp_path, monkeypatch) as fake:
         yield fake
-
-
-@pytest.fixture
-def job(fake: FakeModelArts, tmp_path: Path) -> Job:
-    made = fake.cloud.create(job_request(make(tmp_path), 1).body())
-    made.phase = "Running"
-    return made
 
 
 @pytest.fixture

@@ -12,16 +12,10 @@ import pytest
 from launcher.cli import main
 from launcher.runs import adopt
 from launcher.runs.index import Index, RunEntry
-from tests.launcher.backends.modelarts.site import Site, served_bucket, site_on
+from tests.launcher.backends.modelarts.site import Site, site_on
 from tests.servers.s3 import S3Server
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S3Server, Path]]:
-    with served_bucket(tmp_path_factory.mktemp("s3")) as found:
-        yield found
 
 
 @pytest.fixture

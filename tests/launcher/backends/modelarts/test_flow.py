@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from launcher.submission.cancel import cancel
 from launcher.submission.resume import resume
 from tests.fakes.modelarts_cloud import ENDED
 from tests.fakes.modelarts_nodes import s3_client
-from tests.launcher.backends.modelarts.site import Site, served_bucket, site_on, well
+from tests.launcher.backends.modelarts.site import Site, site_on, well
 from tests.servers.s3 import S3Server
 from tests.waiting import wait_until
 from vitmodels.digits import write_digits
@@ -30,18 +29,6 @@ pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[4]
 ONE = {"nodes": 1}
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S3Server, Path]]:
-    with served_bucket(tmp_path_factory.mktemp("s3")) as found:
-        yield found
-
-
-@pytest.fixture
-def site(s3: tuple[S3Server, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    with site_on(*s3, tmp_path, monkeypatch) as site:
-        yield site
 
 
 def test_two_machines_count_together_and_the_results_come_back(

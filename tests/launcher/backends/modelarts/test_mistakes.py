@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from launcher.cli import main
 from launcher.storage import open_store
-from tests.launcher.backends.modelarts.site import PROGRAMS, Site, served_bucket, site_on
+from tests.launcher.backends.modelarts.site import PROGRAMS, Site
 from tests.servers.faults import fault_proxy, status
 from tests.servers.s3 import S3Server
 
@@ -25,17 +24,9 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S3Server, Path]]:
-    with served_bucket(tmp_path_factory.mktemp("s3")) as found:
-        yield found
-
-
-@pytest.fixture
-def site(s3: tuple[S3Server, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    with site_on(*s3, tmp_path, monkeypatch) as site:
-        yield site
 
 
 def normal(text: str, site: Site) -> str:

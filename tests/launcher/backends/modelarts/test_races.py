@@ -12,7 +12,6 @@ from launcher.backends.modelarts.backend import ModelArtsBackend
 from launcher.backends.modelarts.client import Service
 from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.login import Project
-from launcher.backends.modelarts.request import job_request
 from launcher.plan.model import Plan
 from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_cloud import Job
@@ -41,13 +40,6 @@ def plan(tmp_path: Path) -> Plan:
     plan = plan.model_copy(update={"store": local})
     plan.store.open().put("plan.json", plan.model_dump_json().encode())
     return plan
-
-
-@pytest.fixture
-def job(fake: FakeModelArts, tmp_path: Path) -> Job:
-    made = fake.cloud.create(job_request(make(tmp_path), 1).body())
-    made.phase = "Running"
-    return made
 
 
 def service(fake: FakeModelArts, patience_s: float = 2.0) -> Service:

@@ -9,25 +9,13 @@ from launcher.backends.modelarts.container_access import check_access, keys_word
 from launcher.errors import StoreRefused
 from launcher.runs.index import RunEntry
 from launcher.storage import open_store
-from tests.launcher.backends.modelarts.site import TOTAL, Site, served_bucket, site_on, well
+from tests.launcher.backends.modelarts.site import TOTAL, Site, well
 from tests.servers.faults import fault_proxy, status
 from tests.servers.rotation import Rotation, rotating_server
 from tests.servers.s3 import S3Server
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S3Server, Path]]:
-    with served_bucket(tmp_path_factory.mktemp("s3")) as found:
-        yield found
-
-
-@pytest.fixture
-def site(s3: tuple[S3Server, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    with site_on(*s3, tmp_path, monkeypatch) as site:
-        yield site
 
 
 @pytest.fixture
