@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run_to_read, store_of_run
+from launcher.cli.common import add_run_to_read, named_run
 
 HELP = "Follow a run's progress until it ends, and exit with its code. Ctrl-C detaches; the run goes on."
 
@@ -14,7 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.api import find
     from launcher.cli.follow import follow
 
-    return follow(find(args.run, store_of_run(args, args.run)))
+    return follow(named_run(args))

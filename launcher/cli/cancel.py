@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, say, store_of_run
+from launcher.cli.common import add_run, named_run, say
 
 HELP = """Stop a run: its ranks save a checkpoint, all results are uploaded, and the run becomes CANCELLED.
 
@@ -17,9 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.api import find
 
-    job = find(args.run, store_of_run(args, args.run))
+    job = named_run(args)
     if (state := job.state).terminal:
         say(f"{job.id} has ended already: {state}")
         return 0

@@ -89,6 +89,13 @@ def store_of_run(args: argparse.Namespace, reference: str) -> StoreAddress | Non
     return address_of(args, reference)
 
 
+def named_run(args: argparse.Namespace) -> Run:
+    """The run of `add_run` or `add_run_to_read`. Raises NoSuchRun, StoreError, UsageError."""
+    from launcher.api import find
+
+    return find(args.run, store_of_run(args, args.run))
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, say, store_of_run
+from launcher.cli.common import add_run, named_run, say
 
 HELP = """Remove the platform's record of a run that has ended. On some platforms such records count against a quota.
 
@@ -16,13 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.api import find
     from launcher.backends import get_backend
     from launcher.backends.base import Platform
     from launcher.errors import UsageError
     from launcher.runs.adopt import adopted
 
-    job = find(args.run, store_of_run(args, args.run))
+    job = named_run(args)
     backend = get_backend(job.entry.backend)
     entry, why = adopted(job.entry)
     if entry.handle is None or not isinstance(backend, Platform):

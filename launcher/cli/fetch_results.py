@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from launcher.cli.common import Line, add_run_to_read, out_json, say, store_of_run
+from launcher.cli.common import Line, add_run_to_read, named_run, out_json, say
 
 if TYPE_CHECKING:
     from launcher.results.fetch import FetchProgress
@@ -35,10 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from launcher.api import find
     from launcher.units import show_bytes
 
-    fetched = find(args.run, store_of_run(args, args.run))
+    fetched = named_run(args)
     target = Path(args.to or fetched.id)
     bar = _Bar(shown=sys.stderr.isatty() and not args.json)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from launcher.cli.common import out, out_json, say
@@ -79,15 +80,8 @@ def run(args: argparse.Namespace) -> int:
         say(f"{item.kind} {item.name} was not removed: it is in use or belongs to somebody else")
     freed = total - sum(item.bytes for item in remaining) if agreed else 0
     if args.json:
-        out_json(
-            {
-                "items": [_json(item, agreed and item not in remaining) for item in items],
-                "kept": [
-                    {"run_id": each.run_id, "why": each.why, "names": list(each.names)} for each in kept
-                ],
-                "freed_bytes": freed,
-            }
-        )
+        removed = [_json(item, agreed and item not in remaining) for item in items]
+        out_json({"items": removed, "kept": [asdict(each) for each in kept], "freed_bytes": freed})
     elif agreed:
         out(f"freed {show_bytes(freed)}")
     elif items:

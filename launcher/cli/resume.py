@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, add_trust, out, say, store_of_run
+from launcher.cli.common import add_run, add_trust, named_run, out, say
 
 HELP = (
     "Continue a run that failed or was cancelled from its newest complete checkpoint, under the same run id."
@@ -23,10 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.api import find
     from launcher.cli.follow import follow
 
-    resumed = find(args.run, store_of_run(args, args.run)).resume(force=args.force, trust=args.trust)
+    resumed = named_run(args).resume(force=args.force, trust=args.trust)
     out(resumed.id)
     if args.follow:
         return follow(resumed)

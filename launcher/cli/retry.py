@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run, add_trust, out, out_json, say, store_of_run
+from launcher.cli.common import add_run, add_trust, named_run, out, out_json, say
 
 HELP = """Start the plan of a run again from the beginning, as a new run. Changes of the job file since then have no effect.
 To continue from a checkpoint instead: launcher resume."""
@@ -18,11 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.api import find
     from launcher.cli.common import run_json
     from launcher.cli.follow import follow
 
-    new_run = find(args.run, store_of_run(args, args.run)).retry(trust=args.trust)
+    new_run = named_run(args).retry(trust=args.trust)
     if args.json:
         out_json(run_json(new_run))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.cli.common import add_run_to_read, say, seconds, store_of_run
+from launcher.cli.common import add_run_to_read, named_run, say, seconds
 
 HELP = "Block until a run has ended. Exit code: 0 SUCCEEDED, 100 FAILED, 103 CANCELLED, 101 not ended within --timeout."
 
@@ -15,11 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from launcher.api import find
     from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED
 
     try:
-        view = find(args.run, store_of_run(args, args.run)).wait(args.timeout)
+        view = named_run(args).wait(args.timeout)
     except TimeoutError as error:
         say(str(error))
         return NOT_FINISHED

@@ -58,10 +58,6 @@ def make_plan(
         env=common_env(spec, run_id, run_dir),
         ranks=ranks_of(spec, run_dir),
         steps=steps,
-        retry=spec.retry,
-        watch=spec.watch,
-        progress=_progress(spec),
-        outputs=spec.outputs,
         after_runs=machines.after_runs,
         keep_free=machines.keep_free,
         rehearsal=rehearsal,
@@ -71,7 +67,17 @@ def make_plan(
         **_stores(spec, machines, run_id, cwd),
         **_staging(spec.data, machines),
         **_uploads(spec.output),
+        **_supervision(spec),
     )
+
+
+def _supervision(spec: JobSpec) -> dict[str, Any]:
+    return {
+        "retry": spec.retry,
+        "watch": spec.watch,
+        "progress": _progress(spec),
+        "outputs": spec.outputs,
+    }
 
 
 def _resources(resources: ResourceSpec) -> dict[str, Any]:
