@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.plan.syntax import parse
+
 _DATA = ("data", "dataset", "data_dir", "data_path", "data_url", "dataset_dir", "dataset_path", "train_dir")
 _RESUME = (
     *("resume", "resume_from", "resume_path", "resume_ckpt", "resume_checkpoint", "resume_from_checkpoint"),
@@ -46,10 +48,8 @@ class Seen:
 def seen_in(script: Path) -> Seen:
     """Read a script, never run it. A script that this Python can't read shows nothing. Raises OSError."""
     text = script.read_bytes()
-    try:
-        nodes = list(ast.walk(ast.parse(text)))
-    except (SyntaxError, ValueError, RecursionError):
-        nodes = []
+    tree = parse(text)
+    nodes = list(ast.walk(tree)) if tree else []
     options = list(_options(nodes))
     return Seen(
         data=_first(options, _DATA, is_flag=False),

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.plan.syntax import parse
+
 FRAMEWORKS = ("mindspore", "torch")
 """Packages whose import says how the ranks of a program meet."""
 PYTHON = ("python", "python3")
@@ -147,8 +149,10 @@ def _imports_of(path: Path) -> Iterator[_Import]:
     try:
         if path.stat().st_size > _MAX_BYTES:
             return
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = parse(path.read_bytes())
+    except OSError:
+        return
+    if tree is None:
         return
     firm = {id(statement) for statement in tree.body}
     for node in ast.walk(tree):
