@@ -174,11 +174,15 @@ class StageJob:
             self.fetch(files, size, workers, trust=trust)
         with mapped(self._home):
             if began_before:
-                remove_parts(self.files)
+                self.remove_leftovers()
             sync_filesystem(self._home)
         marker = Marker(self._store.url, self._listing.digest, self._listing.files, self._listing.bytes)
         marker.write(self._home / "COMPLETE.json")
         return False
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed run left half written; the lock keeps other processes out."""
+        remove_parts(self.files)
 
     def _same_boot(self) -> bool:
         with suppress(OSError):

@@ -120,12 +120,17 @@ class _UnpackJob(StageJob):
     ) -> None:
         super().__init__(store, home, listing, deadline, progress)
         self._shards = shards
+        self._private = home / "unpacking"
+
+    def remove_leftovers(self) -> None:
+        """See StageJob."""
+        super().remove_leftovers()
+        shutil.rmtree(self._private, ignore_errors=True)
 
     def fetch(self, files: int, size: int, workers: int, *, trust: bool) -> None:
         """See StageJob."""
-        private = self._home / "unpacking"
+        private = self._private
         with mapped(private):
-            # Left by a killed run: the lock keeps other processes out.
             shutil.rmtree(private, ignore_errors=True)
             private.mkdir()
         report = self.reporter(files, size)

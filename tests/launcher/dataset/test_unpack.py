@@ -256,6 +256,17 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path, rng: random.Random) -> 
         assert not (staged.path.parent / "unpacking").exists()
 
 
+def test_a_run_killed_after_its_last_shard_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    source = make_tree(tmp_path / "tree", files=4, size=100)
+    packed_tree(tmp_path / "packed", source, shard_bytes=500_000)
+    store = open_store(str(tmp_path / "packed"))
+    home = stage_data(store, tmp_path / "cache").path.parent
+    (home / "COMPLETE.json").unlink()
+    (home / "unpacking").mkdir()
+    assert tree(stage_data(store, tmp_path / "cache").path) == tree(source)
+    assert not (home / "unpacking").exists()
+
+
 def test_pieces_join_to_the_object_and_nothing_else(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     for size in (0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES):
