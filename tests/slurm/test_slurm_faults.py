@@ -37,9 +37,13 @@ def total(steps: int) -> float:
     return steps * (steps + 1) / 2 / 1000
 
 
+HOLD = {"HOLD_AT": "10"}
+"""The first attempt waits for what happens to it, so that it can't end before on a busy machine."""
+
+
 def begun(jobs: SlurmJobs, name: str, *, steps: int = 40, nodes: int = 2, **more: object) -> RunEntry:
-    """A run that has a checkpoint in the store."""
-    env = {"STEPS": str(steps), "STEP_S": "0.5"}
+    """A run that has a checkpoint in the store; its first attempt ends only when something ends it."""
+    env = {"STEPS": str(steps), "STEP_S": "0.5", **HOLD}
     entry = jobs.submit(name, env=env, nodes=nodes, **more)
     jobs.safe(entry, 4)
     return entry
@@ -61,8 +65,9 @@ def a_node_fails_while_results_go_up(jobs: SlurmJobs) -> RunView:
         gone.wait(1000.0)
 
     with fault_proxy(jobs.endpoint, jobs.cluster.address) as faults:
-        entry = begun(jobs, "node-fails-late", nodes=1, output={"endpoint": faults.endpoint})
         faults.add(held, method="PUT", path="eval/last.json")
+        env = {"STEPS": "40", "STEP_S": "0.1"}
+        entry = jobs.submit("node-fails-late", env=env, nodes=1, output={"endpoint": faults.endpoint})
         Cluster.until(lambda: faults.count("PUT", "eval/last.json"), "it uploads")
         jobs.cluster.node("fail", jobs.cluster.hosts(jobs.number(entry))[0])
         gone.set()
@@ -128,7 +133,7 @@ def bring_the_limit_near(jobs: SlurmJobs, entry: RunEntry) -> None:
 
 def the_time_limit_is_near(jobs: SlurmJobs) -> RunView:
     """Of both runs of a sweep, which are tasks of one array."""
-    env = {"STEP_S": "0.5", "STEPS": "120"}
+    env = {"STEP_S": "0.5", "STEPS": "120", **HOLD}
     file = jobs.file("time-limit", env=env, slurm=LIMITS)
     runs = submit_points(prepare_points(file, [Axis("env.SEED", ("'1'", "'2'"))]), "limited")
     jobs.entries += [run.entry for run in runs]
@@ -147,7 +152,8 @@ def the_time_limit_is_near(jobs: SlurmJobs) -> RunView:
 def the_time_limit_ends_it(jobs: SlurmJobs) -> RunView:
     """Where the job is not queued again, somebody has to resume it."""
     limits = {**LIMITS, "requeue": False}
-    entry = jobs.submit("ended-by-limit", nodes=1, env={"STEP_S": "0.5", "STEPS": "120"}, slurm=limits)
+    env = {"STEP_S": "0.5", "STEPS": "120", **HOLD}
+    entry = jobs.submit("ended-by-limit", nodes=1, env=env, slurm=limits)
     bring_the_limit_near(jobs, entry)
     view = jobs.end(entry)
     assert (view.state, jobs.cluster.job(jobs.number(entry))["ExitCode"]) == ("FAILED", "75:0")
