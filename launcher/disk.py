@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import hashlib
 import os
 import secrets
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import IntegrityError, LauncherError, NoSpace, NotFound, StoreError, StoreRefused
+from launcher.portable import PLAIN_FILE, disk_space, try_lock, write_at
 
 CHUNK_BYTES = 1 << 20
 TEMP_PREFIX = ".launcher-tmp-"
@@ -57,7 +57,9 @@ def mapped(where: str | Path) -> Iterator[None]:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Make the names in a folder durable, on systems that open folders."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -77,7 +79,7 @@ def replacing(path: Path, *, fsync: bool = True, new: bool = False) -> Iterator[
     With `new`, raises FileExistsError when `path` exists by then.
     """
     temporary = path.with_name(f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN_FILE, 0o666)
     try:
         try:
             yield handle
@@ -89,7 +91,7 @@ def replacing(path: Path, *, fsync: bool = True, new: bool = False) -> Iterator[
             path.hardlink_to(temporary)
             temporary.unlink()
         else:
-            temporary.rename(path)
+            temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -109,7 +111,7 @@ def write_all_at(handle: int, data: bytes, position: int) -> None:
     """`os.pwrite` until everything is written."""
     view = memoryview(data)
     while view:
-        written = os.pwrite(handle, view, position)
+        written = write_at(handle, view, position)
         view, position = view[written:], position + written
 
 
@@ -131,16 +133,15 @@ def part_name(name: str) -> str:
 
 def open_part(path: Path) -> tuple[int, Path]:
     """Open the part file of `path`, locked. Another process at the same file gets a part of its own."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | PLAIN_FILE
     part = part_path(path)
     while True:
         handle = os.open(part, flags, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(handle).st_ino == part.stat().st_ino:
+            if not try_lock(handle):
+                part = part.with_name(f"{part_path(path).name}-{os.getpid()}-{secrets.token_hex(4)}")
+            elif os.fstat(handle).st_ino == part.stat().st_ino:
                 return handle, part
-        except BlockingIOError:
-            part = part.with_name(f"{part_path(path).name}-{os.getpid()}-{secrets.token_hex(4)}")
         except FileNotFoundError:
             pass  # the other process has just renamed it into place
         os.close(handle)
@@ -179,8 +180,7 @@ def disk_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     with mapped(folder):
-        disk = os.statvfs(folder)
-    return disk.f_blocks * disk.f_frsize
+        return disk_space(folder).total
 
 
 def write_text(path: Path, text: str) -> None:
@@ -204,7 +204,8 @@ def _forget_after_fork() -> None:
     _HELD.clear()
 
 
-os.register_at_fork(after_in_child=_forget_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 @contextmanager
@@ -220,19 +221,15 @@ def locked(
     Raises LockTimeout after `timeout_s`, and OSError when the file can't be opened.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | PLAIN_FILE, 0o666)
     _HELD.add(handle)
     try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise LockTimeout(f"{path} is still locked after {timeout_s:.0f} s") from None
-                if on_wait:
-                    on_wait()
-                time.sleep(poll_s)
+        while not try_lock(handle):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise LockTimeout(f"{path} is still locked after {timeout_s:.0f} s")
+            if on_wait:
+                on_wait()
+            time.sleep(poll_s)
         yield
     finally:
         if handle in _HELD:

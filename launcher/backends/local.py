@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from launcher.backends.base import Backend, Handle, Life
 from launcher.errors import BackendError
 from launcher.findings import Finding
+from launcher.portable import lacks_of_linux
 
 if TYPE_CHECKING:  # importing it takes half of the time of a status
     from launcher.jobfile.spec import JobSpec
@@ -52,6 +53,8 @@ class LocalBackend(Backend):
     def check(self, plan: Plan) -> Sequence[Finding]:
         from launcher.plan.model import ASCEND_DEVICES
 
+        if lacking := lacks_of_linux():
+            return [_needs_linux(lacking)]
         findings = _check_packages(plan)
         if plan.device in ASCEND_DEVICES:
             findings += _check_npus(plan)
@@ -109,6 +112,16 @@ class LocalBackend(Backend):
             "--attempt",
             str(attempt),
         ]
+
+
+def _needs_linux(lacking: str) -> Finding:
+    return Finding(
+        rule="LO005",
+        severity="error",
+        message=f"the back end 'local' starts runs on Linux only; this system has no {lacking}",
+        where="resources.backend",
+        fix="name another back end, or type it on a Linux machine",
+    )
 
 
 def _too_many_ranks(plan: Plan, cores: int) -> Finding:

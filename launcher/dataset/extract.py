@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.disk import mapped, write_all
+from launcher.portable import PLAIN_FILE
 from launcher.storage.base import OnBytes
 
 
@@ -59,7 +60,7 @@ class Extractor:
             self._handle = -1
 
     def _open(self, file: WantedFile) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN_FILE
         self._handle = os.open(self._base + str(self._next), flags, 0o666)
         self._left = file.size
         self._next += 1

@@ -10,6 +10,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -23,6 +24,7 @@ from launcher.dataset.shards import PACKED, Packed, Shard, index_key, read_packe
 from launcher.dataset.write import Task, find_shard, make_shard
 from launcher.disk import LockTimeout, locked, mapped
 from launcher.errors import StoreError, UsageError
+from launcher.portable import usable_cores
 from launcher.storage.address import StoreAddress
 from launcher.storage.base import ObjectStore
 
@@ -78,7 +80,7 @@ def pack(
         return _same(before, to_store, drafts, started)
     with _scratch(scratch, to_store.url) as folder:
         tasks = [Task(source, dest, draft, folder) for draft in drafts]
-        shards, kept = _make_all(tasks, jobs or min(MOST_JOBS, len(os.sched_getaffinity(0))), progress)
+        shards, kept = _make_all(tasks, jobs or min(MOST_JOBS, usable_cores()), progress)
     packed = Packed(seed=seed, shard_bytes=shard_bytes, classes=count_classes(drafts), shards=tuple(shards))
     to_store.put(PACKED, packed.to_bytes())
     return PackReport(packed, kept, time.monotonic() - started)
@@ -168,7 +170,8 @@ def _results(tasks: list[Task], jobs: int) -> Iterator[tuple[Shard, bool]]:
 
 
 def _start(parent: int) -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no process outlives the packing
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no process outlives the packing
     if os.getppid() != parent:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C

@@ -30,6 +30,7 @@ from launcher.dataset.shards import (
 from launcher.dataset.stream import PIECE_BYTES, pieces
 from launcher.disk import mapped, write_all
 from launcher.errors import IntegrityError, StoreError
+from launcher.portable import PLAIN_FILE
 from launcher.storage.address import StoreAddress
 from launcher.storage.base import ObjectStore
 
@@ -101,7 +102,7 @@ def _write_tar(source: ObjectStore, draft: Draft, file: Path) -> tuple[int, str,
     """Size, sha256 and members of the tar file that is at `file` afterwards."""
     members: list[Member] = []
     with mapped(file):
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | PLAIN_FILE, 0o600)
     try:
         output = _Output(handle, file)
         for entry, content in _read_ahead(source, draft.entries):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from pathlib import Path
 
-from launcher.devices.lockfiles import Owner, open_lock, read_owner, try_lock
+from launcher.devices.lockfiles import Owner, open_lock, read_owner
 from launcher.devices.locks import QUEUE, TURN_POLL_S, DeviceLocks
+from launcher.portable import try_lock
 
 TURN_S = 1.0
 """A process that goes on leaves the queue within microseconds."""
@@ -45,7 +45,7 @@ def _queue_holder(path: Path) -> str:
     except OSError:
         return ""
     try:
-        while not try_lock(fd, fcntl.LOCK_SH):
+        while not try_lock(fd, shared=True):
             if time.monotonic() > deadline:
                 owner = read_owner(fd)
                 return _why_stuck(owner) or f"{owner} for more than {TURN_S:g} s"

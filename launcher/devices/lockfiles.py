@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from launcher.portable import PLAIN_FILE, try_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def open_lock(path: Path, *, create: bool = False) -> int:
 
 
 def _open(path: Path, *, create: bool) -> int:
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    flags = os.O_RDWR | PLAIN_FILE | os.O_NONBLOCK
     try:
         # First without O_CREAT: in a sticky folder the kernel refuses it for another user's file.
         return os.open(path, flags)
@@ -63,7 +64,7 @@ def is_same_file(fd: int, path: Path) -> bool:
 def guard_folder(folder: Path) -> int:
     """A shared lock on the folder: systemd's cleaner of temporary files leaves locked folders alone."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try_lock(fd, fcntl.LOCK_SH)
+    try_lock(fd, shared=True)
     return fd
 
 
@@ -74,15 +75,6 @@ def remove_locked(path: Path, fd: int) -> None:
     os.close(fd)
 
 
-def try_lock(fd: int, kind: int) -> bool:
-    """Whether the lock (LOCK_SH or LOCK_EX) is ours now. Never blocks."""
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def waiting_owner(path: Path, wanted: set[int]) -> str:
     """The owner of this ticket, if it waits for one of these devices; else empty. Removes tickets of dead processes."""
     try:
@@ -90,7 +82,7 @@ def waiting_owner(path: Path, wanted: set[int]) -> str:
     except OSError:
         return ""
     try:
-        if try_lock(fd, fcntl.LOCK_EX):
+        if try_lock(fd):
             with contextlib.suppress(OSError):
                 path.unlink()
             return ""

@@ -11,7 +11,7 @@ The folder must lie on a local disk, and is shared by all users of the machine.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import socket
@@ -28,11 +28,11 @@ from launcher.devices.lockfiles import (
     open_lock,
     read_owner,
     remove_locked,
-    try_lock,
     waiting_owner,
 )
 from launcher.devices.lockfolder import default_lock_dir, prepare
 from launcher.errors import PlanError, UsageError
+from launcher.portable import try_lock
 
 POLL_S = 0.1
 TURN_POLL_S = 0.005
@@ -158,7 +158,7 @@ class DeviceLocks:
                 continue
             try:
                 # A shared lock is refused only while somebody holds the device.
-                if not try_lock(fd, fcntl.LOCK_SH):
+                if not try_lock(fd, shared=True):
                     by_device[int(number)] = read_owner(fd)
             finally:
                 os.close(fd)
@@ -180,7 +180,7 @@ class DeviceLocks:
         path, waiting = self.folder / QUEUE, waiting or _Waiting(TURN_S)
         fd = open_lock(path, create=True)
         try:
-            while not (try_lock(fd, fcntl.LOCK_EX) and is_same_file(fd, path)):
+            while not (try_lock(fd) and is_same_file(fd, path)):
                 waiting.pause(f"the queue is held by {read_owner(fd) or 'another process'}", TURN_POLL_S)
                 os.close(fd)
                 fd = open_lock(path, create=True)  # another process may have removed it
@@ -197,7 +197,8 @@ class DeviceLocks:
             path = self.folder / f"{max(numbers, default=0) + 1:012d}.ticket"
             fd = open_lock(path, create=True)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not try_lock(fd):
+                    raise BlockingIOError(errno.EWOULDBLOCK, "another process has locked it", str(path))
                 device_ids = sorted({k for ids in choices for k in ids})
                 os.write(fd, json.dumps({"ids": device_ids, **self._myself()}).encode())
             except OSError:
@@ -239,7 +240,7 @@ class DeviceLocks:
         try:
             for k in sorted(ids):
                 fd = fds[k] = open_lock(self.folder / f"device-{k}.lock", create=True)
-                if not try_lock(fd, fcntl.LOCK_EX):
+                if not try_lock(fd):
                     owner = read_owner(fd)
                     os.close(fds.pop(k))  # not ours: `release` must not empty it
                     held.release()

@@ -16,6 +16,7 @@ from pathlib import Path
 from launcher.doctor.platform import platform_checks
 from launcher.findings import Finding, Severity
 from launcher.installed import program_output, version_of
+from launcher.portable import disk_space, lacks_of_linux, usable_cores
 from launcher.runfolder import paths
 from launcher.units import show_bytes
 
@@ -104,11 +105,10 @@ def _compiler() -> Iterable[Finding]:
 
 
 def _cores() -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    text = f"{usable} of {os.cpu_count()} cores usable"
+    text = f"{usable_cores()} of {os.cpu_count()} cores usable"
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
+    except (AttributeError, ValueError, OSError):  # not on every system
         return Finding("CPU", "ok", text)
     return Finding("CPU", "ok", f"{text}, {show_bytes(memory)} of memory")
 
@@ -117,8 +117,7 @@ def _shared_memory() -> Iterable[Finding]:
     shm = Path("/dev/shm")  # noqa: S108 - looked at, not written to
     if not shm.is_dir():
         return
-    disk = os.statvfs(shm)
-    free = disk.f_bavail * disk.f_frsize
+    free = disk_space(shm).free
     if free >= LITTLE_SHM:
         yield Finding("shared memory", "ok", f"{show_bytes(free)} free")
     else:
@@ -136,24 +135,22 @@ def _disk(name: str, folder: Path) -> Finding:
         return Finding(
             name, "error", f"{existing} can't be written to", fix="set LAUNCHER_HOME to a folder of your own"
         )
-    disk = os.statvfs(existing)
-    free = disk.f_bavail * disk.f_frsize
-    text = f"{show_bytes(free)} free for {folder}"
-    if free < LITTLE_DISK:
+    disk = disk_space(existing)
+    text = f"{show_bytes(disk.free)} free for {folder}"
+    if disk.free < LITTLE_DISK:
         return Finding(
             name, "warning", text, fix="launcher prune --data, or another disk: LAUNCHER_HOME, data.cache_dir"
         )
-    if disk.f_files and disk.f_favail < LITTLE_INODES:
-        return Finding(
-            name,
-            "warning",
-            f"{text}, but only {disk.f_favail} inodes",
-            fix="remove small files, or use another disk",
-        )
+    if disk.free_inodes is not None and disk.free_inodes < LITTLE_INODES:
+        fix = "remove small files, or use another disk"
+        return Finding(name, "warning", f"{text}, but only {disk.free_inodes} inodes", fix=fix)
     return Finding(name, "ok", text)
 
 
 def _locks() -> Finding:
+    if lacking := lacks_of_linux():
+        text = f"not used here: without {lacking} no run can be on this machine; it can submit and fetch"
+        return Finding("device locks", "info", text)
     from launcher.devices.holders import stuck_holders
     from launcher.devices.lockfolder import SYSTEM, default_lock_dir, private_lock_dir
 

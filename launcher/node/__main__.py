@@ -2,6 +2,12 @@
 
 import sys
 
+from launcher.portable import lacks_of_linux
+
+if lacking := lacks_of_linux():
+    sys.stderr.write(f"error: a node program runs on Linux only; this system has no {lacking}\n")
+    sys.exit(2)
+
 from launcher.node.program import main
 
 sys.exit(main())

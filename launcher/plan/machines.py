@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Machines:
     `region`: of `obs://` buckets for which the job file names neither region nor endpoint.
     `code_folders`: folders that are copied to the machines, below `{code}`; None: a program's files are where they are here.
     `fetch_code`: the machines take launcher's code from the run's folder, and verify packages and the program's files.
+    `elsewhere`: folders of the job file are those of other machines, so the links of this one say nothing about them.
     `keep_free`: share of the cache's disk that must stay free, since the platform removes what is on a disk that is nearly full.
     `after_runs`: runs that must succeed before this one begins, as the job file names them.
     """
@@ -32,11 +34,16 @@ class Machines:
     code_folders: tuple[str, ...] | None = None
     fetch_code: bool = False
     after_runs: tuple[str, ...] = ()
+    elsewhere: bool = False
     keep_free: float = 0.0
 
     def folder(self, path: str | None, default: str) -> Path:
         """A folder of the job file, or `default` below `home`."""
-        return (self.base / Path(path).expanduser()).resolve() if path else self.home / default
+        if not path:
+            return self.home / default
+        if self.elsewhere:
+            return Path(posixpath.normpath(posixpath.join(self.base.as_posix(), path)))
+        return (self.base / Path(path).expanduser()).resolve()
 
     def address(self, address: StoreAddress) -> StoreAddress:
         """The address of a store as these machines use it."""

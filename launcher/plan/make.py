@@ -52,7 +52,7 @@ def make_plan(
         task=spec.task,
         options=machines.options,
         python=machines.python,
-        work_dir=str(work_dir),
+        work_dir=work_dir.as_posix(),
         recipe=recipe.json_dict() if recipe else dict(spec.model.set if settings is None else settings),
         arithmetic=arithmetic(spec, recipe, train_images) if recipe else None,
         env=common_env(spec, run_id, run_dir),
@@ -152,7 +152,7 @@ def _staging(data: DataSpec, machines: Machines) -> dict[str, Any]:
     return {
         "unpack": data.placement == "full" if data.unpack is None else data.unpack,
         "placement": data.placement,
-        "cache_dir": str(machines.folder(data.cache_dir, "cache")),
+        "cache_dir": machines.folder(data.cache_dir, "cache").as_posix(),
         "stage_workers": data.workers,
         "stage_timeout_s": data.timeout,
     }

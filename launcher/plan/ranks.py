@@ -22,7 +22,7 @@ def ranks_of(spec: JobSpec, run_dir: RunDir) -> tuple[Rank, ...]:
 def common_env(spec: JobSpec, run_id: str, run_dir: RunDir) -> dict[str, str]:
     """Environment that all ranks share. The user's `env` overrides it."""
     env = {
-        "LAUNCHER_RUN_DIR": str(run_dir.root),
+        "LAUNCHER_RUN_DIR": run_dir.root.as_posix(),
         "LAUNCHER_RUN_ID": run_id,
         "RANK_SIZE": str(_world_size(spec)),
         "WORLD_SIZE": str(_world_size(spec)),
@@ -36,7 +36,7 @@ def common_env(spec: JobSpec, run_id: str, run_dir: RunDir) -> dict[str, str]:
     }
     if spec.resources.device in ASCEND_DEVICES:
         env |= {
-            "RANK_TABLE_FILE": str(run_dir.rank_table),
+            "RANK_TABLE_FILE": run_dir.rank_table.as_posix(),
             "HCCL_CONNECT_TIMEOUT": str(HCCL_CONNECT_TIMEOUT_S),
             "JOB_ID": run_id,
         }
@@ -61,7 +61,7 @@ def rank_env(spec: JobSpec, rank: int, run_dir: RunDir) -> dict[str, str]:
     if spec.resources.device in ASCEND_DEVICES:
         env |= {
             "ASCEND_DEVICE_ID": local_rank,
-            "ASCEND_PROCESS_LOG_PATH": str(run_dir.root / "ascend" / f"rank-{rank}"),
+            "ASCEND_PROCESS_LOG_PATH": (run_dir.root / "ascend" / f"rank-{rank}").as_posix(),
         }
     elif _has_scheduler(spec):
         env |= {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)}

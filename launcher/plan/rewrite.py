@@ -12,14 +12,14 @@ def as_run(plan: Plan, run_id: str) -> Plan:
     """The same plan as a run of its own, in a folder of its own."""
     parent, _, _ = plan.store.url.rpartition("/")
     folder = Path(plan.work_dir) / run_id
-    renamed = with_words(plan, {str(plan.run_dir.root): str(folder), plan.run_id: run_id})
+    renamed = with_words(plan, {plan.run_dir.root.as_posix(): folder.as_posix(), plan.run_id: run_id})
     store = plan.store.model_copy(update={"url": f"{parent}/{run_id}"})
     return renamed.model_copy(update={"run_id": run_id, "store": store})
 
 
 def in_folder(plan: Plan, work_dir: Path) -> Plan:
     """The same run, with its directory below another folder."""
-    return with_words(plan, {plan.work_dir: str(work_dir)})
+    return with_words(plan, {plan.work_dir: work_dir.as_posix()})
 
 
 def with_words(plan: Plan, changes: Mapping[str, str]) -> Plan:

@@ -27,7 +27,7 @@ def steps_of(
         return (Step(name=spec.task, argv=argv, ranks=started, resume_args=spec.resume_args or ()),)
     assert recipe is not None, "a job without a program has a recipe"
     device = "cpu" if spec.resources.device == "cpu" else "ascend"
-    words = ("--config", str(run_dir.recipe), "--run-dir", str(run_dir.root), "--device", device)
+    words = ("--config", run_dir.recipe.as_posix(), "--run-dir", run_dir.root.as_posix(), "--device", device)
     return _Programs(machines.python, words).steps(spec, recipe, run_dir)
 
 
@@ -58,7 +58,7 @@ class _Programs:
         export = Step(name="export", argv=argv, ranks="first")
         if "MINDIR" not in formats or not spec.data.url:
             return (export,)
-        exported = str(run_dir.root / "export" / f"{recipe.arch}.mindir")
+        exported = (run_dir.root / "export" / f"{recipe.arch}.mindir").as_posix()
         argv = self._argv("evaluate", "--data", "{data}", "--exported", exported)
         return export, Step(name="eval-mindir", argv=argv, ranks="first")
 
@@ -78,7 +78,9 @@ def _with_absolute_files(program: tuple[str, ...], cwd: Path) -> tuple[str, ...]
     A first word without a slash is left to PATH, as in a shell.
     """
     return tuple(
-        str((cwd / word).absolute()) if not word.startswith("/") and _names_a_file(word, place, cwd) else word
+        (cwd / word).absolute().as_posix()
+        if not word.startswith("/") and _names_a_file(word, place, cwd)
+        else word
         for place, word in enumerate(program)
     )
 

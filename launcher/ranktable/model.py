@@ -8,7 +8,6 @@ with (DEVICE_ID) is the position among the visible devices and never appears in 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from launcher.disk import replacing, write_all
 from launcher.errors import UsageError
 from launcher.findings import Finding
+from launcher.portable import set_mode
 
 UNKNOWN = -1
 """In place of an id that is missing in the file, or is no number there."""
@@ -158,7 +158,7 @@ class RankTable:
         """Replace `path` with this table: complete or not at all, readable by everybody. Raises UsageError."""
         try:
             with replacing(path) as handle:
-                os.fchmod(handle, 0o644)  # whatever the umask
+                set_mode(handle, 0o644)  # whatever the umask
                 write_all(handle, self.to_json().encode())
         except OSError as error:
             raise UsageError(f"can't be written: {error.strerror}", where=str(path)) from None

@@ -60,7 +60,7 @@ def this_process() -> Holder:
     """A holder with a token that nobody else has."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container without a user's name
+    except (ImportError, KeyError, OSError):  # a container or a laptop without a user's name
         user = "somebody"
     return Holder(token=secrets.token_hex(16), by=f"{user}@{socket.gethostname()}", at=time.time())
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from launcher.disk import mapped, replacing, write_all
 from launcher.errors import UsageError
+from launcher.portable import set_mode
 from launcher.runfolder.paths import home
 
 VARIABLE = "LAUNCHER_SIGNING_KEY"
@@ -62,7 +63,7 @@ def _home_key(folder: Path, *, make: bool) -> bytes | None:
             suppress(FileExistsError),
             replacing(path, new=True) as handle,
         ):  # else another command has made it
-            os.fchmod(handle, 0o600)
+            set_mode(handle, 0o600)
             write_all(handle, secrets.token_hex(32).encode() + b"\n")
         return _checked(path, path.read_bytes())
 

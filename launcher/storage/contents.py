@@ -12,6 +12,7 @@ from pathlib import Path
 
 from launcher.disk import TEMP_PREFIX, mapped
 from launcher.errors import NoSpace, NotFound, StoreError
+from launcher.portable import disk_space
 from launcher.storage.base import ObjectInfo, ObjectStore
 from launcher.storage.keys import PrefixGuard, check_key, folded, is_folder_marker
 
@@ -105,23 +106,21 @@ def check_space(root: Path, infos: Iterator[ObjectInfo], folders: int, reserve_b
     Raises NoSpace, which says how much is lacking.
     """
     with mapped(root):
-        disk = os.statvfs(root)
-    block = disk.f_frsize or 4096
+        disk = disk_space(root)
     files = size = needed = 0
     for info in infos:
         files, size = files + 1, size + info.size
-        needed += -(-info.size // block) * block
-    free = disk.f_bavail * block
-    if files and needed + reserve_bytes > free:
-        lacking = needed + reserve_bytes - free
+        needed += -(-info.size // disk.block) * disk.block
+    if files and needed + reserve_bytes > disk.free:
+        lacking = needed + reserve_bytes - disk.free
         raise NoSpace(
-            f"{_gib(needed)} to fetch and {_gib(reserve_bytes)} in reserve, {_gib(free)} free: {_gib(lacking)} lacking",
+            f"{_gib(needed)} to fetch and {_gib(reserve_bytes)} in reserve, {_gib(disk.free)} free: {_gib(lacking)} lacking",
             where=str(root),
             hint="free some space, or name a cache_dir on a larger disk",
         )
-    if disk.f_files and files + folders > disk.f_favail:
+    if disk.free_inodes is not None and files + folders > disk.free_inodes:
         raise NoSpace(
-            f"{files} files and {folders} folders to create, {disk.f_favail} inodes free",
+            f"{files} files and {folders} folders to create, {disk.free_inodes} inodes free",
             where=str(root),
             hint="remove old files, or name a cache_dir on another disk",
         )

@@ -161,7 +161,7 @@ def download(
         with mapped(path):
             if fsync:
                 os.fsync(handle)
-            part_file.rename(path)
+            part_file.replace(path)
             keep = True
             if fsync:
                 fsync_folder(path.parent)

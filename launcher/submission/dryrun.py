@@ -65,7 +65,7 @@ def _job_lines(plan: Plan) -> list[str]:
         ("data", plan.data.url if plan.data else "none"),
         ("staged to", f"{plan.cache_dir} on each node"),
         ("results", plan.store.url),
-        ("run directory", str(plan.run_dir.root)),
+        ("run directory", plan.run_dir.root.as_posix()),
         ("time limit", show_duration(plan.time_limit_s) if plan.time_limit_s else "none"),
         ("restarts", str(plan.retry.max_restarts)),
     ]

@@ -17,6 +17,7 @@ from launcher.errors import NotFound, StoreError
 from launcher.findings import Finding
 from launcher.plan.model import ASCEND_DEVICES, Plan
 from launcher.plan.rules import check_rules
+from launcher.portable import disk_space
 from launcher.ranktable import check_devices_per_node, lint, placeholder_table
 from launcher.storage.address import StoreAddress, local_folder
 from launcher.units import show_bytes
@@ -156,8 +157,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _free(folder: Path) -> int:
-    disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize
+    return disk_space(folder).free
 
 
 def _check_data(address: StoreAddress, *, any_layout: bool) -> list[Finding]:

@@ -8,7 +8,6 @@ container, and once per card.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import os
 import shutil
@@ -52,6 +51,8 @@ def sha256(path: Path) -> str:
 
 def unpack(archive: Path, digest: str) -> Path:
     """The folder with the code. The first process unpacks it; a folder under its final name is complete."""
+    import fcntl  # not on the laptops that read the constants above
+
     parent = Path(os.environ.get("MA_MOUNT_PATH") or tempfile.gettempdir()) / "ascend-launcher"
     parent.mkdir(parents=True, exist_ok=True)
     target = parent / digest[:32]

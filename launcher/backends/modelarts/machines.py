@@ -17,7 +17,7 @@ KEEP_FREE = 0.1
 
 def containers_of(spec: JobSpec, cwd: Path) -> Machines:
     """Folders of the user's code are those of the machine that submits; all other folders are those of containers."""
-    folders = tuple(str((cwd / Path(folder).expanduser()).resolve()) for folder in spec.modelarts.code)
+    folders = tuple((cwd / Path(folder).expanduser()).resolve().as_posix() for folder in spec.modelarts.code)
     options = spec.modelarts.model_copy(update={"code": folders})
     return Machines(
         python=options.python,
@@ -27,6 +27,7 @@ def containers_of(spec: JobSpec, cwd: Path) -> Machines:
         region=options.region,
         code_folders=folders,
         keep_free=KEEP_FREE,
+        elsewhere=True,
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from launcher.disk import fsync_folder, os_error, part_name, write_all
 from launcher.errors import IntegrityError, NotFound, StoreUnreachable, UsageError
+from launcher.portable import PLAIN_FILE
 from launcher.storage.backoff import Backoff, BackoffPolicy
 from launcher.storage.base import ObjectInfo, Pace
 from launcher.storage.download import check_bytes
@@ -50,7 +51,7 @@ RANGE_FAILURES = 4
 """After so many failures in a row everything, or all ranges, go to the fallback for a while. Ranges are counted apart: some
 servers answer them with status 200, which obstore refuses."""
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN_FILE
 
 
 def fast_wanted(env: Mapping[str, str]) -> bool:
@@ -295,7 +296,7 @@ def _write(path: str, data: Any, *, fsync: bool) -> bool:
                 os.fsync(handle)
         finally:
             os.close(handle)
-        os.rename(part, path)  # noqa: PTH104  # a third of the time of the method, a million times
+        os.replace(part, path)  # noqa: PTH105  # a third of the time of the method, a million times
     except BaseException as error:
         with suppress(OSError):
             os.unlink(part)  # noqa: PTH108

@@ -7,7 +7,6 @@ loaded only when its bytes have that digest and nobody else can write to the fol
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import functools
 import hashlib
 import os
@@ -139,6 +138,8 @@ def build(command: str, folder: Path) -> Path:
     """The library in `folder`, made with the compiler `command` unless it is there. Raises Unavailable, OSError."""
     key = _key(command)
     with (folder / f"{key}.lock").open("wb") as lock:
+        import fcntl  # `doctor` on a laptop only asks for the compiler
+
         fcntl.flock(lock, fcntl.LOCK_EX)  # the first rank of a machine compiles, the others wait
         for path in folder.glob(f"{key}-*.so"):
             if path.stem == f"{key}-{_digest(path)}":

@@ -1,0 +1,98 @@
+"""Calls that differ between Linux and the laptops that only submit, and what there is no replacement for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# "O_BINARY" and "O_NOINHERIT" are Windows' own.
+PLAIN_FILE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+PLAIN_FILE |= getattr(os, "O_CLOEXEC", getattr(os, "O_NOINHERIT", 0))
+"""Flags of `os.open` for a file of bytes that no link replaces and no child inherits, as far as the system has them."""
+_NEEDED = ("fcntl", "resource")
+_NEEDED_CALLS = ("posix_spawn", "killpg", "sched_setaffinity")
+_SEEK = threading.Lock()
+USUAL_BLOCK = 4096
+
+
+def _module(name: str) -> Any:
+    """None where the system has no such module."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+_fcntl, _msvcrt = _module("fcntl"), _module("msvcrt")
+
+
+def try_lock(handle: int, *, shared: bool = False) -> bool:
+    """Whether the lock of an open file is ours now; it ends with the handle. Never blocks.
+
+    On a system without locks it always is: such a machine has one person at one command.
+    """
+    if _fcntl is not None:
+        try:
+            _fcntl.flock(handle, (_fcntl.LOCK_SH if shared else _fcntl.LOCK_EX) | _fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    elif _msvcrt is not None:
+        try:
+            _msvcrt.locking(handle, _msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSpace:
+    """Of the file system of a folder, in bytes. `free_inodes`: None for one that does not count them."""
+
+    total: int
+    free: int
+    block: int
+    free_inodes: int | None
+
+
+def disk_space(folder: Path) -> DiskSpace:
+    """Raises OSError."""
+    if not hasattr(os, "statvfs"):
+        usage = shutil.disk_usage(folder)
+        return DiskSpace(usage.total, usage.free, USUAL_BLOCK, None)
+    disk = os.statvfs(folder)
+    block = disk.f_frsize or USUAL_BLOCK
+    inodes = disk.f_favail if disk.f_files else None
+    return DiskSpace(disk.f_blocks * block, disk.f_bavail * block, block, inodes)
+
+
+def write_at(handle: int, data: memoryview, position: int) -> int:
+    """`os.pwrite`; where there is none, no other thread may move in the same file meanwhile."""
+    if hasattr(os, "pwrite"):
+        return os.pwrite(handle, data, position)
+    with _SEEK:
+        os.lseek(handle, position, os.SEEK_SET)
+        return os.write(handle, data)
+
+
+def set_mode(handle: int, mode: int) -> None:
+    """`os.fchmod`, where files have modes."""
+    if hasattr(os, "fchmod"):
+        os.fchmod(handle, mode)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def lacks_of_linux() -> str:
+    """What this system lacks for running ranks, as a list in words; empty on Linux."""
+    lacking = [name for name in _NEEDED if _module(name) is None]
+    lacking += [f"os.{name}" for name in _NEEDED_CALLS if not hasattr(os, name)]
+    lacking += [] if Path("/proc/self").exists() else ["/proc"]
+    return ", ".join(lacking)
