@@ -22,7 +22,7 @@ from launcher.submission.prepare import prepare
 from tests.seeds import SEED, rng_of
 from tests.waiting import PATIENCE_S, wait_until
 
-SERVERS = {"cluster", "radosgw", "rclone"}
+SERVERS = {"cluster", "kube", "radosgw", "rclone"}
 """Fixtures that are a server."""
 SYSTEM = {*SERVERS, "jobs"}
 """Fixtures that start processes which take their time."""

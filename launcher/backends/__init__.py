@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from launcher.plan.model import Plan
 
 BACKENDS = {
+    "kubernetes": "launcher.backends.kubernetes.backend:KubernetesBackend",
     "local": "launcher.backends.local:LocalBackend",
     "modelarts": "launcher.backends.modelarts.backend:ModelArtsBackend",
     "slurm": "launcher.backends.slurm.backend:SlurmBackend",

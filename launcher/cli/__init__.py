@@ -28,6 +28,7 @@ COMMANDS: dict[str, Command] = {
     "submit": Command(
         "launcher.cli.submit", "start a job, print its plan (--dry-run), or rehearse it (--rehearse)"
     ),
+    "render": Command("launcher.cli.render", "print the literal request of a job, to send it yourself"),
     "status": Command("launcher.cli.status", "state, progress and results of one run or of all"),
     "attach": Command("launcher.cli.attach", "follow a run's progress; Ctrl-C detaches"),
     "list": Command("launcher.cli.status", "another name of status"),

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from launcher.jobfile.section import Section
 from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
+from launcher.jobfile.spec_kubernetes import KubernetesOptions
 from launcher.jobfile.spec_local import LocalOptions
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.jobfile.spec_outputs import OutputsSpec
@@ -24,7 +25,7 @@ from vitmodels.validation.rule import RuleError
 
 Task = Literal["train", "eval", "export", "infer"]
 Device = Literal["cpu", "ascend910", "ascend910b", "atlas-a3"]
-Backend = Literal["local", "slurm", "modelarts"]
+Backend = Literal["local", "slurm", "modelarts", "kubernetes"]
 PackageName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 ExportFormat = Literal["MINDIR", "ONNX", "AIR"]
 
@@ -229,6 +230,9 @@ class JobSpec(Section):
         default_factory=ModelArtsOptions, description="Options of the back end `modelarts`."
     )
     slurm: SlurmOptions = Field(default_factory=SlurmOptions, description="Options of the back end `slurm`.")
+    kubernetes: KubernetesOptions = Field(
+        default_factory=KubernetesOptions, description="Those of the back end `kubernetes`."
+    )
 
     @field_validator("program", "resume_args", "requires", mode="before")
     @classmethod

@@ -56,6 +56,8 @@ def _values(name: str, arch: str, backend: str, task: str) -> Values:
     }
     if backend == "modelarts":
         values |= _in_the_cloud(small)
+    if backend == "kubernetes":
+        values |= _in_pods(small)
     if task == "train":
         values["model", "set"] = {"epochs": 25 if small else 300}
         values["after", "eval"] = True
@@ -81,6 +83,20 @@ def _in_the_cloud(small: bool) -> Values:
         ("modelarts", "region"): "cn-north-4",
         ("modelarts", "image"): "my-org/ascend-launcher:0.1",
         **{("modelarts", key): value for key, value in machine.items()},
+    }
+
+
+def _in_pods(small: bool) -> Values:
+    """What a job of Kubernetes can't do without; names are to be replaced."""
+    board: Values = (
+        {("kubernetes", "kind"): "job"} if small else {("kubernetes", "schedule_policy"): "chip8-node8"}
+    )
+    return {
+        ("data", "url"): "obs://bucket/digits" if small else "obs://bucket/imagenet",
+        ("output", "url"): "obs://bucket/runs",
+        ("kubernetes", "namespace"): "default",
+        ("kubernetes", "image"): "registry.example.com/ascend-launcher:0.1",
+        **board,
     }
 
 

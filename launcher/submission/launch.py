@@ -50,6 +50,19 @@ def launch_all(runs: Sequence[NewRun], index: Index) -> list[RunEntry]:
     return entries
 
 
+def write_run(job: Prepared, index: Index | None = None) -> tuple[RunEntry, str]:
+    """Write the run's folder for somebody who sends the request, which is returned, too. Raises as `submit`; starts nothing."""
+    run = _new_run(job, {}, "").with_code().claimed()
+    try:
+        run.write_folder()
+    except BaseException:
+        run.remove_folder()
+        raise
+    entry = run.entry(None)
+    (index or Index()).put(entry)
+    return entry, get_backend(run.plan.backend).render(run.plan, 1)
+
+
 def _new_run(job: Prepared, labels: Mapping[str, str], group: str) -> NewRun:
     """Raises the error of the findings that forbid the run."""
     refuse_errors(job.findings, job.job.origins)

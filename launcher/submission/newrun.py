@@ -54,7 +54,7 @@ class NewRun:
         plan = self.plan.model_copy(update={"code": code_digest()})
         return replace(self, plan=plan)
 
-    def entry(self, handle: Handle) -> RunEntry:
+    def entry(self, handle: Handle | None) -> RunEntry:
         """The run for the index of this machine."""
         return RunEntry(
             run_id=self.plan.run_id,

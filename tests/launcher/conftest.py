@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from launcher.storage import ObjectStore, open_store
 from tests.servers.faults import Faults, fault_proxy
+from tests.servers.kube import KubeServer, kube_server
 from tests.servers.process import Unavailable
 from tests.servers.radosgw import radosgw_server
 from tests.servers.s3 import S3Server, rclone_server
@@ -46,6 +47,16 @@ def radosgw() -> Iterator[S3Server]:
     try:
         with radosgw_server() as server:
             server.client().create_bucket(Bucket=BUCKET)
+            yield server
+    except Unavailable as error:
+        _missing(str(error))
+
+
+@pytest.fixture(scope="session")
+def kube() -> Iterator[KubeServer]:
+    """A real Kubernetes API server."""
+    try:
+        with kube_server() as server:
             yield server
     except Unavailable as error:
         _missing(str(error))

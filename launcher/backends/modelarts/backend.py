@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from launcher.backends.agree import mark_job, unmark_job
 from launcher.backends.base import Backend, Console, Handle, Life
-from launcher.backends.modelarts.agree import mark_job, unmark_job
 from launcher.backends.modelarts.check import check_service, doctor_checks
 from launcher.backends.modelarts.client import Service, UnclearCreation
 from launcher.backends.modelarts.closer import closer, ended_mute, with_cause

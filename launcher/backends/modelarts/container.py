@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from launcher.backends.modelarts.agree import Start, agree, ended_before, outdated
+from launcher.backends.agree import Start, agree, ended_before, outdated
 from launcher.backends.modelarts.container_access import check_access, keys_words
 from launcher.backends.modelarts.container_env import Container, moxing_words, obs_client, which_moxing
 from launcher.backends.modelarts.machines import CONTAINER_HOME

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backends.modelarts.agree import Start, agree, ended_before, mark_job, outdated, unmark_job
+from launcher.backends.agree import Start, agree, ended_before, mark_job, outdated, unmark_job
 from launcher.backends.modelarts.code import make_archive, upload_archive
 from launcher.backends.modelarts.container import placed, prepare, read_plan
 from launcher.backends.modelarts.container_env import Container, moxing_words, obs_client, which_moxing

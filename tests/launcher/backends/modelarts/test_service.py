@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from launcher.backends.agree import outdated
 from launcher.backends.base import Handle
 from launcher.backends.modelarts import wire
-from launcher.backends.modelarts.agree import outdated
 from launcher.backends.modelarts.backend import ModelArtsBackend
 from launcher.backends.modelarts.causes import cause_in, event_rules
 from launcher.backends.modelarts.client import Service, UnclearCreation

@@ -1,0 +1,140 @@
+"""Rules on plans for Kubernetes: each is broken by a job file, and a right one has no findings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.backends import get_backend
+from launcher.jobfile.problems import JobFileError
+from tests.launcher.backends.kubernetes.jobs import make
+
+CPU = {"device": "cpu", "devices_per_node": 1}
+CONTAINER = {"name": "ascend", "image": "x:1"}
+
+
+def found(folder: Path, **sections: Any) -> list[str]:
+    return [
+        f"{each.rule} {each.severity} {each.where}"
+        for each in get_backend("kubernetes").rules(make(folder, **sections))
+    ]
+
+
+def test_a_right_job_has_no_findings(tmp_path: Path) -> None:
+    assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "sections"),
+    [
+        ("K8001 error kubernetes.image", {"kubernetes": {"image": None}}),
+        ("K8002 warning kubernetes.image", {"kubernetes": {"image": "host:5000/launcher"}}),
+        (
+            "K8003 error kubernetes.kind",
+            {"kubernetes": {"kind": "ascendjob", "schedule_policy": None}, "resources": CPU},
+        ),
+        (
+            "K8003 error kubernetes.queue",
+            {"kubernetes": {"kind": "job", "queue": "q"}, "resources": {"nodes": 1}},
+        ),
+        ("K8003 error resources.nodes", {"resources": {"nodes": 1001}}),
+        ("K8004 warning kubernetes.kind", {"kubernetes": {"kind": "job"}}),
+        ("K8005 error resources.devices_per_node", {"kubernetes": {"schedule_policy": "chip4-node4"}}),
+        ("K8005 error resources.devices_per_node", {"resources": {"devices_per_node": 4}}),
+        (
+            "K8005 error resources.devices_per_node",
+            {
+                "kubernetes": {
+                    "schedule_policy": None,
+                    "node_selector": {"accelerator-type": "module-910b-16"},
+                }
+            },
+        ),
+        ("K8006 warning kubernetes.schedule_policy", {"kubernetes": {"schedule_policy": None}}),
+        ("K8006 warning kubernetes.platform", {"kubernetes": {"platform": "cce"}}),
+        (
+            "K8007 error kubernetes.patch.metadata.name",
+            {"kubernetes": {"patch": {"metadata": {"name": "x"}}}},
+        ),
+        (
+            "K8007 error kubernetes.patch.metadata.labels",
+            {"kubernetes": {"patch": {"metadata": {"labels": None}}}},
+        ),
+        ("K8007 error kubernetes.patch.spec", {"kubernetes": {"patch": {"spec": {"tasks": []}}}}),
+        (
+            "K8007 error kubernetes.patch.spec",
+            {"kubernetes": {"patch": {"spec": {"tasks": [{"replicas": 2, "template": {"spec": {}}}]}}}},
+        ),
+        (
+            "K8008 error kubernetes.patch.spec",
+            {
+                "kubernetes": {
+                    "patch": {
+                        "spec": {
+                            "tasks": [{"replicas": 2, "template": {"spec": {"containers": [CONTAINER]}}}]
+                        }
+                    }
+                }
+            },
+        ),
+        ("K8009 error output.url", {"output": {"url": "/home/me/runs"}}),
+        ("K8009 error data.url", {"data": {"url": "/home/me/images"}}),
+        (
+            "K8010 error kubernetes.volumes[0].mount",
+            {"kubernetes": {"volumes": [{"pvc": "a", "mount": "/"}]}},
+        ),
+        (
+            "K8010 error kubernetes.volumes[0].mount",
+            {"kubernetes": {"volumes": [{"pvc": "a", "mount": "/user/config"}]}},
+        ),
+        (
+            "K8010 error kubernetes.volumes[1].mount",
+            {"kubernetes": {"volumes": [{"pvc": "a", "mount": "/a"}, {"pvc": "b", "mount": "/a/"}]}},
+        ),
+        ("K8011 warning kubernetes.grace", {"kubernetes": {"grace": 60}}),
+        ("K8013 warning output.work_dir", {"output": {"work_dir": "/work"}}),
+    ],
+)
+def test_each_rule(rule: str, sections: dict[str, Any], tmp_path: Path) -> None:
+    assert rule in found(tmp_path, **sections)
+
+
+def test_files_of_the_own_program_must_be_in_the_pods(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print(1)\n")
+    program = ["python", "train.py"]
+    assert found(tmp_path, program=program) == ["K8012 warning program"]
+    volume = {"host_path": str(tmp_path), "mount": str(tmp_path)}
+    assert found(tmp_path, program=program, kubernetes={"volumes": [volume]}) == []
+
+
+def test_a_folder_of_a_volume_can_hold_the_run(tmp_path: Path) -> None:
+    volumes = [{"pvc": "runs", "mount": "/mnt/runs"}]
+    assert found(tmp_path, output={"url": "/mnt/runs/here"}, kubernetes={"volumes": volumes}) == []
+    assert found(tmp_path, output={"url": "/mnt/runs-2"}, kubernetes={"volumes": volumes}) == [
+        "K8009 error output.url"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "field"),
+    [
+        ({"namespace": "Vision"}, "kubernetes.namespace"),
+        ({"namespace": "x" * 64}, "kubernetes.namespace"),
+        ({"queue": "a b"}, "kubernetes.queue"),
+        ({"image": "https://registry.example.com/x:1"}, "kubernetes.image"),
+        ({"volumes": [{"pvc": "a", "nfs": "h:/x", "mount": "/m"}]}, "kubernetes.volumes"),
+        ({"volumes": [{"nfs": "/x", "mount": "/m"}]}, "kubernetes.volumes"),
+        ({"volumes": [{"pvc": "a", "mount": "m"}]}, "kubernetes.volumes"),
+        ({"labels": {"team": "no spaces here"}}, "kubernetes.labels"),
+        ({"annotations": {"db_password": "x"}}, "kubernetes.annotations"),
+        ({"tolerations": [{"value": "x"}]}, "kubernetes.tolerations"),
+        ({"tolerations": [{"key": "x", "after": 5}]}, "kubernetes.tolerations"),
+        ({"kind": "pod"}, "kubernetes.kind"),
+        ({"replicas": 2}, "kubernetes.replicas"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_place(section: dict[str, Any], field: str, tmp_path: Path) -> None:
+    with pytest.raises(JobFileError) as refusal:
+        make(tmp_path, kubernetes=section)
+    assert field in str(refusal.value)
+    assert "job.yaml:" in str(refusal.value)
