@@ -95,6 +95,10 @@ class Backend(ABC):
         """Findings that need answers from the platform. A platform that does not answer is a finding, too."""
         return ()
 
+    def look(self, plan: Plan) -> Sequence[Finding]:
+        """What the platform offers for the job: more questions than a submission asks, before anything is paid for. Changes nothing."""
+        return ()
+
     def doctor_checks(self) -> Sequence[Finding]:
         """Whether this machine can use the platform at all."""
         return ()

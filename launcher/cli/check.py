@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="list every value with the file and line, option or default it is from",
     )
+    parser.add_argument(
+        "--ask", action="store_true", help="also ask the stores and the platform; writes one small object"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -32,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """0 when all files are right, 2 when one is not."""
     import sys
 
-    reports = [_check(file, args.set) for file in args.files]
+    reports = [_check(file, args.set, ask=args.ask) for file in args.files]
     if args.json:
         out_json({"files": [_as_json(r) for r in reports]})
     else:
@@ -52,7 +55,7 @@ class _Report(typing.NamedTuple):
         return self.error is None and not any(f.severity == "error" for f in self.findings)
 
 
-def _check(file: str, overrides: typing.Sequence[str]) -> _Report:
+def _check(file: str, overrides: typing.Sequence[str], *, ask: bool) -> _Report:
     import os
     from pathlib import Path
 
@@ -74,7 +77,19 @@ def _check(file: str, overrides: typing.Sequence[str]) -> _Report:
         settings=job.recipe_values,
         notes=job.notes,
     )
-    return _Report(file, None, job, plan, findings_of(job, plan, env=os.environ, cwd=Path.cwd()))
+    findings = findings_of(job, plan, env=os.environ, cwd=Path.cwd())
+    return (
+        _Report(file, None, job, plan, (*findings, *_asked(plan, findings)))
+        if ask
+        else _Report(file, None, job, plan, findings)
+    )
+
+
+def _asked(plan: Plan, found: typing.Sequence[Finding]) -> list[Finding]:
+    """Answers of the stores and the platform, without those that say that all is well, or what was found without asking."""
+    from launcher.doctor.platform import asked_checks
+
+    return [each for each in asked_checks(plan) if each.severity != "ok" and each not in found]
 
 
 def _as_text(report: _Report, with_origins: bool) -> str:

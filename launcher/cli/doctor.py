@@ -60,18 +60,12 @@ def _job(file: str, device: str) -> tuple[str, list[Finding]]:
     """The device that a job asks for, and checks of its stores. Raises JobFileError."""
     from launcher.backends import get_backend
     from launcher.doctor import platform
-    from launcher.doctor.store import store_checks
     from launcher.submission.preflight import check_folders
     from launcher.submission.prepare import prepare
 
     plan = prepare(file).plan
     checks = list(check_folders(plan)) if get_backend(plan.backend).shares_files else []
-    if plan.data is not None:
-        checks += store_checks("data.url", plan.data, write=False)
-    checks += platform.job_checks(plan)
-    parent = plan.store.model_copy(update={"url": plan.store.url.rpartition("/")[0]})
-    checks += store_checks("output.url", parent, write=True)
-    return plan.device, checks
+    return plan.device, [*checks, *platform.asked_checks(plan)]
 
 
 def _store(url: str) -> list[Finding]:

@@ -35,6 +35,7 @@ CODES: its page of error codes; UMN: the user guide; none: nothing documents it,
     rank table: a folder, groups, late                    UMN
     once per machine, or per card with a preset engine    UMN
     restart in place or on an empty machine, counters     UMN
+    pools, flavors, engines, images, quota, authorisation SDK (classes of the answers)
     keys in variables (ACCESS_KEY_ID)                     none
     keys in a file that is renewed (`extra_env`)          none; programs of the vendor name its variables
     auto_stop, SIGTERM and grace                          SDK; the grace is our choice
@@ -59,6 +60,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.fakes.modelarts_cloud import Cloud, Job, Times
 from tests.fakes.modelarts_logs import LogBook
+from tests.fakes.modelarts_offer import Offered
 from tests.fakes.modelarts_wire import Account, Refused, as_sdk, bad, verify
 from tests.servers.s3 import S3Server, rclone_server
 
@@ -103,6 +105,7 @@ class Service:
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud, self.faults, self.logs = cloud, Faults(), LogBook()
+        self.offered = Offered(cloud)
         self.preview_bytes = 5 << 20
         self.requests: list[tuple[str, Any]] = []
         self.late: list[threading.Timer] = []
@@ -120,6 +123,7 @@ class Service:
             ("logs", "GET", rf"{job}/logs/(?P<task>worker-\d+)", self._logs),
             ("preview", "GET", rf"{job}/tasks/(?P<task>worker-\d+)/logs/preview", self._preview),
             ("metrics", "GET", rf"{job}/metrics/(?P<task>worker-\d+)", self._metrics),
+            *self.offered.routes(),
         ]
 
     def settle(self) -> None:

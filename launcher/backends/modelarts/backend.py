@@ -21,6 +21,7 @@ from launcher.backends.modelarts.consolelog import ConsoleLog
 from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.jobs import WAITING, SeenJob
 from launcher.backends.modelarts.login import Project
+from launcher.backends.modelarts.look import look
 from launcher.backends.modelarts.machines import containers_of, options_of
 from launcher.backends.modelarts.poll import Doubts, find_job, judge, lookup
 from launcher.backends.modelarts.request import job_description, job_name, job_request
@@ -59,6 +60,9 @@ class ModelArtsBackend(Backend):
 
     def check(self, plan: Plan) -> Sequence[Finding]:
         return check_service(plan, service_of(plan, patience_s=8.0))
+
+    def look(self, plan: Plan) -> Sequence[Finding]:
+        return look(plan, service_of(plan, patience_s=8.0).offer)
 
     def doctor_checks(self) -> Sequence[Finding]:
         return doctor_checks()

@@ -13,6 +13,7 @@ from typing import Any
 from launcher.backends.modelarts.errors import CANNOT_STOP, NAME_TAKEN, ServiceError
 from launcher.backends.modelarts.jobs import WAITING, SeenJob
 from launcher.backends.modelarts.login import Project
+from launcher.backends.modelarts.offer import Offer
 from launcher.backends.modelarts.reports import Reports
 from launcher.backends.modelarts.wire import ANSWER_S, CONNECT_S, Wire, dicts, pauses
 from launcher.errors import BackendError
@@ -39,6 +40,7 @@ class Service(Reports):
         self._patience_s, self._sleep = patience_s, sleep
         self._wire = Wire(project, patience_s, (connect_s, answer_s), sleep)
         super().__init__(self._wire.ask)
+        self.offer = Offer(self._wire.ask)
 
     @property
     def project_id(self) -> str:
