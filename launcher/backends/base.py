@@ -147,6 +147,22 @@ class Allocates(Protocol):
 
 
 @runtime_checkable
+class Opens(Protocol):
+    """A back end whose machines people may log in to while a run is on them."""
+
+    def address(self, handle: Handle, node: int) -> str:
+        """`ssh://user@host:port` of one machine. Raises BackendError where there is none, with what to do."""
+
+
+@runtime_checkable
+class Changes(Protocol):
+    """A back end that can change a job that waits or runs."""
+
+    def change(self, handle: Handle, *, priority: int | None, preemptible: bool | None) -> None:
+        """Change what is not None. Safe to repeat. Raises BackendError."""
+
+
+@runtime_checkable
 class Platform(Protocol):
     """A back end whose platform keeps jobs, logs and a history of its own."""
 

@@ -45,6 +45,8 @@ COMMANDS: dict[str, Command] = {
     "delete": Command(
         "launcher.cli.delete", "remove a platform's record of a run that has ended; results stay"
     ),
+    "update": Command("launcher.cli.update", "change priority and preemption of a run that waits or runs"),
+    "ssh": Command("launcher.cli.ssh", "log in to a machine of a run, where its platform lets people in"),
     "check": Command("launcher.cli.check", "check job files without starting anything"),
     "schema": Command("launcher.cli.schema", "JSON Schema of the job file, for editors"),
     "init": Command("launcher.cli.init", "write a commented job file"),

@@ -64,6 +64,29 @@ class ModelArtsRestarts(Section):
     hccl_operators: bool = Field(False, description="Repeat single HCCL operators that failed.")
 
 
+class ModelArtsSsh(Section):
+    """Ways into the containers while they run: `launcher ssh RUN`."""
+
+    key_pairs: tuple[str, ...] = Field(
+        description="Names of key pairs of the account (ECS console, Key Pair); their owners may log in.",
+        min_length=1,
+        examples=[["my-key"]],
+    )
+
+    @field_validator("key_pairs", mode="before")
+    @classmethod
+    def _sequence(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class ModelArtsPart(Section):
+    """A part of a machine of a dedicated pool, in place of a whole one."""
+
+    cpu: float = Field(gt=0, description="CPU cores.", examples=[24.0])
+    memory: float = Field(gt=0, description="Memory in GB.", examples=[192.0])
+    cards: float = Field(0, ge=0, description="NPUs of the part.", examples=[1.0])
+
+
 class ModelArtsOptions(Section):
     """Options of the back end `modelarts`. Credentials come from the environment, the SDK's profile or the machine's agency."""
 
@@ -152,6 +175,30 @@ class ModelArtsOptions(Section):
     affinity_group_size: int | None = Field(
         None, ge=1, description="How many machines stand together; needed but for cabinet."
     )
+    part: ModelArtsPart | None = Field(
+        None,
+        description="A part of a machine, in place of a whole one; dedicated pools only.",
+        examples=[{"cpu": 24.0, "memory": 192.0, "cards": 1.0}],
+    )
+    ssh: ModelArtsSsh | None = Field(
+        None, description="Lets people log in to the containers.", examples=[{"key_pairs": ["my-key"]}]
+    )
+    experiment: str | None = Field(
+        None,
+        max_length=64,
+        description="Name of the experiment that the console groups the job under.",
+        examples=["tnt sizes"],
+    )
+    keep_hours: int | None = Field(
+        None,
+        ge=1,
+        description="Hours that the machines stay reserved after the job has ended, to look at them.",
+    )
+    retention: Literal["enabled", "disabled"] | None = Field(
+        None,
+        description="Whether the platform may remove its record of the job when it grows old.",
+        examples=["enabled"],
+    )
     notify_topic: str | None = Field(None, description="URN of the topic of the notification service.")
     notify_events: tuple[NotifyEvent, ...] = Field(
         ("JobFailed", "JobHanged"), description="What it tells the topic."
@@ -164,7 +211,7 @@ class ModelArtsOptions(Section):
     extra: dict[str, Any] = Field(
         default_factory=dict,
         description="Further fields of the service's request, merged into it: what no field here says. Checked against the classes of the SDK.",
-        examples=[{"endpoints": {"ssh": {"key_pair_names": ["my-key"]}}}],
+        examples=[{"spec": {"log_export_config": {"version": "v1"}}}],
     )
     code: tuple[str, ...] = Field(
         (),

@@ -24,6 +24,8 @@ CODES: its page of error codes; UMN: the user guide; none: nothing documents it,
     output of another live job 2791                       UMN; the code is our choice
     code folder 2757 to 2761                              CODES
     absent job 400 2775                                   CODES
+    change of a live job                                  SDK
+    addresses for ssh while a job runs                    SDK (field); their form is our choice
     stop 202; 409 2796 after the end                      API, CODES
     search: `offset` is a page, filters, 50 at most       SDK
     events: `offset` is a page                            SDK; the API reference counts records
@@ -116,6 +118,7 @@ class Service:
             ("search", "POST", r"/v2/(?P<project>[^/]+)/training-job-searches", self._search),
             ("show", "GET", job, self._show),
             ("stop", "POST", f"{job}/actions", self._stop),
+            ("change", "PUT", job, self._change),
             ("delete", "DELETE", job, self._delete),
             ("events", "GET", f"{job}/events", self._events),
             ("stages", "GET", f"{job}/stages", self._stages),
@@ -159,6 +162,13 @@ class Service:
         if body != {"action_type": "terminate"}:
             raise bad("2788", "invalid parameter: action_type")
         return 202, self.cloud.terminate(job).answer()
+
+    def _change(self, body: Any, query: dict[str, str], job: str, **_: str) -> Answer:
+        try:
+            as_sdk("JobUpdateRequestBody", body)
+        except ValueError as error:
+            raise bad("2788", f"invalid parameter: {error}") from None
+        return 200, self.cloud.change(job, body["spec"]["schedule_policy"]).answer()
 
     def _delete(self, body: Any, query: dict[str, str], job: str, **_: str) -> Answer:
         self.cloud.delete(job)

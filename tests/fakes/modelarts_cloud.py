@@ -77,7 +77,15 @@ class Job:
             },
             "algorithm": algorithm,
             "spec": self.body["spec"],
+            **self._endpoints(tasks),
         }
+
+    def _endpoints(self, tasks: list[str]) -> dict[str, Any]:
+        ssh = self.body.get("endpoints", {}).get("ssh")
+        if not ssh or self.phase != "Running":
+            return {}
+        urls = [{"task": t, "url": f"ssh://ma-user@{t}.example.com:{30000 + n}"} for n, t in enumerate(tasks)]
+        return {"endpoints": {"ssh": {**ssh, "task_urls": urls}}}
 
 
 class Cloud:
@@ -163,6 +171,13 @@ class Cloud:
         elif not self.run:
             job.phase = "Terminated"
         job.stop.set()
+        return job
+
+    def change(self, job_id: str, policy: dict[str, Any]) -> Job:
+        job = self.get(job_id)
+        if job.phase in ENDED:
+            raise Refused(409, "ModelArts.2878", "The job has ended.")
+        job.body["spec"].setdefault("schedule_policy", {}).update(policy)
         return job
 
     def delete(self, job_id: str) -> None:

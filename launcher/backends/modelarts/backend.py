@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from launcher.backends.modelarts.jobs import WAITING, SeenJob
 from launcher.backends.modelarts.login import Project
 from launcher.backends.modelarts.look import look
 from launcher.backends.modelarts.machines import containers_of, options_of
+from launcher.backends.modelarts.names import attempt_of, free_serial, run_of
 from launcher.backends.modelarts.poll import Doubts, find_job, judge, lookup
 from launcher.backends.modelarts.request import job_description, job_name, job_request
 from launcher.backends.modelarts.rules import check_modelarts
@@ -80,7 +80,7 @@ class ModelArtsBackend(Backend):
             archive = make_archive(plan, Path(folder))
             upload_archive(plan, archive)
         mark = mark_job(store, attempt)
-        serial, job = _free_serial(plan, attempt, earlier)
+        serial, job = free_serial(plan, attempt, earlier)
         name = job_name(plan.run_id, attempt, serial)
         body = job_request(plan, attempt, archive.digest, plan.digest, serial).body()
         try:
@@ -129,11 +129,11 @@ class ModelArtsBackend(Backend):
                 f"its address {options_of(plan).endpoint} is from a plan without a signature by a key of yours"
             )
         service = service_of(plan, GLANCE_S)
-        jobs = [job for job in service.of_run(plan.run_id) if _attempt_of(job, plan.run_id)]
+        jobs = [job for job in service.of_run(plan.run_id) if attempt_of(job, plan.run_id)]
         if not jobs:
             return None
-        job = max(jobs, key=lambda job: (_attempt_of(job, plan.run_id), job.created_ms))
-        handle = _handle(plan, service, _attempt_of(job, plan.run_id), job.name, job)
+        job = max(jobs, key=lambda job: (attempt_of(job, plan.run_id), job.created_ms))
+        handle = _handle(plan, service, attempt_of(job, plan.run_id), job.name, job)
         return handle.model_copy(update={"data": {**handle.data, "submitted_at": job.created_ms / 1000}})
 
     def cancel(self, handle: Handle) -> None:
@@ -158,8 +158,8 @@ class ModelArtsBackend(Backend):
         while one of them lives."""
         service = service_at(handle)
         newest = find_job(service, handle)
-        run_id = _run_of(handle)
-        jobs = {job.id: job for job in service.of_run(run_id) if _attempt_of(job, run_id)}
+        run_id = run_of(handle)
+        jobs = {job.id: job for job in service.of_run(run_id) if attempt_of(job, run_id)}
         jobs |= {newest.id: newest} if newest else {}
         if living := [job for job in jobs.values() if not job.ended]:
             job = living[0]
@@ -168,6 +168,25 @@ class ModelArtsBackend(Backend):
             )
         for job in jobs.values():
             service.delete(job.id)
+
+    def change(self, handle: Handle, *, priority: int | None, preemptible: bool | None) -> None:
+        """See Changes."""
+        policy = {"priority": priority, "preemptible": preemptible}
+        service = service_at(handle)
+        service.change(_living(service, handle).id, {k: v for k, v in policy.items() if v is not None})
+        _recent.clear()
+
+    def address(self, handle: Handle, node: int) -> str:
+        """See Opens."""
+        service = service_at(handle)
+        job = service.details(_living(service, handle).id)
+        address = job.shells.get(f"worker-{node}", "")
+        if not address:
+            raise BackendError(
+                f"{job.name} has no address for ssh on node {node}; it is {job.phase}",
+                hint="name key pairs in modelarts.ssh.key_pairs before the job is sent, and wait until it runs",
+            )
+        return address
 
     def console(self, handle: Handle, node: int, after: str) -> Console:
         """New lines of what one container printed."""
@@ -209,7 +228,7 @@ class ModelArtsBackend(Backend):
         One that is Abnormal can't be stopped; should it come back, its containers find that a later attempt has begun.
         """
         for job in jobs:
-            if _attempt_of(job, plan.run_id) != attempt and not job.ending:
+            if attempt_of(job, plan.run_id) != attempt and not job.ending:
                 log.warning("ending %s, the job of an earlier attempt", job.name)
                 try:
                     service.stop(job.id)
@@ -219,24 +238,13 @@ class ModelArtsBackend(Backend):
                     log.warning("%s stays Abnormal: %s", job.name, error.what)
 
 
-def _run_of(handle: Handle) -> str:
-    """The run id in a job's name."""
-    return re.sub(r"-a\d+(-\d+)?$", "", str(handle.data.get("name", "")))
-
-
-def _attempt_of(job: SeenJob, run_id: str) -> int:
-    """The attempt in a job's name; 0 for another name, such as that of a copy made in the console."""
-    match = re.fullmatch(r"-a(\d+)(-\d+)?", job.name.removeprefix(run_id))
-    return int(match[1]) if match else 0
-
-
-def _free_serial(plan: Plan, attempt: int, jobs: Sequence[SeenJob]) -> tuple[int, SeenJob | None]:
-    """The serial for the attempt's next job, and the job that lives under it already. An ended job keeps its name."""
-    by_name = {job.name: job for job in sorted(jobs, key=lambda job: not job.ending)}
-    serial = 1
-    while (job := by_name.get(job_name(plan.run_id, attempt, serial))) is not None and job.ending:
-        serial += 1
-    return serial, job
+def _living(service: Service, handle: Handle) -> SeenJob:
+    """The job of a handle, which has not ended. Raises BackendError."""
+    job = find_job(service, handle)
+    if job is None or job.ended:
+        phase = f"is {job.phase}" if job else "is not there any more"
+        raise BackendError(f"the job {handle.data.get('name')} {phase}")
+    return job
 
 
 def service_of(plan: Plan, patience_s: float | None = None) -> Service:

@@ -217,6 +217,15 @@ class Service(Reports):
             raise refusal
         return job is None or job.ending
 
+    def change(self, job_id: str, policy: Mapping[str, Any]) -> None:
+        """Change fields of the schedule policy of a job that has not ended. Safe to repeat."""
+        self._ask(
+            "change_training_job_description",
+            "ChangeTrainingJobDescriptionRequest",
+            training_job_id=job_id,
+            body={"spec": {"schedule_policy": dict(policy)}},
+        )
+
     def delete(self, job_id: str) -> None:
         """Remove the service's record of a job. Safe to repeat."""
         try:

@@ -91,7 +91,10 @@ class TaskEnd(_Seen):
 
 
 class SeenJob(_Seen):
-    """The fields of a job that launcher uses. Times are those of the service, in milliseconds."""
+    """The fields of a job that launcher uses. Times are those of the service, in milliseconds.
+
+    `shells`: where ssh reaches the container of a task.
+    """
 
     id: str
     name: str
@@ -103,6 +106,7 @@ class SeenJob(_Seen):
     ends: tuple[TaskEnd, ...] = ()
     records: tuple[Record, ...] = ()
     outputs: tuple[str, ...] = ()
+    shells: Mapping[str, str] = {}
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> SeenJob:
@@ -122,6 +126,10 @@ class SeenJob(_Seen):
             outputs=tuple(
                 str(_map(_map(_map(each).get("remote")).get("obs")).get("obs_url") or "") for each in outputs
             ),
+            shells={
+                str(each.get("task")): str(each.get("url"))
+                for each in map(_map, _list(_map(_map(answer.get("endpoints")).get("ssh")).get("task_urls")))
+            },
         )
 
     @property

@@ -1,17 +1,36 @@
-"""The body of `POST /v2/{project_id}/training-jobs` as typed values, and the way from a plan to it. Pure.
-
-Field names are those of the service. What is None is left out of the body.
-"""
+"""From a plan to the request that makes its job. Pure."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from launcher.backends.modelarts.body import (
+    Affinity,
+    Algorithm,
+    Channel,
+    Endpoints,
+    Engine,
+    Experiment,
+    Hours,
+    JobRequest,
+    Metadata,
+    Nfs,
+    Notification,
+    Obs,
+    ObsVolume,
+    Parameter,
+    Part,
+    Pfs,
+    Remote,
+    Resource,
+    Retention,
+    SchedulePolicy,
+    Spec,
+    Ssh,
+    Volume,
+)
 from launcher.backends.modelarts.machines import options_of
-from launcher.backends.modelarts.sdkfields import merged
 from launcher.backends.modelarts.values import bucket_path, environments, flavor
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.plan.model import Plan
@@ -21,127 +40,6 @@ LAST_HOUR_S = 3600
 BOOT = "boot.py"
 CODE_DIGEST = "0" * 64
 """In place of the digest of code that is not known."""
-
-
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Metadata(_Value):
-    name: str
-    workspace_id: str
-    description: str
-    annotations: dict[str, str] | None = None
-
-
-class Engine(_Value):
-    image_url: str | None = None
-    image_repo_id: str | None = None
-    engine_name: str | None = None
-    engine_version: str | None = None
-    install_sys_packages: bool | None = None
-
-
-class Obs(_Value):
-    obs_url: str
-
-
-class Remote(_Value):
-    obs: Obs
-
-
-class Channel(_Value):
-    name: str
-    access_method: str = "env"
-    remote: Remote
-
-
-class Parameter(_Value):
-    name: str
-    value: str
-
-
-class Algorithm(_Value):
-    engine: Engine
-    code_dir: str
-    command: str | None = None
-    boot_file: str | None = None
-    parameters: tuple[Parameter, ...] | None = None
-    environments: dict[str, str]
-    inputs: tuple[Channel, ...] | None = None
-    outputs: tuple[Channel, ...] | None = None
-
-
-class Resource(_Value):
-    pool_id: str | None = None
-    flavor_id: str | None = None
-    node_count: int
-
-
-class Nfs(_Value):
-    nfs_server_path: str
-    local_path: str
-    read_only: bool | None = None
-
-
-class Pfs(_Value):
-    pfs_path: str
-    local_path: str
-
-
-class ObsVolume(_Value):
-    obs_path: str
-    local_path: str
-
-
-class Volume(_Value):
-    nfs: Nfs | None = None
-    pfs: Pfs | None = None
-    obs: ObsVolume | None = None
-
-
-class AutoStop(_Value):
-    time_unit: str = "HOURS"
-    duration: int
-
-
-class Affinity(_Value):
-    affinity_type: str
-    affinity_group_size: int | None = None
-
-
-class SchedulePolicy(_Value):
-    priority: int | None = None
-    preemptible: bool | None = None
-    required_affinity: Affinity | None = None
-
-
-class Notification(_Value):
-    topic_urn: str
-    events: tuple[str, ...]
-
-
-class Spec(_Value):
-    resource: Resource
-    volumes: tuple[Volume, ...] | None = None
-    log_export_path: Obs | None = None
-    auto_stop: AutoStop | None = None
-    schedule_policy: SchedulePolicy | None = None
-    notification: Notification | None = None
-
-
-class JobRequest(_Value):
-    """One training job."""
-
-    kind: str = "job"
-    metadata: Metadata
-    algorithm: Algorithm
-    spec: Spec
-    extra: dict[str, Any] = Field({}, exclude=True, description="What the job file adds to the body.")
-
-    def body(self) -> dict[str, Any]:
-        """What is sent, literally."""
-        return merged(self.model_dump(mode="json", exclude_none=True), self.extra)
 
 
 def job_name(run_id: str, attempt: int, serial: int = 1) -> str:
@@ -172,9 +70,11 @@ def job_request(
             workspace_id=options.workspace,
             description=job_description(plan),
             annotations=_annotations(options) or None,
+            training_experiment_reference=Experiment(name=options.experiment) if options.experiment else None,
         ),
         algorithm=_algorithm(plan, options, attempt, digest, plan_digest),
         spec=_spec(plan, options),
+        endpoints=Endpoints(ssh=Ssh(key_pair_names=options.ssh.key_pairs)) if options.ssh else None,
         extra=options.extra,
     )
 
@@ -257,14 +157,31 @@ def _spec(plan: Plan, options: ModelArtsOptions) -> Spec:
     hours = math.ceil((plan.time_limit_s + LAST_HOUR_S) / 3600) if plan.time_limit_s else None
     topic = options.notify_topic
     return Spec(
-        resource=Resource(pool_id=options.pool_id, flavor_id=flavor(plan, options), node_count=plan.nodes),
+        resource=_resource(plan, options),
         volumes=tuple(map(_volume, options.volumes)) or None,
         log_export_path=Obs(obs_url=bucket_path(f"{plan.store.url}/platform-logs"))
         if options.export_logs
         else None,
-        auto_stop=AutoStop(duration=hours) if hours else None,
+        auto_stop=Hours(duration=hours) if hours else None,
         schedule_policy=policy if policy.model_dump(exclude_none=True) else None,
         notification=Notification(topic_urn=topic, events=options.notify_events) if topic else None,
+        retention=Retention(policy=options.retention) if options.retention else None,
+        reserved_time=Hours(duration=options.keep_hours) if options.keep_hours else None,
+    )
+
+
+def _resource(plan: Plan, options: ModelArtsOptions) -> Resource:
+    """Whole machines of a kind, or the same part of each."""
+    part = options.part
+    return Resource(
+        pool_id=options.pool_id,
+        flavor_id=None if part else flavor(plan, options),
+        node_count=plan.nodes,
+        main_container_customized_flavor=Part(
+            cpu_core_num=part.cpu, mem_size=part.memory, accelerator_num=part.cards
+        )
+        if part
+        else None,
     )
 
 

@@ -36,6 +36,21 @@ def _volumes(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
         )
 
 
+def _part(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    part = options.part
+    if part is None:
+        return
+    if options.pool_id is None or options.flavor is not None:
+        why = "with modelarts.flavor" if options.flavor else "without modelarts.pool_id"
+        message = f"a part of a machine can't be had {why}"
+        yield Finding("MA034", "error", message, "modelarts.part", "name the pool, and no flavor")
+    elif plan.device in ASCEND_DEVICES and part.cards != plan.devices_per_node:
+        message = f"the part has {part.cards:g} cards, and the job wants {plan.devices_per_node} per machine"
+        yield Finding(
+            "MA034", "error", message, "modelarts.part.cards", "write the same number in both places"
+        )
+
+
 def _flavor(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
     on_npu = plan.device in ASCEND_DEVICES
     if options.pool_id is not None and options.flavor is not None and not on_npu:
@@ -84,4 +99,5 @@ POOL_RULES: tuple[Callable[[Plan, ModelArtsOptions], Iterator[Finding]], ...] = 
     _flavor,
     _hang,
     _priority,
+    _part,
 )

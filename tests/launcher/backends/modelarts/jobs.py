@@ -16,6 +16,14 @@ from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
 from tests.fakes.modelarts_wire import Account
 
 IMAGE = {"region": "cn-north-4", "image": "org/launcher:1", "pool_id": "pool-x"}
+MORE: dict[str, Any] = {
+    **IMAGE,
+    "ssh": {"key_pairs": ["my-key"]},
+    "experiment": "tnt sizes",
+    "keep_hours": 2,
+    "retention": "disabled",
+    "part": {"cpu": 24.0, "memory": 192.0, "cards": 8.0},
+}
 
 
 def write_job(folder: Path, *, modelarts: dict[str, Any] | None = None, **sections: Any) -> Path:

@@ -18,7 +18,7 @@ from launcher.submission.dryrun import dry_run_json
 from launcher.submission.prepare import prepare
 from tests.fakes.modelarts_rules import check_job
 from tests.fakes.modelarts_wire import round_trip
-from tests.launcher.backends.modelarts.jobs import IMAGE, make, write_job
+from tests.launcher.backends.modelarts.jobs import IMAGE, MORE, make, write_job
 
 JOBS = Path(__file__).parents[4] / "jobs"
 FLAVOR = "modelarts.pool.visual.xlarge"
@@ -167,7 +167,7 @@ def test_every_body_is_one_of_the_sdk_with_no_unknown_and_no_dropped_field(
 
 
 def test_every_option_that_there_is_was_in_these_bodies() -> None:
-    assert {*EVERYTHING, "engine", "flavor"} == set(ModelArtsOptions.model_fields)
+    assert {*EVERYTHING, *MORE, "engine", "flavor"} == set(ModelArtsOptions.model_fields)
     assert {*EVERYTHING["restarts"]} == set(ModelArtsRestarts.model_fields)
 
 

@@ -322,7 +322,7 @@ def test_a_refusal_ends_no_job_of_somebody_else(
     job = fake.cloud.get(ModelArtsBackend().submit(plan, 2).data["id"])
     fake.cloud.capacity, fake.cloud.unique_names = 1, False
     monkeypatch.setattr(
-        "launcher.backends.modelarts.backend._free_serial", lambda *_: (1, None)
+        "launcher.backends.modelarts.backend.free_serial", lambda *_: (1, None)
     )  # it looked before
     with pytest.raises(ServiceError, match="quota"):
         ModelArtsBackend().submit(plan, 2)
