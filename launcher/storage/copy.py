@@ -40,6 +40,7 @@ def fetch_one(store: ObjectStore, key: str, path: Path, *, force: bool = False) 
     """One object into one file. Raises UsageError when another file is there, unless `force`; NotFound."""
     info = store.head(key)
     if info is None:
+        store.read(key, 0, 1)  # its refusal tells an absent bucket from an absent object
         raise NotFound("no such object", where=store.join(key))
     if not _absent_or_ours(store, info, path, force=force):
         return CopyReport(1, info.size, 1)

@@ -49,6 +49,7 @@ class Faults:
     """The controls: faults in force, every request seen as (method, path), how many were sent as to an HTTP proxy.
 
     `refuse` gets the access key of a request, and answers with status and code for one that is not passed on.
+    With `payers_only` requests are refused unless they offer to pay, as in a bucket of the kind "requester pays".
     """
 
     endpoint: str
@@ -56,6 +57,7 @@ class Faults:
     seen: list[tuple[str, str]] = field(default_factory=list)
     proxied: int = 0
     refuse: Callable[[str], tuple[int, str] | None] | None = None
+    payers_only: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, change: Callable[[Answer], None], **where: Any) -> None:
@@ -162,10 +164,14 @@ class _Handler(BaseHTTPRequestHandler):
             return answer, response.getheader("Content-Length")
 
     def _refused(self) -> bool:
-        if self.faults.refuse is None:
-            return False
-        found = re.search(r"Credential=([^/,]+)/", self.headers.get("Authorization", ""))
-        refusal = self.faults.refuse(found[1] if found else "")
+        signed = self.headers.get("Authorization", "")
+        refusal = None
+        if self.faults.refuse is not None:
+            found = re.search(r"Credential=([^/,]+)/", signed)
+            refusal = self.faults.refuse(found[1] if found else "")
+        pays = self.headers.get("x-amz-request-payer") == "requester" and "x-amz-request-payer" in signed
+        if self.faults.payers_only and not pays:
+            refusal = (403, "RequestPayerDenied")
         if refusal is None:
             return False
         answer = Answer(200, [], b"")

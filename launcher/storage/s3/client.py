@@ -16,6 +16,7 @@ from launcher.errors import StoreRefused, UsageError
 from launcher.storage.registry import Location, Options
 from launcher.storage.s3.errors import Edge
 from launcher.storage.s3.keychain import ChainCredentials, KeyChain, key_chain
+from launcher.storage.s3.settings import check_bundle, check_endpoint, check_region, speaks_tls
 
 MAX_CONNECTIONS = 64
 CONNECT_TIMEOUT_S = 10
@@ -23,7 +24,9 @@ DEFAULT_REGION = "us-east-1"
 READ_TIMEOUT_S = 25  # OBS drops a connection that is idle for 30 s
 
 _HOST_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-_HTTP_HOST_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+_PAYER = "AWS_REQUEST_PAYER"
+PAYER_HEADER = "x-amz-request-payer"
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
 _AWS_WORDS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _OBS_WORDS = (
@@ -33,19 +36,20 @@ _OBS_WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect and how to spell addresses. `endpoint` is None for AWS itself."""
+    """Where to connect and how to spell addresses. `endpoint` is None for AWS itself.
+
+    `requester_pays`: each request says that whoever makes it pays, as buckets of the kind "requester pays" want.
+    """
 
     scheme: str
     endpoint: str | None
     region: str | None
     addressing: str
+    requester_pays: bool = False
 
     def bucket_in_host(self, bucket: str) -> bool:
         """Whether requests name the bucket in the host, as boto3 decides: only a plain name fits a certificate."""
-        if self.addressing == "path":
-            return False
-        plain_http = (self.endpoint or "").startswith("http://")
-        return bool((_HTTP_HOST_BUCKET if plain_http else _HOST_BUCKET).fullmatch(bucket))
+        return self.addressing != "path" and bool(_HOST_BUCKET.fullmatch(bucket))
 
     @property
     def edge(self) -> Edge:
@@ -69,12 +73,30 @@ def resolve(location: Location, options: Options) -> Target:
             )
     if endpoint:
         endpoint = _checked(endpoint, secure=env.get("S3_USE_HTTPS", "1") != "0")
+    if region:
+        check_region(region)
+    bundle = options.ca_bundle or bundle_of(os.environ)
+    if bundle and not (endpoint or "").startswith("http://"):
+        check_bundle(bundle)
     if options.addressing not in ("auto", "path", "virtual"):
         raise UsageError(f"addressing {options.addressing!r}", hint="one of auto, path, virtual")
     addressing = options.addressing
     if addressing == "auto" and endpoint:
         addressing = "virtual" if location.scheme == "obs" and _has_domain(endpoint) else "path"
-    return Target(location.scheme, endpoint, region, addressing)
+    if endpoint and ("." in location.bucket or urlsplit(endpoint).path):
+        addressing = "path"
+    return Target(location.scheme, endpoint, region, addressing, _pays(env.get(_PAYER, "")))
+
+
+def _pays(word: str) -> bool:
+    if word not in ("", "requester"):
+        raise UsageError(f"{_PAYER}={word}", hint="set it to requester, or unset it")
+    return bool(word)
+
+
+def bundle_of(env: Mapping[str, str]) -> str | None:
+    """The file with certificates that the environment names, as botocore looks for it."""
+    return next((env[name] for name in BUNDLES if name in env), None)
 
 
 def _environment(options: Options) -> Mapping[str, str]:
@@ -84,19 +106,7 @@ def _environment(options: Options) -> Mapping[str, str]:
 def _checked(endpoint: str, *, secure: bool) -> str:
     if "://" not in endpoint:
         endpoint = f"{'https' if secure else 'http'}://{endpoint}"
-    parts = urlsplit(endpoint)
-    if "@" in parts.netloc:
-        raise UsageError("an endpoint must not contain credentials", hint="remove everything before '@'")
-    try:
-        _ = parts.port
-    except ValueError as error:
-        raise UsageError(
-            f"endpoint {endpoint!r} has no valid port", hint="write https://host:port"
-        ) from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise UsageError(
-            f"endpoint {endpoint!r} is not an address", hint="write https://host or http://host:port"
-        )
+    check_endpoint(endpoint)
     return endpoint.rstrip("/")
 
 
@@ -140,6 +150,8 @@ def make_client(target: Target, options: Options, chain: KeyChain) -> Any:
     )
     if target.endpoint:
         client.meta.events.register("before-call.s3", _stay_here)
+    if target.requester_pays:
+        client.meta.events.register("before-sign.s3", _offer_to_pay)
     if target.scheme == "obs":
         # A store that ignores encoding-type returns plain keys; one that half-knows it repeats pages for ever.
         from botocore.handlers import set_list_objects_encoding_type_url
@@ -153,6 +165,10 @@ def make_client(target: Target, options: Options, chain: KeyChain) -> Any:
 def _stay_here(context: dict[str, Any], **_: Any) -> None:
     """A redirect is an error, not followed: botocore looks for AWS regions, and asks for ever where the answer stays 301."""
     context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _offer_to_pay(request: Any, **_: Any) -> None:
+    request.headers[PAYER_HEADER] = "requester"
 
 
 def _client_config(addressing: str) -> Any:
@@ -191,6 +207,7 @@ class ClientHolder:
         self._pid = 0
         self._client: Any = None
         self._keyless = False
+        self._tls_probe: bool | None = None
         self.honours_conditions = False
         """Whether a conditional PUT is known to have been refused, as it should."""
 
@@ -203,3 +220,10 @@ class ClientHolder:
                 self._client = make_client(self.target, self.options, self.chain)
                 self._pid = os.getpid()
             return self._client
+
+    def speaks_tls(self) -> bool:
+        """Whether a server with an http:// endpoint speaks TLS; asked once, after a connection broke."""
+        endpoint = self.target.endpoint or ""
+        if self._tls_probe is None:
+            self._tls_probe = endpoint.startswith("http://") and speaks_tls(endpoint)
+        return self._tls_probe

@@ -18,66 +18,7 @@ from launcher.errors import (
     StoreUnreachable,
 )
 from launcher.storage.backoff import StoreBusy
-
-_KEYS = "check the access key and secret ({variables}), or the profile"
-_REGION = (
-    "set the region, or the endpoint of its region; machines of a cloud need a bucket in their own region"
-)
-_REFUSED: dict[str, tuple[str, str]] = {
-    "SignatureDoesNotMatch": ("the secret key is wrong, or the request was changed on the way", _KEYS),
-    "InvalidAccessKeyId": ("the access key is unknown there", _KEYS + "; is the endpoint the right one?"),
-    "AccessDenied": (
-        "access denied",
-        "ask for the permission, or check which credentials are used ({variables})",
-    ),
-    "AllAccessDisabled": ("access is disabled for this account or bucket", "ask the owner of the bucket"),
-    "ExpiredToken": (
-        "the session token has expired",
-        "get new temporary credentials and set all three values",
-    ),
-    "InvalidToken": (
-        "the session token is not valid",
-        "unset an old token, or set key, secret and token together",
-    ),
-    "RequestTimeTooSkewed": (
-        "this machine's clock is wrong by minutes",
-        "set the clock (NTP), then run again",
-    ),
-    "NoSuchBucket": ("no such bucket", "create it, or check its name, the endpoint and the region"),
-    "PermanentRedirect": (
-        "the bucket lives in another region",
-        _REGION,
-    ),
-    "AuthorizationHeaderMalformed": ("the request was signed for another region", "set the region"),
-    "MissingContentLength": (
-        "the store does not take streamed uploads",
-        "report this, with the store's name",
-    ),
-    "QuotaExceeded": (
-        "the quota of the bucket or account is used up",
-        "free some space there, or raise the quota",
-    ),
-    "InsufficientStorageSpace": (
-        "the bucket's quota is used up",
-        "free some space there, or raise the quota",
-    ),
-    "InvalidBucketName": ("the bucket name is not valid", "check the address"),
-}
-_BUSY = {
-    "SlowDown",
-    "RequestLimitExceeded",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequests",
-    "ServiceUnavailable",
-}
-_DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"}
-_TRANSIENT = {
-    *("InternalError", "RequestTimeout", "OperationAborted", "RequestTimeoutException"),
-    "ConditionalRequestConflict",
-}
-_MISSING = {"NoSuchKey", "NotFound", "404", "NoSuchUpload"}
-
+from launcher.storage.s3.codes import ENDPOINT, LATER, Kind, meaning_of
 
 _OF_KEYS = {
     *("ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "TokenRefreshRequired"),
@@ -109,11 +50,6 @@ class Edge:
     endpoint: str
     variables: str
 
-
-_ENDPOINT_HINT = (
-    "check the endpoint (AWS_ENDPOINT_URL_S3, or endpoint: in the job file), the network, and the proxy"
-)
-_BROKE = "try again later; what arrived is kept"
 
 _RAISED: tuple[tuple[frozenset[str], type[StoreError], str, str], ...] = (
     (
@@ -153,13 +89,13 @@ _RAISED: tuple[tuple[frozenset[str], type[StoreError], str, str], ...] = (
         frozenset({"EndpointConnectionError", "ConnectTimeoutError"}),
         StoreUnreachable,
         "can't connect to {endpoint}",
-        _ENDPOINT_HINT,
+        ENDPOINT,
     ),
     (
         frozenset({"HTTPClientError", "HTTPError", "BotoCoreError", "OSError"}),
         StoreUnreachable,
         "the connection to {endpoint} broke ({kind})",
-        _BROKE,
+        LATER,
     ),
 )
 """Class names of what may be raised, in order: the more specific come first."""
@@ -205,47 +141,44 @@ def ended_keys(error: Exception, origin: str, where: str) -> KeysExpired | None:
     )
 
 
+_KINDS: dict[Kind, type[StoreError]] = {
+    Kind.REFUSED: StoreRefused,
+    Kind.BUSY: StoreBusy,
+    Kind.TRANSIENT: StoreUnreachable,
+    Kind.DAMAGED: IntegrityError,
+    Kind.MISSING: NotFound,
+    Kind.CONDITION: ConditionFailed,
+    Kind.UNSUPPORTED: Unsupported,
+    Kind.RANGE: OutOfRange,
+}
+_HIDES_ITS_CODE = {"301", "307", "400", "401", "403", "405", "409"}
+
+
+def hides_its_code(error: Exception) -> bool:
+    """Whether a request was refused without a code, as a HEAD is, since its answer has no body."""
+    response = getattr(error, "response", None)
+    return isinstance(response, dict) and str(response.get("Error", {}).get("Code")) in _HIDES_ITS_CODE
+
+
+def is_broken(error: Exception) -> bool:
+    """Whether a connection was made and no S3 answer came, as from a server that waits for TLS."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Code")) == "400"
+    return type(error).__name__ in ("ConnectionClosedError", "HTTPClientError", "ResponseParserError")
+
+
 def _answered(response: dict[str, Any], where: str, edge: Edge) -> StoreError:
     code = str(response.get("Error", {}).get("Code", ""))
     metadata = response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode") or 0)
     shown = code if re.fullmatch(r"[A-Za-z0-9._-]{1,60}", code) else str(status)
-    if code in _BUSY or status in (429, 503):
-        busy = StoreBusy(f"the store asks for fewer requests ({shown})", where=where, hint=_BUSY_HINT)
-        busy.retry_after_s = _retry_after(metadata.get("HTTPHeaders", {}))
-        return busy
-    if code in _REFUSED:
-        what, hint = _REFUSED[code]
-        return StoreRefused(f"{what} ({code})", where=where, hint=_words(hint, edge))
-    if code in _DAMAGED:
-        return IntegrityError(f"the bytes were damaged on the way ({code})", where=where)
-    if code in ("PreconditionFailed", "412"):
-        return ConditionFailed("there is an object already, or another version of it", where=where)
-    if code == "NotImplemented" or status == 501:
-        return Unsupported("the store does not support this request", where=where, hint=_ENDPOINT_HINT)
-    if code in _TRANSIENT or status >= 500:
-        return StoreUnreachable(f"the store failed ({shown})", where=where, hint=_BROKE)
-    return _by_status(status, code, shown, where, edge)
-
-
-def _by_status(status: int, code: str, shown: str, where: str, edge: Edge) -> StoreError:
-    """What a status says when the code is unknown; a HEAD has no body, so it never has a code."""
-    if status == 416 or code == "InvalidRange":
-        return OutOfRange("the object is shorter than the asked range", where=where)
-    if status == 404 or code in _MISSING:
-        return NotFound("no such object", where=where)
-    if status in (401, 403):
-        return StoreRefused(f"the store refused ({shown})", where=where, hint=_words(_KEYS, edge))
-    if status in (301, 302, 307, 308):
-        return StoreRefused(f"the bucket lives in another region (HTTP {status})", where=where, hint=_REGION)
-    return StoreRefused(f"the store refused the request ({shown})", where=where, hint=_ENDPOINT_HINT)
-
-
-_BUSY_HINT = "use fewer workers, or run again later; what arrived is kept"
-
-
-def _words(hint: str, edge: Edge) -> str:
-    return hint.format(variables=edge.variables)
+    meaning = meaning_of(code, status)
+    hint = meaning.hint.format(variables=edge.variables)
+    error = _KINDS[meaning.kind](f"{meaning.what} ({shown})", where=where, hint=hint)
+    if isinstance(error, StoreBusy):
+        error.retry_after_s = _retry_after(metadata.get("HTTPHeaders", {}))
+    return error
 
 
 def _retry_after(headers: dict[str, str]) -> float:

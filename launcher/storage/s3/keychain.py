@@ -14,6 +14,7 @@ from typing import Protocol
 
 from launcher.storage.registry import Options
 from launcher.storage.s3.keyfile import ELSEWHERE, KeyFile, Keys, expanded, read_section
+from launcher.storage.s3.settings import check_keys
 
 OBS_CREDENTIALS = (
     ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN"),
@@ -61,9 +62,12 @@ class KeyChain:
         self._lock = threading.Lock()
 
     def current(self) -> Keys | None:
-        """The keys of this moment: a file that has changed is read."""
+        """The keys of this moment: a file that has changed is read. Raises StoreRefused for keys that can't be any."""
         with self._lock:
-            return self._best()
+            keys = self._best()
+        if keys is not None:
+            check_keys(keys)
+        return keys
 
     def after_refusal(self, keys: Keys | None, *, of_keys: bool) -> Keys | None:
         """The keys to try after the store refused `keys`; None when there are no others.
@@ -82,8 +86,14 @@ class KeyChain:
             return other
 
     def _best(self) -> Keys | None:
-        found = [keys for source in self._sources if (keys := source.keys(self._env)) is not None]
-        return next((keys for keys in found if keys not in self._refused), found[0] if found else None)
+        """The first that were not refused, else the first. Files of later sources are not looked at."""
+        first = None
+        for source in self._sources:
+            keys = source.keys(self._env)
+            if keys is not None and keys not in self._refused:
+                return keys
+            first = first or keys
+        return first
 
 
 class ChainCredentials:

@@ -92,6 +92,7 @@ def open_obstore(route: Route, bucket: str) -> ObstoreClient:
             virtual_hosted_style_request=route.bucket_in_host,
             skip_signature=False,
             s3_express=False,
+            request_payer=route.requester_pays,
             client_options=options,
             retry_config={"max_retries": 0},
             credential_provider=_KeySource(route.credentials),

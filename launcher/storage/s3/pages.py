@@ -62,7 +62,8 @@ class PageClient:
         params = {"marker": marker, "max-keys": str(PAGE_KEYS), "prefix": prefix}
         params |= {"delimiter": delimiter} if delimiter else {}
         params |= {"encoding-type": "url"} if route.quoted else {}
-        request = self._request_type("GET", f"{route.url}/", params=params)
+        headers = {s3_client.PAYER_HEADER: "requester"} if route.requester_pays else {}
+        request = self._request_type("GET", f"{route.url}/", params=params, headers=headers)
         self._signer_type(route.credentials.get_frozen_credentials(), "s3", route.region).add_auth(request)
         answer = self._session.send(request.prepare())
         if answer.status_code != 200:
@@ -96,6 +97,26 @@ def read_page(body: bytes, *, quoted: bool) -> Page:
     if more is None or not all(each.key for each in objects):
         raise ValueError("a part of the listing is missing")
     return Page(objects, folders, more)
+
+
+def ask_boto3(client: Any, where: str, **names: Any) -> Page:
+    """A page by boto3. Keys that XML can't hold are asked for once more, URL-encoded. Raises what boto3 does, StoreUnreachable."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return page_of_boto3(client.list_objects(**names), where)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "500":  # botocore's own word for an answer that is no XML
+            raise
+        answer = client.list_objects(**names, EncodingType="url")
+        if answer.get("EncodingType") != "url":
+            raise
+        return _decoded(page_of_boto3(answer, where))
+
+
+def _decoded(page: Page) -> Page:
+    objects = [each._replace(key=unquote_plus(each.key)) for each in page.objects]
+    return Page(objects, [unquote_plus(each) for each in page.folders], page.more)
 
 
 def page_of_boto3(answer: dict[str, Any], where: str) -> Page:

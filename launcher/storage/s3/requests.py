@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from launcher.errors import StoreRefused
 from launcher.storage.backoff import with_backoff
 from launcher.storage.base import Pace
 from launcher.storage.registry import Location, Options
 from launcher.storage.s3.client import ClientHolder
-from launcher.storage.s3.errors import Edge, ended_keys, map_error, refusal_of
+from launcher.storage.s3.errors import Edge, ended_keys, hides_its_code, is_broken, map_error, refusal_of
 from launcher.storage.s3.keyfile import Keys
 
 T = TypeVar("T")
@@ -49,7 +50,16 @@ class Requests:
                 return request(self.holder.get(), names)
             except Exception as error:  # every foreign error has its place in our tree
                 if not self._renewed(keys, error):
-                    raise self._refused(keys, error, key) from error
+                    raise self._refused(keys, self._with_code(error, names), key) from error
+
+    def _with_code(self, error: Exception, names: dict[str, Any]) -> Exception:
+        """The same refusal with the code of its reason, which only the answer to a GET has."""
+        if hides_its_code(error):
+            try:
+                self.holder.get().get_object(**names, Range="bytes=0-0")["Body"].close()
+            except Exception as refusal:  # mapped like any other
+                return refusal
+        return error
 
     def _renewed(self, keys: Keys | None, error: Exception) -> bool:
         """Whether there are other keys than those that the store refused."""
@@ -58,6 +68,12 @@ class Requests:
 
     def _refused(self, keys: Keys | None, error: Exception, key: str) -> Exception:
         ended = ended_keys(error, keys.origin, self.join(key)) if keys is not None and keys.renewed else None
+        if is_broken(error) and self.holder.speaks_tls():
+            return StoreRefused(
+                f"the store at {self.edge.endpoint} speaks TLS",
+                where=self.join(key),
+                hint="write the endpoint with https://",
+            )
         return ended or self.mapped(error, key)
 
     def with_backoff(

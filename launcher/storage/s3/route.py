@@ -19,7 +19,6 @@ _NEEDS_BOTOCORE = (
     *("aws_profile", "aws_default_profile", "aws_security_token", "aws_credential_expiration"),
     *("http_proxy", "https_proxy", "all_proxy"),
 )
-_BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 _FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
 
 
@@ -43,6 +42,7 @@ class Route:
     ca_bundle: str | None
     proxy: str | None = field(repr=False)
     quoted: bool
+    requester_pays: bool = False
 
 
 def find_route(holder: ClientHolder, bucket: str) -> Route:
@@ -50,9 +50,7 @@ def find_route(holder: ClientHolder, bucket: str) -> Route:
     target, options = holder.target, holder.options
     keys = _keys_of_environment(holder)
     if keys is not None and target.endpoint:
-        bundle = options.ca_bundle or next(
-            (os.environ[name] for name in _BUNDLES if name in os.environ), None
-        )
+        bundle = options.ca_bundle or s3_client.bundle_of(os.environ)
         region = target.region or os.environ.get("AWS_DEFAULT_REGION") or s3_client.DEFAULT_REGION
         return _route(target, bucket, target.endpoint, region, keys, bundle, None)
     client = holder.get()
@@ -80,7 +78,8 @@ def _route(
     in_host = target.bucket_in_host(bucket)
     parts = urlsplit(endpoint)
     url = f"{parts.scheme}://{bucket}.{parts.netloc}" if in_host else f"{endpoint.rstrip('/')}/{bucket}"
-    return Route(url, in_host, region, credentials, ca_bundle, proxy, quoted=target.scheme != "obs")
+    quoted, pays = target.scheme != "obs", target.requester_pays
+    return Route(url, in_host, region, credentials, ca_bundle, proxy, quoted, pays)
 
 
 def _keys_of_environment(holder: ClientHolder) -> ChainCredentials | None:
@@ -89,7 +88,7 @@ def _keys_of_environment(holder: ClientHolder) -> ChainCredentials | None:
     needs_botocore = any(
         value and name.lower() in _NEEDS_BOTOCORE for name, value in (*os.environ.items(), *env.items())
     )
-    unclear = any(os.environ.get(name) == "" for name in _BUNDLES)
+    unclear = any(os.environ.get(name) == "" for name in s3_client.BUNDLES)
     files = any(_exists(os.environ.get(name) or usual) for name, usual in _FILES.items())
     if needs_botocore or unclear or files or holder.options.profile:
         return None

@@ -31,7 +31,7 @@ from launcher.storage.s3.conditional import ConditionalPut
 from launcher.storage.s3.confirm import have_effect, is_gone
 from launcher.storage.s3.fast import FastPath, fast_wanted
 from launcher.storage.s3.listing import Listing
-from launcher.storage.s3.pages import PAGE_KEYS, Page, page_of_boto3
+from launcher.storage.s3.pages import PAGE_KEYS, Page, ask_boto3
 from launcher.storage.s3.reads import Reads
 from launcher.storage.s3.requests import Requests
 
@@ -104,8 +104,14 @@ class S3Store:
         key = prefix[len(self._requests.base) :]
 
         def request(client: Any, names: dict[str, Any]) -> Page:
-            names = {"Bucket": names["Bucket"], "Prefix": prefix, "Marker": marker, **only}
-            return page_of_boto3(client.list_objects(**names, MaxKeys=PAGE_KEYS), self.join(key))
+            names = {
+                "Bucket": names["Bucket"],
+                "Prefix": prefix,
+                "Marker": marker,
+                "MaxKeys": PAGE_KEYS,
+                **only,
+            }
+            return ask_boto3(client, self.join(key), **names)
 
         return self.with_backoff(key, request, pace)
 

@@ -139,8 +139,8 @@ PLATFORM = {"ACCESS_KEY_ID": "m", "SECRET_ACCESS_KEY": "s"}
         ("s3", {**HUAWEI, **PLATFORM}, {}, "shared"),
         ("obs", {}, {}, "sdk"),
         ("s3", {}, {}, "shared"),
-        ("s3", {**AWS}, {"profile": "p"}, "of p"),
-        ("s3", {**AWS, "AWS_PROFILE": "p"}, {}, "of p"),
+        ("s3", {**AWS}, {"profile": "p"}, "of-p"),
+        ("s3", {**AWS, "AWS_PROFILE": "p"}, {}, "of-p"),
         ("obs", {**HUAWEI, "AWS_PROFILE": "p"}, {}, "h"),
         ("s3", {"AWS_WEB_IDENTITY_TOKEN_FILE": "x", "AWS_ROLE_ARN": "y"}, {}, "named"),
         ("s3", {"AWS_SHARED_CREDENTIALS_FILE": "none"}, {}, "named"),
@@ -157,7 +157,7 @@ def test_which_keys_come_first(
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".huaweicloud").mkdir()
     (tmp_path / ".aws" / "credentials").write_text(
-        f"[default]\n{INI.format('shared')}[p]\n{INI.format('of p')}"
+        f"[default]\n{INI.format('shared')}[p]\n{INI.format('of-p')}"
     )
     (tmp_path / ".huaweicloud" / "credentials").write_text("[basic]\nak = sdk\nsk = s\n")
     (tmp_path / "named").write_text(INI.format("named"))

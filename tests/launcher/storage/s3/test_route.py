@@ -177,16 +177,19 @@ def test_an_empty_name_of_certificates_is_botocores_to_judge(monkeypatch: pytest
     assert asked
 
 
-def test_certificates_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_certificates_that_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def bundle(**options: Any) -> str | None:
         return find_route(holder_of("s3://b", "https://s3.example.com", env=KEYS, **options), "b").ca_bundle
 
+    files = {name: str(tmp_path / name) for name in ("requests.pem", "aws.pem", "ours.pem")}
+    for file in files.values():
+        Path(file).write_text("-----BEGIN CERTIFICATE-----")
     assert bundle() is None
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/requests.pem")
-    assert bundle() == "/requests.pem"
-    monkeypatch.setenv("AWS_CA_BUNDLE", "/aws.pem")
-    assert bundle() == "/aws.pem"
-    assert bundle(ca_bundle="/ours.pem") == "/ours.pem"
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", files["requests.pem"])
+    assert bundle() == files["requests.pem"]
+    monkeypatch.setenv("AWS_CA_BUNDLE", files["aws.pem"])
+    assert bundle() == files["aws.pem"]
+    assert bundle(ca_bundle=files["ours.pem"]) == files["ours.pem"]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +198,13 @@ def test_certificates_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("b-1", {"endpoint": "https://obs.example.com"}, "https://b-1.obs.example.com"),
         ("b.1", {"endpoint": "https://obs.example.com"}, "https://obs.example.com/b.1"),
         ("b_1", {"endpoint": "https://obs.example.com"}, "https://obs.example.com/b_1"),
-        ("b.1", {"endpoint": "http://obs.example.com:8000"}, "http://b.1.obs.example.com:8000"),
+        ("b.1", {"endpoint": "http://obs.example.com:8000"}, "http://obs.example.com:8000/b.1"),
+        (
+            "b_1",
+            {"endpoint": "http://obs.example.com", "addressing": "virtual"},
+            "http://obs.example.com/b_1",
+        ),
+        ("b-1", {"endpoint": "https://example.com/gate/s3/"}, "https://example.com/gate/s3/b-1"),
         ("b-1", {"endpoint": "https://obs.example.com", "addressing": "path"}, "https://obs.example.com/b-1"),
         ("b-1", {"endpoint": "http://10.0.0.1:9000"}, "http://10.0.0.1:9000/b-1"),
         ("b-1", {"endpoint": "http://[::1]:9000"}, "http://[::1]:9000/b-1"),

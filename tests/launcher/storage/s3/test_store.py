@@ -67,7 +67,14 @@ def test_options_win_over_the_environment() -> None:
         ("obs://b", {}, "needs an endpoint"),
         ("s3://b", {"AWS_ENDPOINT_URL": "ftp://x"}, "not an address"),
         ("s3://b", {"AWS_ENDPOINT_URL": "http://host:port"}, "no valid port"),
-        ("s3://b", {"AWS_ENDPOINT_URL": "http://host/some/path"}, "not an address"),
+        ("s3://b", {"AWS_ENDPOINT_URL": "http://host/?path"}, "not an address"),
+        ("s3://b", {"AWS_ENDPOINT_URL": "https://host\n"}, "a newline"),
+        ("s3://b", {"AWS_ENDPOINT_URL": "https://ho st"}, "a blank"),
+        ("s3://b", {"AWS_ENDPOINT_URL": "host\t", "S3_USE_HTTPS": "0"}, "a blank"),
+        ("s3://b", {"AWS_ENDPOINT_URL": "http://host:443"}, "is that of https"),
+        ("s3://b", {"AWS_ENDPOINT_URL": "https://host:80"}, "is that of http"),
+        ("obs://b", {"AWS_REGION": "cn-north-4\n"}, "a newline"),
+        ("s3://b", {"AWS_REGION": "eu west"}, "a blank"),
         ("s3://b", {"AWS_ENDPOINT_URL": "http://me:topsecret@host"}, "credentials"),
     ],
 )
@@ -234,9 +241,34 @@ def test_an_unknown_certificate_is_refused_in_words(radosgw: S3Server) -> None:
     assert "AWS_CA_BUNDLE" in caught.value.hint
 
 
-def test_http_spoken_to_a_tls_port(radosgw: S3Server) -> None:
-    with pytest.raises(StoreError):
-        open_on(radosgw, endpoint=radosgw.tls_endpoint.replace("https", "http"), patience_s=0.5).read("x")
+def test_http_spoken_to_a_tls_port_is_named_at_once(radosgw: S3Server, engine: str, tmp_path: Path) -> None:
+    store = open_on(radosgw, endpoint=radosgw.tls_endpoint.replace("https", "http"), patience_s=600)
+    for request in (lambda: store.head("x"), lambda: store.put("x", b"1"), lambda: list(store.list())):
+        with pytest.raises(StoreRefused, match="speaks TLS") as caught:
+            request()
+        assert "https://" in caught.value.hint
+
+
+def test_https_spoken_to_a_plain_port_is_named_at_once(radosgw: S3Server, engine: str) -> None:
+    store = open_on(radosgw, endpoint=radosgw.endpoint.replace("http", "https"), patience_s=600)
+    for request in (lambda: store.head("x"), lambda: store.put("x", b"1"), lambda: list(store.list())):
+        with pytest.raises(StoreRefused, match="wrong scheme"):
+            request()
+
+
+def test_a_file_of_certificates_is_looked_at_before_the_first_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty.pem").write_text("no certificate")
+    for file, words in ((tmp_path / "none.pem", "can't read"), (tmp_path / "empty.pem", "no certificate")):
+        with pytest.raises(UsageError, match=words) as caught:
+            open_store("s3://b", endpoint="https://store.example", ca_bundle=str(file))
+        assert caught.value.where == str(file)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
+        with pytest.raises(UsageError, match=words):
+            open_store("s3://b", endpoint="https://store.example")
+        open_store("s3://b", endpoint="http://store.example")  # needs none
+        monkeypatch.delenv("AWS_CA_BUNDLE")
 
 
 # -- OBS ---------------------------------------------------------------------------------------------------

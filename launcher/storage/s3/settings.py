@@ -1,0 +1,108 @@
+"""Settings that can't work, found before the first request: a newline in a key, an endpoint of the wrong scheme, a missing file.
+
+The sign of a wrong scheme that only the server can give is asked for once a connection has broken.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from launcher.errors import StoreRefused, UsageError
+from launcher.storage.s3.keyfile import Keys
+
+PROBE_S = 3.0
+_USUAL_PORTS = {443: "https", 80: "http"}
+_CERTIFICATE = b"CERTIFICATE-----"
+
+
+def stray_character(text: str) -> str:
+    """What can't be in a key or an address: a blank, a newline, or one that is not ASCII; or ''."""
+    for char in text:
+        if char in "\r\n":
+            return "a newline"
+        if char.isspace():
+            return "a blank"
+        if not "!" <= char <= "~":
+            return "a character that is not plain ASCII"
+    return ""
+
+
+def check_keys(keys: Keys) -> None:
+    """Raises StoreRefused, which names where the keys are from and shows nothing of them."""
+    for name, value in (
+        ("access key", keys.access_key),
+        ("secret key", keys.secret_key),
+        ("session token", keys.token or ""),
+    ):
+        if stray := stray_character(value):
+            raise StoreRefused(
+                f"the {name} contains {stray}",
+                where=keys.origin,
+                hint="set it again without that; text from a file often ends in a newline",
+            )
+
+
+def check_region(region: str) -> None:
+    """Raises UsageError for a region with a blank or newline."""
+    if stray := stray_character(region):
+        raise UsageError(
+            f"the region {region!r} contains {stray}", hint="set AWS_REGION, or region:, without that"
+        )
+
+
+def check_endpoint(endpoint: str) -> None:
+    """Raises UsageError for a full address whose text or port can't be that of an endpoint."""
+    shown = endpoint if "@" not in endpoint else "..."
+    if stray := stray_character(endpoint):
+        raise UsageError(
+            f"the endpoint {shown!r} contains {stray}", hint="write https://host or http://host:port"
+        )
+    parts = urlsplit(endpoint)
+    if "@" in parts.netloc:
+        raise UsageError("an endpoint must not contain credentials", hint="remove everything before '@'")
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(
+            f"endpoint {endpoint!r} has no valid port", hint="write https://host:port"
+        ) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise UsageError(
+            f"endpoint {endpoint!r} is not an address", hint="write https://host or http://host:port"
+        )
+    usual = _USUAL_PORTS.get(port or 0, parts.scheme)
+    if usual != parts.scheme:
+        raise UsageError(
+            f"endpoint {endpoint!r}: port {port} is that of {usual}", hint=f"write {usual}:// or another port"
+        )
+
+
+def check_bundle(file: str) -> None:
+    """Raises UsageError unless it is a file with certificates."""
+    hint = "set AWS_CA_BUNDLE, or ca_bundle:, to a PEM file with the certificates to trust"
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"can't read the certificates: {error.strerror}", where=file, hint=hint) from error
+    if _CERTIFICATE not in content:
+        raise UsageError("the file holds no certificate", where=file, hint=hint)
+
+
+def speaks_tls(endpoint: str) -> bool:
+    """Whether the server of an http:// endpoint answers a TLS greeting. Asks it, for some seconds at most."""
+    parts = urlsplit(endpoint)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((parts.hostname or "", parts.port or 80), timeout=PROBE_S) as plain,
+            context.wrap_socket(plain, server_hostname=parts.hostname),
+        ):
+            return True
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")  # it refuses ours, and speaks it
+    except (OSError, ValueError):
+        return False
