@@ -11,7 +11,7 @@ ifndef SEED
 SEED := $(shell date +%s)
 endif
 
-.PHONY: demo check test test-all test-parity lint format clean install install-test
+.PHONY: demo check test test-all test-parity test-matrix lint format clean install install-test
 
 demo: install
 	@$(BIN)/python -m vitmodels.digits demo/digits
@@ -34,6 +34,10 @@ test-all: install-test
 # Our nets against timm's, at full size. PyTorch is large, so it gets a folder of its own on top of $(VENV).
 test-parity: $(PARITY)/.installed
 	$(PARITY)/bin/python -m pytest tests/vitmodels/nets/test_parity_timm.py tests/vitmodels/images/test_parity_timm.py
+
+# Python and MindSpore versions: README, "Versions". Environments are large; `make test-matrix CORNERS=python3.10-mindspore2.7`.
+test-matrix:
+	$(PYTHON) -m tests.corners $(CORNERS)
 
 lint: install-test
 	$(BIN)/ruff check .
@@ -68,4 +72,4 @@ format:
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(PARITY) demo
+	rm -rf $(VENV) $(PARITY) .venv-matrix demo

@@ -20,9 +20,10 @@ from launcher.portable import disk_space, lacks_of_linux, usable_cores
 from launcher.runfolder import paths
 from launcher.units import show_bytes
 
-MINDSPORE = "2.10"
-TESTED = (3, 13)
-"""The newest Python that the tests of the base package ran on; the oldest is 3.10."""
+CORNERS = {"3.10": ("2.7",), "3.11": ("2.8", "2.10"), "3.12": ("2.10",), "3.13": ()}
+"""The MindSpore releases that training was tested with, by Python; on the others only the base package and the node program."""
+OLDEST, NEWEST = (2, 7), (2, 10)
+"""Releases of MindSpore that were tested."""
 LITTLE_DISK = 20 << 30
 LITTLE_INODES = 100_000
 LITTLE_SHM = 1 << 30
@@ -55,9 +56,9 @@ def machine_checks(*, home: Path | None = None, ascend: Path = _ASCEND) -> list[
 def _python() -> Finding:
     version = platform.python_version()
     text = f"{version} at {sys.executable}, launcher {version_of('ascend-launcher') or 'not installed'}"
-    if (3, 10) <= sys.version_info[:2] <= TESTED:
+    if python_release() in CORNERS:
         return Finding("Python", "ok", text)
-    tested = f"3.10 to {TESTED[0]}.{TESTED[1]}"
+    tested = ", ".join(CORNERS)
     return Finding(
         "Python", "warning", f"{text}; tested are {tested}", fix="name one of these in local.python"
     )
@@ -70,22 +71,36 @@ def _mindspore() -> Finding:
         return Finding(
             "MindSpore", "warning", "not installed for this Python; enough to submit and fetch", fix=fix
         )
-    if version.startswith(f"{MINDSPORE}."):
-        return Finding("MindSpore", "ok", version)
+    release = ".".join(version.split(".")[:2])
+    here, tested = python_release(), ", ".join(f"{p} with {', '.join(m)}" for p, m in CORNERS.items() if m)
+    if release in CORNERS.get(here, ()):
+        return Finding("MindSpore", "ok", f"{version}; training was tested with Python {here} and {release}")
+    if OLDEST <= _numbers(release) <= NEWEST:
+        text = f"{version}; not tested with Python {here}, but Python {tested}"
+        return Finding("MindSpore", "info", text)
     return Finding(
         "MindSpore",
         "warning",
-        f"{version}; tested with {MINDSPORE}",
-        fix=f"pip install 'mindspore=={MINDSPORE}.*'",
+        f"{version}; tested are Python {tested}",
+        fix="pip install 'mindspore>=2.7,<2.11'",
     )
+
+
+def python_release() -> str:
+    """Of this process, as in `CORNERS`."""
+    return ".".join(map(str, sys.version_info[:2]))
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    """Empty for what is no release."""
+    parts = release.split(".")
+    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
 
 
 def _numpy() -> Iterable[Finding]:
     version = version_of("numpy")
     if version and version_of("mindspore") and not version.startswith("1."):
-        yield Finding(
-            "NumPy", "error", f"{version}; MindSpore {MINDSPORE} breaks with it", fix="pip install 'numpy<2'"
-        )
+        yield Finding("NumPy", "error", f"{version}; MindSpore breaks with it", fix="pip install 'numpy<2'")
     elif version:
         yield Finding("NumPy", "ok", version)
 

@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 
 import mindspore as ms
 from mindspore import nn, ops
-from mindspore.ops.auto_generate import SplitWithSize
 
 from vitmodels.config import Recipe
+from vitmodels.device.compat import split_by_sizes
 from vitmodels.images.batches import Batch
 from vitmodels.nets.pixels import normalise_layer
 from vitmodels.training.loss import soft_cross_entropy
@@ -117,7 +117,7 @@ class SumOverRanks(nn.Cell):
         self.sizes = (*(int(param.size) for param in params), 1, 1)
         self.map = ops.HyperMap()
         self.all_reduce = ops.AllReduce(ops.ReduceOp.SUM)
-        self.split = SplitWithSize()
+        self.split = split_by_sizes()
 
     def construct(self, gradients: Tensors) -> Tensors:
         message = self.all_reduce(ops.concat(self.map(_flatten, gradients)))
