@@ -76,6 +76,23 @@ class Corner:
             raise Failed(f"{state}, {top1}")
         return f"{state}, results fetched"
 
+    def container(self) -> str:
+        """The entry of a ModelArts container: boot file, code, and the program that it becomes, which finds no run."""
+        from launcher.backends.modelarts.code import make_archive
+        from launcher.submission.prepare import prepare
+
+        plan = prepare(ROOT / "jobs" / "digits_tnt_modelarts.yaml").plan
+        boot = self.folder / "boot.py"
+        boot.write_bytes((ROOT / "launcher" / "backends" / "modelarts" / "boot.py").read_bytes())
+        words = ["--run", str(self.folder / "no-run"), "--attempt", "1"]
+        words += ["--code", make_archive(plan, self.folder).digest]
+        env = {**self.env, "MA_MOUNT_PATH": str(self.folder / "mount"), "PYTHONPATH": ""}
+        command = [sys.executable, str(boot), *words]
+        done = subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, check=False)
+        if done.returncode != 4 or "plan.json" not in done.stderr:
+            raise Failed(f"exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return "the container's program runs"
+
     def whole_run(self) -> str:
         """train on two ranks, evaluate, export and evaluate the export, by a job of launcher."""
         self.call("vitmodels.digits", str(self.folder / "digits"))
@@ -128,7 +145,10 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory(prefix="launcher-matrix-", dir=next(iter(sys.argv[1:]), None)) as folder:
         parts = Corner(Path(folder))
-        todo: dict[str, Callable[[], str]] = {"base package, node program": parts.base}
+        todo: dict[str, Callable[[], str]] = {
+            "base package, node program": parts.base,
+            "entry of a container": parts.container,
+        }
         if mindspore_version():
             todo["train on 2 ranks, evaluate, export"] = parts.whole_run
             todo["resume"] = parts.resume

@@ -53,6 +53,9 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command(
         "launcher.cli.doctor", "check this machine: Python, MindSpore, NPUs, disk, store, clock"
     ),
+    "image-check": Command(
+        "launcher.cli.image_check", "what this image or Python lacks, with one line of pip"
+    ),
     "pack": Command("launcher.cli.pack", "pack class folders into tar shards, or verify them"),
     "cp": Command("launcher.cli.cp", "copy files between this machine and a store, verified"),
     "ls": Command("launcher.cli.ls", "list a folder of a store"),

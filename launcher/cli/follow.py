@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,12 +72,20 @@ def _screen(quiet: bool) -> Iterator[Screen]:
     if quiet:
         yield Silent()
     elif sys.stderr.isatty():
-        from launcher.cli.live import LiveScreen
-
-        with LiveScreen() as screen:
+        with _live_screen() as screen:
             yield screen
     else:
         yield Plain()
+
+
+def _live_screen() -> AbstractContextManager[Screen]:
+    """Plain lines where rich is not installed."""
+    try:
+        from launcher.cli.live import LiveScreen
+    except ModuleNotFoundError as error:
+        say(f"progress as plain lines: {error}")
+        return nullcontext(Plain())
+    return LiveScreen()
 
 
 @dataclass

@@ -15,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
-NEEDED = ("pydantic", "yaml", "boto3", "rich")
-PYTHON = (3, 11)
+PYTHON = (3, 10)
 BAD_CODE = 2
 OPTIONAL = ("plan", "endpoint", "region", "client")
 
@@ -74,11 +75,20 @@ def unpack(archive: Path, digest: str) -> Path:
 
 
 def install(folder: Path) -> None:
-    """Install the job file's requirements, if there are any."""
+    """Install the job file's requirements, if there are any that the image does not have."""
     requirements = folder / "requirements.txt"
     if not requirements.exists():
         return
-    sys.stdout.write("installing what modelarts.requirements names\n")
+    wanted = requirements.read_text(encoding="utf-8").splitlines()
+    is_satisfied = image_check(folder).is_satisfied
+    options = ("-i", "-f", "--")  # where pip looks, and no package
+    lacking = [line for line in wanted if not line.startswith(options) and not is_satisfied(line)]
+    if not lacking:
+        sys.stdout.write("the image has all that modelarts.requirements names; nothing is installed\n")
+        return
+    sys.stdout.write(
+        f"installing what modelarts.requirements names and the image lacks: {', '.join(lacking)}\n"
+    )
     sys.stdout.flush()
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "-r", str(requirements)]
     code = subprocess.call([*command, "--target", str(folder / "site")])
@@ -88,23 +98,39 @@ def install(folder: Path) -> None:
         )
 
 
-def check_image(folder: Path) -> None:
-    """Ends the program where the image can't run launcher."""
+def check_python() -> None:
+    """Ends the program where Python is too old for launcher."""
     if sys.version_info < PYTHON:
         version = ".".join(map(str, sys.version_info[:2]))
         needed = ".".join(map(str, PYTHON))
         fail(
             f"Python {version} in this image; launcher needs {needed} or newer (modelarts.python names another)"
         )
-    sys.path[:0] = [str(path) for path in search_path(folder)]
-    from importlib.util import find_spec
 
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
+
+def check_image(folder: Path) -> None:
+    """Ends the program where the image can't run launcher."""
+    sys.path[:0] = [str(path) for path in search_path(folder)]
+    check = image_check(folder)
+    good, lines = check.report(check.BASE)
+    for line in lines:
+        sys.stdout.write(f"image: {line}\n")
+    if not good:
+        missing = ", ".join(lack.need.module for lack in check.lacks(check.BASE) if not lack.need.without)
         fail(
-            f"this image lacks {', '.join(missing)}; take one made with docs/modelarts.md, "
+            f"this image lacks {missing}; take one made with docs/modelarts.md, "
             "or name them in modelarts.requirements"
         )
+
+
+def image_check(folder: Path) -> Any:
+    """The module launcher.imagecheck of the unpacked code, which needs no package."""
+    spec = spec_from_file_location("imagecheck", folder / "launcher" / "imagecheck.py")
+    assert spec is not None and spec.loader is not None, "the name ends with .py"
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def search_path(folder: Path) -> list[Path]:
@@ -116,6 +142,7 @@ def search_path(folder: Path) -> list[Path]:
 
 def main(argv: list[str]) -> None:
     """Becomes `launcher.backends.modelarts.container`: the same process, so the platform's signals arrive."""
+    check_python()
     args = parse(argv)
     archive = Path(__file__).resolve().parent / "code.zip"
     if not archive.exists():

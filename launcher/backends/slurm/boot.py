@@ -79,6 +79,24 @@ def bring_plan(store: dict[str, Any], digest: str, path: Path) -> None:
     keep(path, data)
 
 
+def check_image(code: Path, packages: list[str]) -> None:
+    """Say what this Python lacks, by the module launcher.imagecheck of the run's code, and give up where it can't run launcher."""
+    spec = importlib.util.spec_from_file_location("imagecheck", code / "launcher" / "imagecheck.py")
+    if spec is None or spec.loader is None:
+        return
+    check = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = check
+    spec.loader.exec_module(check)
+    good, lines = check.report([need for need in check.BASE if need.without or need.module in packages])
+    sys.stderr.writelines(f"{socket.gethostname()}: {line}\n" for line in lines)
+    if not good:
+        lacking = [
+            lack for lack in check.lacks(check.BASE) if lack.need.module in packages and not lack.need.without
+        ]
+        names = ", ".join(lack.need.module for lack in lacking)
+        give_up(f"{names} not installed in {sys.executable}; {check.pip_line(lacking)}")
+
+
 def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     facts, run = json.loads(os.environ["LAUNCHER_BOOT"]), os.environ["LAUNCHER_RUN"]
@@ -86,13 +104,14 @@ def main() -> None:
     missing = [
         name for name in facts["packages"] if not getattr(importlib.util.find_spec(name), "origin", None)
     ]
-    if missing:
+    if missing and urlsplit(store["url"]).scheme != "file":  # reading the store needs them
         give_up(f"{', '.join(missing)} not installed in {sys.executable}")
     run_dir = Path(facts["work_dir"], run)
     code = run_dir
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         code = unpack(store, facts["code"], run_dir)
+        check_image(code, facts["packages"])
         bring_plan(store, os.environ["LAUNCHER_PLAN"], run_dir / "plan.json")
     except ImportError as error:
         where = f"and {store['url']} is no path that all nodes share"
