@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import IntegrityError, LauncherError, NoSpace, NotFound, StoreError, StoreRefused
-from launcher.portable import PLAIN_FILE, disk_space, try_lock, write_at
+from launcher.portable import PLAIN_FILE, disk_space, open_special, try_lock, write_at
 
 CHUNK_BYTES = 1 << 20
 TEMP_PREFIX = ".launcher-tmp-"
@@ -76,8 +76,12 @@ def is_temporary(name: str) -> bool:
 def replacing(path: Path, *, fsync: bool = True, new: bool = False) -> Iterator[int]:
     """A descriptor to write to; the file appears under `path` when the block ends well, and not otherwise.
 
-    With `new`, raises FileExistsError when `path` exists by then.
+    With `new`, raises FileExistsError when `path` exists by then. A device or pipe that is there is written to, never replaced.
     """
+    if not new and (special := open_special(path)) is not None:
+        with os.fdopen(special, "wb", buffering=0) as file:
+            yield file.fileno()
+        return
     temporary = path.with_name(f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN_FILE, 0o666)
     try:

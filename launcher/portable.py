@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,24 @@ def _module(name: str) -> Any:
 
 
 _fcntl, _msvcrt = _module("fcntl"), _module("msvcrt")
+
+
+def open_special(path: Path) -> int | None:
+    """A descriptor to write to what must not be replaced: a device, a pipe, or a name like /dev/stdout. None for others.
+
+    A pipe without a reader is an error, and no wait.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return None
+    system = path.absolute().parts[1:2] in (("dev",), ("proc",))
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and not system):
+        return None
+    handle = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(handle, True)
+    return handle
 
 
 def try_lock(handle: int, *, shared: bool = False) -> bool:

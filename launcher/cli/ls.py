@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from launcher.errors import NotFound
+    from launcher.printable import printable
     from launcher.units import show_bytes
 
     store = address_of(args, args.url).open()
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     for info in store.list():
         files, size = files + 1, size + info.size
         if args.recursive and not args.json:
-            out(f"{info.size:>15,}  {info.key}")
+            out(f"{info.size:>15,}  {printable(info.key)}")
             continue
         head, slash, _ = info.key.partition("/")
         name = info.key if args.recursive else head + slash
@@ -53,6 +54,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for each in entries.values():
         count = f"{each.files:,} files" if each.name.endswith("/") else ""
-        out(f"{show_bytes(each.bytes):>10}  {count:>15}  {each.name}")
+        out(f"{show_bytes(each.bytes):>10}  {count:>15}  {printable(each.name)}")
     say(f"{files:,} files, {show_bytes(size)}")
     return 0

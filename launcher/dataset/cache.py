@@ -71,12 +71,16 @@ class DigestLog:
 
 def read_digests(file: Path) -> dict[str, str]:
     """The sha256 by key; the later line counts. A line that a crash cut short counts as none."""
+    digests: dict[str, str] = {}
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+        with file.open(encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                key, _, digest = line.partition("\t")
+                if len(digest) == 65 and digest.endswith("\n"):
+                    digests[key] = digest[:-1]
     except FileNotFoundError:
-        return {}
-    pairs = (line.split("\t") for line in lines)
-    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and len(pair[1]) == 64}
+        pass
+    return digests
 
 
 def missing(root: Path, listing: Listing, *, trust: bool) -> Iterator[ObjectInfo]:

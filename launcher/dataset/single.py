@@ -10,6 +10,7 @@ from launcher.dataset.storeview import StoreView
 from launcher.errors import NotFound
 from launcher.storage.address import StoreAddress
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
+from launcher.storage.contents import refuse_folder_of
 
 INDEX = ".db"
 """MindRecord keeps the index of `x.mindrecord` in `x.mindrecord.db`."""
@@ -63,4 +64,7 @@ def single_file(address: StoreAddress, patience_s: float = 60.0) -> SingleFile |
         return None
     store = address.model_copy(update={"url": folder}).open(patience_s)
     key = unquote(name) if folder.startswith("file:") else name
-    return SingleFile(store, key) if store.head(key) is not None else None
+    if store.head(key) is None:
+        return None
+    refuse_folder_of(store, key)
+    return SingleFile(store, key)

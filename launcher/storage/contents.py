@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from heapq import merge
 from pathlib import Path
 
 from launcher.disk import TEMP_PREFIX, mapped
@@ -87,6 +88,12 @@ def _checked(store: ObjectStore, *, folds: bool) -> Iterator[ObjectInfo]:
     for info in store.list():
         if is_folder_marker(info.key, info.size):
             continue
+        if not info.key:
+            raise StoreError(
+                f"the folder's marker holds {info.size} bytes",
+                where=f"{store.url}/",
+                hint="it can't become a file: rename that object, or empty it; it is never skipped",
+            )
         check_key(info.key, store.url)
         clash = guard.clash(info.key)
         if folds and not clash:
@@ -98,6 +105,33 @@ def _checked(store: ObjectStore, *, folds: bool) -> Iterator[ObjectInfo]:
                 hint="rename one of them; nothing is skipped silently",
             )
         yield info
+
+
+def refuse_folder_of(store: ObjectStore, key: str) -> None:
+    """Raises StoreError when an object's name is that of a folder with objects, too: one of them would be left out."""
+    below = (info for info in store.list(f"{key}/") if not is_folder_marker(info.key, info.size))
+    if other := next(below, None):
+        raise StoreError(
+            f"there are an object {key!r} and a folder of this name, with {other.key!r}",
+            where=store.join(key),
+            hint="add '/' to copy the folder, or rename one of them; nothing is skipped silently",
+        )
+
+
+def refuse_clashes(mine: Iterator[ObjectInfo], store: ObjectStore) -> None:
+    """Raises StoreError when a file of `mine` would be a folder in the store, or a folder of `mine` is an object there."""
+    guard = PrefixGuard()
+    for _, key in merge(_keys(mine), _keys(store.list())):
+        if clash := guard.clash(key):
+            raise StoreError(
+                f"{clash!r} would be an object and the folder of {key!r}",
+                where=store.url,
+                hint="rename one of them, or name another target",
+            )
+
+
+def _keys(infos: Iterator[ObjectInfo]) -> Iterator[tuple[bytes, str]]:
+    return ((os.fsencode(info.key), info.key) for info in infos if not is_folder_marker(info.key, info.size))
 
 
 def check_space(root: Path, infos: Iterator[ObjectInfo], folders: int, reserve_bytes: int) -> tuple[int, int]:

@@ -17,7 +17,13 @@ from launcher.disk import Folders, digest_file, folds_names, mapped
 from launcher.errors import NotFound, UsageError
 from launcher.storage.base import ObjectInfo, ObjectStore
 from launcher.storage.bulk import AdaptivePace, Bulk, Download
-from launcher.storage.contents import check_space, read_listing, take_listing
+from launcher.storage.contents import (
+    check_space,
+    read_listing,
+    refuse_clashes,
+    refuse_folder_of,
+    take_listing,
+)
 
 DOWN_WORKERS = 64
 UP_WORKERS = 8
@@ -37,11 +43,13 @@ class CopyReport:
 
 
 def fetch_one(store: ObjectStore, key: str, path: Path, *, force: bool = False) -> CopyReport:
-    """One object into one file. Raises UsageError when another file is there, unless `force`; NotFound."""
+    """One object into one file. Raises UsageError when another file is there, unless `force`; NotFound; StoreError when
+    the object's name is that of a folder, too."""
     info = store.head(key)
     if info is None:
         store.read(key, 0, 1)  # its refusal tells an absent bucket from an absent object
         raise NotFound("no such object", where=store.join(key))
+    refuse_folder_of(store, key)
     if not _absent_or_ours(store, info, path, force=force):
         return CopyReport(1, info.size, 1)
     with mapped(path):
@@ -81,6 +89,7 @@ def fetch_tree(
 
 def send_one(path: Path, store: ObjectStore, key: str, *, force: bool = False) -> CopyReport:
     """One file into one object; what the store then holds is compared. Raises as `send_tree` does."""
+    refuse_folder_of(store, key)
     with mapped(path):
         size = path.stat().st_size
     was_sent = _send(path, size, store, key, store.head(key), force=force)
@@ -100,6 +109,7 @@ def send_tree(
     Objects with the right content are kept. Raises UsageError at the first one that differs, unless `force`: what was
     sent until then stays. Raises NotFound for an empty folder.
     """
+    refuse_clashes(source.list(), store)
     sending = _Sending(on_copied)
     with ThreadPoolExecutor(UP_WORKERS, thread_name_prefix="send") as pool:
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from launcher import disk as localfs
-from launcher.disk import digest_file, open_part, part_path, replacing, write_all, write_atomic
+from launcher.disk import digest_file, open_part, part_path, replacing, write_all, write_atomic, write_text
 from launcher.errors import NotFound, StoreError
 
 
@@ -88,3 +89,39 @@ def test_a_link_at_the_part_name_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic"):
         open_part(tmp_path / "x")
     assert not (tmp_path / "victim").exists()
+
+
+def test_what_is_no_file_is_written_to_and_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StoreError):
+        write_atomic(tmp_path / "pipe", b"nobody reads")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(tmp_path / "pipe", b"through the pipe")
+    assert os.read(reader, 100) == b"through the pipe"
+    reading, writing = os.pipe()
+    write_atomic(Path(f"/dev/fd/{writing}"), b"by its number")
+    assert os.read(reading, 100) == b"by its number"
+    for handle in (reader, reading, writing):
+        os.close(handle)
+    assert (tmp_path / "pipe").is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_device_stays_a_device(tmp_path: Path) -> None:
+    device = tmp_path / "null"
+    try:
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        write_text(device, "nothing")
+    except (PermissionError, StoreError):
+        pytest.skip("NOT TESTED: making a device needs root")
+    assert device.is_char_device()
+    write_text(Path("/dev/null"), "nothing")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_link_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "target").read_text() == "kept"
+    assert (tmp_path / "link").read_text() == "new"

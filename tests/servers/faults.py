@@ -21,13 +21,17 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Answer:
-    """What comes back to the client; a fault changes it. `cut_at` ends the connection after so many body bytes."""
+    """What comes back to the client; a fault changes it. `cut_at` ends the connection after so many body bytes.
+
+    With `chunked` the body comes in chunks, and no length is stated.
+    """
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
     cut_at: int | None = None
     reset: bool = False
+    chunked: bool = False
 
 
 @dataclass
@@ -104,6 +108,11 @@ def cut(answer: Answer) -> None:
 def reset(answer: Answer) -> None:
     """A TCP reset instead of an answer."""
     answer.reset = True
+
+
+def in_chunks(answer: Answer) -> None:
+    """As a proxy that does not know the length sends it."""
+    answer.chunked = True
 
 
 def status(code: int, error: str, **headers: str) -> Callable[[Answer], None]:
@@ -188,11 +197,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(answer.status)
         for name, value in answer.headers:
             self.send_header(name, value)
-        bodyless = self.command == "HEAD"
-        self.send_header("Content-Length", (stated or "0") if bodyless else str(len(answer.body)))
+        bodyless, body = self.command == "HEAD", answer.body[: answer.cut_at]
+        if answer.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+            body = b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in _pieces(body))
+            body += b"0\r\n\r\n" if answer.cut_at is None else b""
+        else:
+            self.send_header("Content-Length", (stated or "0") if bodyless else str(len(answer.body)))
         self.end_headers()
         if not bodyless:
-            self.wfile.write(answer.body[: answer.cut_at])
+            self.wfile.write(body)
         if answer.cut_at is not None:
             self.close_connection = True
 
@@ -200,6 +214,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Silent."""
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    return (body[start : start + 100_000] for start in range(0, len(body), 100_000))
 
 
 _HOP = ("connection", "content-length", "transfer-encoding", "keep-alive")

@@ -16,7 +16,7 @@ from launcher.storage.base import ObjectInfo
 from launcher.storage.download import Body, check_bytes
 from launcher.storage.ranges import FIRST_BYTES, LARGE_BYTES, Connections, Remainder
 from launcher.storage.s3.errors import OutOfRange
-from launcher.storage.s3.facts import info_of_answer
+from launcher.storage.s3.facts import info_of_answer, plain_etag
 from launcher.storage.s3.fast import FastPath, FastPathError
 from launcher.storage.s3.requests import Requests
 from launcher.storage.s3.upload import broken
@@ -87,9 +87,11 @@ class Reads:
         answer = self.requests.once(key, lambda client, names: client.get_object(**names, **extra))
         stream = answer["Body"]
         try:
-            begin, total = 0, self._length(key, answer)
+            begin = 0
             if content_range := _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or ""):
                 begin, total = int(content_range[1]), int(content_range[2])
+            else:
+                total = self._length(key, answer)
             if begin not in (0, start):
                 where = self.requests.join(key)
                 raise StoreError(f"asked for bytes from {start}, got them from {begin}", where=where)
@@ -164,12 +166,21 @@ class Reads:
         if received != length:
             raise broken(where, received, length)
 
-    def _length(self, key: str, facts: dict[str, Any]) -> int:
-        length = facts.get("ContentLength")
-        if not isinstance(length, int) or length < 0:
+    def _length(self, key: str, answer: dict[str, Any]) -> int:
+        """The object's size: by the answer, and for one in chunks, which states none, by the listing of the same version."""
+        length = answer.get("ContentLength")
+        if isinstance(length, int) and length >= 0:
+            return length
+
+        def request(client: Any, names: dict[str, Any]) -> Any:
+            found = client.list_objects(Bucket=names["Bucket"], Prefix=names["Key"], MaxKeys=1)
+            return next((each for each in found.get("Contents") or [] if each["Key"] == names["Key"]), {})
+
+        listed = self.requests.with_backoff(key, request)
+        if not listed or plain_etag(listed.get("ETag")) != plain_etag(answer.get("ETag")):
             where = self.requests.join(key)
             raise StoreError("the store does not tell how long the object is", where=where)
-        return length
+        return int(listed["Size"])
 
     def _chunks(self, key: str, stream: Any, skip: int) -> Iterator[bytes]:
         while True:

@@ -89,7 +89,7 @@ class S3Store:
         listing = Listing(self._page, base + prefix, self.join(prefix))
         with closing(listing.objects()) as objects:
             for key, size, etag, mtime in objects:
-                if key != base:
+                if key != base or size:  # the folder's own marker is nothing, unless it holds bytes
                     yield ObjectInfo(key[len(base) :], size, etag, mtime)
 
     def _page(self, prefix: str, marker: str, delimiter: str, pace: Pace) -> Page:

@@ -1,0 +1,51 @@
+"""Answers and addresses that are unusual and right: bodies in chunks, endpoints with a path."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import IntegrityError, StoreError
+from launcher.storage import open_store
+from tests.servers.faults import Faults, cut, flip_bit, in_chunks
+from tests.servers.s3 import S3Server
+from tests.servers.stores import open_on
+
+
+@pytest.mark.parametrize("size", [0, 1000, 3 << 20])
+def test_a_body_in_chunks_states_no_length_and_is_verified(
+    radosgw: S3Server, faults: Faults, engine: str, tmp_path: Path, size: int
+) -> None:
+    store = open_on(radosgw, endpoint=faults.endpoint)
+    data = os.urandom(size)
+    for method in ("GET", "HEAD"):
+        faults.add(in_chunks, method=method)
+    store.put("x/1", data)
+    store.put("x/1-and-more", b"another key with this prefix")
+    info = store.head("x/1")
+    assert info is not None
+    assert info.size == size
+    assert store.read("x/1") == data
+    assert store.read("x/1", 10, 20) == data[10:30]
+    for expect in (None, info):
+        store.get_file("x/1", tmp_path / "x", expect)
+        assert (tmp_path / "x").read_bytes() == data
+
+
+@pytest.mark.parametrize(("fault", "times"), [(cut, 2), (flip_bit, 1)], ids=["cut", "flipped"])
+def test_damage_in_a_body_in_chunks_is_noticed(
+    radosgw: S3Server, faults: Faults, engine: str, tmp_path: Path, fault: object, times: int
+) -> None:
+    store = open_on(radosgw, endpoint=faults.endpoint)
+    data = os.urandom(300_000)
+    info = store.put("x", data)
+    faults.add(in_chunks, path="/x")
+    faults.add(fault, path="/x", times=times)
+    store.get_file("x", tmp_path / "x", info)
+    assert (tmp_path / "x").read_bytes() == data
+    faults.add(fault, path="/x")
+    with pytest.raises(StoreError) as caught:
+        open_store(store.url, endpoint=faults.endpoint, env=radosgw.env, patience_s=0.5).read("x")
+    assert fault is not flip_bit or isinstance(caught.value, IntegrityError)
