@@ -10,6 +10,7 @@ import pytest
 from launcher.errors import IntegrityError, StoreError
 from launcher.storage import open_store
 from tests.servers.faults import Faults, cut, flip_bit, in_chunks
+from tests.servers.gateway import gateway
 from tests.servers.s3 import S3Server
 from tests.servers.stores import open_on
 
@@ -49,3 +50,24 @@ def test_damage_in_a_body_in_chunks_is_noticed(
     with pytest.raises(StoreError) as caught:
         open_store(store.url, endpoint=faults.endpoint, env=radosgw.env, patience_s=0.5).read("x")
     assert fault is not flip_bit or isinstance(caught.value, IntegrityError)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "obs"])
+def test_an_endpoint_may_have_a_path_of_its_own(
+    radosgw: S3Server, engine: str, tmp_path: Path, scheme: str
+) -> None:
+    """As behind a gateway that checks a signature over the whole path, and signs anew without its own part."""
+    with gateway(radosgw, "/gate/s3") as endpoint:
+        folder = open_on(radosgw).url.partition("://")[2]
+        store = open_store(f"{scheme}://{folder}", endpoint=f"{endpoint}/", env=radosgw.env, patience_s=1)
+        data = {"a b/é+%20.jpg": os.urandom(1000), "large": os.urandom(3 << 20), "x": b""}
+        for key, value in data.items():
+            store.put(key, value)
+        assert [info.key for info in store.list()] == sorted(data)
+        for info in store.list():
+            store.get_file(info.key, tmp_path / "file", info)
+            assert (tmp_path / "file").read_bytes() == data[info.key]
+            assert store.read(info.key) == data[info.key]
+        assert engine == "boto3" or store._fast.fetched >= len(data)
+        store.delete("x")
+        assert store.head("x") is None
