@@ -60,7 +60,7 @@ def test_an_endpoint_may_have_a_path_of_its_own(
     with gateway(radosgw, "/gate/s3") as endpoint:
         folder = open_on(radosgw).url.partition("://")[2]
         store = open_store(f"{scheme}://{folder}", endpoint=f"{endpoint}/", env=radosgw.env, patience_s=1)
-        data = {"a b/é+%20.jpg": os.urandom(1000), "large": os.urandom(3 << 20), "x": b""}
+        data = {"a b/é+%20.jpg": os.urandom(1000), "large": os.urandom(1 << 20), "x": b""}
         for key, value in data.items():
             store.put(key, value)
         assert [info.key for info in store.list()] == sorted(data)
