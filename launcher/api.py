@@ -25,6 +25,7 @@ from launcher.runfolder.states import State
 from launcher.runs.folder import RunFolder
 from launcher.runs.index import Index, RunEntry
 from launcher.runs.view import RunView, view_of
+from launcher.runs.watcher import Watcher
 from launcher.storage.address import StoreAddress
 from launcher.submission.cancel import cancel as cancel_run
 from launcher.submission.launch import submit as submit_job
@@ -91,9 +92,11 @@ class Run:
         on_view: Callable[[RunView], None] | None = None,
     ) -> RunView:
         """Block until the run has ended. Raises TimeoutError; the run goes on then. `on_view` sees every look."""
+        watcher = Watcher(self.entry)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             view = self.view()
+            watcher.look(view)
             if on_view:
                 on_view(view)
             if view.state.terminal:

@@ -117,7 +117,7 @@ def test_what_is_no_sentence_is_allowed(code: str) -> None:
 
 
 def test_advice_is_found_by_fields() -> None:
-    rows = yaml.safe_load((ROOT / "launcher/runs/advice.yaml").read_text())
+    rows = yaml.safe_load((ROOT / "launcher/advice/advice.yaml").read_text())
     assert not [row["id"] for row in rows if "match" in row]
 
 

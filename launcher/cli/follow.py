@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from launcher.advice.commands import advice_of, resume_helps
 from launcher.cli.activity import PHASE_WORDS, clock, first_line, warning_text
 from launcher.cli.common import results_text, say
 from launcher.errors import StoreError
 from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED, State, with_hint
-from launcher.runs.words import advice_of, came_from, resume_helps
+from launcher.runs.words import came_from
 from launcher.units import show_duration
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def follow(run: Run, *, quiet: bool = False) -> int:
 
 
 def _until_end(run: Run, screen: Screen) -> RunView:
-    story = _Story(screen)
+    from launcher.runs.watcher import Watcher
+
+    story, watcher = _Story(screen), Watcher(run.entry)
     while True:
         try:
             view = run.view()
@@ -62,8 +65,10 @@ def _until_end(run: Run, screen: Screen) -> RunView:
             continue
         if view.state.terminal:
             story.end(view)
+            watcher.look(view)
             return view
         screen.now(view)
+        watcher.look(view)
         time.sleep(POLL_S)
 
 

@@ -15,6 +15,7 @@ from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
 from launcher.jobfile.spec_kubernetes import KubernetesOptions
 from launcher.jobfile.spec_local import LocalOptions
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
+from launcher.jobfile.spec_notify import NotifySpec
 from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.jobfile.spec_slurm import SlurmOptions
@@ -220,6 +221,7 @@ class JobSpec(Section):
         default_factory=OutputsSpec,
         description="Which files of a program of one's own are results; default: all that it leaves.",
     )
+    notify: NotifySpec = Field(default_factory=NotifySpec, description="Who hears of the run, and of what.")
     env: dict[str, str] = Field(
         default_factory=dict,
         description="Environment variables of every rank; never a secret.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from launcher.node.heartbeat import Heartbeat
+from launcher.node.notices import Notices
 from launcher.node.peers import Peers
 from launcher.node.statefile import StateFile
 from launcher.node.stopping import Stopper
@@ -25,5 +26,6 @@ class NodeContext:
     upload: BackgroundUpload
     heartbeat: Heartbeat
     state: StateFile
+    notices: Notices
     stopper: Stopper
     peers: Peers

@@ -15,6 +15,7 @@ from launcher.node.context import NodeContext
 from launcher.node.ending import AGAIN, RunEnd
 from launcher.node.finalupload import LAST_WORD_S, FinalUpload, send_last_word
 from launcher.node.messages import Machine
+from launcher.node.notices import SEND_S
 from launcher.node.stopping import SUPERSEDED, StopKind, StopRequest
 from launcher.ranks.gang import TEMPORARY_FAILURE
 from launcher.results.outputfiles import LeftOut
@@ -44,9 +45,11 @@ def finish(context: NodeContext, end: RunEnd) -> int:
         return finish_superseded(context)
     context.heartbeat.set(phase="done" if end.state.terminal else "queued", last_error=end.words)
     context.heartbeat.stop()
+    letters = context.notices.take_end(end)
     context.state.save_end(end)
     send_last_word(context, LAST_WORD_S if interrupt else None)
     context.peers.close()
+    context.notices.send(letters, LAST_WORD_S if interrupt else SEND_S)
     if not end.state.terminal and context.node == 0:
         _ask_for_another_start(context.state.value.exclude_hosts)
     return _exit_code(context, end.state)

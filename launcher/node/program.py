@@ -28,6 +28,7 @@ from launcher.node.environment import check_environment
 from launcher.node.finish import finish, finish_superseded
 from launcher.node.heartbeat import Heartbeat
 from launcher.node.log import log_into
+from launcher.node.notices import Notices
 from launcher.node.platformset import platform_set
 from launcher.node.preset import as_one_rank, preset_rank
 from launcher.node.ranktable import describe_machine
@@ -78,6 +79,7 @@ class NodeProgram:
         self.context.state.keep_reserve()
         self.context.heartbeat.start()
         self.context.upload.start()
+        self.context.notices.start()
 
     def _run_plan(self) -> None:
         """Raises LauncherError when the run can't go on, Stopped when somebody asked for its end."""
@@ -116,6 +118,7 @@ def make_context(plan: Plan, node: int, attempt: int) -> NodeContext:
     program = ProgramFiles(run_dir.root, plan.outputs, ranks, node) if plan.own_program else None
     collector = Collector(run_dir.root, store, attempt=attempt, node=node, fence=fence, program=program)
     upload = BackgroundUpload(store, collector, run_dir, node, plan.upload_every_s, heartbeat)
+    state = StateFile(plan, run_dir, node, attempt)
     return NodeContext(
         plan=plan,
         node=node,
@@ -123,7 +126,8 @@ def make_context(plan: Plan, node: int, attempt: int) -> NodeContext:
         collector=collector,
         upload=upload,
         heartbeat=heartbeat,
-        state=StateFile(plan, run_dir, node, attempt),
+        state=state,
+        notices=Notices(plan, node, state, heartbeat),
         stopper=Stopper(plan, upload),
         peers=peers_of(plan, node),
     )

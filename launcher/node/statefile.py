@@ -45,9 +45,13 @@ class StateFile:
 
     def save_end(self, end: RunEnd) -> None:
         """Save how the run ended, or that its platform is going to start it again."""
-        ended_at = time.time() if end.state.terminal else None
-        facts = {"reason": end.reason, "hint": end.hint, "ended_by": end.ended_by, "ended_at": ended_at}
-        self._save({"state": end.state, **facts, "first_failure": end.failure, "unsafe": end.unsafe})
+        self._save(_facts(end))
+
+    def ended(self, end: RunEnd) -> RunState:
+        """The state as `save_end` would save it."""
+        return self.value.model_copy(
+            update={**_facts(end), "results": read_results(self._run_dir.root / "eval")}
+        )
 
     def _save(self, changes: Mapping[str, object]) -> None:
         """An error of the disk is only logged: the run goes on without this file."""
@@ -128,6 +132,12 @@ class StateFile:
         except (OSError, ValueError):
             return False
         return held.attempt > self.value.attempt
+
+
+def _facts(end: RunEnd) -> dict[str, object]:
+    ended_at = time.time() if end.state.terminal else None
+    facts = {"reason": end.reason, "hint": end.hint, "ended_by": end.ended_by, "ended_at": ended_at}
+    return {"state": end.state, **facts, "first_failure": end.failure, "unsafe": end.unsafe}
 
 
 def _first(plan: Plan, run_dir: RunDir, attempt: int) -> RunState:

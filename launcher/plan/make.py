@@ -77,6 +77,7 @@ def _supervision(spec: JobSpec) -> dict[str, Any]:
         "watch": spec.watch,
         "progress": _progress(spec),
         "outputs": spec.outputs,
+        "notify": spec.notify,
     }
 
 

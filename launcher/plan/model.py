@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 from launcher.errors import PlanError
 from launcher.jobfile.spec import backend_sections, options_class
 from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
+from launcher.jobfile.spec_notify import NotifySpec
 from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.runfolder.paths import RunDir
@@ -101,6 +102,9 @@ class Plan(Frozen):
     )
     outputs: OutputsSpec = Field(
         default_factory=OutputsSpec, description="Which files of a program of one's own are results."
+    )
+    notify: NotifySpec = Field(
+        default_factory=NotifySpec, description="Who is told of the run; secrets are named by variables."
     )
     options: SerializeAsAny[BaseModel] = Field(description="The job file's section of the back end.")
     after_runs: tuple[str, ...] = Field((), description="Runs that must succeed before this one begins.")

@@ -27,11 +27,22 @@ PLOG = "plog"
 PARTS = "manifests/"
 """One object per machine: what it uploaded, with sha256."""
 CANCEL = "cancel.json"
+NOTICES = "notices/"
+"""One object per message and target: who sends it, and whether it was sent."""
 CATALOGUE = ".runs/"
 """Under `output.url`: one small object per run, so that one listing finds all runs of a store."""
 
 _NOT_RESULTS = (RUN_MANIFEST, STATE, CANCEL)
-_NOT_RESULT_FOLDERS = ("status/", "rendezvous/", "launches/", "platform-logs/", ATTEMPTS, CLAIMS, PARTS)
+_NOT_RESULT_FOLDERS = (
+    "status/",
+    "rendezvous/",
+    "launches/",
+    "platform-logs/",
+    ATTEMPTS,
+    CLAIMS,
+    PARTS,
+    NOTICES,
+)
 
 
 def node_status_key(node: int) -> str:

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from launcher.advice.commands import next_commands
+from launcher.advice.rows import Advice, advice_for, would_repeat
 from launcher.backends import get_backend
 from launcher.backends.base import Platform
 from launcher.errors import LauncherError, NoSuchRun
 from launcher.runfolder.states import AttemptResult, FirstFailure, State
 from launcher.runs.adopt import adopted
-from launcher.runs.advice import Advice, advice_for, would_repeat
 from launcher.runs.index import RunEntry
 from launcher.runs.loglines import LogLine, error_texts, log_name
 from launcher.runs.logs import LogReader
 from launcher.runs.plogs import Plog, read_plogs
 from launcher.runs.shownevidence import ShownEvidence, evidence_in
 from launcher.runs.view import RunView
-from launcher.runs.words import came_from, next_commands
+from launcher.runs.words import came_from
 
 EXCERPT_LINES = 14
 QUOTED_PLOG = 5
@@ -84,7 +85,7 @@ def explain_run(entry: RunEntry, view: RunView) -> Explanation:
     plogs = _plogs(entry, ended.attempt)
     error_line, excerpt = _quote(lines, plogs, failure)
     advice = advice_for(failure, unsafe=ended.unsafe)
-    commands = _commands(view, advice)
+    commands = next_commands(view, advice)
     return Explanation(
         run_id=view.run_id,
         state=str(view.state),
@@ -134,7 +135,7 @@ def _nothing_to_explain(view: RunView, platform: tuple[str, ...]) -> Explanation
         summary=_no_failure(view),
         attempt=view.attempt,
         safe=_safe(view),
-        next=_commands(view, None),
+        next=next_commands(view, None),
         platform=platform,
     )
 
@@ -259,12 +260,3 @@ def _safe(view: RunView) -> str:
 
 def _fill(text: str, view: RunView, rank: int | None) -> str:
     return text.replace("{run}", view.run_id).replace("{rank}", str(rank if rank is not None else ""))
-
-
-def _commands(view: RunView, advice: Advice | None) -> tuple[str, ...]:
-    """What to type next, the best first."""
-    if view.state is State.SUCCEEDED:
-        return (f"launcher fetch-results {view.run_id}",)
-    if not view.state.terminal:
-        return (f"launcher attach {view.run_id}",)
-    return next_commands(view, advice)

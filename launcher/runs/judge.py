@@ -5,9 +5,9 @@ A decision reads the fields of these values only; the reasons are made here and 
 
 from __future__ import annotations
 
+from launcher.advice.rows import advice_for, would_repeat
 from launcher.backends.base import Life
 from launcher.runfolder.states import EndedBy, FirstFailure, RunState, State, with_unsafe
-from launcher.runs.advice import advice_for, would_repeat
 from launcher.runs.records import Records
 from launcher.units import show_duration
 

@@ -78,6 +78,7 @@ def what_runs(plan: Plan) -> list[str]:
     lines += [f"python: {plan.python}"]
     addresses = {"results": plan.store, "data": plan.data, "checkpoint": plan.checkpoint}
     lines += [f"{name}: {_address(each)}" for name, each in addresses.items() if each is not None]
+    lines += [f"notify.to[{k}].{each.kind}: {each.text}" for k, each in enumerate(plan.notify.to)]
     options = plan.options.model_dump(mode="json", exclude_defaults=True)
     lines += [f"{plan.backend}.{name}: {json.dumps(value)}" for name, value in options.items()]
     return [printable(line) for line in lines]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher.advice.rows import Advice, advice_for, advice_rows
 from launcher.backends.modelarts.causes import cause_in, event_rules
 from launcher.backends.slurm.query import END_RULES
 from launcher.diagnosis.rules import table
@@ -21,7 +22,6 @@ from launcher.node.stopping import StopKind
 from launcher.ranks.diagnose import find_cause
 from launcher.ranks.gang import EndOrder, Exit, Outcome, Process
 from launcher.runfolder.states import Attempt, AttemptResult, FirstFailure, State
-from launcher.runs.advice import Advice, advice_for, advice_rows
 from launcher.runs.explain import explain_run
 from tests.launcher.samples import NOW, Sample
 

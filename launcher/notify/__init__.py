@@ -1,0 +1,1 @@
+"""A run and its `notify:` section come in; messages to people go out, each once."""
