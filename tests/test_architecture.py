@@ -21,7 +21,7 @@ ROWS = [
     "runs doctor",
     "submission",
     "api",
-    "report",
+    "report export",
     "cli",
     "__main__",
 ]
