@@ -1,6 +1,6 @@
 """A real kube-apiserver with etcd on loopback, in a temporary folder, with the kinds of Volcano and MindCluster.
 
-Needs the programs that `.ci/install-servers` builds from Debian's source package, in $LAUNCHER_TEST_KUBE or the user's cache. The
+Needs the programs that `.ci/build-kube` builds from Debian's source package, in $LAUNCHER_TEST_KUBE or the user's cache. The
 kinds are those that their projects publish, where their structure lies beside this project; else ones that take any content.
 """
 
@@ -50,7 +50,7 @@ def programs() -> dict[str, str]:
     folder = Path(os.environ.get("LAUNCHER_TEST_KUBE") or cache / "ascend-launcher-tests" / "kube")
     missing = [name for name in PROGRAMS if not os.access(folder / name, os.X_OK)]
     if missing:
-        raise Unavailable(f"{', '.join(missing)} not in {folder}; .ci/install-servers builds them")
+        raise Unavailable(f"{', '.join(missing)} not in {folder}; .ci/build-kube builds them")
     return {name: str(folder / name) for name in PROGRAMS}
 
 
@@ -74,6 +74,17 @@ class KubeServer:
         with urllib.request.urlopen(request, timeout=60, context=context) as answer:
             return json.loads(answer.read())  # type: ignore[no-any-return]
 
+    def kubeconfig_of(self, user: str, folder: Path) -> Path:
+        """The kubeconfig of `guest`, who has no rights, of `nobody`, whom the server does not know, or of a server that is `away`."""
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        if user == "away":
+            config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
+        else:
+            config["users"][0]["user"]["token"] = f"{user}-{self.token}"
+        path = folder / f"kubeconfig-{user}"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
 
 @contextmanager
 def kube_server(*, port: int | None = None, state: Path | None = None) -> Iterator[KubeServer]:
@@ -86,7 +97,7 @@ def kube_server(*, port: int | None = None, state: Path | None = None) -> Iterat
         cert, key = make_certificate(root)
         api, etcd, peer = port or free_port(), free_port(), free_port()
         token = secrets.token_hex(16)
-        (root / "tokens.csv").write_text(f'{token},admin,1,"system:masters"\n')
+        (root / "tokens.csv").write_text(f'{token},admin,1,"system:masters"\nguest-{token},guest,2\n')
         keys = root / "sa.key"
         subprocess.run(
             [program("openssl"), "genrsa", "-out", str(keys), "2048"], check=True, capture_output=True

@@ -1,10 +1,13 @@
-"""A namespace of the real API server."""
+"""Namespaces of the real API server, and controllers that run pods as processes of this machine."""
 
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
 
+from tests.fakes.kubernetes_cluster import FakeCluster, fake_cluster
 from tests.servers.kube import KubeServer
 
 
@@ -14,3 +17,25 @@ def vision(kube: KubeServer) -> str:
     with suppress(HTTPError):
         kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": "vision"}})
     return "vision"
+
+
+@pytest.fixture
+def here(kube: KubeServer, vision: str, launcher_home: Path, monkeypatch: pytest.MonkeyPatch) -> KubeServer:
+    """The server, as the kubeconfig of this process names it; no answer of an earlier test is kept."""
+    from launcher.backends.kubernetes import backend
+
+    backend._recent.clear()
+    monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
+    return kube
+
+
+@pytest.fixture
+def cluster(here: KubeServer, tmp_path: Path) -> Iterator[FakeCluster]:
+    """Controllers and a node for a namespace of this test."""
+    namespace = f"test-{tmp_path.name.replace('_', '-').lower()}"[:60].strip("-")
+    with suppress(HTTPError):
+        here.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    with fake_cluster(here, namespace, tmp_path / "pods") as fake:
+        yield fake

@@ -1,0 +1,89 @@
+"""What a cluster has of our runs: one list per kind and namespace, and a closer look where something waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from launcher.backends.kubernetes.client import Cluster, Object
+from launcher.backends.kubernetes.errors import ClusterError
+from launcher.backends.kubernetes.names import MANAGED
+from launcher.backends.kubernetes.paths import JOBS, plain, pod_groups
+from launcher.backends.kubernetes.seen import SeenJob, SeenPod
+from launcher.backends.kubernetes.waits import Notice
+
+OURS = ",".join(f"{key}={value}" for key, value in MANAGED.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """Jobs by name, pods, and notices by the UID of what they are on."""
+
+    jobs: Mapping[str, SeenJob]
+    pods: tuple[SeenPod, ...]
+    notices: Mapping[str, tuple[Notice, ...]]
+
+    def pods_of(self, job: SeenJob) -> list[SeenPod]:
+        """The job's pods, in the order of their places."""
+        return self.pods_named(job.name)
+
+    def pods_named(self, job_name: str) -> list[SeenPod]:
+        """The pods of a job that may be gone."""
+        base, _, attempt = job_name.rpartition("-a")
+        own = [pod for pod in self.pods if pod.run == base and pod.attempt == attempt]
+        return sorted(own, key=lambda pod: (pod.index is None, pod.index or 0, pod.name))
+
+    def about(self, job: SeenJob) -> list[Notice]:
+        """What is said of the pods first, then of their group, then of the job."""
+        pods = self.pods_of(job)
+        found = [notice for pod in pods for notice in pod.notices]
+        for key in (*(pod.uid for pod in pods), f"{job.name}-{job.uid}", job.uid):
+            found += self.notices.get(key, ())
+        return found
+
+
+def look(cluster: Cluster, namespace: str, kinds: Sequence[str]) -> Namespace:
+    """Raises ClusterError when jobs or pods can't be listed."""
+    jobs: dict[str, SeenJob] = {}
+    for kind in sorted(set(kinds)):
+        for value in cluster.items(JOBS[kind].format(namespace), labels=OURS):
+            jobs[str(value["metadata"]["name"])] = SeenJob.of(value)
+    pods = tuple(map(SeenPod.of, cluster.items(plain("Pod", namespace), labels=OURS)))
+    seen = Namespace(jobs, pods, {})
+    if not any(_is_unclear(seen, job) for job in jobs.values()):
+        return seen
+    return Namespace(jobs, pods, _closer(cluster, namespace))
+
+
+def _is_unclear(seen: Namespace, job: SeenJob) -> bool:
+    """Whether events may tell more: a job that waits, has a pod that does, or ended without the words of a pod."""
+    pods = seen.pods_of(job)
+    if job.phase == "ended":
+        return not any(pod.exit_code is not None for pod in pods)
+    return job.phase == "waits" or any(pod.phase == "Pending" for pod in pods)
+
+
+def _closer(cluster: Cluster, namespace: str) -> dict[str, tuple[Notice, ...]]:
+    """Groups of pods and events; those that this account may not read are left out."""
+    found: dict[str, list[Notice]] = {}
+    for value in _readable(cluster, plain("Event", namespace)):
+        target = value.get("involvedObject") or {}
+        if value.get("type") == "Warning":
+            pod = str(target.get("name", "")) if target.get("kind") == "Pod" else ""
+            notice = Notice(str(value.get("reason") or ""), str(value.get("message") or ""), pod)
+            found.setdefault(str(target.get("uid", "")), []).append(notice)
+    for value in _readable(cluster, pod_groups(namespace)):
+        for each in (value.get("status") or {}).get("conditions") or []:
+            if each.get("status") == "True" and each.get("type") != "Scheduled":
+                notice = Notice(
+                    str(each.get("reason") or each.get("type") or ""), str(each.get("message") or "")
+                )
+                found.setdefault(str(value["metadata"]["name"]), []).append(notice)
+    return {key: tuple(reversed(notices)) for key, notices in found.items()}
+
+
+def _readable(cluster: Cluster, path: str) -> list[Object]:
+    try:
+        return cluster.items(path)
+    except ClusterError:
+        return []

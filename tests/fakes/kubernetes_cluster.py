@@ -1,0 +1,306 @@
+"""What a cluster has besides its API server: a controller that makes the pods of jobs, an operator that writes rank tables, and kubelets.
+
+It stands at the outermost edge: everything goes through a real API server. Pods get the names, labels, annotations and variables that
+Volcano and Kubernetes document, and their container's command runs as a process of this machine, with a clean environment.
+What a container would see at the mount of a ConfigMap lies in a folder of the pod, and variables that name it are changed so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+from tests.servers.certificate import make_certificate
+from tests.servers.kube import KubeServer
+
+Object = dict[str, Any]
+POLL_S = 0.1
+JOBS = ("/apis/batch.volcano.sh/v1alpha1", "/apis/batch/v1")
+TAIL_BYTES = 2048
+
+
+class FakeCluster:
+    """Controller and kubelets of one namespace. `hold`: pods stay without a node, with `reason` and `message` in their conditions."""
+
+    def __init__(self, server: KubeServer, namespace: str, folder: Path) -> None:
+        self.server, self.namespace, self.folder = server, namespace, folder
+        self.hold: tuple[str, str] | None = None
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.logs: dict[str, Path] = {}
+        self.ended: set[str] = set()
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self.stopping.wait(POLL_S):
+            with suppress(OSError):  # the server may be away; a conflict is met again
+                self.look()
+
+    def look(self) -> None:
+        for api in JOBS:
+            for job in self.server.call("GET", f"{api}/namespaces/{self.namespace}/jobs")["items"]:
+                pods = self.pods_of(job)
+                if not job["metadata"].get("deletionTimestamp") and not pods and not _is_over(job):
+                    self.make_pods(api, job)
+                elif pods and not _is_over(job):
+                    self.judge(api, job, pods)
+        for pod in self.server.call("GET", self.path("pods"))["items"]:
+            self.kubelet(pod)
+
+    def path(self, *parts: str) -> str:
+        return "/".join([f"/api/v1/namespaces/{self.namespace}", *parts])
+
+    def pods_of(self, job: Object) -> list[Object]:
+        uid = job["metadata"]["uid"]
+        pods = self.server.call("GET", self.path("pods"))["items"]
+        return [each for each in pods if each["metadata"]["ownerReferences"][0]["uid"] == uid]
+
+    # ---- the controller
+
+    def make_pods(self, api: str, job: Object) -> None:
+        if "volcano" in api:
+            task = job["spec"]["tasks"][0]
+            count, template = task["replicas"], task["template"]
+        else:
+            count, template = job["spec"]["completions"], job["spec"]["template"]
+        for index in range(count):
+            self.server.call("POST", self.path("pods"), _pod(api, job, template, index, count))
+
+    def judge(self, api: str, job: Object, pods: list[Object]) -> None:
+        phases = [pod["status"].get("phase", "Pending") for pod in pods]
+        if all(phase in ("Succeeded", "Failed") for phase in phases):
+            good = "Failed" not in phases
+        elif "Running" in phases:
+            good = None
+        else:
+            return
+        if "volcano" in api:
+            word = "Running" if good is None else "Completed" if good else "Failed"
+            status: Object = {"state": {"phase": word}}
+        elif good is None:
+            status = {"active": phases.count("Running")}
+        else:
+            condition = {"type": "Complete" if good else "Failed", "status": "True"}
+            status = {"active": 0, "conditions": [condition]}
+        if any(job.get("status", {}).get(key) != value for key, value in status.items()):
+            path = f"{api}/namespaces/{self.namespace}/jobs/{job['metadata']['name']}/status"
+            self.server.call("PATCH", path, {"status": status})
+
+    # ---- the kubelets
+
+    def kubelet(self, pod: Object) -> None:
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        process = self.processes.get(uid)
+        if pod["metadata"].get("deletionTimestamp"):
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                return
+            body = {"gracePeriodSeconds": 0, "kind": "DeleteOptions", "apiVersion": "v1"}
+            self.server.call("DELETE", self.path("pods", name), body)
+        elif process is not None:
+            if process.poll() is not None and uid not in self.ended:
+                self.report_end(pod, process.returncode)
+                self.ended.add(uid)
+        elif self.hold is not None:
+            reason, message = self.hold
+            self.condition(pod, reason, message)
+        else:
+            self.start(pod)
+
+    def condition(self, pod: Object, reason: str, message: str) -> None:
+        unscheduled = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
+        if not any(each.get("message") == message for each in pod["status"].get("conditions") or []):
+            self.status(pod, {"phase": "Pending", "conditions": [unscheduled]})
+
+    def status(self, pod: Object, status: Object) -> None:
+        self.server.call("PATCH", self.path("pods", pod["metadata"]["name"], "status"), {"status": status})
+
+    def start(self, pod: Object) -> None:
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        bind = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": name},
+            "target": {"kind": "Node", "name": "n1"},
+        }
+        with suppress(HTTPError):
+            self.server.call("POST", self.path("pods", name, "binding"), bind)
+        home = self.folder / uid
+        home.mkdir(parents=True)
+        container, mounted = pod["spec"]["containers"][0], self.mount(pod, home)
+        env = {"PATH": os.environ["PATH"], "HOME": str(home), "HOSTNAME": name, "LAUNCHER_NO_AGENCY": "1"}
+        env |= {key: _moved(value, mounted) for key, value in self.environment(pod, container).items()}
+        self.logs[name] = log = home / "output.log"
+        with log.open("wb") as output:
+            self.processes[uid] = subprocess.Popen(
+                container["command"], env=env, cwd=home, stdout=output, stderr=output, start_new_session=True
+            )
+        state = {"name": container["name"], "image": "", "imageID": "", "ready": True, "restartCount": 0}
+        running = {**state, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}
+        self.status(pod, {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [running]})
+
+    def mount(self, pod: Object, home: Path) -> dict[str, str]:
+        """ConfigMaps as folders; where each mount is really."""
+        maps = {
+            each["name"]: each["configMap"]["name"] for each in pod["spec"]["volumes"] if "configMap" in each
+        }
+        found = {}
+        for each in pod["spec"]["containers"][0]["volumeMounts"]:
+            if each["name"] in maps:
+                place = home / each["name"]
+                place.mkdir()
+                data = self.server.call("GET", self.path("configmaps", maps[each["name"]]))["data"]
+                for file, text in data.items():
+                    (place / file).write_text(text)
+                found[each["mountPath"]] = str(place)
+        return found
+
+    def environment(self, pod: Object, container: Object) -> dict[str, str]:
+        import base64
+
+        env: dict[str, str] = {}
+        for source in container.get("envFrom") or []:
+            data = self.server.call("GET", self.path("secrets", source["secretRef"]["name"]))["data"]
+            env |= {key: base64.b64decode(value).decode() for key, value in data.items()}
+        for each in container["env"]:
+            env[each["name"]] = each.get("value") or _field(
+                pod, each.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
+            )
+        return env
+
+    def report_end(self, pod: Object, code: int) -> None:
+        container = pod["spec"]["containers"][0]["name"]
+        text = self.logs[pod["metadata"]["name"]].read_text(errors="replace")[-TAIL_BYTES:]
+        ended = {
+            "exitCode": code if code >= 0 else 128 - code,
+            "reason": "Completed" if code == 0 else "Error",
+        }
+        ended |= {"message": text} if code else {}
+        state = {"name": container, "image": "", "imageID": "", "ready": False, "restartCount": 0}
+        phase = "Failed" if code else "Succeeded"
+        self.status(pod, {"phase": phase, "containerStatuses": [{**state, "state": {"terminated": ended}}]})
+
+    def stop(self) -> None:
+        self.stopping.set()
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.terminate()
+        for process in self.processes.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+@contextmanager
+def fake_cluster(server: KubeServer, namespace: str, folder: Path) -> Iterator[FakeCluster]:
+    """Controllers and one node, until the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cluster = FakeCluster(server, namespace, folder)
+    cert, key = make_certificate(folder)
+    kubelet = ThreadingHTTPServer(("127.0.0.1", 0), _Kubelet)
+    kubelet.cluster = cluster  # type: ignore[attr-defined]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    kubelet.socket = context.wrap_socket(kubelet.socket, server_side=True)
+    threads = [threading.Thread(target=each) for each in (kubelet.serve_forever, cluster.run)]
+    with suppress(HTTPError):
+        server.call("DELETE", "/api/v1/nodes/n1")
+    server.call("POST", "/api/v1/nodes", {"metadata": {"name": "n1"}})
+    endpoint = {"kubeletEndpoint": {"Port": kubelet.server_address[1]}}
+    addresses = [{"type": "InternalIP", "address": "127.0.0.1"}]
+    server.call(
+        "PATCH", "/api/v1/nodes/n1/status", {"status": {"addresses": addresses, "daemonEndpoints": endpoint}}
+    )
+    queue = {"apiVersion": "scheduling.volcano.sh/v1beta1", "kind": "Queue", "metadata": {"name": "default"}}
+    with suppress(HTTPError):  # one of an earlier test
+        server.call("POST", "/apis/scheduling.volcano.sh/v1beta1/queues", {**queue, "spec": {"weight": 1}})
+    for thread in threads:
+        thread.start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+        kubelet.shutdown()
+        for thread in threads:
+            thread.join()
+        kubelet.server_close()
+
+
+class _Kubelet(BaseHTTPRequestHandler):
+    """Answers the API server's questions for logs."""
+
+    def do_GET(self) -> None:
+        parts = self.path.partition("?")[0].split("/")
+        log = self.server.cluster.logs.get(parts[3]) if len(parts) > 3 else None  # type: ignore[attr-defined]
+        data = log.read_bytes() if log is not None else b""
+        self.send_response(200 if log is not None else 404)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+
+def _pod(api: str, job: Object, template: Object, index: int, count: int) -> Object:
+    """As Volcano's plug-ins env, svc and hcclrank make it, or the controller of Indexed Jobs."""
+    metadata, spec = json.loads(json.dumps(template["metadata"])), json.loads(json.dumps(template["spec"]))
+    name = job["metadata"]["name"]
+    labels, noted = metadata.setdefault("labels", {}), metadata.setdefault("annotations", {})
+    if "volcano" in api:
+        own, env = f"{name}-worker-{index}", {"VC_TASK_INDEX": str(index), "VK_TASK_INDEX": str(index)}
+        env |= {
+            "VC_WORKER_HOSTS": ",".join(f"{name}-worker-{k}.{name}" for k in range(count)),
+            "VC_WORKER_NUM": str(count),
+        }
+        labels |= {
+            "volcano.sh/job-name": name,
+            "volcano.sh/task-spec": "worker",
+            "volcano.sh/task-index": str(index),
+        }
+        if "hcclrank" in job["spec"]["plugins"]:
+            noted["hccl/rankIndex"] = str(index)
+        spec.pop("schedulerName", None)
+    else:
+        own, env = f"{name}-{index}-abcde", {"JOB_COMPLETION_INDEX": str(index)}
+        labels |= {"job-name": name}
+        noted["batch.kubernetes.io/job-completion-index"] = str(index)
+    spec["containers"][0]["env"] += [{"name": key, "value": value} for key, value in env.items()]
+    owner: Object = {"apiVersion": api.removeprefix("/apis/"), "kind": "Job"}
+    owner |= {"name": name, "uid": job["metadata"]["uid"]}
+    owner |= {"controller": True, "blockOwnerDeletion": True}
+    return {"metadata": {**metadata, "name": own, "ownerReferences": [owner]}, "spec": spec}
+
+
+def _is_over(job: Object) -> bool:
+    status = job.get("status") or {}
+    words = [each["type"] for each in status.get("conditions") or []] + [
+        (status.get("state") or {}).get("phase")
+    ]
+    return any(word in ("Completed", "Complete", "Failed", "Terminated", "Aborted") for word in words)
+
+
+def _field(pod: Object, path: str) -> str:
+    """The downward API, as far as the manifests use it."""
+    if path.startswith("metadata.annotations['"):
+        return str((pod["metadata"].get("annotations") or {}).get(path.split("'")[1], ""))
+    known = {"status.podIP": "127.0.0.1", "status.hostIP": "127.0.0.1"}
+    return known.get(path) or str(pod["metadata"][path.rpartition(".")[2]])
+
+
+def _moved(value: str, mounted: dict[str, str]) -> str:
+    for mount, place in mounted.items():
+        if value.startswith(f"{mount}/"):
+            return place + value[len(mount) :]
+    return value

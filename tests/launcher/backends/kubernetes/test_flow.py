@@ -1,0 +1,107 @@
+"""Whole runs through a real API server: pods are processes of this machine, and everything else is what a cluster does."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from launcher.api import Run
+from launcher.backends.kubernetes import backend as module
+from launcher.runfolder.states import State
+from launcher.runs.consoles import ConsoleReader
+from launcher.runs.index import Index, RunEntry
+from launcher.runs.view import RunView, view_of
+from launcher.submission.cancel import cancel
+from launcher.submission.launch import submit
+from launcher.submission.prepare import prepare
+from launcher.submission.resume import resume
+from tests.conftest import COUNTER
+from tests.fakes.kubernetes_cluster import FakeCluster
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.fixture(autouse=True)
+def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", 0.2)
+
+
+def job(folder: Path, cluster: FakeCluster, nodes: int, *, kind: str = "vcjob", **env: str) -> Path:
+    volumes = [{"host_path": str(place), "mount": str(place)} for place in (folder, ROOT)]
+    section = {"kind": kind, "namespace": cluster.namespace, "image": "launcher:1", "python": sys.executable}
+    spec: dict[str, Any] = {
+        "name": "counter",
+        "program": ["python", str(COUNTER)],
+        "resources": {"backend": "kubernetes", "nodes": nodes},
+        "output": {"url": str(folder / "runs"), "work_dir": str(folder / "work"), "upload_every": "1s"},
+        "data": {"cache_dir": str(folder / "cache")},
+        "watch": {"grace": "5s"},
+        "env": env,
+        "kubernetes": {**section, "volumes": volumes},
+    }
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return path
+
+
+def view(entry: RunEntry) -> RunView:
+    return view_of(Index().find(entry.run_id), Index())
+
+
+def ended(entry: RunEntry) -> RunView:
+    wait_until(lambda: view(entry).state.terminal, lambda: f"{view(entry).state}: {view(entry).reason}")
+    return view(entry)
+
+
+@pytest.mark.parametrize(("nodes", "kind"), [(1, "job"), (2, "vcjob")])
+def test_a_run_from_submit_to_fetch(nodes: int, kind: str, cluster: FakeCluster, tmp_path: Path) -> None:
+    entry = submit(prepare(job(tmp_path, cluster, nodes, kind=kind)), Index())
+    found = ended(entry)
+    assert found.state is State.SUCCEEDED, found.reason
+    Run(entry, Index()).fetch(tmp_path / "results")
+    assert json.loads((tmp_path / "results" / "eval" / "last.json").read_text())["top1"] == 21 / 1000
+    lines = [line.text for line in ConsoleReader(Index().find(entry.run_id), nodes - 1).read()]
+    assert any(f"is node {nodes - 1} of {nodes}" in line for line in lines)
+    Run(entry, Index()).entry.store.open().read("logs/attempt-1/node-0/node.log")
+
+
+def test_a_run_that_is_cancelled_saves_and_is_resumed(cluster: FakeCluster, tmp_path: Path) -> None:
+    path = job(tmp_path, cluster, 2, HOLD_AT="4")
+    entry = submit(prepare(path), Index())
+    wait_until(lambda: (step := view(entry).progress) and step.step == 4, lambda: view(entry).reason)
+    cancel(entry)
+    assert ended(entry).state is State.CANCELLED
+    wait_until(
+        lambda: not module._ask_for([Index().find(entry.run_id).handle])[0].alive, "its pods have ended"
+    )
+    resume(Index().find(entry.run_id), Index())
+    found = ended(entry)
+    assert found.state is State.SUCCEEDED, found.reason
+    assert found.attempt == 2
+    last = json.loads(
+        (Path(entry.store.open().url.removeprefix("file://")) / "eval" / "last.json").read_text()
+    )
+    assert last["top1"] == 21 / 1000
+
+
+def test_a_run_that_waits_says_why_and_a_cancel_ends_it(cluster: FakeCluster, tmp_path: Path) -> None:
+    cluster.hold = ("Unschedulable", "0/3 nodes are available: 3 node(s) didn't match node selector.")
+    entry = submit(prepare(job(tmp_path, cluster, 1)), Index())
+    wait_until(lambda: "no node has the labels" in view(entry).detail, lambda: view(entry).detail)
+    assert view(entry).state in (State.PENDING, State.QUEUED)
+    assert "will never start" in view(entry).detail
+    cancel(entry)
+    assert ended(entry).state is State.CANCELLED
+
+
+def test_a_pod_that_can_not_begin_says_why(cluster: FakeCluster, tmp_path: Path) -> None:
+    path = job(tmp_path, cluster, 1)
+    entry = submit(prepare(path), Index())
+    (Path(entry.store.open().url.removeprefix("file://")) / "code.zip").write_bytes(b"other")
+    found = ended(entry)
+    assert found.state is State.FAILED
+    assert "code.zip in the run's folder is not what was submitted" in found.reason
