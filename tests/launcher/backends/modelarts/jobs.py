@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from launcher.backends.base import Handle
+from launcher.backends.modelarts.jobs import SeenJob
 from launcher.plan.model import Plan
 from launcher.submission.prepare import prepare
 from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
+from tests.fakes.modelarts_cloud import Job
 from tests.fakes.modelarts_wire import Account
 
 IMAGE = {"region": "cn-north-4", "image": "org/launcher:1", "pool_id": "pool-x"}
@@ -24,6 +28,7 @@ MORE: dict[str, Any] = {
     "retention": "disabled",
     "part": {"cpu": 24.0, "memory": 192.0, "cards": 8.0},
 }
+PULL = "Back-off pulling image org/x:1: ImagePullBackOff"
 
 
 def write_job(folder: Path, *, modelarts: dict[str, Any] | None = None, **sections: Any) -> Path:
@@ -62,3 +67,8 @@ def service_here(account: Account, folder: Path, monkeypatch: pytest.MonkeyPatch
             monkeypatch.setenv(key, value)
         monkeypatch.setenv("LAUNCHER_HOME", str(folder / "home"))
         yield fake
+
+
+def handle_of(job: Job | SeenJob, **data: Any) -> Handle:
+    made = {"created_ms": job.created_ms, "submitted_at": time.time() - 1000, "id": job.id, "name": job.name}
+    return Handle(backend="modelarts", data={**made, **data})
