@@ -51,6 +51,11 @@ class Recipe(BaseModel):
     data_url: str = Field("", description="data folder, used when --data is not given")
     val_data_url: str = Field("", description="validation folder, when it is not <data>/val")
     set: str = Field("ImageNet", description="name of the data set, for records only")
+    class_order: Literal["text", "natural"] | None = Field(
+        None,
+        description="order in which class folders are numbered when no weights tell: text, as in torchvision, or natural (c2 before "
+        "c10), as in timm; default: text in training, and what belongs to the weights in evaluation",
+    )
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "random"] = Field(
         "bicubic", description="filter of every resize; random: bilinear or bicubic per training image"
     )

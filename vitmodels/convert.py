@@ -56,7 +56,12 @@ def _run(args: argparse.Namespace) -> int:
     classes = args.num_classes or (origin.num_classes if origin else 0)
     size = args.image_size or (origin.image_size if origin else None)
     converted = convert(source.weights, ARCHS[arch].resized(size), classes)
-    write_weights(converted.weights, args.dest)
+    about = source.classes.as_dict()
+    write_weights(converted.weights, args.dest, about)
+    if source.classes.names and args.dest.suffix != ".safetensors":
+        say(
+            f"the names of the {len(source.classes.names)} classes are left out: only .safetensors holds them"
+        )
     for note in converted.notes:
         say(note)
     kind = f", {source.parameters} parameters" if source.parameters else ""

@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitmodels.program import (
+    add_strict_option,
     add_weights_options,
     common_parser,
     data_dir_of,
@@ -29,6 +31,8 @@ from vitmodels.program import (
 if TYPE_CHECKING:
     from vitmodels.config import Recipe
     from vitmodels.device.runtime import Group, Rank
+    from vitmodels.images.data import ImageFolder
+    from vitmodels.training.scoring import Score
     from vitmodels.training.weightsource import Source
 
 
@@ -43,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="FILE",
         help="an exported file, .mindir or .onnx, in place of a checkpoint",
     )
+    add_strict_option(parser)
     args = parser.parse_args(argv)
     code = finish(lambda: _run(args))
     if os.environ.get("RANK_SIZE", "1") != "1":
@@ -73,6 +78,10 @@ def _run(args: argparse.Namespace) -> int:
         for one in source.skipped:
             sys.stderr.write(f"warning: {one}\n")
     recipe = recipe_of(source, args.overrides) if source and not args.config else read_recipe(args)
+    if args.exported:
+        from vitmodels.exported.index import check_side, entry_of
+
+        check_side(entry_of(args.exported), recipe.side, args.exported)
     result = _evaluate(args, recipe, run_dir, source, rank)
     if rank.first:
         _write(result, run_dir, args.exported)
@@ -85,32 +94,42 @@ def _evaluate(
     """Everything that needs MindSpore: the content of the result file."""
     from vitmodels.device.compilecache import seal, separate_cache
     from vitmodels.device.runtime import Group, pick_device
+    from vitmodels.exported.index import classes_of
     from vitmodels.progress import Progress
+    from vitmodels.training.assemble import open_val
+    from vitmodels.training.scoring import score_facts
 
     data = data_dir_of(args, recipe)
     progress = Progress(run_dir, rank.id)
     progress.phase("evaluating")
     group = Group(rank, pick_device(args.device, recipe.device_target))
     about = {"device": group.device, "rank": rank.id, "ranks": rank.size, "exported": source is None}
+    known = source.classes if source else classes_of(args.exported)
+    if recipe.class_order and not known.names:
+        known = replace(known, order=recipe.class_order)
+    folder, account = open_val(recipe, data, known, strict=args.strict)
+    progress.event("data", **account.as_dict())
+    for text in account.lines() if rank.first else []:
+        say(text)
     cache = separate_cache("evaluate", {**recipe.json_dict(), **about})
     if source is None:
         predict, facts = _exported(args.exported, recipe, run_dir)
     else:
         predict, facts = _predictor(source, recipe), source.facts(run_dir)
-    result = {**_score(predict, recipe, data, group), **facts}
+    result = {**score_facts(_score(predict, recipe, folder, group), folder, account), **facts}
     seal(cache)
     progress.event("eval", **{key: result[key] for key in ("epoch", "step", "top1", "top5", "images")})
     return result
 
 
-def _score(predict: Any, recipe: Recipe, data: Path, group: Group) -> dict[str, Any]:
-    from vitmodels.training.assemble import open_images, open_split
+def _score(predict: Any, recipe: Recipe, folder: ImageFolder, group: Group) -> Score:
+    from vitmodels.training.assemble import open_images
     from vitmodels.training.scoring import score
 
     batch = recipe.eval_batch_size or recipe.batch_size
-    images = open_images(open_split(recipe, data, "val"), recipe, train=False, batch=batch, note=say)
+    images = open_images(folder, recipe, train=False, batch=batch, note=say)
     try:
-        return score(predict, images, batch, group).as_dict()
+        return score(predict, images, batch, group)
     finally:
         images.close()
 
@@ -129,12 +148,11 @@ def _predictor(source: Source, recipe: Recipe) -> Any:
 def _exported(path: Path, recipe: Recipe, run_dir: Path) -> tuple[Any, dict[str, Any]]:
     """A function from uint8 images to logits, and what export.json says of the file."""
     from vitmodels.exported.engines import load_exported
-    from vitmodels.exported.index import read_index
+    from vitmodels.exported.index import entry_of
     from vitmodels.exported.prepare import FromBytes
 
     predict = FromBytes(load_exported(path), recipe.mean, recipe.std)
-    entries = [entry for entry in read_index(path.parent) if entry.get("name") == path.name]
-    entry = entries[0] if entries else {}
+    entry = entry_of(path)
     facts = {
         "source": path.suffix.lstrip(".").upper(),
         "file": os.path.relpath(path, run_dir),

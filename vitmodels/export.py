@@ -94,6 +94,7 @@ def _export(
         preprocess={key: value for key, value in recipe.json_dict().items() if key in KEPT},
         parameters=source.parameters,
         skipped=facts["skipped"],
+        about={"image_size": recipe.side, "num_classes": recipe.num_classes, **source.classes.as_dict()},
     )
 
 

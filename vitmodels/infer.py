@@ -2,9 +2,8 @@
 
     python -m vitmodels.infer --model export/tnt_s_patch16_224.mindir --data DIR
 
-DIR holds class folders (or val/ with them; the label is the position of the folder's name in sorted order), or
-images without labels. How images are prepared comes from the export.json beside the model, or from a recipe.
-Each stage checks the counts of the one before. Results: predictions.csv and summary.json in --out.
+DIR holds class folders, or val/ with them, and images without labels, or both. The names of the classes and how images are
+prepared come from the export.json beside the model, from the model itself, or from a recipe. Each stage checks the counts of the one before. Results: predictions.csv and summary.json in --out.
 """
 
 from __future__ import annotations
@@ -14,12 +13,15 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vitmodels.program import finish, say, writable_folder
+from vitmodels.program import add_strict_option, finish, say, writable_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vitmodels.exported.engines import Engine
+    from vitmodels.exported.prepare import Images
 
 ENGINES = ("mindspore", "onnxruntime", "lite")
 
@@ -40,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--device", choices=("cpu", "ascend"), help="default: Ascend when there is one, else CPU"
     )
     parser.add_argument("--batch", type=int, default=1, help="images a call (default: 1, for latency)")
+    add_strict_option(parser)
     parser.add_argument("--out", type=Path, default=Path("infer"), help="folder for results (default: infer)")
     return parser
 
@@ -53,29 +56,54 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     from vitmodels.device.runtime import quiet
     from vitmodels.errors import UsageError
-    from vitmodels.exported.index import read_index
-    from vitmodels.exported.prepare import find_images, preparation_of
+    from vitmodels.exported.index import entry_of
+    from vitmodels.exported.prepare import preparation_of
     from vitmodels.exported.results import describe, infer, summarise, write_results
 
     quiet()
     if args.batch < 1:
         raise UsageError(f"--batch {args.batch} is not a positive number")
     how = preparation_of(args.model, args.config, args.image_size)
-    images = find_images(args.data)
+    entry = entry_of(args.model)
+    images = _find_images(args, entry)
     out = writable_folder(args.out)
     engine, name = _open_model(args)
     begin = time.monotonic()
     predictions, unreadable, seconds = infer(engine, images, how, args.batch)
     wall = time.monotonic() - begin
-    entries = [entry for entry in read_index(args.model.parent) if entry.get("name") == args.model.name]
-    origin = {key: entries[0].get(key) if entries else None for key in ("step", "parameters")}
-    summary = summarise(args.model.name, name, predictions, len(unreadable), seconds, wall, **origin)
+    summary = summarise(
+        args.model.name,
+        name,
+        predictions,
+        len(unreadable),
+        seconds,
+        wall,
+        step=entry.get("step"),
+        parameters=entry.get("parameters"),
+        bad=unreadable,
+        images=images,
+    )
     write_results(out, predictions, images.classes, summary)
-    for file in unreadable[:5]:
-        say(f"can't read {file}")
+    for one in unreadable[:5]:
+        say(f"can't read {one.file}: {one.reason}")
+    if len(unreadable) > 5:
+        say(f"and {len(unreadable) - 5} more, which summary.json names")
     say(describe(summary))
     say(f"predictions in {args.out / 'predictions.csv'}")
     return 0
+
+
+def _find_images(args: argparse.Namespace, entry: Mapping[str, Any]) -> Images:
+    """The images, and lines on what is left out and on folders that the model does not know."""
+    from vitmodels.exported.prepare import find_images
+    from vitmodels.images.classes import Classes
+
+    images = find_images(args.data, Classes.from_dict(entry), entry.get("num_classes"))
+    for text in images.account.lines() if images.account else []:
+        say(text)
+    if images.account and args.strict:
+        images.account.check()
+    return images
 
 
 def _open_model(args: argparse.Namespace) -> tuple[Engine, str]:

@@ -72,6 +72,15 @@ def add_weights_options(parser: argparse.ArgumentParser, group: argparse._Action
     )
 
 
+def add_strict_option(parser: argparse.ArgumentParser) -> None:
+    """`--strict`, for programs that match class folders with classes."""
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="classes without folder or images, and folders that are no class, are errors (default: warnings)",
+    )
+
+
 def read_recipe(args: argparse.Namespace) -> Recipe:
     """The recipe with the command line's overrides."""
     from vitmodels.recipe_file import load_recipe
@@ -120,7 +129,10 @@ def data_dir_of(args: argparse.Namespace, recipe: Recipe) -> Path:
 
 def say(text: str) -> None:
     """One line on stdout, at once."""
-    sys.stdout.write(f"{text}\n")
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(
+        f"{text}\n".encode(encoding, "backslashreplace").decode(encoding)
+    )  # names of files may be odd
     sys.stdout.flush()
 
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitmodels.program import common_parser, data_dir_of, finish, read_recipe, run_dir_of
+from vitmodels.program import add_strict_option, common_parser, data_dir_of, finish, read_recipe, run_dir_of
 
 if TYPE_CHECKING:
     from vitmodels.config import Recipe
@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         help="when the checkpoints in the run directory belong to another training: "
         "put them aside, and start anew from their weights",
     )
+    add_strict_option(parser)
     args = parser.parse_args(argv)
     training = Training(args)
     code = finish(training.run, training.report)
@@ -96,6 +97,7 @@ class Training:
             self.progress,
             stop.is_received,
             as_pretrained=self.args.resume_as_pretrained,
+            strict=self.args.strict,
         )
         return loop.run()
 

@@ -95,6 +95,69 @@ def test_two_ranks_count_every_image_once(run: Path) -> None:
     assert outputs[0][1] == outputs[1][1] == outputs[1][0] == ""
 
 
+def named(run: Path, folder: Path, classes: list[str]) -> Path:
+    """A copy of the run without training images, whose newest set knows its classes and answers class 1."""
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("eval", "train"))
+    manifest = folder / "checkpoints" / "step-7" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "classes": classes}))
+    return folder
+
+
+@pytest.mark.parametrize("gone", ["c0", "c1", "c2"])
+def test_a_validation_set_that_lacks_a_class_is_scored_by_name(run: Path, tmp_path: Path, gone: str) -> None:
+    folder = named(run, tmp_path / "run", ["c2", "c1", "c0"])  # the averaged weights answer output 0: c2
+    shutil.rmtree(folder / "data" / "val" / gone)
+    (folder / "data" / "val" / "c1" / "notes.txt").parent.mkdir(exist_ok=True)
+    (folder / "data" / "val" / "c1" / "notes.txt").write_text("words")
+    process = start(folder, {})
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    found = result(folder)
+    images = 13 - {"c0": 6, "c1": 4, "c2": 3}[gone]
+    assert found["images"] == images
+    assert found["top1"] == pytest.approx((0 if gone == "c2" else 3) / images)
+    facts = found["data"]
+    assert isinstance(facts, dict)
+    assert facts["missing_classes"] == ([] if gone == "c1" else [gone])
+    assert facts["empty_classes"] == (["c1"] if gone == "c1" else [])
+    assert (facts["left_out"], facts["labels_by"]) == ({".txt": 1}, "names")
+    assert found["classes"] == ["c2", "c1", "c0"]
+    assert (
+        f"warning: val: {'1 class folder without images' if gone == 'c1' else 'no folder for 1 of 3'}"
+        in output
+    )
+    process = start(folder, {}, "--strict")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert gone in errors and "leave out --strict" in errors and "Traceback" not in errors
+
+
+def test_folders_of_other_data_are_left_out_or_an_error(run: Path, tmp_path: Path) -> None:
+    folder = named(run, tmp_path / "run", ["c0", "c1", "x"])
+    process = start(folder, {})
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    found = result(folder)
+    assert (found["images"], found["top1"]) == (10, pytest.approx(6 / 10))
+    assert "1 class folder that the net does not know: c2; left out with their images, 3" in output
+    named(run, tmp_path / "other", ["x", "y", "z"])
+    process = start(tmp_path / "other", {})
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "none of the 3 class folders of" in errors and "folders c0, c1, c2; classes x, y, z" in errors
+
+
+def test_unreadable_images_are_named_in_the_result(run: Path, tmp_path: Path) -> None:
+    folder = named(run, tmp_path / "run", ["c0", "c1", "c2"])
+    (folder / "data" / "val" / "c1" / "bad.png").write_bytes(b"no image")
+    process = start(folder, {})
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    found = result(folder)
+    assert (found["images"], found["unreadable"], found["unreadable_files"]) == (14, 1, ["c1/bad.png"])
+    assert "c1/bad.png: no image format that Pillow knows" in output
+
+
 def test_an_older_checkpoint_can_be_named(run: Path) -> None:
     process = start(run, {}, "--checkpoint", str(run / "checkpoints" / "step-5"))
     output = process.communicate(timeout=120)
@@ -170,6 +233,7 @@ def test_ctrl_c_while_images_are_scored_is_one_line_and_exit_code_130(run: Path,
         text=True,
     ) as process:
         assert process.stdout is not None
+        assert process.stdout.readline() == "val: 13 images of 3 classes\n"
         assert process.stdout.readline() == "counting\n"
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)

@@ -14,9 +14,11 @@ from tests.vitmodels.nets.golden_nets import make_net
 from vitmodels.device.runtime import Rank
 from vitmodels.errors import DataError, UsageError
 from vitmodels.exported.engines import load_exported
+from vitmodels.exported.index import entry_of
 from vitmodels.exported.prepare import Images, Preparation, find_images, preparation_of, preprocess
 from vitmodels.exported.results import describe, infer, postprocess, summarise
 from vitmodels.exported.write import export_model
+from vitmodels.images.classes import Classes
 from vitmodels.images.data import MemoryImages, scan_folder
 from vitmodels.infer import main
 from vitmodels.recipe_file import make_recipe
@@ -154,6 +156,65 @@ def test_accuracy_is_counted_as_evaluation_counts(tmp_path: Path, broken: int) -
     assert (summary.images, summary.unreadable) == (scored.images, scored.unreadable) == (36, broken)
     assert (summary.top1, summary.top5) == (scored.top1, scored.top5)
     assert 0 < scored.top1 < scored.top5 < 1
+
+
+def test_labelled_and_unlabelled_images_together(model: Path, tmp_path: Path) -> None:
+    fill(tmp_path / "data", 2)
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "data" / "alone.png")
+    (tmp_path / "data" / "bad.jpg").write_bytes(b"no image")
+    (tmp_path / "data" / "ant" / "sub").mkdir()
+    (tmp_path / "data" / "ant" / "0.png").rename(tmp_path / "data" / "ant" / "sub" / "0.jfif")
+    (tmp_path / "data" / "readme.txt").write_text("words")
+    printed = run_program(model, tmp_path / "data", tmp_path / "out")
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = {row[0]: row[1] for row in list(csv.reader(file))[1:]}
+    assert rows == {
+        "alone.png": "",
+        "ant/1.png": "ant",
+        "ant/sub/0.jfif": "ant",
+        **{f"{name}/{number}.png": name for name in ("bee", "cat") for number in (0, 1)},
+    }
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["images"], summary["unlabelled"], summary["unreadable"]) == (8, 2, 1)
+    assert summary["unreadable_files"] == ["bad.jpg"]
+    assert summary["top1"] * 6 == pytest.approx(round(summary["top1"] * 6)), "of the six labelled images"
+    assert summary["data"]["left_out"] == {"outside of class folders": 1}
+    assert (
+        "data: 6 images of 3 classes, 1 of them in sub-folders; left out: 1 outside of class folders"
+        in printed
+    )
+    assert "can't read bad.jpg: no image format that Pillow knows" in printed
+
+
+def test_the_classes_of_the_model_label_the_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["cat", "ant", "dog", *(f"x{number}" for number in range(7))]
+    about = {"num_classes": 10, "classes": names, "class_order": "text"}
+    net = make_net("vit", num_classes=10)
+    [onnx] = export_model(net, "vit", tmp_path / "export", ("ONNX",), preprocess=PREPROCESS, about=about)
+    alone = tmp_path / "alone.onnx"  # without export.json: the file itself knows them
+    alone.write_bytes((tmp_path / "export" / onnx.name).read_bytes())
+    fill(tmp_path / "data", 1)
+    for path in (tmp_path / "export" / onnx.name, alone):
+        known = Classes.from_dict(entry_of(path))
+        assert known.names == tuple(names)
+        images = find_images(tmp_path / "data", known, 10)
+        assert dict(zip(images.files, images.labels, strict=True)) == {
+            "ant/0.png": 1,
+            "bee/0.png": -1,
+            "cat/0.png": 0,
+        }
+        assert images.account is not None
+        assert images.account.matching.unknown == ("bee",)
+        assert preparation_of(path, None, None).side == 32
+        with pytest.raises(UsageError, match="takes images of 32 x 32 pixels, not 48 x 48"):
+            preparation_of(path, None, 48)
+    words = ["--model", str(alone), "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--image-size", "48"]) == 2
+    assert main([*words, "--strict"]) == 1
+    assert not (tmp_path / "out").exists()
+    assert "that the net does not know: bee; their images have no label" in capsys.readouterr().err
 
 
 def test_folders_named_like_images_are_no_images(tmp_path: Path) -> None:

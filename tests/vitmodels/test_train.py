@@ -204,6 +204,13 @@ def test_a_run_leaves_what_the_launcher_reads(whole: Run) -> None:
     assert phases[:3] == ["starting", "compiling", "training"]
     assert phases[-1] == "done"
     assert whole.events(0, "step")[-1]["step"] == 32
+    assert (last["classes"], last["data"]["images"]) == (["bottom", "top"], 10)
+    assert [event["split"] for event in whole.events(0, "data")] == ["train", "val"]
+    assert [event["classes"] for event in whole.events(0, "classes")] == [["bottom", "top"]]
+    assert (whole.newest().manifest["classes"], whole.newest().manifest["class_order"]) == (
+        ["bottom", "top"],
+        "text",
+    )
     best = json.loads((whole.folder / "checkpoints" / "best.json").read_text())
     assert best["top1"] == max(row["top1"] for row in rows)
     table = (whole.folder / "metrics.csv").read_text().splitlines()
@@ -213,7 +220,8 @@ def test_a_run_leaves_what_the_launcher_reads(whole: Run) -> None:
 
 
 def test_the_log_has_one_line_per_epoch_and_no_noise(whole: Run) -> None:
-    kernels, *lines = whole.output(0).splitlines()
+    train, val, kernels, *lines = whole.output(0).splitlines()
+    assert (train, val) == ("train: 64 images of 2 classes", "val: 10 images of 2 classes")
     assert kernels.startswith("CPU kernels: ")
     assert len(lines) == 4, lines
     assert all(line.startswith(f"epoch {number}/4") for number, line in enumerate(lines, 1))
@@ -231,7 +239,7 @@ def test_two_ranks_learn_what_one_rank_learns_at_twice_the_batch(whole: Run, pai
 
 
 def test_clustered_ranks_are_silent_besides_rank_0(pair: Run) -> None:
-    assert len(pair.output(0).splitlines()) == 5  # which operators, then the epochs
+    assert len(pair.output(0).splitlines()) == 7  # the data, which operators, then the epochs
     assert pair.output(1) == ""
     assert (pair.folder / "scheduler.txt").read_text() == ""
 

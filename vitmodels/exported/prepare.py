@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from vitmodels.errors import DataError, UsageError
 from vitmodels.exported.engines import Engine
+from vitmodels.images.account import Account
+from vitmodels.images.classes import NAMELESS, Classes, Matching, match
+from vitmodels.images.data import UNREADABLE, decode, eval_transform, reason_of
+from vitmodels.images.imagenames import OUTSIDE
+from vitmodels.images.scan import Listing, class_folders, list_split
 
 
 @dataclass(frozen=True)
@@ -25,45 +30,87 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Images:
-    """Files to run, and the label of each (-1: unknown)."""
+    """Files to run, and the label of each (-1: unknown). `account` is that of the class folders, where there are some."""
 
     root: Path
     files: tuple[str, ...]
     labels: tuple[int, ...]
     classes: tuple[str, ...]
+    account: Account | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def unlabelled(self) -> int:
+        """How many images have no label: they lie beside the class folders, or in one that the model does not know."""
+        return sum(label < 0 for label in self.labels)
 
 
-def find_images(data: Path) -> Images:
-    """Class folders under `data` or `data/val`, else the images in `data` itself. Raises DataError."""
-    from vitmodels.images.data import scan_folder
-    from vitmodels.images.imagenames import is_image
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that can't be read."""
 
+    file: str
+    label: int
+    reason: str
+
+
+def find_images(data: Path, known: Classes = NAMELESS, outputs: int | None = None) -> Images:
+    """Every image below `data` or `data/val`: those in class folders with a label, those beside them without.
+
+    `known` and `outputs` are the model's classes. Raises DataError when there is no image, or no folder is a class.
+    """
     if not data.is_dir():
         raise DataError(f"{data} is not a folder")
     root = data / "val" if (data / "val").is_dir() else data
-    flat = sorted(path.name for path in root.iterdir() if is_image(path.name) and path.is_file())
-    if flat:
-        return Images(root, tuple(flat), (-1,) * len(flat), ())
-    folder = scan_folder(root)
-    return Images(root, folder.files, tuple(int(label) for label in folder.labels), folder.classes)
+    listing = list_split(root)
+    if not listing.images and not listing.outside:
+        raise DataError(f"{root} holds no images")
+    left_out = dict(listing.left_out)
+    left_out[OUTSIDE] = left_out.get(OUTSIDE, 0) - len(listing.outside)  # images there are no loss here
+    left_out = {why: count for why, count in left_out.items() if count}
+    files = (*listing.outside, *(file for _, file in listing.images))
+    if not listing.images:
+        return Images(root, files, (-1,) * len(files), known.names, None, left_out)
+    train = class_folders(data / "train") if root != data else ()
+    outputs = outputs or len(known.names) or len(listing.classes)
+    matching = match(listing.classes, known, outputs, where=str(root), train=train)
+    labels = [-1 for _ in listing.outside]
+    labels += [matching.labels.get(name, -1) for name, _ in listing.images]
+    account = _account(listing, labels, left_out, matching)
+    return Images(root, files, tuple(labels), matching.names, account, left_out)
+
+
+def _account(
+    listing: Listing, labels: Sequence[int], left_out: Mapping[str, int], matching: Matching
+) -> Account:
+    used = {label for label in labels if label >= 0}
+    nested = sum(file.count("/") > 1 for _, file in listing.images)
+    full = {name for name, _ in listing.images}
+    empty = tuple(name for name in listing.classes if name not in full)
+    return Account("data", len(listing.images), len(used), nested, left_out, empty, matching)
 
 
 def preparation_of(model: Path, recipe_path: Path | None, image_size: int | None) -> Preparation:
-    """From the recipe if one is named, else from the export.json beside the model. Raises UsageError."""
-    from vitmodels.exported.index import read_index
+    """From the recipe if one is named, else from the export.json beside the model, or from the model itself.
 
+    Raises UsageError where nothing says it, and for a size that the model does not take.
+    """
+    from vitmodels.exported.index import check_side, entry_of, side_of
+
+    entry = entry_of(model)
+    if image_size is not None:
+        check_side(entry, image_size, model)
     if recipe_path is not None:
         from vitmodels.recipe_file import load_recipe
 
         recipe = load_recipe(recipe_path)
+        check_side(entry, image_size or recipe.side, model)
         return Preparation(
             image_size or recipe.side, recipe.mean, recipe.std, recipe.crop_pct, recipe.interpolation
         )
-    entry = next((one for one in read_index(model.parent) if one.get("name") == model.name), None)
-    if entry is None or "preprocess" not in entry:
+    known, side = entry.get("preprocess"), image_size or side_of(entry)
+    if not known or not side:
         raise UsageError(f"nothing says how images are prepared for {model.name}", hint="add --config RECIPE")
-    known = entry["preprocess"]
-    side = image_size or int(entry["input_shape"][2])
     return Preparation(
         side, tuple(known["mean"]), tuple(known["std"]), known["crop_pct"], known["interpolation"]
     )
@@ -84,20 +131,18 @@ class FromBytes:
 
 def preprocess(
     images: Images, how: Preparation, batch: int
-) -> Iterator[tuple[list[int], np.ndarray, list[str]]]:
+) -> Iterator[tuple[list[int], np.ndarray, list[Unreadable]]]:
     """Batches of (indices of readable images, float32 (B, 3, H, W), files that can't be read)."""
-    from vitmodels.images.data import UNREADABLE, decode, eval_transform
-
     mean = np.array(how.mean, np.float32).reshape(3, 1, 1)
     std = np.array(how.std, np.float32).reshape(3, 1, 1)
     for begin in range(0, len(images.files), batch):
-        indices, pixels, unreadable = [], [], []
+        indices, pixels, unreadable = [], [], list[Unreadable]()
         for index in range(begin, min(begin + batch, len(images.files))):
             try:
                 image = decode(images.root / images.files[index])
                 array = eval_transform(image, how.side, how.crop_pct, how.interpolation)
-            except UNREADABLE:
-                unreadable.append(images.files[index])
+            except UNREADABLE as error:
+                unreadable.append(Unreadable(images.files[index], images.labels[index], reason_of(error)))
                 continue
             indices.append(index)
             pixels.append((array.transpose(2, 0, 1).astype(np.float32) / 255 - mean) / std)

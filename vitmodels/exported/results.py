@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vitmodels.accuracy import is_hit
 from vitmodels.errors import DataError
 from vitmodels.exported.engines import Engine
-from vitmodels.exported.prepare import Images, Preparation, preprocess
+from vitmodels.exported.prepare import Images, Preparation, Unreadable, preprocess
 from vitmodels.progress import write_atomic, write_json
 
 
@@ -31,7 +33,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Summary:
-    """The whole run. An unreadable image counts as one, and as a miss if it has a label.
+    """The whole run. An unreadable image counts as one, and as a miss if it has a label; `unlabelled` images have no score.
 
     Latencies are milliseconds an image, of batches after the first. `step` and `parameters` are those of export.json.
     """
@@ -50,13 +52,16 @@ class Summary:
     seconds: float
     step: int | None = None
     parameters: str | None = None
+    unlabelled: int = 0
+    unreadable_files: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 def postprocess(images: Images, indices: list[int], logits: np.ndarray) -> list[Prediction]:
     """The five largest classes of each image. Raises DataError when counts or labels don't fit the logits."""
     if len(logits) != len(indices):
         raise DataError(f"the model got {len(indices)} images and returned {len(logits)} answers")
-    if images.classes and len(images.classes) > logits.shape[1]:
+    if len(images.classes) > logits.shape[1]:
         raise DataError(f"{len(images.classes)} class folders, but the model has {logits.shape[1]} classes")
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     shares = shifted / shifted.sum(axis=1, keepdims=True)
@@ -78,10 +83,10 @@ def postprocess(images: Images, indices: list[int], logits: np.ndarray) -> list[
 
 def infer(
     engine: Engine, images: Images, how: Preparation, batch: int
-) -> tuple[list[Prediction], list[str], list[float]]:
+) -> tuple[list[Prediction], list[Unreadable], list[float]]:
     """Every prediction, the files that can't be read, and the seconds an image of each batch after the first."""
     predictions: list[Prediction] = []
-    unreadable: list[str] = []
+    unreadable: list[Unreadable] = []
     seconds: list[float] = []
     warm = False
     for indices, pixels, bad in preprocess(images, how, batch):
@@ -110,12 +115,17 @@ def summarise(
     *,
     step: int | None = None,
     parameters: str | None = None,
+    bad: Sequence[Unreadable] = (),
+    images: Images | None = None,
 ) -> Summary:
-    """Accuracy over the labelled images, and latencies. Raises DataError without any prediction."""
+    """Accuracy over the labelled images, and latencies; `unreadable` images have labels, unless `bad` says otherwise.
+
+    Raises DataError without any prediction.
+    """
     if not predictions:
         raise DataError("not one image could be read")
     labelled = [one for one in predictions if one.label >= 0]
-    counted = len(labelled) + unreadable
+    counted = len(labelled) + (sum(one.label >= 0 for one in bad) if bad else unreadable)
     top1 = sum(one.top1 for one in labelled) / counted if labelled else None
     top5 = sum(one.top5 for one in labelled) / counted if labelled else None
     times = np.array(seconds) * 1000
@@ -135,6 +145,11 @@ def summarise(
         round(wall, 3),
         step,
         parameters,
+        images.unlabelled if images else 0,
+        tuple(one.file for one in bad),
+        (images.account.as_dict() if images.account else {"left_out": dict(images.left_out)})
+        if images
+        else {},
     )
 
 
@@ -159,6 +174,8 @@ def write_results(
 def describe(summary: Summary) -> str:
     """The summary for people."""
     facts = {"images": summary.images, "unreadable": summary.unreadable}
+    if summary.unlabelled:
+        facts["without label"] = summary.unlabelled
     lines = [f"{key}: {value}" for key, value in facts.items()]
     if summary.top1 is not None and summary.top5 is not None:
         lines.append(f"Top1 acc: {summary.top1:.5f}")

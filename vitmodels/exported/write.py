@@ -6,6 +6,7 @@ MindSpore writes ONNX with a fixed one. AIR can be written only where an Ascend 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from vitmodels.digest import file_sha256
 from vitmodels.errors import ExportError, NotSupported, UsageError
 from vitmodels.exported.engines import first_line
 from vitmodels.exported.index import Exported, Shape, write_index
+from vitmodels.exported.metadata import SUFFIXES as METADATA_SUFFIXES
+from vitmodels.exported.metadata import add_metadata
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -47,11 +50,13 @@ def export_model(
     preprocess: Mapping[str, Any] | None = None,
     parameters: str | None = None,
     skipped: Sequence[dict[str, str]] = (),
+    about: Mapping[str, Any] | None = None,
 ) -> list[Exported]:
     """Write `<folder>/<arch>.<suffix>` in each format, then export.json, which lists all files in the folder.
 
     `batch` is the fixed batch of the formats that need one (ONNX, AIR). `preprocess` (mean, std, crop_pct,
-    interpolation) is kept in export.json for programs that run the file, and so is the origin of the weights. Raises ExportError and NotSupported.
+    interpolation) and `about` (image_size, num_classes, classes, class_order) are kept in export.json and in the file for
+    programs that run it, and so is the origin of the weights. Raises ExportError and NotSupported.
     """
     from vitmodels.device.compat import on_ascend
 
@@ -61,17 +66,16 @@ def export_model(
             hint="export MINDIR here, or run on Ascend",
         )
     model = _portable(model)
+    about = {"image_size": model.config.image_size, **(about or {})}
+    origin = {"arch": arch, "step": step, "parameters": parameters, "preprocess": dict(preprocess or {})}
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in formats:
         shape = (None if name == "MINDIR" else batch, 3, model.config.image_size, model.config.image_size)
-        path = _export_one(model, arch, folder, name, shape)
+        path = _export_one(model, arch, folder, name, shape, {**origin, **about})
         size, digest = path.stat().st_size, file_sha256(path)
-        written.append(
-            Exported(
-                path.name, name, size, digest, shape, step, dict(preprocess or {}), parameters, tuple(skipped)
-            )
-        )
+        kept = (step, dict(preprocess or {}), parameters, tuple(skipped))
+        written.append(Exported(path.name, name, size, digest, shape, *kept, **about))
     write_index(folder, written)
     return written
 
@@ -87,7 +91,9 @@ def _portable(model: nn.Cell) -> nn.Cell:
     return copy
 
 
-def _export_one(model: nn.Cell, arch: str, folder: Path, name: str, shape: Shape) -> Path:
+def _export_one(
+    model: nn.Cell, arch: str, folder: Path, name: str, shape: Shape, about: Mapping[str, Any]
+) -> Path:
     """Write one file under a temporary name, then give it its own."""
     import mindspore as ms
 
@@ -106,6 +112,9 @@ def _export_one(model: nn.Cell, arch: str, folder: Path, name: str, shape: Shape
         parts = sorted(path for path in temp.rglob("*") if path.is_file())
         if parts != [target] or not target.stat().st_size:
             raise ExportError(f"{name} export wrote {[path.name for path in parts]}, expected one file")
+        target.chmod(0o644)
+        if target.suffix in METADATA_SUFFIXES:
+            add_metadata(target, {key: json.dumps(value) for key, value in about.items()})
         return _commit(target, folder)
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         raise ExportError(f"can't export {arch} as {name}: {first_line(error)}") from error
@@ -114,8 +123,7 @@ def _export_one(model: nn.Cell, arch: str, folder: Path, name: str, shape: Shape
 
 
 def _commit(source: Path, folder: Path) -> Path:
-    """Make the file readable, put it on disk, and give it its final name."""
-    source.chmod(0o644)
+    """Put the file on disk, and give it its final name."""
     with source.open("rb") as file:
         os.fsync(file.fileno())
     return source.replace(folder / source.name)

@@ -2,26 +2,26 @@
 
     <data>/train/<class>/*.jpg   <data>/val/<class>/*.jpg
 
-The class index is the position of the folder's name in sorted order. Everything leaves here as uint8
-(B, H, W, 3); normalisation belongs to the compiled step.
+`scan` says which files are images, `classes` which folder has which label. Everything leaves here as uint8 (B, H, W, 3);
+normalisation belongs to the compiled step.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import numpy as np
 
 from vitmodels.config import Recipe
 from vitmodels.device.rng import Stream, uniforms
 from vitmodels.errors import DataError
-from vitmodels.images.imagenames import is_image
+from vitmodels.images.classes import Matching
+from vitmodels.images.scan import list_split
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,11 +38,14 @@ class ImageFolder:
     """
 
     root: Path
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # by label
     files: tuple[str, ...]  # relative to root
     labels: np.ndarray  # int64 (N,)
     part: int = 0
     parts: tuple[int, ...] = ()
+    left_out: Mapping[str, int] = field(
+        default_factory=dict
+    )  # reason: how many files are no images of a class
 
     def __len__(self) -> int:
         return len(self.files)
@@ -54,27 +57,49 @@ class ImageFolder:
         """What `decode` reads."""
         return self.path(index)
 
+    @property
+    def nested(self) -> int:
+        """How many images lie in sub-folders of their class."""
+        return sum(file.count("/") > 1 for file in self.files)
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """The class folders without images."""
+        present = set(self.labels.tolist())
+        return tuple(name for label, name in enumerate(self.classes) if label not in present)
+
+    def relabelled(self, matching: Matching) -> Self:
+        """The images of the classes that a net knows, with the numbers of its outputs."""
+        numbers = np.array([matching.labels.get(name, -1) for name in self.classes], np.int64)
+        labels = numbers[self.labels]
+        return replace(
+            self._kept(np.flatnonzero(labels >= 0)), classes=matching.names, labels=labels[labels >= 0]
+        )
+
+    def _kept(self, indices: np.ndarray) -> Self:
+        """Only these images."""
+        files = tuple(self.files[index] for index in indices)
+        return replace(self, files=files, labels=self.labels[indices])
+
 
 def scan_folder(root: Path) -> ImageFolder:
-    """List a split. Raises DataError when there are no class folders or no images."""
+    """List a split; its classes are in text order. Raises DataError when there are no class folders or no images."""
     if not root.is_dir():
         raise DataError(
             f"{root} is not a folder", hint="the data folder holds train/<class>/ and val/<class>/"
         )
-    classes = sorted(
-        entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")
+    listing = list_split(root)
+    if not listing.images:
+        left = ", ".join(f"{count} {reason}" for reason, count in listing.left_out.items())
+        raise DataError(f"{root} holds no images in class folders" + (f", but {left}" if left else ""))
+    labels = {name: label for label, name in enumerate(listing.classes)}
+    return ImageFolder(
+        root,
+        listing.classes,
+        tuple(file for _, file in listing.images),
+        np.array([labels[name] for name, _ in listing.images], np.int64),
+        left_out=listing.left_out,
     )
-    files: list[str] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        images = sorted(
-            entry.name for entry in os.scandir(root / name) if is_image(entry.name) and entry.is_file()
-        )
-        files.extend(f"{name}/{image}" for image in images)
-        labels.extend([label] * len(images))
-    if not files:
-        raise DataError(f"{root} holds no images in class folders")
-    return ImageFolder(root, tuple(classes), tuple(files), np.array(labels, np.int64))
 
 
 def train_folder(data: Path) -> Path:
@@ -170,14 +195,15 @@ class MemoryImages:
         self.labels = folder.labels
         self._recipe = recipe
         self.pixels = np.zeros((len(folder), side, side, 3), np.uint8)
-        bad = []
+        self.unreadable: dict[int, str] = {}
         for index in range(len(folder)):
             try:
                 image = decode(folder.source(index))
                 self.pixels[index] = eval_transform(image, side, crop, recipe.interpolation)
             except UNREADABLE as error:
-                bad.append(index)
-                note(f"unreadable image {len(bad)}: {folder.path(index)}: {reason_of(error)}")
+                self.unreadable[index] = reason_of(error)
+                note(f"unreadable image {len(self.unreadable)}: {folder.path(index)}: {reason_of(error)}")
+        bad = list(self.unreadable)
         if len(bad) > recipe.max_corrupt or len(bad) == len(folder):
             raise DataError(
                 f"{len(bad)} unreadable images in {folder.root}, the recipe allows {recipe.max_corrupt}",

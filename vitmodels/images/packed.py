@@ -12,16 +12,17 @@ import hashlib
 import io
 import json
 import os
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from vitmodels.errors import DataError
 from vitmodels.images.data import ImageFolder
-from vitmodels.images.imagenames import labelled
+from vitmodels.images.imagenames import HEAD, NO_IMAGE, begins_like_image, class_of, left_out, needs_look
 
 KIND = "ascend-launcher packed data set"
 _AGAIN = "stage the data set again"
@@ -46,6 +47,12 @@ class PackedImages(ImageFolder):
         handle = _handle(self.root / self.shards[self.shard[index]])
         return io.BytesIO(os.pread(handle, int(self.sizes[index]), int(self.offsets[index])))
 
+    def _kept(self, indices: np.ndarray) -> Self:
+        kept = super()._kept(indices)
+        return replace(
+            kept, shard=self.shard[indices], offsets=self.offsets[indices], sizes=self.sizes[indices]
+        )
+
 
 @lru_cache(maxsize=1024)
 def _handle(path: Path) -> int:
@@ -53,10 +60,10 @@ def _handle(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def packed_splits(data: Path) -> frozenset[str] | None:
-    """The splits of a packed data set ('' is that of class folders at the top), or None when it is not packed."""
+def packed_splits(data: Path) -> dict[str, tuple[str, ...]] | None:
+    """Splits and classes of a packed data set ('': class folders at the top), or None when it is not packed."""
     packed = _read_packed(data)
-    return None if packed is None else frozenset(packed["classes"])
+    return None if packed is None else {split: tuple(sorted(of)) for split, of in packed["classes"].items()}
 
 
 def open_packed(data: Path, split: str) -> PackedImages:
@@ -71,9 +78,10 @@ def open_packed(data: Path, split: str) -> PackedImages:
         for each in packed["shards"]
         if each["split"] == split and (part is None or each["name"] in part["shards"])
     ]
-    rows: list[tuple[str, str, int, int, int]] = []
+    rows: list[_Row] = []
+    left: Counter[str] = Counter()
     for number, each in enumerate(here):
-        rows += _read_index(data, each, split, number)
+        rows += _read_index(data, each, number, left)
     rows.sort()
     labels = {name: label for label, name in enumerate(classes)}
     if not rows:
@@ -81,18 +89,22 @@ def open_packed(data: Path, split: str) -> PackedImages:
     images = PackedImages(
         data,
         classes,
-        tuple(f"{row[0]}/{row[1]}" for row in rows),
-        np.array([labels[row[0]] for row in rows], np.int64),
+        tuple(f"{row.folder}/{row.name}" for row in rows),
+        np.array([labels[row.label] for row in rows], np.int64),
         part=part["part"] if part else 0,
         parts=tuple(part["train_images"]) if part else (),
+        left_out=dict(sorted(left.items())),
         prefix=f"{split}/" if split else "",
         shards=tuple(f"shards/{each['name']}.tar" for each in here),
-        shard=np.array([row[2] for row in rows], np.int32),
-        offsets=np.array([row[3] for row in rows], np.int64),
-        sizes=np.array([row[4] for row in rows], np.int64),
+        shard=np.array([row.shard for row in rows], np.int32),
+        offsets=np.array([row.offset for row in rows], np.int64),
+        sizes=np.array([row.size for row in rows], np.int64),
     )
     if images.parts and images.parts[images.part] != len(images):
-        raise DataError(f"{data} has {len(images)} images where part.json says {images.parts[images.part]}")
+        raise DataError(
+            f"{data} has {len(images)} images where part.json says {images.parts[images.part]}",
+            hint="pack the data set again, with this version",
+        )
     return images
 
 
@@ -116,10 +128,19 @@ def _read_part(data: Path) -> dict[str, Any] | None:
     return value
 
 
-def _read_index(
-    data: Path, shard: dict[str, Any], split: str, number: int
-) -> list[tuple[str, str, int, int, int]]:
-    """(class, name, shard, offset, size) of the images of `split` in one shard."""
+class _Row(NamedTuple):
+    """One image of a shard, in the order of images: by class, then folder and name, as in class folders."""
+
+    label: str
+    folder: str  # the class folder and its sub-folders
+    name: str
+    shard: int
+    offset: int
+    size: int
+
+
+def _read_index(data: Path, shard: dict[str, Any], number: int, left: Counter[str]) -> list[_Row]:
+    """The images of one shard. `left` counts the other files by the reason why they are none."""
     tar, index = data / "shards" / f"{shard['name']}.tar", data / "shards" / f"{shard['name']}.tsv"
     try:
         text, size = index.read_bytes(), tar.stat().st_size
@@ -130,7 +151,13 @@ def _read_index(
     rows = []
     for line in text.decode().split("\n")[1:-1]:
         offset, length, _, key = line.split("\t")
-        label = labelled(key)
-        if label is not None and label[0] == split:
-            rows.append((label[1], key.rpartition("/")[2], number, int(offset), int(length)))
+        reason, place = left_out(key), class_of(key)
+        if not reason and needs_look(key):
+            head = os.pread(_handle(tar), min(HEAD, int(length)), int(offset))
+            reason = "" if begins_like_image(head) else NO_IMAGE
+        if reason or place is None:
+            left[reason] += 1
+            continue
+        folder, _, name = key.removeprefix(f"{place[0]}/" if place[0] else "").rpartition("/")
+        rows.append(_Row(place[1], folder, name, number, int(offset), int(length)))
     return rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -72,6 +73,11 @@ def origin_of(source: Mapping[str, np.ndarray]) -> Origin:
         f"no known architecture has the sizes of the weights: {sizes[0]}, width {sizes[1]}, {sizes[2]} blocks",
         hint="add --config RECIPE",
     )
+
+
+def order_of(_source: Mapping[str, np.ndarray]) -> Literal["text", "natural"]:
+    """How the framework that made the weights numbers class folders."""
+    return "natural"
 
 
 def rename(source: Mapping[str, np.ndarray]) -> tuple[Weights, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from collections.abc import Mapping
@@ -25,15 +26,18 @@ FORMATS = {
 }
 SUFFIXES = tuple(FORMATS)
 WRITABLE = (".safetensors", ".npz", ".ckpt")
+CLASS_KEYS = ("classes", "class_order")
+"""What the metadata of a .safetensors file say of the outputs, as JSON."""
 _PICKLE = b"\x80\x02"  # how PyTorch's older format begins
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The weights of a file, and the averaged ones of a PyTorch file that has both."""
+    """The weights of a file, the averaged ones of a PyTorch file that has both, and what it says of its classes."""
 
     weights: Weights
     averages: Weights = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 def format_of(path: Path) -> str:
@@ -90,9 +94,13 @@ def read_weights(path: str | Path) -> Contents:
 
 
 def _read_safetensors(path: Path) -> Contents:
+    from safetensors import safe_open
     from safetensors.numpy import load_file
 
-    return Contents(load_file(path))
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata() or {}
+    about = {key: json.loads(metadata[key]) for key in CLASS_KEYS if key in metadata}
+    return Contents(load_file(path), about=about)
 
 
 def _read_npz(path: Path) -> Contents:
@@ -135,14 +143,19 @@ def check_writable_name(path: Path) -> None:
         )
 
 
-def write_weights(weights: Mapping[str, np.ndarray], path: str | Path) -> None:
-    """A file in the format of its suffix, complete or absent; timm loads .safetensors. Raises CheckpointError."""
+def write_weights(
+    weights: Mapping[str, np.ndarray], path: str | Path, about: Mapping[str, Any] | None = None
+) -> None:
+    """A file in the format of its suffix, complete or absent; timm loads .safetensors. Raises CheckpointError.
+
+    `about` has values for `CLASS_KEYS`; only .safetensors can hold them.
+    """
     path = Path(path)
     check_writable_name(path)
     arrays = {name: np.ascontiguousarray(value) for name, value in weights.items()}
     temp = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
     try:
-        _write(arrays, temp)
+        _write(arrays, temp, about or {})
         with temp.open("rb") as file:
             os.fsync(file.fileno())
         temp.replace(path)
@@ -152,7 +165,7 @@ def write_weights(weights: Mapping[str, np.ndarray], path: str | Path) -> None:
         temp.unlink(missing_ok=True)
 
 
-def _write(arrays: Weights, path: Path) -> None:
+def _write(arrays: Weights, path: Path, about: Mapping[str, Any]) -> None:
     if path.suffix == ".npz":
         np.savez(path, **arrays)
     elif path.suffix == ".ckpt":
@@ -164,4 +177,5 @@ def _write(arrays: Weights, path: Path) -> None:
     else:
         from safetensors.numpy import save
 
-        path.write_bytes(save(arrays))
+        metadata = {key: json.dumps(about[key]) for key in CLASS_KEYS if key in about}
+        path.write_bytes(save(arrays, metadata or None))

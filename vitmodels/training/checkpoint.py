@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from vitmodels.errors import CheckpointError
+from vitmodels.nets.weightfiles import CLASS_KEYS
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -181,8 +182,9 @@ def write_set(folder: Path, snapshot: Snapshot) -> Path:
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir(parents=True)
     files = []
+    names = {key: json.dumps(snapshot.extra[key]) for key in CLASS_KEYS if key in snapshot.extra}
     for name, arrays in ((MODEL_FILE, snapshot.weights), (STATE_FILE, snapshot.state)):
-        data = save({key: np.ascontiguousarray(value) for key, value in arrays.items()})
+        data = save({key: np.ascontiguousarray(value) for key, value in arrays.items()}, names or None)
         _write_synced(temp / name, data)
         files.append({"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()})
         del data

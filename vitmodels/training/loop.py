@@ -12,6 +12,7 @@ from vitmodels.device.compilecache import seal, separate_cache
 from vitmodels.device.runtime import Group
 from vitmodels.errors import CheckpointError, ResumeError
 from vitmodels.images.batches import Batches
+from vitmodels.images.classes import Classes
 from vitmodels.nets.weights import load_converted
 from vitmodels.progress import Metrics, write_json
 from vitmodels.training import checkpoint as ck
@@ -58,6 +59,8 @@ class Loop:
         self.global_batch = recipe.batch_size * recipe.accumulate * group.size
         self.fingerprint = fingerprint(recipe, trainer.decayed)
         self.as_pretrained = False  # a checkpoint of another training gives its weights to a new one
+        self.classes = Classes()  # of the outputs
+        self.score_facts: Callable[[Score], dict[str, Any]] = Score.as_dict
         self.lr = 0.0
         self.cache: Path | None = None  # of compiled graphs
         self.closers: tuple[Callable[[], None], ...] = ()  # what else ends with the loop
@@ -109,7 +112,14 @@ class Loop:
             "ranks": self.group.size,
             "evaluates first": at.index == at.per_epoch,
         }
-        for key in ("epochs", "seed", "data_url", "val_data_url", "pretrained"):  # no graph depends on these
+        for key in (
+            "epochs",
+            "seed",
+            "data_url",
+            "val_data_url",
+            "class_order",
+            "pretrained",
+        ):  # no graph depends on these
             del settings[key]
         self.cache = separate_cache("train", settings)
 
@@ -203,7 +213,7 @@ class Loop:
             "epoch": number,
             "parameters": "ema" if self.recipe.ema else "raw",
         }
-        write_json(self.run_dir / "eval" / "last.json", {**score.as_dict(), **place})
+        write_json(self.run_dir / "eval" / "last.json", {**self.score_facts(score), **place})
 
     def _write_curves(self) -> None:
         rows = self.metrics.rows()
@@ -231,6 +241,7 @@ class Loop:
             "global_batch": self.global_batch,
             "fingerprint": self.fingerprint,
             "recipe": self.recipe.json_dict(),
+            **self.classes.as_dict(),
         }
         weights, state = self.trainer.weights(), self.trainer.state()
         return ck.Snapshot(at.step, at.epoch, self.recipe.arch, weights, state, metrics, extra)

@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 from vitmodels.config import Recipe
 from vitmodels.errors import CheckpointError
-from vitmodels.nets.layouts import origin_of
+from vitmodels.images.classes import NAMELESS, Classes
+from vitmodels.nets.layouts import order_of, origin_of
 from vitmodels.nets.weightfiles import SUFFIXES, Weights, read_weights
 from vitmodels.recipe_file import load_recipe, make_recipe
 from vitmodels.training.checkpoint import (
@@ -45,6 +46,7 @@ class Source:
     parameters: Parameters | None = None
     checkpoint: CheckpointSet | None = None
     skipped: tuple[Skipped, ...] = ()
+    classes: Classes = NAMELESS
 
     def facts(self, run_dir: Path | None = None) -> dict[str, Any]:
         """What a result says of its weights. A path inside of the run is relative to it."""
@@ -125,16 +127,24 @@ def _of_set(
             f"{checkpoint.path} has no averaged weights", hint="use --parameters raw, or train with ema"
         )
     weights = {**checkpoint.weights(), **averages}
-    return Source(checkpoint.path, weights, "ema" if averages else "raw", checkpoint, skipped)
+    return Source(
+        checkpoint.path,
+        weights,
+        "ema" if averages else "raw",
+        checkpoint,
+        skipped,
+        Classes.from_dict(checkpoint.manifest),
+    )
 
 
 def _of_file(path: Path, parameters: Parameters | None) -> Source:
     contents = read_weights(path)
     if parameters == "ema" and not contents.averages:
         raise CheckpointError(f"{path} has no averaged weights", hint="use --parameters raw")
+    classes = Classes.from_dict(contents.about, order_of(contents.weights))
     if contents.averages and parameters != "raw":
-        return Source(path, contents.averages, "ema")
-    return Source(path, contents.weights, "raw" if contents.averages else None)
+        return Source(path, contents.averages, "ema", classes=classes)
+    return Source(path, contents.weights, "raw" if contents.averages else None, classes=classes)
 
 
 def recipe_of(source: Source, sets: Sequence[str]) -> Recipe:
