@@ -60,10 +60,16 @@ def _handle(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def packed_splits(data: Path) -> dict[str, tuple[str, ...]] | None:
-    """Splits and classes of a packed data set ('': class folders at the top), or None when it is not packed."""
+def packed_splits(data: Path) -> frozenset[str] | None:
+    """The splits of a packed data set ('' is that of class folders at the top), or None when it is not packed."""
     packed = _read_packed(data)
-    return None if packed is None else {split: tuple(sorted(of)) for split, of in packed["classes"].items()}
+    return None if packed is None else frozenset(packed["classes"])
+
+
+def packed_classes(data: Path, split: str) -> tuple[str, ...]:
+    """The class folders of a split of a packed data set, in text order; none where there is no such split."""
+    packed = _read_packed(data)
+    return tuple(sorted(packed["classes"].get(split, ()))) if packed else ()
 
 
 def open_packed(data: Path, split: str) -> PackedImages:

@@ -18,7 +18,7 @@ from vitmodels.images.account import Account, take, take_known
 from vitmodels.images.batches import Batches, Images, Slicing
 from vitmodels.images.classes import Classes, Matching, match, ordered, shown
 from vitmodels.images.data import ImageFolder, MemoryImages, fits_memory, is_simple, scan_folder, train_folder
-from vitmodels.images.packed import open_packed, packed_splits
+from vitmodels.images.packed import open_packed, packed_classes, packed_splits
 from vitmodels.images.scan import class_folders
 from vitmodels.nets.layers.choice import Operators
 from vitmodels.nets.pixels import PixelsToLogits
@@ -48,8 +48,7 @@ def open_val(
     recipe: Recipe, data: Path, known: Classes, *, strict: bool = False
 ) -> tuple[ImageFolder, Account]:
     """The validation images with the outputs of a net as labels. The training folders give names that the net lacks."""
-    packed = packed_splits(data)
-    train = class_folders(data / "train") if packed is None else packed.get("train", ())
+    train = packed_classes(data, "train") or class_folders(data / "train")
     folder = open_split(recipe, data, "val")
     return take_known(folder, "val", known, recipe.num_classes, train=train, strict=strict)
 
