@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from vitmodels.images.scan import list_split
 
 if TYPE_CHECKING:
     from PIL import Image
+    from typing_extensions import Self
 
 Source = Path | BinaryIO
 MEMORY_LIMIT = 256 << 20  # limit on the bytes of decoded pixels

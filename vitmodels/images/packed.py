@@ -16,13 +16,16 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from vitmodels.errors import DataError
 from vitmodels.images.data import ImageFolder
 from vitmodels.images.imagenames import HEAD, NO_IMAGE, begins_like_image, class_of, left_out, needs_look
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 KIND = "ascend-launcher packed data set"
 _AGAIN = "stage the data set again"
