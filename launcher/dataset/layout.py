@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
@@ -12,15 +13,19 @@ from launcher.dataset.shards import BLOCK
 from launcher.errors import NotFound, StoreError
 from launcher.storage.base import ObjectInfo, ObjectStore
 from launcher.storage.keys import PrefixGuard, check_key, is_folder_marker
-from vitmodels.images.imagenames import class_of, labelled, split_of
+from vitmodels.images.imagenames import HEAD, begins_like_image, class_of, labelled, needs_look, split_of
+
+READERS = 16
 
 
 class ShardFile(NamedTuple):
-    """A file to pack; `mtime` in Unix seconds, 0 when not known."""
+    """A file to pack; `mtime` in Unix seconds, 0 when not known. `image`: it is one of a class."""
 
     key: str
     size: int
     mtime: float
+    etag: str
+    image: bool
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Draft:
 
     @property
     def images(self) -> int:
-        return sum(labelled(entry.key) is not None for entry in self.entries)
+        return sum(entry.image for entry in self.entries)
 
 
 def list_source(store: ObjectStore) -> Iterator[ObjectInfo]:
@@ -56,15 +61,27 @@ def list_source(store: ObjectStore) -> Iterator[ObjectInfo]:
         raise NotFound("there is nothing to pack", where=store.url, hint="check the address and the prefix")
 
 
-def lay_out(infos: Iterable[ObjectInfo], shard_bytes: int, seed: int) -> list[Draft]:
+def images_by_content(store: ObjectStore, infos: Iterable[ObjectInfo]) -> frozenset[str]:
+    """The keys of the files without suffix whose content begins like an image, which is how the loader counts them."""
+    keys = [info.key for info in infos if needs_look(info.key)]
+    with ThreadPoolExecutor(READERS, thread_name_prefix="look") as pool:
+        heads = pool.map(lambda key: store.read(key, 0, HEAD), keys)
+        return frozenset(key for key, head in zip(keys, heads, strict=True) if begins_like_image(head))
+
+
+def lay_out(
+    infos: Iterable[ObjectInfo], shard_bytes: int, seed: int, images: Container[str] = ()
+) -> list[Draft]:
     """Drafts of all shards, `train` and `val` apart; each about `shard_bytes` large, and all of a split alike.
 
-    Files stand in the order of a hash of seed and key: a shard is a random sample of its split. Takes some 300 bytes of
-    memory per file.
+    Files stand in the order of a hash of seed and key: a shard is a random sample of its split. `images` are those that only
+    their content shows. Takes some 400 bytes of memory per file.
     """
     groups: dict[str, list[ShardFile]] = {}
     for info in infos:
-        groups.setdefault(split_of(info.key), []).append(ShardFile(info.key, info.size, info.mtime))
+        image = labelled(info.key) is not None or info.key in images
+        file = ShardFile(info.key, info.size, info.mtime, info.etag, image)
+        groups.setdefault(split_of(info.key), []).append(file)
     return [draft for split in sorted(groups) for draft in _cut(split, groups[split], shard_bytes, seed)]
 
 
@@ -98,5 +115,5 @@ def count_classes(drafts: Iterable[Draft]) -> dict[str, dict[str, int]]:
             if place := class_of(entry.key):
                 split, name = place
                 counts = by_split.setdefault(split, {})
-                counts[name] = counts.get(name, 0) + (labelled(entry.key) is not None)
+                counts[name] = counts.get(name, 0) + entry.image
     return {split: dict(sorted(by_split[split].items())) for split in sorted(by_split)}

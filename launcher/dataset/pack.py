@@ -1,6 +1,7 @@
 """Class folders into tar shards, one process per shard, and `packed.json` at the end: complete or absent.
 
-A killed run is continued by running it again: shards that are complete in the destination are kept.
+A killed run is continued by running it again: shards that are complete in the destination are kept, unless a file of theirs
+changed.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.dataset.layout import Draft, count_classes, lay_out, list_source
+from launcher.dataset.layout import Draft, count_classes, images_by_content, lay_out, list_source
 from launcher.dataset.shards import PACKED, Packed, Shard, index_key, read_packed, tar_key
-from launcher.dataset.write import Task, find_shard, make_shard
+from launcher.dataset.write import Made, Task, another_set, check_shard, make_shard
 from launcher.disk import LockTimeout, locked, mapped
 from launcher.errors import StoreError, UsageError
 from launcher.portable import usable_cores
@@ -53,6 +54,7 @@ class PackReport:
 
 
 OnPacked = Callable[[PackProgress], None]
+Work = Callable[[Task], Made]
 
 
 def pack(
@@ -73,14 +75,20 @@ def pack(
     started = time.monotonic()
     from_store, to_store = source.open(), dest.open()
     _check_apart(from_store.url, to_store.url)
-    drafts = lay_out(list_source(from_store), shard_bytes, seed)
+    listed_at = time.time()
+    infos = list(list_source(from_store))
+    drafts = lay_out(infos, shard_bytes, seed, images_by_content(from_store, infos))
     _check_dest(to_store, drafts)
     before = read_packed(to_store)
-    if before is not None:
-        return _same(before, to_store, drafts, started)
     with _scratch(scratch, to_store.url) as folder:
-        tasks = [Task(source, dest, draft, folder) for draft in drafts]
-        shards, kept = _make_all(tasks, jobs or min(MOST_JOBS, usable_cores()), progress)
+        tasks = [Task(source, dest, draft, folder, listed_at) for draft in drafts]
+        job_count = jobs or min(MOST_JOBS, usable_cores())
+        work = make_shard if before is None else check_shard
+        shards, kept = _all_shards(work, tasks, job_count, progress)
+    if before is not None:
+        if before.shards != tuple(shards):
+            raise another_set(to_store, "its shards are others")
+        return PackReport(before, kept, time.monotonic() - started)
     packed = Packed(seed=seed, shard_bytes=shard_bytes, classes=count_classes(drafts), shards=tuple(shards))
     to_store.put(PACKED, packed.to_bytes())
     return PackReport(packed, kept, time.monotonic() - started)
@@ -108,15 +116,6 @@ def _check_dest(dest: ObjectStore, drafts: list[Draft]) -> None:
             )
 
 
-def _same(packed: Packed, dest: ObjectStore, drafts: list[Draft], started: float) -> PackReport:
-    """The complete data set at the destination, which is never changed. Raises UsageError when it is another one."""
-    if packed.shards != tuple(find_shard(dest, draft) for draft in drafts):
-        raise UsageError(
-            f"{dest.url} already holds another packed data set", where="DST", hint="name an empty folder"
-        )
-    return PackReport(packed, len(drafts), time.monotonic() - started)
-
-
 @contextmanager
 def _scratch(folder: Path, dest: str) -> Iterator[Path]:
     """A folder for unfinished shards of this destination, held by one packing at a time on this machine."""
@@ -135,28 +134,28 @@ def _scratch(folder: Path, dest: str) -> Iterator[Path]:
         ) from error
 
 
-def _make_all(tasks: list[Task], jobs: int, progress: OnPacked) -> tuple[list[Shard], int]:
+def _all_shards(work: Work, tasks: list[Task], jobs: int, progress: OnPacked) -> tuple[list[Shard], int]:
     total = sum(entry.size for task in tasks for entry in task.draft.entries)
     done: dict[str, Shard] = {}
     kept = size = 0
     progress(PackProgress(0, len(tasks), 0, 0, total))
-    for shard, was_there in _results(tasks, min(jobs, len(tasks))):
-        done[shard.name] = shard
-        kept, size = kept + was_there, size + shard.payload
+    for made in _results(work, tasks, min(jobs, len(tasks))):
+        done[made.shard.name] = made.shard
+        kept, size = kept + made.kept, size + made.shard.payload
         progress(PackProgress(len(done), len(tasks), kept, size, total))
     return [done[task.draft.name] for task in tasks], kept
 
 
-def _results(tasks: list[Task], jobs: int) -> Iterator[tuple[Shard, bool]]:
+def _results(work: Work, tasks: list[Task], jobs: int) -> Iterator[Made]:
     """Shards as they get ready. The first error ends the packing; what is complete stays."""
     if jobs <= 1:
-        yield from map(make_shard, tasks)
+        yield from map(work, tasks)
         return
     pool = ProcessPoolExecutor(
         jobs, multiprocessing.get_context("spawn"), initializer=_start, initargs=(os.getpid(),)
     )
     try:
-        pending: set[Future[tuple[Shard, bool]]] = {pool.submit(make_shard, task) for task in tasks}
+        pending: set[Future[Made]] = {pool.submit(work, task) for task in tasks}
         while pending:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.dataset.layout import Draft, ShardFile
+from launcher.dataset.layout import Draft
+from launcher.dataset.readahead import read_ahead
 from launcher.dataset.shards import (
     END,
     Member,
@@ -27,61 +25,97 @@ from launcher.dataset.shards import (
     tar_header,
     tar_key,
 )
-from launcher.dataset.stream import PIECE_BYTES, pieces
+from launcher.dataset.unchanged import changed_file, note_files
 from launcher.disk import mapped, write_all
-from launcher.errors import IntegrityError, StoreError
+from launcher.errors import NotFound, StoreError, UsageError
 from launcher.portable import PLAIN_FILE
 from launcher.storage.address import StoreAddress
 from launcher.storage.base import ObjectStore
 
-READERS = 8
-AHEAD_BYTES = 64 << 20
-
 
 @dataclass(frozen=True)
 class Task:
-    """All that a process needs to make one shard. `scratch` is a local folder."""
+    """All that a process needs to make one shard. `scratch` is a local folder; `listed_at` is when the source was listed."""
 
     source: StoreAddress
     dest: StoreAddress
     draft: Draft
     scratch: Path
+    listed_at: float
 
 
-def make_shard(task: Task) -> tuple[Shard, bool]:
-    """The shard, now in the store; the flag says that an earlier run had made it. Safe to repeat."""
-    dest = task.dest.open()
-    if done := find_shard(dest, task.draft):
-        return done, True
-    source = task.source.open()
+@dataclass(frozen=True)
+class Made:
+    """A shard that is in the store. `kept` tells that an earlier run had made it of the same files."""
+
+    shard: Shard
+    kept: bool
+
+
+def make_shard(task: Task) -> Made:
+    """The shard, now in the store. Safe to repeat."""
+    source, dest = task.source.open(), task.dest.open()
+    found = find_shard(dest, task.draft)
+    if found and not changed_file(source, task.draft, task.listed_at, *found.content, task.scratch):
+        return Made(found.shard, True)
     file = task.scratch / f"{task.draft.name}.tar"
     try:
         tar_bytes, tar_sha256, members = _write_tar(source, task.draft, file)
         index = dump_index(tar_bytes, tar_sha256, members)
         dest.delete(index_key(task.draft.name))  # left by an earlier packing with other content
         dest.put_file(tar_key(task.draft.name), file)
+        note_files(task.scratch, task.draft, task.listed_at, index)
         dest.put(index_key(task.draft.name), index)
     finally:
         with suppress(OSError):
             file.unlink()
-    return _shard(task.draft, tar_bytes, tar_sha256, members, index), False
+    return Made(_shard(task.draft, tar_bytes, tar_sha256, members, index), False)
 
 
-def find_shard(dest: ObjectStore, draft: Draft) -> Shard | None:
-    """The shard that an earlier, unfinished run left, if it holds just these files and none of them changed since."""
-    info = dest.head(index_key(draft.name))
-    if info is None or (info.mtime and any(entry.mtime >= info.mtime for entry in draft.entries)):
-        return None
-    data = dest.read(index_key(draft.name))
+def check_shard(task: Task) -> Made:
+    """The shard that the store holds. Raises UsageError unless it was made of these files as they are now."""
+    dest = task.dest.open()
+    found = find_shard(dest, task.draft)
+    if found is None:
+        raise another_set(dest, f"{index_key(task.draft.name)} lists other files")
+    key = changed_file(task.source.open(), task.draft, task.listed_at, *found.content, task.scratch)
+    if key:
+        raise another_set(dest, f"{key!r} was changed after it was packed")
+    return Made(found.shard, True)
+
+
+def another_set(dest: ObjectStore, reason: str) -> UsageError:
+    """For a destination that is complete, and so never changed, but was not made of this source."""
+    return UsageError(
+        f"{dest.url} already holds another packed data set: {reason}",
+        where="DST",
+        hint="name an empty folder, or remove packed.json there to bring the shards up to date",
+    )
+
+
+@dataclass(frozen=True)
+class Found:
+    """A shard that an earlier run left in the store, with its members and the bytes of its index."""
+
+    shard: Shard
+    content: tuple[list[Member], bytes]
+
+
+def find_shard(dest: ObjectStore, draft: Draft) -> Found | None:
+    """The complete shard of that name in the store, if it has files of these names and sizes."""
     try:
-        tar_bytes, tar_sha256, members = parse_index(data, dest.join(index_key(draft.name)))
-    except StoreError:
+        index = dest.read(index_key(draft.name))
+    except NotFound:
+        return None
+    try:
+        tar_bytes, tar_sha256, members = parse_index(index, dest.join(index_key(draft.name)))
+    except StoreError:  # not whole, or not ours
         return None
     same = [(each.key, each.size) for each in members] == [(each.key, each.size) for each in draft.entries]
     tar = dest.head(tar_key(draft.name)) if same else None
     if tar is None or tar.size != tar_bytes:
         return None
-    return _shard(draft, tar_bytes, tar_sha256, members, data)
+    return Found(_shard(draft, tar_bytes, tar_sha256, members, index), (members, index))
 
 
 def _shard(draft: Draft, tar_bytes: int, tar_sha256: str, members: list[Member], index: bytes) -> Shard:
@@ -105,7 +139,7 @@ def _write_tar(source: ObjectStore, draft: Draft, file: Path) -> tuple[int, str,
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | PLAIN_FILE, 0o600)
     try:
         output = _Output(handle, file)
-        for entry, content in _read_ahead(source, draft.entries):
+        for entry, content in read_ahead(source, draft.entries):
             output.add(tar_header(entry.key, entry.size))
             offset, digest = output.size, hashlib.sha256()
             for piece in content:
@@ -131,40 +165,3 @@ class _Output:
                 write_all(self._handle, data)
             self.sha256.update(data)
             self.size += len(data)
-
-
-def _read_ahead(source: ObjectStore, entries: list[ShardFile]) -> Iterator[tuple[ShardFile, Iterator[bytes]]]:
-    """Files in order, small ones read by several threads within bounded memory, large ones piece by piece."""
-    waiting: deque[tuple[ShardFile, Future[bytes] | None]] = deque()
-    ahead, following = 0, iter(entries)
-    with ThreadPoolExecutor(READERS, thread_name_prefix="read") as pool:
-        try:
-            while True:
-                while ahead < AHEAD_BYTES and len(waiting) < 4 * READERS:
-                    entry = next(following, None)
-                    if entry is None:
-                        break
-                    small = entry.size <= PIECE_BYTES
-                    waiting.append((entry, pool.submit(_read_small, source, entry) if small else None))
-                    ahead += entry.size if small else 0
-                if not waiting:
-                    return
-                entry, future = waiting.popleft()
-                if future is None:
-                    yield entry, pieces(source, entry.key, entry.size)
-                else:
-                    ahead -= entry.size
-                    yield entry, iter((future.result(),))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _read_small(source: ObjectStore, entry: ShardFile) -> bytes:
-    data = source.read(entry.key)
-    if len(data) != entry.size:
-        raise IntegrityError(
-            f"the object changed: listed with {entry.size} bytes, now {len(data)} bytes",
-            where=source.join(entry.key),
-            hint="something is still writing there; wait for it to end, then run again",
-        )
-    return data

@@ -26,6 +26,7 @@ from tests.servers.rundir import tree
 from tests.servers.s3 import S3Server
 from tests.servers.stores import open_on
 from tests.waiting import is_alive, wait_until
+from vitmodels.images.packed import open_packed
 
 ROOT = Path(__file__).parents[3]
 LONG = "train/b/" + "ü" * 120 + ".jpg"
@@ -139,6 +140,81 @@ def test_a_file_changed_between_two_tries_is_packed_anew(source: Path, tmp_path:
     second = packed_tree(tmp_path / "packed", source)
     assert sum(a != b for a, b in zip(first.shards, second.shards, strict=True)) == 1
     assert verify_packed(open_store(str(tmp_path / "packed"))) == second
+
+
+def replace_with_old_times(path: Path) -> None:
+    """Other bytes of the same size, with the times that the file had: what copying a repaired image with its times does."""
+    before = path.stat()
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes()[::-1])
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(path)
+
+
+def make_old(source: Path) -> None:
+    """Files that were written an hour ago."""
+    for path in source.rglob("*"):
+        if path.is_file():
+            os.utime(path, (path.stat().st_atime - 3600, path.stat().st_mtime - 3600))
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_file_changed_under_its_old_time_is_packed_anew(source: Path, tmp_path: Path, noted: bool) -> None:
+    make_old(source)
+    first = packed_tree(tmp_path / "packed", source)
+    notes = list((tmp_path / "scratch").rglob("*.files"))
+    assert len(notes) == len(first.shards)
+    if not noted:  # as on another machine
+        for note in notes:
+            note.unlink()
+    (tmp_path / "packed" / PACKED).unlink()
+    replace_with_old_times(source / "train/a/003.jpg")
+    seen: list[PackProgress] = []
+    second = packed_tree(tmp_path / "packed", source, progress=seen.append)
+    assert seen[-1].kept == len(first.shards) - 1
+    assert second == packed_tree(tmp_path / "fresh", source)
+    assert verify_packed(open_store(str(tmp_path / "packed"))) == second != first
+
+
+def test_a_complete_data_set_does_not_stand_for_a_changed_source(source: Path, tmp_path: Path) -> None:
+    make_old(source)
+    first = packed_tree(tmp_path / "packed", source)
+    for path in source.rglob("*.jpg"):
+        os.utime(path)  # newer times alone change nothing
+    assert packed_tree(tmp_path / "packed", source) == first
+    replace_with_old_times(source / "train/a/003.jpg")
+    with pytest.raises(UsageError, match=r"'train/a/003\.jpg' was changed after it was packed"):
+        packed_tree(tmp_path / "packed", source)
+    assert read_packed(open_store(str(tmp_path / "packed"))) == first
+
+
+def test_unchanged_files_are_not_read_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_old(source)
+    first = packed_tree(tmp_path / "packed", source)
+
+    def refuse(*_args: object) -> None:
+        raise AssertionError("the source is read")
+
+    monkeypatch.setattr("launcher.dataset.unchanged.read_ahead", refuse)
+    assert packed_tree(tmp_path / "packed", source) == first
+    next((tmp_path / "scratch").rglob("train-*.files")).write_text("of another index\n")
+    with pytest.raises(AssertionError, match="the source is read"):
+        packed_tree(tmp_path / "packed", source)
+
+
+def test_files_without_suffix_count_by_content_as_in_the_loader(source: Path, tmp_path: Path) -> None:
+    (source / "train/a/n0001").write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))
+    (source / "train/a/README").write_bytes(b"words")
+    (source / "train/only").mkdir()
+    (source / "train/only/n0002").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(10))
+    packed = packed_tree(tmp_path / "packed", source)
+    opened = open_packed(tmp_path / "packed", "train")
+    counted = {name: int((opened.labels == label).sum()) for label, name in enumerate(opened.classes)}
+    assert packed.classes["train"] == counted
+    assert counted["only"] == 1
+    assert sum(shard.images for shard in packed.of_split("train")) == len(opened)
 
 
 def in_session(leader: int) -> list[int]:
