@@ -22,6 +22,7 @@ ROWS = [
     "submission",
     "api",
     "report export",
+    "dashboard",
     "cli",
     "__main__",
 ]

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from launcher.advice.commands import advice_of, resume_helps
-from launcher.cli.activity import PHASE_WORDS, clock, first_line, warning_text
 from launcher.cli.common import results_text, say
 from launcher.errors import StoreError
 from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED, State, with_hint
+from launcher.runs.activity import PHASE_WORDS, clock, first_line, warning_text
 from launcher.runs.words import came_from
 from launcher.units import show_duration
 

@@ -15,10 +15,10 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from launcher.cli.activity import activity_text, best_top1, clock, slow_rank_text, warning_text
 from launcher.cli.style import STATE_STYLES, wrap
 from launcher.cli.terminal import drawing
 from launcher.printable import printable, printable_lines
+from launcher.runs.activity import activity_text, best_top1, clock, slow_rank_text, warning_text
 from launcher.units import show_duration
 
 if TYPE_CHECKING:

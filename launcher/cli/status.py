@@ -158,7 +158,7 @@ class ManyRuns:
 
 
 def _by_top1(view: RunView) -> float:
-    from launcher.cli.activity import best_top1
+    from launcher.runs.activity import best_top1
 
     top1 = best_top1(view)
     return math.inf if top1 is None else -top1

@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from launcher.advice.commands import advice_of, resume_helps
-from launcher.cli.activity import activity_text, first_line, slow_rank_text
 from launcher.cli.common import progress_text, results_text
 from launcher.cli.style import STATE_STYLES, coloured, paint, width_of, wrap
 from launcher.runfolder.states import Attempt, State, with_hint
+from launcher.runs.activity import activity_text, first_line, slow_rank_text
 from launcher.runs.words import came_from
 from launcher.units import show_duration
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from launcher.cli.activity import activity_text, best_top1
 from launcher.cli.style import STATE_STYLES, Column, coloured, table, width_of
+from launcher.runs.activity import activity_text, best_top1
 from launcher.units import show_duration
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import main
-from launcher.cli.activity import activity_text, slow_rank_text
 from launcher.cli.statusdetail import detail
 from launcher.cli.statustable import table_of
 from launcher.runfolder.states import Attempt, NodeStatus, RankStatus, State
+from launcher.runs.activity import activity_text, slow_rank_text
 from tests.launcher.samples import NOW, Sample, make_view
 
 TRAINING = {

@@ -1,0 +1,65 @@
+"""Server-sent events: what is new on a run's page, and new lines of its logs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+from launcher.api import Run
+from launcher.errors import LauncherError
+from launcher.printable import printable
+from launcher.report.gather import gather
+from launcher.runs.logs import LogReader
+
+POLL_S = 2.0
+MAX_LINES = 500
+"""Lines of a log that are sent at once; of more the newest."""
+
+
+def event(name: str, text: str) -> str:
+    """One event; `text` may have lines."""
+    data = "".join(f"data: {line}\n" for line in text.split("\n"))
+    return f"event: {name}\n{data}\n"
+
+
+def live_events(run: Run, render: Callable[..., str]) -> Iterator[str]:
+    """The live part of a page whenever it has changed, until the run ends. Blocks between events."""
+    last = ""
+    while True:
+        try:
+            report = gather(run)
+        except LauncherError as error:
+            yield event("trouble", error.what)
+        else:
+            if (text := render(report, time.time())) != last:
+                last = text
+                yield event("live", text)
+            if report.view.state.terminal:
+                yield event("end", "")
+                return
+        yield ": alive\n\n"
+        time.sleep(POLL_S)
+
+
+def log_events(run: Run, rank: int | None, text: str) -> Iterator[str]:
+    """Lines with `text` in them, as a JSON list an event, until the run ends."""
+    reader = LogReader(run.entry, rank=rank)
+    while True:
+        try:
+            ended = run.state.terminal
+            lines = [
+                f"{each.process}: {printable(each.text)}"
+                for each in reader.read()
+                if text.lower() in each.text.lower()
+            ]
+        except LauncherError as error:
+            yield event("trouble", error.what)
+            ended, lines = True, []
+        if lines:
+            yield event("lines", json.dumps(lines[-MAX_LINES:]))
+        if ended:
+            yield event("end", "")
+            return
+        yield ": alive\n\n"
+        time.sleep(POLL_S)
