@@ -51,12 +51,12 @@ class LocalBackend(Backend):
         return findings
 
     def check(self, plan: Plan) -> Sequence[Finding]:
-        from launcher.plan.model import ASCEND_DEVICES
+        from launcher.plan.model import NPU_DEVICES
 
         if lacking := lacks_of_linux():
             return [_needs_linux(lacking)]
         findings = _check_packages(plan)
-        if plan.device in ASCEND_DEVICES:
+        if plan.device in NPU_DEVICES:
             findings += _check_npus(plan)
         return findings
 

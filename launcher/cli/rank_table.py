@@ -8,7 +8,7 @@ from launcher.cli.common import count, seconds
 
 HELP = "Make, check and draw HCCL rank tables (rank_tables/README.md explains their fields)."
 
-_CHIPS = ("ascend910", "ascend910b", "atlas-a3", "ascend950", "ascend850", "ascend350", "cpu")
+_CHIPS = ("ascend910", "ascend910b", "atlas-a3", "ascend310p", "ascend950", "ascend850", "ascend350", "cpu")
 """A test compares it with CHIPS, which is not imported for the sake of a fast `--help`."""
 _EPILOG = """exit codes: 0 fine, 2 wrong usage or lint errors, 5 a machine of the allocation did not answer
 
@@ -50,7 +50,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--chip", choices=_CHIPS, default="ascend910", help="default: %(default)s")
+    parser.add_argument(
+        "--chip",
+        choices=(*_CHIPS, "auto"),
+        default="ascend910",
+        help="default: %(default)s; auto: as npu-smi names it",
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--addresses", metavar="FILE", help="machines and addresses from YAML or JSON")
     source.add_argument(

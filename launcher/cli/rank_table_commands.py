@@ -30,8 +30,11 @@ from launcher.ranktable.sources import Choice, own_address, parse_ids, parse_int
 
 
 def generate_command(args: argparse.Namespace) -> int:
+    from launcher.devices.chip import chip_here
     from launcher.devices.inventory import Probe
 
+    if args.chip == "auto":
+        args.chip = chip_here()
     if args.plan:
         chip, table = sources.from_plan(sources.read_text(Path(args.plan)), where=args.plan)
         return _finish(args, table, chip, planned=True)

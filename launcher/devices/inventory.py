@@ -98,10 +98,16 @@ class Probe:
         default=("/usr/local/sbin", "/usr/local/bin", "/usr/local/Ascend/driver/tools"), repr=False
     )
 
+    def has(self, tool: str) -> bool:
+        """Whether a tool is installed."""
+        return self._program(tool) is not None
+
+    def _program(self, tool: str) -> str | None:
+        return shutil.which(tool, path=os.pathsep.join([os.environ.get("PATH", ""), *self.search]))
+
     def run(self, tool: str, *arguments: str) -> str:
         """What a tool prints. Raises NoDevices when it is missing, fails, or hangs."""
-        places = os.pathsep.join([os.environ.get("PATH", ""), *self.search])
-        program = shutil.which(tool, path=places)
+        program = self._program(tool)
         command = " ".join([tool, *arguments])
         if program is None:
             hint = "Is this an Ascend machine? In a container, mount the driver's tools from the host."

@@ -25,7 +25,7 @@ from vitmodels.secrets import looks_secret
 from vitmodels.validation.rule import RuleError
 
 Task = Literal["train", "eval", "export", "infer"]
-Device = Literal["cpu", "ascend910", "ascend910b", "atlas-a3"]
+Device = Literal["cpu", "ascend910", "ascend910b", "atlas-a3", "ascend310p", "auto"]
 Backend = Literal["local", "slurm", "modelarts", "kubernetes"]
 PackageName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 ExportFormat = Literal["MINDIR", "ONNX", "AIR"]
@@ -117,7 +117,10 @@ class ResourceSpec(Section):
     """What the job runs on."""
 
     backend: Backend = Field("local", description="Where node programs are started.")
-    device: Device = Field("cpu", description="Kind of device a rank uses.")
+    device: Device = Field(
+        "cpu",
+        description="Kind of device a rank uses. ascend310p only infers; auto: the chip that npu-smi names on this machine, else cpu.",
+    )
     nodes: int = Field(1, ge=1, le=1024, description="Machines.")
     devices_per_node: int = Field(1, ge=1, le=64, description="Devices, and so ranks, per machine.")
     time_limit: Duration | None = Field(

@@ -19,6 +19,7 @@ class JobFileTerms(Terms):
         "910b": "ascend910b",
         "910c": "atlas-a3",
         "a2": "ascend910b",
+        "310p": "ascend310p",
         "a3": "atlas-a3",
         "ascend": "ascend910",
         "npu": "ascend910",

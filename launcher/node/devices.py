@@ -20,7 +20,7 @@ from launcher.devices.inventory import (
 from launcher.errors import PlanError
 from launcher.findings import errors
 from launcher.node.context import NodeContext
-from launcher.plan.model import ASCEND_DEVICES, Plan
+from launcher.plan.model import NPU_DEVICES, Plan
 
 DEVICE_FREE_S = 20.0
 """A process that has just been killed still shows up on its device for some seconds."""
@@ -96,7 +96,7 @@ def _choices(plan: Plan, usable: Sequence[DeviceInfo]) -> list[tuple[int, ...]]:
 
 def _wait_until_free(context: NodeContext, held: HeldDevices) -> None:
     """Wait for processes on the devices: no run holds their locks, so they are ending, or foreign. Raises PlanError."""
-    if context.plan.device not in ASCEND_DEVICES:
+    if context.plan.device not in NPU_DEVICES:
         return
     deadline = time.monotonic() + DEVICE_FREE_S
     while findings := errors(check_devices(list_devices(context.plan.device, addresses=False), held.ids)):

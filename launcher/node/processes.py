@@ -12,7 +12,7 @@ from pathlib import Path
 from launcher.node.devices import RunDevices
 from launcher.node.messages import StartOrder
 from launcher.node.platformset import PlatformSet, platform_set
-from launcher.plan.model import ASCEND_DEVICES, HCCL_CONNECT_TIMEOUT_S, Plan, Rank, Step
+from launcher.plan.model import ASCEND_DEVICES, HCCL_CONNECT_TIMEOUT_S, NPU_DEVICES, Plan, Rank, Step
 from launcher.plan.script import search_path
 from launcher.ranks.cores import nearest, numa_nodes, share_cores, usable_cores
 from launcher.ranks.gang import Process
@@ -124,7 +124,7 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
         env["MS_SCHED_HOST"] = start.order.scheduler_host
     if "MASTER_ADDR" in env:
         env["MASTER_ADDR"] = start.order.scheduler_host
-    if plan.device in ASCEND_DEVICES:
+    if plan.device in NPU_DEVICES:
         env |= _ascend_env(start.devices, env)
     env = _with_platform_set(start.theirs, rank, env)
     if start.step.ranks == "first":

@@ -19,6 +19,9 @@ from launcher.runfolder.paths import RunDir
 from launcher.storage.address import StoreAddress
 
 ASCEND_DEVICES = ("ascend910", "ascend910b", "atlas-a3")
+"""Those that train, and so have rank tables."""
+INFERENCE_DEVICES = ("ascend310p",)
+NPU_DEVICES = (*ASCEND_DEVICES, *INFERENCE_DEVICES)
 HCCL_CONNECT_TIMEOUT_S = 1800
 """Ranks start at different times, because of staging and compilation. HCCL's own 120 s is the most frequent failure."""
 OUTSIDE = "{outside}/"

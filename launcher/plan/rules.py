@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from launcher.findings import Finding, Severity
-from launcher.plan.model import ASCEND_DEVICES, Plan
+from launcher.plan.model import ASCEND_DEVICES, INFERENCE_DEVICES, Plan
 from launcher.units import show_bytes, show_duration
 
 MANY_LEFT_OUT = 0.1
@@ -146,6 +146,19 @@ def _air(plan: Plan) -> Iterator[Finding]:
         )
 
 
+def _inference_only(plan: Plan) -> Iterator[Finding]:
+    """MindSpore itself has had no 310P since 2.2, so that the programs of vitmodels need another device."""
+    if plan.device in INFERENCE_DEVICES and (plan.task == "train" or not plan.own_program):
+        why = "can't train" if plan.task == "train" else "does not run MindSpore, which vitmodels needs"
+        yield Finding(
+            "PF014",
+            "error",
+            f"{plan.device} is for inference: it {why}",
+            "resources.device",
+            "name another device; on a 310P a program of your own with task: infer runs an exported model by MindSpore Lite",
+        )
+
+
 def _checkpoints(plan: Plan) -> Iterator[Finding]:
     numbers = plan.arithmetic
     if numbers is None:
@@ -186,6 +199,7 @@ RULES: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _own_variables,
     _hang,
     _air,
+    _inference_only,
     _checkpoints,
     _restarts,
 )

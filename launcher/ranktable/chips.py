@@ -32,6 +32,7 @@ CHIPS: dict[str, Chip] = {
         Chip("ascend910", "Ascend 910 (Atlas training series)", ("1.0",), (1, 2, 4, 8), 8, True),
         Chip("ascend910b", "Ascend 910B (Atlas A2)", ("1.0",), (*range(1, 9), *range(10, 17, 2)), 16),
         Chip("atlas-a3", "Atlas A3", ("1.2", "1.0", "1.3"), (1, *range(2, 17, 2)), 16),
+        Chip("ascend310p", "Ascend 310P (inference)", (), tuple(range(1, 17)), 16),
         *(
             Chip(f"ascend{number}", f"Ascend {number} (A5)", ("2.0",), tuple(range(1, 65)), 65)
             for number in (950, 850, 350)

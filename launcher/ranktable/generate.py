@@ -51,7 +51,8 @@ def generate(chip: str, nodes: Sequence[NodeAddress]) -> RankTable:
     known = chip_of(chip)
     if not known.versions:
         raise PlanError(
-            "a CPU run has no rank table", hint="CPU ranks find each other through MS_SCHED_HOST."
+            f"a run on {known.title} has no rank table",
+            hint="CPU ranks find each other through MS_SCHED_HOST; devices for inference do not meet.",
         )
     if known.versions == ("2.0",):
         raise PlanError(

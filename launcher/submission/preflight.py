@@ -15,7 +15,7 @@ from launcher.dataset.shards import Packed, read_packed
 from launcher.dataset.single import single_file
 from launcher.errors import NotFound, StoreError
 from launcher.findings import Finding
-from launcher.plan.model import ASCEND_DEVICES, Plan
+from launcher.plan.model import ASCEND_DEVICES, INFERENCE_DEVICES, Plan
 from launcher.plan.rules import check_rules
 from launcher.portable import disk_space
 from launcher.ranktable import check_devices_per_node, lint, placeholder_table
@@ -36,7 +36,19 @@ def check_plan(plan: Plan) -> list[Finding]:
     findings: list[Finding] = []
     if finding := check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes):
         findings.append(replace(finding, where="resources.devices_per_node"))
-    return [*findings, *check_rules(plan), *get_backend(plan.backend).rules(plan)]
+    backend = get_backend(plan.backend)
+    if plan.device in INFERENCE_DEVICES and backend.runs_elsewhere:
+        message = f"launcher asks no platform for {plan.device}, so the job would get none"
+        findings.append(
+            Finding(
+                "PF014",
+                "error",
+                message,
+                "resources.device",
+                "run it on the machine itself (resources.backend: local)",
+            )
+        )
+    return [*findings, *check_rules(plan), *backend.rules(plan)]
 
 
 def check_world(plan: Plan) -> list[Finding]:

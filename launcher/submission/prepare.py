@@ -10,11 +10,13 @@ from typing import Any
 
 from launcher.backends import get_backend
 from launcher.dataset.count import count_train_images
+from launcher.devices.chip import chip_here
+from launcher.errors import PlanError
 from launcher.findings import Finding, worst_first
 from launcher.jobfile.load import LoadedJob, load_job
 from launcher.jobfile.spec import JobSpec
 from launcher.plan.make import make_plan
-from launcher.plan.model import Plan
+from launcher.plan.model import NPU_DEVICES, Plan
 from launcher.runs.index import new_run_id
 from launcher.storage.address import absolute_url, local_folder
 from launcher.submission import preflight
@@ -43,11 +45,12 @@ def prepare(
     env: Mapping[str, str] = os.environ,
     cwd: Path | None = None,
 ) -> Prepared:
-    """Pure but for reading the job file and its recipe. Raises JobFileError."""
+    """Pure but for reading the job file and its recipe, and the machine for `device: auto`. Raises JobFileError, PlanError, NoDevices."""
     cwd = cwd or Path.cwd()
     job = load_job(
         path, overrides=[*overrides, *([f"resources.backend={backend}"] if backend else [])], env=env
     )
+    job = _with_chip_here(job)
     plan = plan_of(
         job.spec,
         job.recipe,
@@ -58,6 +61,27 @@ def prepare(
         notes=job.notes,
     )
     return prepared(job, with_conditions(plan), env=env, cwd=cwd)
+
+
+def _with_chip_here(job: LoadedJob) -> LoadedJob:
+    """The job with the chip of this machine in place of `auto`. Raises PlanError, NoDevices."""
+    resources = job.spec.resources
+    if resources.device != "auto":
+        return job
+    known = "cpu, " + ", ".join(NPU_DEVICES)
+    if get_backend(resources.backend).runs_elsewhere:
+        raise PlanError(
+            "auto reads this machine, but the run is on others",
+            where="resources.device",
+            hint=f"name one of {known}",
+        )
+    chip = chip_here()
+    if chip not in known.split(", "):
+        raise PlanError(
+            f"the chip of this machine is {chip}", where="resources.device", hint=f"jobs run on {known}"
+        )
+    spec = job.spec.model_copy(update={"resources": resources.model_copy(update={"device": chip})})
+    return replace(job, spec=spec, notes=(*job.notes, f"resources.device: {chip}, which this machine has"))
 
 
 def plan_of(

@@ -21,6 +21,7 @@ BREAKING = {
     "PF008": ["keep_checkpoint_max=1000000"],
     "PF009": [*NPUS, "retry.max_restarts=0"],
     "PF013": ["output.url=work", "output.work_dir=work"],
+    "PF014": ["resources.device=ascend310p"],
 }
 
 
