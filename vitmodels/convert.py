@@ -1,7 +1,8 @@
 """Weights from and to other frameworks.
 
-Read: safetensors and PyTorch files in timm's layout (ViT, TNT) or in that of the TNT authors, the `.npz`
-files of the original ViT, MindSpore's `.ckpt`, and our own checkpoints (their averaged weights, if they have some).
+Read: safetensors (one file, or several by their index), PyTorch's files and MindSpore's `.ckpt` under the names of timm (ViT, TNT),
+the TNT authors, torchvision, HuggingFace (ViT, DeiT) or MindCV, the `.npz` files of the original ViT, and our own checkpoints.
+Averaged weights are used where there are some. PyTorch is not needed, and nothing in a file is run.
 Written: timm's layout in the format of the suffix, .safetensors, .npz or .ckpt.
 
     python -m vitmodels.convert SOURCE DEST.safetensors --arch vit_base_patch16_224 --num-classes 1000

@@ -1,6 +1,6 @@
 """Weights of other frameworks in timm's names and shapes, resized for our nets.
 
-Known layouts: timm's own, that of the TNT authors' PyTorch code, and that of the original ViT in Flax.
+Known layouts: timm's own, that of the TNT authors' PyTorch code, that of the original ViT in Flax, and those in `peers`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 
 from vitmodels.archs import ARCHS, ModelConfig
 from vitmodels.errors import CheckpointError
-from vitmodels.nets.shapes import check_shapes, expected_shapes, listing_of_problems
+from vitmodels.nets.peers import from_peer, peer_of, unwrapped
+from vitmodels.nets.shapes import check_finite, check_shapes, expected_shapes, listing_of_problems
 from vitmodels.nets.weightfiles import Weights
 
 HEAD = ("head.weight", "head.bias")
@@ -75,9 +76,10 @@ def origin_of(source: Mapping[str, np.ndarray]) -> Origin:
     )
 
 
-def order_of(_source: Mapping[str, np.ndarray]) -> Literal["text", "natural"]:
+def order_of(source: Mapping[str, np.ndarray]) -> Literal["text", "natural"]:
     """How the framework that made the weights numbers class folders."""
-    return "natural"
+    peer = peer_of(unwrapped(source))
+    return peer.order if peer else "natural"
 
 
 def rename(source: Mapping[str, np.ndarray]) -> tuple[Weights, list[str]]:
@@ -86,9 +88,11 @@ def rename(source: Mapping[str, np.ndarray]) -> tuple[Weights, list[str]]:
         source = {name.removeprefix("params/"): value for name, value in source.items()}
     if "embedding/kernel" in source or "Transformer/encoder_norm/scale" in source:
         return from_npz(source), ["read as a checkpoint of the original ViT"]
-    weights = {name.removeprefix("module."): np.asarray(value) for name, value in source.items()}
+    weights = {name: np.asarray(value) for name, value in unwrapped(source).items()}
     if "outer_pos" in weights:
         return from_authors_tnt(weights), ["read as a checkpoint of the TNT authors"]
+    if peer := peer_of(weights):
+        return from_peer(weights, peer), [f"read as weights of {peer.title}"]
     return weights, []
 
 
@@ -96,7 +100,7 @@ def convert(source: Mapping[str, np.ndarray], config: ModelConfig, num_classes: 
     """`source` in our names and for our sizes.
 
     Positions are interpolated to the model's patch grid; a head of another class count is left out.
-    Raises CheckpointError when the result lacks a weight, has one too many, or one of another shape.
+    Raises CheckpointError when the result lacks a weight, has one too many, one of another shape, or one that is not finite.
     """
     weights, notes = rename(source)
     for name in [name for name in weights if _IGNORED.match(name)]:
@@ -111,7 +115,9 @@ def convert(source: Mapping[str, np.ndarray], config: ModelConfig, num_classes: 
         for name in HEAD:
             weights.pop(name, None)
     check_shapes(weights, {k: v for k, v in shapes.items() if k in weights or k not in HEAD})
-    return Converted({name: np.asarray(value, np.float32) for name, value in weights.items()}, notes)
+    converted = {name: np.asarray(value, np.float32) for name, value in weights.items()}
+    check_finite(converted)
+    return Converted(converted, notes)
 
 
 def _fit_positions(weights: Weights, config: ModelConfig, notes: list[str]) -> None:

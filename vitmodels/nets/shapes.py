@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 
 import numpy as np
 
 from vitmodels.archs import ModelConfig
 from vitmodels.errors import CheckpointError
+
+SHOWN = 8
 
 
 def expected_shapes(config: ModelConfig, num_classes: int) -> dict[str, tuple[int, ...]]:
@@ -72,7 +75,36 @@ def check_shapes(weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[i
         if name in shapes and tuple(value.shape) != shapes[name]
     ]
     if problems:
-        raise CheckpointError(f"the weights don't fit the model: {listing_of_problems(problems)}")
+        raise CheckpointError(
+            f"the weights don't fit the model: {listing_of_problems(problems)}{_side_by_side(weights, shapes)}"
+        )
+
+
+def _side_by_side(weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """The names that only the file has beside those that only the model has; empty unless both have some."""
+    theirs = [f"{name} {tuple(value.shape)}" for name, value in weights.items() if name not in shapes]
+    ours = [f"{name} {shape}" for name, shape in sorted(shapes.items()) if name not in weights]
+    if not theirs or not ours:
+        return ""
+    rows = [("only in the file", "only in the model")]
+    rows += [*zip_longest(sorted(theirs)[:SHOWN], ours[:SHOWN], fillvalue="")]
+    if max(len(theirs), len(ours)) > SHOWN:
+        rows.append((f"{len(theirs)} in all", f"{len(ours)} in all"))
+    width = max(len(left) for left, _ in rows)
+    return "".join(f"\n  {left:{width}}  | {right}".rstrip() for left, right in rows)
+
+
+def check_finite(weights: Mapping[str, np.ndarray]) -> None:
+    """Raises CheckpointError that names the parameters with a NaN or an infinity."""
+    problems = []
+    for name, value in weights.items():
+        if count := value.size - int(np.count_nonzero(np.isfinite(value))):
+            problems.append(f"{name} holds {count} of {value.size} values that are NaN or infinite")
+    if problems:
+        raise CheckpointError(
+            f"the weights are damaged: {listing_of_problems(problems)}",
+            hint="use an earlier checkpoint of that training, or get the file again",
+        )
 
 
 def listing_of_problems(problems: list[str]) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from vitmodels.errors import CheckpointError, NotSupported
+from vitmodels.nets.safetensorsfile import INDEX, read_safetensors, read_sharded
+from vitmodels.nets.torchfile import read_torch
 
 Weights = dict[str, np.ndarray]
 FORMATS = {
@@ -42,7 +44,7 @@ class Contents:
 
 def format_of(path: Path) -> str:
     """The format of a file by its content. Raises CheckpointError when its suffix says another one."""
-    named = FORMATS.get(path.suffix)
+    named = INDEX if path.name.endswith(INDEX) else FORMATS.get(path.suffix)
     if named is None:
         known = ", ".join(SUFFIXES)
         raise CheckpointError(
@@ -52,7 +54,7 @@ def format_of(path: Path) -> str:
         content = _content_of(path)
     except OSError as error:
         raise CheckpointError(f"can't read weights from {path}: {error.strerror}") from error
-    if content and content != named:
+    if content and named not in (content, INDEX):
         fitting = next(suffix for suffix, kind in FORMATS.items() if kind == content)
         raise CheckpointError(
             f"{path} is a {content} file, but its name says {named}",
@@ -80,6 +82,7 @@ def read_weights(path: str | Path) -> Contents:
     path = Path(path)
     read = {
         "safetensors": _read_safetensors,
+        INDEX: _read_sharded,
         "NumPy": _read_npz,
         "MindSpore": _read_ckpt,
         "PyTorch": _read_torch,
@@ -94,13 +97,12 @@ def read_weights(path: str | Path) -> Contents:
 
 
 def _read_safetensors(path: Path) -> Contents:
-    from safetensors import safe_open
-    from safetensors.numpy import load_file
+    weights, metadata = read_safetensors(path)
+    return Contents(weights, about={key: json.loads(metadata[key]) for key in CLASS_KEYS if key in metadata})
 
-    with safe_open(path, "numpy") as file:
-        metadata = file.metadata() or {}
-    about = {key: json.loads(metadata[key]) for key in CLASS_KEYS if key in metadata}
-    return Contents(load_file(path), about=about)
+
+def _read_sharded(path: Path) -> Contents:
+    return Contents(read_sharded(path))
 
 
 def _read_npz(path: Path) -> Contents:
@@ -115,14 +117,10 @@ def _read_ckpt(path: Path) -> Contents:
 
 
 def _read_torch(path: Path) -> Contents:
-    try:
-        import torch
-    except ImportError as error:
-        raise NotSupported(
-            f"{path.name} is a PyTorch file, and PyTorch is not installed", hint="convert it to .safetensors"
-        ) from error
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    averages = content.get("state_dict_ema")
+    content = read_torch(path)
+    if not isinstance(content, dict):
+        raise ValueError("it holds no dictionary of weights")
+    averages = content.get("state_dict_ema") or content.get("model_ema")
     weights = next(
         (content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None
     )
@@ -131,8 +129,12 @@ def _read_torch(path: Path) -> Contents:
     return Contents(_arrays(weights), _arrays(averages) if isinstance(averages, dict) else {})
 
 
-def _arrays(tensors: Mapping[str, Any]) -> Weights:
-    return {name: value.float().numpy() for name, value in tensors.items()}
+def _arrays(values: Mapping[Any, Any]) -> Weights:
+    """The arrays among the values of a dictionary. Raises ValueError when there is none."""
+    found = {str(name): value for name, value in values.items() if isinstance(value, np.ndarray)}
+    if not found:
+        raise ValueError("it holds no weights, for example a model saved whole instead of its state_dict")
+    return found
 
 
 def check_writable_name(path: Path) -> None:

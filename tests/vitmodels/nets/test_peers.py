@@ -1,0 +1,177 @@
+"""Names of other frameworks: the same weights under their names come back as they were."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.vitmodels.nets.golden_nets import TINY, read_golden
+from vitmodels.errors import CheckpointError
+from vitmodels.nets.layouts import convert, order_of
+from vitmodels.nets.weightfiles import read_weights
+from vitmodels.training.weightsource import find_source
+
+Weights = dict[str, np.ndarray]
+TORCHVISION = (
+    (r"^cls_token$", "class_token"),
+    (r"^pos_embed$", "encoder.pos_embedding"),
+    (r"^patch_embed\.proj", "conv_proj"),
+    (r"^norm\.", "encoder.ln."),
+    (r"^head\.", "heads.head."),
+    (r"^blocks\.(\d+)\.norm(\d)", r"encoder.layers.encoder_layer_\1.ln_\2"),
+    (r"^blocks\.(\d+)\.attn\.proj", r"encoder.layers.encoder_layer_\1.self_attention.out_proj"),
+    (r"^blocks\.(\d+)\.attn\.qkv\.", r"encoder.layers.encoder_layer_\1.self_attention.in_proj_"),
+    (r"^blocks\.(\d+)\.mlp\.fc1", r"encoder.layers.encoder_layer_\1.mlp.0"),
+    (r"^blocks\.(\d+)\.mlp\.fc2", r"encoder.layers.encoder_layer_\1.mlp.3"),
+)
+OLD_TORCHVISION = tuple(
+    (ours, theirs.replace("mlp.0", "mlp.linear_1").replace("mlp.3", "mlp.linear_2"))
+    for ours, theirs in TORCHVISION
+)
+HUGGINGFACE = (
+    (r"^cls_token$", "vit.embeddings.cls_token"),
+    (r"^pos_embed$", "vit.embeddings.position_embeddings"),
+    (r"^patch_embed\.proj", "vit.embeddings.patch_embeddings.projection"),
+    (r"^norm\.", "vit.layernorm."),
+    (r"^head\.", "classifier."),
+    (r"^blocks\.(\d+)\.norm1", r"vit.encoder.layer.\1.layernorm_before"),
+    (r"^blocks\.(\d+)\.norm2", r"vit.encoder.layer.\1.layernorm_after"),
+    (r"^blocks\.(\d+)\.attn\.proj", r"vit.encoder.layer.\1.attention.output.dense"),
+    (r"^blocks\.(\d+)\.attn\.([qkv])\.", r"vit.encoder.layer.\1.attention.attention.\2."),
+    (r"^blocks\.(\d+)\.mlp\.fc1", r"vit.encoder.layer.\1.intermediate.dense"),
+    (r"^blocks\.(\d+)\.mlp\.fc2", r"vit.encoder.layer.\1.output.dense"),
+    (r"attention\.q\.", "attention.query."),
+    (r"attention\.k\.", "attention.key."),
+    (r"attention\.v\.", "attention.value."),
+)
+ZOO = ((r"(norm\d?)\.weight$", r"\1.gamma"), (r"(norm\d?)\.bias$", r"\1.beta"))
+
+
+def split(weights: Weights) -> Weights:
+    """Query, key and value apart."""
+    found = {}
+    for name, value in weights.items():
+        if ".qkv." in name:
+            thirds = zip("qkv", np.split(value, 3), strict=True)
+            found |= {name.replace(".qkv.", f".{part}."): third for part, third in thirds}
+        else:
+            found[name] = value
+    return found
+
+
+def under(weights: Weights, rows: tuple[tuple[str, str], ...]) -> Weights:
+    renamed = {}
+    for whole, value in weights.items():
+        name = whole
+        for ours, theirs in rows:
+            name = re.sub(ours, theirs, name)
+        renamed[name] = value
+    return renamed
+
+
+def vit() -> Weights:
+    return dict(read_golden("vit").weights)
+
+
+def assert_same(found: Weights) -> None:
+    expected = vit()
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(value, expected[name]) for name, value in found.items())
+
+
+@pytest.mark.parametrize(
+    ("rows", "apart", "order"),
+    [
+        (TORCHVISION, False, "text"),
+        (OLD_TORCHVISION, False, "text"),
+        (HUGGINGFACE, True, "text"),
+        (ZOO, False, "text"),
+        (ZOO, True, "text"),
+        ((), False, "natural"),
+    ],
+    ids=["torchvision", "old torchvision", "HuggingFace", "model zoo", "model zoo, q k v", "timm"],
+)
+@pytest.mark.parametrize("prefix", ["", "_orig_mod.", "module.", "model.", "module._orig_mod."])
+def test_names_of_other_frameworks(
+    rows: tuple[tuple[str, str], ...], apart: bool, order: str, prefix: str
+) -> None:
+    weights = under(split(vit()) if apart else vit(), rows)
+    theirs = {prefix + name: value for name, value in weights.items()}
+    assert_same(convert(theirs, TINY["vit"], 5).weights)
+    assert order_of(theirs) == order
+
+
+def test_deit_of_huggingface() -> None:
+    theirs = {
+        name.replace("vit.", "deit."): value for name, value in under(split(vit()), HUGGINGFACE).items()
+    }
+    theirs["deit.pooler.dense.weight"] = np.zeros((2, 2), np.float32)
+    assert_same(convert(theirs, TINY["vit"], 5).weights)
+    theirs["deit.embeddings.distillation_token"] = np.zeros((1, 1, 24), np.float32)
+    with pytest.raises(CheckpointError, match="distilled DeiT"):
+        convert(theirs, TINY["vit"], 5)
+
+
+def test_the_state_of_an_optimiser_is_left_out() -> None:
+    state = {"moment1.head.weight": np.ones(3), "global_step": np.ones(1), "learning_rate": np.ones(1)}
+    assert_same(convert({**under(vit(), ZOO), **state}, TINY["vit"], 5).weights)
+
+
+def test_a_name_that_is_there_twice() -> None:
+    with pytest.raises(CheckpointError, match=r"holds norm\.bias twice, once as module\.norm\.bias"):
+        convert({**vit(), "module.norm.bias": np.zeros(3)}, TINY["vit"], 5)
+
+
+def test_names_that_do_not_fit_stand_side_by_side() -> None:
+    weights = vit()
+    weights["final.scale"] = weights.pop("norm.weight")
+    with pytest.raises(CheckpointError) as caught:
+        convert(weights, TINY["vit"], 5)
+    table = str(caught.value).splitlines()
+    size = vit()["norm.weight"].shape
+    assert any("only in the file" in row and "only in the model" in row for row in table)
+    assert any(f"final.scale {size}" in row and f"| norm.weight {size}" in row for row in table)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_named(bad: float) -> None:
+    weights = vit()
+    weights["blocks.1.mlp.fc1.bias"] = weights["blocks.1.mlp.fc1.bias"].copy()
+    weights["blocks.1.mlp.fc1.bias"][3] = bad
+    with pytest.raises(CheckpointError, match=r"blocks\.1\.mlp\.fc1\.bias holds 1 of \d+ values"):
+        convert(weights, TINY["vit"], 5)
+
+
+def write_bfloat16(path: Path, bits: np.ndarray) -> None:
+    data = bits.tobytes()
+    header = {"w": {"dtype": "BF16", "shape": list(bits.shape), "data_offsets": [0, len(data)]}}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def test_bfloat16(tmp_path: Path) -> None:
+    write_bfloat16(tmp_path / "net.safetensors", np.array([[0x3FC0, 0xC000]], np.uint16))
+    found = read_weights(tmp_path / "net.safetensors").weights["w"]
+    assert (found.dtype, found.tolist()) == (np.float32, [[1.5, -2.0]])
+
+
+def test_a_net_in_several_files(tmp_path: Path) -> None:
+    save_file({"a": np.ones(2, np.float32)}, tmp_path / "model-1.safetensors")
+    write_bfloat16(tmp_path / "model-2.safetensors", np.array([0x3FC0], np.uint16))
+    index = tmp_path / "model.safetensors.index.json"
+    places = {"a": "model-1.safetensors", "w": "model-2.safetensors"}
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    for name in (tmp_path, index):
+        found = find_source(str(name), None).weights
+        assert {key: value.tolist() for key, value in found.items()} == {"a": [1, 1], "w": [1.5]}
+    index.write_text(json.dumps({"weight_map": {**places, "b": "model-1.safetensors"}}))
+    with pytest.raises(CheckpointError, match="names b, which is in none"):
+        read_weights(index)
+    (tmp_path / "model-2.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"names model-2\.safetensors, which is not there"):
+        read_weights(index)
