@@ -166,10 +166,12 @@ class KubernetesOptions(Section):
         examples=["obs-keys"],
     )
     service_account: DnsName | None = Field(
-        None, description="Service account of the pods; default: that of the namespace, without its token."
+        None,
+        description="Service account of the pods; default: that of the namespace, without its token.",
+        examples=["trainer"],
     )
     host_network: bool = Field(False, description="Pods use the network of their node.")
-    priority_class: DnsName | None = Field(None, description="Priority class of the job.")
+    priority_class: DnsName | None = Field(None, description="Priority class of the job.", examples=["high"])
     grace: Duration = Field(
         360, description="Time a pod has after SIGTERM to save and upload a checkpoint, before it is killed."
     )

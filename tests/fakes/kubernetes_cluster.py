@@ -15,6 +15,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class FakeCluster:
 
     def run(self) -> None:
         while not self.stopping.wait(POLL_S):
-            with suppress(OSError):  # the server may be away; a conflict is met again
+            with suppress(OSError, HTTPException):  # the server may be away; a conflict is met again
                 self.look()
 
     def look(self) -> None:

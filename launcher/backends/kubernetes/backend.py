@@ -103,13 +103,17 @@ class KubernetesBackend(Backend):
         _cluster_of(handle).delete(_path_of(handle))
 
     def delete(self, handle: Handle) -> None:
-        """Remove the job with its pods and their logs; the run's folder stays."""
+        """Remove the jobs of all attempts, with their pods and logs; the run's folder stays."""
         life = _ask_for([handle])[0]
         if life.alive:
             raise BackendError(f"{life.detail}; only a job that has ended can be deleted")
         if life.alive is None:
             raise BackendError(life.detail)
-        self.terminate(handle)
+        _recent.clear()
+        cluster, jobs = _cluster_of(handle), JOBS[handle.data["kind"]].format(handle.data["namespace"])
+        base = str(handle.data["name"]).rpartition("-a")[0]
+        for value in cluster.items(jobs, labels=f"{OURS},{RUN_LABEL}={base}"):
+            cluster.delete(f"{jobs}/{value['metadata']['name']}")
 
     def console(self, handle: Handle, node: int, after: str) -> Console:
         return read_console(_cluster_of(handle), handle, node, after)

@@ -16,7 +16,7 @@ from launcher.installed import version_of
 
 Object = dict[str, Any]
 PACKAGE = "kubernetes"
-PATIENCE_S, REQUEST_S = 60.0, 30.0
+PATIENCE_S, REQUEST_S, CONNECT_S = 60.0, 30.0, 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -121,7 +121,7 @@ class Cluster:
                 url,
                 body=json.dumps(body).encode() if body is not None else None,
                 headers=headers,
-                timeout=urllib3.Timeout(connect=10.0, read=REQUEST_S),
+                timeout=urllib3.Timeout(connect=min(CONNECT_S, self._patience_s), read=REQUEST_S),
                 retries=False,
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:

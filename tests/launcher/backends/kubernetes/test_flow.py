@@ -88,6 +88,29 @@ def test_a_run_that_is_cancelled_saves_and_is_resumed(cluster: FakeCluster, tmp_
     assert last["top1"] == 21 / 1000
 
 
+def test_a_pod_that_is_killed_ends_the_run_and_a_resume_goes_on(cluster: FakeCluster, tmp_path: Path) -> None:
+    entry = submit(prepare(job(tmp_path, cluster, 1, HOLD_AT="4")), Index())
+    wait_until(lambda: view(entry).progress.step == 4, lambda: view(entry).detail)
+    wait_until(lambda: view(entry).safe, "a checkpoint is in the store")
+    (process,) = cluster.processes.values()
+    process.kill()
+    found = ended(entry)
+    assert found.state is State.FAILED
+    assert "ended with exit code 137" in found.reason
+    resume(Index().find(entry.run_id), Index())
+    found = ended(entry)
+    assert found.state is State.SUCCEEDED, found.reason
+    lines = [line.text for line in ConsoleReader(Index().find(entry.run_id), 0).read()]
+    assert any("this is attempt 2" in line for line in lines)
+    backend, handle = module.KubernetesBackend(), Index().find(entry.run_id).handle
+    assert handle
+    wait_until(lambda: not module._ask_for([handle])[0].alive, "its pod has ended")
+    backend.delete(handle)
+    jobs = f"/apis/batch.volcano.sh/v1alpha1/namespaces/{cluster.namespace}/jobs"
+    wait_until(lambda: not cluster.server.call("GET", jobs)["items"], "the jobs of both attempts are gone")
+    assert view(entry).state is State.SUCCEEDED
+
+
 def test_a_run_that_waits_says_why_and_a_cancel_ends_it(cluster: FakeCluster, tmp_path: Path) -> None:
     cluster.hold = ("Unschedulable", "0/3 nodes are available: 3 node(s) didn't match node selector.")
     entry = submit(prepare(job(tmp_path, cluster, 1)), Index())
