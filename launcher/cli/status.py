@@ -13,7 +13,7 @@ from launcher.cli.common import add_run_to_read, count, json_text, out, say, sto
 from launcher.cli.terminal import control
 
 if TYPE_CHECKING:
-    from launcher.runs.index import Index
+    from launcher.runs.index import Index, RunEntry
     from launcher.runs.listing import Filter
     from launcher.runs.view import RunView
 
@@ -114,8 +114,27 @@ class OneRun:
         from launcher.runs.view import view_of
 
         view = view_of(self._index.newest(self._entry), self._index)
-        text = json_text(view.model_dump(mode="json")) if self._json else detail(view)
+        if self._json:
+            text = json_text(view.model_dump(mode="json"))
+        else:
+            text = detail(view, goodput=_goodput(self._entry, view))
         return Look(text, EXIT_CODES.get(view.state, NOT_FINISHED), view.state.terminal, _key(view))
+
+
+def _goodput(entry: RunEntry, view: RunView) -> str:
+    """Where the time of a run went; empty while nothing is known of it, or where its files can't be read."""
+    from launcher.errors import LauncherError
+    from launcher.runs.folder import RunFolder
+    from launcher.runs.goodput import goodput_of
+
+    if not view.phase_times:
+        return ""
+    try:
+        folder = RunFolder.of(entry)
+        found = goodput_of(view, folder.json_lines("progress/rank-0.jsonl"), folder.plan())
+    except LauncherError:
+        return ""
+    return found.words if found else ""
 
 
 class ManyRuns:

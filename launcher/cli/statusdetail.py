@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 MANY_RANKS = 8
 
 
-def detail(view: RunView, now: float | None = None) -> str:
-    """Lines with a label each; what is not known has no line."""
+def detail(view: RunView, now: float | None = None, *, goodput: str = "") -> str:
+    """Lines with a label each; what is not known has no line. `goodput`: where the time went, in words."""
     now = time.time() if now is None else now
     colour, width = coloured(), width_of()
     state = paint(str(view.state), STATE_STYLES.get(view.state.value, ""), colour)
@@ -41,6 +41,7 @@ def detail(view: RunView, now: float | None = None) -> str:
     add("safe", _safe(view))
     add("url", view.url)
     add("times", _times(view, now))
+    add("goodput", goodput)
     add("group", _group(view))
     for attempt in view.attempts if len(view.attempts) > 1 else ():
         add("attempt", _attempt(attempt))

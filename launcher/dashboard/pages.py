@@ -12,9 +12,10 @@ from launcher.api import Run
 from launcher.errors import LauncherError
 from launcher.report import sections, settings
 from launcher.report.chart import part_bar
-from launcher.report.gather import PROGRAM_PHASES, RunReport, gather
+from launcher.report.gather import RunReport, gather
 from launcher.runs.activity import activity_text, best_top1
 from launcher.runs.folder import RunFolder
+from launcher.runs.phases import PROGRAM_PHASES
 from launcher.runs.view import RunView
 from launcher.units import show_bytes, show_duration
 

@@ -136,6 +136,7 @@ def phases(reports: Sequence[RunReport]) -> str:
         parts = [(name, report.phases.get(name, 0.0), PHASE_COLOURS.get(name, "#999")) for name in names]
         bars.append(
             f"<div style='margin:8px 0 2px'>{name_of(reports, index)}</div>{part_bar(parts, longest)}"
+            f"<div class='soft'>{escape(report.goodput.words) if report.goodput else ''}</div>"
         )
     heads = ["phase", *(name_of(reports, index) for index in range(len(reports)))]
     rows = [

@@ -5,9 +5,10 @@ import pytest
 
 from launcher.cli import main
 from launcher.report.chart import Series, line_chart, number, ticks
-from launcher.report.gather import gather, phase_seconds
+from launcher.report.gather import gather
 from launcher.report.page import page
 from launcher.runfolder.states import PhaseStart, State
+from launcher.runs.phases import phase_seconds
 from tests.launcher.samples import NOW, Sample, make_view
 
 VOID = {"meta", "br", "line", "circle", "polyline"}
