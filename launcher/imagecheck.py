@@ -51,6 +51,7 @@ TRAIN = (
     Need("numpy>=1.25,<2", "numpy"),
     Need("pillow>=10", "PIL"),
     Need("safetensors>=0.4", "safetensors"),
+    Need("onnx>=1.16", "onnx", "no export of ONNX"),
     Need("matplotlib>=3.8", "matplotlib", "no curves.png"),
     Need("simplejpeg>=1.8", "simplejpeg", "slower decoding"),
     Need("cykooz-resizer>=4", "cykooz_resizer", "slower resizing"),

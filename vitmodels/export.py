@@ -2,6 +2,7 @@
 
     python -m vitmodels.export --config RECIPE --run-dir DIR --format MINDIR,ONNX
     python -m vitmodels.export --weights FILE --format MINDIR
+    python -m vitmodels.export --config RECIPE --run-dir DIR --format ONNX --int8 DATA
 
 The files and export.json, which lists them, go to export/ in the run directory (with --weights FILE: by default the
 current one).
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from vitmodels.config import Recipe
     from vitmodels.exported.index import Exported
+    from vitmodels.progress import Progress
     from vitmodels.training.weightsource import Source
 
 KEPT = ("mean", "std", "crop_pct", "interpolation")
@@ -34,7 +36,13 @@ def main(argv: list[str] | None = None) -> int:
         "--format", default="MINDIR", metavar="FORMATS", help="MINDIR,ONNX,AIR; default: MINDIR"
     )
     parser.add_argument(
-        "--batch", type=int, default=1, help="batch of formats that need a fixed one (default: 1)"
+        "--batch", type=int, default=1, help="batch of AIR, which has a fixed one (default: 1)"
+    )
+    parser.add_argument(
+        "--int8",
+        type=Path,
+        metavar="DATA",
+        help="write ARCH.int8.onnx, too, and its drop in top-1 on the class folders in DATA (or DATA/val) to export.json",
     )
     args = parser.parse_args(argv)
     return finish(lambda: _run(args))
@@ -50,6 +58,7 @@ def _run(args: argparse.Namespace) -> int:
 
     quiet()
     formats = parse_formats(args.format)
+    _check_int8(args, formats)
     if args.batch < 1:
         raise UsageError(f"--batch {args.batch} is not a positive number")
     rank = read_rank(os.environ)
@@ -69,8 +78,39 @@ def _run(args: argparse.Namespace) -> int:
         origin = f"step {one.step}" if one.step is not None else str(source.path)
         kind = f", {one.parameters} parameters" if one.parameters else ""
         say(f"wrote export/{one.name}: {one.format}, {one.size / 2**20:.1f} MiB, {origin}{kind}")
+        if args.int8 is not None and one.format == "ONNX":
+            _quantise(run_dir / "export", one, args.int8, progress)
     seal(cache)
     return 0
+
+
+def _check_int8(args: argparse.Namespace, formats: tuple[str, ...]) -> None:
+    """Raises UsageError where --int8 has no ONNX file to quantise, and DataError where its images have no labels."""
+    from vitmodels.errors import UsageError
+    from vitmodels.exported.prepare import find_images
+    from vitmodels.exported.quantise import check_labels
+
+    if args.int8 is None:
+        return
+    if "ONNX" not in formats:
+        raise UsageError(
+            f"--int8 quantises the ONNX file, but --format is {args.format}", hint="add ONNX to --format"
+        )
+    check_labels(find_images(args.int8))
+
+
+def _quantise(folder: Path, exported: Exported, data: Path, progress: Progress) -> None:
+    from vitmodels.exported.index import classes_of
+    from vitmodels.exported.prepare import find_images
+    from vitmodels.exported.quantise import export_int8
+
+    images = find_images(data, classes_of(folder / exported.name), exported.num_classes)
+    one, drop = export_int8(folder, exported, images)
+    progress.event("export", file=f"export/{one.name}", format=one.format)
+    say(
+        f"wrote export/{one.name}: {one.format} in int8, {one.size / 2**20:.1f} MiB, top-1 {drop.top1_int8:.2%} "
+        f"on {drop.images} images, {drop.top1_float32:.2%} in float32"
+    )
 
 
 def _export(

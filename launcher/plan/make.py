@@ -127,7 +127,9 @@ def _with_packages(spec: JobSpec, cwd: Path) -> tuple[JobSpec, tuple[str, ...]]:
 
 def _code(spec: JobSpec, machines: Machines, steps: tuple[Step, ...]) -> dict[str, Any]:
     """What the machines verify before a program starts, and what they fetch where they are not prepared otherwise."""
-    requires = _REQUIRED if spec.program is None else spec.requires or ()
+    requires = spec.requires or ()
+    if spec.program is None:
+        requires = (*_REQUIRED, "onnx") if "ONNX" in spec.after.export else _REQUIRED
     if not machines.fetch_code:
         return {"requires": requires}
     sources = sources_of(steps) if spec.program is not None else {}

@@ -35,6 +35,7 @@ class Exported:
     num_classes: int | None = None
     classes: tuple[str, ...] = ()  # their names, by output
     class_order: str = "text"
+    quantised: dict[str, Any] | None = None  # the accuracy of an int8 file beside the float32 one's
 
 
 def write_index(folder: Path, written: Sequence[Exported]) -> None:

@@ -1,7 +1,7 @@
 """Writes a net as MINDIR, ONNX or AIR.
 
-A file appears under its final name only when it is complete, and others may read it. MINDIR keeps the batch open;
-MindSpore writes ONNX with a fixed one. AIR can be written only where an Ascend NPU is.
+A file appears under its final name only when it is complete, and others may read it. MINDIR and ONNX keep the batch
+open. AIR has a fixed one, and can be written only where an Ascend NPU is.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def export_model(
 ) -> list[Exported]:
     """Write `<folder>/<arch>.<suffix>` in each format, then export.json, which lists all files in the folder.
 
-    `batch` is the fixed batch of the formats that need one (ONNX, AIR). `preprocess` (mean, std, crop_pct,
+    `batch` is the fixed batch of AIR. `preprocess` (mean, std, crop_pct,
     interpolation) and `about` (image_size, num_classes, classes, class_order) are kept in export.json and in the file for
     programs that run it, and so is the origin of the weights. Raises ExportError and NotSupported.
     """
@@ -65,13 +66,15 @@ def export_model(
             "AIR can be exported only on a machine with an Ascend NPU",
             hint="export MINDIR here, or run on Ascend",
         )
+    if "ONNX" in formats and find_spec("onnx") is None:
+        raise NotSupported("ONNX needs the package onnx, which is not installed", hint="pip install onnx")
     model = _portable(model)
     about = {"image_size": model.config.image_size, **(about or {})}
     origin = {"arch": arch, "step": step, "parameters": parameters, "preprocess": dict(preprocess or {})}
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in formats:
-        shape = (None if name == "MINDIR" else batch, 3, model.config.image_size, model.config.image_size)
+        shape = (batch if name == "AIR" else None, 3, model.config.image_size, model.config.image_size)
         path = _export_one(model, arch, folder, name, shape, {**origin, **about})
         size, digest = path.stat().st_size, file_sha256(path)
         kept = (step, dict(preprocess or {}), parameters, tuple(skipped))
@@ -104,7 +107,7 @@ def _export_one(
         model.set_train(False)
         example = (
             ms.Tensor(shape=list(shape), dtype=ms.float32)
-            if shape[0] is None
+            if name == "MINDIR"
             else ms.Tensor(np.zeros([size or 1 for size in shape], np.float32))
         )
         ms.export(model, example, file_name=str(temp / arch), file_format=name)
@@ -113,6 +116,10 @@ def _export_one(
         if parts != [target] or not target.stat().st_size:
             raise ExportError(f"{name} export wrote {[path.name for path in parts]}, expected one file")
         target.chmod(0o644)
+        if name == "ONNX":
+            from vitmodels.exported.onnxrewrite import rewrite_file
+
+            rewrite_file(target)
         if target.suffix in METADATA_SUFFIXES:
             add_metadata(target, {key: json.dumps(value) for key, value in about.items()})
         return _commit(target, folder)

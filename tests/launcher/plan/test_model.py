@@ -108,3 +108,11 @@ def test_only_whole_names_of_folders_are_changed(tmp_path: Path) -> None:
     plan = job_plan(tmp_path, "local", env={"A": "/disk", "B": "/disk/x", "C": "/disk-2/x", "D": "at /disk"})
     changed = with_words(plan, {"/disk": "/other"})
     assert [changed.env[key] for key in "ABCD"] == ["/other", "/other/x", "/disk-2/x", "at /disk"]
+
+
+def test_machines_need_onnx_when_it_is_to_be_exported(tmp_path: Path) -> None:
+    config = {"config": str(Path(__file__).parents[3] / "vitmodels" / "configs" / "vit_digits.yaml")}
+    sections = {"program": None, "model": config, "data": {"url": "digits"}}
+    assert "onnx" not in job_plan(tmp_path, "local", **sections).requires
+    after = {"export": ["MINDIR", "ONNX"]}
+    assert "onnx" in job_plan(tmp_path, "local", after=after, **sections).requires

@@ -1,0 +1,124 @@
+"""Latency of our ONNX file in ONNX Runtime against the one that PyTorch writes of timm's net: interleaved rounds in one run.
+
+    python benchmarks/exports.py --torch-python VENV/bin/python
+    python benchmarks/exports.py --torch-python VENV/bin/python --arch tnt_s_patch16_224 --batch 1,8 --threads 1
+
+Weights are random, the sizes real. Without --torch-python ours is compared with the file that MindSpore wrote and with the int8 one only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+CLASSES = 1000
+TORCH = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from benchmarks.torch_peer import import_timm
+import torch
+net = import_timm().create_model(sys.argv[2], num_classes=int(sys.argv[3])).eval()
+x = torch.zeros(2, 3, 224, 224)
+torch.onnx.export(net, (x,), sys.argv[4], dynamo=True, external_data=False, dynamic_shapes=({0: torch.export.Dim("batch")},))
+"""
+
+
+def write_files(arch: str, folder: Path, torch_python: str) -> dict[str, Path]:
+    """The files to compare, by name; `before` is MindSpore's own file, of batch 1."""
+    import mindspore as ms
+
+    from vitmodels.exported.onnxrewrite import rewrite_file
+    from vitmodels.exported.quantise import quantise
+    from vitmodels.nets.registry import create_model
+
+    model = create_model(arch, num_classes=CLASSES, operators="mindspore").set_train(False)
+    side = model.config.image_size
+    ms.export(
+        model,
+        ms.Tensor(np.zeros((1, 3, side, side), np.float32)),
+        file_name=str(folder / "before"),
+        file_format="ONNX",
+    )
+    files = {name: folder / f"{name}.onnx" for name in ("before", "ours", "int8")}
+    files["ours"].write_bytes(files["before"].read_bytes())
+    rewrite_file(files["ours"])
+    quantise(files["ours"], files["int8"])
+    if torch_python:
+        files["torch"] = folder / "torch.onnx"
+        command = [torch_python, "-c", TORCH, str(ROOT), arch, str(CLASSES), str(files["torch"])]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return files
+
+
+def open_session(path: Path, threads: int) -> Callable[[np.ndarray], Any]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})
+
+
+def compare(files: dict[str, Path], batch: int, threads: int, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each call, by file."""
+    images = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), np.float32)
+    sessions = {
+        name: open_session(path, threads) for name, path in files.items() if batch == 1 or name != "before"
+    }
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    for number in range(rounds + 1):
+        for name, run in sessions.items():
+            begin = time.perf_counter()
+            run(images)
+            if number:  # the first allocates
+                times[name].append((time.perf_counter() - begin) * 1000)
+    return times
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--arch", default="vit_base_patch16_224,tnt_s_patch16_224")
+    parser.add_argument("--batch", default="1,8")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument(
+        "--torch-python", default="", help="an interpreter with torch, timm, onnx and onnxscript"
+    )
+    args = parser.parse_args()
+    for arch in args.arch.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            files = write_files(arch, Path(folder), args.torch_python)
+            for batch in map(int, args.batch.split(",")):
+                times = compare(files, batch, args.threads, args.rounds)
+                ours = times["ours"]
+                row = {
+                    name: {
+                        "median_ms": round(statistics.median(found), 1),
+                        "best_ms": round(min(found), 1),
+                        "ours_over_it": round(
+                            statistics.median(a / b for a, b in zip(ours, found, strict=True)), 3
+                        ),
+                    }
+                    for name, found in times.items()
+                }
+                print(json.dumps({"arch": arch, "batch": batch, "threads": args.threads, **row}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
