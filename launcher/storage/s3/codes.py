@@ -202,6 +202,12 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
         "the headers are too long for this store",
         _REPORT,
     ),
+    (
+        "407",
+        Kind.REFUSED,
+        "the proxy wants a login, or another one",
+        "check the user and password in HTTP_PROXY and HTTPS_PROXY",
+    ),
     # requests
     ("MissingContentLength 411", Kind.REFUSED, "the store does not take streamed uploads", _REPORT),
     (

@@ -51,6 +51,7 @@ class Edge:
     variables: str
 
 
+_PROXY = "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and the user and password in them"
 _RAISED: tuple[tuple[frozenset[str], type[StoreError], str, str], ...] = (
     (
         frozenset({"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}),
@@ -83,7 +84,7 @@ _RAISED: tuple[tuple[frozenset[str], type[StoreError], str, str], ...] = (
         frozenset({"ProxyConnectionError"}),
         StoreUnreachable,
         "the proxy can't be reached",
-        "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
+        _PROXY,
     ),
     (
         frozenset({"EndpointConnectionError", "ConnectTimeoutError"}),
@@ -108,12 +109,23 @@ def map_error(error: Exception, where: str, edge: Edge) -> LauncherError:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         return _answered(response, where, edge)
+    if status := _status_of_tunnel(error):
+        what = meaning_of("", status).what if status == 407 else "the proxy refuses the store's address"
+        return StoreRefused(f"{what} ({status})", where=where, hint=_PROXY)
     names = {kind.__name__ for kind in type(error).__mro__}
     words = {"endpoint": edge.endpoint, "variables": edge.variables, "kind": type(error).__name__}
     for kinds, ours, what, hint in _RAISED:
         if names & kinds:
             return ours(what.format(**words), where=where, hint=hint.format(**words))
     return StoreError(f"unexpected {type(error).__name__} from the S3 client", where=where)
+
+
+def _status_of_tunnel(error: Exception) -> int:
+    """The status with which a proxy refused a tunnel for good, or 0. Python's client has it only in its message."""
+    inner = getattr(error, "kwargs", {}).get("error")
+    text = str(getattr(inner, "original_error", ""))
+    found = re.match(r"Tunnel connection failed: (4\d\d)\b", text)
+    return int(found[1]) if found and found[1] not in ("408", "429") else 0
 
 
 def refusal_of(error: Exception) -> tuple[bool, bool]:

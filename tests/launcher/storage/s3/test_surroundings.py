@@ -1,0 +1,116 @@
+"""What stands around a bucket: versions of its objects, a proxy with a password, keys that end in the middle of a staging."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+
+from launcher.dataset.plain import stage
+from launcher.errors import NotFound, StoreRefused
+from launcher.storage import open_store
+from launcher.storage.base import NoConditionalPut
+from tests.servers.proxy import PASSWORD, password_proxy
+from tests.servers.rotation import rotating_server
+from tests.servers.s3 import S3Server
+from tests.servers.stores import BUCKET, open_on
+
+
+def test_a_bucket_with_versions_shows_only_the_newest(radosgw: S3Server, engine: str, tmp_path: Path) -> None:
+    bucket, client = f"versions-{uuid.uuid4().hex[:8]}", radosgw.client()
+    client.create_bucket(Bucket=bucket)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    store = open_store(f"s3://{bucket}/x", endpoint=radosgw.endpoint, env=radosgw.env, patience_s=2)
+    for text in (b"first", b"second, and longer"):
+        info = store.put("a", text)
+    store.put("b", b"1")
+    assert [(each.key, each.size) for each in store.list()] == [("a", info.size), ("b", 1)]
+    store.get_file("a", tmp_path / "a", info)
+    assert (tmp_path / "a").read_bytes() == store.read("a") == b"second, and longer"
+    store.delete("a")
+    assert [each.key for each in store.list()] == ["b"]
+    assert store.head("a") is None
+    for request in (lambda: store.read("a"), lambda: store.get_file("a", tmp_path / "gone", info)):
+        with pytest.raises(NotFound):
+            request()
+    with pytest.raises(
+        NoConditionalPut
+    ):  # radosgw 16.2 ignores the condition in such buckets, which is found out
+        store.put_new("new", b"1")
+    store.put("a", b"third")
+    assert store.read("a") == b"third"
+    versions = client.list_object_versions(Bucket=bucket, Prefix="x/a")
+    assert len(versions["Versions"]) == 3
+    assert len(versions["DeleteMarkers"]) == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_with_a_password(
+    radosgw: S3Server, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    endpoint = radosgw.endpoint if scheme == "http" else radosgw.tls_endpoint
+    data = os.urandom(200_000)
+    with password_proxy() as proxy:
+        for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY"):
+            monkeypatch.setenv(name, proxy.address())
+        store = open_on(radosgw, endpoint=endpoint, ca_bundle=radosgw.ca_bundle)
+        store.put("x", data)
+        (info,) = store.list()
+        store.get_file("x", tmp_path / "x", info)
+        assert (tmp_path / "x").read_bytes() == data
+        assert engine == "boto3" or store._fast.fetched == 1
+        assert proxy.passed
+        for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY"):
+            monkeypatch.setenv(name, proxy.address("wrong-password"))
+        refused = open_on(radosgw, endpoint=endpoint, ca_bundle=radosgw.ca_bundle, patience_s=1e6)
+        for request in (
+            lambda: refused.head("x"),
+            lambda: refused.put("x", b""),
+            lambda: list(refused.list()),
+        ):
+            with pytest.raises(StoreRefused, match="proxy") as caught:
+                request()
+            assert "wrong-password" not in str(caught.value)
+            assert PASSWORD not in repr(refused)
+
+
+@pytest.mark.parametrize("end", ["renewed", "expired before that"])
+def test_keys_end_in_the_middle_of_a_staging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, end: str
+) -> None:
+    """As a platform renews them: the staging goes on with the new keys, and nothing is fetched twice or missing."""
+    tree = {f"c{n % 3}/{n:03}": os.urandom(500 + n) for n in range(60)}
+    for key, value in tree.items():
+        file = tmp_path / "s3" / BUCKET / "data" / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(value)
+    with rotating_server(tmp_path / "s3", tmp_path / "keys") as rotation:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(rotation.file))
+        store = open_store(f"s3://{BUCKET}/data", endpoint=rotation.endpoint, patience_s=60)
+        judge, lock, seen = rotation.faults.refuse, threading.Lock(), [0]
+
+        def renew_midway(key: str) -> tuple[int, str] | None:
+            with lock:
+                seen[0] += 1
+                if seen[0] in (20, 40):
+                    (rotation.renew if end == "renewed" else rotation.expire)()
+                if seen[0] in (24, 44) and end != "renewed":
+                    rotation.write()
+            return judge(key)
+
+        rotation.faults.refuse = renew_midway
+        staged = stage(store, tmp_path / "cache", workers=4)
+        found = {
+            p.relative_to(staged.path).as_posix(): p.read_bytes()
+            for p in staged.path.rglob("*")
+            if p.is_file()
+        }
+        assert found == tree
+        assert {f"key-of-turn-{n}" for n in range(3)} <= set(rotation.used)
