@@ -39,8 +39,7 @@ mon_allow_pool_size_one = true
 mon_max_pg_per_osd = 1000
 mon_data_avail_crit = 0
 osd_crush_chooseleaf_type = 0
-osd_objectstore = memstore
-memstore_device_bytes = 4294967296
+{place}
 run_dir = {root}/run
 admin_socket = {root}/run/$name.asok
 log_file = {root}/log/$name.log
@@ -52,9 +51,13 @@ rgw_frontends = beast endpoint=127.0.0.1:{port} ssl_endpoint=127.0.0.1:{tls_port
 """
 
 
+_IN_MEMORY = "osd_objectstore = memstore\nmemstore_device_bytes = 4294967296"
+_ON_DISK = "osd_objectstore = bluestore\nbluestore_block_size = {bytes}"
+
+
 @contextmanager
-def radosgw_server() -> Iterator[S3Server]:
-    """Start it; takes about 10 s. Raises Unavailable where it can't run."""
+def radosgw_server(disk_bytes: int = 0) -> Iterator[S3Server]:
+    """Start it; takes about 10 s. Objects are in memory, or in a sparse file of so many bytes. Raises Unavailable where it can't run."""
     if os.geteuid() != 0:
         raise Unavailable("radosgw needs root here")
     tools = {
@@ -73,9 +76,17 @@ def radosgw_server() -> Iterator[S3Server]:
         port, tls_port, mon_port = free_port(), free_port(), free_port()
         cert, key = make_certificate(root)
         conf = root / "ceph.conf"
+        place = _ON_DISK.format(bytes=disk_bytes) if disk_bytes else _IN_MEMORY
         conf.write_text(
             _CONF.format(
-                fsid=fsid, mon_port=mon_port, root=root, port=port, tls_port=tls_port, cert=cert, key=key
+                fsid=fsid,
+                place=place,
+                mon_port=mon_port,
+                root=root,
+                port=port,
+                tls_port=tls_port,
+                cert=cert,
+                key=key,
             )
         )
         env = {**os.environ, "CEPH_CONF": str(conf)}
