@@ -227,6 +227,6 @@ def _any_content(group: str, version: str, kind: str, plural: str) -> dict[str, 
             "group": group,
             "names": names,
             "scope": scope,
-            "versions": [{**served, "subresources": {"status": {}}}],
+            "versions": [{**served, "subresources": {"status": {}} if "Job" in kind else {}}],
         },
     }
