@@ -1,0 +1,186 @@
+"""Random trees of class folders: the images, labels and counts of torchvision's ImageFolder and of timm's reader.
+
+Where the two are not installed, their rules are restated here; where they are, the rules stated here are compared with them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vitmodels.images.account import take
+from vitmodels.images.classes import Classes, match
+from vitmodels.images.data import ImageFolder, scan_folder
+from vitmodels.images.scan import list_split
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
+CLASSES = ["a", "B", "b", "c2", "c10", "c 3", "n01440764", "007", "07", "7", "ü", "日本", "x.jpg", "-d", "#e"]
+FILES = [
+    "1.jpg",
+    "2.JPEG",
+    "10.png",
+    "b c.Bmp",
+    "ß.tiff",
+    "notes.txt",
+    "x.jpg.bak",
+    "y.webp",
+    "z.tar.png",
+    "q.pgm",
+]
+
+
+class Tree(NamedTuple):
+    """What is drawn: files below class folders, empty classes, classes that are links to others, files beside classes."""
+
+    files: list[tuple[str, str, str, str]]  # class, sub-folder or nothing, name, kind of content
+    empty: list[str]
+    links: list[tuple[str, str]]
+    beside: list[str]
+
+
+def trees(folders: list[str]) -> st.SearchStrategy[Tree]:
+    name = st.sampled_from(CLASSES)
+    kinds = st.sampled_from(["image", "damaged", "nothing", "link"])
+    file = st.tuples(name, st.sampled_from(folders), st.sampled_from(FILES), kinds)
+    links = st.lists(st.tuples(st.sampled_from(["link1", "link20", "link3"]), name), max_size=2)
+    return st.builds(
+        Tree,
+        st.lists(file, min_size=1, max_size=25),
+        st.lists(name, max_size=3),
+        links,
+        st.lists(st.sampled_from(FILES), max_size=2),
+    )
+
+
+def write(tree: Tree, top: Path) -> Path:
+    """The tree on disk, with one image at least."""
+    out = io.BytesIO()
+    Image.new("RGB", (3, 2)).save(out, "PNG")
+    content = {"image": out.getvalue(), "damaged": out.getvalue()[:30], "nothing": b""}
+    root, target = top / "split", top / "target.png"
+    target.write_bytes(out.getvalue())
+    for label, folder, name, kind in [*tree.files, ("a", "", "sure.png", "image")]:
+        path = root / label / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "link" and not path.exists():
+            path.symlink_to(target)
+        elif not path.exists():
+            path.write_bytes(content.get(kind, out.getvalue()))
+    for label in tree.empty:
+        (root / label).mkdir(exist_ok=True)
+    for link, label in tree.links:
+        if (root / label).is_dir() and not (root / link).exists():
+            (root / link).symlink_to(label)
+    for name in tree.beside:
+        if not (root / name).exists():
+            (root / name).write_bytes(out.getvalue())
+    return root
+
+
+def torchvision_samples(root: Path) -> tuple[list[str], list[tuple[str, int]]]:
+    """Class names and (file, label): folders in text order, files of known suffixes at any depth, links followed."""
+    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    samples = []
+    for label, name in enumerate(names):
+        for folder, _, files in sorted(os.walk(root / name, followlinks=True)):
+            kept = [file for file in sorted(files) if file.lower().endswith(SUFFIXES)]
+            samples += [(os.path.relpath(Path(folder, file), root), label) for file in kept]
+    try:
+        from torchvision.datasets import ImageFolder as Peer
+    except ImportError:
+        return names, samples
+    peer = Peer(str(root), allow_empty=True)
+    assert (peer.classes, [(os.path.relpath(path, root), label) for path, label in peer.samples]) == (
+        names,
+        samples,
+    )
+    return names, samples
+
+
+def timm_labels(root: Path) -> dict[str, int]:
+    """Label of each file: the folders that hold images, in natural order."""
+
+    def natural(text: str) -> list[int | str]:
+        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text.lower())]
+
+    found = [
+        (os.path.relpath(Path(folder, file), root), Path(folder).name)
+        for folder, _, files in os.walk(root, followlinks=True)
+        for file in files
+        if file.lower().endswith((".png", ".jpg", ".jpeg")) and Path(folder) != root
+    ]
+    places = {name: place for place, name in enumerate(sorted({name for _, name in found}, key=natural))}
+    labels = {file: places[name] for file, name in found}
+    try:
+        from timm.data.readers.reader_image_folder import find_images_and_targets
+    except ImportError:
+        return labels
+    targets = {
+        os.path.relpath(path, root): label
+        for path, label in find_images_and_targets(str(root), types=(".png", ".jpg", ".jpeg"))[0]
+    }
+    assert targets == labels
+    return labels
+
+
+def samples_of(folder: ImageFolder) -> list[tuple[str, int]]:
+    return list(zip(folder.files, folder.labels.tolist(), strict=True))
+
+
+RANDOM = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+
+
+@RANDOM
+@given(trees(["", "", "deep", "deep/er", "10", "9"]))
+def test_images_labels_and_counts_are_torchvisions(tree: Tree) -> None:
+    with tempfile.TemporaryDirectory() as top:
+        root = write(tree, Path(top))
+        names, samples = torchvision_samples(root)
+        folder = scan_folder(root)
+        assert list(folder.classes) == names
+        assert samples_of(folder) == samples
+        counts = Counter(label for _, label in samples)
+        assert list(folder.empty) == [name for label, name in enumerate(names) if not counts[label]]
+        files = sum(len(files) for _, _, files in os.walk(root, followlinks=True))
+        assert files == len(folder) + sum(folder.left_out.values())
+        known, account = take(folder, "val", match(folder.classes, Classes(), len(names), where="val"))
+        assert (account.images, samples_of(known)) == (len(samples), samples)
+
+
+@RANDOM
+@given(trees([""]), st.sets(st.sampled_from(CLASSES), max_size=6))
+def test_labels_by_name_survive_missing_and_unknown_classes(tree: Tree, more: set[str]) -> None:
+    with tempfile.TemporaryDirectory() as top:
+        root = write(tree, Path(top))
+        _, samples = torchvision_samples(root)
+        net = tuple(sorted({"a", *more}, key=lambda name: name[::-1]))
+        folders = list_split(root).classes
+        found, account = take(scan_folder(root), "val", match(folders, Classes(net), len(net), where="val"))
+        wanted = [(file, file.split("/")[0]) for file, _ in samples]
+        assert samples_of(found) == [(file, net.index(name)) for file, name in wanted if name in net]
+        assert set(account.matching.unknown) == set(folders) - set(net)
+        assert set(account.matching.missing) == set(net) - set(folders)
+
+
+@RANDOM
+@given(trees([""]))
+def test_natural_order_gives_timms_labels(tree: Tree) -> None:
+    plain = tree._replace(
+        files=[file for file in tree.files if file[2].lower().endswith((".png", ".jpg", ".jpeg"))],
+        empty=[],
+    )
+    plain = plain._replace(files=[file for file in plain.files if file[0] not in ("B", "07", "7")])  # ties
+    with tempfile.TemporaryDirectory() as top:
+        root = write(plain, Path(top))
+        folder = scan_folder(root)
+        matching = match(folder.classes, Classes(order="natural"), len(folder.classes), where="val")
+        assert dict(samples_of(folder.relabelled(matching))) == timm_labels(root)
