@@ -14,6 +14,7 @@ ROWS = [
     "disk devices jobfile",
     "storage ranktable diagnosis",
     "dataset runfolder",
+    "snapshot",
     "advice plan ranks results",
     "notify",
     "node",

@@ -31,7 +31,7 @@ class LocalBackend(Backend):
         from launcher.plan.machines import Machines
         from launcher.runfolder.paths import home
 
-        return Machines(_python(spec.local.python, env, cwd), spec.local, home(env), cwd)
+        return Machines(_python(spec.local.python, env, cwd), spec.local, home(env), cwd, links_files=True)
 
     def rules(self, plan: Plan) -> Sequence[Finding]:
         findings = []

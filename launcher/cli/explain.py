@@ -117,6 +117,7 @@ def explanation_text(explanation: Explanation) -> str:
     for number, text in enumerate(explanation.platform):
         add("platform" if number == 0 else "", text)
     add("safe", explanation.safe)
+    add("drift", explanation.drift, "yellow")
     for number, command in enumerate(explanation.next):
         add("next" if number == 0 else "", command, "cyan")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from launcher.cli.common import add_run_to_read, count, json_text, out, say, store_of_run
@@ -111,13 +112,15 @@ class OneRun:
     def look(self) -> Look:
         from launcher.cli.statusdetail import detail
         from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED
+        from launcher.runs.drift import drift_of
         from launcher.runs.view import view_of
 
         view = view_of(self._index.newest(self._entry), self._index)
+        drift = drift_of(self._entry)
         if self._json:
-            text = json_text(view.model_dump(mode="json"))
+            text = json_text({**view.model_dump(mode="json"), "drift": asdict(drift)})
         else:
-            text = detail(view, goodput=_goodput(self._entry, view))
+            text = detail(view, drift=drift.words(), goodput=_goodput(self._entry, view))
         return Look(text, EXIT_CODES.get(view.state, NOT_FINISHED), view.state.terminal, _key(view))
 
 

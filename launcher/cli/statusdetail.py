@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 MANY_RANKS = 8
 
 
-def detail(view: RunView, now: float | None = None, *, goodput: str = "") -> str:
-    """Lines with a label each; what is not known has no line. `goodput`: where the time went, in words."""
+def detail(view: RunView, now: float | None = None, *, drift: str = "", goodput: str = "") -> str:
+    """Lines with a label each; what is not known has no line.
+
+    `drift`: what has changed in the folder of the submission, and `goodput`: where the time went, both in words.
+    """
     now = time.time() if now is None else now
     colour, width = coloured(), width_of()
     state = paint(str(view.state), STATE_STYLES.get(view.state.value, ""), colour)
@@ -39,6 +42,7 @@ def detail(view: RunView, now: float | None = None, *, goodput: str = "") -> str
     add("behind", slow_rank_text(view), "yellow")
     add("results", results_text(view.results), "green")
     add("safe", _safe(view))
+    add("drift", drift, "yellow")
     add("url", view.url)
     add("times", _times(view, now))
     add("goodput", goodput)

@@ -23,6 +23,7 @@ from launcher.node.messages import Machine, NextAction, StartOrder, StepReport
 from launcher.node.processes import free_port, gang_processes
 from launcher.node.ranktable import common_table
 from launcher.node.resumefile import files_of_ranks, newest_at, newest_files
+from launcher.node.snapshot import place_snapshot
 from launcher.node.statefile import newest_step
 from launcher.node.stopping import CANCEL, StopKind, Stopped, StopRequest
 from launcher.plan.model import ASCEND_DEVICES, Step
@@ -117,6 +118,7 @@ class StepRunner:
         if not processes:
             self._watchdog = None
             return Outcome(())
+        place_snapshot(self._plan, context.store, [process.cwd for process in processes])
         log.info("%s: starting %d process(es)", step.name, len(processes))
         mark = gang_mark(self._plan.run_id, context.node, self.attempt)
         gang = Gang(processes, mark, self._plan.watch.log_limit, self._line_progress(processes))

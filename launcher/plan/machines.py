@@ -20,6 +20,7 @@ class Machines:
     `base`: what relative folders of the job file are relative to.
     `region`: of `obs://` buckets for which the job file names neither region nor endpoint.
     `code_folders`: folders that are copied to the machines, below `{code}`; None: a program's files are where they are here.
+    `links_files`: the run is on this machine, so its working folders may have links to files of the submission.
     `fetch_code`: the machines take launcher's code from the run's folder, and verify packages and the program's files.
     `elsewhere`: folders of the job file are those of other machines, so the links of this one say nothing about them.
     `keep_free`: share of the cache's disk that must stay free, since the platform removes what is on a disk that is nearly full.
@@ -33,6 +34,7 @@ class Machines:
     region: str | None = None
     code_folders: tuple[str, ...] | None = None
     fetch_code: bool = False
+    links_files: bool = False
     after_runs: tuple[str, ...] = ()
     elsewhere: bool = False
     keep_free: float = 0.0

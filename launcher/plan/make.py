@@ -17,11 +17,12 @@ from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.plan.arithmetic import arithmetic
 from launcher.plan.code import code_digest
 from launcher.plan.machines import Machines
-from launcher.plan.model import Plan, Step
+from launcher.plan.model import Plan, Step, SubmittedFolder
 from launcher.plan.ranks import common_env, ranks_of
 from launcher.plan.script import frameworks_of
 from launcher.plan.steps import sources_of, steps_of
 from launcher.runfolder.paths import RunDir
+from launcher.snapshot.select import Selection
 from launcher.storage.address import StoreAddress, absolute_url
 from vitmodels.config import Recipe
 
@@ -40,12 +41,16 @@ def make_plan(
     train_images: int | None = None,
     rehearsal: bool = False,
     notes: tuple[str, ...] = (),
+    selection: Selection | None = None,
 ) -> Plan:
-    """Pure, but for reading the files that the words of `program` name, relative to `cwd`. `settings`: in place of a recipe."""
+    """Pure, but for reading the files that the words of `program` name, relative to `cwd`. `settings`: in place of a recipe.
+
+    `selection`: what the snapshot of a program's folder will hold.
+    """
     spec, seen = _with_packages(spec, cwd)
     work_dir = machines.folder(spec.output.work_dir, "work")
     run_dir = RunDir(work_dir / run_id)
-    steps = steps_of(spec, recipe, machines, run_dir, cwd)
+    steps = steps_of(spec, recipe, machines, run_dir, cwd, selection)
     return Plan(
         run_id=run_id,
         name=spec.name,
@@ -60,6 +65,7 @@ def make_plan(
         steps=steps,
         after_runs=machines.after_runs,
         keep_free=machines.keep_free,
+        snapshot=_submitted(selection),
         rehearsal=rehearsal,
         notes=(*notes, *_unused(spec), *seen),
         **_resources(spec.resources),
@@ -68,6 +74,17 @@ def make_plan(
         **_staging(spec.data, machines),
         **_uploads(spec.output),
         **_supervision(spec),
+    )
+
+
+def _submitted(selection: Selection | None) -> SubmittedFolder | None:
+    if selection is None:
+        return None
+    return SubmittedFolder(
+        folder=str(selection.folder),
+        files=len(selection.files),
+        bytes=selection.bytes,
+        links=len(selection.links),
     )
 
 

@@ -52,6 +52,16 @@ class Step(Frozen):
     )
 
 
+class SubmittedFolder(Frozen):
+    """The folder where a program of the user's own was submitted. `digest` is that of snapshot.tar.gz in the run's folder."""
+
+    folder: str
+    files: int
+    bytes: int
+    links: int = 0
+    digest: str = ""
+
+
 class Arithmetic(Frozen):
     """What the recipe means in numbers on this many ranks. Steps are known when the number of images is."""
 
@@ -117,6 +127,9 @@ class Plan(Frozen):
     sources: dict[str, str] = Field(
         default_factory=dict,
         description="Files of the user's own program that every machine needs, with their SHA-256.",
+    )
+    snapshot: SubmittedFolder | None = Field(
+        None, description="What the working folders of a program of one's own begin with."
     )
     keep_free: float = Field(0.0, description="Share of the cache's disk that staging leaves free.")
     rehearsal: bool = False

@@ -90,6 +90,15 @@ def frameworks_of(program: Sequence[str], cwd: Path) -> tuple[str, ...]:
     return tuple(name for name in FRAMEWORKS if name in needed)
 
 
+def modules_of(script: Path, root: Path) -> list[Path]:
+    """The script and the modules below `root` that it imports, and those that they import, with their packages."""
+    found = [path for path, _, _ in _modules(script, root)]
+    packages = {
+        folder / "__init__.py" for path in found for folder in path.parents if folder.is_relative_to(root)
+    }
+    return [*found, *sorted(path for path in packages - {root / "__init__.py"} if is_file(path))]
+
+
 @dataclass(frozen=True, slots=True)
 class _Import:
     """`firm`: it must succeed for the file to run. `folder`: where a relative import looks."""

@@ -7,22 +7,26 @@ from pathlib import Path
 from launcher.jobfile.spec import JobSpec
 from launcher.plan.code import file_digest
 from launcher.plan.machines import Machines
-from launcher.plan.model import OUTSIDE, Step
+from launcher.plan.model import Step
+from launcher.plan.programwords import placed_words
 from launcher.plan.script import is_file, with_python
 from launcher.runfolder.paths import RunDir
+from launcher.snapshot.select import Selection
 from vitmodels.config import Recipe
 
 
 def steps_of(
-    spec: JobSpec, recipe: Recipe | None, machines: Machines, run_dir: RunDir, cwd: Path
+    spec: JobSpec,
+    recipe: Recipe | None,
+    machines: Machines,
+    run_dir: RunDir,
+    cwd: Path,
+    selection: Selection | None,
 ) -> tuple[Step, ...]:
     """The programs of the task, in order."""
     if spec.program is not None:
         program = with_python(spec.program, machines.python)
-        if machines.code_folders is None:
-            argv = _with_absolute_files(program, cwd)
-        else:
-            argv = _with_copied_files(program, cwd, machines.code_folders)
+        argv = placed_words(program, cwd, machines, selection)
         started = "nodes" if spec.per == "node" else "all"
         return (Step(name=spec.task, argv=argv, ranks=started, resume_args=spec.resume_args or ()),)
     assert recipe is not None, "a job without a program has a recipe"
@@ -70,37 +74,3 @@ def sources_of(steps: tuple[Step, ...]) -> dict[str, str]:
     """SHA-256 of the files that a program's words name, without the executable: a Python may differ between machines."""
     words = {word for step in steps for word in step.argv[1:] if word.startswith("/") and is_file(Path(word))}
     return {word: file_digest(Path(word)) for word in sorted(words)}
-
-
-def _with_absolute_files(program: tuple[str, ...], cwd: Path) -> tuple[str, ...]:
-    """Ranks run in a folder of their own: a word that names a file below `cwd` becomes absolute.
-
-    A first word without a slash is left to PATH, as in a shell.
-    """
-    return tuple(
-        (cwd / word).absolute().as_posix()
-        if not word.startswith("/") and _names_a_file(word, place, cwd)
-        else word
-        for place, word in enumerate(program)
-    )
-
-
-def _with_copied_files(program: tuple[str, ...], cwd: Path, folders: tuple[str, ...]) -> tuple[str, ...]:
-    """A word that names a file becomes that of its copy on the machines; a file that is not copied there is marked."""
-    return tuple(
-        _copy_of(word, cwd, folders) if _names_a_file(word, place, cwd) else word
-        for place, word in enumerate(program)
-    )
-
-
-def _copy_of(word: str, cwd: Path, folders: tuple[str, ...]) -> str:
-    path = (cwd / word).resolve()
-    for folder in map(Path, folders):
-        if path.is_relative_to(folder):
-            return f"{{code}}/{folder.name}/{path.relative_to(folder).as_posix()}"
-    return f"{OUTSIDE}{word}"
-
-
-def _names_a_file(word: str, place: int, cwd: Path) -> bool:
-    """Whether a word of a program is a file's name, and neither an option nor a command of PATH."""
-    return bool(word) and ("/" in word or place > 0) and not word.startswith("-") and is_file(cwd / word)

@@ -1,6 +1,6 @@
 """Which files of a program of the user's own are results: a walk through the run directory that leaves out the launcher's own.
 
-Links are not followed: they lead to inputs. Files with an unusable name or above the size limit are named as left out.
+Links are not followed: they lead to inputs. What came with the snapshot and is unchanged is no result. Files with an unusable name or above the size limit are named as left out.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from launcher.disk import is_temporary
 from launcher.jobfile.spec_outputs import DEFAULT_EXCLUDES, OutputsSpec
 from launcher.runfolder import paths
 from launcher.runfolder.manifest import SetManifest
+from launcher.runfolder.snapshotindex import SnapshotIndex
 from launcher.storage.keys import key_problem
 from launcher.units import show_bytes
 
@@ -27,6 +28,8 @@ OWN_FILES = {
     paths.RECORD,
     paths.STATE,
     paths.CANCEL,
+    paths.SNAPSHOT,
+    paths.SNAPSHOT_INDEX,
     paths.RUN_MANIFEST,
     "recipe.json",
     "rank_table.json",
@@ -118,6 +121,7 @@ class _Walk:
     ) -> None:
         self._run_dir, self._selection = run_dir, selection
         self._sets, self._ranks, self._others = sets, ranks, others
+        self._came = SnapshotIndex.of_run(run_dir)
         self._files: list[OutputFile] = []
         self._left_out: list[LeftOut] = []
         self._links: list[str] = []
@@ -178,6 +182,8 @@ class _Walk:
         return self._others
 
     def _note_link(self, name: str) -> None:
+        if self._came.has_link(name):
+            return
         if not self._is_own(name) and self._is_wanted(name) and self._selection.takes(_inside(name)):
             self._links.append(ascii(name) if key_problem(name) else name)
 
@@ -189,7 +195,9 @@ class _Walk:
         except OSError:
             return
         limit = self._selection.max_file
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(status.st_mode) or self._came.has_unchanged(
+            name, status.st_size, status.st_mtime_ns
+        ):
             return
         if problem := key_problem(name):
             self._left_out.append(LeftOut(ascii(name), f"its name {problem}"))

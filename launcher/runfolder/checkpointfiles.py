@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.runfolder.paths import SET_NAME
+from launcher.runfolder.snapshotindex import SnapshotIndex
 
 SUFFIXES = (".ckpt", ".safetensors", ".pth", ".pt", ".npz")
 _RANK = re.compile(r"(?<![^/])rank[_-](\d{1,6})(?![^/])")
@@ -72,7 +73,11 @@ def number_of(key: str) -> tuple[int, ...]:
 
 
 def local_files(run_dir: Path, since: float = 0.0) -> Iterator[CheckpointFile]:
-    """Checkpoint files below a run directory that were written after `since`. Links are left out: they lead to inputs."""
+    """Checkpoint files below a run directory that were written after `since`. Links are left out: they lead to inputs.
+
+    So is what came with the snapshot.
+    """
+    came = SnapshotIndex.of_run(run_dir)
     for where, folders, names in os.walk(run_dir):
         inside = Path(where).relative_to(run_dir)
         folders[:] = [
@@ -90,7 +95,10 @@ def local_files(run_dir: Path, since: float = 0.0) -> Iterator[CheckpointFile]:
                 status = (run_dir / key).lstat()
             except OSError:  # removed meanwhile
                 continue
-            if stat.S_ISREG(status.st_mode) and status.st_mtime >= since:
+            is_new = status.st_mtime >= since and not came.has_unchanged(
+                key, status.st_size, status.st_mtime_ns
+            )
+            if stat.S_ISREG(status.st_mode) and is_new:
                 yield CheckpointFile(key, status.st_size, status.st_mtime)
 
 

@@ -13,6 +13,7 @@ from launcher.backends.base import Platform
 from launcher.errors import LauncherError, NoSuchRun
 from launcher.runfolder.states import AttemptResult, FirstFailure, State
 from launcher.runs.adopt import adopted
+from launcher.runs.drift import drift_of
 from launcher.runs.index import RunEntry
 from launcher.runs.loglines import LogLine, error_texts, log_name
 from launcher.runs.logs import LogReader
@@ -65,6 +66,7 @@ class Explanation:
     means: str = ""
     do: tuple[str, ...] = ()
     safe: str = ""
+    drift: str = ""
     next: tuple[str, ...] = ()
     platform: tuple[str, ...] = ()
     verdict: Verdict | None = None
@@ -79,7 +81,7 @@ def explain_run(entry: RunEntry, view: RunView) -> Explanation:
     """Reads state and logs of the run; a log that can't be read is left out."""
     ended, platform = _bad_end(view), _platform(entry)
     if ended is None:
-        return _nothing_to_explain(view, platform)
+        return _nothing_to_explain(view, platform, drift_of(entry).words())
     failure = ended.failure
     lines = _log(entry, ended.attempt)
     plogs = _plogs(entry, ended.attempt)
@@ -106,6 +108,7 @@ def explain_run(entry: RunEntry, view: RunView) -> Explanation:
         means=advice.means if advice else "",
         do=tuple(_fill(text, view, failure.rank) for text in advice.do) if advice else (),
         safe=_safe(view),
+        drift=drift_of(entry).words(),
         next=(f"launcher logs {view.run_id} --console", *commands) if platform and not lines else commands,
         platform=platform,
         verdict=_verdict(failure, advice, view),
@@ -128,13 +131,14 @@ def _verdict(failure: FirstFailure, advice: Advice | None, view: RunView) -> Ver
     )
 
 
-def _nothing_to_explain(view: RunView, platform: tuple[str, ...]) -> Explanation:
+def _nothing_to_explain(view: RunView, platform: tuple[str, ...], drift: str) -> Explanation:
     return Explanation(
         run_id=view.run_id,
         state=str(view.state),
         summary=_no_failure(view),
         attempt=view.attempt,
         safe=_safe(view),
+        drift=drift,
         next=next_commands(view, None),
         platform=platform,
     )

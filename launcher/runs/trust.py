@@ -76,6 +76,8 @@ def what_runs(plan: Plan) -> list[str]:
     lines = [f"{step.name}: {shlex.join(step.argv)}" for step in plan.steps]
     lines += [f"environment: {shlex.quote(f'{name}={value}')}" for name, value in sorted(plan.env.items())]
     lines += [f"python: {plan.python}"]
+    if plan.snapshot:
+        lines += [f"files: {plan.snapshot.files} of {paths.SNAPSHOT}, sha256 {plan.snapshot.digest}"]
     addresses = {"results": plan.store, "data": plan.data, "checkpoint": plan.checkpoint}
     lines += [f"{name}: {_address(each)}" for name, each in addresses.items() if each is not None]
     lines += [f"notify.to[{k}].{each.kind}: {each.text}" for k, each in enumerate(plan.notify.to)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,9 +21,11 @@ from launcher.runfolder import paths
 from launcher.runfolder.signature import sign
 from launcher.runfolder.states import RunState, State
 from launcher.runs.index import RunEntry
+from launcher.snapshot.archive import index_of
 from launcher.storage.address import StoreAddress
 from launcher.submission.claim import claim_first
 
+_SNAPSHOT = (paths.SNAPSHOT, paths.SNAPSHOT_INDEX)
 _FILES = (paths.SIGNATURE, paths.JOB, paths.PLAN, paths.RECORD, paths.STATE)
 
 
@@ -30,7 +33,7 @@ _FILES = (paths.SIGNATURE, paths.JOB, paths.PLAN, paths.RECORD, paths.STATE)
 class NewRun:
     """What becomes the run's folder. `record` is the value of record.json, with the run's group and labels.
 
-    `claim`: the token of its first attempt.
+    `claim`: the token of its first attempt. `snapshot`: content of snapshot.tar.gz, for a program of the user's own.
     """
 
     plan: Plan
@@ -38,6 +41,7 @@ class NewRun:
     record: Mapping[str, Any]
     submitted_at: float = field(default_factory=time.time)
     claim: str = ""
+    snapshot: bytes = b""
 
     @property
     def group(self) -> str:
@@ -84,6 +88,10 @@ class NewRun:
             store.put(name, text.encode())
         if self.plan.code:
             store.put(CODE, code_zip())
+        if self.plan.snapshot and self.snapshot:
+            index = index_of(self.snapshot, self.plan.snapshot.folder, socket.gethostname())
+            store.put(paths.SNAPSHOT_INDEX, index.text().encode())
+            store.put(paths.SNAPSHOT, self.snapshot)
         _catalogue(self.plan).open().put(self.plan.run_id, json.dumps(self._card()).encode())
 
     def remove_folder(self) -> None:
@@ -91,7 +99,7 @@ class NewRun:
         if not _is_elsewhere(self.plan):
             shutil.rmtree(self.plan.run_dir.root, ignore_errors=True)
         store = self.plan.store.open()
-        for name in (*_FILES, *([CODE] if self.plan.code else []), f"{paths.CLAIMS}1"):
+        for name in (*_FILES, *([CODE] if self.plan.code else []), *_SNAPSHOT, f"{paths.CLAIMS}1"):
             with contextlib.suppress(LauncherError):
                 store.delete(name)
         with contextlib.suppress(LauncherError):

@@ -17,11 +17,14 @@ from launcher.jobfile.load import LoadedJob, load_job
 from launcher.jobfile.spec import JobSpec
 from launcher.plan.make import make_plan
 from launcher.plan.model import NPU_DEVICES, Plan
+from launcher.plan.programwords import selection_of
+from launcher.runfolder import paths
 from launcher.runs.index import new_run_id
+from launcher.snapshot.select import Selection
 from launcher.storage.address import absolute_url, local_folder
 from launcher.submission import preflight
 from launcher.submission.conditions import with_conditions
-from launcher.submission.programcheck import check_program
+from launcher.submission.programcheck import check_program, check_snapshot
 from vitmodels.config import Recipe
 
 
@@ -95,7 +98,7 @@ def plan_of(
     rehearsal: bool = False,
     notes: tuple[str, ...] = (),
 ) -> Plan:
-    """The plan of a job on the machines of its back end; see `make_plan`. Reads the names of local images, no more."""
+    """The plan of a job on the machines of its back end; see `make_plan`. Reads the names of local images and of a program's files."""
     backend = get_backend(spec.resources.backend)
     machines = backend.machines(spec, env, cwd)
     return make_plan(
@@ -108,7 +111,19 @@ def plan_of(
         train_images=None if backend.runs_elsewhere else _images_here(spec, cwd),
         rehearsal=rehearsal,
         notes=notes,
+        selection=selection_for(spec, spec.resources.backend, env, cwd),
     )
+
+
+def selection_for(spec: JobSpec, backend: str, env: Mapping[str, str], cwd: Path) -> Selection | None:
+    """What a snapshot of the folder `cwd` holds for a job on a back end; None for a job of vitmodels."""
+    if spec.program is None:
+        return None
+    machines = get_backend(backend).machines(spec, env, cwd)
+    named = [spec.output.url, spec.output.work_dir, spec.data.cache_dir]
+    folders = [local_folder(absolute_url(each, cwd)) for each in named if each]
+    excluded = tuple(each for each in [*folders, paths.home(env)] if each and each != cwd)
+    return selection_of(spec, machines, cwd, excluded)
 
 
 def _images_here(spec: JobSpec, cwd: Path) -> int | None:
@@ -133,6 +148,8 @@ def prepared(
 def findings_of(job: LoadedJob, plan: Plan, *, env: Mapping[str, str], cwd: Path) -> tuple[Finding, ...]:
     """What a plan alone shows, and whether the program and the local data that it names exist."""
     found = [*preflight.check_plan(plan), *preflight.check_rank_table(plan), *preflight.check_data_here(plan)]
+    if plan.snapshot and (selection := selection_for(job.spec, plan.backend, env, cwd)):
+        found += check_snapshot(selection)
     return tuple(worst_first([*found, *check_program(job.spec, plan, cwd, env)]))
 
 

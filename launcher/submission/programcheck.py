@@ -13,23 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.backends import get_backend
-from launcher.findings import Finding
+from launcher.findings import Finding, Severity
 from launcher.installed import try_imports
 from launcher.jobfile.spec import JobSpec
 from launcher.plan.model import Plan
-from launcher.plan.options import seen_in
 from launcher.plan.script import PYTHON, Script, is_python, mentions, script_of, search_path, with_python
+from launcher.snapshot.select import MOST_BYTES, MOST_FILES, Selection, largest
+from launcher.units import show_bytes
 from vitmodels.suggest import nearest
 
 _RESUMES = ("{resume}", "LAUNCHER_RESUME", "LAUNCHER_RUN_DIR")
 """With one of these a program is told what to resume from, or keeps the contract."""
 _SCRIPTS = (".py", ".sh")
 """Names with such an end are files that a program reads, and never ones that it writes."""
+SHOWN = 5
 _SETTINGS = (".yaml", ".yml", ".toml")
 
 
 def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) -> list[Finding]:
-    """Findings PF040 to PF044. Reads the script and what it imports; a module that does not lie below `cwd` is asked of its Python."""
+    """Findings PF040 to PF043. Reads the script and what it imports; a module that does not lie below `cwd` is asked of its Python."""
     backend = get_backend(plan.backend)
     look = _Look(plan, cwd, env, here=not backend.runs_elsewhere, shared=backend.shares_files)
     if spec.program is None:
@@ -39,7 +41,6 @@ def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) 
     found = [*look.command(program[0], f"{plan.backend}.python" if first in PYTHON else "program")]
     if script := script_of(program):
         found += look.script(script, "" if found else program[0])
-        found += _default_data(script, program, cwd)
         words = program[program.index(script.word) + 1 :] if script.word in program else ()
     else:
         words = () if is_python(program[0]) else program[1:]
@@ -49,22 +50,27 @@ def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) 
     return [*found, *look.settings(words)]
 
 
-def _default_data(script: Script, program: Sequence[str], cwd: Path) -> Iterator[Finding]:
-    """Data beside the script that it reads by default: ranks run in another folder and would not find them."""
-    path = script.path(cwd)
-    option = seen_in(path).data if path is not None and os.access(path, os.R_OK) else None
-    default = option.default if option else None
-    if option is None or not isinstance(default, str) or not default or default.startswith("/"):
-        return
-    is_given = any(word.partition("=")[0] == option.word for word in program)
-    if option.word.startswith("-") and not is_given and (cwd / default).exists():
-        yield Finding(
-            "PF044",
-            "warning",
-            f"{script.word} reads {default} unless {option.word} is given; ranks run in folders of their own and don't find it there",
-            "program",
-            f'add {option.word} and "{{data}}" to program, and data: {{url: {default}}}',
+def check_snapshot(selection: Selection) -> list[Finding]:
+    """Findings PF045 and PF046: what can't be in the snapshot, and what must not be."""
+    found = []
+    if selection.left_behind:
+        names = largest(selection.left_behind, selection.folder)
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        message = (
+            f"the snapshot of {selection.folder} can't hold {', '.join(names[:SHOWN])}{more}: "
+            f"at most {show_bytes(MOST_BYTES)} and {MOST_FILES:,} files that can be read"
         )
+        fix = "name data in data.url, and what the program does not need in .launcherignore"
+        found.append(Finding("PF045", "error", message, "program", fix))
+    if selection.secrets:
+        names = sorted(selection.secrets)
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        linked = "linked, not copied" if names[0] in selection.links else "not in the snapshot"
+        message = f"{', '.join(names[:SHOWN])}{more} may hold secrets: {linked}"
+        fix = "give secrets to the machines by the environment; rename the file if it holds none"
+        severity: Severity = "info" if names[0] in selection.links else "warning"
+        found.append(Finding("PF046", severity, message, "program", fix))
+    return found
 
 
 def _can_resume(spec: JobSpec, cwd: Path, starts_again: bool) -> Finding | None:

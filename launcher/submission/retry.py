@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from pathlib import Path
 
 from launcher.backends import get_backend
+from launcher.errors import IntegrityError, NotFound
+from launcher.plan.model import Plan
 from launcher.plan.rewrite import as_run
 from launcher.runfolder import paths
+from launcher.runs.folder import RunFolder
 from launcher.runs.index import Index, RunEntry, new_run_id
 from launcher.runs.trust import find_plan, placed_here
 from launcher.submission import preflight
@@ -40,4 +44,23 @@ def retry(entry: RunEntry, index: Index, *, trust: bool = False) -> RunEntry:
         "labels": earlier.get("labels", {}),
         "retry_of": old.run_id,
     }
-    return launch_all([NewRun(plan, job_text, record)], index)[0]
+    if old.snapshot:
+        record |= {key: earlier[key] for key in ("git", "snapshot") if key in earlier}
+    return launch_all([NewRun(plan, job_text, record, snapshot=_snapshot_of(old, folder))], index)[0]
+
+
+def _snapshot_of(plan: Plan, folder: RunFolder) -> bytes:
+    """What the earlier run worked on. Raises IntegrityError when it is not that any more, StoreError."""
+    if plan.snapshot is None or not plan.snapshot.digest:
+        return b""
+    try:
+        data = folder.read(paths.SNAPSHOT)
+    except NotFound:
+        data = plan.store.open().read(paths.SNAPSHOT)  # a run that has not begun on this machine
+    if (actual := hashlib.sha256(data).hexdigest()) != plan.snapshot.digest:
+        raise IntegrityError(
+            f"sha256 {actual}, the run was submitted with {plan.snapshot.digest}",
+            where=f"{folder.url}/{paths.SNAPSHOT}",
+            hint="submit the job again",
+        )
+    return data

@@ -14,6 +14,7 @@ from launcher.api import Run
 from launcher.cli import main
 from launcher.results.ledger import Ledger
 from launcher.runfolder.manifest import parse_manifest
+from launcher.runfolder.snapshotindex import SnapshotIndex
 from launcher.runfolder.states import State
 from launcher.runs.explain import explain_run
 from launcher.runs.index import RunEntry
@@ -27,7 +28,12 @@ RESUME_ARGS = ["--resume", "{resume}"]
 
 def written(entry: RunEntry) -> dict[str, bytes]:
     """What the program left below its working folders, by key."""
-    files = sorted(path for path in entry.run_dir.work.rglob("*") if path.is_file())
+    came = SnapshotIndex.of_run(entry.run_dir.root)
+    inside = {path: path.relative_to(entry.run_dir.work).parts[1:] for path in entry.run_dir.work.rglob("*")}
+    files = sorted(
+        path for path, parts in inside.items() if path.is_file() and "/".join(parts) not in came.files
+    )
+    files = [path for path in files if not path.is_symlink()]
     return {path.relative_to(entry.run_dir.root).as_posix(): path.read_bytes() for path in files}
 
 

@@ -179,18 +179,3 @@ def test_a_restart_that_can_not_resume_is_announced(
     Path("reader.sh").write_text("python train.py --resume $LAUNCHER_RESUME\n")
     found = [each for each in prepare(write(program, **sections)).findings if each.rule == "PF043"]
     assert [each.severity for each in found] == ([severity] if severity else [])
-
-
-def test_data_beside_the_script_that_ranks_would_not_find(folder: Path) -> None:
-    Path("mydata").mkdir()
-    for default, words, rules in (
-        ("./mydata", [], ["PF044"]),
-        ("./mydata", ["--data", "{data}"], []),
-        ("./mydata", ["--data=/elsewhere"], []),
-        ("./nothing", [], []),
-        ("/mydata", [], []),
-    ):
-        option = f"p.add_argument('--data', default='{default}')"
-        Path("reads.py").write_text(f"import argparse\np = argparse.ArgumentParser()\n{option}\n")
-        found = prepare(write(["python", "reads.py", *words])).findings
-        assert [each.rule for each in found if each.rule == "PF044"] == rules
