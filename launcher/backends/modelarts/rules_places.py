@@ -155,7 +155,7 @@ def _program(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
                     "error",
                     f"{word.removeprefix(OUTSIDE)} does not travel to the container",
                     "program",
-                    "name its folder in modelarts.code",
+                    "move it into the folder where you submit, or name its folder in modelarts.code",
                 )
 
 

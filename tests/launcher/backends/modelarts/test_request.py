@@ -253,5 +253,5 @@ def test_a_program_and_its_files_are_found_in_the_snapshot(tmp_path: Path) -> No
     plan = make(
         tmp_path, program=["python", "src/train.py", "--lr", "1"], modelarts={**IMAGE, "code": ["src"]}
     )
-    assert plan.steps[0].argv == ("python", "{code}/src/train.py", "--lr", "1")
+    assert plan.steps[0].argv == ("python", "src/train.py", "--lr", "1")
     assert list(itertools.chain(options_of(plan).code)) == [str(source)]

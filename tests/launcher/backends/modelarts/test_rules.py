@@ -41,7 +41,7 @@ BREAKING: dict[str, dict[str, Any]] = {
     "MA015": ma(inputs={"9lives": "obs://bucket/x"}),
     "MA016": ma(outputs={"a": "obs://bucket/x", "b": "obs://bucket/x/"}),
     "MA017": {"output": {"work_dir": "/home/ma-user/modelarts/outputs"}},
-    "MA018": {"program": ["python", "train.py"]},
+    "MA018": {"program": ["python", "train.py", "../far.bin"]},
     "MA019": ma(annotations={"fault-tolerance/job-retry-num": "3"}),
     "MA020": {
         "modelarts": {**PUBLIC, "image": None, "engine": "CPU:1"},
@@ -65,8 +65,11 @@ BREAKING: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("rule", BREAKING)
 def test_a_job_that_breaks_a_rule_is_found_with_a_place_and_a_fix(rule: str, tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("")
-    found = check_modelarts(make(tmp_path, **BREAKING[rule]))
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "train.py").write_text("")
+    (tmp_path / "far.bin").write_text("")
+    found = check_modelarts(make(folder, **BREAKING[rule]))
     assert {finding.rule for finding in found} == {rule}
     assert found[0].where
     assert found[0].fix
