@@ -151,9 +151,10 @@ class Jobs:
 
 @pytest.fixture
 def jobs(launcher_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
-    """Jobs that are submitted from an empty folder."""
-    (tmp_path / "submitted").mkdir()
-    monkeypatch.chdir(tmp_path / "submitted")
+    """Jobs that are submitted from an empty folder, unless the test has chosen one."""
+    if Path.cwd() == COUNTER.parents[2]:
+        (tmp_path / "submitted").mkdir()
+        monkeypatch.chdir(tmp_path / "submitted")
     jobs = Jobs(tmp_path)
     yield jobs
     running = [entry for entry in jobs.entries if not jobs.view(entry).state.terminal]

@@ -211,8 +211,11 @@ def test_a_missing_code_folder_is_an_error(tmp_path: Path) -> None:
 
 def test_the_plan_takes_the_folders_of_the_container(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
+    (tmp_path / "here").mkdir()
     (tmp_path / "src" / "train.py").write_text("")
-    plan = make(tmp_path, program=["python", "src/train.py"], modelarts={**IMAGE, "code": ["src"]})
+    plan = make(
+        tmp_path / "here", program=["python", "../src/train.py"], modelarts={**IMAGE, "code": ["../src"]}
+    )
     moved = placed(plan, tmp_path / "disk", tmp_path / "unpacked")
     assert CONTAINER_HOME not in moved.model_dump_json()
     assert moved.run_dir.root == tmp_path / "disk" / "work" / plan.run_id
