@@ -28,14 +28,14 @@ _MOST_SIBLINGS = 500
 
 
 def selection_of(
-    spec: JobSpec, machines: Machines, cwd: Path, excluded: tuple[Path, ...]
+    spec: JobSpec, machines: Machines, cwd: Path, excluded: tuple[Path, ...], *, shares_files: bool
 ) -> Selection | None:
     """What the snapshot of a job's folder holds; None for a job of vitmodels. Reads names, and the scripts that words name."""
     if spec.program is None:
         return None
     program = with_python(spec.program, machines.python)
     data = local_folder(absolute_url(spec.data.url, cwd)) if spec.data.url else None
-    extra, extra_links = _elsewhere(program, cwd, machines)
+    extra, extra_links = _elsewhere(program, cwd, shares_files)
     return select(
         Source(
             folder=cwd,
@@ -45,7 +45,7 @@ def selection_of(
             extra_links=tuple(extra_links.items()),
             excluded=excluded,
             can_link=machines.links_files,
-            shares_files=machines.code_folders is None,
+            shares_files=shares_files,
         )
     )
 
@@ -151,7 +151,7 @@ def _default_data(program: tuple[str, ...], cwd: Path) -> Iterator[str]:
 
 
 def _elsewhere(
-    program: tuple[str, ...], cwd: Path, machines: Machines
+    program: tuple[str, ...], cwd: Path, shares_files: bool
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Scripts outside of the folder with the modules that they import; and links to what else lies beside them."""
     files: dict[str, Path] = {}
@@ -169,7 +169,7 @@ def _elsewhere(
         for module in modules_of(path, path.parent):
             if module.is_relative_to(path.parent):
                 files[f"{place}/{module.relative_to(path.parent).as_posix()}"] = module
-    if machines.code_folders is None:
+    if shares_files:
         for folder, place in folders.items():
             links |= _siblings(folder, place, set(files))
     return files, links

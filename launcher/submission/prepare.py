@@ -119,11 +119,12 @@ def selection_for(spec: JobSpec, backend: str, env: Mapping[str, str], cwd: Path
     """What a snapshot of the folder `cwd` holds for a job on a back end; None for a job of vitmodels."""
     if spec.program is None:
         return None
-    machines = get_backend(backend).machines(spec, env, cwd)
+    chosen = get_backend(backend)
+    machines = chosen.machines(spec, env, cwd)
     named = [spec.output.url, spec.output.work_dir, spec.data.cache_dir]
     folders = [local_folder(absolute_url(each, cwd)) for each in named if each]
     excluded = tuple(each for each in [*folders, paths.home(env)] if each and each != cwd)
-    return selection_of(spec, machines, cwd, excluded)
+    return selection_of(spec, machines, cwd, excluded, shares_files=chosen.shares_files)
 
 
 def _images_here(spec: JobSpec, cwd: Path) -> int | None:
