@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 PATTERN = (
-    r"(?:SECRET|PASSWORD|PASSWD|TOKEN|ACCESS_?KEY|API_?KEY|PRIVATE_KEY|CREDENTIAL|SIGNATURE"
+    r"(?:SECRET|PASSWORD|PASSWD|TOKEN|ACCESS[_-]?KEY|API[_-]?KEY|PRIVATE[_-]KEY|SIGNING_KEY|CREDENTIAL|SIGNATURE"
     r"|(?:\b|_)(?:AK|SK|PWD|AUTH)(?![A-Za-z0-9_]))"
 )
 _NAME = re.compile(PATTERN, re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
-_NAMED_VALUE = re.compile(
-    rf"{PATTERN}\w*['\"]?\s*[:=]\s*(\"[^\"]*\"?|'[^']*'?|[^\s,}}'\"]+)",
-    re.IGNORECASE,
+_QUOTED = r"\"[^\"]*\"?|'[^']*'?"
+_VALUES = (
+    re.compile(
+        rf"(?:^|(?<=\s))-{{1,2}}[\w-]*{PATTERN}[\w-]*\s+(?!-)({_QUOTED}|\S+)", re.IGNORECASE
+    ),  # --token x
+    re.compile(r"(?:\bauthorization['\"]?\s*[:=]\s*['\"]?\w+|\bbearer)\s+([^\s'\"]+)", re.IGNORECASE),
+    # token=x; not `secretKeyRef:` and `secretName:` of a manifest, nor a switch
+    re.compile(
+        rf"{PATTERN}(?!_?(?:name|key_?ref|ref)s?\b)\w*['\"]?[^\S\n]*[:=][^\S\n]*(?!(?:true|false|null)\b)({_QUOTED}|[^\s,{{}}'\"\[]+)",
+        re.IGNORECASE,
+    ),
 )
+_STORES = (
+    *("AWS_", "S3_", "OBS_", "HUAWEI", "HWCLOUD", "HW_", "OS_", "MINIO_", "CREDENTIAL_", "RCLONE_"),
+    *("GOOGLE_", "AZURE_", "ALIBABA_", "ALIYUN_", "OSS_", "COS_", "TENCENTCLOUD_"),
+)
+_STORE_NAMES = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SECURITY_TOKEN", "LAUNCHER_SIGNING_KEY", "KUBECONFIG")
+_WAYS = ("PROFILE", "CONFIG_FILE", "ROLE_ARN", "CONTAINER_", "_KEY")
+"""Where credentials are, or for whom they are given out."""
+
+
+def opens_store(name: str) -> bool:
+    """True for variables with credentials of a store or a cloud, or with the way to them: AWS_PROFILE, HUAWEICLOUD_SDK_SK."""
+    of_store = name.startswith(_STORES) and (looks_secret(name) or any(way in name for way in _WAYS))
+    return name in _STORE_NAMES or of_store
 
 
 def looks_secret(name: str) -> bool:
@@ -24,4 +46,29 @@ def looks_secret(name: str) -> bool:
 def mask(text: str) -> str:
     """The text with credentials starred out, as long as before: user info of URLs, values of secret-looking names."""
     text = _USER_INFO.sub(lambda match: "*" * len(match[0]), text)
-    return _NAMED_VALUE.sub(lambda m: m[0][: m.start(1) - m.start()] + "*" * len(m[1]), text)
+    for values in _VALUES:
+        text = values.sub(
+            lambda match: match[0][: match.start(1) - match.start()] + "*" * len(match[1]), text
+        )
+    return text
+
+
+def mask_values(value: Any) -> Any:
+    """The same, with what looks like a secret starred out in every text."""
+    if isinstance(value, dict):
+        return {
+            key: "*" * len(each) if isinstance(each, str) and looks_secret(key) else mask_values(each)
+            for key, each in value.items()
+        }
+    if isinstance(value, list):
+        before = ["", *value]
+        return [_masked_word(word, each) for word, each in zip(before, value, strict=False)]
+    return mask(value) if isinstance(value, str) else value
+
+
+def _masked_word(before: Any, word: Any) -> Any:
+    """A word of a command: the value of an option stands in the word after it."""
+    option = isinstance(before, str) and before.startswith("-") and "=" not in before
+    if option and isinstance(word, str) and not word.startswith("-") and looks_secret(before):
+        return "*" * len(word)
+    return mask_values(word)

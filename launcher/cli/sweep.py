@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from launcher.cli.common import out, out_json, run_json, say, say_findings
 from launcher.errors import UsageError
+from vitmodels.secrets import mask
 
 if TYPE_CHECKING:
     from launcher.api import Run
@@ -58,7 +59,7 @@ def _dry_run(points: Sequence[Point], group: str, as_json: bool) -> int:
 
     backend = get_backend(points[0].job.plan.backend)
     plans = [point.job.plan for point in points]
-    request = backend.render_all(plans) if isinstance(backend, ManyAtOnce) else ""
+    request = mask(backend.render_all(plans)) if isinstance(backend, ManyAtOnce) else ""
     rows = [
         {
             "labels": point.labels,
@@ -74,7 +75,7 @@ def _dry_run(points: Sequence[Point], group: str, as_json: bool) -> int:
     else:
         out(f"group {group}, {len(points)} runs")
         for point in points:
-            out("  " + "  ".join(f"{key}={value}" for key, value in point.labels.items()))
+            out("  " + "  ".join(mask(f"{key}={value}") for key, value in point.labels.items()))
             for finding in point.job.findings:
                 out("    " + str(finding).replace("\n", "\n    "))
         if request:

@@ -230,6 +230,12 @@ class JobSpec(Section):
         description="Environment variables of every rank; never a secret.",
         examples=[{"HCCL_BUFFSIZE": "200"}],
     )
+    env_from: tuple[str, ...] = Field(
+        (),
+        description="Credentials of stores and clouds, by the names of their variables, that ranks get from the shell that submits. "
+        "They get all other variables of that shell anyway.",
+        examples=[["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]],
+    )
     local: LocalOptions = Field(default_factory=LocalOptions, description="Options of the back end `local`.")
     modelarts: ModelArtsOptions = Field(
         default_factory=ModelArtsOptions, description="Options of the back end `modelarts`."
@@ -243,6 +249,14 @@ class JobSpec(Section):
     @classmethod
     def _sequence(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("env_from")
+    @classmethod
+    def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for number, name in enumerate(names):
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise RuleError(f"'{name}' is no name: letters, digits and _ only", at=(number,))
+        return names
 
     @field_validator("args", mode="before")
     @classmethod
@@ -261,7 +275,7 @@ class JobSpec(Section):
                 raise RuleError(f"'{key}' is no name: letters, digits and _ only", at=(key,), of_key=True)
             if looks_secret(key):
                 raise RuleError(
-                    f"'{key}' looks like a secret; export it in the shell or use a profile, it is inherited from there",
+                    f"'{key}' looks like a secret; export it in the shell or use a profile, it is inherited from there (those of a store: by env_from)",
                     at=(key,),
                     of_key=True,
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from launcher.ranks.cores import nearest, numa_nodes, share_cores, usable_cores
 from launcher.ranks.gang import Process
 from launcher.ranks.orphans import MARK
 from launcher.ranks.plog import VARIABLE
+from vitmodels.secrets import opens_store
 
 CLUSTER_PORTS = range(20000, 32000)
 """Below the ephemeral range, where any outgoing connection may use a port."""
@@ -134,7 +135,7 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
             env.pop(key, None)
     if start.step.ranks == "nodes":
         env = _node_env(plan, rank, env)
-    inherited = _inherited()
+    inherited = _inherited(plan.env_from)
     env.setdefault("PATH", search_path(plan.python, inherited.get("PATH", os.defpath)))
     return Process(
         name=f"rank {rank.rank}",
@@ -199,13 +200,16 @@ def _scheduler(plan: Plan, first: Process, attempt: int) -> Process:
     )
 
 
-def _inherited() -> dict[str, str]:
-    """The node program's own environment, without the variables of another cluster or another gang."""
+def _inherited(env_from: Sequence[str]) -> dict[str, str]:
+    """The node program's own environment, without the variables of another cluster or another gang, and without credentials of
+    stores and clouds: of these only what `env_from` names."""
     foreign = (*_CLUSTER_KEYS, *_TORCH_KEYS, "RANK_ID", "RANK_SIZE", "DEVICE_ID", "ASCEND_DEVICE_ID", MARK)
     return {
         key: value
         for key, value in os.environ.items()
-        if key not in foreign and not key.startswith(_TORCH_AGENT)
+        if key not in foreign
+        and not key.startswith(_TORCH_AGENT)
+        and (key in env_from or not opens_store(key))
     }
 
 

@@ -61,6 +61,7 @@ def make_plan(
         recipe=recipe.json_dict() if recipe else dict(spec.model.set if settings is None else settings),
         arithmetic=arithmetic(spec, recipe, train_images) if recipe else None,
         env=common_env(spec, run_id, run_dir),
+        env_from=tuple(spec.env_from),
         ranks=ranks_of(spec, run_dir),
         steps=steps,
         after_runs=machines.after_runs,

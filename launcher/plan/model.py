@@ -106,6 +106,7 @@ class Plan(Frozen):
     recipe: dict[str, Any]
     arithmetic: Arithmetic | None
     env: dict[str, str]
+    env_from: tuple[str, ...] = Field((), description="Credentials of the submitter's shell that ranks get.")
     ranks: tuple[Rank, ...]
     steps: tuple[Step, ...]
     retry: RetrySpec

@@ -15,6 +15,7 @@ from launcher.runs.folder import RunFolder
 from launcher.runs.goodput import Goodput, goodput_of
 from launcher.runs.phases import phase_seconds
 from launcher.runs.view import RunView
+from vitmodels.secrets import mask_values
 
 MAX_POINTS = 400
 Points = tuple[tuple[float, float], ...]
@@ -117,7 +118,9 @@ def _evals(folder: RunFolder) -> dict[str, dict[str, Any]]:
 
 def _settings(plan: Plan, record: dict[str, Any]) -> dict[str, tuple[Any, str]]:
     origins = record.get("origins", {})
-    return {key: (value, str(origins.get(f"recipe.{key}", ""))) for key, value in plan.recipe.items()}
+    return {
+        key: (value, str(origins.get(f"recipe.{key}", ""))) for key, value in mask_values(plan.recipe).items()
+    }
 
 
 def _optional(name: str, missing: list[str], read: Any, default: Any) -> Any:

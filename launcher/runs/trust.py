@@ -16,6 +16,7 @@ from launcher.runfolder.signature import is_ours
 from launcher.runs.folder import RunFolder
 from launcher.runs.index import RunEntry
 from launcher.storage.address import StoreAddress
+from vitmodels.secrets import mask
 
 
 class Untrusted(PlanError):
@@ -83,7 +84,7 @@ def what_runs(plan: Plan) -> list[str]:
     lines += [f"notify.to[{k}].{each.kind}: {each.text}" for k, each in enumerate(plan.notify.to)]
     options = plan.options.model_dump(mode="json", exclude_defaults=True)
     lines += [f"{plan.backend}.{name}: {json.dumps(value)}" for name, value in options.items()]
-    return [printable(line) for line in lines]
+    return [printable(mask(line)) for line in lines]
 
 
 def _address(address: StoreAddress) -> str:

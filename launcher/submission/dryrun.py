@@ -9,6 +9,7 @@ from typing import Any
 from launcher.plan.model import Arithmetic, Plan
 from launcher.submission.prepare import Prepared
 from launcher.units import show_bytes, show_duration
+from vitmodels.secrets import mask, mask_values
 
 MAX_RANKS_SHOWN = 16
 _STARTED = {"all": "every rank", "first": "rank 0", "nodes": "every machine, once"}
@@ -19,9 +20,9 @@ def dry_run_json(job: Prepared) -> dict[str, Any]:
         "run_id": job.plan.run_id,
         "backend": job.plan.backend,
         "url": job.plan.store.url,
-        "plan": job.plan.model_dump(mode="json"),
+        "plan": mask_values(job.plan.model_dump(mode="json")),
         "rank_table": json.loads(job.rank_table) if job.rank_table else None,
-        "request": job.request,
+        "request": mask(job.request),
         "findings": [finding.to_dict() for finding in job.findings],
         "origins": {key: str(origin) for key, origin in job.job.origins.items()},
     }
@@ -46,7 +47,7 @@ def dry_run_text(job: Prepared) -> str:
         _section("notes", list(plan.notes)),
         "dry run: nothing was started, nothing was written",
     ]
-    return "\n\n".join(section for section in sections if section)
+    return mask("\n\n".join(section for section in sections if section))
 
 
 def _section(title: str, lines: list[str]) -> str:
