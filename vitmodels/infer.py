@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vitmodels.exported.engines import Engine
     from vitmodels.exported.prepare import Images
 
-ENGINES = ("mindspore", "onnxruntime", "lite")
+ENGINES = ("auto", "mindspore", "mindspore-lite", "onnxruntime", "openvino")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -31,13 +31,19 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m vitmodels.infer", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--model", required=True, type=Path, help="a .mindir or .onnx file")
+    parser.add_argument("--model", required=True, type=Path, help="a .mindir, .ms or .onnx file")
     parser.add_argument("--data", required=True, type=Path, help="folder of class folders, or of images")
     parser.add_argument(
         "--config", type=Path, metavar="RECIPE", help="recipe that says how images are prepared"
     )
     parser.add_argument("--image-size", type=int, help="side of the input (default: the model's)")
-    parser.add_argument("--engine", choices=ENGINES, default="", help="default: by the file's suffix")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="default: auto, the first that is installed and reads the file; MindSpore Lite with --device ascend",
+    )
+    parser.add_argument("--threads", type=int, help="threads of a call on CPU (default: the engine's own)")
     parser.add_argument(
         "--device", choices=("cpu", "ascend"), help="default: Ascend when there is one, else CPU"
     )
@@ -63,6 +69,8 @@ def _run(args: argparse.Namespace) -> int:
     quiet()
     if args.batch < 1:
         raise UsageError(f"--batch {args.batch} is not a positive number")
+    if args.threads is not None and args.threads < 1:
+        raise UsageError(f"--threads {args.threads} is not a positive number")
     how = preparation_of(args.model, args.config, args.image_size)
     entry = entry_of(args.model)
     images = _find_images(args, entry)
@@ -109,13 +117,13 @@ def _find_images(args: argparse.Namespace, entry: Mapping[str, Any]) -> Images:
 def _open_model(args: argparse.Namespace) -> tuple[Engine, str]:
     from vitmodels.exported.engines import engine_of, load_exported
 
-    engine = engine_of(args.model, args.engine)
+    engine = engine_of(args.model, args.engine, args.device)
     if engine == "mindspore":
         from vitmodels.device.runtime import Group, Rank, pick_device
 
         target = pick_device(args.device, None)
-        Group(Rank(device_id=int(os.environ.get("DEVICE_ID") or 0)), target)
-    return load_exported(args.model, engine, args.device or "cpu"), engine
+        Group(Rank(device_id=int(os.environ.get("DEVICE_ID") or 0)), target, args.threads or 0)
+    return load_exported(args.model, engine, args.device or "cpu", args.threads), engine
 
 
 if __name__ == "__main__":

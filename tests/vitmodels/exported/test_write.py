@@ -105,7 +105,7 @@ def test_files_that_cannot_be_run(tmp_path: Path) -> None:
         with pytest.raises(error):
             load_exported(tmp_path / name)
     with pytest.raises(NotSupported, match="MindSpore Lite is not installed"):
-        load_exported(tmp_path / "bad.mindir", engine="lite")
+        load_exported(tmp_path / "bad.mindir", engine="mindspore-lite")
     with pytest.raises(NotSupported):
         load_exported(tmp_path / "bad.onnx", engine="mindspore")
 
