@@ -1,129 +1,20 @@
 """Runs on several machines: real node programs, each with a work folder of its own, that meet only in the store."""
 
-import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from launcher.jobfile.load import load_job
-from launcher.plan.model import Plan, Step
-from launcher.runfolder.states import RunState
-from launcher.runs.index import new_run_id
-from launcher.storage import ObjectStore
-from launcher.submission.prepare import plan_of
+from launcher.plan.model import Step
+from tests.launcher.node.machines import COUNTER, Machines, everything_ended_well
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET
-from tests.waiting import PATIENCE_S, wait_until
-from vitmodels.digits import write_digits
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.system
-
-COUNTER = Path(__file__).parents[2] / "programs" / "counter.py"
-
-
-class Machines:
-    """Starts the node programs of one run and waits for them."""
-
-    def __init__(self, folder: Path, url: str, **options: str) -> None:
-        self.folder, self.url, self.options = folder, url, options
-        self.programs: dict[int, subprocess.Popen[bytes]] = {}
-        self.run_id = new_run_id("nodes")
-        self.plans: dict[int, Plan] = {}
-
-    def plan(self, *, nodes: int = 2, env: dict[str, str] | None = None, **sections: object) -> None:
-        job = {
-            "name": "nodes",
-            **({} if "model" in sections else {"program": [sys.executable, str(COUNTER)]}),
-            "resources": {"nodes": nodes, "devices_per_node": 1},
-            "output": {"url": self.url, "upload_every": "1s", **self.options},
-            "env": env or {},
-            **sections,
-            "watch": {"grace": "5s", "nodes_timeout": "120s", **sections.get("watch", {})},  # type: ignore[dict-item]
-        }
-        path = self.folder / "job.yaml"
-        path.write_text(yaml.safe_dump(job))
-        for node in range(nodes):
-            work = self.folder / f"machine-{node}"
-            loaded = load_job(path, overrides=[f"output.work_dir={work}"])
-            plan = plan_of(loaded.spec, loaded.recipe, run_id=self.run_id, env=os.environ, cwd=self.folder)
-            self.plans[node] = plan
-            plan.run_dir.root.mkdir(parents=True)
-            plan.run_dir.plan.write_text(plan.model_dump_json())
-
-    def start(self, *nodes: int, attempt: int = 1, **env: str) -> None:
-        for node in nodes:
-            command = [sys.executable, "-m", "launcher.node", str(self.plans[node].run_dir.plan)]
-            command += ["--node", str(node), "--attempt", str(attempt)]
-            with (self.folder / f"console-{node}.log").open("ab") as console:
-                self.programs[node] = subprocess.Popen(
-                    command, stdout=console, stderr=console, env={**os.environ, **env}, start_new_session=True
-                )
-
-    def codes(self, timeout_s: float = 300.0) -> list[int]:
-        deadline = time.monotonic() + timeout_s
-        try:
-            return [p.wait(deadline - time.monotonic()) for _, p in sorted(self.programs.items())]
-        except subprocess.TimeoutExpired:
-            pytest.fail("\n".join(self.log(node) for node in self.plans))
-
-    def log(self, node: int, attempt: int = 1) -> str:
-        path = self.plans[node].run_dir.node_log(attempt, node)
-        return path.read_text() if path.exists() else f"no {path}"
-
-    @property
-    def store(self) -> ObjectStore:
-        return self.plans[0].store.open()
-
-    @property
-    def state(self) -> RunState:
-        return RunState.model_validate_json(self.store.read("state.json"))
-
-    def step(self, node: int) -> int:
-        path = self.plans[node].run_dir.progress_of(node)
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        return max((line.get("step", 0) for line in lines), default=0)
-
-    def until(self, node: int, step: int, timeout_s: float = PATIENCE_S) -> None:
-        deadline = time.monotonic() + timeout_s
-        while self.step(node) < step:
-            assert time.monotonic() < deadline, self.log(node)
-            time.sleep(0.05)
-
-    def end(self) -> None:
-        for program in self.programs.values():
-            if program.poll() is None:
-                os.kill(program.pid, signal.SIGTERM)
-        for program in self.programs.values():
-            try:
-                program.wait(PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                os.kill(program.pid, signal.SIGKILL)
-                program.wait()
-
-
-@pytest.fixture
-def machines(tmp_path: Path, launcher_home: Path) -> Iterator[Machines]:
-    machines = Machines(tmp_path, (tmp_path / "runs").as_uri())
-    yield machines
-    machines.end()
-
-
-def everything_ended_well(machines: Machines) -> None:
-    assert machines.codes() == [0, 0], machines.log(0) + machines.log(1)
-    assert machines.state.state == "SUCCEEDED"
-    names = {info.key for info in machines.store.list()}
-    assert {"logs/attempt-1/node-0/rank-0.log", "logs/attempt-1/node-1/rank-1.log"} <= names
-    committed = {file["name"] for file in json.loads(machines.store.read("MANIFEST.json"))["files"]}
-    assert {"logs/attempt-1/node-1/rank-1.log", "checkpoints/step-6/manifest.json"} <= committed
-    assert not [name for name in committed if name.startswith("rendezvous/")]
 
 
 def test_two_machines_meet_in_a_folder_and_finish_together(machines: Machines) -> None:
@@ -159,65 +50,6 @@ def test_two_machines_meet_in_a_bucket(
         everything_ended_well(machines)
     finally:
         machines.end()
-
-
-@pytest.mark.slow
-def test_two_machines_train_the_digits_with_mindspore_and_survive_a_lost_rank(
-    machines: Machines, tmp_path: Path
-) -> None:
-    """Data parallel over two machines; rank 1, which writes nothing itself, is killed, and both go on from rank 0's checkpoint."""
-    recipe = Path(__file__).parents[3] / "vitmodels" / "configs" / "vit_digits.yaml"
-    changes = {"epochs": 40, "batch_size": 16, "eval_batch_size": 40, "eval_every": 40, "save_every": 5}
-    machines.plan(
-        model={"config": str(recipe), "set": changes},
-        data={"url": str(few_digits(tmp_path)), "cache_dir": str(tmp_path / "cache")},
-        after={"eval": False, "export": []},
-        retry={"max_restarts": 1, "backoff": "0s"},
-        watch={"nodes_timeout": "60s"},
-    )
-    machines.start(0, 1)
-    checkpoints = machines.plans[0].run_dir.checkpoints
-    deadline = time.monotonic() + 120
-    while not (checkpoints / "step-10").exists():  # two steps an epoch
-        assert time.monotonic() < deadline, machines.log(0)
-        time.sleep(0.02)
-    pid = next(
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/environ")
-        if {b"RANK_ID=1", f"LAUNCHER_RUN_ID={machines.run_id}".encode()} <= set(read(path).split(b"\0"))
-    )
-    os.kill(pid, signal.SIGKILL)
-    assert machines.codes(180) == [0, 0], machines.log(0) + machines.log(1)
-    first, second = machines.state.attempts
-    assert "rank 1" in first.outcome
-    assert "killed by SIGKILL" in first.outcome
-    assert second.resumed_step in range(10, 80, 10)
-    log = machines.plans[0].run_dir.rank_log(2, 0, 0).read_text()
-    assert f"resumed from step {second.resumed_step}" in log
-    assert (machines.plans[1].run_dir.checkpoints / f"step-{second.resumed_step}").exists()
-    rows = [json.loads(line) for line in machines.store.read("metrics.jsonl").splitlines()]
-    assert [row["epoch"] for row in rows] == list(range(1, 41))
-    assert json.loads(machines.store.read("checkpoints/LATEST"))["step"] == 80
-
-
-def few_digits(folder: Path) -> Path:
-    """70 images to train on and 40 to evaluate."""
-    whole = folder / "digits"
-    write_digits(whole)
-    for part, count in (("train", 7), ("val", 4)):
-        for label in sorted((whole / part).iterdir()):
-            for path in sorted(label.iterdir())[:count]:
-                target = folder / "few" / part / label.name / path.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.rename(target)
-    return folder / "few"
-
-
-def read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
 
 
 def test_a_failure_on_one_machine_restarts_all_from_the_same_checkpoint(machines: Machines) -> None:

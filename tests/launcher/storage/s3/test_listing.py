@@ -8,10 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.handlers import decode_list_object
-from botocore.loaders import Loader
-from botocore.model import ServiceModel
-from botocore.parsers import RestXMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,62 +15,7 @@ from launcher.errors import IntegrityError, StoreRefused, StoreUnreachable
 from launcher.storage.base import Pace
 from launcher.storage.s3 import listing as s3_listing
 from launcher.storage.s3.listing import FetchPage, Listing
-from launcher.storage.s3.pages import ListedObject, Page, page_of_boto3, read_page
-
-ENTRY = (
-    "<Contents><Key>{key}</Key><LastModified>2026-11-22T04:58:11.250Z</LastModified><ETag>&quot;{etag}&quot;</ETag>"
-    "<Size>{size}</Size><StorageClass>STANDARD</StorageClass><Owner><ID>x</ID><DisplayName/></Owner></Contents>"
-)
-SPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
-
-
-def page(entries: str, space: str = SPACE, quoted: str = "<EncodingType>url</EncodingType>") -> bytes:
-    return (
-        f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult{space}><Name>b</Name><Marker>é</Marker>'
-        f"{entries}{quoted}<IsTruncated>true</IsTruncated></ListBucketResult>"
-    ).encode()
-
-
-@pytest.mark.parametrize("space", [SPACE, ""], ids=["with a name space", "without"])
-@pytest.mark.parametrize("quoted", ["<EncodingType>url</EncodingType>", ""], ids=["quoted", "plain"])
-def test_botocore_reads_the_same(space: str, quoted: str) -> None:
-    keys = ["a/b.jpg", "a%20b+c", "日本/é&amp;&lt;", "x" * 300]
-    entries = [ENTRY.format(key=key, etag="0" * 32, size=7 * number) for number, key in enumerate(keys)]
-    folder = "<CommonPrefixes><Prefix>p%2F</Prefix></CommonPrefixes>"
-    body = page(entries[0] + folder + "".join(entries[1:]) + folder.replace("p", "q"), space, quoted)
-    model = ServiceModel(Loader().load_service_model("s3", "service-2"), "s3").operation_model("ListObjects")
-    answer = {"status_code": 200, "headers": {}, "body": body}
-    theirs: dict[str, Any] = RestXMLParser().parse(answer, model.output_shape)
-    decode_list_object(theirs, {"encoding_type_auto_set": True})
-    assert read_page(body, quoted=True) == page_of_boto3(theirs, "s3://b")
-    assert len(theirs["Contents"]) == 4
-    assert read_page(body, quoted=True).folders[0] == ("p/" if quoted else "p%2F")
-    assert read_page(body, quoted=False).folders[0] == "p%2F"
-    assert read_page(page("", quoted=quoted), quoted=True) == Page([], [], True)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        page(ENTRY.format(key="a", etag="e", size="many")),
-        page(ENTRY.format(key="", etag="e", size=1)),
-        page(ENTRY.format(key="a", etag="e", size=1).replace("2026-", "")),
-        page(ENTRY.format(key="a", etag="e", size=1))[:-9],
-        page("").replace(b"true", b"maybe"),
-        b"<html><body>Welcome to our hotel</body></html>",
-        b"<Error><Code>InternalError</Code></Error>",
-        b"",
-    ],
-    ids=["no number", "no key", "no time", "torn", "no end", "portal", "error", "nothing"],
-)
-def test_what_is_no_page_is_refused(body: bytes) -> None:
-    with pytest.raises(ValueError):  # whatever it says: it is not shown to anybody
-        read_page(body, quoted=True)
-
-
-def test_an_answer_of_which_boto3_makes_nothing_is_no_end_of_a_listing() -> None:
-    with pytest.raises(StoreUnreachable, match="no listing"):
-        page_of_boto3({"ResponseMetadata": {"HTTPStatusCode": 200}}, "s3://b")
+from launcher.storage.s3.pages import ListedObject, Page
 
 
 class Bucket:

@@ -6,12 +6,17 @@ import re
 from typing import Any
 
 import pytest
+from botocore.handlers import decode_list_object
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+from botocore.parsers import RestXMLParser
 
-from launcher.errors import IntegrityError
+from launcher.errors import IntegrityError, StoreUnreachable
 from launcher.storage import open_store
 from launcher.storage.s3 import listing as s3_listing
 from launcher.storage.s3 import pages as s3_pages
 from launcher.storage.s3 import store as s3
+from launcher.storage.s3.pages import Page, page_of_boto3, read_page
 from tests.servers.faults import Answer, Faults, cut, reset
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET
@@ -130,3 +135,61 @@ def test_the_marker_of_the_root_folder_is_no_object(radosgw: S3Server) -> None:
     client.put_object(Bucket=BUCKET, Key="console/train/", Body=b"")
     store = open_store(f"s3://{BUCKET}/console", endpoint=radosgw.endpoint, env=radosgw.env)
     assert [info.key for info in store.list()] == ["train/"]
+
+
+ENTRY = (
+    "<Contents><Key>{key}</Key><LastModified>2026-11-22T04:58:11.250Z</LastModified><ETag>&quot;{etag}&quot;</ETag>"
+    "<Size>{size}</Size><StorageClass>STANDARD</StorageClass><Owner><ID>x</ID><DisplayName/></Owner></Contents>"
+)
+
+
+SPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+
+
+def page(entries: str, space: str = SPACE, quoted: str = "<EncodingType>url</EncodingType>") -> bytes:
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult{space}><Name>b</Name><Marker>é</Marker>'
+        f"{entries}{quoted}<IsTruncated>true</IsTruncated></ListBucketResult>"
+    ).encode()
+
+
+@pytest.mark.parametrize("space", [SPACE, ""], ids=["with a name space", "without"])
+@pytest.mark.parametrize("quoted", ["<EncodingType>url</EncodingType>", ""], ids=["quoted", "plain"])
+def test_botocore_reads_the_same(space: str, quoted: str) -> None:
+    keys = ["a/b.jpg", "a%20b+c", "日本/é&amp;&lt;", "x" * 300]
+    entries = [ENTRY.format(key=key, etag="0" * 32, size=7 * number) for number, key in enumerate(keys)]
+    folder = "<CommonPrefixes><Prefix>p%2F</Prefix></CommonPrefixes>"
+    body = page(entries[0] + folder + "".join(entries[1:]) + folder.replace("p", "q"), space, quoted)
+    model = ServiceModel(Loader().load_service_model("s3", "service-2"), "s3").operation_model("ListObjects")
+    answer = {"status_code": 200, "headers": {}, "body": body}
+    theirs: dict[str, Any] = RestXMLParser().parse(answer, model.output_shape)
+    decode_list_object(theirs, {"encoding_type_auto_set": True})
+    assert read_page(body, quoted=True) == page_of_boto3(theirs, "s3://b")
+    assert len(theirs["Contents"]) == 4
+    assert read_page(body, quoted=True).folders[0] == ("p/" if quoted else "p%2F")
+    assert read_page(body, quoted=False).folders[0] == "p%2F"
+    assert read_page(page("", quoted=quoted), quoted=True) == Page([], [], True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        page(ENTRY.format(key="a", etag="e", size="many")),
+        page(ENTRY.format(key="", etag="e", size=1)),
+        page(ENTRY.format(key="a", etag="e", size=1).replace("2026-", "")),
+        page(ENTRY.format(key="a", etag="e", size=1))[:-9],
+        page("").replace(b"true", b"maybe"),
+        b"<html><body>Welcome to our hotel</body></html>",
+        b"<Error><Code>InternalError</Code></Error>",
+        b"",
+    ],
+    ids=["no number", "no key", "no time", "torn", "no end", "portal", "error", "nothing"],
+)
+def test_what_is_no_page_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError):  # whatever it says: it is not shown to anybody
+        read_page(body, quoted=True)
+
+
+def test_an_answer_of_which_boto3_makes_nothing_is_no_end_of_a_listing() -> None:
+    with pytest.raises(StoreUnreachable, match="no listing"):
+        page_of_boto3({"ResponseMetadata": {"HTTPStatusCode": 200}}, "s3://b")
