@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +103,7 @@ def _evaluate(
     progress.phase("evaluating")
     group = Group(rank, pick_device(args.device, recipe.device_target))
     about = {"device": group.device, "rank": rank.id, "ranks": rank.size, "exported": source is None}
-    known = source.classes if source else classes_of(args.exported)
-    if recipe.class_order and not known.names:
-        known = replace(known, order=recipe.class_order)
+    known = (source.classes if source else classes_of(args.exported)).numbered(recipe.class_order)
     folder, account = open_val(recipe, data, known, strict=args.strict)
     progress.event("data", **account.as_dict())
     for text in account.lines() if rank.first else []:

@@ -134,7 +134,11 @@ def _export(
         preprocess={key: value for key, value in recipe.json_dict().items() if key in KEPT},
         parameters=source.parameters,
         skipped=facts["skipped"],
-        about={"image_size": recipe.side, "num_classes": recipe.num_classes, **source.classes.as_dict()},
+        about={
+            "image_size": recipe.side,
+            "num_classes": recipe.num_classes,
+            **source.classes.numbered(recipe.class_order).as_dict(),
+        },
     )
 
 

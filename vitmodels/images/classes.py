@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,10 @@ class Classes:
     def as_dict(self) -> dict[str, Any]:
         """How results, exports and checkpoints keep it."""
         return {"classes": list(self.names), "class_order": self.order}
+
+    def numbered(self, order: Order | None) -> Classes:
+        """The same with the order that a recipe states; names, where there are some, count more."""
+        return replace(self, order=order) if order and not self.names else self
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], order: Order = "text") -> Classes:

@@ -102,3 +102,9 @@ def test_what_is_stored_is_read() -> None:
     assert Classes.from_dict({}) == Classes()
     assert Classes.from_dict({}, "natural") == Classes(order="natural")
     assert Classes.from_dict({"classes": "abc", "class_order": 7}) == Classes()
+
+
+def test_a_recipes_order_counts_where_weights_know_no_names() -> None:
+    assert Classes(order="natural").numbered("text") == Classes(order="text")
+    assert Classes(order="natural").numbered(None) == Classes(order="natural")
+    assert Classes(("a", "b"), "natural").numbered("text") == Classes(("a", "b"), "natural")
