@@ -174,7 +174,7 @@ def _grace(plan: Plan) -> Iterator[Finding]:
 
 
 def _program(plan: Plan) -> Iterator[Finding]:
-    """Files of the user's own program do not travel: they must be in the image or on a volume, at the same path."""
+    """Files that a program names by their whole path do not travel with the snapshot: they must be in the image or on a volume, at the same path."""
     mounts = tuple(f"{each.mount.rstrip('/')}/" for each in options_of(plan).volumes)
     outside = [path for path in plan.sources if not path.startswith(mounts)]
     if outside:

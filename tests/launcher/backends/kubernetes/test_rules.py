@@ -101,7 +101,9 @@ def test_each_rule(rule: str, sections: dict[str, Any], tmp_path: Path) -> None:
 
 def test_files_of_the_own_program_must_be_in_the_pods(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("print(1)\n")
-    program = ["python", "train.py"]
+    assert found(tmp_path, program=["python", "train.py"]) == []  # in the snapshot
+    (tmp_path / "words.bin").write_text("")
+    program = ["python", "train.py", str(tmp_path / "words.bin")]
     assert found(tmp_path, program=program) == ["K8012 warning program"]
     volume = {"host_path": str(tmp_path), "mount": str(tmp_path)}
     assert found(tmp_path, program=program, kubernetes={"volumes": [volume]}) == []
