@@ -48,7 +48,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "vit.mindir"
 
 
-def run_program(model: Path, data: Path, out: Path, engine: str) -> str:
+def run_program(model: Path, data: Path, out: Path, engine: str = "auto") -> str:
     """What a user sees; a process of its own, because MindSpore sets its device once."""
     command = [sys.executable, "-m", "vitmodels.infer", "--model", str(model), "--data", str(data)]
     command += ["--batch", "4", "--out", str(out), "--engine", engine, "--threads", "1"]
