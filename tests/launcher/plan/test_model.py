@@ -19,6 +19,7 @@ from tests.launcher.samples import write_job
 
 RUN, OTHER = "sample-20260101-000000-abcd", "sample-20260202-000000-0123"
 OPTIONS: dict[str, dict[str, Any]] = {
+    "kubernetes": {"image": "a/b:1"},
     "local": {},
     "slurm": {"after": ["sample-2025"], "time": "2h", "memory": "2GiB"},
     "modelarts": {"region": "cn-north-4", "image": "a/b:1", "volumes": [{"pfs": "/p", "mount": "/mnt/p"}]},
