@@ -149,16 +149,19 @@ class NotifySpec(Section):
 
     @model_validator(mode="after")
     def _metric_has_condition(self) -> NotifySpec:
-        asked = ("metric" in self.on) or any("metric" in (target.on or ()) for target in self.to)
-        if asked and self.metric is None:
+        if self._names_metric and self.metric is None:
             raise RuleError(expected="a condition for the event metric", found="none", at=("metric",))
-        if self.metric is not None and not asked:
-            raise RuleError("no target hears of the event metric; add it to notify.on", at=("metric",))
         return self
 
+    @property
+    def _names_metric(self) -> bool:
+        return "metric" in self.on or any("metric" in (target.on or ()) for target in self.to)
+
     def events_of(self, target: NotifyTarget) -> tuple[Event, ...]:
-        """What this target hears of."""
-        return self.on if target.on is None else target.on
+        """What this target hears of. A condition that no list of events names counts for all targets without a list of their own."""
+        if target.on is not None:
+            return target.on
+        return (*self.on, "metric") if self.metric is not None and not self._names_metric else self.on
 
 
 def condition(text: str) -> tuple[str, str, float] | None:

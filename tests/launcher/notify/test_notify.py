@@ -220,12 +220,16 @@ def test_a_target_with_a_secret_or_without_a_way_is_refused(target: dict[str, st
     assert "pass@" not in str(caught.value.errors()[0]["ctx"])
 
 
-@pytest.mark.parametrize(
-    "spec", [{"on": ["metric"]}, {"metric": "top1 > 0.5"}, {"on": ["metric"], "metric": "good"}]
-)
-def test_a_metric_needs_a_condition_and_a_condition_its_event(spec: dict[str, object]) -> None:
+@pytest.mark.parametrize("spec", [{"on": ["metric"]}, {"on": ["metric"], "metric": "good"}])
+def test_a_metric_needs_a_condition(spec: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         NotifySpec.model_validate(spec)
+
+
+def test_a_condition_that_no_list_of_events_names_counts_for_all_without_a_list() -> None:
+    targets = [{"command": "true"}, {"command": "false", "on": ["end"]}]
+    spec = NotifySpec.model_validate({"to": targets, "metric": "top1 > 0.5"})
+    assert [spec.events_of(target) for target in spec.to] == [("end", "failure", "hang", "metric"), ("end",)]
 
 
 def test_variables_are_stored_as_written(
