@@ -88,7 +88,7 @@ def test_one_happening_makes_one_message(
     sender = box(store, {"webhook": hook.url})
     assert tell(sender, run)
     assert tell(sender, run)
-    assert hook.events == events
+    assert sorted(hook.events) == sorted(events)  # they are sent side by side
 
 
 def test_a_target_hears_only_of_its_own_events(hook: Hook, store: ObjectStore) -> None:
