@@ -80,6 +80,14 @@ def _unused_sections(job: LoadedJob) -> set[str]:
     return set(BACKENDS) - used - {job.spec.resources.backend}
 
 
+def _place(explanation: Explanation) -> str:
+    """Where the process ran that failed first."""
+    place = f"{explanation.process} on {explanation.host}"
+    place += f" (node {explanation.node})" if explanation.node is not None else ""
+    place += f", device {explanation.device}" if explanation.device else ""
+    return f"{place}, in attempt {explanation.attempt}" if explanation.attempts[1:] else place
+
+
 def explanation_text(explanation: Explanation) -> str:
     """A paragraph for each part that is known."""
     from launcher.cli.style import STATE_STYLES, coloured, cut, paint, width_of, wrap
@@ -93,10 +101,7 @@ def explanation_text(explanation: Explanation) -> str:
             lines.append(f"  {label:<8} {paint(wrap(text, 11, width), style, colour)}")
 
     if explanation.process:
-        place = f"{explanation.process} on {explanation.host}"
-        place += f" (node {explanation.node})" if explanation.node is not None else ""
-        place += f", device {explanation.device}" if explanation.device else ""
-        add("who", f"{place}, in attempt {explanation.attempt}" if explanation.attempts[1:] else place)
+        add("who", _place(explanation))
         add("how", explanation.how)
         add("error", explanation.error_line, "red")
         add("in", explanation.error_file)

@@ -31,7 +31,7 @@ from launcher.ranktable.sources import Choice, own_address, parse_ids, parse_int
 
 def generate_command(args: argparse.Namespace) -> int:
     from launcher.devices.chip import chip_here
-    from launcher.devices.inventory import Probe
+    from launcher.devices.probe import Probe
 
     if args.chip == "auto":
         args.chip = chip_here()

@@ -51,14 +51,9 @@ def detail(view: RunView, now: float | None = None, *, drift: str = "", goodput:
         add("attempt", _attempt(attempt))
     for node in view.nodes:
         add("node", _node(node))
-        if node.upload_error:
-            add(
-                "upload",
-                f"{node.upload_error}; {node.pending_uploads} files are not in the store yet",
-                "yellow",
-            )
-        if node.last_error and not view.state.terminal:
-            add("error", first_line(node.last_error), "yellow")
+        late = f"{node.upload_error}; {node.pending_uploads} files are not in the store yet"
+        add("upload", late if node.upload_error else "", "yellow")
+        add("error", "" if view.state.terminal else first_line(node.last_error), "yellow")
         add("warning", node.warning, "yellow")
     for number, command in enumerate(_next(view)):
         add("next" if number == 0 else "", command, "cyan")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from launcher.devices.inventory import Probe
 from launcher.devices.npu import chip_named, parse_health, parse_mapping
+from launcher.devices.probe import Probe
 from launcher.errors import NoDevices
 
 

@@ -1,8 +1,7 @@
 """The devices of this machine: which there are, their addresses, who uses them, and how to take them.
 
-The only module that runs `npu-smi` and `hccn_tool`. Two numbers name a device: the *physical* id (N of
-/dev/davinciN, used in rank tables and locks) and the *logical* id (position among the devices this process can
-see, which is what DEVICE_ID means). In a container that was given cards 4-7 the logical ids are 0-3.
+Two numbers name a device: the *physical* id (N of /dev/davinciN, used in rank tables and locks) and the *logical* id
+(position among the devices this process can see, which is what DEVICE_ID means). In a container that was given cards 4-7 the logical ids are 0-3.
 """
 
 from __future__ import annotations
@@ -10,12 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from launcher.devices.lockfiles import Owner
 from launcher.devices.lockfolder import default_lock_dir
@@ -27,9 +23,10 @@ from launcher.devices.npu import (
     parse_hccn_conf,
     parse_health,
     parse_mapping,
-    parse_processes,
     parse_super_pod,
 )
+from launcher.devices.probe import Probe
+from launcher.devices.processes import DeviceProcess, processes_of
 from launcher.errors import NoDevices
 from launcher.findings import Finding
 
@@ -55,15 +52,6 @@ MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceProcess:
-    """A process that uses a device. `memory_mb` is 0 and `name` empty where they are not known."""
-
-    pid: int
-    name: str = ""
-    memory_mb: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class DeviceInfo:
     """One device. `npu_id` and `chip_id` are how npu-smi calls it; -1 for a CPU slot.
 
@@ -83,57 +71,6 @@ class DeviceInfo:
     processes: tuple[DeviceProcess, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Where to look. The defaults are where Ascend's driver installs things; tests point elsewhere."""
-
-    npu_smi: str = "npu-smi"
-    hccn_tool: str = "hccn_tool"
-    hccn_conf: Path = Path("/etc/hccn.conf")
-    dev_dir: Path = Path("/dev")
-    proc_dir: Path = Path("/proc")
-    pci_dir: Path = Path("/sys/bus/pci/devices")
-    timeout_s: float = 20.0
-    search: tuple[str, ...] = field(
-        default=("/usr/local/sbin", "/usr/local/bin", "/usr/local/Ascend/driver/tools"), repr=False
-    )
-
-    def has(self, tool: str) -> bool:
-        """Whether a tool is installed."""
-        return self._program(tool) is not None
-
-    def _program(self, tool: str) -> str | None:
-        return shutil.which(tool, path=os.pathsep.join([os.environ.get("PATH", ""), *self.search]))
-
-    def run(self, tool: str, *arguments: str) -> str:
-        """What a tool prints. Raises NoDevices when it is missing, fails, or hangs."""
-        program = self._program(tool)
-        command = " ".join([tool, *arguments])
-        if program is None:
-            hint = "Is this an Ascend machine? In a container, mount the driver's tools from the host."
-            raise NoDevices(f"{tool} is not installed", where=command, hint=hint)
-        try:
-            done = subprocess.run(
-                [program, *arguments],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=self.timeout_s,
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            hint = "The driver does not answer. Look at `dmesg`; a restart of the machine may be needed."
-            raise NoDevices(f"no answer within {self.timeout_s:g} s", where=command, hint=hint) from None
-        except OSError as error:
-            raise NoDevices(f"can't be started: {error.strerror}", where=command) from None
-        if done.returncode != 0:
-            text = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            detail = f": {text[-1].strip()}" if text else ""
-            raise NoDevices(f"ended with code {done.returncode}{detail}", where=command)
-        return done.stdout
-
-
 def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = None) -> tuple[DeviceInfo, ...]:
     """The devices of this machine by physical id. For `cpu`, one slot a core, numbered from 0.
 
@@ -149,7 +86,7 @@ def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = Non
     table = probe.run(probe.npu_smi, "info")
     health = {(row.npu_id, row.chip_id): row for row in parse_health(table)}
     physical = _physical_ids(rows, {key: row.physical_id for key, row in health.items()}, probe)
-    processes = _processes(table, rows, physical, probe)
+    processes = processes_of(table, rows, physical, probe)
     with ThreadPoolExecutor(max_workers=16) as pool:
         ips = addresses_of(physical, probe) if addresses else {}
         pods = list(pool.map(lambda row: _super_pod(row, probe) if chip == "atlas-a3" else ("", ""), rows))
@@ -301,46 +238,3 @@ def _super_pod(row: ChipRow, probe: Probe) -> tuple[str, str]:
     with contextlib.suppress(NoDevices):
         return parse_super_pod(probe.run(probe.npu_smi, "info", "-t", "spod-info", *where))
     return "", ""
-
-
-def _processes(
-    table: str, rows: Sequence[ChipRow], physical: Sequence[int], probe: Probe
-) -> dict[int, tuple[DeviceProcess, ...]]:
-    """Physical id -> processes, from npu-smi and from open device files (npu-smi hides some in containers)."""
-    device_of = {(row.npu_id, row.chip_id): k for row, k in zip(rows, physical, strict=True)}
-    processes: dict[int, dict[int, DeviceProcess]] = {}
-    for row in parse_processes(table):
-        device_id = device_of.get((row.npu_id, row.chip_id))
-        if device_id is not None:
-            name = row.name or _name_of(row.pid, probe)
-            processes.setdefault(device_id, {})[row.pid] = DeviceProcess(row.pid, name, row.memory_mb)
-    for device_id, pid in _open_devices(probe):
-        if device_id in physical:
-            processes.setdefault(device_id, {}).setdefault(pid, DeviceProcess(pid, _name_of(pid, probe)))
-    return {k: tuple(by_pid[pid] for pid in sorted(by_pid)) for k, by_pid in processes.items()}
-
-
-def _open_devices(probe: Probe) -> list[tuple[int, int]]:
-    """(physical id, pid) of every process we may look into that has a device file open."""
-    pairs: list[tuple[int, int]] = []
-    prefix = f"{probe.dev_dir}/davinci"
-    for folder in probe.proc_dir.glob("[0-9]*"):
-        numbers = {link.removeprefix(prefix) for link in _links(folder / "fd") if link.startswith(prefix)}
-        pairs.extend((int(number), int(folder.name)) for number in numbers if number.isdecimal())
-    return pairs
-
-
-def _links(folder: Path) -> list[str]:
-    links: list[str] = []
-    with contextlib.suppress(OSError):  # gone, or another user's
-        for link in folder.iterdir():
-            with contextlib.suppress(OSError):
-                links.append(str(link.readlink()))
-    return links
-
-
-def _name_of(pid: int, probe: Probe) -> str:
-    try:
-        return (probe.proc_dir / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

@@ -124,8 +124,7 @@ class StepRunner:
         gang = Gang(processes, mark, self._plan.watch.log_limit, self._line_progress(processes))
         files = {p.rank: self._run_dir.progress_of(p.rank) for p in processes if p.rank is not None}
         classes = self._plan.recipe.get("num_classes", 0) if step.name == "train" else 0
-        watchdog = Watchdog(gang, files, self._plan.watch, classes)
-        self._watchdog = watchdog
+        self._watchdog = watchdog = Watchdog(gang, files, self._plan.watch, classes)
         begun = time.time()
         gang.start()
         pids = gang.pids()

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher.jobfile.spec import DataSpec, JobSpec, OutputSpec, ResourceSpec, StoreOptions
+from launcher.jobfile.spec import JobSpec, ResourceSpec
 from launcher.jobfile.spec_outputs import OutputsSpec
+from launcher.jobfile.spec_places import DataSpec, OutputSpec, StoreOptions
 from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.plan.arithmetic import arithmetic
 from launcher.plan.code import code_digest
@@ -48,27 +49,21 @@ def make_plan(
     `selection`: what the snapshot of a program's folder will hold.
     """
     spec, seen = _with_packages(spec, cwd)
-    work_dir = machines.folder(spec.output.work_dir, "work")
-    run_dir = RunDir(work_dir / run_id)
+    run_dir = RunDir(machines.folder(spec.output.work_dir, "work") / run_id)
     steps = steps_of(spec, recipe, machines, run_dir, cwd, selection)
     return Plan(
         run_id=run_id,
-        name=spec.name,
-        task=spec.task,
-        options=machines.options,
-        python=machines.python,
-        work_dir=work_dir.as_posix(),
+        work_dir=run_dir.root.parent.as_posix(),
         recipe=recipe.json_dict() if recipe else dict(spec.model.set if settings is None else settings),
         arithmetic=arithmetic(spec, recipe, train_images) if recipe else None,
         env=common_env(spec, run_id, run_dir),
-        env_from=tuple(spec.env_from),
         ranks=ranks_of(spec, run_dir),
         steps=steps,
-        after_runs=machines.after_runs,
-        keep_free=machines.keep_free,
         snapshot=_submitted(selection),
         rehearsal=rehearsal,
         notes=(*notes, *_unused(spec), *seen),
+        **_as_written(spec),
+        **_machines(machines),
         **_resources(spec.resources),
         **_code(spec, machines, steps),
         **_stores(spec, machines, run_id, cwd),
@@ -76,6 +71,19 @@ def make_plan(
         **_uploads(spec.output),
         **_supervision(spec),
     )
+
+
+def _as_written(spec: JobSpec) -> dict[str, Any]:
+    return {"name": spec.name, "task": spec.task, "env_from": tuple(spec.env_from)}
+
+
+def _machines(machines: Machines) -> dict[str, Any]:
+    return {
+        "options": machines.options,
+        "python": machines.python,
+        "after_runs": machines.after_runs,
+        "keep_free": machines.keep_free,
+    }
 
 
 def _submitted(selection: Selection | None) -> SubmittedFolder | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from launcher.devices.inventory import DeviceInfo, Probe, addresses_of, check_chip, list_devices
+from launcher.devices.inventory import DeviceInfo, addresses_of, check_chip, list_devices
+from launcher.devices.probe import Probe
 from launcher.errors import NoDevices, UsageError
 from launcher.ranktable.generate import DeviceAddress, NodeAddress, placeholder_table
 from launcher.ranktable.model import RankTable

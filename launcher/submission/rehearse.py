@@ -13,8 +13,9 @@ from pathlib import Path
 
 from launcher.errors import LauncherError, PlanError, StoreError
 from launcher.jobfile.load import LoadedJob
-from launcher.jobfile.spec import DataSpec, OutputSpec, ResourceSpec
+from launcher.jobfile.spec import ResourceSpec
 from launcher.jobfile.spec_failures import RetrySpec
+from launcher.jobfile.spec_places import DataSpec, OutputSpec
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runs.index import new_run_id

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from launcher.errors import LauncherError, PlanError, UsageError
 from launcher.jobfile.load import LoadedJob
-from launcher.jobfile.spec import OutputSpec, ResourceSpec
+from launcher.jobfile.spec import ResourceSpec
 from launcher.jobfile.spec_failures import RetrySpec
+from launcher.jobfile.spec_places import OutputSpec
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runs.index import Index, RunEntry, new_run_id

@@ -128,8 +128,6 @@ def summarise(
     counted = len(labelled) + (sum(one.label >= 0 for one in bad) if bad else unreadable)
     top1 = sum(one.top1 for one in labelled) / counted if labelled else None
     top5 = sum(one.top5 for one in labelled) / counted if labelled else None
-    times = np.array(seconds) * 1000
-    p50, p95, p99 = (round(float(value), 3) for value in np.percentile(times, (50, 95, 99)))
     return Summary(
         model,
         engine,
@@ -137,20 +135,25 @@ def summarise(
         unreadable,
         top1,
         top5,
-        round(float(times.mean()), 3),
-        p50,
-        p95,
-        p99,
-        round(1000 / float(times.mean()), 1),
+        *_latencies(seconds),
         round(wall, 3),
         step,
         parameters,
         images.unlabelled if images else 0,
         tuple(one.file for one in bad),
-        (images.account.as_dict() if images.account else {"left_out": dict(images.left_out)})
-        if images
-        else {},
+        _left_out(images) if images else {},
     )
+
+
+def _left_out(images: Images) -> dict[str, Any]:
+    return images.account.as_dict() if images.account else {"left_out": dict(images.left_out)}
+
+
+def _latencies(seconds: Sequence[float]) -> tuple[float, float, float, float, float]:
+    """Mean, p50, p95 and p99 in ms, and images per second."""
+    times = np.array(seconds) * 1000
+    p50, p95, p99 = (round(float(value), 3) for value in np.percentile(times, (50, 95, 99)))
+    return round(float(times.mean()), 3), p50, p95, p99, round(1000 / float(times.mean()), 1)
 
 
 def write_results(

@@ -59,15 +59,7 @@ def export_model(
     interpolation) and `about` (image_size, num_classes, classes, class_order) are kept in export.json and in the file for
     programs that run it, and so is the origin of the weights. Raises ExportError and NotSupported.
     """
-    from vitmodels.device.compat import on_ascend
-
-    if "AIR" in formats and not on_ascend():
-        raise NotSupported(
-            "AIR can be exported only on a machine with an Ascend NPU",
-            hint="export MINDIR here, or run on Ascend",
-        )
-    if "ONNX" in formats and find_spec("onnx") is None:
-        raise NotSupported("ONNX needs the package onnx, which is not installed", hint="pip install onnx")
+    _check_possible(formats)
     model = _portable(model)
     about = {"image_size": model.config.image_size, **(about or {})}
     origin = {"arch": arch, "step": step, "parameters": parameters, "preprocess": dict(preprocess or {})}
@@ -81,6 +73,19 @@ def export_model(
         written.append(Exported(path.name, name, size, digest, shape, *kept, **about))
     write_index(folder, written)
     return written
+
+
+def _check_possible(formats: Sequence[str]) -> None:
+    """Raises NotSupported for a format that can't be written here."""
+    from vitmodels.device.compat import on_ascend
+
+    if "AIR" in formats and not on_ascend():
+        raise NotSupported(
+            "AIR can be exported only on a machine with an Ascend NPU",
+            hint="export MINDIR here, or run on Ascend",
+        )
+    if "ONNX" in formats and find_spec("onnx") is None:
+        raise NotSupported("ONNX needs the package onnx, which is not installed", hint="pip install onnx")
 
 
 def _portable(model: nn.Cell) -> nn.Cell:

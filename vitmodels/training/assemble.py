@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,11 +169,7 @@ def assemble_loop(
         global_batch=recipe.batch_size * recipe.accumulate * group.size,
         prints=group.rank.first,
     )
-    for account in accounts:
-        progress.event("data", **account.as_dict())
-        for text in account.lines():
-            reporter.line(text)
-    progress.event("classes", **classes.as_dict())
+    _tell(accounts, classes, progress, reporter)
     model = _first_model(recipe, source, reporter)
     train_images = open_images(train, recipe, train=True, batch=recipe.batch_size, note=reporter.note)
     eval_batch = recipe.eval_batch_size or recipe.batch_size
@@ -188,6 +184,14 @@ def assemble_loop(
     loop.as_pretrained, loop.classes, loop.score_facts = as_pretrained, classes, evaluation.facts
     loop.closers = (train_images.close, val_images.close)
     return loop
+
+
+def _tell(accounts: Sequence[Account], classes: Classes, progress: Progress, reporter: Reporter) -> None:
+    for account in accounts:
+        progress.event("data", **account.as_dict())
+        for text in account.lines():
+            reporter.line(text)
+    progress.event("classes", **classes.as_dict())
 
 
 def _open_both(

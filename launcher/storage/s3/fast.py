@@ -11,15 +11,10 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-from launcher.disk import fsync_folder, os_error, part_name, write_all
 from launcher.errors import IntegrityError, NotFound, StoreUnreachable, UsageError
-from launcher.portable import PLAIN_FILE
 from launcher.storage.backoff import Backoff, BackoffPolicy
 from launcher.storage.base import ObjectInfo, Pace
 from launcher.storage.download import check_bytes
@@ -29,7 +24,7 @@ from launcher.storage.s3.health import Health
 from launcher.storage.s3.interruptible import interruptible
 from launcher.storage.s3.keyfile import Keys
 from launcher.storage.s3.listing import PARALLEL_PIECES
-from launcher.storage.s3.obstore_client import ObstoreClient, open_obstore
+from launcher.storage.s3.obstore_client import ObstoreClient, open_obstore, write_body
 from launcher.storage.s3.pages import Page, PageClient
 from launcher.storage.s3.route import NoRoute, find_route
 
@@ -50,8 +45,6 @@ FAILURES = 24
 RANGE_FAILURES = 4
 """After so many failures in a row everything, or all ranges, go to the fallback for a while. Ranges are counted apart: some
 servers answer them with status 200, which obstore refuses."""
-
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN_FILE
 
 
 def fast_wanted(env: Mapping[str, str]) -> bool:
@@ -149,7 +142,7 @@ class FastPath:
             if not self._is_opaque(key, actual):
                 return Miss(wrong_digest=True)
             actual = replace(actual, opaque=True, sha256=hashlib.sha256(data).hexdigest())
-        if not _write(path, data, fsync=fsync):
+        if not write_body(path, data, fsync=fsync):
             return Miss()
         self.fetched += 1
         self._requests.failures = 0
@@ -275,34 +268,3 @@ class FastPath:
                 objects = open_obstore(route, self._bucket)
                 self._clients = _Clients(objects, PageClient(route, PARALLEL_PIECES), keys)
             return self._clients
-
-
-def _write(path: str, data: Any, *, fsync: bool) -> bool:
-    """Under the part name, then renamed. False when that name is taken: by another process, or left by one."""
-    folder, _, name = path.rpartition("/")
-    part = f"{folder}/{part_name(name)}"
-    try:
-        handle = os.open(part, _NEW, 0o666)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise os_error(error, path) from error
-    try:
-        try:
-            if os.write(handle, data) != len(data):
-                os.lseek(handle, 0, os.SEEK_SET)
-                write_all(handle, memoryview(data))
-            if fsync:
-                os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.replace(part, path)  # noqa: PTH105  # a third of the time of the method, a million times
-    except BaseException as error:
-        with suppress(OSError):
-            os.unlink(part)  # noqa: PTH108
-        if isinstance(error, OSError):
-            raise os_error(error, path) from error
-        raise
-    if fsync:
-        fsync_folder(Path(folder))
-    return True

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from launcher.disk import fsync_folder, os_error, part_name, write_all
+from launcher.portable import PLAIN_FILE
 from launcher.storage.s3 import client as s3_client
 from launcher.storage.s3.route import NoRoute, Route
 
@@ -115,3 +119,37 @@ def _certificates(file: str) -> bytes:
         return Path(file).read_bytes()
     except OSError as error:
         raise NoRoute("the file with certificates can't be read") from error
+
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN_FILE
+
+
+def write_body(path: str, data: Any, *, fsync: bool) -> bool:
+    """Under the part name, then renamed. False when that name is taken: by another process, or left by one."""
+    folder, _, name = path.rpartition("/")
+    part = f"{folder}/{part_name(name)}"
+    try:
+        handle = os.open(part, _NEW, 0o666)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise os_error(error, path) from error
+    try:
+        try:
+            if os.write(handle, data) != len(data):
+                os.lseek(handle, 0, os.SEEK_SET)
+                write_all(handle, memoryview(data))
+            if fsync:
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(part, path)  # noqa: PTH105  # a third of the time of the method, a million times
+    except BaseException as error:
+        with suppress(OSError):
+            os.unlink(part)  # noqa: PTH108
+        if isinstance(error, OSError):
+            raise os_error(error, path) from error
+        raise
+    if fsync:
+        fsync_folder(Path(folder))
+    return True

@@ -20,7 +20,7 @@ from launcher.dataset.shards import PACKED, Packed, read_members
 from launcher.dataset.stage import stage_data
 from launcher.dataset.stream import PIECE_BYTES, pieces
 from launcher.errors import IntegrityError, NoSpace, PlanError, StoreUnreachable
-from launcher.jobfile.spec import DataSpec
+from launcher.jobfile.spec_places import DataSpec
 from launcher.storage import ObjectStore, open_store
 from launcher.storage.address import StoreAddress
 from launcher.submission.preflight import _check_data

@@ -6,7 +6,7 @@ import pytest
 
 from launcher.cli import main
 from launcher.devices.chip import chip_here
-from launcher.devices.inventory import Probe
+from launcher.devices.probe import Probe
 from launcher.errors import NoDevices, PlanError
 from launcher.submission.prepare import Prepared, prepare
 from tests.launcher.samples import write_job

@@ -9,15 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.devices.inventory import (
-    DeviceInfo,
-    DeviceProcess,
-    Probe,
-    addresses_of,
-    check_devices,
-    list_devices,
-)
+from launcher.devices.inventory import DeviceInfo, addresses_of, check_devices, list_devices
 from launcher.devices.npu import parse_address, parse_hccn_conf, parse_mapping, parse_super_pod
+from launcher.devices.probe import Probe
+from launcher.devices.processes import DeviceProcess
 from launcher.errors import LauncherError
 from tests.waiting import PATIENCE_S
 

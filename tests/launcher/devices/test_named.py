@@ -7,15 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.devices.inventory import (
-    DeviceInfo,
-    Probe,
-    check_addresses,
-    check_chip,
-    check_devices,
-    list_devices,
-)
+from launcher.devices.inventory import DeviceInfo, check_addresses, check_chip, check_devices, list_devices
 from launcher.devices.npu import chip_named, parse_health
+from launcher.devices.probe import Probe
 from launcher.errors import LauncherError, UsageError
 from launcher.findings import Finding
 from launcher.ranktable.sources import Choice, this_machine

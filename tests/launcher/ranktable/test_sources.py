@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.devices.inventory import Probe
+from launcher.devices.probe import Probe
 from launcher.errors import LauncherError, UsageError
 from launcher.ranktable import DeviceAddress, generate, lint
 from launcher.ranktable.sources import (
