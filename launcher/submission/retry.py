@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 from launcher.backends import get_backend
 from launcher.errors import IntegrityError, NotFound
@@ -36,8 +38,8 @@ def retry(entry: RunEntry, index: Index, *, trust: bool = False) -> RunEntry:
     refuse_errors(
         [*preflight.check_plan(plan), *get_backend(plan.backend).check(plan), *preflight.check_world(plan)]
     )
-    job_text = folder.read(paths.JOB).decode()
-    earlier = folder.json(paths.RECORD) or {}
+    job_text = read_of_run(old, folder, paths.JOB).decode()
+    earlier = _record_of(old, folder)
     record = {
         **make_record(job_text, earlier.get("origins", {}), Path.cwd()),
         "group": earlier.get("group", ""),
@@ -49,14 +51,33 @@ def retry(entry: RunEntry, index: Index, *, trust: bool = False) -> RunEntry:
     return launch_all([NewRun(plan, job_text, record, snapshot=_snapshot_of(old, folder))], index)[0]
 
 
+def read_of_run(plan: Plan, folder: RunFolder, name: str) -> bytes:
+    """A file of a run, from its folder here, else from the store: a machine that only resumed it has no more than its plan and state.
+
+    Raises NotFound, StoreError.
+    """
+    try:
+        return folder.read(name)
+    except NotFound:
+        return plan.store.open().read(name)
+
+
+def _record_of(plan: Plan, folder: RunFolder) -> dict[str, Any]:
+    """The record; empty for a run without one."""
+    try:
+        value = json.loads(read_of_run(plan, folder, paths.RECORD))
+    except NotFound:
+        return {}
+    except ValueError as error:
+        raise IntegrityError(f"not a JSON file: {error}", where=f"{folder.url}/{paths.RECORD}") from error
+    return value if isinstance(value, dict) else {}
+
+
 def _snapshot_of(plan: Plan, folder: RunFolder) -> bytes:
     """What the earlier run worked on. Raises IntegrityError when it is not that any more, StoreError."""
     if plan.snapshot is None or not plan.snapshot.digest:
         return b""
-    try:
-        data = folder.read(paths.SNAPSHOT)
-    except NotFound:
-        data = plan.store.open().read(paths.SNAPSHOT)  # a run that has not begun on this machine
+    data = read_of_run(plan, folder, paths.SNAPSHOT)
     if (actual := hashlib.sha256(data).hexdigest()) != plan.snapshot.digest:
         raise IntegrityError(
             f"sha256 {actual}, the run was submitted with {plan.snapshot.digest}",
