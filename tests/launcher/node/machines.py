@@ -15,8 +15,10 @@ from launcher.jobfile.load import load_job
 from launcher.plan.model import Plan
 from launcher.runfolder.states import RunState
 from launcher.runs.index import new_run_id
+from launcher.snapshot.archive import Snapshot
 from launcher.storage import ObjectStore
 from launcher.submission.prepare import plan_of
+from tests.snapshots import snapshot_of, with_snapshot
 from tests.waiting import PATIENCE_S
 
 COUNTER = Path(__file__).parents[2] / "programs" / "counter.py"
@@ -43,12 +45,16 @@ class Machines:
         }
         path = self.folder / "job.yaml"
         path.write_text(yaml.safe_dump(job))
+        snapshot: Snapshot | None = None
         for node in range(nodes):
             work = self.folder / f"machine-{node}"
             loaded = load_job(path, overrides=[f"output.work_dir={work}"])
             plan = plan_of(loaded.spec, loaded.recipe, run_id=self.run_id, env=os.environ, cwd=self.folder)
+            if plan.snapshot:
+                snapshot = snapshot or snapshot_of(loaded.spec, self.folder)
+                plan = with_snapshot(plan, snapshot)
             self.plans[node] = plan
-            plan.run_dir.root.mkdir(parents=True)
+            plan.run_dir.root.mkdir(parents=True, exist_ok=True)
             plan.run_dir.plan.write_text(plan.model_dump_json())
 
     def start(self, *nodes: int, attempt: int = 1, **env: str) -> None:

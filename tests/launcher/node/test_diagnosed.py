@@ -14,6 +14,7 @@ from launcher.node.program import NodeProgram
 from launcher.runfolder.states import FirstFailure, RunState, State
 from launcher.runs.index import Index, RunEntry, new_run_id
 from launcher.submission.prepare import plan_of
+from tests.snapshots import snapshot_of, with_snapshot
 
 pytestmark = pytest.mark.system
 
@@ -57,7 +58,7 @@ def play(folder: Path, ranks: dict[int, dict[str, Any]], env: dict[str, str] | N
         }
     )
     plan = plan_of(spec, None, run_id=new_run_id("replay"), env=os.environ, cwd=folder)
-    plan.run_dir.root.mkdir(parents=True)
+    plan = with_snapshot(plan, snapshot_of(spec, folder))
     plan.run_dir.plan.write_text(plan.model_dump_json())
     NodeProgram(plan, 0, 1).run()
     entry = RunEntry(
