@@ -33,6 +33,7 @@ def example() -> str:
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher_home: Path) -> Iterator[None]:
     """The example in the registry."""
     (tmp_path / "background_backend.py").write_text(example())
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(BACKENDS, "background", "background_backend:BackgroundBackend")
     yield

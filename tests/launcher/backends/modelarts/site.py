@@ -149,6 +149,8 @@ def site_on(
         env = {**exports(fake, account), "LAUNCHER_HOME": str(folder / "home"), "LAUNCHER_NO_AGENCY": "1"}
         for key, value in env.items():
             monkeypatch.setenv(key, value)
+        (folder / "desk").mkdir(exist_ok=True)
+        monkeypatch.chdir(folder / "desk")  # the folder of the submission, which a snapshot holds
         monkeypatch.setattr(modelarts, "PATIENCE_S", 8.0)
         monkeypatch.setattr(modelarts, "PAUSE_S", 0.0)
         yield Site(folder, bucket, fake, env, Index())

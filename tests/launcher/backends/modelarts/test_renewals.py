@@ -32,6 +32,8 @@ def renew_thrice(site: Site, rotation: Rotation, entry: RunEntry) -> None:
         rotation.expire()
         wait_until(lambda refused=refused: rotation.refused > refused, "a refusal")
         rotation.write()
+        key = f"key-of-turn-{rotation.turn}"
+        wait_until(lambda key=key: key in rotation.used, f"a request with {key}")
 
 
 def test_a_job_outlives_three_renewals(site: Site, rotation: Rotation) -> None:

@@ -59,6 +59,7 @@ BREAKING: dict[str, dict[str, Any]] = {
     "MA030": ma(image="docker://org/launcher:1"),
     "MA031": ma(install_moxing=True),
     "MA033": ma(extra={"spec": {"retentions": {}}}),
+    "MA034": ma(part={"cpu": 24.0, "memory": 192.0, "cards": 4.0}),
     "MA032": {"modelarts": {**PRESET, "engine": "Ascend-Powered-Engine:mindspore_2.3-cann_8.0-py_3.9"}},
 }
 
