@@ -73,10 +73,15 @@ class Bench:
         path.write_text(yaml.safe_dump(job))
         locks = self.folder / f"locks-{number}"
         console = self.folder / f"cli-{number}.log"
+        desk = (
+            self.folder / "desk"
+        )  # empty: a program's run takes a snapshot of the folder where it was submitted
+        desk.mkdir(exist_ok=True)
         with console.open("wb") as file:
             cli = subprocess.Popen(
                 [sys.executable, "-m", "launcher", "submit", str(path), "--follow"],
                 env={**self.env, "LAUNCHER_LOCK_DIR": str(locks)},
+                cwd=desk if "program" in job else None,
                 stdout=file,
                 stderr=file,
                 stdin=subprocess.DEVNULL,
