@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.backends.variables import number_of
 from launcher.errors import PlanError
 from launcher.plan.model import Plan
 from launcher.ranktable import RankTable, Server, wait
@@ -40,8 +41,8 @@ class Pod:
             uid=env.get("POD_UID", ""),
             ip=env.get("POD_IP", ""),
             host_ip=env.get("XDL_IP", ""),
-            rank_index=_number(env, "LAUNCHER_RANK_INDEX"),
-            index=_number(env, "VC_TASK_INDEX", "JOB_COMPLETION_INDEX", "MS_NODE_RANK", "RANK"),
+            rank_index=number_of(env, "LAUNCHER_RANK_INDEX"),
+            index=number_of(env, "VC_TASK_INDEX", "JOB_COMPLETION_INDEX", "MS_NODE_RANK", "RANK"),
             table=Path(table) if table else None,
         )
 
@@ -95,13 +96,3 @@ def _by_pod_ip(server: Server, pod: Pod) -> bool:
 def _by_host_ip(server: Server, pod: Pod) -> bool:
     """Good for one pod per machine only."""
     return bool(pod.host_ip) and pod.host_ip in (server.host_ip, server.server_id)
-
-
-def _number(env: Mapping[str, str], *names: str) -> int | None:
-    for name in names:
-        text = env.get(name, "").strip()
-        if text and not text.isdecimal():
-            raise PlanError(f"the platform set {name}={text!r}, which is no number")
-        if text:
-            return int(text)
-    return None

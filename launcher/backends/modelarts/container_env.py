@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from launcher.backends.variables import number_of
 from launcher.errors import PlanError
 from launcher.installed import version_of
 from launcher.storage.registry import Options
@@ -67,13 +68,8 @@ class Container:
 
 
 def _number(env: Mapping[str, str], *names: str, default: int) -> int:
-    for name in names:
-        text = env.get(name, "").strip()
-        if text and not text.isdecimal():
-            raise PlanError(f"the platform set {name}={text!r}, which is no number")
-        if text:
-            return int(text)
-    return default
+    found = number_of(env, *names)
+    return default if found is None else found
 
 
 def which_moxing() -> Moxing:

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from launcher.backends.modelarts.wire import as_map
+
 ENDED = ("Completed", "Failed", "Terminated")
 """Final phases. `Abnormal` may pass, and an unknown phase counts as alive."""
 ENDING = (*ENDED, "Terminating")
@@ -111,8 +113,8 @@ class SeenJob(_Seen):
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> SeenJob:
         """From the service's answer; fields that are missing or of another type are left out. Raises nothing."""
-        metadata, status = _map(answer.get("metadata")), _map(answer.get("status"))
-        outputs = _list(_map(answer.get("algorithm")).get("outputs"))
+        metadata, status = as_map(answer.get("metadata")), as_map(answer.get("status"))
+        outputs = _list(as_map(answer.get("algorithm")).get("outputs"))
         return cls(
             id=str(metadata.get("id") or ""),
             name=str(metadata.get("name") or ""),
@@ -124,11 +126,14 @@ class SeenJob(_Seen):
             ends=tuple(map(_task_end, _list(status.get("task_statuses")))),
             records=tuple(map(_record, _list(status.get("running_records")))),
             outputs=tuple(
-                str(_map(_map(_map(each).get("remote")).get("obs")).get("obs_url") or "") for each in outputs
+                str(as_map(as_map(as_map(each).get("remote")).get("obs")).get("obs_url") or "")
+                for each in outputs
             ),
             shells={
                 str(each.get("task")): str(each.get("url"))
-                for each in map(_map, _list(_map(_map(answer.get("endpoints")).get("ssh")).get("task_urls")))
+                for each in map(
+                    as_map, _list(as_map(as_map(answer.get("endpoints")).get("ssh")).get("task_urls"))
+                )
             },
         )
 
@@ -194,15 +199,15 @@ def _exit_words(code: int | None) -> str:
 
 
 def _task_end(value: Any) -> TaskEnd:
-    fields = _map(value)
+    fields = as_map(value)
     code = _int(fields.get("exit_code"))
     return TaskEnd(task=_text(fields.get("task")), exit_code=code, message=_text(fields.get("message")))
 
 
 def _record(value: Any) -> Record:
-    fields = _map(value)
+    fields = as_map(value)
     recoveries = tuple(
-        Recovery(**{key: _text(_map(each).get(key)) for key in Recovery.model_fields})
+        Recovery(**{key: _text(as_map(each).get(key)) for key in Recovery.model_fields})
         for each in _list(fields.get("recover_records"))
     )
     words = {key: _text(fields.get(key)) for key in Record.model_fields if key != "recover_records"}
@@ -218,10 +223,6 @@ def _int(value: Any) -> int | None:
         return int(value)
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _map(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _list(value: Any) -> Sequence[Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.backends.modelarts.wire import as_number, dicts
+from launcher.backends.modelarts.wire import as_map, as_number, dicts
 
 FROZEN = 8 | 16
 """Bits of a pool's control mode: frozen, and frozen by the authorities."""
@@ -59,9 +59,9 @@ class Offer:
     def pool(self, pool_id: str) -> Pool:
         """Raises ServiceError with the service's code for a pool that is not there."""
         answer = self._ask("show_pool", "ShowPoolRequest", ("status", "metadata"), pool_name=pool_id)
-        spec, status = _map(answer.get("spec")), _map(answer.get("status"))
+        spec, status = as_map(answer.get("spec")), as_map(answer.get("status"))
         scopes = {str(each.get("scopeType")): each.get("state") for each in dicts(status.get("scope"))}
-        available = _map(status.get("resources")).get("available")
+        available = as_map(status.get("resources")).get("available")
         counts = dicts(available) or dicts([available])
         return Pool(
             phase=str(status.get("phase") or ""),
@@ -135,16 +135,12 @@ class Offer:
 
 
 def _flavor(value: Mapping[str, Any]) -> Flavor:
-    info, billing = _map(value.get("flavor_info")), _map(value.get("billing"))
+    info, billing = as_map(value.get("flavor_info")), as_map(value.get("billing"))
     code = str(billing.get("code") or "")
     return Flavor(
         id=str(value.get("flavor_id") or ""),
         kind=str(value.get("flavor_type") or ""),
         most=int(as_number(value.get("max_num")) or as_number(info.get("max_num")) or 0),
-        cards=int(as_number(_map(info.get("npu")).get("unit_num")) or 0),
+        cards=int(as_number(as_map(info.get("npu")).get("unit_num")) or 0),
         billing=f"{code} × {billing.get('unit_num') or 1}" if code else "",
     )
-
-
-def _map(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

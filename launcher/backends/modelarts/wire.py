@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -120,6 +120,11 @@ def pauses() -> Iterator[float]:
 def dicts(value: Any) -> list[dict[str, Any]]:
     """The objects of a list; other items are left out."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def as_map(value: Any) -> Mapping[str, Any]:
+    """A map as it is; anything else is an empty one."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def as_number(value: Any) -> float | None:
