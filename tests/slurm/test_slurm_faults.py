@@ -41,6 +41,15 @@ HOLD = {"HOLD_AT": "10"}
 """The first attempt waits for what happens to it, so that it can't end before on a busy machine."""
 
 
+def held_until_released(jobs: SlurmJobs, name: str) -> tuple[Path, dict[str, str]]:
+    """A file, and the variables with which the first attempt waits for it after step 10.
+
+    The ranks don't wait for one another: without this one may fail before the other has saved anything.
+    """
+    release = jobs.folder / f"{name}.release"
+    return release, {**HOLD, "RELEASE": str(release)}
+
+
 def begun(jobs: SlurmJobs, name: str, *, steps: int = 40, nodes: int = 2, **more: object) -> RunEntry:
     """A run that has a checkpoint in the store; its first attempt ends only when something ends it."""
     env = {"STEPS": str(steps), "STEP_S": "0.5", **HOLD}
@@ -66,8 +75,11 @@ def a_node_fails_while_results_go_up(jobs: SlurmJobs) -> RunView:
 
     with fault_proxy(jobs.endpoint, jobs.cluster.address) as faults:
         faults.add(held, method="PUT", path="eval/last.json")
-        env = {"STEPS": "40", "STEP_S": "0.1"}
+        release, hold = held_until_released(jobs, "node-fails-late")
+        env = {"STEPS": "40", "STEP_S": "0.1", **hold}
         entry = jobs.submit("node-fails-late", env=env, nodes=1, output={"endpoint": faults.endpoint})
+        jobs.safe(entry, 4)
+        release.touch()
         Cluster.until(lambda: faults.count("PUT", "eval/last.json"), "it uploads")
         jobs.cluster.node("fail", jobs.cluster.hosts(jobs.number(entry))[0])
         gone.set()
@@ -173,9 +185,12 @@ def a_more_urgent_job_takes_its_node(jobs: SlurmJobs) -> RunView:
 
 
 def a_bad_node_is_left_out(jobs: SlurmJobs) -> RunView:
-    env = {"STEPS": "20", "STEP_S": "0.3", "FAIL_AT": "9:1:exit 9"}
+    release, hold = held_until_released(jobs, "bad-node")
+    env = {"STEPS": "20", "STEP_S": "0.3", "FAIL_AT": "11:1:exit 9", **hold}
     retry = {"max_restarts": 1, "on": [{"exit_code": 9, "do": "restart", "exclude_node": True}]}
     entry = jobs.submit("bad-node", env=env, retry=retry)
+    jobs.safe(entry, 4)
+    release.touch()
     view = jobs.end(entry)
     first = view.attempts[0].first_failure
     assert first is not None
