@@ -1,10 +1,11 @@
-"""How long the command line takes to answer: `python benchmarks/cli.py [RUNS]`.
+"""How long the command line takes to answer: `python -m benchmarks.cli [RUNS]`, and for one large run `--ranks 8192`.
 
 Whole processes, medians of several runs. Targets, on the clock of a machine that does nothing else: `--help` of every
 command under 0.3 s, `check` under 0.5 s, `status` with 10,000 runs in the index under 1 s. The time of a core stands
 beside, for a machine that is busy.
 """
 
+import argparse
 import os
 import resource
 import statistics
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.cli_ranks import measure_ranks
 from launcher.backends.base import Handle
 from launcher.cli import COMMANDS
 from launcher.runfolder.progress import Progress
@@ -118,7 +120,19 @@ def measure(runs: int) -> list[tuple[str, Timing, float | None]]:
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runs", nargs="?", type=int, default=10_000)
+    parser.add_argument(
+        "--ranks", type=int, help="look at one run of so many ranks, eight to a node, instead"
+    )
+    args = parser.parse_args()
+    if args.ranks:
+        measure_ranks(args.ranks)
+    else:
+        print_rows(args.runs)
+
+
+def print_rows(runs: int) -> None:
     rows = measure(runs)
     print(f"{runs} runs in the index; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"{'command':<48} {'wall':>8} {'cpu':>8} {'target':>8}")

@@ -183,24 +183,35 @@ class _Printer:
         self._colour = coloured()
         self._attempt = 1
         self._width = MIN_COLUMN
+        self._margins: dict[tuple[int, str], str] = {}
 
     def show(self, lines: Sequence[LogLine]) -> None:
         from launcher.cli.style import paint
         from launcher.cli.terminal import control
 
-        texts = []
+        texts, margins = [], self._margins
         for line in lines:
             if line.attempt != self._attempt:
                 self._attempt = line.attempt
                 texts.append(paint(f"── attempt {line.attempt} ──", "bold", self._colour))
-            name = f"node-{line.node}/{line.process}"
-            self._width = max(self._width, len(name))
-            style = "dim" if line.rank is None else self.COLOURS[line.rank % len(self.COLOURS)]
             text = control(line.text) if self._raw else line.text
             when = paint(_clock(line.time), "dim", self._colour) + " " if self._times else ""
-            texts.append(f"{when}{paint(name.ljust(self._width), style, self._colour)} | {text}")
+            texts.append(f"{when}{margins.get((line.node, line.process)) or self._margin(line)} | {text}")
         if texts:
             out("\n".join(texts))
+
+    def _margin(self, line: LogLine) -> str:
+        """Node and process, as wide as the widest so far."""
+        from launcher.cli.style import paint
+
+        name = f"node-{line.node}/{line.process}"
+        if len(name) > self._width:
+            self._width = len(name)
+            self._margins.clear()
+        style = "dim" if line.rank is None else self.COLOURS[line.rank % len(self.COLOURS)]
+        margin = paint(name.ljust(self._width), style, self._colour)
+        self._margins[line.node, line.process] = margin
+        return margin
 
 
 def _clock(moment: float) -> str:

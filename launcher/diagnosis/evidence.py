@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 
-from launcher.diagnosis.lines import Line, exception_name, last_progress, worth_a_look
+from launcher.diagnosis.lines import (
+    CODE,
+    ERROR_WORDS,
+    TRACEBACK,
+    Line,
+    exception_name,
+    last_progress,
+    worth_a_look,
+)
 from launcher.diagnosis.rules import Rule, Table, table
 
 PHRASE_LIMIT = 1024
@@ -76,6 +85,25 @@ def states_error(text: str) -> bool:
         or _CODE.search(text)
         or exception_name(text) in table().by_exception
     )
+
+
+def may_state_error(log: str) -> bool:
+    """Whether a log can hold a line that states an error, or a traceback. One pass; a yes may be wrong, a no never is."""
+    return _any_error().search(log) is not None
+
+
+@cache
+def _any_error() -> re.Pattern[str]:
+    names = (name for name in table().by_exception if not any(word in name for word in ERROR_WORDS))
+    words = (
+        *ERROR_WORDS,
+        TRACEBACK,
+        "Exit",
+        "fatal",
+        "\x1b",
+        *sorted(names),
+    )  # escapes may stand within a word
+    return re.compile("|".join((*map(re.escape, words), CODE.pattern)))
 
 
 def _judge(line: Line, rules: Table) -> Evidence | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 LINE_LIMIT = 4096
 """A longer line is cut around the place that was found."""
@@ -15,7 +16,7 @@ _HITS = 150
 _TRACEBACK_LINES = 400
 _BLOCK_LINES = 30
 
-_WORDS = (
+ERROR_WORDS = (
     *(
         "rror",
         "RROR",
@@ -75,10 +76,13 @@ _WORDS = (
 )
 """Each kind of line that the table knows holds one of these; a test proves it for every example of the table."""
 
-_CODE = re.compile(r"E(?:[A-Z]\d{4}|\d{5})(?!\w)")
+CODE = re.compile(r"E(?:[A-Z]\d{4}|\d{5})(?!\w)")
 TRACEBACK = "Traceback (most recent call last):"
-_AFTERWORDS = ("Exception ignored in", "Error in atexit.", "Error in sys.excepthook")
 _BLOCKS = ("Ascend Error Message", "Framework Error Message", "Dataset Pipeline Error Message")
+_WORD_OR_CODE = re.compile("|".join((*map(re.escape, ERROR_WORDS), CODE.pattern)))
+_SMALL = 32 << 10
+"""Characters of a log that is read in one pass for all words."""
+_AFTERWORDS = ("Exception ignored in", "Error in atexit.", "Error in sys.excepthook")
 _PREFIX = re.compile(
     r"^(?:\d{4}-\d\d-\d\dT[\d:.]{8,30}(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) [FP] |\[(?:rank|default)\d{1,5}\]:\s?|\d{1,5}: (?=\s{0,8}(?:Traceback|File|\w+Error)))"
 )
@@ -114,8 +118,10 @@ def worth_a_look(log: str) -> list[Line]:
 
     Of a log over `HEAD` + `TAIL` characters the middle is searched for codes only.
     """
+    if _WORD_OR_CODE.search(log) is None and TRACEBACK not in log:
+        return []
     lines: dict[int, Line] = {}
-    for start in _starts(log):
+    for start in _few_starts(log) if len(log) <= _SMALL else _starts(log):
         lines[start] = Line(start, clean(_cut(log, start)))
     for heading in _BLOCKS:
         for at in _everywhere(log, heading):
@@ -158,8 +164,17 @@ _PROGRESS = re.compile(
 )
 
 
+def _few_starts(log: str) -> Iterator[int]:
+    """Those of a log that is too small to have too many lines of a kind: in one pass."""
+    end = -1
+    for match in _WORD_OR_CODE.finditer(log):
+        if match.start() >= end:
+            yield _line_start(log, match.start())
+            end = _line_end(log, match.start())
+
+
 def _starts(log: str) -> Iterator[int]:
-    for word in _WORDS:
+    for word in ERROR_WORDS:
         for at in _everywhere(log, word):
             yield _line_start(log, at)
     low, high = _middle(log)
@@ -170,7 +185,7 @@ def _starts(log: str) -> Iterator[int]:
 def _codes(log: str, at: int, end: int) -> Iterator[int]:
     """The lines with a code of CANN's, one place for each, not too many."""
     for _ in range(_HITS):
-        match = _CODE.search(log, at, end)
+        match = CODE.search(log, at, end)
         if match is None:
             return
         yield _line_start(log, match.start())
@@ -266,13 +281,21 @@ _STAMP_WITHIN = 80
 """A time further to the right belongs to the message."""
 
 
+@lru_cache(maxsize=4096)  # the lines of all ranks share their seconds
+def _second(day: str, clock: str, zone: str) -> float | None:
+    """None for a day or time that does not exist."""
+    try:
+        return datetime.fromisoformat(f"{day} {clock}{zone}").timestamp()
+    except ValueError:
+        return None
+
+
 def stamp_of(text: str) -> float | None:
     """The time a line begins with, as logging, glog of MindSpore and CANN, and ISO 8601 write it; local unless it ends in Z."""
     match = _STAMP.search(text, 0, _STAMP_WITHIN)
     if match is None:
         return None
-    try:
-        when = datetime.fromisoformat(f"{match['day']} {match['clock']}" + ("+00:00" if match["utc"] else ""))
-    except ValueError:
+    second = _second(match["day"], match["clock"], "+00:00" if match["utc"] else "")
+    if second is None:
         return None
-    return when.timestamp() + (float(f"0.{match['part']}") if match["part"] else 0.0)
+    return second + (float(f"0.{match['part']}") if match["part"] else 0.0)

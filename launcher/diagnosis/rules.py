@@ -50,11 +50,15 @@ class Rule:
 
     def fits(self, line: str) -> bool:
         """Whether the words or the pattern of this row stand in the line."""
-        if any(word in line for word in self.words):
-            return True
-        if self.match is None or (self.needles and not any(needle in line for needle in self.needles)):
+        for word in self.words:  # twice as fast as any(), and this is asked for each rank and row
+            if word in line:
+                return True
+        if self.match is None:
             return False
-        return self.match.search(line) is not None
+        for needle in self.needles or ("",):
+            if needle in line:
+                return self.match.search(line) is not None
+        return False
 
     def meaning(self, code: str) -> str:
         """`means` with the code and its own short text filled in."""

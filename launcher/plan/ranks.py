@@ -61,7 +61,7 @@ def rank_env(spec: JobSpec, rank: int, run_dir: RunDir) -> dict[str, str]:
     if spec.resources.device in ASCEND_DEVICES:
         env |= {
             "ASCEND_DEVICE_ID": local_rank,
-            "ASCEND_PROCESS_LOG_PATH": (run_dir.root / "ascend" / f"rank-{rank}").as_posix(),
+            "ASCEND_PROCESS_LOG_PATH": f"{run_dir.root.as_posix()}/ascend/rank-{rank}",
         }
     elif _has_scheduler(spec):
         env |= {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)}

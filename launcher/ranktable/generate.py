@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from launcher.errors import PlanError, UsageError
 from launcher.ranktable.chips import chip_of
@@ -68,6 +69,7 @@ def generate(chip: str, nodes: Sequence[NodeAddress]) -> RankTable:
     return RankTable(version=version, status="completed", servers=servers, super_pods=pods)
 
 
+@lru_cache(maxsize=1)  # a dry run lints the table and shows it
 def placeholder_table(chip: str, nodes: int, devices_per_node: int) -> RankTable:
     """A table with example addresses, for showing a plan of machines that can't be asked.
 

@@ -83,7 +83,7 @@ def explain_run(entry: RunEntry, view: RunView) -> Explanation:
     if ended is None:
         return _nothing_to_explain(view, platform, drift_of(entry).words())
     failure = ended.failure
-    lines = _log(entry, ended.attempt)
+    lines = _log(entry, ended.attempt, failure)
     plogs = _plogs(entry, ended.attempt)
     error_line, excerpt = _quote(lines, plogs, failure)
     advice = advice_for(failure, unsafe=ended.unsafe)
@@ -184,9 +184,10 @@ def _is_of(line: LogLine, failure: FirstFailure) -> bool:
     return bool(failure.process) and line.process == log_name(failure.process)
 
 
-def _log(entry: RunEntry, attempt: int) -> list[LogLine]:
+def _log(entry: RunEntry, attempt: int, failure: FirstFailure) -> list[LogLine]:
+    """All of the log of the failing process; of the others those that can hold an error."""
     try:
-        return LogReader(entry, attempt=attempt).read()
+        return LogReader(entry, attempt=attempt, whole=log_name(failure.process)).read()
     except (NoSuchRun, LauncherError):
         return []
 

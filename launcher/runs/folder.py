@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +42,7 @@ class RunFolder:
         """Bytes of each file below `prefix`, a folder's name with its slash."""
         if not isinstance(self.source, Path):
             return {info.key: info.size for info in self.source.list(prefix)}
-        by_key = {}
-        for path in sorted((self.source / prefix).rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
-                by_key[path.relative_to(self.source).as_posix()] = path.stat().st_size
-        return by_key
+        return dict(sorted(_sizes_below(str(self.source), prefix.rstrip("/"))))
 
     def read(self, name: str, start: int = 0) -> bytes:
         """Bytes from `start` to the end as it is now. Raises NotFound."""
@@ -84,3 +83,19 @@ class RunFolder:
     def plan(self) -> Plan:
         """The plan of the run. Raises NotFound, PlanError."""
         return Plan.read(self.read(paths.PLAN), f"{self.source}/{paths.PLAN}")
+
+
+def _sizes_below(root: str, folder: str) -> Iterator[tuple[str, int]]:
+    """Names from `root` on and bytes of the files in a folder and all below it, hidden ones left out. Links to folders aren't followed."""
+    try:
+        entries = list(os.scandir(f"{root}/{folder}"))
+    except OSError:
+        return
+    for entry in entries:
+        name = f"{folder}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield from _sizes_below(root, name)
+        elif not entry.name.startswith("."):
+            with suppress(OSError):  # removed since the folder was read
+                if entry.is_file():
+                    yield name, entry.stat().st_size

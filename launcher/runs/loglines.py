@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
+from typing import NamedTuple
 
 from launcher.units import iso_time
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(NamedTuple):
     """One line. `time` in unix seconds: its own stamp or that of the line before it; 0 when neither has one."""
 
     time: float
@@ -33,18 +32,19 @@ def log_name(process: str) -> str:
     return process.replace(" ", "-")
 
 
-def in_time_order(files: Iterable[Sequence[LogLine]]) -> Iterator[LogLine]:
+def in_time_order(files: Iterable[Sequence[LogLine]]) -> list[LogLine]:
     """Lines of several files in one order. Lines of one file keep theirs, even where its clock goes back."""
-    return (line for _, line in heapq.merge(*map(_keyed, files), key=lambda pair: pair[0]))
+    keyed = [pair for lines in files for pair in _keyed(lines)]
+    keyed.sort(key=itemgetter(0))
+    return [line for _, line in keyed]
 
 
-def _keyed(lines: Sequence[LogLine]) -> list[tuple[tuple[int, float], LogLine]]:
+def _keyed(lines: Sequence[LogLine]) -> Iterator[tuple[tuple[int, float], LogLine]]:
+    """Each line with the latest attempt and time that the file had reached."""
     latest = (0, 0.0)
-    keyed = []
     for line in lines:
         latest = max(latest, (line.attempt, line.time))
-        keyed.append((latest, line))
-    return keyed
+        yield latest, line
 
 
 def parse_since(text: str, now: float) -> float:
@@ -70,10 +70,12 @@ def parse_since(text: str, now: float) -> float:
 
 def error_texts(texts: Sequence[str]) -> list[bool]:
     """For each line of one log whether it belongs to an error: a line that states one, or a traceback with what ends it."""
-    from launcher.diagnosis.evidence import states_error
+    from launcher.diagnosis.evidence import may_state_error, states_error
     from launcher.diagnosis.lines import LINE_LIMIT, TRACEBACK, clean
 
     flags = [False] * len(texts)
+    if not may_state_error("\n".join(texts)):
+        return flags
     start = None
     for index, raw in enumerate(texts):
         text = clean(raw[:LINE_LIMIT])
@@ -82,6 +84,6 @@ def error_texts(texts: Sequence[str]) -> list[bool]:
         elif start is not None and text and not text[0].isspace():
             flags[start : index + 1] = [True] * (index + 1 - start)
             start = None
-        elif start is None and states_error(text):
+        elif start is None and may_state_error(text) and states_error(text):
             flags[index] = True
     return flags

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.diagnosis.evidence import may_state_error
 from launcher.diagnosis.lines import stamp_of
 from launcher.errors import NoSuchRun, NotFound, StoreError
 from launcher.runfolder.logtimes import Times, times_name
@@ -57,6 +58,8 @@ class LogReader:
     rank: int | None = None
     node: int | None = None
     attempt: int | None = None
+    whole: str | None = None
+    """When set: the logs of other ranks than this are left out where no line can state an error."""
     _positions: dict[_Source, _Position] = field(default_factory=dict)
     _folder: RunFolder | None = None
     _elsewhere: list[list[LogLine]] | None = None
@@ -73,7 +76,7 @@ class LogReader:
             known = ", ".join(dict.fromkeys(f"node-{s.node}/{s.process}" for s in everything))
             raise NoSuchRun(f"{self.entry.run_id} has no such log; there are {known}")
         new = [self._new_lines(self._folder, source, sizes) for source in chosen]
-        return list(in_time_order([*earlier, *new]))
+        return in_time_order([*earlier, *new])
 
     def _read_earlier(self, here: set[int]) -> list[list[LogLine]]:
         """Once: the logs of attempts that only the store has, because the run's directory was deleted or replaced."""
@@ -119,18 +122,30 @@ class LogReader:
             whole = new[: new.rfind(b"\n") + 1]
             pieces.append(_Piece(source.key(None), position.offset, whole))
             position.offset += len(whole)
-        return [line for piece in _whole(pieces) for line in self._lines(folder, source, position, piece)]
+        pieces = list(_whole(pieces))
+        if self._may_be_left_out(source, pieces):
+            return []
+        return [line for piece in pieces for line in self._lines(folder, source, position, piece)]
+
+    def _may_be_left_out(self, source: _Source, pieces: Sequence[_Piece]) -> bool:
+        if self.whole is None or source.process in (self.whole, "node"):
+            return False
+        return not any(may_state_error(piece.data.decode("utf-8", "replace")) for piece in pieces)
 
     def _lines(
         self, folder: RunFolder, source: _Source, position: _Position, piece: _Piece
     ) -> Iterator[LogLine]:
         """Lines with their own times, else with those of the times file, else with that of the line before."""
-        stamped = source.process == "node" or not piece.data
-        times = Times() if stamped else Times.parse(_read(folder, times_name(piece.key), 0))
+        times: Times | None = Times() if source.process == "node" else None
         offset = piece.offset
         for raw in piece.data.splitlines(keepends=True):
             text = raw.decode("utf-8", "replace").rstrip("\r\n")
-            position.time = stamp_of(text) or times.at(offset) or position.time
+            stamp = stamp_of(text)
+            if stamp is None:
+                if times is None:  # read where a line has no time of its own
+                    times = Times.parse(_read(folder, times_name(piece.key), 0))
+                stamp = times.at(offset)
+            position.time = stamp or position.time
             yield LogLine(position.time, source.attempt, source.node, source.process, text)
             offset += len(raw)
 

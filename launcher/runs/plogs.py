@@ -68,7 +68,7 @@ class PlogReader:
         files = read_plogs(self.entry, rank=self.rank, node=self.node, attempt=self.attempt)
         new = [each for each in files if (each.attempt, each.node, each.name) not in self._known]
         self._known |= {(each.attempt, each.node, each.name) for each in new}
-        return list(in_time_order([_lines(each) for each in new]))
+        return in_time_order([_lines(each) for each in new])
 
 
 def _lines(plog: Plog) -> list[LogLine]:

@@ -1,0 +1,117 @@
+"""What the command line costs for one large run: `python -m benchmarks.cli --ranks 8192`, eight ranks to a node.
+
+The run lies on this disk as a failed run lies there: a status of each node, a log of each rank; its store does not answer. Twice: one rank failed; and
+all ranks ended with a traceback. Targets: 1 s of a core and 300 MB for each command.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+PER_NODE = 8
+STEPS = "".join(f"2026-11-28 10:00:{second:02},000 step {second} loss 1.0\n" for second in range(20))
+TRACEBACK = """Traceback (most recent call last):
+  File "train.py", line 3, in <module>
+    main()
+RuntimeError: Distribute group failed, EI0002: The wait execution of the Notify register times out. Reason: The Notify \
+register has not received the Notify record from remote rank [77].
+"""
+TARGET_S, TARGET_MB = 1.0, 300.0
+
+
+def write_run(folder: Path, nodes: int, *, all_fail: bool) -> str:
+    """A failed run on this disk; its id."""
+    from launcher.runfolder.progress import Progress
+    from launcher.runfolder.states import RankStatus, State
+    from tests.launcher.samples import NOW, Sample
+
+    (folder / "train.py").write_text("")
+    (folder / ".launcherignore").write_text("/home\n/table.json\n/report.html\n")
+    resources = {"backend": "slurm", "nodes": nodes, "devices_per_node": PER_NODE, "device": "ascend910"}
+    sample = Sample(folder, resources=resources, output={"url": "s3://bucket/runs"})
+    failure = {"process": "rank 7", "rank": 7, "node": 0, "exit": 1, "line": "ValueError: no"}
+    sample.state(State.FAILED, "rank 7 failed", first_failure=failure)
+    for node in range(nodes):
+        ranks = range(node * PER_NODE, (node + 1) * PER_NODE)
+        sample.node(
+            node=node,
+            host=f"m{node}",
+            progress=Progress(epoch=1, epochs=2, step=50, steps=100, loss=1.0),
+            ranks=tuple(RankStatus(rank=rank, phase="training", step=50) for rank in ranks),
+        )
+        for rank in ranks:
+            end = "ValueError: no\n" if rank == 7 else TRACEBACK if all_fail else ""
+            sample.log(f"rank-{rank}", STEPS + end, node=node)
+        sample.log("node", "2026-11-28 10:00:00,000 the ranks start\n", node=node)
+    sample.metrics(*({"t": NOW + step, "step": step, "loss": 1.0 / (step + 1)} for step in range(100)))
+    return sample.plan.run_id
+
+
+def write_addresses(path: Path, nodes: int) -> None:
+    """An address of each device, as `rank-table generate --addresses` reads them."""
+    text = ""
+    for node in range(nodes):
+        high, low = divmod(node, 250)
+        text += f"10.{high}.{low}.1:\n"
+        text += "".join(f"  {device}: 10.{100 + device}.{high}.{low + 1}\n" for device in range(PER_NODE))
+    path.write_text(text)
+
+
+def cost(words: list[str], folder: Path) -> tuple[float, float]:
+    """Seconds of a core and MB at most, of one command typed in a folder."""
+    command = [sys.executable, "-m", "launcher", *words]
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"launcher {' '.join(words)} ended with {process.returncode}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def commands(folder: Path, run: str) -> Iterator[list[str]]:
+    """What is asked of a run, and of a job file and table of its size."""
+    job, tables = str(folder / "job.yaml"), str(folder / "table.json")
+    yield ["check", job]
+    yield ["submit", job, "--dry-run"]
+    yield ["rank-table", "generate", "--addresses", str(folder / "addresses.yaml"), "-o", tables]
+    yield ["rank-table", "lint", tables]
+    yield ["rank-table", "show", tables]
+    yield ["render", job]
+    yield from (["status", run], ["status", run, "--json"])
+    yield from asked_of_logs(folder, run)
+
+
+def asked_of_logs(folder: Path, run: str) -> Iterator[list[str]]:
+    """What reads the logs of all ranks."""
+    yield ["explain", run]
+    yield ["report", run, "--out", str(folder / "report.html")]
+    yield ["logs", run]
+    yield ["logs", run, "--errors"]
+
+
+def measure_ranks(ranks: int) -> None:
+    """Print the table."""
+    nodes = ranks // PER_NODE
+    print(
+        f"{nodes} nodes of {PER_NODE} ranks; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    )
+    print(f"{'command':<44} {'core':>8} {'memory':>8}")
+    for all_fail in (False, True):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            os.environ["LAUNCHER_HOME"] = str(folder / "home")
+            run = write_run(folder, nodes, all_fail=all_fail)
+            write_addresses(folder / "addresses.yaml", nodes)
+            for words in asked_of_logs(folder, run) if all_fail else commands(folder, run):
+                seconds, megabytes = cost(words, folder)
+                shown = " ".join(word.replace(f"{folder}/", "").replace(run, "RUN") for word in words)
+                met = "met" if seconds <= TARGET_S and megabytes <= TARGET_MB else "MISSED"
+                note = ", all ranks failed" if all_fail else ""
+                print(f"{shown + note:<44} {seconds:6.2f} s {megabytes:5.0f} MB  {met}", flush=True)
