@@ -32,8 +32,11 @@ def here(kube: KubeServer, vision: str, launcher_home: Path, monkeypatch: pytest
 
 
 @pytest.fixture
-def cluster(here: KubeServer, tmp_path: Path) -> Iterator[FakeCluster]:
-    """Controllers and a node for a namespace of this test."""
+def cluster(here: KubeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
+    """Controllers and a node for a namespace of this test, where an answer is kept for a moment only."""
+    from launcher.backends.kubernetes import backend
+
+    monkeypatch.setattr(backend, "PAUSE_S", 0.2)
     namespace = f"test-{tmp_path.name.replace('_', '-').lower()}"[:60].strip("-")
     with suppress(HTTPError):
         here.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})

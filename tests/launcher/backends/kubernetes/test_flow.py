@@ -1,60 +1,22 @@
 """Whole runs through a real API server: pods are processes of this machine, and everything else is what a cluster does."""
 
 import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from launcher.api import Run
 from launcher.backends.kubernetes import backend as module
 from launcher.runfolder.states import State
 from launcher.runs.consoles import ConsoleReader
-from launcher.runs.index import Index, RunEntry
-from launcher.runs.view import RunView, view_of
+from launcher.runs.index import Index
 from launcher.submission.cancel import cancel
 from launcher.submission.launch import submit
 from launcher.submission.prepare import prepare
 from launcher.submission.resume import resume
-from tests.conftest import COUNTER
 from tests.fakes.kubernetes_cluster import FakeCluster
+from tests.launcher.backends.kubernetes.flows import ended, job, view
 from tests.waiting import wait_until
-
-ROOT = Path(__file__).parents[4]
-
-
-@pytest.fixture(autouse=True)
-def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAUSE_S", 0.2)
-
-
-def job(folder: Path, cluster: FakeCluster, nodes: int, *, kind: str = "vcjob", **env: str) -> Path:
-    volumes = [{"host_path": str(place), "mount": str(place)} for place in (folder, ROOT)]
-    section = {"kind": kind, "namespace": cluster.namespace, "image": "launcher:1", "python": sys.executable}
-    spec: dict[str, Any] = {
-        "name": "counter",
-        "program": ["python", str(COUNTER)],
-        "resources": {"backend": "kubernetes", "nodes": nodes},
-        "output": {"url": str(folder / "runs"), "work_dir": str(folder / "work"), "upload_every": "1s"},
-        "data": {"cache_dir": str(folder / "cache")},
-        "watch": {"grace": "5s"},
-        "env": env,
-        "kubernetes": {**section, "volumes": volumes},
-    }
-    path = folder / "job.yaml"
-    path.write_text(yaml.safe_dump(spec))
-    return path
-
-
-def view(entry: RunEntry) -> RunView:
-    return view_of(Index().find(entry.run_id), Index())
-
-
-def ended(entry: RunEntry) -> RunView:
-    wait_until(lambda: view(entry).state.terminal, lambda: f"{view(entry).state}: {view(entry).reason}")
-    return view(entry)
 
 
 @pytest.mark.parametrize(("nodes", "kind"), [(1, "job"), (2, "vcjob")])
@@ -70,7 +32,7 @@ def test_a_run_from_submit_to_fetch(nodes: int, kind: str, cluster: FakeCluster,
 
 
 def test_a_run_that_is_cancelled_saves_and_is_resumed(cluster: FakeCluster, tmp_path: Path) -> None:
-    path = job(tmp_path, cluster, 2, HOLD_AT="4")
+    path = job(tmp_path, cluster, 2, env={"HOLD_AT": "4"})
     entry = submit(prepare(path), Index())
     wait_until(lambda: (step := view(entry).progress) and step.step == 4, lambda: view(entry).reason)
     cancel(entry)
@@ -89,7 +51,7 @@ def test_a_run_that_is_cancelled_saves_and_is_resumed(cluster: FakeCluster, tmp_
 
 
 def test_a_pod_that_is_killed_ends_the_run_and_a_resume_goes_on(cluster: FakeCluster, tmp_path: Path) -> None:
-    entry = submit(prepare(job(tmp_path, cluster, 1, HOLD_AT="4")), Index())
+    entry = submit(prepare(job(tmp_path, cluster, 1, env={"HOLD_AT": "4"})), Index())
     wait_until(lambda: view(entry).progress.step == 4, lambda: view(entry).detail)
     wait_until(lambda: view(entry).safe, "a checkpoint is in the store")
     (process,) = cluster.processes.values()

@@ -1,0 +1,54 @@
+"""Whole runs on the stand-in: job files whose pods are processes of this machine, and waiting for what a user sees."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from launcher.runs.index import Index, RunEntry
+from launcher.runs.view import RunView, view_of
+from tests.conftest import COUNTER
+from tests.fakes.kubernetes_cluster import FakeCluster
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[4]
+
+
+def job(
+    folder: Path,
+    cluster: FakeCluster,
+    nodes: int,
+    *,
+    kind: str = "vcjob",
+    env: dict[str, str] | None = None,
+    **sections: Any,
+) -> Path:
+    """A job of the counter, unless `sections` name another program. Folders of this machine are volumes of the pods."""
+    volumes = [{"host_path": str(place), "mount": str(place)} for place in (folder, ROOT)]
+    section = {"kind": kind, "namespace": cluster.namespace, "image": "launcher:1", "python": sys.executable}
+    spec: dict[str, Any] = {
+        "name": "counter",
+        "program": ["python", str(COUNTER)],
+        "resources": {"backend": "kubernetes", "nodes": nodes},
+        "output": {"url": str(folder / "runs"), "work_dir": str(folder / "work"), "upload_every": "1s"},
+        "data": {"cache_dir": str(folder / "cache")},
+        "watch": {"grace": "5s"},
+        "env": env or {},
+        "kubernetes": {**section, "volumes": volumes},
+        **sections,
+    }
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return path
+
+
+def view(entry: RunEntry) -> RunView:
+    return view_of(Index().find(entry.run_id), Index())
+
+
+def ended(entry: RunEntry) -> RunView:
+    wait_until(lambda: view(entry).state.terminal, lambda: f"{view(entry).state}: {view(entry).reason}")
+    return view(entry)
