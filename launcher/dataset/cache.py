@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from launcher.disk import digest_file, is_temporary, mapped, write_atomic
+from launcher.jsontext import parse_json
 from launcher.storage.base import ObjectInfo
 from launcher.storage.contents import Listing
 
@@ -44,7 +45,7 @@ class Marker:
 def read_marker(path: Path) -> Marker | None:
     """The marker, or None when there is none that can be understood."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
         return Marker(**value) if value.get("format") == 1 else None
     except (OSError, ValueError, TypeError, AttributeError):
         return None

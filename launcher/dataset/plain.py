@@ -28,6 +28,7 @@ from launcher.disk import (
     write_atomic,
 )
 from launcher.errors import StoreUnreachable
+from launcher.jsontext import parse_json
 from launcher.storage.base import ObjectStore
 from launcher.storage.bulk import AdaptivePace, Bulk, Download, few_collections
 from launcher.storage.contents import Listing, check_space, take_listing
@@ -211,7 +212,7 @@ class StageJob:
 
     def _holder(self) -> str:
         try:
-            facts = json.loads(self._status.read_text(encoding="utf-8"))
+            facts = parse_json(self._status.read_text(encoding="utf-8"))
             return f"process {facts['pid']} on {facts['host']}"
         except (OSError, ValueError, KeyError, TypeError):
             return ""
@@ -221,7 +222,7 @@ class StageJob:
             return
         listing = self._listing
         try:
-            facts = json.loads(self._status.read_text(encoding="utf-8"))
+            facts = parse_json(self._status.read_text(encoding="utf-8"))
             numbers = (int(facts["files_done"]), int(facts["bytes_done"]), float(facts["bytes_per_s"]))
         except (OSError, ValueError, KeyError, TypeError):
             numbers = (0, 0, 0.0)

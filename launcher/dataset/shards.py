@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from launcher.errors import IntegrityError, NotFound
+from launcher.jsontext import parse_json
 from launcher.storage.base import ObjectStore
 from launcher.storage.keys import check_key
 
@@ -126,7 +127,7 @@ def read_packed(store: ObjectStore) -> Packed | None:
 def parse_packed(data: bytes, where: str) -> Packed | None:
     """The value of a `packed.json`, or None for another program's file of that name. Raises IntegrityError."""
     try:
-        value: Any = json.loads(data)
+        value: Any = parse_json(data)
     except ValueError as error:
         raise IntegrityError(
             "is no JSON, so the data set can't be read", where=where, hint=_REPACK

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.jsontext import parse_json
 from launcher.portable import PLAIN_FILE, try_lock
 
 
@@ -105,7 +105,7 @@ def read_owner(fd: int) -> Owner | None:
 
 def _read_json(fd: int) -> dict[str, object]:
     try:
-        values = json.loads(os.pread(fd, 1 << 16, 0))
+        values = parse_json(os.pread(fd, 1 << 16, 0))
     except ValueError:
         return {}
     return values if isinstance(values, dict) else {}

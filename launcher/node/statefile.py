@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from launcher.disk import write_text
 from launcher.errors import StoreError
+from launcher.jsontext import parse_json
 from launcher.node.ending import RunEnd
 from launcher.plan.model import Plan
 from launcher.runfolder.manifest import local_sets
@@ -180,7 +180,7 @@ def read_results(folder: Path) -> dict[str, float]:
     results = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            top1 = float(json.loads(path.read_text())["top1"])
+            top1 = float(parse_json(path.read_text())["top1"])
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
             log.warning("%s holds no top1", path)
             continue

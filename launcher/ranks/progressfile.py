@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.jobfile.spec_progress import ProgressSpec
+from launcher.jsontext import parse_json
 from launcher.ranks.lineprogress import SOURCE, LineProgress
 
 LINE_BYTES = 4 << 10
@@ -99,7 +100,7 @@ def _own_size(path: Path) -> tuple[int, bool]:
     except OSError:
         return 0, False
     try:
-        event = json.loads(first) if first else {"from": SOURCE}
+        event = parse_json(first) if first else {"from": SOURCE}
     except ValueError:
         event = None
     return size, not (isinstance(event, dict) and event.get("from") == SOURCE)

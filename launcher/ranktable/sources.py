@@ -15,6 +15,7 @@ import yaml
 from launcher.devices.inventory import DeviceInfo, addresses_of, check_chip, list_devices
 from launcher.devices.probe import Probe
 from launcher.errors import NoDevices, UsageError
+from launcher.jsontext import parse_json
 from launcher.ranktable.generate import DeviceAddress, NodeAddress, placeholder_table
 from launcher.ranktable.model import RankTable
 
@@ -153,7 +154,7 @@ def from_map(text: str, *, where: str = "") -> list[NodeAddress]:
 def from_plan(text: str, *, where: str = "") -> tuple[str, RankTable]:
     """The chip and placeholder table of a plan.json, or of anything that names device, nodes and devices_per_node."""
     try:
-        document = json.loads(text)
+        document = parse_json(text)
     except json.JSONDecodeError as error:
         raise UsageError(f"not JSON: {error.msg}", where=f"{where}:{error.lineno}:{error.colno}") from None
     resources = _find_resources(document)

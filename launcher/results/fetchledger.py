@@ -10,6 +10,7 @@ from pathlib import Path
 
 from launcher.disk import write_atomic
 from launcher.errors import UsageError
+from launcher.jsontext import parse_json
 
 SAVE_EVERY_S = 1.0
 
@@ -37,7 +38,7 @@ class FetchLedger:
         self._written: dict[str, WrittenFile] = {}
         self._saved_at = 0.0
         try:
-            value = json.loads(path.read_bytes())
+            value = parse_json(path.read_bytes())
             written_source, files = str(value["source"]), dict(value["files"])
             self._begun = {key for key, fields in files.items() if not fields}
             self._written = {key: WrittenFile(*fields) for key, fields in files.items() if fields}

@@ -17,6 +17,7 @@ from typing import Any
 
 from launcher.disk import mapped, write_all, write_atomic
 from launcher.errors import StoreError
+from launcher.jsontext import parse_json
 
 log = logging.getLogger("launcher.node")
 
@@ -126,7 +127,7 @@ class Ledger:
         try:
             data = self._path.read_bytes()
             head, *changes = data.splitlines()
-            value = json.loads(head)
+            value = parse_json(head)
             if value["format"] != FORMAT or value["store"] != self._url:
                 return False
         except (OSError, ValueError, KeyError, TypeError):
@@ -153,7 +154,7 @@ class Ledger:
 
 def _values(lines: list[bytes]) -> Iterator[list[Any]]:
     for line in lines:
-        value = json.loads(line)
+        value = parse_json(line)
         if not isinstance(value, list):
             raise TypeError(value)
         yield value

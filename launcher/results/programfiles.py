@@ -6,13 +6,13 @@ repeated before twenty times its own duration has passed.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.jobfile.spec_outputs import OutputsSpec
+from launcher.jsontext import parse_json
 from launcher.results.outputfiles import LeftOut, Outputs, Selection, find_outputs
 from launcher.results.tree import LocalFile
 from launcher.runfolder.checkpointfiles import CheckpointFile, is_checkpoint, newest_first
@@ -91,7 +91,7 @@ class ProgramFiles:
     def _is_shared(self, attempt: int) -> bool:
         """Whether node 0 has this run directory, too: then its heartbeat is here."""
         try:
-            value = json.loads((self._run_dir / node_status_key(0)).read_bytes())
+            value = parse_json((self._run_dir / node_status_key(0)).read_bytes())
             return int(value["attempt"]) >= attempt
         except (OSError, ValueError, KeyError, TypeError):
             return False

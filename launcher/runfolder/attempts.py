@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from launcher.errors import NotFound, StoreError, StoreRefused
 from launcher.runfolder.paths import ATTEMPTS, CLAIMS, STATE
-from launcher.runfolder.sets import Latest, read_json, read_latest
+from launcher.runfolder.sets import Latest, is_attempt, read_json, read_latest
 from launcher.storage.base import NoConditionalPut, ObjectStore
 
 SETTLE_S = 1.0
@@ -108,7 +108,7 @@ def newest_attempt(store: ObjectStore) -> int:
 def stored_attempt(store: ObjectStore) -> int:
     """The attempt that wrote state.json; 0 when there is none."""
     attempt = read_json(store, STATE).get("attempt")
-    return attempt if isinstance(attempt, int) else 0
+    return attempt if is_attempt(attempt) else 0
 
 
 def _newest_written(latest: Latest | None, store: ObjectStore) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from launcher.errors import IntegrityError
+from launcher.jsontext import parse_json
 from launcher.runfolder.paths import SET_MANIFEST, SET_NAME
 from launcher.storage.keys import key_problem
 
@@ -116,7 +117,7 @@ def local_sets(checkpoints: Path) -> dict[int, SetManifest]:
 def best_step(data: bytes) -> int | None:
     """The step that a best.json names."""
     try:
-        value = json.loads(data)
+        value = parse_json(data)
     except ValueError:
         return None
     step = value.get("step") if isinstance(value, dict) else None
@@ -125,7 +126,7 @@ def best_step(data: bytes) -> int | None:
 
 def _object(data: bytes, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(data)
+        value = parse_json(data)
     except ValueError as error:
         raise _bad("it is not JSON", where) from error
     if not isinstance(value, dict) or value.get("format") != 1:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from launcher.jsontext import parse_json
 
 
 class Progress(BaseModel):
@@ -30,6 +30,8 @@ class Progress(BaseModel):
     top5: float | None = None
 
 
+MOST = 1e300
+"""Larger numbers, which a damaged file may hold, count as none."""
 _FIELDS = tuple(Progress.model_fields)
 _WHOLE = ("epoch", "epochs", "step", "steps")
 
@@ -88,7 +90,7 @@ class ProgressReader:
 
     def _parse(self, line: bytes) -> dict[str, Any] | None:
         try:
-            event = json.loads(line)
+            event = parse_json(line)
         except ValueError:
             event = None
         if isinstance(event, dict):
@@ -116,10 +118,10 @@ def _value_of(key: str, value: Any, before: Any) -> Any:
         return None
     if not isinstance(value, int | float):
         return before
-    if not math.isfinite(value):
+    if not abs(value) < MOST:  # nor a NaN
         return None
     return int(value) if key in _WHOLE else value
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) if isinstance(value, int | float) and abs(value) < MOST else 0.0

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from launcher.errors import NotFound
+from launcher.jsontext import parse_json
 from launcher.runfolder.paths import LATEST, SET_NAME
 from launcher.storage.base import ObjectStore
+
+MOST_ATTEMPTS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +33,21 @@ def read_latest(store: ObjectStore) -> Latest | None:
     """LATEST of a run, or None when there is none that can be understood."""
     value = read_json(store, LATEST)
     try:
-        return Latest(int(value["step"]), int(value["epoch"]), str(value["path"]), int(value["attempt"]))
-    except (KeyError, TypeError, ValueError):
+        latest = Latest(int(value["step"]), int(value["epoch"]), str(value["path"]), int(value["attempt"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+    return latest if is_attempt(latest.attempt) and latest.step >= 0 else None
+
+
+def is_attempt(value: object) -> TypeGuard[int]:
+    """Whether this can be an attempt: a damaged number must not end a run because of an attempt that never was."""
+    return isinstance(value, int) and 0 <= value < MOST_ATTEMPTS
 
 
 def read_json(store: ObjectStore, key: str) -> dict[str, Any]:
     """A small JSON object from the store; empty when it is absent or damaged."""
     try:
-        value = json.loads(store.read(key))
+        value = parse_json(store.read(key))
     except (NotFound, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.jsontext import parse_json
 from launcher.runfolder.paths import SNAPSHOT_INDEX
 
 
@@ -42,7 +43,7 @@ class SnapshotIndex:
     def read(cls, data: bytes) -> SnapshotIndex:
         """An empty one for a text that is none."""
         try:
-            value = json.loads(data)
+            value = parse_json(data)
             files = {
                 str(name): SnapshotFile(int(size), int(mtime), str(sha256))
                 for name, (size, mtime, sha256) in value["files"].items()

@@ -122,7 +122,7 @@ def read_set(path: Path) -> CheckpointSet | None:
             and isinstance(manifest["epoch"], int)
         )
         complete = complete and all((path / e["name"]).stat().st_size == e["size"] for e in manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return CheckpointSet(path, manifest) if complete else None
 
@@ -169,7 +169,7 @@ def read_best(folder: Path) -> dict[str, Any] | None:
     try:
         best = json.loads((folder / "best.json").read_text(encoding="utf-8"))
         return best if isinstance(best["step"], int) and isinstance(best["top1"], float | int) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

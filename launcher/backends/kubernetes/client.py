@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from launcher.backends.kubernetes.errors import INSTALL, ClusterError
 from launcher.errors import BackendError
 from launcher.installed import version_of
+from launcher.jsontext import parse_json
 
 Object = dict[str, Any]
 PACKAGE = "kubernetes"
@@ -87,7 +88,7 @@ class Cluster:
     ) -> Object:
         data = self._repeated(method, path, body, query or {})
         try:
-            value = json.loads(data)
+            value = parse_json(data)
         except ValueError:
             value = None
         if not isinstance(value, dict):
@@ -166,7 +167,7 @@ def _connect(context: str | None) -> Any:
 
 def _refusal(status: int, data: bytes, where: str) -> ClusterError:
     try:
-        value = json.loads(data)
+        value = parse_json(data)
         message, code = str(value["message"]), str(value.get("reason") or "")
     except (ValueError, KeyError, TypeError, AttributeError):
         message, code = " ".join(data.decode(errors="replace").split())[:200] or "refused", ""

@@ -12,6 +12,7 @@ from launcher.backends.modelarts.client import Service
 from launcher.backends.modelarts.jobs import WAITING, SeenJob
 from launcher.disk import write_text
 from launcher.errors import LauncherError
+from launcher.jsontext import parse_json
 from launcher.runfolder import paths
 
 FEW_LOOKS, FEW_S = 3, 120.0
@@ -112,7 +113,7 @@ class Doubts:
 
     def _read(self) -> dict[str, list[float]]:
         try:
-            value = json.loads(self._path.read_text())
+            value = parse_json(self._path.read_text())
         except (OSError, ValueError):
             return {}
         return value if isinstance(value, dict) else {}

@@ -6,7 +6,6 @@ can't be read, such as the page of a proxy, is an error, never an empty answer.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.login import Project, connect
 from launcher.errors import BackendError
+from launcher.jsontext import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def _content(answer: Any, expect: Sequence[str], where: str) -> dict[str, Any]:
     raw = getattr(answer, "raw_content", None) or b""
     text = raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
     try:
-        value = json.loads(text) if text.strip() else {}
+        value = parse_json(text) if text.strip() else {}
     except ValueError:
         value = None
     if isinstance(value, dict) and value.get("error_code") and not any(key in value for key in expect):

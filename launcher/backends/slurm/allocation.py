@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from launcher.errors import BackendError, LauncherError, UsageError
+from launcher.jsontext import parse_json
 from launcher.ranktable.generate import DeviceAddress, NodeAddress
 from launcher.ranktable.sources import Choice, this_machine
 
@@ -65,7 +66,7 @@ def _read(text: str) -> tuple[dict[int, NodeAddress], list[str]]:
     for line in text.splitlines():
         if not line.startswith(_MARK):
             continue
-        values = json.loads(line.removeprefix(_MARK))
+        values = parse_json(line.removeprefix(_MARK))
         if "error" in values:
             failures.append(f"{values['host']}: {values['error']}")
             continue
@@ -76,7 +77,7 @@ def _read(text: str) -> tuple[dict[int, NodeAddress], list[str]]:
 
 def _answer(arguments: Sequence[str]) -> str:
     """This node as one line of JSON, or why it can't be described."""
-    chip, question = arguments[0], json.loads(arguments[1])
+    chip, question = arguments[0], parse_json(arguments[1])
     choice = Choice(
         *(tuple(question[key]) if question[key] is not None else None for key in ("logical", "visible"))
     )

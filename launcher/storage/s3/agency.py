@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
+
+from launcher.jsontext import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def _keys(endpoint: str) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise NoAgency(str(error)) from error
     try:
-        credential = json.loads(_ask("GET", f"{endpoint}/openstack/latest/securitykey", token))["credential"]
+        credential = parse_json(_ask("GET", f"{endpoint}/openstack/latest/securitykey", token))["credential"]
         return {
             "access_key": str(credential["access"]),
             "secret_key": str(credential["secret"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from datetime import timezone
 from pathlib import Path
 from typing import ClassVar
 
+from launcher.jsontext import parse_json
 from launcher.units import iso_time
 
 SOON_S = 300.0
@@ -104,7 +104,7 @@ def read_section(text: str, name: str) -> dict[str, str]:
 
 def _of_json(text: str) -> dict[str, str]:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         return {}
     inner = next((value[key] for key in ("credential", "credentials", "Credentials") if key in value), value)
