@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused, StoreUnreachable
-from launcher.results.commit import reconcile, result_entries
+from launcher.results.commit import differing, reconcile, result_entries, stored_manifests
 from launcher.results.files import FileUploader
 from launcher.results.ledger import Ledger, Record, ledger_name
 from launcher.results.outputfiles import LeftOut
@@ -263,7 +263,11 @@ class Collector:
         """
         with self._lock:
             self.fence.check_folder()
-            if reconcile(self._store, self._ledger):
+            manifests = stored_manifests(self._store)
+            damaged = differing(manifests, scan(self._run_dir, self.node).sets)
+            for step in damaged:
+                self._ledger.forget_set(step)
+            if reconcile(self._store, self._ledger) or damaged:
                 self.sync(final=True)
                 wrong = reconcile(self._store, self._ledger)
                 if wrong:
@@ -272,7 +276,9 @@ class Collector:
                         where=self._store.url,
                         hint="something else writes to this folder",
                     )
-            manifest = Manifest(result_entries(self._store, self._ledger, self.node), dict(extra))
+                manifests = stored_manifests(self._store)
+            entries = result_entries(self._store, self._ledger, self.node, manifests)
+            manifest = Manifest(entries, dict(extra))
             self.fence.check()
             self._store.put(RUN_MANIFEST, manifest.to_json())
             self._take_back_if_late(manifest.to_json())

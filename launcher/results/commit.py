@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from launcher.errors import IntegrityError
 from launcher.results.ledger import Ledger
 from launcher.results.outputfiles import LeftOut
-from launcher.runfolder.manifest import ManifestFile, parse_manifest, parse_set_manifest
+from launcher.results.tree import LocalSet
+from launcher.runfolder.manifest import (
+    Manifest,
+    ManifestFile,
+    SetManifest,
+    parse_manifest,
+    parse_set_manifest,
+)
 from launcher.runfolder.paths import PARTS, SET_MANIFEST, SET_NAME, is_result, part_key
 from launcher.runfolder.sets import remote_sets
 from launcher.storage.base import ObjectInfo, ObjectStore
+
+log = logging.getLogger(__name__)
 
 _READ_BYTES = 8 << 20
 
@@ -39,18 +49,44 @@ def reconcile(store: ObjectStore, ledger: Ledger) -> list[str]:
     return wrong
 
 
-def result_entries(store: ObjectStore, ledger: Ledger, node: int) -> tuple[ManifestFile, ...]:
+def stored_manifests(store: ObjectStore) -> dict[int, SetManifest | None]:
+    """The manifest of each set in the store that has one, by step; None where it is damaged. Raises StoreError."""
+    return {step: _parsed(store, step) for step, names in remote_sets(store).items() if SET_MANIFEST in names}
+
+
+def differing(stored: Mapping[int, SetManifest | None], local: Iterable[LocalSet]) -> list[int]:
+    """Steps of sets on this disk whose manifest in the store is damaged, or another one."""
+    return [each.step for each in local if each.step in stored and stored[each.step] != each.manifest]
+
+
+def _parsed(store: ObjectStore, step: int) -> SetManifest | None:
+    key = _manifest_key(step)
+    try:
+        manifest = parse_set_manifest(store.read(key), store.join(key))
+    except IntegrityError:
+        return None
+    return manifest if manifest.step == step else None
+
+
+def result_entries(
+    store: ObjectStore, ledger: Ledger, node: int, manifests: Mapping[int, SetManifest | None]
+) -> tuple[ManifestFile, ...]:
     """Every result in the run's folder, complete checkpoint sets among them, with sha256.
 
-    A file without a known sha256 (those uploaded at submission) is read once. Raises StoreError.
+    A file without a known sha256 (those uploaded at submission) is read once. A set whose manifest is damaged is left out.
+    Raises StoreError.
     """
     held = {info.key: info for info in store.list()}
-    known = _known(store, ledger, node, held)
+    known = _known(store, ledger, node, held, manifests)
     incomplete = {
         step
         for step, names in remote_sets(store).items()
         if SET_MANIFEST not in names and not _is_loose(step, names, ledger)
     }
+    for step in (step for step, manifest in manifests.items() if manifest is None):
+        where = store.join(_manifest_key(step))
+        log.warning("%s: the manifest is damaged; this checkpoint is left out of the results", where)
+        incomplete.add(step)
     entries = []
     for key, info in sorted(held.items()):
         if not is_result(key):
@@ -80,33 +116,44 @@ def _is_of_set(key: str, steps: Collection[int]) -> bool:
 def left_out_elsewhere(store: ObjectStore, node: int) -> tuple[LeftOut, ...]:
     """Files that stay on other machines, as their parts say. Raises StoreError."""
     found = []
-    for info in store.list(PARTS):
-        if info.key != part_key(node):
-            facts = parse_manifest(store.read(info.key), store.join(info.key)).run
-            host = f"node {facts.get('node')}"
-            for each in facts.get("left_out", ()):
-                found.append(LeftOut(f"{host}: {each['name']}", str(each["why"])))
+    for part in _parts(store, node, [info.key for info in store.list(PARTS)]):
+        host, left_out = f"node {part.run.get('node')}", part.run.get("left_out", ())
+        for each in left_out if isinstance(left_out, list) else ():
+            if isinstance(each, dict):
+                found.append(LeftOut(f"{host}: {each.get('name')}", str(each.get("why"))))
     return tuple(found)
 
 
+def _manifest_key(step: int) -> str:
+    return f"checkpoints/step-{step}/{SET_MANIFEST}"
+
+
 def _known(
-    store: ObjectStore, ledger: Ledger, node: int, held: Mapping[str, ObjectInfo]
+    store: ObjectStore,
+    ledger: Ledger,
+    node: int,
+    held: Mapping[str, ObjectInfo],
+    manifests: Mapping[int, SetManifest | None],
 ) -> dict[str, ManifestFile]:
     """Entries from the other machines' parts, the sets' manifests, and our ledger, which wins."""
     known: dict[str, ManifestFile] = {}
-    for key in held:
-        if key.startswith(PARTS) and key != part_key(node):
-            part = parse_manifest(store.read(key), store.join(key))
-            known |= {each.key: each for each in part.files}
-    for key in held:
-        if key.startswith("checkpoints/step-") and key.endswith("/" + SET_MANIFEST):
-            prefix = key.removesuffix(SET_MANIFEST)
-            manifest = parse_set_manifest(store.read(key), store.join(key))
-            known |= {
-                prefix + each.key: ManifestFile(prefix + each.key, each.size, each.sha256)
-                for each in manifest.files
-            }
+    for part in _parts(store, node, held):
+        known |= {each.key: each for each in part.files}
+    for step, manifest in manifests.items():
+        prefix = f"checkpoints/step-{step}/"
+        for each in manifest.files if manifest else ():
+            known[prefix + each.key] = ManifestFile(prefix + each.key, each.size, each.sha256)
     return known | {key: ManifestFile(key, each.size, each.sha256) for key, each in ledger.objects.items()}
+
+
+def _parts(store: ObjectStore, node: int, keys: Iterable[str]) -> Iterator[Manifest]:
+    """The lists of uploads of the other machines. The files of a damaged one are read instead."""
+    for key in keys:
+        if key.startswith(PARTS) and key != part_key(node):
+            try:
+                yield parse_manifest(store.read(key), store.join(key))
+            except IntegrityError as error:
+                log.warning("%s", error.headline)
 
 
 def _read_and_hash(store: ObjectStore, info: ObjectInfo) -> ManifestFile:

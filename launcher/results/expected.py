@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 
-from launcher.errors import NotFound
+from launcher.errors import IntegrityError, NotFound
 from launcher.runfolder.checkpointfiles import is_checkpoint
-from launcher.runfolder.manifest import best_step, parse_manifest, parse_set_manifest
+from launcher.runfolder.manifest import Manifest, best_step, parse_manifest, parse_set_manifest
 from launcher.runfolder.paths import BEST, LATEST, RUN_MANIFEST, SET_MANIFEST, is_result
 from launcher.runfolder.sets import remote_sets
 from launcher.storage.base import ObjectStore
@@ -29,10 +30,14 @@ class ExpectedFile:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFiles:
-    """The files that a run's folder should hold. `committed`: the run has written its manifest."""
+    """The files that a run's folder should hold. `committed`: the run has written its manifest.
+
+    `damaged` are manifests of checkpoint sets that can't be used: these sets are not among the files.
+    """
 
     files: tuple[ExpectedFile, ...]
     committed: bool
+    damaged: tuple[str, ...] = ()
 
 
 def expected_files(store: ObjectStore, only: str | None = None) -> ExpectedFiles:
@@ -40,16 +45,17 @@ def expected_files(store: ObjectStore, only: str | None = None) -> ExpectedFiles
     try:
         raw = store.read(RUN_MANIFEST)
     except NotFound:
-        files, committed = _complete_so_far(store), False
+        files, damaged = _complete_so_far(store)
+        committed = False
     else:
-        manifest = parse_manifest(raw, store.join(RUN_MANIFEST))
+        manifest, damaged = _committed(raw, store), ()
         files, committed = [ExpectedFile(each.key, each.size, each.sha256) for each in manifest.files], True
         files.append(_manifest_file(RUN_MANIFEST, raw))  # users check what they fetched with sha256sum
     if only == "best":
         files = _of_best_step(store, files)
     elif only is not None:
         files = [file for file in files if _is_of(only, file.key)]
-    return ExpectedFiles(tuple(files), committed)
+    return ExpectedFiles(tuple(files), committed, damaged)
 
 
 def _is_of(part: str, key: str) -> bool:
@@ -57,20 +63,35 @@ def _is_of(part: str, key: str) -> bool:
     return key.startswith(PREFIXES[part]) or (part == "checkpoints" and is_checkpoint(key))
 
 
-def _complete_so_far(store: ObjectStore) -> list[ExpectedFile]:
-    """Complete checkpoint sets by their manifests, and other results as they are now."""
+def _committed(raw: bytes, store: ObjectStore) -> Manifest:
+    try:
+        return parse_manifest(raw, store.join(RUN_MANIFEST))
+    except IntegrityError as error:
+        copy = f"launcher cp {shlex.quote(store.url)} FOLDER"
+        raise IntegrityError(
+            error.what, where=error.where, hint=f"`{copy}` copies what is there, unverified"
+        ) from error
+
+
+def _complete_so_far(store: ObjectStore) -> tuple[list[ExpectedFile], tuple[str, ...]]:
+    """Complete checkpoint sets by their manifests, and other results as they are now; and manifests that are damaged."""
     files: list[ExpectedFile] = []
+    damaged = []
     for step, names in sorted(remote_sets(store).items()):
         if SET_MANIFEST in names:
             prefix = f"checkpoints/step-{step}/"
             raw = store.read(prefix + SET_MANIFEST)
-            manifest = parse_set_manifest(raw, store.join(prefix + SET_MANIFEST))
+            try:
+                manifest = parse_set_manifest(raw, store.join(prefix + SET_MANIFEST))
+            except IntegrityError:
+                damaged.append(prefix + SET_MANIFEST)
+                continue
             files += [ExpectedFile(prefix + each.key, each.size, each.sha256) for each in manifest.files]
             files.append(_manifest_file(prefix + SET_MANIFEST, raw))
     for info in store.list():
         if is_result(info.key) and (info.key == BEST or not info.key.startswith(_SETS)):
             files.append(ExpectedFile(info.key, info.size, None))
-    return files
+    return files, tuple(damaged)
 
 
 def _manifest_file(key: str, raw: bytes) -> ExpectedFile:

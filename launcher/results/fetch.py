@@ -121,6 +121,8 @@ class _Fetch:
                 pool.shutdown(cancel_futures=True)
                 self._ledger.save()
         note = "" if expected.committed else "run not committed yet: these are its complete results so far"
+        if expected.damaged:
+            note += f"; left out, since the manifest is damaged: {', '.join(expected.damaged)}"
         return FetchReport(len(files), total, len(files) - len(missing), expected.committed, note)
 
     def _show(self, files: int, files_total: int, size: int, total: int) -> None:

@@ -56,7 +56,11 @@ def verify_run(store: ObjectStore, on_verified: OnVerified | None = None) -> Ver
     named = {file.key for file in files}
     held = {info.key: info for info in store.list()}
     stray = [key for key in held if expected.committed and is_result(key) and key not in named]
-    findings, unproven = [], 0
+    findings = [
+        Finding(WRONG_CONTENT, "error", "can't be used, so this set is not complete", key)
+        for key in expected.damaged
+    ]
+    unproven = 0
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="verify") as pool:
         checks = pool.map(lambda file: _check(store, file, held.get(file.key)), files)
         for number, (finding, is_proven) in enumerate(checks, 1):
