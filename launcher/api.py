@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from launcher.errors import LauncherError
 from launcher.plan.model import Plan
@@ -106,13 +107,12 @@ class Run:
             time.sleep(poll_s)
 
     def metrics(self) -> list[EpochMetrics]:
-        """One row per finished epoch so far. Rows that lack epoch or step are left out."""
-        rows = RunFolder.of(self.entry).json_lines("metrics.jsonl")
-        return [
-            EpochMetrics(**{key: _number(value) for key, value in row.items()})
-            for row in rows
-            if isinstance(row.get("epoch"), int) and isinstance(row.get("step"), int)
-        ]
+        """One row per finished epoch so far. Rows that lack epoch or step, or are damaged, are left out."""
+        found = []
+        for row in RunFolder.of(self.entry).json_lines("metrics.jsonl"):
+            with suppress(ValidationError):
+                found.append(EpochMetrics(**{key: _number(value) for key, value in row.items()}))
+        return found
 
     def plan(self) -> Plan:
         """What was submitted, resolved."""
@@ -120,7 +120,7 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """What ran: versions, git, the origin of every value. Empty when the run has none."""
-        return dict(RunFolder.of(self.entry).json("record.json") or {})
+        return RunFolder.of(self.entry).object("record.json")
 
     def logs(
         self, *, rank: int | None = None, node: int | None = None, attempt: int | None = None

@@ -18,6 +18,8 @@ from launcher.runs.view import RunView
 from vitmodels.secrets import mask_values
 
 MAX_POINTS = 400
+MOST = 1e300
+"""Larger numbers, which a damaged file may hold, are left out."""
 Points = tuple[tuple[float, float], ...]
 
 
@@ -94,12 +96,15 @@ def _curves(rows: Sequence[EpochMetrics], events: Sequence[dict[str, Any]]) -> d
 def _finite(found: dict[str, tuple[str, list[tuple[int, Any]]]], x: str) -> dict[str, Curve]:
     curves = {}
     for key, (title, pairs) in found.items():
-        points = tuple(
-            (float(a), float(b)) for a, b in pairs if isinstance(b, int | float) and abs(b) < float("inf")
-        )
+        points = tuple((float(a), float(b)) for a, b in pairs if _is_finite(a) and _is_finite(b))
         if points:
             curves[key] = Curve(title, x, points)
     return curves
+
+
+def _is_finite(value: object) -> bool:
+    """Whether it is a number that a float can hold."""
+    return isinstance(value, int | float) and abs(value) < MOST
 
 
 def _percent(share: float | None) -> float | None:
@@ -117,7 +122,8 @@ def _evals(folder: RunFolder) -> dict[str, dict[str, Any]]:
 
 
 def _settings(plan: Plan, record: dict[str, Any]) -> dict[str, tuple[Any, str]]:
-    origins = record.get("origins", {})
+    origins = record.get("origins")
+    origins = origins if isinstance(origins, dict) else {}
     return {
         key: (value, str(origins.get(f"recipe.{key}", ""))) for key, value in mask_values(plan.recipe).items()
     }

@@ -68,15 +68,15 @@ def environment(reports: Sequence[RunReport]) -> str:
 
 def _facts(report: RunReport) -> dict[str, str]:
     record, plan = report.record, report.plan
-    git = record.get("git") or {}
+    git, packages = _dict(record.get("git")), _dict(record.get("packages"))
     hosts = ", ".join(dict.fromkeys(node.host for node in report.view.nodes))
     facts = {
         "submitted from": str(record.get("host", "")),
         "ran on": hosts,
         "python": str(record.get("python", "")),
         "platform": str(record.get("platform", "")),
-        **{name: str(version) for name, version in (record.get("packages") or {}).items()},
-        "git": f"{git['commit'][:12]}{' with changes' if git.get('dirty') else ''}"
+        **{name: str(version) for name, version in packages.items()},
+        "git": f"{str(git['commit'])[:12]}{' with changes' if git.get('dirty') else ''}"
         if git.get("commit")
         else "",
         "data": plan.data.url if plan.data else "",
@@ -86,10 +86,15 @@ def _facts(report: RunReport) -> dict[str, str]:
     return {key: value for key, value in facts.items() if value}
 
 
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def commands(reports: Sequence[RunReport]) -> str:
     lines = []
     for report in reports:
-        command = report.record.get("command") or []
+        words = report.record.get("command")
+        command = words if isinstance(words, list) else []
         lines += [
             f"# {report.view.run_id}",
             " ".join(map(str, command)),

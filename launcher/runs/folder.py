@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,29 +9,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.errors import IntegrityError, NotFound
+from launcher.errors import IntegrityError, LauncherError, NotFound, PlanError
+from launcher.jsontext import parse_json
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runs.index import RunEntry
 from launcher.storage import ObjectStore
+from launcher.storage.address import StoreAddress
+
+COPY_PATIENCE_S = 6.0
+"""Patience with a store that is asked because a file of this machine is damaged."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run by their names in its folder. Methods raise StoreError when the store must be asked and fails."""
+    """The files of one run by their names in its folder. Methods raise StoreError when the store must be asked and fails.
+
+    `stored` is the folder in the store of one that is read from this machine's directory: it is asked for what is lacking or
+    damaged there.
+    """
 
     source: Path | ObjectStore
+    stored: StoreAddress | None = None
 
     @classmethod
     def of(cls, entry: RunEntry) -> RunFolder:
         """The directory on this machine when the whole run is here, else the folder in the store."""
         root = entry.run_dir.root
-        return cls(root if entry.is_here and (root / paths.PLAN).exists() else entry.store.open())
+        if entry.is_here and any(os.path.lexists(root / name) for name in (paths.PLAN, paths.STATE)):
+            return cls(root, entry.store)
+        return cls(entry.store.open())
 
-    @property
-    def is_of_this_machine(self) -> bool:
-        """Whether this is the directory where the run works, not the folder in the store."""
-        return isinstance(self.source, Path)
+    def copy(self) -> RunFolder | None:
+        """The folder in the store of one that is read from this machine. Raises LauncherError."""
+        return RunFolder(self.stored.open(COPY_PATIENCE_S)) if self.stored else None
 
     @property
     def url(self) -> str:
@@ -56,13 +66,26 @@ class RunFolder:
             raise NotFound("no such file in the run's directory", where=str(self.source / name)) from error
 
     def json(self, name: str) -> Any:
-        """The value of a JSON file; None when there is none. Raises IntegrityError for one that is broken."""
+        """The value of a JSON file; None when there is none. Raises IntegrityError for one that is damaged, here and in the store."""
         try:
-            return json.loads(self.read(name))
+            return parse_json(self.read(name))
         except NotFound:
-            return None
+            copy = self.copy()
+            return copy.json(name) if copy else None
         except ValueError as error:
-            raise IntegrityError(f"not a JSON file: {error}", where=f"{self.source}/{name}") from error
+            with suppress(LauncherError):
+                if (copy := self.copy()) and (value := copy.json(name)) is not None:
+                    return value
+            raise IntegrityError(f"not a JSON file: {error}", where=f"{self.url}/{name}") from error
+
+    def object(self, name: str) -> dict[str, Any]:
+        """The same for a file that holds an object; empty when there is none."""
+        value = self.json(name)
+        if value is not None and not isinstance(value, dict):
+            raise IntegrityError(
+                f"expected an object, found {type(value).__name__}", where=f"{self.url}/{name}"
+            )
+        return value or {}
 
     def json_lines(self, name: str) -> list[dict[str, Any]]:
         """The objects of a file with one a line; a line that is not whole yet is left out. Empty when there is no file."""
@@ -73,7 +96,7 @@ class RunFolder:
         rows = []
         for line in lines:
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except ValueError:
                 continue
             if isinstance(row, dict):
@@ -81,8 +104,14 @@ class RunFolder:
         return rows
 
     def plan(self) -> Plan:
-        """The plan of the run. Raises NotFound, PlanError."""
-        return Plan.read(self.read(paths.PLAN), f"{self.source}/{paths.PLAN}")
+        """The plan of the run, to be shown. Raises NotFound, PlanError."""
+        try:
+            return Plan.read(self.read(paths.PLAN), f"{self.url}/{paths.PLAN}")
+        except (NotFound, PlanError):
+            with suppress(LauncherError):
+                if copy := self.copy():
+                    return copy.plan()
+            raise
 
 
 def _sizes_below(root: str, folder: str) -> Iterator[tuple[str, int]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -12,6 +14,7 @@ from launcher.runfolder import paths
 from launcher.runfolder.states import NodeStatus, RunState, State
 from launcher.runs.index import RunEntry
 
+DAMAGED_STATE = "state.json is damaged; logs, fetch-results and retry still work"
 GLANCE_S = 2.0
 """Patience with a store when the answer is most likely known."""
 
@@ -35,22 +38,24 @@ def read_records(entry: RunEntry, patience_s: float, *, here: bool = True) -> Re
     A run without a state that can be read is UNKNOWN. Raises StoreError.
     """
     path = entry.run_dir.state
-    if here and entry.is_here and path.exists():
-        state = _parse_state(path.read_bytes())
-        return Records(state or without_state(entry), local_nodes(entry))
+    if here and entry.is_here and os.path.lexists(path):
+        state = parse_state(_bytes(path)) or stored_state(entry)  # a damaged file: the store has a copy
+        return Records(state or without_state(entry, DAMAGED_STATE), local_nodes(entry))
     store = entry.store.open(patience_s)
     try:
-        state = _parse_state(store.read(paths.STATE))
+        state = parse_state(store.read(paths.STATE))
     except NotFound:
         return Records(without_state(entry))
     keys = [info.key for info in store.list("status/")]
-    return Records(state or without_state(entry), _parse_nodes(store.read(key) for key in keys))
+    return Records(
+        state or without_state(entry, DAMAGED_STATE), _parse_nodes(store.read(key) for key in keys)
+    )
 
 
 def stored_state(entry: RunEntry) -> RunState | None:
     """The state in the store; None when there is none, or no quick answer."""
     try:
-        return _parse_state(entry.store.open(GLANCE_S).read(paths.STATE))
+        return parse_state(entry.store.open(GLANCE_S).read(paths.STATE))
     except StoreError:
         return None
 
@@ -58,7 +63,15 @@ def stored_state(entry: RunEntry) -> RunState | None:
 def local_nodes(entry: RunEntry) -> tuple[NodeStatus, ...]:
     """Heartbeats in the run's directory on this machine."""
     files = sorted((entry.run_dir.root / "status").glob("node-*.json"))
-    return _parse_nodes(path.read_bytes() for path in files)
+    return _parse_nodes(map(_bytes, files))
+
+
+def _bytes(path: Path) -> bytes:
+    """Empty for a file that can't be read, such as a folder or a link in its place."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def cancel_requested(entry: RunEntry) -> bool:
@@ -85,7 +98,8 @@ def without_state(entry: RunEntry, reason: str = "no state.json in the run's fol
     )
 
 
-def _parse_state(data: bytes) -> RunState | None:
+def parse_state(data: bytes) -> RunState | None:
+    """None for a damaged state.json."""
     try:
         return RunState.model_validate_json(data)
     except ValidationError:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 
 from launcher.backends import get_backend
-from launcher.errors import NotFound, PlanError
+from launcher.errors import LauncherError, NotFound, PlanError
 from launcher.plan.model import Plan
 from launcher.plan.rewrite import in_folder
 from launcher.printable import printable
@@ -50,16 +51,30 @@ class FoundPlan:
 def find_plan(entry: RunEntry) -> FoundPlan:
     """Raises StoreError, PlanError, UsageError for a key that is none."""
     folder = RunFolder.of(entry)
-    text = folder.read(paths.PLAN)  # once: what was signed is what runs
-    plan = Plan.read(text, f"{folder.url}/{paths.PLAN}")
-    if folder.is_of_this_machine:
-        return FoundPlan(plan, True, folder)
+    if folder.stored is None:
+        return _stored_plan(entry, folder)
+    try:
+        return FoundPlan(_read_plan(folder, folder.read(paths.PLAN)), True, folder)
+    except (NotFound, PlanError):  # the copy in the store is as good, if it is ours
+        with suppress(LauncherError):
+            if copy := folder.copy():
+                return _stored_plan(entry, copy)
+        raise
+
+
+def _stored_plan(entry: RunEntry, folder: RunFolder) -> FoundPlan:
+    """The text that is verified is the one that is used: somebody may replace the object at any moment."""
+    text = folder.read(paths.PLAN)
+    plan = _read_plan(folder, text)
     try:
         ours = is_ours(text, folder.read(paths.SIGNATURE))
     except NotFound:
         ours = False
-    ours = ours and (entry.named_by_url or plan.run_id == entry.run_id)
-    return FoundPlan(plan, ours, folder)
+    return FoundPlan(plan, ours and (entry.named_by_url or plan.run_id == entry.run_id), folder)
+
+
+def _read_plan(folder: RunFolder, text: bytes) -> Plan:
+    return Plan.read(text, f"{folder.url}/{paths.PLAN}")
 
 
 def placed_here(plan: Plan, entry: RunEntry) -> Plan:

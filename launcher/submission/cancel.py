@@ -9,6 +9,7 @@ from launcher.backends import get_backend
 from launcher.backends.base import Ends
 from launcher.disk import write_text
 from launcher.errors import BackendError, StoreError
+from launcher.jsontext import parse_json
 from launcher.runfolder import paths
 from launcher.runs.adopt import adopted
 from launcher.runs.index import RunEntry
@@ -51,7 +52,7 @@ def cancel(entry: RunEntry) -> None:
 def _asked_before(entry: RunEntry) -> float:
     """Time of the first request to stop; 0 when there is none, or the store does not answer quickly."""
     try:
-        value = json.loads(entry.store.open(GLANCE_S).read(paths.CANCEL))
+        value = parse_json(entry.store.open(GLANCE_S).read(paths.CANCEL))
         return float(value.get("first_at") or value["requested_at"])
-    except (StoreError, ValueError, KeyError, TypeError, AttributeError):
+    except (StoreError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return 0.0

@@ -7,13 +7,14 @@ import time
 
 from launcher.backends import get_backend
 from launcher.disk import LockTimeout, locked, write_text
-from launcher.errors import PlanError
+from launcher.errors import NotFound, PlanError
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runfolder.paths import RunDir
 from launcher.runfolder.signature import sign
 from launcher.runfolder.states import RunState, State
 from launcher.runs.index import Index, RunEntry
+from launcher.runs.records import parse_state, read_records, stored_state
 from launcher.runs.trust import Untrusted, find_plan, placed_here
 from launcher.runs.view import RunView, view_of
 from launcher.storage import ObjectStore
@@ -21,6 +22,8 @@ from launcher.submission import preflight
 from launcher.submission.claim import claim_next, refuse_taken, starter_words
 from launcher.submission.conditions import with_conditions
 from launcher.submission.refuse import refuse_errors
+
+STATE_PATIENCE_S = 6.0
 
 
 def resume(entry: RunEntry, index: Index, *, force: bool = False, trust: bool = False) -> RunEntry:
@@ -51,7 +54,7 @@ def _resume(entry: RunEntry, index: Index, *, force: bool, trust: bool) -> RunEn
         raise
     _refuse_copy(plan, entry)
     plan = placed_here(plan, entry)
-    stored = RunState.model_validate_json(store.read(paths.STATE))
+    stored = stored_state(entry) or read_records(entry, STATE_PATIENCE_S).state
     backend = get_backend(plan.backend)
     refuse_errors([*backend.check(plan), *preflight.check_world(plan)])
     unconditional = plan.model_copy(update={"after_jobs": ()})  # its conditions were met
@@ -115,7 +118,11 @@ def _forget_cancel(run_dir: RunDir, store: ObjectStore) -> None:
 def _write_plan(plan: Plan, store: ObjectStore) -> None:
     """Into the run's folder, with our signature: what is there may be of an older version, or somebody else's."""
     text = plan.text().encode()
-    if store.read(paths.PLAN) != text:
+    try:
+        same = store.read(paths.PLAN) == text
+    except NotFound:
+        same = False
+    if not same:
         store.put(paths.PLAN, text)
     store.put(paths.SIGNATURE, sign(text))
 
@@ -126,7 +133,9 @@ def _bring_here(plan: Plan, stored: RunState) -> RunState:
     write_text(run_dir.plan, plan.text())
     if not run_dir.state.exists():
         return stored
-    here = RunState.model_validate_json(run_dir.state.read_text())
+    here = parse_state(run_dir.state.read_bytes())
+    if here is None:  # damaged
+        return stored
     return stored if stored.attempt > here.attempt else here
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 from pathlib import Path
 from typing import Any
 
 from launcher.backends import get_backend
 from launcher.errors import IntegrityError, NotFound
+from launcher.jsontext import json_object
 from launcher.plan.model import Plan
 from launcher.plan.rewrite import as_run
 from launcher.runfolder import paths
@@ -38,12 +38,12 @@ def retry(entry: RunEntry, index: Index, *, trust: bool = False) -> RunEntry:
     refuse_errors(
         [*preflight.check_plan(plan), *get_backend(plan.backend).check(plan), *preflight.check_world(plan)]
     )
-    job_text = read_of_run(old, folder, paths.JOB).decode()
+    job_text = _job_text(old, folder)
     earlier = _record_of(old, folder)
     record = {
-        **make_record(job_text, earlier.get("origins", {}), Path.cwd()),
-        "group": earlier.get("group", ""),
-        "labels": earlier.get("labels", {}),
+        **make_record(job_text, _texts(earlier.get("origins")), Path.cwd()),
+        "group": str(earlier.get("group", "")),
+        "labels": _texts(earlier.get("labels")),
         "retry_of": old.run_id,
     }
     if old.snapshot:
@@ -62,15 +62,24 @@ def read_of_run(plan: Plan, folder: RunFolder, name: str) -> bytes:
         return plan.store.open().read(name)
 
 
-def _record_of(plan: Plan, folder: RunFolder) -> dict[str, Any]:
-    """The record; empty for a run without one."""
+def _job_text(plan: Plan, folder: RunFolder) -> str:
+    """The job file as it was submitted; empty where it is lost, since the plan decides."""
     try:
-        value = json.loads(read_of_run(plan, folder, paths.RECORD))
+        return read_of_run(plan, folder, paths.JOB).decode(errors="replace")
     except NotFound:
+        return ""
+
+
+def _record_of(plan: Plan, folder: RunFolder) -> dict[str, Any]:
+    """The record; empty for a run without one, or with one that is damaged: nothing is decided by it."""
+    try:
+        return json_object(read_of_run(plan, folder, paths.RECORD))
+    except (NotFound, ValueError):
         return {}
-    except ValueError as error:
-        raise IntegrityError(f"not a JSON file: {error}", where=f"{folder.url}/{paths.RECORD}") from error
-    return value if isinstance(value, dict) else {}
+
+
+def _texts(value: object) -> dict[str, str]:
+    return {str(key): str(each) for key, each in value.items()} if isinstance(value, dict) else {}
 
 
 def _snapshot_of(plan: Plan, folder: RunFolder) -> bytes:
