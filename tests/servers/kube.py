@@ -137,6 +137,7 @@ def _apiserver(
         "secure-port": port,
         "tls-cert-file": cert,
         "tls-private-key-file": key,
+        "client-ca-file": cert,
         "service-account-issuer": f"https://127.0.0.1:{port}",
         "service-account-key-file": accounts,
         "service-account-signing-key-file": accounts,

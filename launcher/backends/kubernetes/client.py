@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from launcher.backends.kubernetes.connect import connect
 from launcher.backends.kubernetes.errors import INSTALL, ClusterError
 from launcher.errors import BackendError
 from launcher.installed import version_of
@@ -19,7 +18,6 @@ Object = dict[str, Any]
 PACKAGE = "kubernetes"
 PATIENCE_S, REQUEST_S, CONNECT_S = 60.0, 30.0, 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
-_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
 def package_missing() -> bool:
@@ -136,33 +134,8 @@ class Cluster:
         if self._made is None:
             if package_missing():
                 raise BackendError("the package kubernetes is not installed", hint=INSTALL)
-            self._made = _connect(self._context)
+            self._made = connect(self._context)
         return self._made
-
-
-def _connect(context: str | None) -> Any:
-    """A client of the package. Raises BackendError."""
-    from kubernetes import client, config
-    from kubernetes.config.config_exception import ConfigException
-
-    settings = client.Configuration()
-    named = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    here = any(Path(each).expanduser().is_file() for each in named.split(os.pathsep) if each)
-    try:
-        if here or context or not _ACCOUNT.exists():
-            config.load_kube_config(
-                named, context=context, client_configuration=settings, persist_config=False
-            )
-        else:
-            config.load_incluster_config(client_configuration=settings)
-    except (ConfigException, OSError, ValueError, TypeError, KeyError) as error:
-        words = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BackendError(
-            f"the kubeconfig can't be used: {words}",
-            where=named,
-            hint="set KUBECONFIG, or name another context in kubernetes.context; `kubectl config get-contexts` lists them",
-        ) from None
-    return client.ApiClient(settings)
 
 
 def _refusal(status: int, data: bytes, where: str) -> ClusterError:
