@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,9 +21,10 @@ from launcher.backends.base import Handle
 from launcher.disk import write_text
 from launcher.errors import NoSuchRun, NotFound
 from launcher.runfolder import paths
-from launcher.runfolder.states import NodeStatus, RunState
+from launcher.runfolder.states import NodeStatus, RunState, State
 from launcher.storage.address import StoreAddress, absolute_url
 
+Form = TypeVar("Form", bound=BaseModel)
 _RUN_ID = re.compile(r"^(?P<name>[A-Za-z0-9_-]{1,64})-(?P<day>\d{8})-(?P<time>\d{6})-(?P<tail>[0-9a-f]{4})$")
 
 
@@ -71,6 +73,26 @@ class RunEntry(BaseModel):
         return paths.RunDir(Path(self.work_dir) / self.run_id)
 
 
+class GlancedEnd(BaseModel):
+    """`final` of an entry, as far as a list is filtered by it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    state: State
+
+
+class Glance(BaseModel):
+    """What a list is filtered by: a tenth of the work of reading the whole entry."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run_id: str
+    backend: str
+    submitted_at: float
+    group: str = ""
+    final: GlancedEnd | None = None
+
+
 class Index:
     """All methods are safe to use from several processes at once: a file per run, replaced atomically."""
 
@@ -93,9 +115,16 @@ class Index:
 
     def get(self, run_id: str) -> RunEntry | None:
         """None for a run that is not here, or whose file can't be read."""
+        return self._read(run_id, RunEntry)
+
+    def glance(self, run_id: str) -> Glance | None:
+        """As `get`."""
+        return self._read(run_id, Glance)
+
+    def _read(self, run_id: str, form: type[Form]) -> Form | None:
         try:
             with open(f"{self.root}/{run_id}.json", "rb") as file:  # noqa: PTH123 - 10,000 of them
-                return RunEntry.model_validate_json(file.read())
+                return form.model_validate_json(file.read())
         except (OSError, ValueError):
             return None
 

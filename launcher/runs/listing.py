@@ -1,7 +1,8 @@
 """Which runs a list shows, and how ten thousand of them are listed within a second.
 
-The views of ended runs are kept in one file beside the index, `.ended.json`. It is a cache: an entry of the index that
-has changed since is read again, and without the file all entries are read.
+A short list reads the index from the newest run on, until it has enough. A list of all runs keeps the views of ended ones in one
+file beside the index, `.ended.json`. It is a cache: an entry of the index that has changed since is read again, and without the
+file all entries are read.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from launcher.disk import write_text
 from launcher.errors import StoreError
 from launcher.runfolder.states import State
-from launcher.runs.index import Index
+from launcher.runs.index import Glance, Index
 from launcher.runs.view import RunView, views
 
 CACHE = ".ended.json"
@@ -52,11 +53,22 @@ class Filter:
         return not name or group.startswith(f"{name}-") or fnmatchcase(group, name)
 
     def fits(self, view: RunView) -> bool:
+        return (not self.states or view.state in self.states) and self._fits_fixed(view)
+
+    @property
+    def by_id_only(self) -> bool:
+        return not (self.states or self.since or self.backend or self.group)
+
+    def may_fit(self, glance: Glance) -> bool:
+        """Whether the view of a run can fit: what is in the index decides where it can't change."""
+        in_states = not self.states or glance.final is None or glance.final.state in self.states
+        return in_states and self._fits_fixed(glance)
+
+    def _fits_fixed(self, run: RunView | Glance) -> bool:
         return (
-            (not self.states or view.state in self.states)
-            and (self.since is None or view.submitted_at >= self.since)
-            and self.backend in ("", view.backend)
-            and self._fits_group(view.group)
+            (self.since is None or run.submitted_at >= self.since)
+            and self.backend in ("", run.backend)
+            and self._fits_group(run.group)
         )
 
 
@@ -70,17 +82,21 @@ class _Cache(BaseModel):
 def select(index: Index, wanted: Filter, limit: int | None) -> list[RunView]:
     """The newest `limit` runs (None: all) that fit, newest first. A store that does not answer makes its runs UNKNOWN."""
     ids = [run_id for run_id in index.ids() if wanted.fits_id(run_id)]
-    plain = not (wanted.states or wanted.since or wanted.backend or wanted.group)
-    if limit is not None and (plain or len(ids) <= limit):
-        return list(islice(filter(wanted.fits, _fresh(index, ids)), limit))
-    return list(islice(filter(wanted.fits, _cached(index, ids)), limit))
+    if limit is not None:
+        return list(islice(filter(wanted.fits, _fresh(index, ids, wanted)), limit))
+    return list(filter(wanted.fits, _cached(index, ids)))
 
 
-def _fresh(index: Index, ids: list[str]) -> Iterator[RunView]:
-    """Views in the order of `ids`, some entries at a time, so that a short list reads few files."""
-    for start in range(0, len(ids), _BATCH):
-        entries = [entry for run_id in ids[start : start + _BATCH] if (entry := index.get(run_id))]
-        yield from views(entries, index)
+def _fresh(index: Index, ids: list[str], wanted: Filter) -> Iterator[RunView]:
+    """Views in the order of `ids`, some entries at a time, so that a short list reads few files; of runs that may fit."""
+    fitting = iter(ids) if wanted.by_id_only else _fitting(index, ids, wanted)
+    while some := list(islice(fitting, _BATCH)):
+        yield from views([entry for run_id in some if (entry := index.get(run_id))], index)
+
+
+def _fitting(index: Index, ids: list[str], wanted: Filter) -> Iterator[str]:
+    glances = filter(None, map(index.glance, ids))
+    return (glance.run_id for glance in glances if wanted.may_fit(glance))
 
 
 def _cached(index: Index, ids: list[str]) -> list[RunView]:
@@ -93,7 +109,7 @@ def _cached(index: Index, ids: list[str]) -> list[RunView]:
         if old and old.mtimes.get(view.run_id) == mtimes.get(view.run_id)
     }
     unknown = [run_id for run_id in ids if run_id not in known]
-    fresh = {view.run_id: view for view in _fresh(index, unknown)}
+    fresh = {view.run_id: view for view in _fresh(index, unknown, Filter())}
     if sum(view.state.terminal for view in fresh.values()) >= CACHE_FROM:
         _write(index, {**known, **fresh})
     return [view for run_id in ids if (view := known.get(run_id) or fresh.get(run_id))]

@@ -73,6 +73,19 @@ def test_filters(index: Index) -> None:
     assert steps(index, Filter(backend="slurm")) == []
 
 
+def test_a_rare_state_makes_no_views_of_the_others(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = index.ids()[0]
+    entry = index.get(newest)
+    assert entry is not None
+    assert entry.final is not None
+    index.put(entry.model_copy(update={"final": entry.final.model_copy(update={"state": State.CANCELLED})}))
+    read: list[str] = []
+    get = Index.get
+    monkeypatch.setattr(Index, "get", lambda self, run_id: read.append(run_id) or get(self, run_id))
+    assert steps(index, Filter(states={State.CANCELLED}), 20) == [59]
+    assert read == [newest]
+
+
 def test_the_cache_gives_the_same_and_notices_what_changed(index: Index) -> None:
     before = select(index, Filter(), None)
     assert (index.root / CACHE).exists()
