@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from launcher.report.markup import escape
 
 WIDTH, HEIGHT = 520, 280
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 40
+RIGHT, TOP, BOTTOM = 14, 14, 44
+CHARACTER = 10.9
+"""Width of a digit of a tick on a phone, where ticks are set larger."""
 DOTS_UP_TO = 60
 PALETTE = ("#2f6fde", "#d9822b", "#2a9d62", "#c2408f", "#7a58d1", "#0f9fb5", "#a3522b", "#6b7a1f")
 
@@ -30,36 +32,44 @@ def line_chart(series: Sequence[Series], x_title: str, *, from_zero: bool = Fals
     low, high = _padded(min([0.0, *ys]) if from_zero else min(ys), max(ys))
     left, right = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 1, max(xs) + 1)
 
+    y_ticks = labelled(ticks(low, high, 5))
+    margin = 14 + CHARACTER * max((len(label) for _, label in y_ticks), default=1)
+
     def at(x: float, y: float) -> tuple[float, float]:
         return (
-            LEFT + (x - left) / (right - left) * (WIDTH - LEFT - RIGHT),
+            margin + (x - left) / (right - left) * (WIDTH - margin - RIGHT),
             HEIGHT - BOTTOM - (y - low) / (high - low) * (HEIGHT - TOP - BOTTOM),
         )
 
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg">',
-        *(_horizontal_line(at(left, y)[1], label) for y, label in labelled(ticks(low, high, 5))),
+        *(_horizontal_line(margin, at(left, y)[1], label) for y, label in y_ticks),
         *(_mark_below(at(x, low)[0], number(x)) for x in ticks(left, right, 7, whole=True)),
-        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>',
-        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_title)}</text>',
+        f'<line class="axis" x1="{margin}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>',
+        f'<text class="tick" x="{(margin + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_title)}</text>',
     ]
     for each in series:
-        where = [at(x, y) for x, y in each.points]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in where)
-        parts.append(f'<polyline class="line" stroke="{each.colour}" points="{path}"/>')
-        dots = range(len(where)) if len(where) <= DOTS_UP_TO else [len(where) - 1]
-        for index in dots:
-            x, y = each.points[index]
-            words = escape(f"{each.name}: {number(y)} at {x_title} {number(x)}")
-            parts.append(
-                f'<circle cx="{where[index][0]:.1f}" cy="{where[index][1]:.1f}" r="2.6" fill="{each.colour}"><title>{words}</title></circle>'
-            )
+        parts += _line(each, [at(x, y) for x, y in each.points], x_title)
     return "".join([*parts, "</svg>"])
 
 
-def _horizontal_line(y: float, label: str) -> str:
-    line = f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-    return line + f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
+def _line(series: Series, places: Sequence[tuple[float, float]], x_title: str) -> list[str]:
+    """The line through the places, and a dot with its value on each; of many only on the last."""
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    parts = [f'<polyline class="line" stroke="{series.colour}" points="{path}"/>']
+    dots = range(len(places)) if len(places) <= DOTS_UP_TO else [len(places) - 1]
+    for index in dots:
+        x, y = series.points[index]
+        words = escape(f"{series.name}: {number(y)} at {x_title} {number(x)}")
+        parts.append(
+            f'<circle cx="{places[index][0]:.1f}" cy="{places[index][1]:.1f}" r="2.6" fill="{series.colour}"><title>{words}</title></circle>'
+        )
+    return parts
+
+
+def _horizontal_line(margin: float, y: float, label: str) -> str:
+    line = f'<line class="grid" x1="{margin}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    return line + f'<text class="tick" x="{margin - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
 
 
 def _mark_below(x: float, label: str) -> str:
@@ -94,21 +104,21 @@ def labelled(values: Sequence[float]) -> list[tuple[float, str]]:
     for digits in range(4, 9):
         if len(set(texts)) == len(texts):
             break
-        texts = [f"{value:,.{digits}g}" for value in values]
+        texts = [number(value, digits) for value in values]
     return list(zip(values, texts, strict=True))
 
 
-def number(value: float) -> str:
-    """Three or four digits that matter; very small and very large ones as 9.5e-4."""
+def number(value: float, digits: int = 3) -> str:
+    """`digits` digits that matter, or one more; very small and very large ones as 9.5e-4."""
     if value == 0:
         return "0"
     if abs(value) < 1e-2 or abs(value) >= 1e7:
-        mantissa, _, exponent = f"{value:.2e}".partition("e")
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
         short = mantissa.rstrip("0").rstrip(".")
         return f"{short}e{int(exponent)}"
-    if abs(value) >= 1000:
+    if abs(value) >= 1000 and digits == 3:
         return f"{value:,.0f}"
-    return f"{value:.4g}"
+    return f"{value:,.{digits + 1}g}"
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:

@@ -72,9 +72,6 @@ def gather(run: Run) -> RunReport:
     )
 
 
-"""The phase of a program that writes no progress, by the first word of the step's name."""
-
-
 def _curves(rows: Sequence[EpochMetrics], events: Sequence[dict[str, Any]]) -> dict[str, Curve]:
     """Per epoch where the program writes metrics, else per step from its progress."""
     if rows:

@@ -13,12 +13,26 @@ from launcher.report.pieces import STYLE, card, section
 
 def page(reports: Sequence[RunReport], now: float | None = None) -> str:
     """The whole document. With several runs, curves lie over each other and tables have a column per run."""
-    title = reports[0].view.run_id if len(reports) == 1 else f"{len(reports)} runs compared"
+    title = title_of(reports)
     made = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(now))
-    body = [
-        f"<h1>{escape(title)}</h1><div class='soft'>launcher report, {escape(made)}</div>",
-        section("Runs", card(sections.overview(reports))),
-        section("What went wrong", sections.failures(reports)),
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width,initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
+        f"<h1>{escape(title)}</h1><div class='soft'>launcher report, {escape(made)}</div>{content(reports)}"
+        "</main></body></html>\n"
+    )
+
+
+def title_of(reports: Sequence[RunReport]) -> str:
+    return reports[0].view.run_id if len(reports) == 1 else f"{len(reports)} runs compared"
+
+
+def content(reports: Sequence[RunReport]) -> str:
+    """All sections, as HTML."""
+    parts = [
+        section("Runs" if len(reports) > 1 else "Run", card(sections.overview(reports))),
+        section(sections.failures_title(reports), sections.failures(reports)),
         section("Curves", sections.curves(reports)),
         section("Results", sections.results(reports)),
         section("Time per phase", sections.phases(reports)),
@@ -26,8 +40,4 @@ def page(reports: Sequence[RunReport], now: float | None = None) -> str:
         section("Environment", settings.environment(reports)),
         section("Again", settings.commands(reports)),
     ]
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width,initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{''.join(body)}</main></body></html>\n"
-    )
+    return "".join(parts)

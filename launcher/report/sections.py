@@ -8,7 +8,7 @@ from typing import Any
 from launcher.report.chart import Series, line_chart, part_bar
 from launcher.report.gather import RunReport
 from launcher.report.markup import escape
-from launcher.report.pieces import card, colour_of, label_of, name_of, table, with_code
+from launcher.report.pieces import card, colour_of, dot, head_of, label_of, name_of, table, with_code
 from launcher.units import show_duration
 
 CURVES = ("loss", "top1", "images_per_s", "lr")
@@ -33,7 +33,7 @@ def overview(reports: Sequence[RunReport]) -> str:
         top1 = view.results.get("checkpoint", view.results.get("last", view.progress.top1))
         rows.append(
             [
-                name_of(reports, index),
+                f"{dot(colour_of(index)) if len(reports) > 1 else ''}{escape(label_of(report))}",
                 f"<span class='state {escape(view.state.value)}'>{escape(view.state.value)}</span>",
                 escape(str(plan.recipe.get("arch", "own program"))),
                 escape(f"{plan.nodes} × {plan.devices_per_node} {plan.device}"),
@@ -44,14 +44,21 @@ def overview(reports: Sequence[RunReport]) -> str:
             ]
         )
     heads = ["run", "state", "arch", "devices", "epoch", "top-1", "attempts", "took"]
-    links = "".join(
-        f"<div class='soft mono'>{escape(r.view.run_id)} → {escape(r.view.url)}</div>" for r in reports
-    )
-    return table(heads, rows, numbers=(4, 5, 6, 7)) + links
+    if len(reports) == 1:  # its id is the title of the page
+        heads, rows = heads[1:], [row[1:] for row in rows]
+    first = len(heads) - 4
+    links = "".join(f"<div class='soft mono links'>{escape(r.view.url)}</div>" for r in reports)
+    return table(heads, rows, numbers=range(first, first + 4), stacks=True) + links
 
 
 def _of(count: int | None, total: int | None) -> str:
     return "" if count is None else f"{count}/{total}" if total else str(count)
+
+
+def failures_title(reports: Sequence[RunReport]) -> str:
+    """Of the section `failures`: a run that has not begun has only to wait."""
+    begun = any(report.explanation and report.view.attempts for report in reports)
+    return "What went wrong" if begun or any(r.view.state.terminal for r in reports) else "What it waits for"
 
 
 def failures(reports: Sequence[RunReport]) -> str:
@@ -67,11 +74,15 @@ def failures(reports: Sequence[RunReport]) -> str:
             else ""
         )
         commands = "".join(f"<div><code>{escape(text)}</code></div>" for text in explanation.next)
-        excerpt = f"<pre>{escape(chr(10).join(explanation.excerpt))}</pre>" if explanation.excerpt else ""
+        excerpt = (
+            f"<pre class='excerpt'>{escape(chr(10).join(explanation.excerpt))}</pre>"
+            if explanation.excerpt
+            else ""
+        )
         cards.append(
             card(
-                f"<h3>{name_of(reports, index)}</h3><div>{escape(explanation.summary)}</div>{excerpt}"
-                f"<p>{with_code(explanation.means)}</p>{f'<ul>{lines}</ul>' if lines else ''}"
+                f"{f'<h3>{name_of(reports, index)}</h3>' if len(reports) > 1 else ''}<div>{escape(explanation.summary)}</div>{excerpt}"
+                f"{f'<p>{with_code(explanation.means)}</p>' if explanation.means else ''}{f'<ul>{lines}</ul>' if lines else ''}"
                 f"{f'<div class=soft>next</div>{commands}' if commands else ''}"
                 f"{f'<div class=soft>attempts</div><ul>{tried}</ul>' if tried else ''}"
             )
@@ -117,9 +128,11 @@ def results(reports: Sequence[RunReport]) -> str:
             )
     if not rows:
         return ""
-    return card(
-        table(["run", "evaluation", "top-1", "top-5", "images", "step", "file"], rows, numbers=(2, 3, 4, 5))
-    )
+    heads = ["run", "evaluation", "top-1", "top-5", "images", "step", "file"]
+    if len(reports) == 1:
+        heads, rows = heads[1:], [row[1:] for row in rows]
+    first = heads.index("top-1")
+    return card(table(heads, rows, numbers=range(first, first + 4), stacks=True))
 
 
 def _share(value: Any) -> str:
@@ -135,13 +148,13 @@ def phases(reports: Sequence[RunReport]) -> str:
     for index, report in enumerate(reports):
         parts = [(name, report.phases.get(name, 0.0), PHASE_COLOURS.get(name, "#999")) for name in names]
         bars.append(
-            f"<div style='margin:8px 0 2px'>{name_of(reports, index)}</div>{part_bar(parts, longest)}"
+            f"<div style='margin:8px 0 2px'>{head_of(reports, index, '')}</div>{part_bar(parts, longest)}"
             f"<div class='soft'>{escape(report.goodput.words) if report.goodput else ''}</div>"
         )
-    heads = ["phase", *(name_of(reports, index) for index in range(len(reports)))]
+    heads = ["phase", *(head_of(reports, index, "time") for index in range(len(reports)))]
     rows = [
         [
-            f"<span class='dot' style='background:{PHASE_COLOURS.get(name, '#999')}'></span>{escape(name)}",
+            f"{dot(PHASE_COLOURS.get(name, '#999'))}{escape(name)}",
             *(_seconds(report.phases.get(name)) for report in reports),
         ]
         for name in names

@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher.report.gather import RunReport
 from launcher.report.markup import escape
-from launcher.report.pieces import card, name_of, table
+from launcher.report.pieces import card, head_of, name_of, table
 
 
 def recipe(reports: Sequence[RunReport]) -> str:
@@ -59,7 +59,9 @@ def _value(value: Any) -> str:
 def environment(reports: Sequence[RunReport]) -> str:
     all_facts = [_facts(report) for report in reports]
     keys = list(dict.fromkeys(key for facts in all_facts for key in facts))
-    heads = ["", *(name_of(reports, index) for index in range(len(reports)))]
+    if not keys:
+        return ""
+    heads = ["", *(head_of(reports, index, "value") for index in range(len(reports)))]
     rows = [
         [escape(key), *(f"<code>{escape(facts.get(key, ''))}</code>" for facts in all_facts)] for key in keys
     ]
@@ -96,8 +98,8 @@ def commands(reports: Sequence[RunReport]) -> str:
         words = report.record.get("command")
         command = words if isinstance(words, list) else []
         lines += [
-            f"# {report.view.run_id}",
+            f"# {report.view.run_id}" if len(reports) > 1 else "",
             " ".join(map(str, command)),
             f"launcher retry {report.view.run_id}",
         ]
-    return card(f"<pre>{escape(chr(10).join(line for line in lines if line))}</pre>")
+    return card(f"<pre class='commands'>{escape(chr(10).join(line for line in lines if line))}</pre>")
