@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from launcher.dashboard.guard import Guard
 from launcher.errors import LauncherError, NoSuchRun
 from launcher.printable import printable_lines
 from launcher.report.gather import RunReport, gather
+from launcher.report.page import content, title_of
 from launcher.report.page import page as report_page
 from launcher.report.pieces import STYLE
 from launcher.runfolder.states import State
@@ -40,7 +42,7 @@ class Settings:
 
 
 def make_app(settings: Settings) -> Starlette:
-    """The application; nothing is read before the first request."""
+    """The application; nothing is read before the first request. `app.state.closing`, once set, ends all streams."""
     site = _Site(settings)
     routes = [
         Route("/", site.index),
@@ -56,7 +58,9 @@ def make_app(settings: Settings) -> Starlette:
     if settings.allow_cancel:
         routes.append(Route("/run/{run_id}/cancel", site.cancel, methods=["POST"]))
     middleware = [Middleware(Guard, token=settings.token)]
-    return Starlette(routes=routes, middleware=middleware, exception_handlers={LauncherError: site.error})
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers={LauncherError: site.error})
+    app.state.closing = site.closing
+    return app
 
 
 class _Site:
@@ -64,6 +68,7 @@ class _Site:
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._catalogue = settings, Catalogue(settings.urls)
+        self.closing = threading.Event()
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -90,26 +95,32 @@ class _Site:
         return self._html("run.html", page=page, live=page.live, allow_cancel=self._settings.allow_cancel)
 
     def events(self, request: Request) -> Response:
-        return _stream(streams.live_events(self._run(request), self._live))
+        return _stream(streams.live_events(self._run(request), self._live, self.closing))
 
     def logs(self, request: Request) -> Response:
         rank = request.query_params.get("rank", "")
         chosen = int(rank) if rank.isdecimal() else None
-        return _stream(streams.log_events(self._run(request), chosen, request.query_params.get("q", "")))
+        words = request.query_params.get("q", "")
+        return _stream(streams.log_events(self._run(request), chosen, words, self.closing))
 
     def spark(self, request: Request) -> Response:
         return Response(pages.sparkline(self._run(request)), media_type="image/svg+xml")
 
     def report(self, request: Request) -> Response:
         run = self._run(request)
-        name = f'attachment; filename="report-{run.id}.html"'
-        return HTMLResponse(report_page([gather(run)]), headers={"Content-Disposition": name})
+        return _download(report_page([gather(run)]), f"report-{run.id}.html")
 
     def compare(self, request: Request) -> Response:
         ids = list(dict.fromkeys(request.query_params.getlist("run")))[:MAX_COMPARED]
         if not ids:
             return RedirectResponse("/", status_code=303)
-        return HTMLResponse(report_page([gather(self._catalogue.run(each)) for each in ids]))
+        reports = [gather(self._catalogue.run(each)) for each in ids]
+        if "download" in request.query_params:
+            return _download(report_page(reports), "report.html")
+        address = "/compare?" + urlencode([*(("run", each) for each in ids), ("download", "1")])
+        return self._html(
+            "compare.html", title=title_of(reports), content=pages.markup(content(reports)), download=address
+        )
 
     def style(self, request: Request) -> Response:
         return Response(STYLE + (HERE / "static" / "dashboard.css").read_text(), media_type="text/css")
@@ -157,6 +168,10 @@ def _address(query: Query, page: int) -> str:
         "page": page,
     }
     return "/?" + urlencode({key: value for key, value in values.items() if value})
+
+
+def _download(html: str, name: str) -> Response:
+    return HTMLResponse(html, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
 def _stream(events: Any) -> Response:

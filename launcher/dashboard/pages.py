@@ -13,7 +13,9 @@ from launcher.errors import LauncherError
 from launcher.report import sections, settings
 from launcher.report.chart import part_bar
 from launcher.report.gather import RunReport, gather
-from launcher.runs.activity import activity_text, best_top1
+from launcher.report.markup import escape
+from launcher.report.pieces import dot
+from launcher.runs.activity import activity_text, best_top1, first_line
 from launcher.runs.folder import RunFolder
 from launcher.runs.phases import PROGRAM_PHASES
 from launcher.runs.view import RunView
@@ -29,6 +31,7 @@ class Row:
     run_id: str
     name: str
     state: str
+    began: bool
     epoch: str
     loss: str
     top1: str
@@ -45,6 +48,7 @@ def row_of(view: RunView, now: float) -> Row:
         run_id=view.run_id,
         name=view.name,
         state=view.state.value,
+        began=bool(view.attempts),
         epoch=f"{epoch}/{progress.epochs}" if epoch and progress.epochs else epoch,
         loss=f"{progress.loss:.3f}" if progress.loss is not None else "",
         top1=f"{100 * top1:.2f} %" if top1 is not None else "",
@@ -68,15 +72,26 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptBar:
+    """One attempt: a bar of its phases in order, and how long each took."""
+
+    number: int
+    outcome: str
+    bar: Markup
+    legend: Markup
+
+
+@dataclass(frozen=True, slots=True)
 class Live:
     """What changes on a run's page while the run goes on."""
 
     row: Row
     reason: str
     machines: tuple[Machine, ...]
-    timeline: tuple[tuple[int, Markup], ...]
+    timeline: tuple[AttemptBar, ...]
     curves: Markup
     failures: Markup
+    failures_title: str
     safe: str
     ended: bool
 
@@ -102,33 +117,46 @@ def live_of(report: RunReport, now: float) -> Live:
             for node in view.nodes
         ),
         timeline=_timeline(view, now),
-        curves=_markup(sections.curves([report])),
-        failures=_markup(sections.failures([report])),
+        curves=markup(sections.curves([report])),
+        failures=markup(sections.failures([report])),
+        failures_title=sections.failures_title([report]),
         safe=view.safe,
         ended=view.state.terminal,
     )
 
 
-def _timeline(view: RunView, now: float) -> tuple[tuple[int, Markup], ...]:
-    """A bar for each attempt with its phases in order, all on one scale."""
+def _timeline(view: RunView, now: float) -> tuple[AttemptBar, ...]:
+    """A bar for each attempt, all on one scale."""
     end = view.ended_at or now
-    bars = []
     bounds = [each.started_at for each in view.attempts] + [end]
     longest = max((b - a for a, b in itertools.pairwise(bounds)), default=0.0)
-    marks = [(each.at, each.program or each.phase) for each in view.phase_times]
+    if longest <= 0:
+        return ()
+    marks = [(each.at, _phase_of(each.program or each.phase)) for each in view.phase_times]
+    bars = []
     for attempt, (start, stop) in zip(view.attempts, itertools.pairwise(bounds), strict=True):
         inside = [(start, "starting"), *((at, name) for at, name in marks if start <= at < stop), (stop, "")]
         parts = [
-            (name, b - a, sections.PHASE_COLOURS.get(_phase_of(name), "#8d99ae"))
+            (name, b - a, sections.PHASE_COLOURS.get(name, "#8d99ae"))
             for (a, name), (b, _) in itertools.pairwise(inside)
         ]
-        if longest > 0:
-            bars.append((attempt.attempt, _markup(part_bar(parts, longest))))
+        bars.append(
+            AttemptBar(
+                number=attempt.attempt,
+                outcome=first_line(attempt.outcome),
+                bar=markup(part_bar(parts, longest)),
+                legend=markup("".join(_legend(*part) for part in parts if part[1] >= 1)),
+            )
+        )
     return tuple(bars)
 
 
+def _legend(name: str, seconds: float, colour: str) -> str:
+    return f"<span>{dot(colour)}{escape(name)} {show_duration(seconds)}</span>"
+
+
 def _phase_of(name: str) -> str:
-    """The phase whose colour a program of a plan has."""
+    """The phase that a program of a plan is."""
     return PROGRAM_PHASES.get(name.partition("-")[0], name)
 
 
@@ -151,14 +179,14 @@ def run_page(run: Run, now: float | None = None) -> RunPage:
     rest = "".join(f"<h2>{title}</h2>{content}" for title, content in parts if content)
     return RunPage(
         live=live_of(report, time.time() if now is None else now),
-        rest=_markup(rest),
+        rest=markup(rest),
         checkpoints=_checkpoints(run),
         url=report.view.url,
         missing=report.missing,
     )
 
 
-def _markup(html: str) -> Markup:
+def markup(html: str) -> Markup:
     """What the report has made: it has escaped all foreign text itself."""
     return Markup(html)  # noqa: S704
 
@@ -192,6 +220,6 @@ def sparkline(run: Run) -> str:
         f"{2 + i * step:.1f},{SPARK_HEIGHT - 2 - (y - low) * scale:.1f}" for i, y in enumerate(losses)
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SPARK_WIDTH} {SPARK_HEIGHT}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{SPARK_WIDTH}" height="{SPARK_HEIGHT}" viewBox="0 0 {SPARK_WIDTH} {SPARK_HEIGHT}">'
         f'<polyline fill="none" stroke="#2f6fde" stroke-width="1.5" points="{points}"/></svg>'
     )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 
 from launcher.dashboard.app import Settings, make_app
 from launcher.errors import UsageError
+
+GRACE_S = 5
 
 
 def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None]) -> None:
@@ -28,8 +32,19 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
     with listener:
         shown = f"[{host}]" if ":" in host else host
         tell(f"http://{shown}:{listener.getsockname()[1]}/?token={settings.token}")
-        config = uvicorn.Config(
-            make_app(settings), log_level="warning", access_log=False, timeout_graceful_shutdown=1
-        )
+        app = make_app(settings)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S)
         with suppress(KeyboardInterrupt):  # uvicorn repeats the signal after a clean end
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config, app.state.closing).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """A signal also ends the streams of open pages; uvicorn alone waits for them in vain."""
+
+    def __init__(self, config: uvicorn.Config, closing: threading.Event) -> None:
+        super().__init__(config)
+        self._closing = closing
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._closing.set()
+        super().handle_exit(sig, frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -23,10 +24,10 @@ def event(name: str, text: str) -> str:
     return f"event: {name}\n{data}\n"
 
 
-def live_events(run: Run, render: Callable[..., str]) -> Iterator[str]:
-    """The live part of a page whenever it has changed, until the run ends. Blocks between events."""
+def live_events(run: Run, render: Callable[..., str], closing: threading.Event) -> Iterator[str]:
+    """The live part of a page whenever it has changed, until the run or the server ends. Blocks between events."""
     last = ""
-    while True:
+    while not closing.is_set():
         try:
             report = gather(run)
         except LauncherError as error:
@@ -39,13 +40,13 @@ def live_events(run: Run, render: Callable[..., str]) -> Iterator[str]:
                 yield event("end", "")
                 return
         yield ": alive\n\n"
-        time.sleep(POLL_S)
+        closing.wait(POLL_S)
 
 
-def log_events(run: Run, rank: int | None, text: str) -> Iterator[str]:
-    """Lines with `text` in them, as a JSON list an event, until the run ends."""
+def log_events(run: Run, rank: int | None, text: str, closing: threading.Event) -> Iterator[str]:
+    """Lines with `text` in them, as a JSON list an event, until the run or the server ends."""
     reader = LogReader(run.entry, rank=rank)
-    while True:
+    while not closing.is_set():
         try:
             ended = run.state.terminal
             lines = [
@@ -62,4 +63,4 @@ def log_events(run: Run, rank: int | None, text: str) -> Iterator[str]:
             yield event("end", "")
             return
         yield ": alive\n\n"
-        time.sleep(POLL_S)
+        closing.wait(POLL_S)

@@ -66,17 +66,20 @@ class Sample:
 
     def state(self, state: State, reason: str = "", **values: Any) -> None:
         attempts = (Attempt(attempt=1, started_at=NOW, ended_at=NOW + 60, outcome=reason or "done"),)
+        usual = {
+            "submitted_at": NOW,
+            "updated_at": time.time(),
+            "ended_at": NOW + 60 if state.terminal else None,
+            "attempts": attempts,
+        }
         value = RunState(
             run_id=self.plan.run_id,
             name=self.plan.name,
             backend="local",
             state=state,
             reason=reason,
-            submitted_at=NOW,
-            updated_at=time.time(),
-            ended_at=NOW + 60 if state.terminal else None,
             url=self.plan.store.url,
-            **{"attempts": attempts, **values},
+            **{**usual, **values},
         )
         self.write("state.json", value.model_dump_json())
 

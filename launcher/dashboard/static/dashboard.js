@@ -26,3 +26,7 @@ function readLog() {
   } });
 }
 if (log && filter) { filter.addEventListener("submit", (e) => { e.preventDefault(); readLog(); }); readLog(); }
+const search = document.querySelector("[role=search] input");
+if (search) document.addEventListener("keydown", (e) => {
+  if (e.key === "/" && !e.target.closest("input, select, textarea")) { e.preventDefault(); search.focus(); search.select(); }
+});

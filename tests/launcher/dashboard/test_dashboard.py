@@ -16,10 +16,10 @@ from launcher.dashboard.app import Settings, make_app
 from launcher.dashboard.catalogue import Catalogue, Query
 from launcher.runfolder.states import Attempt, FirstFailure, PhaseStart, State
 from launcher.runs.index import Index
+from tests.launcher.dashboard.scenes import HOSTILE
 from tests.launcher.samples import NOW, Sample
 
 TOKEN = "a-token-for-the-tests"
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x1b[2J"
 
 
 class Client:
@@ -230,6 +230,18 @@ def test_comparison_and_report_are_pages_of_their_own(sites: list[Site], tmp_pat
     assert headers["content-disposition"] == f'attachment; filename="report-{runs[0].plan.run_id}.html"'
     assert client.ask("/compare")[0] == 303
     assert client.ask("/run/nothing-20261128-000000-abcd")[0] == 404
+
+
+def test_a_comparison_can_be_downloaded(sites: list[Site], tmp_path: Path) -> None:
+    runs = [Sample(tmp_path, name=name).plan.run_id for name in ("one", "two")]
+    client = open_site(sites)
+    page = client.get("/compare?" + "&".join(f"run={each}" for each in runs))
+    link = re.search(r'href="([^"]+)" download', page)
+    assert link is not None
+    _, headers, text = client.ask(link[1].replace("&amp;", "&"))
+    assert headers["content-disposition"] == 'attachment; filename="report.html"'
+    assert all(run in text for run in runs)
+    assert "stylesheet" not in text
 
 
 def test_a_list_of_many_runs_reads_one_page_of_them(

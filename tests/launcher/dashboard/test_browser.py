@@ -1,0 +1,267 @@
+"""`launcher dashboard` in a real browser: every kind of run, both themes, a laptop and a phone, by mouse and by keys."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.launcher.dashboard.scenes import HOSTILE, MANY, Scenes, write_scenes
+
+PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+PATIENCE_MS = 60_000
+PHONE = {"width": 390, "height": 844}
+READABILITY = (Path(__file__).parent / "readability.js").read_text()
+pytestmark = pytest.mark.system
+
+
+def _program() -> str:
+    """Skip, loudly; where a browser is expected (LAUNCHER_TEST_BROWSER=required) fail instead."""
+    if (program := next(filter(None, map(shutil.which, PROGRAMS)), None)) is None:
+        if os.environ.get("LAUNCHER_TEST_BROWSER") == "required":
+            pytest.fail("a Chromium should be on this machine")
+        pytest.skip("NOT TESTED, no Chromium: the dashboard in a browser")
+    return program
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    program = _program()
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def dashboard(*options: str) -> Iterator[str]:
+    """The address that `launcher dashboard` prints. Ctrl-C ends it without a word of trouble."""
+    command = [sys.executable, "-m", "launcher", "dashboard", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "the dashboard has ended; runs go on\n")
+
+
+@dataclass
+class Visit:
+    """One browser window. What pages ask for, and what goes wrong in them, is kept."""
+
+    context: BrowserContext
+    address: str
+    asked: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.context.set_default_timeout(PATIENCE_MS)
+        self.context.on("request", lambda request: self.asked.append(request.url))
+        self.page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.page.on("console", lambda message: self.troubles.append(message.text))
+        self.page.on("dialog", lambda dialog: self.troubles.append(dialog.message))
+        self.page.goto(self.address)
+
+    @property
+    def base(self) -> str:
+        return self.address.split("/?")[0]
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self.base + path)
+        return self.page
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.troubles == []
+        assert [url for url in self.asked if not url.startswith((self.base, "data:"))] == []
+
+
+@dataclass(frozen=True)
+class Site:
+    """A dashboard on the scenes."""
+
+    scenes: Scenes
+    address: str
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    _program()
+    folder = tmp_path_factory.mktemp("scenes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAUNCHER_HOME", str(folder / "home"))
+        scenes = write_scenes(folder)
+        with dashboard("--url", str(scenes.store)) as address:
+            yield Site(scenes, address)
+
+
+@pytest.fixture
+def visit(chromium: Browser, site: Site) -> Iterator[Visit]:
+    visit = Visit(chromium.new_context(), site.address)
+    yield visit
+    visit.close()
+
+
+def test_a_thousand_runs_in_pages_with_filters_in_the_address(visit: Visit, site: Site) -> None:
+    page = visit.page
+    rows = page.locator("table.runs tr:has(td)")
+    assert "token" not in page.url
+    assert rows.count() == 100
+    page.get_by_role("link", name="older").click()
+    page.wait_for_url("**/?page=1")
+    page.get_by_role("combobox", name="state").select_option("FAILED")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**state=FAILED*")
+    states = set(page.locator("table.runs .state").all_inner_texts())
+    assert (rows.count(), states) == (100, {"FAILED"})
+    page.get_by_role("link", name="older").click()
+    page.wait_for_url("**page=1")
+    assert rows.count() == MANY // 10 + 2 - 100
+    page.go_back()
+    page.get_by_role("searchbox", name="name").fill("16p")
+    page.get_by_role("searchbox", name="name").press("Enter")
+    expect(page.get_by_text("no run fits")).to_be_visible()
+    visit.open("/?q=16p")
+    assert rows.all_inner_texts()[0].split()[:3] == [site.scenes.running, "RUNNING", "2.031"]
+    images = page.evaluate(
+        "Promise.all([...document.images].map((each) => each.decode().then(() => each.naturalWidth)))"
+    )
+    assert images == [96]
+
+
+def test_by_keys_alone(visit: Visit, site: Site) -> None:
+    page, keys = visit.page, visit.page.keyboard
+    keys.press("Tab")
+    expect(page.get_by_text("skip to content")).to_be_focused()
+    keys.press("/")
+    expect(page.get_by_role("searchbox", name="name")).to_be_focused()
+    keys.type("tnt-s")
+    keys.press("Enter")
+    page.wait_for_url("**q=tnt-s*")
+    found = page.locator("table.runs input")
+    for number in range(found.count()):
+        found.nth(number).focus()
+        keys.press("Space")
+    keys.press("Enter")
+    page.wait_for_url("**/compare?run=*")
+    expect(page.get_by_role("heading", name="4 runs compared")).to_be_visible()
+    visit.open("/?q=16p")
+    while page.evaluate("document.activeElement.pathname") != f"/run/{site.scenes.running}":
+        keys.press("Tab")
+    keys.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(site.scenes.running)
+
+
+def test_what_happened_is_on_the_page_of_a_run(visit: Visit, site: Site) -> None:
+    page = visit.open(f"/run/{site.scenes.failed}")
+    expect(page.get_by_role("heading", name="What went wrong")).to_be_visible()
+    expect(page.locator("#live")).to_contain_text("EI0006: Getting socket times out")
+    expect(page.locator("#live")).to_contain_text(f"launcher resume {site.scenes.failed}")
+    visit.open(f"/run/{site.scenes.restarted}")
+    expect(page.locator("#live .bar")).to_have_count(2)
+    expect(page.get_by_text("attempt 1 rank 5 on npu-04 was killed")).to_be_visible()
+    expect(page.get_by_text("step-25020", exact=True)).to_be_visible()
+    visit.open(f"/run/{site.scenes.running}")
+    expect(page.locator(".ranks li")).to_have_count(16)
+    expect(page.locator(".facts")).to_contain_text("1 h 11 min")
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    visit.open(f"/run/{site.scenes.queued}")
+    expect(page.get_by_role("heading", name="What it waits for")).to_be_visible()
+    expect(page.locator("#live")).to_contain_text("waits for 8 free devices")
+    visit.open(f"/run/{site.scenes.foreign}")
+    expect(page.locator("main")).to_contain_text("94.12 %")
+    assert page.locator("#live svg").count() == 4
+
+
+def test_hostile_text_stays_text(visit: Visit, site: Site) -> None:
+    shown = HOSTILE.replace("\x1b", "\\x1b")
+    page = visit.open(f"/run/{site.scenes.hostile}")
+    expect(page.locator("#log")).to_contain_text(f"rank-0: {shown}")
+    expect(page.locator("#live")).to_contain_text(shown)
+    for path in ("/?q=hostile", f"/compare?run={site.scenes.hostile}", f"/run/{site.scenes.hostile}"):
+        visit.open(path)
+        assert page.locator("img[src=x], body script").count() == 0
+    visit.open("/?q=" + "%3Cscript%3Ealert(3)%3C/script%3E%22%3E")
+    expect(page.get_by_role("searchbox", name="name")).to_have_value('<script>alert(3)</script>">')
+
+
+def test_logs_by_rank_and_words(visit: Visit, site: Site) -> None:
+    page = visit.open(f"/run/{site.scenes.failed}")
+    log = page.locator("#log")
+    expect(log).to_contain_text("rank-3: step 29")
+    page.get_by_label("with the words").fill("SOCKET")
+    page.get_by_role("button", name="Show").click()
+    expect(log).to_have_text(re.compile(r"^rank-3: .*Getting socket times out[^\n]*$"))
+    page.get_by_label("rank", exact=True).fill("0")
+    page.get_by_role("button", name="Show").click()
+    expect(log).to_have_text("")
+
+
+@pytest.mark.parametrize("size", [{"width": 1280, "height": 900}, PHONE], ids=["laptop", "phone"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_can_be_read(chromium: Browser, site: Site, theme: str, size: dict[str, int]) -> None:
+    """Nothing is wider than the window, cut off, too small, or too faint (WCAG AA: a contrast of 4.5)."""
+    visit = Visit(chromium.new_context(viewport=size, color_scheme=theme), site.address)  # type: ignore[arg-type]
+    runs = [value for value in vars(site.scenes).values() if isinstance(value, str)]
+    compared = "/compare?" + "&".join(f"run={run}" for run in runs)
+    for path in ("/", "/?q=nothing", compared, *(f"/run/{run}" for run in runs)):
+        page = visit.open(path)
+        found = page.evaluate(READABILITY)
+        assert found["dark"] == (theme == "dark"), path
+        assert found["faults"] == [], path
+    visit.close()
+
+
+def test_a_report_is_downloaded_and_read_without_a_network(
+    chromium: Browser, visit: Visit, site: Site, tmp_path: Path
+) -> None:
+    page = visit.open(f"/run/{site.scenes.done}")
+    for path in (f"/run/{site.scenes.done}", f"/compare?run={site.scenes.done}&run={site.scenes.failed}"):
+        visit.open(path)
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download the report").click()
+        target = tmp_path / download.value.suggested_filename
+        download.value.save_as(target)
+        alone = Visit(
+            chromium.new_context(offline=True, viewport=PHONE, color_scheme="dark"), target.as_uri()
+        )  # type: ignore[arg-type]
+        assert alone.page.evaluate(READABILITY) == {"dark": True, "faults": []}
+        expect(alone.page.locator("main")).to_contain_text("78.53 %")
+        expect(alone.page.get_by_text(site.scenes.done).first).to_be_visible()
+        assert {urlsplit(url).scheme for url in alone.asked} == {"file"}
+        alone.context.close()
+        assert alone.troubles == []
+
+
+def test_ctrl_c_while_a_page_is_followed(chromium: Browser, site: Site) -> None:
+    with dashboard() as address:
+        visit = Visit(chromium.new_context(), address)
+        expect(visit.open(f"/run/{site.scenes.running}").locator("#log")).to_contain_text("epoch 38 step 399")
+    visit.context.close()
+
+
+def test_a_real_run_is_followed_and_cancelled(jobs, chromium: Browser) -> None:
+    entry = jobs.submit(env={"STEPS": "8", "HOLD_AT": "3"})
+    with dashboard("--allow-cancel") as address:
+        visit = Visit(chromium.new_context(), address)
+        page = visit.page
+        page.get_by_role("link", name=entry.run_id).click()
+        expect(page.locator("#live .ranks")).to_contain_text("rank 0 training 3")
+        expect(page.locator("#live .state")).to_have_text("RUNNING")
+        page.get_by_role("button", name="Cancel with a checkpoint").click()
+        expect(page.locator("#live .state")).to_have_text("CANCELLED")
+        visit.close()
+        jobs.end(entry)
