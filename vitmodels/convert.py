@@ -1,7 +1,7 @@
 """Weights from and to other frameworks.
 
 Read: safetensors (one file, or several by their index), PyTorch's files and MindSpore's `.ckpt` under the names of timm (ViT, TNT),
-the TNT authors, torchvision, HuggingFace (ViT, DeiT) or MindCV, the `.npz` files of the original ViT, and our own checkpoints.
+the TNT authors, torchvision, HuggingFace (ViT, DeiT), MindCV or MindSpore's model zoo, the `.npz` files of the original ViT, and our own checkpoints.
 Averaged weights are used where there are some. PyTorch is not needed, and nothing in a file is run.
 Written: timm's layout in the format of the suffix, .safetensors, .npz or .ckpt.
 

@@ -89,11 +89,11 @@ def rename(source: Mapping[str, np.ndarray]) -> tuple[Weights, list[str]]:
     if "embedding/kernel" in source or "Transformer/encoder_norm/scale" in source:
         return from_npz(source), ["read as a checkpoint of the original ViT"]
     weights = {name: np.asarray(value) for name, value in unwrapped(source).items()}
-    if "outer_pos" in weights:
-        return from_authors_tnt(weights), ["read as a checkpoint of the TNT authors"]
+    notes = ["read as a checkpoint of the TNT authors"] if "outer_pos" in weights else []
     if peer := peer_of(weights):
-        return from_peer(weights, peer), [f"read as weights of {peer.title}"]
-    return weights, []
+        weights = from_peer(weights, peer)
+        notes = [f"read as weights of {peer.title}" + (f": {peer.note}" if peer.note else "")]
+    return (from_authors_tnt(weights) if "outer_pos" in weights else weights), notes
 
 
 def convert(source: Mapping[str, np.ndarray], config: ModelConfig, num_classes: int) -> Converted:
