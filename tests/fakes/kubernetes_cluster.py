@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+from tests.fakes.kubernetes_operator import Operator, give_chips
 from tests.servers.certificate import make_certificate
 from tests.servers.kube import KubeServer
 
@@ -36,6 +37,8 @@ class FakeCluster:
     def __init__(self, server: KubeServer, namespace: str, folder: Path) -> None:
         self.server, self.namespace, self.folder = server, namespace, folder
         self.hold: tuple[str, str] | None = None
+        self.operator = Operator(server, namespace)
+        self.mounted: dict[str, dict[str, Path]] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.logs: dict[str, Path] = {}
         self.ended: set[str] = set()
@@ -53,6 +56,7 @@ class FakeCluster:
                 if not job["metadata"].get("deletionTimestamp") and not pods and not _is_over(job):
                     self.make_pods(api, job)
                 elif pods and not _is_over(job):
+                    self.operator.complete(job, pods)
                     self.judge(api, job, pods)
         for pod in self.server.call("GET", self.path("pods"))["items"]:
             self.kubelet(pod)
@@ -111,6 +115,8 @@ class FakeCluster:
             if process.poll() is not None and uid not in self.ended:
                 self.report_end(pod, process.returncode)
                 self.ended.add(uid)
+            elif uid not in self.ended:
+                self.refresh(uid)
         elif self.hold is not None:
             reason, message = self.hold
             self.condition(pod, reason, message)
@@ -159,11 +165,18 @@ class FakeCluster:
             if each["name"] in maps:
                 place = home / each["name"]
                 place.mkdir()
-                data = self.server.call("GET", self.path("configmaps", maps[each["name"]]))["data"]
-                for file, text in data.items():
-                    (place / file).write_text(text)
+                self.mounted.setdefault(home.name, {})[maps[each["name"]]] = place
                 found[each["mountPath"]] = str(place)
+        self.refresh(home.name)
         return found
+
+    def refresh(self, uid: str) -> None:
+        """Mounted ConfigMaps follow their objects; a file is replaced as a whole."""
+        for name, place in self.mounted.get(uid, {}).items():
+            for file, text in self.server.call("GET", self.path("configmaps", name))["data"].items():
+                if not (place / file).exists() or (place / file).read_text() != text:
+                    (place / ".new").write_text(text)
+                    (place / ".new").replace(place / file)
 
     def environment(self, pod: Object, container: Object) -> dict[str, str]:
         import base64
@@ -277,6 +290,7 @@ def _pod(api: str, job: Object, template: Object, index: int, count: int) -> Obj
         own, env = f"{name}-{index}-abcde", {"JOB_COMPLETION_INDEX": str(index)}
         labels |= {"job-name": name}
         noted["batch.kubernetes.io/job-completion-index"] = str(index)
+    give_chips(metadata, spec)
     spec["containers"][0]["env"] += [{"name": key, "value": value} for key, value in env.items()]
     owner: Object = {"apiVersion": api.removeprefix("/apis/"), "kind": "Job"}
     owner |= {"name": name, "uid": job["metadata"]["uid"]}

@@ -41,14 +41,17 @@ class NodeCommand:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns only where there is nothing to start; otherwise this process becomes the node program."""
+    """Returns only where there is nothing to start; otherwise this process becomes the node program.
+
+    An error is one line, as of the boot program: it becomes the pod's termination message, and the run's cause.
+    """
     log_to_stderr()
     path, attempt = Path(argv[0]), int(argv[1])
     try:
         plan = Plan.read(path.read_bytes(), str(path))
         command = prepare(plan, attempt, os.environ)
     except LauncherError as error:
-        log.error("%s", error)
+        sys.stderr.write(f"error: {'; '.join(filter(None, [error.headline, error.hint]))}\n")
         return error.exit_code
     finally:
         path.unlink(missing_ok=True)

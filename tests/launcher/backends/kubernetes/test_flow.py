@@ -90,3 +90,14 @@ def test_a_pod_that_can_not_begin_says_why(cluster: FakeCluster, tmp_path: Path)
     found = ended(entry)
     assert found.state is State.FAILED
     assert "code.zip in the run's folder is not what was submitted" in found.reason
+
+
+def test_a_crossed_order_of_ranks_ends_the_run_before_hccl(cluster: FakeCluster, tmp_path: Path) -> None:
+    cluster.operator.crossed = True
+    resources = {"backend": "kubernetes", "device": "ascend910b", "nodes": 2, "devices_per_node": 2}
+    entry = submit(prepare(job(tmp_path, cluster, 2, resources=resources)), Index())
+    found = ended(entry)
+    assert found.state is State.FAILED
+    assert "the order of ranks is crossed: pod" in found.reason
+    assert "HCCL would hang" in found.reason
+    assert not list((tmp_path / "work").rglob("rank-*.log")), "no rank has started"

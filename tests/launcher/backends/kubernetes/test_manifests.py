@@ -68,9 +68,20 @@ def test_a_real_server_takes_them(name: str, tmp_path: Path, kube: KubeServer, v
             assert made["metadata"].get(part) == manifest["metadata"].get(part)
 
 
-def test_a_real_server_takes_the_job_file_of_this_project(kube: KubeServer, vision: str) -> None:
-    plan = prepare(ROOT / "jobs" / "tnt_s_kubernetes.yaml", cwd=ROOT).plan
-    assert [create(kube, each)["kind"] for each in manifests(plan, 1)] == ["ConfigMap", "Job"]
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_real_server_takes_all_job_files_of_this_project(
+    kind: str, kube: KubeServer, vision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever back end and device a job file is for."""
+    monkeypatch.chdir(ROOT)
+    options = {"namespace": vision, "image": "registry.example.com/launcher:1"}
+    options |= {key: value for key, value in KINDS[kind]["kubernetes"].items() if isinstance(value, str)}
+    overrides = [f"kubernetes.{key}={value}" for key, value in options.items()]
+    device = "cpu" if kind == "job" else "ascend910b"
+    for path in sorted((ROOT / "jobs").glob("*.yaml")):
+        plan = prepare(path, overrides=[*overrides, f"resources.device={device}"], backend="kubernetes").plan
+        made = [create(kube, each)["kind"] for each in manifests(plan, 1)]
+        assert made[-1].endswith("Job"), path
 
 
 def test_a_real_server_refuses_a_wrong_type(tmp_path: Path, kube: KubeServer, vision: str) -> None:
