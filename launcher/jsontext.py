@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeGuard
+
+MOST = 1e300
+"""Larger numbers, which only a damaged file holds, count as none."""
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -20,3 +23,8 @@ def json_object(text: str | bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"expected an object, found {type(value).__name__}")
     return value
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a number that a float can hold and count with: no NaN, no infinity, no integer of hundreds of digits."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST

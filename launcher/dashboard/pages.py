@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from launcher.api import Run
 from launcher.errors import LauncherError
+from launcher.jsontext import is_number
 from launcher.report import sections, settings
 from launcher.report.chart import part_bar
 from launcher.report.gather import RunReport, gather
@@ -209,7 +210,7 @@ def _checkpoints(run: Run) -> tuple[tuple[str, str], ...]:
 def sparkline(run: Run) -> str:
     """The loss of a run as a small picture."""
     try:
-        losses = [row.loss for row in run.metrics() if row.loss is not None and abs(row.loss) < float("inf")]
+        losses = [row.loss for row in run.metrics() if is_number(row.loss)]
     except LauncherError:
         losses = []
     losses = losses[:: max(1, len(losses) // SPARK_WIDTH)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from launcher.api import Run
+from launcher.jsontext import is_number
 from launcher.runfolder.states import State
 from launcher.runs.folder import RunFolder
 
@@ -83,10 +83,10 @@ def _curves(rows: Iterable[Mapping[str, Any]], begins: float) -> dict[str, tuple
     curves: dict[str, list[Point]] = {}
     elapsed = 0.0
     for row in rows:
-        elapsed += row["seconds"] if _is_number(row.get("seconds")) else 0.0
-        time = float(row["t"]) if _is_number(row.get("t")) else begins + elapsed
+        elapsed += row["seconds"] if is_number(row.get("seconds")) else 0.0
+        time = float(row["t"]) if is_number(row.get("t")) else begins + elapsed
         for key, value in row.items():
-            if key not in _NO_METRICS and _is_number(value):
+            if key not in _NO_METRICS and is_number(value):
                 curves.setdefault(NAMES.get(key, f"train/{key}"), []).append(
                     Point(row["step"], float(value), time)
                 )
@@ -95,7 +95,3 @@ def _curves(rows: Iterable[Mapping[str, Any]], begins: float) -> dict[str, tuple
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from launcher.jsontext import is_number
+
 BAD_STEPS = 3
 """So many reports in a row must be bad: a loss scaler handles a single overflow."""
 STUCK_SHARE = 0.01
@@ -80,4 +82,6 @@ def _number(value: Any) -> float | None:
     """A number of an event; `nan` and `inf` may come as text, since JSON has none."""
     if isinstance(value, str) and value.lower().lstrip("-") in ("nan", "inf", "infinity"):
         return float(value)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if is_number(value) or isinstance(value, float) else math.inf

@@ -8,6 +8,7 @@ from typing import Any
 
 from launcher.api import EpochMetrics, Run
 from launcher.errors import LauncherError
+from launcher.jsontext import is_number
 from launcher.plan.model import Plan
 from launcher.runfolder.states import AttemptResult
 from launcher.runs.explain import Explanation
@@ -18,8 +19,6 @@ from launcher.runs.view import RunView
 from vitmodels.secrets import mask_values
 
 MAX_POINTS = 400
-MOST = 1e300
-"""Larger numbers, which a damaged file may hold, are left out."""
 Points = tuple[tuple[float, float], ...]
 
 
@@ -93,15 +92,10 @@ def _curves(rows: Sequence[EpochMetrics], events: Sequence[dict[str, Any]]) -> d
 def _finite(found: dict[str, tuple[str, list[tuple[int, Any]]]], x: str) -> dict[str, Curve]:
     curves = {}
     for key, (title, pairs) in found.items():
-        points = tuple((float(a), float(b)) for a, b in pairs if _is_finite(a) and _is_finite(b))
+        points = tuple((float(a), float(b)) for a, b in pairs if is_number(a) and is_number(b))
         if points:
             curves[key] = Curve(title, x, points)
     return curves
-
-
-def _is_finite(value: object) -> bool:
-    """Whether it is a number that a float can hold."""
-    return isinstance(value, int | float) and abs(value) < MOST
 
 
 def _percent(share: float | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from launcher.jsontext import is_number
 from launcher.report.chart import Series, line_chart, part_bar
 from launcher.report.gather import RunReport
 from launcher.report.markup import escape
@@ -136,7 +137,7 @@ def results(reports: Sequence[RunReport]) -> str:
 
 
 def _share(value: Any) -> str:
-    return f"{100 * value:.2f} %" if isinstance(value, int | float) else ""
+    return f"{100 * value:.2f} %" if is_number(value) else ""
 
 
 def phases(reports: Sequence[RunReport]) -> str:

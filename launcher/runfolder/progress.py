@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from launcher.jsontext import parse_json
+from launcher.jsontext import is_number, parse_json
 
 
 class Progress(BaseModel):
@@ -30,8 +30,6 @@ class Progress(BaseModel):
     top5: float | None = None
 
 
-MOST = 1e300
-"""Larger numbers, which a damaged file may hold, count as none."""
 _FIELDS = tuple(Progress.model_fields)
 _WHOLE = ("epoch", "epochs", "step", "steps")
 
@@ -118,10 +116,10 @@ def _value_of(key: str, value: Any, before: Any) -> Any:
         return None
     if not isinstance(value, int | float):
         return before
-    if not abs(value) < MOST:  # nor a NaN
+    if not is_number(value):
         return None
     return int(value) if key in _WHOLE else value
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and abs(value) < MOST else 0.0
+    return float(value) if is_number(value) else 0.0

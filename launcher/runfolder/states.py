@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +16,10 @@ class TextEnum(str, Enum):
     """Members that are texts, printed as they are. Python 3.10 has no StrEnum."""
 
     __str__ = str.__str__
+
+
+Moment = Annotated[float, Field(ge=0, le=253_402_300_799)]
+"""Unix seconds up to the year 9999: what a damaged file has instead can't be shown."""
 
 
 class State(TextEnum):
@@ -105,7 +110,7 @@ class PhaseStart(_Value):
     """A phase of the run began at `at`, unix seconds. `program` is the step of the plan, in the phase `running`."""
 
     phase: str
-    at: float
+    at: Moment
     program: str = ""
 
 
@@ -113,8 +118,8 @@ class Attempt(_Value):
     """One try of a run. Times are unix seconds. `result` and `ended_by` are None while it runs, and where not known."""
 
     attempt: int
-    started_at: float
-    ended_at: float | None = None
+    started_at: Moment
+    ended_at: Moment | None = None
     outcome: str = ""
     hint: str = ""
     result: AttemptResult | None = None
@@ -144,9 +149,9 @@ class RunState(_Value):
         None,
         description="After the end: results that are not in the store. Empty: all are there. None: not known.",
     )
-    submitted_at: float
-    updated_at: float
-    ended_at: float | None = None
+    submitted_at: Moment
+    updated_at: Moment
+    ended_at: Moment | None = None
     attempts: tuple[Attempt, ...] = ()
     phase_times: tuple[PhaseStart, ...] = Field(
         (), description="Phases of node 0 over all attempts, in order."
@@ -236,7 +241,7 @@ class NodeStatus(_Value):
     pid: int
     attempt: int
     phase: str
-    phase_since: float
+    phase_since: Moment
     detail: str = ""
     staging: Staging | None = None
     progress: Progress = Progress()
@@ -245,4 +250,4 @@ class NodeStatus(_Value):
     upload_error: str = ""
     last_error: str = ""
     warning: str = ""
-    updated_at: float
+    updated_at: Moment

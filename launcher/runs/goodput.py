@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.jsontext import is_number
 from launcher.plan.model import ASCEND_DEVICES, Plan
 from launcher.runs.phases import phase_seconds
 from launcher.runs.view import RunView
@@ -62,7 +63,7 @@ def repeated_seconds(events: Sequence[dict[str, Any]]) -> float:
     repeated, last_at = 0.0, 0.0
     for event in events:
         step, at = event.get("step"), event.get("t")
-        if event.get("event") != "step" or not isinstance(step, int) or not isinstance(at, int | float):
+        if event.get("event") != "step" or not isinstance(step, int) or not is_number(at):
             continue
         again = bool(kept) and step <= kept[-1][0]
         while kept and kept[-1][0] >= step:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from launcher.jsontext import is_number
 from launcher.runs.view import RunView
 
 
@@ -21,7 +22,7 @@ def phase_seconds(view: RunView, events: Sequence[dict[str, Any]]) -> dict[str, 
         program = "starting" if events else whole
         marks.append((phase_start.at, program if phase_start.phase == "running" else phase_start.phase))
     for event in events:
-        if event.get("event") == "phase" and isinstance(event.get("t"), int | float):
+        if event.get("event") == "phase" and is_number(event.get("t")):
             phase = str(event.get("phase", ""))
             marks.append((float(event["t"]), "starting" if phase == "done" else phase))
     marks += _steps_without_phase(events)
@@ -38,9 +39,7 @@ def _steps_without_phase(events: Sequence[dict[str, Any]]) -> list[tuple[float, 
     """The steps of a program that reports no phases, such as one that is read from its lines: it trains."""
     if any(event.get("event") == "phase" for event in events):
         return []
-    steps = [
-        e["t"] for e in events if e.get("event") in ("step", "epoch") and isinstance(e.get("t"), int | float)
-    ]
+    steps = [e["t"] for e in events if e.get("event") in ("step", "epoch") and is_number(e.get("t"))]
     return [(float(t), "training") for t in steps]
 
 

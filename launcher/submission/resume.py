@@ -6,7 +6,7 @@ import shlex
 import time
 
 from launcher.backends import get_backend
-from launcher.disk import LockTimeout, locked, write_text
+from launcher.disk import LockTimeout, locked, mapped, write_text
 from launcher.errors import NotFound, PlanError
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
@@ -111,7 +111,8 @@ def _newest_seen(view: RunView) -> int:
 
 def _forget_cancel(run_dir: RunDir, store: ObjectStore) -> None:
     """Remove an earlier request to stop, which is not for the new attempt."""
-    run_dir.cancel.unlink(missing_ok=True)
+    with mapped(run_dir.cancel):
+        run_dir.cancel.unlink(missing_ok=True)
     store.delete(paths.CANCEL)
 
 

@@ -23,7 +23,7 @@ def guard_after(events: list[dict[str, Any]], classes: int = 10, patience: int =
     return guard
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, "nan", "inf", "-inf"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, "nan", "inf", "-inf", 10**400])
 def test_a_loss_that_is_no_number_three_times_in_a_row_is_the_end(bad: Any) -> None:
     guard = guard_after(steps(2.3, bad, bad, bad))
     assert "the loss is" in guard.problem
