@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from _pytest.nodeid import NodeId
 from hypothesis import is_hypothesis_test, settings
 
 from launcher.backends import get_backend
@@ -24,8 +25,8 @@ from tests.waiting import PATIENCE_S, wait_until
 
 SERVERS = {"cluster", "kube", "radosgw", "rclone"}
 """Fixtures that are a server."""
-SYSTEM = {*SERVERS, "jobs"}
-"""Fixtures that start processes which take their time."""
+SYSTEM = {*SERVERS, "jobs", "rotation", "s3", "site"}
+"""Fixtures that start servers or whole runs, which take their time."""
 
 settings.load_profile("fresh" if SEED else "fixed")
 os.environ.setdefault("LAUNCHER_NO_AGENCY", "1")  # the machine of the tests may be one of a cloud
@@ -46,7 +47,7 @@ def pytest_collection() -> Generator[None, object, object]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks what starts a server or draws at random. What shares a fixture stays on one worker, and the longest come first."""
-    workers = config.pluginmanager.hasplugin("xdist")
+    worker = hasattr(config, "workerinput")
     for item in items:
         assert isinstance(item, pytest.Function)
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
@@ -55,10 +56,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("system")
         if "rng" in item.fixturenames or is_hypothesis_test(item.obj):
             item.add_marker("random")
-        if workers and (
-            group := next(iter(used & SERVERS - {"rclone"}), None) or _shared_by_its_module(item)
-        ):
-            item.add_marker(pytest.mark.xdist_group(group))
+        if worker and (group := min(used & SERVERS - {"rclone"}, default="") or _shared_by_its_module(item)):
+            # What pytest-xdist 3.8 does for its mark `xdist_group`, which has no effect under pytest 9.2.
+            item._id = NodeId.parse(f"{item.nodeid}@{group}")
     items.sort(key=lambda item: not item.get_closest_marker("system"))
 
 
