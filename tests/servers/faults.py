@@ -140,6 +140,7 @@ def delay(seconds: float) -> Callable[[Answer], None]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     faults: Faults
     upstream: tuple[str, int]
 

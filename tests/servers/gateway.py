@@ -31,6 +31,7 @@ class _Signer(S3SigV4Auth):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server_of: S3Server
     prefix: str
 
