@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from launcher.jobfile import overrides
 from launcher.jobfile.args import filled, problems_of
+from launcher.jobfile.files import BASE, JobFile, read_file, read_files, whole_text
 from launcher.jobfile.overrides import DEFAULT, Kind, Layer, Origin
 from launcher.jobfile.problems import JobFileError
 from launcher.jobfile.recipe import JobRecipe, keys, recipe_of
@@ -21,12 +22,10 @@ from launcher.jobfile.terms import JobFileTerms
 from launcher.jobfile.variables import Expansion
 from vitmodels.config import Recipe
 from vitmodels.document.problem import Place, Problem, without_echoes
-from vitmodels.document.reader import read, start_of
 from vitmodels.document.tree import Mapping as Tree
 from vitmodels.document.tree import Node, Scalar, leaves, overlay, plain
 from vitmodels.recipe_file import validated
 from vitmodels.recipe_keys import note_texts
-from vitmodels.suggest import nearest
 from vitmodels.validation.check import check
 
 __all__ = ["JobFileError", "LoadedJob", "Origin", "Problem", "load_job"]
@@ -41,6 +40,7 @@ class LoadedJob:
     """A job as its file and its overrides give it.
 
     `recipe` is None for a program of one's own; `recipe_values` are the merged settings in either case.
+    `source_text` is one whole job file, also for one with a `base`.
     `origins` has an entry for each value of the spec (`resources.nodes`) and of the recipe (`recipe.epochs`).
     """
 
@@ -85,8 +85,8 @@ class _Loading:
         self.has_recipe = False  # in a file
 
     def job(self) -> LoadedJob:
-        data = _read(self.path)
-        tree = self.merged(self.layers(data))
+        files = read_files(self.path)
+        tree = self.merged(self.layers(files))
         if tree is None:
             raise JobFileError(self.unread)
         spec = self.spec(tree)
@@ -99,8 +99,8 @@ class _Loading:
         spec = filled(spec)
         values: Any = recipe.json_dict() if recipe is not None else plain(found.values.tree)
         origins = {**self.spec_origins(spec, tree), **self.recipe_origins(recipe, found.values.tree)}
-        source = data.decode("utf-8-sig")
-        return LoadedJob(self.path, spec, recipe, values, origins, source, note_texts(found.notes))
+        notes = note_texts(found.notes)
+        return LoadedJob(self.path, spec, recipe, values, origins, whole_text(files), notes)
 
     def give_up_on_problems(self) -> None:
         problems = [*self.unread, *without_echoes(self.problems, self.unread)]
@@ -109,10 +109,10 @@ class _Loading:
 
     # -- layers
 
-    def layers(self, data: bytes) -> list[Layer]:
+    def layers(self, files: Sequence[JobFile]) -> list[Layer]:
         return [
             self.defaults_layer(),
-            self.file_layer(data, self.path, Kind.file),
+            *(self.file_layer(file, Kind.file) for file in files),
             *overrides.env_layers(self.env, _spell_env),
             *overrides.set_layers(self.sets, _spell),
         ]
@@ -120,11 +120,11 @@ class _Loading:
     def defaults_layer(self) -> Layer:
         if not self.defaults_file.is_file():
             return Layer(Kind.defaults_file, None)
-        return self.file_layer(_read(self.defaults_file), self.defaults_file, Kind.defaults_file)
+        return self.file_layer(read_file(self.defaults_file), Kind.defaults_file)
 
-    def file_layer(self, data: bytes, path: Path, kind: Kind) -> Layer:
+    def file_layer(self, file: JobFile, kind: Kind) -> Layer:
+        path, node, problems = file.path, file.node, list(file.problems)
         self.kinds[str(path)] = kind
-        node, problems = read(data, str(path))
         if isinstance(node, Tree) or node is None:
             return Layer(kind, node, tuple(problems))
         if isinstance(node, Scalar) and node.value is None:
@@ -149,19 +149,22 @@ class _Loading:
                 trees.append(layer.tree)
                 for pair in layer.tree.pairs if layer.kind in (Kind.env, Kind.set) else ():
                     self.kinds[pair.key_place.file] = layer.kind
-        own = [layer.tree for layer in layers if layer.kind is Kind.file and layer.tree]
-        if not own:
+        own = [layer.tree for layer in layers if layer.kind is Kind.file]
+        if own[-1] is None:
             return None
         expansion = Expansion(self.env)
         merged = expansion.tree(overlay(trees))
         self.unread += expansion.problems
-        return Tree(own[0].place, merged.pairs, merged.size)
+        return Tree(own[-1].place, merged.pairs, merged.size)
 
     # -- values
 
     def spec(self, tree: Tree) -> JobSpec | None:
         spec, problems = check(JobSpec, tree, JobFileTerms())
         self.problems += problems
+        if spec is not None and spec.base is not None and (base := tree.get(BASE)):
+            message = "only a job file is based on another one"
+            self.problems.append(Problem(base.place, message, BASE, "write it in the job file"))
         return spec
 
     def job_recipe(self, tree: Tree) -> JobRecipe:
@@ -224,22 +227,6 @@ def _leaf_names(section: BaseModel, prefix: str = "") -> list[str]:
         elif not isinstance(value, dict):
             names.append(f"{prefix}{name}")
     return names
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return start_of(path)
-    except FileNotFoundError:
-        folder = path.parent
-        names = [p.name for p in folder.iterdir() if p.suffix in (".yaml", ".yml")] if folder.is_dir() else []
-        near = nearest(path.name, names)
-        hint = f"did you mean {folder / near}?" if near else f"launcher init {path} writes a commented one"
-        what = "there is no such file"
-    except IsADirectoryError:
-        what, hint = "this is a folder, not a job file", ""
-    except (OSError, ValueError) as error:
-        what, hint = f"the file can't be read: {getattr(error, 'strerror', None) or error}", ""
-    raise JobFileError([Problem(Place(str(path)), what, hint=hint)])
 
 
 # -- spelling of override paths

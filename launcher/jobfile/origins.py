@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.jobfile.files import BASE
 from launcher.jobfile.load import LoadedJob
 from launcher.jobfile.overrides import DEFAULT, Origin
 
@@ -37,7 +38,7 @@ def rows(job: LoadedJob) -> list[Row]:
     return [
         Row(path, value, job.origins.get(path, DEFAULT))
         for path, value in found
-        if not path.startswith("model.set")
+        if not path.startswith("model.set") and path != BASE
     ]
 
 

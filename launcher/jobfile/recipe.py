@@ -55,13 +55,13 @@ def keys() -> frozenset[str]:
     return frozenset(known_keys())
 
 
-def locate(name: str, job_dir: Path) -> Path | None:
-    """The recipe file of that name, or None."""
+def locate(name: str, *folders: Path) -> Path | None:
+    """The recipe file of that name, or None. `folders`: where files lie that name it."""
     if name.startswith("~"):
         name = os.path.expanduser(name)  # noqa: PTH111 - never raises
     options = [
         Path(name),
-        job_dir / name,
+        *(folder / name for folder in folders),
         CONFIGS / name,
         CONFIGS / f"{name}.yaml",
         CONFIGS.parent.parent / name,
@@ -99,7 +99,8 @@ def _base(model: Mapping, job_dir: Path, own_program: bool) -> tuple[Mapping, li
     nothing = Mapping(model.place, ())
     named, arch = _text(model.get("config")), _text(model.get("arch"))
     if named is not None:
-        path = locate(named.text, job_dir)
+        beside = [Path(named.place.file).parent] if named.place.in_file else []
+        path = locate(named.text, *beside, job_dir)
         if path is None:
             return nothing, [_no_such_recipe(named)]
     elif arch is not None and not own_program:

@@ -20,6 +20,8 @@ def job_schema() -> dict[str, Any]:
     schema["$defs"]["ModelSpec"]["properties"]["set"]["properties"] = recipe["properties"]
     only_known = {"properties": {"set": {"propertyNames": {"enum": known_keys()}}}}
     schema |= {"if": {"required": ["program"]}, "else": {"properties": {"model": only_known}}}
+    required = schema.pop("required")
+    schema["anyOf"] = [{"required": required}, {"required": ["base"]}]  # a base may have what is required
     return {"$schema": DIALECT, **schema, "title": "Job file of ascend-launcher"}
 
 

@@ -95,6 +95,12 @@ class JobSpec(Section):
         description="1 to 64 letters, digits, `_` or `-`; the run id begins with it.",
         examples=["tnt-s-imagenet-8p"],
     )
+    base: str | None = Field(
+        None,
+        min_length=1,
+        description="Another job file, beside this one: all its values hold that are not given here. Sections are merged key by key.",
+        examples=["tnt_s_8p.yaml"],
+    )
     task: Task = Field("train", description="train; or eval, export, infer of an earlier run's checkpoint.")
     program: tuple[str, ...] | None = Field(
         None,

@@ -114,7 +114,7 @@ def _section(schema: ModelSchema, path: tuple[str, ...], values: Values) -> Iter
             yield f"{indent}{mark}{key}:"
             yield from _section(schema, here, values)
             continue
-        yield f"{indent}{mark}{key}: {_flow(values[here] if here in values else _sample(field))}"
+        yield f"{indent}{mark}{key}: {flow(values[here] if here in values else _sample(field))}"
 
 
 def _comment(field: Schema, indent: str) -> Iterator[str]:
@@ -152,12 +152,12 @@ def _as_duration(seconds: int) -> str:
     return f"{seconds}s"
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
     """A value in one line of YAML."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{flow(key)}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
+        return "[" + ", ".join(flow(item) for item in value) + "]"
     if isinstance(value, str) and _PLAIN.fullmatch(value) and resolve(value) == value:
         return value
     return json.dumps(value, ensure_ascii=False)
