@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,30 @@ def seen_in(script: Path) -> Seen:
         forms_group=any(isinstance(node, ast.Call) and _name_of(node.func) in _GROUPS for node in nodes),
         has_loss_monitor=b"LossMonitor" in text,
     )
+
+
+def names_above(files: Sequence[Path], words: Sequence[str], cwd: Path) -> list[str]:
+    """Constants of modules that lead out of `cwd` (`../configs/base.yaml`) to what exists; not the defaults of options in `words`."""
+    given = {word.partition("=")[0] for word in words}
+    names: dict[str, None] = {}
+    for file in files:
+        tree = parse(file.read_bytes())
+        nodes = list(ast.walk(tree)) if tree else []
+        unused = {
+            each.default for each in _options(nodes) if each.word in given and isinstance(each.default, str)
+        }
+        for node in nodes:
+            value = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(value, str) and value.startswith("../") and value not in unused:
+                names[value] = None
+    return [name for name in names if _exists(cwd / name)]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long for a name, or no name at all
+        return False
 
 
 def _first(options: list[Option], names: tuple[str, ...], is_flag: bool | None = None) -> Option | None:

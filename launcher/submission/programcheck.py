@@ -17,7 +17,17 @@ from launcher.findings import Finding, Severity
 from launcher.installed import try_imports
 from launcher.jobfile.spec import JobSpec
 from launcher.plan.model import Plan
-from launcher.plan.script import PYTHON, Script, is_python, mentions, script_of, search_path, with_python
+from launcher.plan.options import names_above
+from launcher.plan.script import (
+    PYTHON,
+    Script,
+    is_python,
+    mentions,
+    modules_of,
+    script_of,
+    search_path,
+    with_python,
+)
 from launcher.snapshot.select import MOST_BYTES, MOST_FILES, Selection, largest
 from launcher.units import show_bytes
 from vitmodels.suggest import nearest
@@ -31,7 +41,7 @@ _SETTINGS = (".yaml", ".yml", ".toml")
 
 
 def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) -> list[Finding]:
-    """Findings PF040 to PF043. Reads the script and what it imports; a module that does not lie below `cwd` is asked of its Python."""
+    """Findings PF040 to PF043 and PF047. Reads the script and what it imports; a module that does not lie below `cwd` is asked of its Python."""
     backend = get_backend(plan.backend)
     look = _Look(plan, cwd, env, here=not backend.runs_elsewhere, shared=backend.shares_files)
     if spec.program is None:
@@ -41,6 +51,7 @@ def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) 
     found = [*look.command(program[0], f"{plan.backend}.python" if first in PYTHON else "program")]
     if script := script_of(program):
         found += look.script(script, "" if found else program[0])
+        found += look.above(script, program)
         words = program[program.index(script.word) + 1 :] if script.word in program else ()
     else:
         words = () if is_python(program[0]) else program[1:]
@@ -140,6 +151,17 @@ class _Look:
             return
         what = f"{path} is a folder without __main__.py" if path.is_dir() else f"there is no script {path}"
         yield from self._missing("PF041", script.word, what, "program", _near(path) or _RELATIVE)
+
+    def above(self, script: Script, program: Sequence[str]) -> Iterator[Finding]:
+        """Files above the folder that a script names itself: ranks work in a copy of the folder, beside which they don't lie."""
+        path = script.path(self.cwd)
+        if path is None or not os.access(path, os.R_OK):
+            return
+        root = self.cwd if script.is_module else path.parent
+        if names := names_above(modules_of(path, root), program, self.cwd):
+            message = f"{script.word} names {', '.join(names[:SHOWN])}, outside of {self.cwd}: the ranks don't find it there"
+            fix = "name it in a word of program, or with its whole path; or put it into this folder"
+            yield Finding("PF047", "warning", message, "program", fix)
 
     def scripts(self, words: Sequence[str]) -> Iterator[Finding]:
         """Scripts among the words of a program that is no Python: `bash train.sh`, `torchrun train.py`."""

@@ -101,6 +101,28 @@ def test_a_settings_file_that_is_missing_is_a_warning(folder: Path) -> None:
     assert (finding.rule, finding.severity) == ("PF042", "warning")
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [([], ["../shared.yaml"]), (["--config", "../shared.yaml"], []), (["--config=own.yaml"], [])],
+)
+def test_a_file_above_the_folder_that_the_script_names_is_a_warning(
+    folder: Path, words: list[str], named: list[str]
+) -> None:
+    (folder / "shared.yaml").write_text("lr: 1\n")
+    inside = folder / "inside"
+    inside.mkdir()
+    (inside / "helper.py").write_text("NONE = '../no/such'\nWHERE = '..'\n")
+    (inside / "own.yaml").write_text("lr: 1\n")
+    (inside / "main.py").write_text(
+        "import argparse\nimport helper\np = argparse.ArgumentParser()\np.add_argument('--config', default='../shared.yaml')\n"
+    )
+    job = write(["python", "main.py", *words])
+    findings = prepare(job, cwd=inside).findings
+    warned = [each for each in findings if each.rule == "PF047"]
+    assert [each.severity for each in warned] == ["warning"] * len(named)
+    assert all(name in each.message for each in warned for name in named)
+
+
 def test_a_platform_elsewhere_is_judged_by_what_is_certain(folder: Path) -> None:
     elsewhere = {"resources": {"backend": "slurm"}}
     assert [each.severity for each in found(["python", "trian.py"], **elsewhere)] == ["error"]
