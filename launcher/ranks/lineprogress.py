@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from launcher.jobfile.spec_progress import ProgressSpec
-from launcher.ranks.progresspatterns import MOST, Sighting, number, read_line, whole
+from launcher.ranks.progresspatterns import read_line
+from launcher.ranks.sighting import MOST, Sighting, number, whole
 
-SOURCE = "lines"
-"""The value of `from` in events that were read from lines, not written by the program."""
+SOURCE, PLAIN = "lines", "plain lines"
+"""The values of `from` in events that were read from lines, not written by the program; those of plain loops are guesses."""
 RATE_EVENTS = 32
 """The remaining time follows from so many of the newest steps."""
 
@@ -25,7 +26,10 @@ class LineProgress:
     _own: dict[str, re.Pattern[str]] = field(default_factory=dict)
     _state: dict[str, Any] = field(default_factory=dict)
     _last: tuple[Any, ...] = ()
+    _source: str = SOURCE
     _from_zero: bool = False
+    _counts_through: bool | None = None
+    """Whether steps beside an epoch are counted through all epochs; None until the second epoch shows it."""
     _per_epoch: int = 0
     _furthest: int = 0
     _bar: int = 0
@@ -45,7 +49,7 @@ class LineProgress:
         reported = (seen.step, seen.epoch, seen.loss)
         if seen.step is not None and reported == self._last:
             return None  # a bar is drawn again while nothing moves
-        self._last = reported
+        self._last, self._source = reported, PLAIN if seen.plain else SOURCE
         self._take_epoch(seen)
         self._take_step(seen, now)
         for key, text in (("loss", seen.loss), ("lr", seen.lr), ("loss_scale", seen.loss_scale)):
@@ -81,6 +85,13 @@ class LineProgress:
         self._from_zero = self._from_zero or (seen.epoch == 0 and isinstance(seen.epoch, int))
         epoch = seen.epoch + 1 if self._from_zero else max(1, math.ceil(seen.epoch))
         if epoch != self._state.get("epoch"):
+            if (
+                seen.counts_either
+                and self._furthest
+                and self._counts_through is None
+                and seen.step is not None
+            ):
+                self._counts_through = seen.step > self._furthest
             self._per_epoch = self._per_epoch or self._furthest
         self._state["epoch"] = int(epoch)
         if epochs := self.spec.total_epochs or seen.epochs:
@@ -90,7 +101,7 @@ class LineProgress:
         if seen.step is None or seen.step > MOST:
             return
         step, steps = seen.step, seen.steps
-        if seen.in_epoch:
+        if seen.in_epoch and not self._counts_through:
             self._furthest = max(self._furthest, step)
             self._per_epoch = max(steps or self._per_epoch, step if self._per_epoch else 0)
             step += (self._state.get("epoch", 1) - 1) * self._per_epoch
@@ -131,7 +142,7 @@ class LineProgress:
         for key in ("epochs", "steps"):
             if (value := getattr(self.spec, f"total_{key}")) is not None:
                 self._state[key] = value
-        return {"t": round(now, 3), "event": kind, "from": SOURCE, **self._state}
+        return {"t": round(now, 3), "event": kind, "from": self._source, **self._state}
 
 
 def _second(match: re.Match[str] | None) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.jsontext import parse_json
-from launcher.ranks.lineprogress import SOURCE, LineProgress
+from launcher.ranks.lineprogress import PLAIN, SOURCE, LineProgress
 
 LINE_BYTES = 4 << 10
 """The rest of a longer line is not looked at."""
@@ -103,4 +103,4 @@ def _own_size(path: Path) -> tuple[int, bool]:
         event = parse_json(first) if first else {"from": SOURCE}
     except ValueError:
         event = None
-    return size, not (isinstance(event, dict) and event.get("from") == SOURCE)
+    return size, not (isinstance(event, dict) and event.get("from") in (SOURCE, PLAIN))

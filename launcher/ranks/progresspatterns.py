@@ -9,29 +9,8 @@ import math
 import re
 from dataclasses import dataclass, replace
 
-MOST = 10**15
-"""No step or epoch is larger; a larger number is something else."""
-_VALUE = r"(-?[0-9][0-9.eE+-]*|-?nan|-?inf)"
-_COUNT = r"([0-9]{1,18})"
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """What one line tells; None for what it does not.
-
-    `in_epoch`: step and steps are those of one epoch. `ends_epoch`: the line closes an epoch. `bar`: it is a progress bar.
-    """
-
-    step: int | None = None
-    steps: int | None = None
-    epoch: float | None = None
-    epochs: int | None = None
-    loss: str | None = None
-    lr: str | None = None
-    loss_scale: str | None = None
-    in_epoch: bool = False
-    ends_epoch: bool = False
-    bar: bool = False
+from launcher.ranks.plainlines import read_plain_line
+from launcher.ranks.sighting import COUNT, MOST, VALUE, Sighting, number, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +42,8 @@ class Form:
 
 def _named(pattern: str) -> re.Pattern[str]:
     """`<step>` stands for a counted group of that name, `<loss=>` for one with a value; blanks for any number of blanks."""
-    pattern = re.sub(r"<(\w+)=>", lambda m: f"(?P<{m[1]}>{_VALUE[1:]}", pattern)
-    pattern = re.sub(r"(?<!\?P)<(\w+)>", lambda m: f"(?P<{m[1]}>{_COUNT[1:]}", pattern)
+    pattern = re.sub(r"<(\w+)=>", lambda m: f"(?P<{m[1]}>{VALUE[1:]}", pattern)
+    pattern = re.sub(r"(?<!\?P)<(\w+)>", lambda m: f"(?P<{m[1]}>{COUNT[1:]}", pattern)
     return re.compile(pattern.replace(" ", "[ ]{0,9}"))
 
 
@@ -90,20 +69,20 @@ FORMS = (
     ),
 )
 """One pattern each for lines of one shape; bars and dictionaries follow below."""
-_LR = re.compile(rf"\blr: ?\[?{_VALUE}")
-_SCALE = re.compile(rf"loss_scale: ?\[?{_VALUE}")
-_DICT_VALUE = re.compile(rf"'(loss|learning_rate|epoch)': '?{_VALUE}")
-_BAR = re.compile(rf"[0-9]%\|[^|]{{0,400}}\| {{0,9}}{_COUNT}/{_COUNT} \[")
-_OPEN_BAR = re.compile(rf"(?:^|: ){_COUNT}[a-z]{{2,9}} \[")
-_BAR_LOSS = re.compile(rf"(?:\b|_)loss(?:_step)?[=:] {{0,3}}{_VALUE}")
-_BAR_EPOCH = re.compile(rf"[Ee]poch[ :]{{0,3}}\[?{_COUNT}(?:/{_COUNT})?")
+_LR = re.compile(rf"\blr: ?\[?{VALUE}")
+_SCALE = re.compile(rf"loss_scale: ?\[?{VALUE}")
+_DICT_VALUE = re.compile(rf"'(loss|learning_rate|epoch)': '?{VALUE}")
+_BAR = re.compile(rf"[0-9]%\|[^|]{{0,400}}\| {{0,9}}{COUNT}/{COUNT} \[")
+_OPEN_BAR = re.compile(rf"(?:^|: ){COUNT}[a-z]{{2,9}} \[")
+_BAR_LOSS = re.compile(rf"(?:\b|_)loss(?:_step)?[=:] {{0,3}}{VALUE}")
+_BAR_EPOCH = re.compile(rf"[Ee]poch[ :]{{0,3}}\[?{COUNT}(?:/{COUNT})?")
 _NOT_TRAINING = re.compile(
     r"(?i)valid|eval|test|sanity|download|load|upload|map|filter|generat|predict|infer|token|extract|prepar|[KMGkMG]i?B/s|\bB/s|examples/s"
 )
 
 
 def read_line(line: str) -> Sighting | None:
-    """What a line of one of the built-in forms tells; None for any other line."""
+    """What a line of a well-known library, or of a plain loop, tells; None for any other line."""
     if ("%|" in line or "/s" in line or "s/it" in line) and (found := _bar(line)):
         return found
     if "'loss'" in line:
@@ -111,7 +90,7 @@ def read_line(line: str) -> Sighting | None:
     for form in FORMS:
         if found := form.read(line):
             return _with_rates(found, line)
-    return None
+    return read_plain_line(line)
 
 
 def _with_rates(found: Sighting, line: str) -> Sighting | None:
@@ -155,15 +134,3 @@ def _dictionary(line: str) -> Sighting | None:
     if "loss" not in found:
         return None
     return Sighting(loss=found["loss"], lr=found.get("learning_rate"), epoch=number(found.get("epoch")))
-
-
-def whole(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() and len(text) <= 18 else None
-
-
-def number(text: str | None) -> float | None:
-    """A number of a line; None for what is none."""
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None

@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
 from launcher.jobfile.spec_failures import WatchSpec
 from launcher.ranks.gang import EndOrder, Gang, Process
 from launcher.ranks.learning import LearningGuard
-from launcher.ranks.lineprogress import SOURCE
+from launcher.ranks.lineprogress import PLAIN, SOURCE
 from launcher.runfolder.progress import ProgressReader
 from launcher.units import show_duration
 
@@ -80,9 +81,9 @@ class Watchdog:
         for rank, state in self._ranks.items():
             events = state.reader.update()
             if events:
-                state.progressed, state.reported = now, not _at_an_end(events[-1])
+                state.progressed, state.reported = now, not (_at_an_end(events[-1]) or _is_guess(events[-1]))
             if rank == min(self._ranks) and self.limits.guard != "off":
-                for event in events:
+                for event in filterfalse(_is_guess, events):
                     self._guard.feed(event)
             stopped = _state(self.proc, pids.get(f"rank {rank}")) == "T"
             state.stopped_since = (state.stopped_since or now) if stopped else 0.0
@@ -161,6 +162,11 @@ class Watchdog:
 
 
 _DUMPED = "taken as a hang; the stacks of all ranks are in their logs"
+
+
+def _is_guess(event: Mapping[str, Any]) -> bool:
+    """Whether an event was read from a line of no known form: no run is ended for what it says, or ceases to say."""
+    return event.get("from") == PLAIN
 
 
 def _at_an_end(event: Mapping[str, Any]) -> bool:

@@ -199,3 +199,13 @@ def test_the_guard_stops_warns_or_sleeps(
     assert bool(scene.watchdog.warning) is (guard == "warn")
     if end_order:
         assert (end_order.kind, end_order.how) == ("not-learning", "kill")
+
+
+def test_a_guess_from_a_plain_line_ends_no_run(scene: Scene) -> None:
+    for step in (1, 2):
+        scene.write(0, **{"event": "step", "from": "plain lines", "step": step, "steps": 9, "loss": "nan"})
+        assert scene.pass_time(10) is None
+    for _ in range(8):
+        scene.heard = scene.now
+        assert scene.pass_time(55) is None
+    assert scene.pass_time(70).kind == "hang", "silence is one all the same"
