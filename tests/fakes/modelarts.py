@@ -37,6 +37,12 @@ CODES: its page of error codes; UMN: the user guide; none: nothing documents it,
     rank table: a folder, groups, late                    UMN
     once per machine, or per card with a preset engine    UMN
     restart in place or on an empty machine, counters     UMN
+    queue of a pool that is full, by priority             UMN; machines in order of address is our choice
+    node_affinity, required and preferred                 SDK (classes)
+    addresses of machines in dedicated pools only         SDK (tasks)
+    another machine in place of one that is lost          SDK (`job_reschedule_with_taint`)
+    restart of one container while others go on           none; a container's own restart on Kubernetes
+    tags of a job, by a request of their own              SDK; the answer 204 is our choice
     pools, flavors, engines, images, quota, authorisation SDK (classes of the answers)
     keys in variables (ACCESS_KEY_ID)                     none
     keys in a file that is renewed (`extra_env`)          none; programs of the vendor name its variables
@@ -59,7 +65,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.fakes.modelarts_cloud import Cloud, Job, Times
+from tests.fakes.modelarts_cloud import Cloud
+from tests.fakes.modelarts_jobs import Job, Times
 from tests.fakes.modelarts_service import Answer, Service
 from tests.fakes.modelarts_wire import Account, Refused, bad, verify
 from tests.servers.s3 import S3Server, rclone_server

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fakes.modelarts_cloud import ENDED, Cloud
+from tests.fakes.modelarts_cloud import Cloud
+from tests.fakes.modelarts_jobs import ENDED
 from tests.fakes.modelarts_rules import FLAVORS, MOST_NODES
 from tests.fakes.modelarts_wire import Refused, as_sdk
 

@@ -66,6 +66,12 @@ class Service:
             ("show", "GET", job, self._show),
             ("stop", "POST", f"{job}/actions", self._stop),
             ("change", "PUT", job, self._change),
+            (
+                "tags",
+                "POST",
+                r"/v2/(?P<project>[^/]+)/modelarts-training-job/(?P<job>[^/]+)/tags/create",
+                self._tag,
+            ),
             ("delete", "DELETE", job, self._delete),
             ("events", "GET", f"{job}/events", self._events),
             ("stages", "GET", f"{job}/stages", self._stages),
@@ -117,6 +123,14 @@ class Service:
             raise bad("2788", f"invalid parameter: {error}") from None
         return 200, self.cloud.change(job, body["spec"]["schedule_policy"]).answer()
 
+    def _tag(self, body: Any, query: dict[str, str], job: str, **_: str) -> Answer:
+        try:
+            as_sdk("CreateTmsTagsRequest", body)
+        except ValueError as error:
+            raise bad("2788", f"invalid parameter: {error}") from None
+        self.cloud.tag(job, body["tags"])
+        return 204, None
+
     def _delete(self, body: Any, query: dict[str, str], job: str, **_: str) -> Answer:
         self.cloud.delete(job)
         return 202, None
@@ -133,9 +147,15 @@ class Service:
         return 200, {"total_count": 1, "running_records": [{"record_order": 1, "stages": stages}]}
 
     def _tasks(self, body: Any, query: dict[str, str], job: str, **_: str) -> Answer:
-        machines = self.cloud.get(job).machines
+        """Addresses of machines are told in dedicated pools only."""
+        found = self.cloud.get(job)
+        schedule = int(query.get("schedule_count", max(1, len(found.places))))
+        if found.places and not 1 <= schedule <= len(found.places):
+            return 200, []
+        hosts = found.places[schedule - 1] if found.places else [""] * len(found.machines)
         return 200, [
-            {"task": f"worker-{m.index}", "ip": "127.0.0.1", "host_ip": "127.0.0.1"} for m in machines
+            {"task": f"worker-{n}", "ip": "127.0.0.1", "host_ip": host, "schedule_count": schedule}
+            for n, host in enumerate(hosts)
         ]
 
     def _logs(self, body: Any, query: dict[str, str], job: str, task: str, **_: str) -> Answer:

@@ -7,7 +7,7 @@ import pytest
 
 from launcher.backends.modelarts.request import job_request
 from tests.fakes.modelarts import FakeModelArts
-from tests.fakes.modelarts_cloud import Job
+from tests.fakes.modelarts_jobs import Job
 from tests.launcher.backends.modelarts.jobs import make
 from tests.launcher.backends.modelarts.site import Site, served_bucket, site_on
 from tests.servers.s3 import S3Server

@@ -16,7 +16,7 @@ from launcher.backends.modelarts.jobs import SeenJob
 from launcher.plan.model import Plan
 from launcher.submission.prepare import prepare
 from tests.fakes.modelarts import FakeModelArts, exports, fake_modelarts
-from tests.fakes.modelarts_cloud import Job
+from tests.fakes.modelarts_jobs import Job
 from tests.fakes.modelarts_wire import Account
 
 IMAGE = {"region": "cn-north-4", "image": "org/launcher:1", "pool_id": "pool-x"}

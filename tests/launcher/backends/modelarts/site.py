@@ -19,7 +19,7 @@ from launcher.runs.view import RunView, view_of
 from launcher.submission.launch import submit
 from launcher.submission.prepare import prepare
 from tests.fakes.modelarts import FakeModelArts, account_of, exports, fake_modelarts
-from tests.fakes.modelarts_cloud import Job, Times
+from tests.fakes.modelarts_jobs import Job, Times
 from tests.servers.process import Unavailable
 from tests.servers.s3 import S3Server, rclone_server
 

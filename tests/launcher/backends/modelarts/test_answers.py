@@ -19,7 +19,7 @@ from launcher.backends.modelarts.poll import Unanswered, lookup
 from launcher.backends.modelarts.request import job_request
 from launcher.backends.recent import Recent
 from tests.fakes.modelarts import FakeModelArts
-from tests.fakes.modelarts_cloud import Job
+from tests.fakes.modelarts_jobs import Job
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.backends.modelarts.jobs import make, service_here
 from tests.seeds import examples

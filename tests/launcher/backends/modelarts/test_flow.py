@@ -18,7 +18,7 @@ from launcher.runs.explain import explain_run
 from launcher.runs.folder import RunFolder
 from launcher.submission.cancel import cancel
 from launcher.submission.resume import resume
-from tests.fakes.modelarts_cloud import ENDED
+from tests.fakes.modelarts_jobs import ENDED
 from tests.fakes.modelarts_nodes import s3_client
 from tests.launcher.backends.modelarts.site import Site, site_on, well
 from tests.servers.s3 import S3Server

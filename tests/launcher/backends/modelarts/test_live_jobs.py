@@ -13,7 +13,7 @@ from launcher.backends.modelarts.rules import check_modelarts
 from launcher.cli.ssh import ssh_words
 from launcher.errors import BackendError
 from tests.fakes.modelarts import FakeModelArts
-from tests.fakes.modelarts_cloud import Job
+from tests.fakes.modelarts_jobs import Job
 from tests.fakes.modelarts_wire import Account, round_trip
 from tests.launcher.backends.modelarts.jobs import MORE, make, service_here
 

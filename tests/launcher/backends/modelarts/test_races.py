@@ -14,7 +14,7 @@ from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.login import Project
 from launcher.plan.model import Plan
 from tests.fakes.modelarts import FakeModelArts
-from tests.fakes.modelarts_cloud import Job
+from tests.fakes.modelarts_jobs import Job
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.backends.modelarts.jobs import make, service_here
 

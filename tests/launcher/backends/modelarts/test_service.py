@@ -18,7 +18,7 @@ from launcher.backends.modelarts.login import Project
 from launcher.backends.modelarts.poll import lookup
 from launcher.backends.modelarts.request import job_request
 from tests.fakes.modelarts import FakeModelArts
-from tests.fakes.modelarts_cloud import Job
+from tests.fakes.modelarts_jobs import Job
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.backends.modelarts.jobs import PULL, handle_of, make, service_here
 from tests.seeds import campaign, rng_of
