@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from launcher.jobfile.console import CONSOLE_ADDRESS, obs_address
 from launcher.jobfile.section import Section
+from launcher.jobfile.spec_modelarts_parts import (
+    ModelArtsLogExport,
+    ModelArtsNodeAffinity,
+    ModelArtsPart,
+    ModelArtsRestarts,
+    ModelArtsSsh,
+    ModelArtsVolume,
+)
 from vitmodels.validation.rule import RuleError
 
 NotifyEvent = Literal[
@@ -20,71 +28,6 @@ NotifyEvent = Literal[
     "JobHanged",
     "JobPreempted",
 ]
-
-
-class ModelArtsVolume(Section):
-    """A file system that the platform mounts into every container. Exactly one of `sfs`, `pfs` and `obs`."""
-
-    sfs: str | None = Field(
-        None, description="Path of SFS Turbo or another NFS server.", examples=["192.0.2.10:/data"]
-    )
-    pfs: str | None = Field(
-        None, description="Path in a parallel file system of OBS.", examples=["/pfs-bucket/data"]
-    )
-    obs: str | None = Field(None, description="Folder of a bucket.", examples=["obs://bucket/data"])
-    mount: str = Field(description="Where it appears in the container.", examples=["/mnt/data"])
-    read_only: bool | None = Field(None, description="Mount without the right to write; SFS only.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> ModelArtsVolume:
-        named = [name for name in ("sfs", "pfs", "obs") if getattr(self, name) is not None]
-        if len(named) != 1:
-            raise RuleError(
-                expected="exactly one of sfs, pfs and obs",
-                found=" and ".join(named) or "none",
-                others=(("sfs",), ("pfs",), ("obs",)),
-            )
-        if self.sfs is None and self.read_only is not None:
-            raise RuleError("read_only exists for sfs only", at=("read_only",), others=((named[0],),))
-        if self.obs is not None and not self.obs.startswith("obs://"):
-            raise RuleError(expected="a folder such as obs://bucket/data", at=("obs",))
-        return self
-
-
-class ModelArtsRestarts(Section):
-    """Restarts by the platform, in addition to those of `retry`, which the run makes itself."""
-
-    jobs: int = Field(
-        0,
-        description="Times that the platform starts the whole job again after a fault of a machine, 1 to 128 (some regions: 3). 0: never.",
-    )
-    pods: int = Field(0, description="Times that it starts one container again on another machine. 0: never.")
-    unconditional: bool = Field(False, description="Start again after any exit code but 0.")
-    on_hang: bool = Field(False, description="Start again when I/O and NPUs stand still.")
-    hccl_operators: bool = Field(False, description="Repeat single HCCL operators that failed.")
-
-
-class ModelArtsSsh(Section):
-    """Ways into the containers while they run: `launcher ssh RUN`."""
-
-    key_pairs: tuple[str, ...] = Field(
-        description="Names of key pairs of the account (ECS console, Key Pair); their owners may log in.",
-        min_length=1,
-        examples=[["my-key"]],
-    )
-
-    @field_validator("key_pairs", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-
-class ModelArtsPart(Section):
-    """A part of a machine of a dedicated pool, in place of a whole one."""
-
-    cpu: float = Field(gt=0, description="CPU cores.", examples=[24.0])
-    memory: float = Field(gt=0, description="Memory in GB.", examples=[192.0])
-    cards: float = Field(0, ge=0, description="NPUs of the part.", examples=[1.0])
 
 
 class ModelArtsOptions(Section):
@@ -162,6 +105,11 @@ class ModelArtsOptions(Section):
         True,
         description="Let the platform keep the containers' output in the run's folder, under platform-logs/.",
     )
+    log_export: ModelArtsLogExport | None = Field(
+        None,
+        description="How these files are written; default: that of the service.",
+        examples=[{"version": "v1", "rotation": True}],
+    )
     restarts: ModelArtsRestarts = Field(
         default_factory=ModelArtsRestarts, description="What the platform itself repeats."
     )
@@ -174,6 +122,17 @@ class ModelArtsOptions(Section):
     )
     affinity_group_size: int | None = Field(
         None, ge=1, description="How many machines stand together; needed but for cabinet."
+    )
+    affinity_job_level: Literal["cluster", "hyperinstanceGroup"] | None = Field(
+        None, description="With networkTopology: how far apart all machines of the job may stand."
+    )
+    affinity_group_level: Literal["slice", "hyperinstance", "hyperinstanceGroup"] | None = Field(
+        None, description="With networkTopology: how far apart the machines of one group may stand."
+    )
+    node_affinity: ModelArtsNodeAffinity | None = Field(
+        None,
+        description="Which machines of a dedicated pool the job may have. A resumed run avoids those that failed it without being told.",
+        examples=[{"exclude": {"kubernetes.io/hostname": ["192.0.2.7"]}}],
     )
     part: ModelArtsPart | None = Field(
         None,
@@ -188,6 +147,11 @@ class ModelArtsOptions(Section):
         max_length=64,
         description="Name of the experiment that the console groups the job under.",
         examples=["tnt sizes"],
+    )
+    tags: dict[str, str] = Field(
+        default_factory=dict,
+        description="Tags of the job, for bills and searches; sent once the job is made, because its request has no place for them.",
+        examples=[{"team": "vision"}],
     )
     keep_hours: int | None = Field(
         None,
@@ -211,7 +175,7 @@ class ModelArtsOptions(Section):
     extra: dict[str, Any] = Field(
         default_factory=dict,
         description="Further fields of the service's request, merged into it: what no field here says. Checked against the classes of the SDK.",
-        examples=[{"spec": {"log_export_config": {"version": "v1"}}}],
+        examples=[{"spec": {"custom_metrics": [{"http_get": {"path": "/metrics", "port": 9090}}]}}],
     )
     code: tuple[str, ...] = Field(
         (),
@@ -240,6 +204,19 @@ class ModelArtsOptions(Section):
                     f"credentials don't belong into a job file (entry {number}); the image's pip configuration may hold them"
                 )
         return value
+
+    @field_validator("tags")
+    @classmethod
+    def _tags_of_the_service(cls, tags: dict[str, str]) -> dict[str, str]:
+        for key, value in tags.items():
+            if not re.fullmatch(r"(?!_sys_)(?! )[\w .:=+@-]{1,128}(?<! )", key):
+                wanted = "a key of at most 128 letters, digits, blanks and _.:=+-@, without _sys_ in front"
+                raise RuleError(expected=wanted, at=(key,))
+            if not re.fullmatch(r"[\w .:/=+@-]{0,255}", value):
+                raise RuleError(
+                    expected="at most 255 letters, digits, blanks and _.:/=+-@ in a value", at=(key,)
+                )
+        return tags
 
     @field_validator("inputs", "outputs")
     @classmethod

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from launcher.backends.agree import mark_job, unmark_job
 from launcher.backends.base import Backend, Console, Handle, Life
+from launcher.backends.modelarts.aftermath import tag, take_back
+from launcher.backends.modelarts.avoid import machines_to_avoid
 from launcher.backends.modelarts.check import check_service, doctor_checks
 from launcher.backends.modelarts.client import Service, UnclearCreation
 from launcher.backends.modelarts.closer import closer, ended_mute, with_cause
@@ -76,13 +78,14 @@ class ModelArtsBackend(Backend):
         service, store = service_of(plan), plan.store.open()
         earlier = service.of_run(plan.run_id)
         self._end_earlier(service, earlier, plan, attempt)
+        avoid = machines_to_avoid(service, store, plan, earlier)
         with tempfile.TemporaryDirectory(prefix="launcher-code-") as folder:
             archive = make_archive(plan, Path(folder))
             upload_archive(plan, archive)
         mark = mark_job(store, attempt)
         serial, job = free_serial(plan, attempt, earlier)
         name = job_name(plan.run_id, attempt, serial)
-        body = job_request(plan, attempt, archive.digest, plan.digest, serial).body()
+        body = job_request(plan, attempt, archive.digest, plan.digest, serial, avoid).body()
         try:
             job = job or service.create(body)
         except UnclearCreation as error:
@@ -90,12 +93,13 @@ class ModelArtsBackend(Backend):
             return _handle(plan, service, attempt, name, None)
         except BaseException as error:
             if not (isinstance(error, ServiceError) and error.nothing_made):
-                _take_back(service, name)
+                take_back(service, name)
             with suppress(LauncherError):
                 unmark_job(store, mark)
             raise
         if job.description and job.description != job_description(plan):
             raise BackendError(f"another job has the name {job.name}: {job.id}, {job.description}")
+        tag(service, plan, job)
         return _handle(plan, service, attempt, name, job)
 
     def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
@@ -279,12 +283,3 @@ def _handle(plan: Plan, service: Service, attempt: int, name: str, job: SeenJob 
             "workspace": service.project.workspace,
         },
     )
-
-
-def _take_back(service: Service, name: str) -> None:
-    """Stop the job that a submission may have made before it failed or was interrupted."""
-    try:
-        if (job := service.find(name, patience_s=10.0)) is not None:
-            service.stop(job.id)
-    except LauncherError as error:
-        log.warning("a job %s may exist on the platform: %s", name, error)

@@ -110,15 +110,51 @@ class Retention(_Value):
     policy: str
 
 
-class Affinity(_Value):
-    affinity_type: str
+class LogExport(_Value):
+    version: str
+    rotation_enabled: bool
+
+
+class Requirement(_Value):
+    key: str
+    operator: str
+    values: tuple[str, ...] | None = None
+
+
+class Term(_Value):
+    """Requirements on one machine, all of which must hold."""
+
+    matchExpressions: tuple[Requirement, ...]  # noqa: N815 - the service's name
+
+
+class Selector(_Value):
+    """Terms, one of which must hold."""
+
+    nodeSelectorTerms: tuple[Term, ...]  # noqa: N815 - the service's name
+
+
+class Preference(_Value):
+    weight: int
+    preference: Term
+
+
+class RequiredAffinity(_Value):
+    affinity_type: str | None = None
+    job_level: str | None = None
     affinity_group_size: int | None = None
+    affinity_group_level: str | None = None
+    node_affinity: Selector | None = None
+
+
+class PreferredAffinity(_Value):
+    node_affinity: tuple[Preference, ...]
 
 
 class SchedulePolicy(_Value):
     priority: int | None = None
     preemptible: bool | None = None
-    required_affinity: Affinity | None = None
+    required_affinity: RequiredAffinity | None = None
+    preferred_affinity: PreferredAffinity | None = None
 
 
 class Notification(_Value):
@@ -130,6 +166,7 @@ class Spec(_Value):
     resource: Resource
     volumes: tuple[Volume, ...] | None = None
     log_export_path: Obs | None = None
+    log_export_config: LogExport | None = None
     auto_stop: Hours | None = None
     schedule_policy: SchedulePolicy | None = None
     notification: Notification | None = None

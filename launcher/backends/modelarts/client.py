@@ -226,6 +226,15 @@ class Service(Reports):
             body={"spec": {"schedule_policy": dict(policy)}},
         )
 
+    def tag(self, job_id: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a job; those of the same key are replaced. Safe to repeat."""
+        self._ask(
+            "create_train_job_tags",
+            "CreateTrainJobTagsRequest",
+            training_job_id=job_id,
+            body=tags_body(tags),
+        )
+
     def delete(self, job_id: str) -> None:
         """Remove the service's record of a job. Safe to repeat."""
         try:
@@ -233,6 +242,11 @@ class Service(Reports):
         except ServiceError as error:
             if not (error.absent or (error.bare_404 and self.show(job_id) is None)):
                 raise
+
+
+def tags_body(tags: Mapping[str, str]) -> dict[str, Any]:
+    """The body of the request that adds tags to a job. Pure."""
+    return {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
 
 
 class UnclearCreation(BackendError):

@@ -13,6 +13,7 @@ ENDED = ("Completed", "Failed", "Terminated")
 """Final phases. `Abnormal` may pass, and an unknown phase counts as alive."""
 ENDING = (*ENDED, "Terminating")
 WAITING = ("Creating", "Pending")
+IN_PLACE = "restarted"
 
 PHASES: dict[str, str] = {
     "Creating": "the job is being created",
@@ -75,7 +76,7 @@ class Recovery(_Seen):
 
 
 class Record(_Seen):
-    """One start of the job by the platform."""
+    """One start of the job by the platform: on machines that it has chosen anew, or in the same containers (`IN_PLACE`)."""
 
     start_type: str = ""
     end_reason: str = ""

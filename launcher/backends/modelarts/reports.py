@@ -7,7 +7,7 @@ from typing import Any
 
 from launcher.backends.modelarts.errors import LOG_CLEARED, NOT_READY, ServiceError
 from launcher.backends.modelarts.logpages import FULL, LogPage, LogPreview
-from launcher.backends.modelarts.wire import as_number, dicts
+from launcher.backends.modelarts.wire import LIST, as_number, dicts
 
 
 class Reports:
@@ -41,6 +41,18 @@ class Reports:
         records = dicts(answer.get("running_records"))
         newest = max(records, key=lambda record: as_number(record.get("record_order")) or 0, default={})
         return dicts(newest.get("stages"))
+
+    def hosts(self, job_id: str, schedule: int) -> dict[str, str]:
+        """Address of the machine of each task, in one schedule of a job (from 1). The public pool tells none."""
+        answer = self._ask(
+            "list_training_job_tasks",
+            "ListTrainingJobTasksRequest",
+            (LIST,),
+            training_job_id=job_id,
+            schedule_count=schedule,
+        )
+        tasks = dicts(answer.get(LIST))
+        return {str(each.get("task")): str(each["host_ip"]) for each in tasks if each.get("host_ip")}
 
     def metrics(self, job_id: str, task: str) -> dict[str, float]:
         """The newest sample of each metric; -1 is none. Empty while there are none."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from launcher.backends.modelarts.body import (
-    Affinity,
     Algorithm,
     Channel,
     Endpoints,
@@ -14,6 +14,7 @@ from launcher.backends.modelarts.body import (
     Experiment,
     Hours,
     JobRequest,
+    LogExport,
     Metadata,
     Nfs,
     Notification,
@@ -25,12 +26,12 @@ from launcher.backends.modelarts.body import (
     Remote,
     Resource,
     Retention,
-    SchedulePolicy,
     Spec,
     Ssh,
     Volume,
 )
 from launcher.backends.modelarts.machines import options_of
+from launcher.backends.modelarts.schedule import schedule_policy
 from launcher.backends.modelarts.values import bucket_path, environments, flavor
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.plan.model import Plan
@@ -60,9 +61,15 @@ def code_url(plan: Plan, digest: str) -> str:
 
 
 def job_request(
-    plan: Plan, attempt: int, digest: str = CODE_DIGEST, plan_digest: str = "", serial: int = 1
+    plan: Plan,
+    attempt: int,
+    digest: str = CODE_DIGEST,
+    plan_digest: str = "",
+    serial: int = 1,
+    avoid: Sequence[str] = (),
 ) -> JobRequest:
-    """The job of one attempt; `digest` is that of its code, `plan_digest` that of its plan.json."""
+    """The job of one attempt; `digest` is that of its code, `plan_digest` that of its plan.json. `avoid`: addresses of
+    machines on which earlier attempts failed."""
     options = options_of(plan)
     return JobRequest(
         metadata=Metadata(
@@ -73,7 +80,7 @@ def job_request(
             training_experiment_reference=Experiment(name=options.experiment) if options.experiment else None,
         ),
         algorithm=_algorithm(plan, options, attempt, digest, plan_digest),
-        spec=_spec(plan, options),
+        spec=_spec(plan, options, avoid),
         endpoints=Endpoints(ssh=Ssh(key_pair_names=options.ssh.key_pairs)) if options.ssh else None,
         extra=options.extra,
     )
@@ -144,26 +151,18 @@ def _channel(name: str, url: str) -> Channel:
     return Channel(name=name, remote=Remote(obs=Obs(obs_url=bucket_path(url))))
 
 
-def _spec(plan: Plan, options: ModelArtsOptions) -> Spec:
-    policy = SchedulePolicy(
-        priority=options.priority,
-        preemptible=options.preemptible,
-        required_affinity=Affinity(
-            affinity_type=options.affinity, affinity_group_size=options.affinity_group_size
-        )
-        if options.affinity
-        else None,
-    )
+def _spec(plan: Plan, options: ModelArtsOptions, avoid: Sequence[str]) -> Spec:
     hours = math.ceil((plan.time_limit_s + LAST_HOUR_S) / 3600) if plan.time_limit_s else None
-    topic = options.notify_topic
+    topic, logs = options.notify_topic, options.log_export
     return Spec(
         resource=_resource(plan, options),
         volumes=tuple(map(_volume, options.volumes)) or None,
         log_export_path=Obs(obs_url=bucket_path(f"{plan.store.url}/platform-logs"))
         if options.export_logs
         else None,
+        log_export_config=LogExport(version=logs.version, rotation_enabled=logs.rotation) if logs else None,
         auto_stop=Hours(duration=hours) if hours else None,
-        schedule_policy=policy if policy.model_dump(exclude_none=True) else None,
+        schedule_policy=schedule_policy(options, avoid),
         notification=Notification(topic_urn=topic, events=options.notify_events) if topic else None,
         retention=Retention(policy=options.retention) if options.retention else None,
         reserved_time=Hours(duration=options.keep_hours) if options.keep_hours else None,

@@ -170,6 +170,15 @@ def _affinity(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
             "modelarts.affinity_group_size",
             "set it",
         )
+    for field in ("affinity_job_level", "affinity_group_level"):
+        if getattr(options, field) is not None and options.affinity != "networkTopology":
+            yield Finding(
+                "MA014",
+                "error",
+                f"{field} counts with the affinity networkTopology only",
+                f"modelarts.{field}",
+                "write affinity: networkTopology, or leave it out",
+            )
 
 
 def _annotations(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
@@ -228,6 +237,17 @@ def _topic(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
         )
 
 
+def _logs(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    if options.log_export is not None and not options.export_logs:
+        yield Finding(
+            "MA036",
+            "error",
+            "log_export says how logs are written, and export_logs: false that none are",
+            "modelarts.log_export",
+            "leave one of them out",
+        )
+
+
 JOB_RULES: tuple[Callable[[Plan, ModelArtsOptions], Iterator[Finding]], ...] = (
     _name,
     _what_starts,
@@ -244,4 +264,5 @@ JOB_RULES: tuple[Callable[[Plan, ModelArtsOptions], Iterator[Finding]], ...] = (
     _cost,
     _network,
     _topic,
+    _logs,
 )

@@ -93,6 +93,17 @@ def _priority(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
         )
 
 
+def _node_affinity(plan: Plan, options: ModelArtsOptions) -> Iterator[Finding]:
+    if options.node_affinity is not None and options.pool_id is None:
+        yield Finding(
+            "MA035",
+            "error",
+            "machines can be chosen by their labels in a dedicated pool only",
+            "modelarts.node_affinity",
+            "name the pool in modelarts.pool_id, or leave it out",
+        )
+
+
 POOL_RULES: tuple[Callable[[Plan, ModelArtsOptions], Iterator[Finding]], ...] = (
     _whole_groups,
     _volumes,
@@ -100,4 +111,5 @@ POOL_RULES: tuple[Callable[[Plan, ModelArtsOptions], Iterator[Finding]], ...] = 
     _hang,
     _priority,
     _part,
+    _node_affinity,
 )

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 CONNECT_S, ANSWER_S = 10.0, 60.0
+LIST = "list"
 _GONE = "the service answered nothing that can be read"
 
 
@@ -136,13 +137,15 @@ def as_number(value: Any) -> float | None:
 
 
 def _content(answer: Any, expect: Sequence[str], where: str) -> dict[str, Any]:
-    """The JSON that the service sent, also fields that the SDK's classes lack. Raises ServiceError."""
+    """The JSON that the service sent, also fields that the SDK's classes lack; a bare list as `LIST`. Raises ServiceError."""
     raw = getattr(answer, "raw_content", None) or b""
     text = raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
     try:
         value = parse_json(text) if text.strip() else {}
     except ValueError:
         value = None
+    if isinstance(value, list):
+        value = {LIST: value}
     if isinstance(value, dict) and value.get("error_code") and not any(key in value for key in expect):
         status, code = int(getattr(answer, "status_code", 0) or 0), str(value["error_code"])
         raise ServiceError(str(value.get("error_msg") or _GONE), status=status, code=code, where=where)

@@ -7,7 +7,8 @@ import pytest
 from launcher.backends.modelarts.codes import Meaning, code_table, meaning_of
 from launcher.backends.modelarts.errors import ServiceError
 from launcher.cli import COMMANDS
-from launcher.jobfile.spec_modelarts import ModelArtsOptions, ModelArtsRestarts
+from launcher.jobfile.spec_modelarts import ModelArtsOptions
+from launcher.jobfile.spec_modelarts_parts import ModelArtsRestarts
 from tests.launcher.backends.modelarts import codes
 
 FIELDS = {f"modelarts.{name}" for name in ModelArtsOptions.model_fields}

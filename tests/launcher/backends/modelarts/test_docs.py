@@ -13,7 +13,8 @@ import pytest
 
 from launcher.cli import COMMANDS
 from launcher.imagecheck import BASE, TRAIN
-from launcher.jobfile.spec_modelarts import ModelArtsOptions, ModelArtsRestarts
+from launcher.jobfile.spec_modelarts import ModelArtsOptions
+from launcher.jobfile.spec_modelarts_parts import ModelArtsRestarts
 from launcher.jobfile.template import render
 from launcher.submission.prepare import prepare
 

@@ -13,7 +13,8 @@ from launcher.backends.modelarts.code import make_archive
 from launcher.backends.modelarts.machines import options_of
 from launcher.backends.modelarts.request import job_request
 from launcher.jobfile.problems import JobFileError
-from launcher.jobfile.spec_modelarts import ModelArtsOptions, ModelArtsRestarts, NotifyEvent
+from launcher.jobfile.spec_modelarts import ModelArtsOptions, NotifyEvent
+from launcher.jobfile.spec_modelarts_parts import ModelArtsRestarts
 from launcher.submission.dryrun import dry_run_json
 from launcher.submission.prepare import prepare
 from tests.fakes.modelarts_rules import check_job
@@ -49,6 +50,15 @@ EVERYTHING: dict[str, Any] = {
         "metadata": {"training_experiment_reference": {"id": "experiment-1"}},
         "spec": {"resource": {"main_container_customized_flavor": {"cpu_core_num": 8.0}}},
     },
+    "log_export": {"version": "v1", "rotation": True},
+    "affinity_job_level": "cluster",
+    "affinity_group_level": "slice",
+    "node_affinity": {
+        "require": {"pool": ["a"]},
+        "exclude": {"kubernetes.io/hostname": ["192.0.2.7"]},
+        "prefer": {"quiet": []},
+    },
+    "tags": {"team": "vision"},
     "export_logs": False,
     "code": ["src"],
     "requirements": ["boto3"],

@@ -60,6 +60,8 @@ BREAKING: dict[str, dict[str, Any]] = {
     "MA031": ma(install_moxing=True),
     "MA033": ma(extra={"spec": {"retentions": {}}}),
     "MA034": ma(part={"cpu": 24.0, "memory": 192.0, "cards": 4.0}),
+    "MA035": {"modelarts": {**PUBLIC, "node_affinity": {"require": {"quiet": []}}}},
+    "MA036": ma(export_logs=False, log_export={"version": "v1"}),
     "MA032": {"modelarts": {**PRESET, "engine": "Ascend-Powered-Engine:mindspore_2.3-cann_8.0-py_3.9"}},
 }
 
@@ -94,6 +96,7 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "a list that is none": ("MA033", ma(extra={"endpoints": {"ssh": {"key_pair_names": "my-key"}}})),
     "a field that launcher sets": ("MA033", ma(extra={"spec": {"resource": {"node_count": 9}}})),
     "another variable of the platform": ("MA010", {"env": {"MA_RUN_METHODS": "x"}}),
+    "a level without its affinity": ("MA014", ma(affinity="cabinet", affinity_group_level="slice")),
     "no flavor for three cards": ("MA007", {"resources": {"devices_per_node": 3}}),
     "the public pool without a flavor": (
         "MA007",
