@@ -18,6 +18,7 @@ ALLOWED = {
     "backends/__init__.py",  # the registry
     "jobfile/spec.py",  # the sections of the job file
     *(f"jobfile/spec_{name}.py" for name in BACKENDS if name != "local"),
+    "jobfile/spec_modelarts_parts.py",  # sections inside one of them
     "jobfile/template.py",  # what `launcher init` writes into a section
 }
 
