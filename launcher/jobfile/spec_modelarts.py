@@ -124,10 +124,14 @@ class ModelArtsOptions(Section):
         None, ge=1, description="How many machines stand together; needed but for cabinet."
     )
     affinity_job_level: Literal["cluster", "hyperinstanceGroup"] | None = Field(
-        None, description="With networkTopology: how far apart all machines of the job may stand."
+        None,
+        description="With networkTopology: how far apart all machines of the job may stand.",
+        examples=["hyperinstanceGroup"],
     )
     affinity_group_level: Literal["slice", "hyperinstance", "hyperinstanceGroup"] | None = Field(
-        None, description="With networkTopology: how far apart the machines of one group may stand."
+        None,
+        description="With networkTopology: how far apart the machines of one group may stand.",
+        examples=["hyperinstance"],
     )
     node_affinity: ModelArtsNodeAffinity | None = Field(
         None,
