@@ -22,7 +22,7 @@ ROWS = [
     "runs doctor",
     "submission",
     "api",
-    "report export",
+    "report export proof",
     "dashboard",
     "cli",
     "__main__",
@@ -44,7 +44,9 @@ VITMODELS_ROWS = [
     "images nets",
     "exported",
     "training",
+    "proofs",
     "train evaluate export infer convert",
+    "prove",
 ]
 """Rooms and programs of vitmodels/, likewise."""
 

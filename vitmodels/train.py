@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from vitmodels.progress import Progress
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+def main(argv: list[str] | None = None, *, stop: StopSignal | None = None) -> int:
+    """Command line; returns the exit code. `stop` takes the place of the signal to stop."""
     parser = common_parser("train", (__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--resume-as-pretrained",
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     add_strict_option(parser)
     args = parser.parse_args(argv)
-    training = Training(args)
+    training = Training(args, stop)
     code = finish(training.run, training.report)
     if os.environ.get("RANK_SIZE", "1") != "1":
         from vitmodels.device.runtime import end_quietly
@@ -45,8 +45,9 @@ def main(argv: list[str] | None = None) -> int:
 class Training:
     """One rank of a training, from the command line to its end."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, stop: StopSignal | None = None) -> None:
         self.args = args
+        self.stop = stop
         self.progress: Progress | None = None
 
     def report(self, kind: str, text: str) -> None:
@@ -62,7 +63,7 @@ class Training:
         from vitmodels.training.rundirlock import RunDirLock
 
         quiet()
-        stop = StopSignal()
+        stop = self.stop or StopSignal()
         stop.install()
         rank = read_rank(os.environ)
         if rank.scheduler:

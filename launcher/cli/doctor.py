@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from launcher.findings import Finding, Severity
 
 HELP = """Check this machine: Python, MindSpore, NPUs, CANN, disks, locks, the platforms of the back ends. With --job or
---url also the stores and the clock. Exit code 0 when no check fails, else 2."""
+--url also the stores and the clock. Exit code 0 when no check fails, else 2.
+
+With --prove, runs programs on the devices for up to ten minutes, prints what was shown, not shown, or differs from what it
+should be, and writes one file to attach to a report: docs/ascend-checklist.md."""
 
 STATUSES: dict[Severity, str] = {"ok": "ok", "warning": "warn", "error": "fail", "info": "none"}
 STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "none": "dim"}
@@ -25,14 +28,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url", action="append", default=[], metavar="URL", help="also check this store; may be repeated"
     )
-    parser.add_argument("--device", default="ascend910", help="kind of NPU to look for (ascend910)")
+    parser.add_argument(
+        "--device",
+        help="kind of NPU to look for (ascend910); with --prove: auto, which this machine has, or cpu",
+    )
+    parser.add_argument(
+        "--prove", action="store_true", help="try the devices of this machine, ten minutes at most"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="with --prove: this proof alone; may be repeated",
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", help="with --prove: the file for a report (./prove-<time>.tar.gz)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     from launcher.doctor.machine import device_checks, machine_checks, worst
 
-    device = args.device
+    if args.prove:
+        return _prove(args)
+    _refuse(args, ("only", "out"), "only with --prove")
+    device = args.device or "ascend910"
     checks = machine_checks()
     job_checks: list[Finding] = []
     if args.job:
@@ -54,6 +76,22 @@ def run(args: argparse.Namespace) -> int:
         if worst(checks) == "ok":
             say("all is well")
     return 2 if worst(checks) == "error" else 0
+
+
+def _prove(args: argparse.Namespace) -> int:
+    from launcher.cli.prove import prove_machine
+
+    _refuse(args, ("job", "url"), "not with --prove")
+    return prove_machine(args.device or "auto", args.only, args.out, args.json)
+
+
+def _refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """Raises UsageError for an option that says nothing here."""
+    from launcher.errors import UsageError
+
+    for name in names:
+        if getattr(args, name):
+            raise UsageError(why, where=f"--{name}", hint="launcher doctor --help")
 
 
 def _job(file: str, device: str) -> tuple[str, list[Finding]]:

@@ -121,7 +121,7 @@ def _sizes_below(root: str, folder: str) -> Iterator[tuple[str, int]]:
     except OSError:
         return
     for entry in entries:
-        name = f"{folder}/{entry.name}"
+        name = f"{folder}/{entry.name}" if folder else entry.name
         if entry.is_dir(follow_symlinks=False):
             yield from _sizes_below(root, name)
         elif not entry.name.startswith("."):
