@@ -146,16 +146,16 @@ class Recipe(BaseModel):
     epochs: Int = Field(300, ge=1, description="epoch up to which training goes")
     batch_size: Int = Field(128, ge=1, description="images per rank and step")
     accumulate: Int = Field(1, ge=1, description="steps whose gradients are averaged before one update")
-    amp_level: Literal["O0", "O1", "O2", "O3", "auto"] = Field(
+    amp_level: Literal["O0", "O1", "O2", "O3", "bf16", "auto"] = Field(
         "O0",
         description="mixed precision: O0 float32, O1 matrix products in float16, O2 all but the normalisations, O3 all; "
-        "auto: O2 on Ascend, O0 on CPU",
+        "bf16: as O2 in bfloat16 (on CPU, only rounded to it); auto: O2 on Ascend, O0 on CPU",
     )
     is_dynamic_loss_scale: bool = Field(
         True, description="halve and double the loss scale as overflows come and go"
     )
     loss_scale: Float = Field(
-        65536.0, ge=1, description="loss scale (the first one when dynamic); 1 at amp_level O0"
+        65536.0, ge=1, description="loss scale (the first one when dynamic); 1 at amp_level O0 and bf16"
     )
     loss_scale_window: Int = Field(2000, ge=1, description="steps without overflow before the scale doubles")
     ema: Rate = Field(

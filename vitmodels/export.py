@@ -120,6 +120,8 @@ def _export(
     from vitmodels.nets.weights import load_converted
     from vitmodels.training.assemble import build_model
 
+    if recipe.amp_level == "bf16":  # unknown to most runtimes of exported files
+        recipe = recipe.model_copy(update={"amp_level": "O0"})
     model = build_model(recipe, operators="mindspore")
     for note in load_converted(model, source.weights, whole=True):
         say(note)

@@ -159,6 +159,28 @@ def _inference_only(plan: Plan) -> Iterator[Finding]:
         )
 
 
+def _bfloat16_missing(plan: Plan) -> Iterator[Finding]:
+    if plan.device == "ascend910" and plan.recipe.get("amp_level") == "bf16":
+        yield Finding(
+            "PF015",
+            "error",
+            "the Ascend 910 can't compute in bfloat16: CANN fails with EE1006",
+            "model.set.amp_level",
+            "use amp_level O2, or a 910B or later chip",
+        )
+
+
+def _bfloat16_rounded(plan: Plan) -> Iterator[Finding]:
+    if plan.device == "cpu" and plan.recipe.get("amp_level") == "bf16":
+        yield Finding(
+            "PF016",
+            "info",
+            "on CPU bf16 rounds the matrix products to bfloat16 and computes in float32: it shows the accuracy, and is slower than O0",
+            "model.set.amp_level",
+            "use amp_level O0 unless the accuracy of bfloat16 is the question",
+        )
+
+
 def _checkpoints(plan: Plan) -> Iterator[Finding]:
     numbers = plan.arithmetic
     if numbers is None:
@@ -200,6 +222,8 @@ RULES: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _hang,
     _air,
     _inference_only,
+    _bfloat16_missing,
+    _bfloat16_rounded,
     _checkpoints,
     _restarts,
 )

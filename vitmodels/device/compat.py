@@ -43,5 +43,5 @@ def kernels_note(operators: str) -> str | None:
     if on_ascend():
         return None
     if library().path is not None and operators == "mindspore":
-        return "CPU kernels: slower operators, as float16 needs"
+        return "CPU kernels: slower operators, as mixed precision needs"
     return f"CPU kernels: {library().note}"

@@ -8,7 +8,7 @@ B images and P parameters on this rank its values are, in the order in which the
     lam         float32 (B,)            share of each image outside its box; None: no mixing
     box         int32 (B, 4)            top, bottom, left, right of what the neighbour gives; None: no mixing
     masks       float32 (B, width)      uniform numbers for stochastic depth and dropout; None: nothing is dropped
-    loss_scale  float32 ()              factor on the loss, so that float16 gradients don't vanish; 1 in float32
+    loss_scale  float32 ()              factor on the loss, so that float16 gradients don't vanish; 1 in float32 and bfloat16
     stop        float32 (1,)            1 when this rank has received the signal to stop, else 0
     control     float32 (5,)            lr', eps', decay' (see `optim.adam_scalars`), 1 / loss_scale, 1 / micro-batches
 

@@ -12,7 +12,7 @@ from mindspore import nn
 
 from vitmodels.config import Recipe
 from vitmodels.images.batches import Batch
-from vitmodels.nets.precision import level_here
+from vitmodels.nets.precision import needs_loss_scale
 from vitmodels.training.optim import adam_scalars, decayed_first, decays
 from vitmodels.training.step import AddGradients, ApplyGradients, Gradients, Loss, StepInputs, WholeStep
 
@@ -21,7 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass
 class LossScale:
-    """Halved on overflow, doubled after `window` good updates. At amp_level O0 it stays 1."""
+    """Halved on overflow, doubled after `window` good updates. It stays 1 at amp_level O0 and bf16."""
 
     value: float
     dynamic: bool
@@ -30,7 +30,7 @@ class LossScale:
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> LossScale:
-        if level_here(recipe.amp_level) == "O0":
+        if not needs_loss_scale(recipe.amp_level):
             return cls(1.0, False, recipe.loss_scale_window)
         return cls(recipe.loss_scale, recipe.is_dynamic_loss_scale, recipe.loss_scale_window)
 
@@ -69,7 +69,7 @@ class Trainer:
         self.decayed = sum(decays(param.name, param.shape) for param in self.params)
         self.scale = LossScale.from_recipe(recipe)
         self.updates = 0
-        self.checked = level_here(recipe.amp_level) != "O0"
+        self.checked = needs_loss_scale(recipe.amp_level)
         self._gradients = Gradients(Loss(model, recipe), self.params)
         self._apply = ApplyGradients(self.params, self.names, recipe, ranks, self.checked)
         self._whole = WholeStep(self._gradients, self._apply)

@@ -22,6 +22,8 @@ BREAKING = {
     "PF009": [*NPUS, "retry.max_restarts=0"],
     "PF013": ["output.url=work", "output.work_dir=work"],
     "PF014": ["resources.device=ascend310p"],
+    "PF015": [*NPUS, "amp_level=bf16", "retry.max_restarts=1"],
+    "PF016": ["amp_level=bf16"],
 }
 
 

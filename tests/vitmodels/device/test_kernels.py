@@ -206,13 +206,14 @@ def test_without_them_a_net_computes_the_same(family: str) -> None:
     assert worst_relative(grads, golden.grads) < 1e-3 and worst_relative(grads, with_kernels[1]) < 5e-4
 
 
-def test_float16_takes_mindspores_operators() -> None:
+def test_mixed_precision_takes_mindspores_operators() -> None:
     notes = {}
-    for level in ("O0", "O2"):
+    for level in ("O0", "O2", "bf16"):
         net = create_model("vit_digits", num_classes=3, amp_level=level)
         notes[level] = (net.operators, kernels_note(net.operators))
+    assert notes["bf16"] == notes.pop("O2")
     assert notes == {
         "O0": ("compiled", "CPU kernels: compiled"),
-        "O2": ("mindspore", "CPU kernels: slower operators, as float16 needs"),
+        "bf16": ("mindspore", "CPU kernels: slower operators, as mixed precision needs"),
     }
     assert compiled_kernels() and kernels_digest() == library().digest

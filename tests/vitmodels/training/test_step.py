@@ -98,7 +98,8 @@ def test_the_loss_scale_grows_after_its_window_and_has_limits() -> None:
     fixed.adjust(True)
     fixed.adjust(False)
     assert fixed.value == 1024.0
-    assert LossScale.from_recipe(recipe_of(loss_scale=512.0)).value == 1.0
+    for level in ("O0", "bf16"):
+        assert LossScale.from_recipe(recipe_of(loss_scale=512.0, amp_level=level)).value == 1.0
 
 
 def test_the_scale_does_not_change_the_update() -> None:
