@@ -41,7 +41,8 @@ def open_special(path: Path) -> int | None:
         mode = path.lstat().st_mode
     except OSError:
         return None
-    system = path.absolute().parts[1:2] in (("dev",), ("proc",))
+    folders = path.absolute().parts[1:3]
+    system = folders[:1] in (("dev",), ("proc",)) and folders != ("dev", "shm")
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and not system):
         return None
     handle = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))

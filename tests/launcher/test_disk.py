@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,9 @@ def test_a_link_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
     write_text(tmp_path / "link", "new")
     assert (tmp_path / "target").read_text() == "kept"
     assert (tmp_path / "link").read_text() == "new"
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="NOT TESTED: no /dev/shm here")
+def test_a_folder_in_memory_is_a_folder_like_others() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        test_a_link_is_replaced_and_its_target_kept(Path(folder))
