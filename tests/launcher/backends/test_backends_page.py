@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -50,6 +51,7 @@ def job(folder: Path, nodes: int = 1, **env: str) -> Prepared:
     return prepared(loaded, plan_of(loaded.spec, None, run_id=run_id, env=os.environ, cwd=folder))
 
 
+@pytest.mark.system
 @pytest.mark.usefixtures("registered")
 def test_the_example_runs_a_job(tmp_path: Path) -> None:
     run = submit_prepared(job(tmp_path))
@@ -58,6 +60,7 @@ def test_the_example_runs_a_job(tmp_path: Path) -> None:
     assert (tmp_path / "store" / run.id / "MANIFEST.json").exists()
 
 
+@pytest.mark.system
 @pytest.mark.usefixtures("registered")
 def test_the_example_stops_a_run(tmp_path: Path) -> None:
     run = submit_prepared(job(tmp_path, STEPS="100000"))
@@ -70,6 +73,21 @@ def test_the_example_stops_a_run(tmp_path: Path) -> None:
     cancelled: list[object] = []
     view = run.wait(300, on_view=cancel)
     assert view.state is State.CANCELLED, view.reason
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_example_knows_a_process_before_it_runs_its_program_and_after_its_end() -> None:
+    from background_backend import is_alive, started  # type: ignore[import-not-found]
+
+    child = subprocess.Popen(["sleep", "600"])
+    handle = base.Handle(backend="background", data={"pid": child.pid, "started": started(child.pid)})
+    assert is_alive(handle)
+    assert not is_alive(base.Handle(backend="background", data={"pid": child.pid, "started": "1"}))
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not is_alive(handle)
+    child.wait()
+    assert not is_alive(handle)
 
 
 @pytest.mark.usefixtures("registered")
