@@ -225,6 +225,7 @@ def test_each_start_of_a_job_is_an_attempt_that_nobody_else_has(
     assert next_attempt(plan, env) == attempt
 
 
+@pytest.mark.system
 def test_a_node_starts_nothing_when_code_or_plan_are_not_those_of_the_job(
     stand_in: StandIn, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ UNITS = {
 }
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
 def test_a_hostile_log_is_judged_in_bounded_time_and_memory(unit: str) -> None:
     log = "Traceback (most recent call last):\n" + unit * (SIZE // len(unit))
@@ -35,6 +36,7 @@ def test_a_hostile_log_is_judged_in_bounded_time_and_memory(unit: str) -> None:
     assert all(len(each.line) <= LINE_LIMIT for each in found.evidence)
 
 
+@pytest.mark.system
 def test_memory_does_not_grow_with_the_log() -> None:
     log = UNITS["errors"] * (SIZE // 16)
     tracemalloc.start()

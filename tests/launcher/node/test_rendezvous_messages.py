@@ -138,6 +138,7 @@ def test_node_0_hears_in_fields_why_another_machine_failed(make: Callable[..., P
     assert end_of_error(found, 0).failure == failure
 
 
+@pytest.mark.system
 def test_node_0_names_the_machines_that_did_not_upload(make: Callable[..., Party]) -> None:
     party = make(3, IMPATIENT)
     party.enter(0, 1, 2)
@@ -147,6 +148,7 @@ def test_node_0_names_the_machines_that_did_not_upload(make: Callable[..., Party
     assert [machine.host for machine in party.members[0].finish_uploads()] == ["host2"]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("silent", "watcher"), [(1, 0), (0, 1)])
 def test_a_machine_that_falls_silent_is_named(make: Callable[..., Party], silent: int, watcher: int) -> None:
     party = make(2, IMPATIENT)
@@ -160,6 +162,7 @@ def test_a_machine_that_falls_silent_is_named(make: Callable[..., Party], silent
     assert not stop.saving
 
 
+@pytest.mark.system
 def test_a_store_that_is_down_for_all_makes_nobody_guilty(make: Callable[..., Party]) -> None:
     party = make(2, IMPATIENT)
     party.enter(0, 1)
@@ -174,6 +177,7 @@ def test_a_store_that_is_down_for_all_makes_nobody_guilty(make: Callable[..., Pa
     assert [member.peer_stop() for member in party.members] == [None, None]
 
 
+@pytest.mark.system
 def test_a_machine_that_never_comes_is_named_once_the_time_is_over(make: Callable[..., Party]) -> None:
     party = make(4, IMPATIENT)
     party.enter(0, 2)
@@ -192,6 +196,7 @@ def test_a_machine_that_never_comes_is_named_once_the_time_is_over(make: Callabl
     assert "node 0 did not come within" in str(alone.begin(1)[0])
 
 
+@pytest.mark.system
 def test_what_another_start_of_the_same_attempt_left_is_not_believed(make: Callable[..., Party]) -> None:
     party = make(2, IMPATIENT)
     left = NodeMessage(node=1, launch="job 7", phase="ready", step_index=0, machine=Machine(host="ghost"))
@@ -200,6 +205,7 @@ def test_what_another_start_of_the_same_attempt_left_is_not_believed(make: Calla
     assert "node 1 of 2 did not come" in str(party.begin(0)[0])
 
 
+@pytest.mark.system
 def test_a_new_attempt_starts_from_nothing(make: Callable[..., Party]) -> None:
     party = make(2, IMPATIENT)
     party.enter(0, 1)
@@ -235,6 +241,7 @@ def test_the_rank_table_has_an_object_of_its_own_and_is_read_once(make: Callable
     assert len(open_store(party.url).read("rendezvous/attempt-1/leader.json")) < 2000
 
 
+@pytest.mark.system
 def test_two_hundred_machines_meet(make: Callable[..., Party]) -> None:
     """All in this process, so that the time says something about the protocol and not about the machine."""
     timing = Timing(arrive_s=300, poll_s=0.5, eager_s=0.5, alive_s=5, lost_s=300)

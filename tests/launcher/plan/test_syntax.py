@@ -20,6 +20,7 @@ class _Switch:
         sum(range(2000))
 
 
+@pytest.mark.system
 def test_trees_made_by_several_threads_at_once_are_whole() -> None:
     def read(_: int) -> int:
         _Switch()

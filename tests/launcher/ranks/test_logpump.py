@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from launcher.ranks.logpump import EXCERPT_BYTES, Excerpt, LimitedLog, LogPump
 from launcher.runfolder.logtimes import Times
 from tests.waiting import wait_until
@@ -32,6 +34,7 @@ def test_a_log_goes_on_after_what_is_there(tmp_path: Path) -> None:
     assert (tmp_path / "rank-0.log").read_text() == "train\neval\n"
 
 
+@pytest.mark.system
 def test_a_full_disk_costs_lines_which_are_counted(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     log = LimitedLog(small_disk / "rank-0.log", 1 << 30)

@@ -166,6 +166,7 @@ def orders_of_two() -> Iterator[tuple[int, ...]]:
         yield tuple(0 if n in places else 1 for n in range(2 * REQUESTS))
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("stale", [False, True])
 def test_with_conditions_one_of_two_starts_whatever_the_order(stale: bool) -> None:
     for order in orders_of_two():
@@ -176,6 +177,7 @@ def test_with_conditions_one_of_two_starts_whatever_the_order(stale: bool) -> No
         assert "@" in next(iter(world.told.values()))  # who won
 
 
+@pytest.mark.system
 def test_with_conditions_a_crash_anywhere_never_makes_two(rng: random.Random) -> None:
     for crashed_at, order in itertools.product(range(1, 12), rng.sample(list(orders_of_two()), 60)):
         world = World("crash", 2, order, crashes={0: crashed_at}, conditions=True, stale=False)
@@ -183,6 +185,7 @@ def test_with_conditions_a_crash_anywhere_never_makes_two(rng: random.Random) ->
         assert len(world.writers()) <= 1, (crashed_at, order)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("conditions", [True, False])
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_never_two_writers(count: int, conditions: bool, rng: random.Random) -> None:
@@ -199,6 +202,7 @@ def test_never_two_writers(count: int, conditions: bool, rng: random.Random) -> 
             assert len(world.writers()) == 1, order
 
 
+@pytest.mark.system
 def test_without_conditions_never_two_writers_whatever_the_order() -> None:
     for order in orders_of_two():
         world = World("plain", 2, order, conditions=False, stale=False)

@@ -63,7 +63,7 @@ def test_ma051_the_service_refuses_or_gives_no_answer(
     fake: FakeModelArts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.faults.add("search", *["503"] * 500)
-    monkeypatch.setattr("launcher.backends.modelarts.wire.FIRST_PAUSE_S", 9.0)
+    monkeypatch.setattr("launcher.backends.modelarts.wire.FIRST_PAUSE_S", 900.0)
     with pytest.raises(BackendError, match=r"internal error .*MA051.*\n.*in trouble; try again later"):
         refuse_errors(ModelArtsBackend().check(make(tmp_path)))
     fake.cloud.account = Account("another", "key", "project-1")

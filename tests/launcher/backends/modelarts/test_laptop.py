@@ -65,6 +65,7 @@ def test_a_run_on_a_platform_from_beginning_to_end(site: Site, tmp_path: Path) -
     assert (tmp_path / "report.html").stat().st_size > 0
 
 
+@pytest.mark.system
 def test_what_needs_linux_says_so(tmp_path: Path, launcher_home: Path) -> None:
     job = tmp_path / "job.yaml"
     content = {

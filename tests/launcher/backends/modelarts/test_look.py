@@ -115,7 +115,7 @@ def test_ma062_a_question_that_is_refused_stops_no_other(fake: FakeModelArts, tm
 def test_a_service_that_is_away_is_told_once(
     fake: FakeModelArts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.backends.modelarts.wire.FIRST_PAUSE_S", 9.0)
+    monkeypatch.setattr("launcher.backends.modelarts.wire.FIRST_PAUSE_S", 900.0)
     fake.faults.add("any", *["503"] * 100)
     backend = ModelArtsBackend()
     plan = make(tmp_path)
@@ -123,8 +123,12 @@ def test_a_service_that_is_away_is_told_once(
 
 
 def test_check_asks_only_when_it_is_told_to(
-    fake: FakeModelArts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fake: FakeModelArts,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("launcher.doctor.store.PATIENCE_S", 0.0)  # there is no bucket here
     fake.service.offered.authorised = False
     file = str(write_job(tmp_path))
     assert main(["check", file]) == 0

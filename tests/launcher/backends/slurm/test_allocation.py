@@ -45,12 +45,14 @@ def allocation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     return make
 
 
+@pytest.mark.system
 def test_a_slurm_allocation_is_asked_in_node_order(allocation: Callable[[str], None]) -> None:
     allocation("ascend910,unconfigured")
     nodes = allocated("ascend910", Choice(visible=(0,)))
     assert [node.devices[0].device_ip for node in nodes] == ["192.168.100.101", "-.-.-.-"]
 
 
+@pytest.mark.system
 def test_a_slurm_node_that_fails_is_named(allocation: Callable[[str], None]) -> None:
     allocation("ascend910,nowhere")
     with pytest.raises(BackendError, match=r"1 of 2 nodes answered: .*npu-smi info -m"):
