@@ -8,10 +8,13 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
 import tempfile
 from collections import Counter
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,16 +97,40 @@ def torchvision_samples(root: Path) -> tuple[list[str], list[tuple[str, int]]]:
         for folder, _, files in sorted(os.walk(root / name, followlinks=True)):
             kept = [file for file in sorted(files) if file.lower().endswith(SUFFIXES)]
             samples += [(os.path.relpath(Path(folder, file), root), label) for file in kept]
-    try:
-        from torchvision.datasets import ImageFolder as Peer
-    except ImportError:
+    if not has_torchvision():
         return names, samples
+    from torchvision.datasets import ImageFolder as Peer
+
     peer = Peer(str(root), allow_empty=True)
     assert (peer.classes, [(os.path.relpath(path, root), label) for path, label in peer.samples]) == (
         names,
         samples,
     )
     return names, samples
+
+
+_DECLARED: list[Any] = []
+"""Declarations of operators, which are gone with the object that made them."""
+
+
+@cache
+def has_torchvision() -> bool:
+    """Whether it can be imported. Where its compiled part fits another torch only, the operators that the import asks for are declared."""
+    for _ in range(20):
+        try:
+            import_module("torchvision")
+        except ImportError:
+            return False
+        except RuntimeError as error:
+            missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
+            assert missing, error
+            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+                del sys.modules[name]
+            _DECLARED.append(import_module("torch").library.Library("torchvision", "FRAGMENT"))
+            _DECLARED[-1].define(f"{missing[1]}(Tensor values) -> Tensor")
+        else:
+            return True
+    return False
 
 
 def timm_labels(root: Path) -> dict[str, int]:
@@ -120,6 +147,7 @@ def timm_labels(root: Path) -> dict[str, int]:
     ]
     places = {name: place for place, name in enumerate(sorted({name for _, name in found}, key=natural))}
     labels = {file: places[name] for file, name in found}
+    has_torchvision()  # which timm imports
     try:
         from timm.data.readers.reader_image_folder import find_images_and_targets
     except ImportError:
