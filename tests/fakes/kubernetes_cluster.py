@@ -29,6 +29,11 @@ Object = dict[str, Any]
 POLL_S = 0.1
 JOBS = ("/apis/batch.volcano.sh/v1alpha1", "/apis/batch/v1")
 TAIL_BYTES = 2048
+FATES = {
+    "evict": ("Evicted", "The node was low on resource: memory."),
+    "lose": ("NodeLost", "Node n1 which was running the pod is unresponsive"),
+}
+"""What a cluster says of a pod that it took the node away from, by what a test does to it."""
 
 
 class FakeCluster:
@@ -42,6 +47,7 @@ class FakeCluster:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.logs: dict[str, Path] = {}
         self.ended: set[str] = set()
+        self.fates: dict[str, str] = {}
         self.stopping = threading.Event()
 
     def run(self) -> None:
@@ -191,7 +197,18 @@ class FakeCluster:
             )
         return env
 
+    def strike(self, uid: str, how: str) -> None:
+        """`kill` ends a pod's program at once. `lose`: its node is gone as well. `evict`: it gets SIGTERM, and may save."""
+        self.fates[uid] = how
+        self.processes[uid].send_signal(signal.SIGTERM if how == "evict" else signal.SIGKILL)
+
     def report_end(self, pod: Object, code: int) -> None:
+        fate = self.fates.get(pod["metadata"]["uid"], "")
+        reason, message = FATES.get(fate, ("", ""))
+        taken = {"reason": reason, "message": message} if reason else {}
+        if fate == "lose":  # its kubelet tells nothing any more
+            self.status(pod, {"phase": "Failed", **taken})
+            return
         container = pod["spec"]["containers"][0]["name"]
         text = self.logs[pod["metadata"]["name"]].read_text(errors="replace")[-TAIL_BYTES:]
         ended = {
@@ -200,8 +217,9 @@ class FakeCluster:
         }
         ended |= {"message": text} if code else {}
         state = {"name": container, "image": "", "imageID": "", "ready": False, "restartCount": 0}
-        phase = "Failed" if code else "Succeeded"
-        self.status(pod, {"phase": phase, "containerStatuses": [{**state, "state": {"terminated": ended}}]})
+        phase = "Failed" if code or taken else "Succeeded"
+        statuses = [{**state, "state": {"terminated": ended}}]
+        self.status(pod, {"phase": phase, **taken, "containerStatuses": statuses})
 
     def stop(self) -> None:
         self.stopping.set()

@@ -54,6 +54,20 @@ def programs() -> dict[str, str]:
     return {name: str(folder / name) for name in PROGRAMS}
 
 
+class ApiProcess:
+    """The API server's process, which can be stopped and started again; what it knows is in etcd."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        self._command, self._log = command, log
+        self._running = ExitStack()
+
+    def start(self) -> None:
+        self._running.enter_context(running(self._command, self._log))
+
+    def stop(self) -> None:
+        self._running.close()
+
+
 @dataclass(frozen=True)
 class KubeServer:
     """`kubeconfig` has the context `test`, of an administrator."""
@@ -62,6 +76,7 @@ class KubeServer:
     token: str
     kubeconfig: Path
     published: bool
+    process: ApiProcess
 
     def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """A request as an administrator; raises urllib's HTTPError."""
@@ -87,15 +102,14 @@ class KubeServer:
 
 
 @contextmanager
-def kube_server(*, port: int | None = None, state: Path | None = None) -> Iterator[KubeServer]:
+def kube_server() -> Iterator[KubeServer]:
     """Start it; takes 5 to 30 s. Raises Unavailable where it can't run."""
     tools = programs()
     with ExitStack() as stack:
         folder = tempfile.TemporaryDirectory(prefix="kube-", ignore_cleanup_errors=True)
-        root = state or Path(stack.enter_context(folder))
-        root.mkdir(exist_ok=True)
+        root = Path(stack.enter_context(folder))
         cert, key = make_certificate(root)
-        api, etcd, peer = port or free_port(), free_port(), free_port()
+        api, etcd, peer = free_port(), free_port(), free_port()
         token = secrets.token_hex(16)
         (root / "tokens.csv").write_text(f'{token},admin,1,"system:masters"\nguest-{token},guest,2\n')
         keys = root / "sa.key"
@@ -103,10 +117,11 @@ def kube_server(*, port: int | None = None, state: Path | None = None) -> Iterat
             [program("openssl"), "genrsa", "-out", str(keys), "2048"], check=True, capture_output=True
         )
         stack.enter_context(running(_etcd(tools, root, etcd, peer), root / "etcd.log"))
-        stack.enter_context(running(_apiserver(tools, root, (cert, key, keys), api, etcd), root / "api.log"))
-        server = KubeServer(
-            f"https://127.0.0.1:{api}", token, _kubeconfig(root, api, token), PUBLISHED is not None
-        )
+        process = ApiProcess(_apiserver(tools, root, (cert, key, keys), api, etcd), root / "api.log")
+        process.start()
+        stack.callback(process.stop)
+        kubeconfig = _kubeconfig(root, api, token)
+        server = KubeServer(f"https://127.0.0.1:{api}", token, kubeconfig, PUBLISHED is not None, process)
         wait_until(lambda: _answers(server), "kube-apiserver", root / "api.log")
         _define_kinds(server)
         command = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def job(
         **sections,
     }
     path = folder / "job.yaml"
-    path.write_text(yaml.safe_dump(spec))
+    path.write_text(yaml.safe_dump({key: value for key, value in spec.items() if value is not None}))
     return path
 
 
@@ -49,6 +50,20 @@ def view(entry: RunEntry) -> RunView:
     return view_of(Index().find(entry.run_id), Index())
 
 
+def until(entry: RunEntry, condition: Callable[[RunView], object]) -> RunView:
+    """The run once `condition` holds. A look costs what `launcher status` costs, so it is not repeated at once."""
+
+    def look() -> RunView | None:
+        return seen if condition(seen := view(entry)) else None
+
+    def words() -> str:
+        seen = view(entry)
+        return f"{seen.state}: {seen.reason or seen.detail}"
+
+    found = wait_until(look, words, poll_s=0.2)
+    assert found is not None
+    return found
+
+
 def ended(entry: RunEntry) -> RunView:
-    wait_until(lambda: view(entry).state.terminal, lambda: f"{view(entry).state}: {view(entry).reason}")
-    return view(entry)
+    return until(entry, lambda seen: seen.state.terminal)

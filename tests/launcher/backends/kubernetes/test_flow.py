@@ -11,11 +11,12 @@ from launcher.runfolder.states import State
 from launcher.runs.consoles import ConsoleReader
 from launcher.runs.index import Index
 from launcher.submission.cancel import cancel
-from launcher.submission.launch import submit
+from launcher.submission.launch import submit, submit_all
 from launcher.submission.prepare import prepare
 from launcher.submission.resume import resume
+from launcher.submission.sweeps import Axis, prepare_points
 from tests.fakes.kubernetes_cluster import FakeCluster
-from tests.launcher.backends.kubernetes.flows import ended, job, view
+from tests.launcher.backends.kubernetes.flows import ended, job, until, view
 from tests.waiting import wait_until
 
 
@@ -34,7 +35,7 @@ def test_a_run_from_submit_to_fetch(nodes: int, kind: str, cluster: FakeCluster,
 def test_a_run_that_is_cancelled_saves_and_is_resumed(cluster: FakeCluster, tmp_path: Path) -> None:
     path = job(tmp_path, cluster, 2, env={"HOLD_AT": "4"})
     entry = submit(prepare(path), Index())
-    wait_until(lambda: (step := view(entry).progress) and step.step == 4, lambda: view(entry).reason)
+    until(entry, lambda seen: seen.progress and seen.progress.step == 4)
     cancel(entry)
     assert ended(entry).state is State.CANCELLED
     wait_until(
@@ -52,8 +53,8 @@ def test_a_run_that_is_cancelled_saves_and_is_resumed(cluster: FakeCluster, tmp_
 
 def test_a_pod_that_is_killed_ends_the_run_and_a_resume_goes_on(cluster: FakeCluster, tmp_path: Path) -> None:
     entry = submit(prepare(job(tmp_path, cluster, 1, env={"HOLD_AT": "4"})), Index())
-    wait_until(lambda: view(entry).progress.step == 4, lambda: view(entry).detail)
-    wait_until(lambda: view(entry).safe, "a checkpoint is in the store")
+    until(entry, lambda seen: seen.progress and seen.progress.step == 4)
+    until(entry, lambda seen: seen.safe)
     (process,) = cluster.processes.values()
     process.kill()
     found = ended(entry)
@@ -73,10 +74,21 @@ def test_a_pod_that_is_killed_ends_the_run_and_a_resume_goes_on(cluster: FakeClu
     assert view(entry).state is State.SUCCEEDED
 
 
+def test_a_sweep_of_four(cluster: FakeCluster, tmp_path: Path) -> None:
+    path = job(tmp_path, cluster, 1, kind="job")
+    points = prepare_points(path, [Axis("env.STEPS", ("1", "2", "3", "4"))])
+    entries = submit_all([(point.job, point.labels) for point in points], Index(), group="steps")
+    for steps, entry in enumerate(entries, 1):
+        found = ended(entry)
+        assert (found.state, found.group) == (State.SUCCEEDED, "steps"), found.reason
+        last = json.loads(entry.store.open().read("eval/last.json"))
+        assert last["top1"] == steps * (steps + 1) / 2 / 1000
+
+
 def test_a_run_that_waits_says_why_and_a_cancel_ends_it(cluster: FakeCluster, tmp_path: Path) -> None:
     cluster.hold = ("Unschedulable", "0/3 nodes are available: 3 node(s) didn't match node selector.")
     entry = submit(prepare(job(tmp_path, cluster, 1)), Index())
-    wait_until(lambda: "no node has the labels" in view(entry).detail, lambda: view(entry).detail)
+    until(entry, lambda seen: "no node has the labels" in seen.detail)
     assert view(entry).state in (State.PENDING, State.QUEUED)
     assert "will never start" in view(entry).detail
     cancel(entry)

@@ -12,8 +12,7 @@ from launcher.submission.prepare import prepare
 from launcher.submission.resume import resume
 from launcher.submission.retry import retry
 from tests.fakes.kubernetes_cluster import FakeCluster
-from tests.launcher.backends.kubernetes.flows import ended, job, view
-from tests.waiting import wait_until
+from tests.launcher.backends.kubernetes.flows import ended, job, until
 
 SCRIPT = """
 import os, pathlib, sys
@@ -51,7 +50,7 @@ def test_an_edit_after_the_submission_changes_nothing_for_a_queued_restarted_res
     sections["retry"] = {"max_restarts": 1, "backoff": "0s"}
     cluster.hold = ("Unschedulable", "0/1 nodes are available: 1 Insufficient cpu.")
     entry = submit(prepare(job(tmp_path, cluster, 1, kind="job", **sections)), Index())
-    wait_until(lambda: "no node has enough" in view(entry).detail, lambda: view(entry).detail)
+    until(entry, lambda seen: "no node has enough" in seen.detail)
     write("two")
     cluster.hold = None
     found = ended(entry)
