@@ -51,7 +51,7 @@ COMMANDS: dict[str, Command] = {
     "ssh": Command("launcher.cli.ssh", "log in to a machine of a run, where its platform lets people in"),
     "check": Command("launcher.cli.check", "check job files without starting anything"),
     "schema": Command("launcher.cli.schema", "JSON Schema of the job file, for editors"),
-    "init": Command("launcher.cli.init", "write a commented job file"),
+    "init": Command("launcher.cli.init", "write a job file to start from"),
     "doctor": Command(
         "launcher.cli.doctor", "check this machine: Python, MindSpore, NPUs, disk, store, clock"
     ),

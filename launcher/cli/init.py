@@ -8,7 +8,9 @@ import typing
 if typing.TYPE_CHECKING:
     from pathlib import Path
 
-HELP = "Write a commented job file to start from."
+    from launcher.jobfile.template import Wish
+
+HELP = "Write a job file to start from, and say what to type to run it."
 
 _TASKS = ("train", "eval", "export", "infer")
 _SCHEMA_FILE = "job.schema.json"
@@ -30,12 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backend", default="local", help="back end (local)")
     parser.add_argument("--task", default="train", choices=_TASKS, help="what the job does (train)")
+    parser.add_argument(
+        "--devices", type=int, default=0, metavar="N", help="devices per machine (1 for digits, else 8)"
+    )
+    parser.add_argument(
+        "--data", default="", metavar="URL", help="folder or URL of the images; default: one that is here"
+    )
     parser.add_argument("--name", help="name of the job; default: made from the architecture")
     parser.add_argument(
         "--schema",
         action="store_true",
         help="also write job.schema.json beside it, for completion in editors",
     )
+    parser.add_argument("--full", action="store_true", help="every key, with its default in a comment")
     parser.add_argument("--force", action="store_true", help="replace an existing file")
 
 
@@ -45,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.errors import UsageError
     from launcher.jobfile import spec
     from launcher.jobfile import template as jobtemplate
+    from vitmodels.archs import resolve_arch
     from vitmodels.errors import VitError
     from vitmodels.suggest import listing, nearest
 
@@ -53,27 +63,63 @@ def run(args: argparse.Namespace) -> int:
         near = nearest(args.backend, backends)
         hint = f"did you mean {near}?" if near else f"expected {listing(backends)}"
         raise UsageError(f"there is no back end '{args.backend}'", where="--backend", hint=hint)
+    if not 0 <= args.devices <= 64:
+        raise UsageError("a machine has 1 to 64 devices", where=f"--devices {args.devices}")
     if args.program:
         from launcher.submission.programfile import program_job
 
         text = program_job(args.program, name=args.name, backend=args.backend, cwd=Path.cwd())
-        return _deliver(args, text)
+        return _deliver(args, text, [])
     try:
-        name = args.name or f"{args.arch}-{args.task}".replace("/", "-")
-        text = jobtemplate.render(
-            name=name,
+        data = args.data or _images_here(resolve_arch(args.arch), args.backend)
+        wish = jobtemplate.Wish(
+            name=args.name or f"{args.arch}-{args.task}".replace("/", "-"),
             arch=args.arch,
             backend=args.backend,
             task=args.task,
+            devices=args.devices,
+            data=data,
             schema_file=_SCHEMA_FILE if args.schema else "",
+            full=args.full,
         )
+        text = jobtemplate.render(wish)
+        steps = _steps(wish, resolve_arch(args.arch))
     except VitError as error:
         raise UsageError(error.what, where="--arch", hint=error.hint) from error
-    return _deliver(args, text)
+    return _deliver(args, text, steps)
 
 
-def _deliver(args: argparse.Namespace, text: str) -> int:
-    """Write the text to its file, or to the screen."""
+def _images_here(arch: str, backend: str) -> str:
+    """A folder of images in the current directory that fits; '' when there is none, or where the machines do not see it."""
+    from pathlib import Path
+
+    from launcher.backends import get_backend
+    from launcher.jobfile.template import is_small
+
+    if not get_backend(backend).shares_files:
+        return ""
+    name = "digits" if is_small(arch) else "imagenet"
+    folders = (f"data/{name}", f"demo/{name}", name)
+    return next((each for each in folders if (Path(each) / "train").is_dir()), "")
+
+
+def _steps(wish: Wish, arch: str) -> list[str]:
+    """What is to be done before the job can run: commands, or words."""
+    from launcher.backends import get_backend
+    from launcher.jobfile.template import DIGITS, is_small
+
+    steps, here = [], get_backend(wish.backend).shares_files
+    if wish.task != "export" and not wish.data and is_small(arch) and here:
+        steps.append(f"python -m vitmodels.digits {DIGITS}")
+    elif not wish.data or not here:
+        steps.append("put your own in place of obs://bucket and of the other names")
+    if wish.task != "train":
+        steps.append("put the id of an earlier run in place of RUN_ID")
+    return steps
+
+
+def _deliver(args: argparse.Namespace, text: str, steps: list[str]) -> int:
+    """Write the text to its file, or to the screen, and say what comes next."""
     import sys
     from pathlib import Path
 
@@ -86,7 +132,8 @@ def _deliver(args: argparse.Namespace, text: str) -> int:
     _write(target, text, replace=args.force)
     if args.schema:
         _write(target.with_name(_SCHEMA_FILE), jobschema.text(jobschema.job_schema()), replace=True)
-    sys.stdout.write(f"{args.file} written; next: launcher check {args.file}\n")
+    steps += [f"launcher check {args.file}", f"launcher submit {args.file} --follow"]
+    sys.stdout.write("\n  ".join([f"{args.file} written; next:", *steps]) + "\n")
     return 0
 
 

@@ -1,6 +1,6 @@
 """A commented job file for a task and an architecture, made from the descriptions of the fields.
 
-Keys that the task needs are written with a value; every other key stands in a comment with its default or an
+Keys that the task needs are written with a value. On request every other key stands in a comment with its default or an
 example, so that removing the `#` is all it takes to use it.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from launcher.jobfile import trainings
 from launcher.jobfile.spec import JobSpec
 from vitmodels import archs
 from vitmodels.document.scalars import resolve
@@ -19,51 +21,70 @@ from vitmodels.validation.schema import TEXT_FORM, ModelSchema, Schema, schema_o
 
 _WIDTH = 100
 _PLAIN = re.compile(r"[A-Za-z0-9./][A-Za-z0-9_./-]*(://[A-Za-z0-9_./-]*)?")  # needs no quotes in any YAML
+DIGITS = "data/digits"
 Values = dict[tuple[str, ...], Any]
 
 
-def render(*, name: str, arch: str, backend: str, task: str, schema_file: str = "") -> str:
-    """The text of a job file that `launcher check` accepts. `arch` is any spelling that vitmodels knows;
-    `schema_file` is where editors find the JSON Schema.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a job file is written for. `arch` is any spelling that vitmodels knows; empty and 0: what fits the rest.
 
-    Raises UnknownArch.
+    `schema_file` is where editors find the JSON Schema. `full`: every key, those without a value in comments.
     """
-    arch = archs.resolve_arch(arch)
-    values = _values(name, arch, backend, task)
+
+    name: str
+    arch: str
+    backend: str = "local"
+    task: str = "train"
+    devices: int = 0
+    data: str = ""
+    schema_file: str = ""
+    full: bool = False
+
+
+def render(wish: Wish) -> str:
+    """The text of a job file that `launcher check` accepts. Raises UnknownArch."""
+    usage = (
+        ["# A job of ascend-launcher. To use a key, remove the # before it and before its section."]
+        if wish.full
+        else ["# A job of ascend-launcher; `launcher init --full` shows every key."]
+    )
     lines = [
-        *([f"# yaml-language-server: $schema={schema_file}"] if schema_file else []),
-        "# A job of ascend-launcher. To use a key, remove the # before it and before its section.",
+        *([f"# yaml-language-server: $schema={wish.schema_file}"] if wish.schema_file else []),
+        *usage,
         "# `launcher check FILE` says whether all is well.",
         "",
-        *_section(schema_of(JobSpec), (), values),
+        *_section(schema_of(JobSpec), (), _values(wish, archs.resolve_arch(wish.arch)), full=wish.full),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _values(name: str, arch: str, backend: str, task: str) -> Values:
+def _values(wish: Wish, arch: str) -> Values:
     """What is written without a comment sign."""
-    small = arch.endswith("_digits")
+    small, task, backend = is_small(arch), wish.task, wish.backend
+    devices = wish.devices or (1 if small or task != "train" else 8)
     values: Values = {
-        ("name",): name,
+        ("name",): wish.name,
         ("task",): task,
         ("model", "arch"): arch,
-        ("data", "url"): "data/digits" if small else "obs://bucket/imagenet",
+        ("data", "url"): wish.data or (DIGITS if small else "obs://bucket/imagenet"),
         ("resources", "backend"): backend,
         ("resources", "device"): "cpu" if small else "ascend910",
         ("resources", "nodes"): 1,
-        ("resources", "devices_per_node"): 1 if small or task != "train" else 8,
-        ("output", "url"): "runs" if small else "obs://bucket/runs",
+        ("resources", "devices_per_node"): devices,
+        ("output", "url"): "runs" if small or is_folder(wish.data) else "obs://bucket/runs",
     }
     if backend == "modelarts":
-        values |= _in_the_cloud(small)
+        values |= _in_the_cloud(small, wish.data)
     if backend == "kubernetes":
-        values |= _in_pods(small)
+        values |= _in_pods(small, wish.data)
     if task == "train":
-        values["model", "set"] = {"epochs": 25 if small else 300}
+        values["model", "set"] = trainings.settings(arch, devices)
         values["after", "eval"] = True
         values["after", "export"] = ["MINDIR"]
         if not small:
-            values["data", "train_images"] = 1281167
+            if not wish.data:
+                values["data", "train_images"] = 1281167
             values["retry", "max_restarts"] = 3
     else:
         run = f"{values['output', 'url']}/RUN_ID"
@@ -73,11 +94,11 @@ def _values(name: str, arch: str, backend: str, task: str) -> Values:
     return values
 
 
-def _in_the_cloud(small: bool) -> Values:
+def _in_the_cloud(small: bool, data: str) -> Values:
     """What a training job of ModelArts can't do without; names and ids are to be replaced."""
     machine = {"flavor": "modelarts.vm.cpu.8u"} if small else {"pool_id": "pool-00000000"}
     return {
-        ("data", "url"): "obs://bucket/digits" if small else "obs://bucket/imagenet",
+        ("data", "url"): data or ("obs://bucket/digits" if small else "obs://bucket/imagenet"),
         ("output", "url"): "obs://bucket/runs",
         ("resources", "time_limit"): "2h" if small else "10d",
         ("modelarts", "region"): "cn-north-4",
@@ -86,13 +107,13 @@ def _in_the_cloud(small: bool) -> Values:
     }
 
 
-def _in_pods(small: bool) -> Values:
+def _in_pods(small: bool, data: str) -> Values:
     """What a job of Kubernetes can't do without; names are to be replaced."""
     board: Values = (
         {("kubernetes", "kind"): "job"} if small else {("kubernetes", "schedule_policy"): "chip8-node8"}
     )
     return {
-        ("data", "url"): "obs://bucket/digits" if small else "obs://bucket/imagenet",
+        ("data", "url"): data or ("obs://bucket/digits" if small else "obs://bucket/imagenet"),
         ("output", "url"): "obs://bucket/runs",
         ("kubernetes", "namespace"): "default",
         ("kubernetes", "image"): "registry.example.com/ascend-launcher:0.1",
@@ -100,19 +121,30 @@ def _in_pods(small: bool) -> Values:
     }
 
 
-def _section(schema: ModelSchema, path: tuple[str, ...], values: Values) -> Iterator[str]:
+def is_folder(url: str) -> bool:
+    return bool(url) and "://" not in url
+
+
+def is_small(arch: str) -> bool:
+    """Whether a CPU trains it."""
+    return arch.endswith("_digits")
+
+
+def _section(schema: ModelSchema, path: tuple[str, ...], values: Values, *, full: bool) -> Iterator[str]:
     indent = "  " * len(path)
     for key in schema.keys(path):
         here = (*path, key)
         field = schema.at(here) or {}
         live = any(known[: len(here)] == here for known in values)
+        if not live and not full:
+            continue
         mark = "" if live else "#"
         if not path and key != "name":
             yield ""
         yield from _comment(field, indent)
         if schema.keys(here):
             yield f"{indent}{mark}{key}:"
-            yield from _section(schema, here, values)
+            yield from _section(schema, here, values, full=full)
             continue
         yield f"{indent}{mark}{key}: {flow(values[here] if here in values else _sample(field))}"
 

@@ -12,7 +12,7 @@ import pytest
 from launcher.cli import main
 from launcher.jobfile.load import load_job
 from launcher.jobfile.schema import job_schema
-from launcher.jobfile.template import render
+from launcher.jobfile.template import Wish, render
 from vitmodels.document.reader import read
 from vitmodels.document.tree import plain
 
@@ -27,9 +27,10 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAUNCHER_HOME", str(tmp_path / "home"))
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["short", "full"])
 @pytest.mark.parametrize(("task", "arch"), list(itertools.product(TASKS, ARCHS)))
-def test_the_file_is_right(task: str, arch: str) -> None:
-    text = render(name="a", arch=arch, backend="local", task=task)
+def test_the_file_is_right(task: str, arch: str, full: bool) -> None:
+    text = render(Wish("a", arch, task=task, full=full))
     Path("job.yaml").write_text(text, encoding="utf-8")
     job = load_job("job.yaml", env={})
     assert (job.spec.task, job.spec.resources.backend) == (task, "local")
@@ -42,7 +43,7 @@ def test_the_file_is_right(task: str, arch: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_commented_key_is_right_when_it_is_uncommented(task: str) -> None:
-    text = render(name="a", arch="tnt_s_patch16_224", backend="local", task=task)
+    text = render(Wish("a", "tnt_s_patch16_224", task=task, full=True))
     full = re.sub(r"^( *)#([a-z_]+:)", r"\1\2", text, flags=re.MULTILINE)
     assert full.count("#") < text.count("#")
     full = full.replace("program: [python, my_train.py]", "#")  # in place of vitmodels, not beside it
@@ -52,7 +53,7 @@ def test_every_commented_key_is_right_when_it_is_uncommented(task: str) -> None:
 
 
 def test_every_key_of_every_section_is_in_it() -> None:
-    text = render(name="a", arch="tnt_digits", backend="local", task="train")
+    text = render(Wish("a", "tnt_digits", full=True))
     keys = set(re.findall(r"^ *#?([a-z_]+):", text, flags=re.MULTILINE))
     schema = job_schema()
     sections = [
@@ -63,6 +64,64 @@ def test_every_key_of_every_section_is_in_it() -> None:
     wanted = {key for section in (schema, *sections) for key in section["properties"]}
     assert len(sections) > 5
     assert wanted <= keys
+
+
+@pytest.mark.parametrize(
+    ("arch", "devices", "recipe"),
+    [
+        ("vit_base_patch16_224", 0, {"epochs": 160, "lr_init": 0.18}),
+        ("vit_base_patch16_224", 1, {"epochs": 160, "lr_init": 0.02}),
+        ("vit_base_patch16_224", 4, {"epochs": 160, "lr_init": 0.08}),
+        ("tnt_s_patch16_224", 1, {"epochs": 300}),
+        ("tnt_digits", 0, {"epochs": 20}),
+        ("vit_tiny", 0, {"epochs": 300}),
+    ],
+)
+def test_the_recipe_is_that_of_the_number_of_devices(
+    arch: str, devices: int, recipe: dict[str, float]
+) -> None:
+    assert main(["init", "--arch", arch, "--backend", "slurm", "--devices", str(devices)]) == 0
+    spec = load_job("job.yaml", env={}).spec
+    assert spec.model.set == recipe
+    assert spec.resources.devices_per_node == devices or not devices
+
+
+def test_short_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "-"]) == 0
+    short = capsys.readouterr().out
+    assert main(["init", "-", "--full"]) == 0
+    assert len(short.splitlines()) < 50 < len(capsys.readouterr().out.splitlines())
+    assert not re.search(r"^ *#[a-z_]+:", short, flags=re.MULTILINE)
+
+
+def test_images_that_are_here_are_used(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("demo/digits/train").mkdir(parents=True)
+    assert main(["init"]) == 0
+    assert load_job("job.yaml", env={}).spec.data.url == "demo/digits"
+    assert "vitmodels.digits" not in capsys.readouterr().out
+    Path("imagenet/train").mkdir(parents=True)
+    assert main(["init", "--arch", "vit_base_patch16_224", "--force"]) == 0
+    spec = load_job("job.yaml", env={}).spec
+    assert (spec.data.url, spec.output.url) == ("imagenet", "runs")
+    assert "obs://" not in capsys.readouterr().out + Path("job.yaml").read_text(encoding="utf-8")
+    assert main(["init", "--data", "s3://mine/pictures", "--force"]) == 0
+    assert load_job("job.yaml", env={}).spec.data.url == "s3://mine/pictures"
+
+
+def test_what_comes_next_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "job.yaml written; next:",
+        "  python -m vitmodels.digits data/digits",
+        "  launcher check job.yaml",
+        "  launcher submit job.yaml --follow",
+    ]
+    assert main(["init", "--backend", "modelarts", "--task", "eval", "--force"]) == 0
+    said = capsys.readouterr().out
+    assert "obs://bucket" in said
+    assert "RUN_ID" in said
+    assert main(["init", "--devices", "65", "--force"]) == 2
+    assert "--devices 65" in capsys.readouterr().err
 
 
 def test_the_command_writes_once(capsys: pytest.CaptureFixture[str]) -> None:
