@@ -52,7 +52,7 @@ class Fault:
 class Faults:
     """The controls: faults in force, every request seen as (method, path), how many were sent as to an HTTP proxy.
 
-    `refuse` gets the access key of a request, and answers with status and code for one that is not passed on.
+    `refuse` gets the access key of a request and its path, and answers with status and code for one that is not passed on.
     With `payers_only` requests are refused unless they offer to pay, as in a bucket of the kind "requester pays".
     """
 
@@ -60,7 +60,7 @@ class Faults:
     active: list[Fault] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
     proxied: int = 0
-    refuse: Callable[[str], tuple[int, str] | None] | None = None
+    refuse: Callable[[str, str], tuple[int, str] | None] | None = None
     payers_only: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -178,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         refusal = None
         if self.faults.refuse is not None:
             found = re.search(r"Credential=([^/,]+)/", signed)
-            refusal = self.faults.refuse(found[1] if found else "")
+            refusal = self.faults.refuse(found[1] if found else "", self.path)
         pays = self.headers.get("x-amz-request-payer") == "requester" and "x-amz-request-payer" in signed
         if self.faults.payers_only and not pays:
             refusal = (403, "RequestPayerDenied")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,14 +12,17 @@ from pathlib import Path
 from tests.servers.faults import Faults, fault_proxy
 from tests.servers.s3 import rclone_server
 
-COUNT = 40
+COUNT = 100
 PAIRS = {f"key-of-turn-{n}": f"secret-of-turn-{n}-0123456789" for n in range(COUNT)}
 
 
 @dataclass
 class Rotation:
     """`turn` counts the renewals. `code` is what the store says of keys that are not valid any more; `used` has the keys of
-    all requests that it took."""
+    all requests that it took, `turns` the turn and the path of each.
+
+    With `every` keys are good for so many requests. New ones are written after the first request that is refused.
+    """
 
     file: Path
     faults: Faults
@@ -26,7 +30,10 @@ class Rotation:
     written: int = 0
     code: str = "ExpiredToken"
     used: list[str] = field(default_factory=list)
+    turns: list[tuple[int, str]] = field(default_factory=list)
     refused: int = 0
+    every: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def endpoint(self) -> str:
@@ -54,12 +61,24 @@ class Rotation:
         self.turn += 1
         self.written = self.turn
 
-    def judge(self, key: str) -> tuple[int, str] | None:
-        if key in (f"key-of-turn-{self.turn}", f"key-of-turn-{self.written}"):
-            self.used.append(key)
-            return None
-        self.refused += 1
-        return 403, self.code
+    def judge(self, key: str, path: str) -> tuple[int, str] | None:
+        with self.lock:
+            if self.every and self.used[-self.every :].count(key) == self.every and self.turn < COUNT - 1:
+                self.expire()
+            if key in (f"key-of-turn-{self.turn}", f"key-of-turn-{self.written}"):
+                self.used.append(key)
+                self.turns.append((self.turn, path))
+                return None
+            if self.every:
+                self.write()
+            self.refused += 1
+            return 403, self.code
+
+    def renewals(self, word: str, after: str = "") -> int:
+        """How often keys were renewed between the first and the last request whose path has `word`, after the first with `after`."""
+        start = next((n for n, (_, path) in enumerate(self.turns) if after in path), len(self.turns))
+        turns = [turn for turn, path in self.turns[start:] if word in path]
+        return turns[-1] - turns[0] if turns else 0
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from launcher.backends.modelarts.container_access import check_access, keys_words
@@ -10,11 +11,14 @@ from launcher.errors import StoreRefused
 from launcher.runs.index import RunEntry
 from launcher.storage import open_store
 from tests.launcher.backends.modelarts.site import TOTAL, Site, well
+from tests.launcher.node.machines import Machines
 from tests.servers.faults import fault_proxy, status
 from tests.servers.rotation import Rotation, rotating_server
 from tests.servers.s3 import S3Server
 from tests.waiting import wait_until
+from vitmodels.digits import write_image
 
+ROOT = Path(__file__).parents[4]
 pytestmark = pytest.mark.system
 
 
@@ -22,6 +26,15 @@ pytestmark = pytest.mark.system
 def rotation(site: Site, tmp_path: Path) -> Iterator[Rotation]:
     with rotating_server(site.bucket.parent, tmp_path / "keys-of-the-platform") as rotation:
         yield rotation
+
+
+def keys_of_the_file_only(rotation: Rotation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has no other keys."""
+    for name in ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", rotation.endpoint)
+    monkeypatch.setenv("CREDENTIAL_PROFILES_FILE", str(rotation.file))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(rotation.file) + ".none")
 
 
 def renew_thrice(site: Site, rotation: Rotation, entry: RunEntry) -> None:
@@ -59,11 +72,7 @@ def test_a_job_outlives_three_renewals(site: Site, rotation: Rotation) -> None:
 def test_a_run_on_this_machine_outlives_three_renewals(
     site: Site, rotation: Rotation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", rotation.endpoint)
-    monkeypatch.setenv("CREDENTIAL_PROFILES_FILE", str(rotation.file))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(rotation.file) + ".none")
+    keys_of_the_file_only(rotation, monkeypatch)
     entry = site.submit(
         resources={"backend": "local", "nodes": 1, "device": "cpu"}, modelarts=None, env={"STEP_S": "1.5"}
     )
@@ -72,6 +81,93 @@ def test_a_run_on_this_machine_outlives_three_renewals(
     assert (view.state, view.attempt) == ("SUCCEEDED", 1), view.reason
     assert site.result(entry) == TOTAL
     assert {f"key-of-turn-{turn}" for turn in range(4)} <= set(rotation.used)
+
+
+# ---- staging, training and upload, each longer than the life of three pairs of keys
+
+EVERY = 12
+
+
+def write_images(folder: Path) -> None:
+    """Four classes with 16 images for training and two for validation each."""
+    dice = np.random.default_rng(0)
+    for name, count in (("train", 16), ("val", 2)):
+        for kind in range(4):
+            for number in range(count):
+                grey = dice.random((8, 8)) * 4 + 4 * kind
+                write_image(folder / name / str(kind) / f"{number}.jpg", grey)
+
+
+def outlived(rotation: Rotation, run_id: str) -> None:
+    """Data were read with more than three pairs of keys, and so were results written after the first checkpoint."""
+    assert rotation.renewals("/images/") >= 3
+    assert rotation.renewals(f"/{run_id}/", after=f"/{run_id}/checkpoints/step-") >= 3
+    assert rotation.refused > 0
+
+
+REAL = {
+    "program": None,
+    "model": {
+        "config": "vitmodels/configs/tnt_digits.yaml",
+        "set": {"epochs": 4, "batch_size": 8, "warmup_length": 1, "num_classes": 4},
+    },
+    "data": {"url": "obs://bucket/images"},
+    "after": {"eval": True, "export": []},
+}
+
+
+@pytest.mark.slow
+def test_a_training_on_the_platform_outlives_three_renewals_in_each_of_its_phases(
+    site: Site, rotation: Rotation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MindSpore's own, from a bucket into a bucket."""
+    monkeypatch.chdir(ROOT)
+    write_images(site.bucket / "images")
+    host = rotation.endpoint.partition("://")[2]
+    site.fake.cloud.extra_env |= {"S3_ENDPOINT": host, "AWS_SHARED_CREDENTIALS_FILE": str(rotation.file)}
+    site.fake.cloud.extra_env |= {"ACCESS_KEY_ID": "", "SECRET_ACCESS_KEY": ""}
+    rotation.every = EVERY
+    entry = site.submit(resources={"nodes": 1}, **REAL)
+    view = site.end(entry, timeout_s=300)
+    assert (view.state, view.attempt) == ("SUCCEEDED", 1), f"{view.reason}\n{site.console(entry)}"
+    outlived(rotation, entry.run_id)
+
+
+def test_a_run_on_this_machine_stages_counts_and_uploads_with_keys_that_end(
+    site: Site, rotation: Rotation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(site.bucket / "images")
+    keys_of_the_file_only(rotation, monkeypatch)
+    rotation.every = EVERY
+    entry = site.submit(
+        resources={"backend": "local", "nodes": 1, "device": "cpu"},
+        modelarts=None,
+        data={"url": "obs://bucket/images"},
+        env={"STEP_S": "0.5"},
+    )
+    view = site.end(entry)
+    assert (view.state, view.attempt) == ("SUCCEEDED", 1), view.reason
+    assert site.result(entry) == TOTAL
+    outlived(rotation, entry.run_id)
+
+
+def test_two_node_programs_stage_count_and_upload_with_keys_that_end(
+    site: Site, rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cluster's batch script starts them: one on each machine, all with the file of the person who submitted."""
+    write_images(site.bucket / "images")
+    keys_of_the_file_only(rotation, monkeypatch)
+    machines = Machines(tmp_path, "obs://bucket/runs")
+    machines.plan(data={"url": "obs://bucket/images"}, env={"STEP_S": "0.5"})
+    rotation.every = EVERY
+    try:
+        machines.start(0, 1)
+        assert machines.codes() == [0, 0], machines.log(0)
+    finally:
+        machines.end()
+    rotation.every = 0
+    assert (machines.state.state, machines.state.attempt) == ("SUCCEEDED", 1)
+    outlived(rotation, machines.run_id)
 
 
 # ---- the first requests of a container

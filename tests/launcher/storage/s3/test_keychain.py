@@ -231,8 +231,8 @@ def test_keys_that_end_before_new_ones_are_written_cost_only_time(
     refused = threading.Event()
     judge = rotation.judge
 
-    def note(key: str) -> tuple[int, str] | None:
-        answer = judge(key)
+    def note(key: str, path: str) -> tuple[int, str] | None:
+        answer = judge(key, path)
         if answer is not None:
             refused.set()
         return answer

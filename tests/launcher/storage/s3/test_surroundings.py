@@ -96,14 +96,14 @@ def test_keys_end_in_the_middle_of_a_staging(
         store = open_store(f"s3://{BUCKET}/data", endpoint=rotation.endpoint, patience_s=60)
         judge, lock, seen = rotation.faults.refuse, threading.Lock(), [0]
 
-        def renew_midway(key: str) -> tuple[int, str] | None:
+        def renew_midway(key: str, path: str) -> tuple[int, str] | None:
             with lock:
                 seen[0] += 1
                 if seen[0] in (20, 40):
                     (rotation.renew if end == "renewed" else rotation.expire)()
                 if seen[0] in (24, 44) and end != "renewed":
                     rotation.write()
-            return judge(key)
+            return judge(key, path)
 
         rotation.faults.refuse = renew_midway
         staged = stage(store, tmp_path / "cache", workers=4)
