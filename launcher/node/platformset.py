@@ -38,6 +38,20 @@ def platform_set(plan: Plan, node: int, env: Mapping[str, str]) -> PlatformSet:
     return PlatformSet({**torch, **mindspore}, scheduler=env["MS_ROLE"] == "MS_SCHED")
 
 
+def words_on(found: PlatformSet, env: Mapping[str, str]) -> str:
+    """Which cluster the ranks form, for the log; empty where the platform has set none."""
+    if found.env:
+        where = " ".join(f"{name}={value}" for name, value in found.env.items())
+        scheduler = "its scheduler runs here" if found.scheduler else "its scheduler runs elsewhere"
+        return f"adopted the cluster that the platform has formed: {where}" + (
+            f"; {scheduler}" if "MS_SCHED_HOST" in found.env else ""
+        )
+    theirs = [name for name in (*_MINDSPORE, *_MINDSPORE_PLACE, *_TORCH) if env.get(name)]
+    if not theirs:
+        return ""
+    return f"overridden: {', '.join(theirs)} of the platform; launcher forms the cluster of this run itself"
+
+
 def _mindspore_set(plan: Plan, node: int, env: Mapping[str, str]) -> dict[str, str]:
     if not all(env.get(name) for name in _MINDSPORE) or not any(env.get(name) for name in _MINDSPORE_PLACE):
         return {}

@@ -29,7 +29,7 @@ from launcher.node.finish import finish, finish_superseded
 from launcher.node.heartbeat import Heartbeat
 from launcher.node.log import log_into
 from launcher.node.notices import Notices
-from launcher.node.platformset import platform_set
+from launcher.node.platformset import platform_set, words_on
 from launcher.node.preset import as_one_rank, preset_rank
 from launcher.node.ranktable import describe_machine
 from launcher.node.rendezvous import peers_of
@@ -88,10 +88,9 @@ class NodeProgram:
         if orphans := sweep(node_mark(plan.run_id, self.node)):
             log.warning("ended %d process(es) that an earlier attempt had left here", len(orphans))
         check_environment(plan)
-        if not self.preset:
-            platform_set(
-                plan, self.node, os.environ
-            )  # one that does not fit is refused before data are staged
+        # a cluster of the platform that does not fit is refused before data are staged
+        if not self.preset and (words := words_on(platform_set(plan, self.node, os.environ), os.environ)):
+            log.info("%s", words)
         with take_devices(context, preset=self.preset) as devices:
             context.state.note_phase("staging")
             context.state.save(State.RUNNING)

@@ -9,7 +9,7 @@ import pytest
 
 from launcher.errors import PlanError
 from launcher.jobfile.spec import JobSpec
-from launcher.node.platformset import PlatformSet, platform_set
+from launcher.node.platformset import PlatformSet, platform_set, words_on
 from launcher.plan.model import Plan
 from launcher.runfolder.states import State
 from launcher.submission.prepare import plan_of
@@ -51,6 +51,22 @@ def test_a_set_that_fits_takes_the_place_of_ours() -> None:
     assert platform_set(plan(), 0, {**ASCENDJOB, "MS_NODE_RANK": "0", "MS_ROLE": "MS_SCHED"}).scheduler
     assert platform_set(plan(), 1, TORCH_JOB) == PlatformSet(
         {"MASTER_ADDR": "10.0.0.8", "MASTER_PORT": "2222"}
+    )
+
+
+def test_the_log_says_which_cluster_counts() -> None:
+    assert words_on(platform_set(plan(), 1, {}), {}) == ""
+    adopted = words_on(platform_set(plan(), 1, ASCENDJOB), ASCENDJOB)
+    assert adopted.startswith("adopted")
+    assert "MS_SCHED_HOST=10.0.0.9 MS_SCHED_PORT=2222" in adopted
+    assert "scheduler runs elsewhere" in adopted
+    leader = {**ASCENDJOB, "MS_NODE_RANK": "0", "MS_ROLE": "MS_SCHED"}
+    assert "scheduler runs here" in words_on(platform_set(plan(), 0, leader), leader)
+    assert "MASTER_ADDR=10.0.0.8" in words_on(platform_set(plan(), 1, TORCH_JOB), TORCH_JOB)
+    part = {key: value for key, value in ASCENDJOB.items() if key != "MS_SCHED_PORT"}
+    overridden = words_on(platform_set(plan(), 1, part), part)
+    assert overridden.startswith(
+        "overridden: MS_SCHED_HOST, MS_WORKER_NUM, MS_ROLE, MS_NODE_RANK of the platform"
     )
 
 
