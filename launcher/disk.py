@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import os
@@ -13,10 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from launcher.errors import IntegrityError, LauncherError, NoSpace, NotFound, StoreError, StoreRefused
-from launcher.portable import PLAIN_FILE, disk_space, open_special, try_lock, write_at
+from launcher.portable import PLAIN_FILE, disk_space, open_special, set_mode, try_lock
 
 CHUNK_BYTES = 1 << 20
 TEMP_PREFIX = ".launcher-tmp-"
@@ -73,10 +71,11 @@ def is_temporary(name: str) -> bool:
 
 
 @contextmanager
-def replacing(path: Path, *, fsync: bool = True, new: bool = False) -> Iterator[int]:
+def replacing(path: Path, *, fsync: bool = True, new: bool = False, private: bool = False) -> Iterator[int]:
     """A descriptor to write to; the file appears under `path` when the block ends well, and not otherwise.
 
-    With `new`, raises FileExistsError when `path` exists by then. A device or pipe that is there is written to, never replaced.
+    With `new`, raises FileExistsError when `path` exists by then. With `private`, only the owner may read and write it, whatever
+    the umask. A device or pipe that is there is written to, never replaced.
     """
     if not new and (special := open_special(path)) is not None:
         with os.fdopen(special, "wb", buffering=0) as file:
@@ -86,6 +85,8 @@ def replacing(path: Path, *, fsync: bool = True, new: bool = False) -> Iterator[
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN_FILE, 0o666)
     try:
         try:
+            if private:
+                set_mode(handle, 0o600)
             yield handle
             if fsync:
                 os.fsync(handle)
@@ -109,14 +110,6 @@ def write_all(handle: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
-
-
-def write_all_at(handle: int, data: bytes, position: int) -> None:
-    """`os.pwrite` until everything is written."""
-    view = memoryview(data)
-    while view:
-        written = write_at(handle, view, position)
-        view, position = view[written:], position + written
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -192,6 +185,25 @@ def write_text(path: Path, text: str) -> None:
     with mapped(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, text.encode())
+
+
+def write_private(path: Path, text: str) -> None:
+    """The same for a file of a run or of the home: it and the folders that it needs are for their owner alone, whatever the umask."""
+    make_private(path.parent)
+    with mapped(path), replacing(path, private=True) as handle:
+        write_all(handle, text.encode())
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner alone. Raises StoreError."""
+    with mapped(folder):
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
+        for each in reversed(missing):
+            with suppress(FileExistsError):
+                each.mkdir(mode=0o700)
+                each.chmod(0o700)
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
 
 _HELD: set[int] = set()
@@ -284,15 +296,3 @@ class Folders:
             if path.is_symlink() or not path.is_dir():
                 raise IntegrityError("is not a folder", where=str(path), hint="remove it, then run again")
         self._known.add(folder)
-
-
-def sync_filesystem(folder: Path) -> None:
-    """Make everything on the folder's file system durable, in one call."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        library: Any = ctypes.CDLL(None, use_errno=True)
-        if library.syncfs(handle) != 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error))
-    finally:
-        os.close(handle)

@@ -11,7 +11,8 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from launcher import __version__
@@ -71,6 +72,9 @@ COMMANDS: dict[str, Command] = {
     ),
 }
 
+WRITERS = ("submit", "resume", "retry", "cancel", "delete", "update")
+"""Commands that write to the folder of a run."""
+
 EXIT_CODES = """\
 exit codes:
   0    done; for wait and --follow: the run SUCCEEDED
@@ -95,8 +99,21 @@ def main(argv: list[str] | None = None) -> int:
     from launcher.cli.terminal import safe_streams
 
     arguments = sys.argv[1:] if argv is None else argv
-    with safe_streams():
+    with safe_streams(), _private(arguments):
         return guarded(lambda: _dispatch(arguments))
+
+
+@contextmanager
+def _private(arguments: list[str]) -> Iterator[None]:
+    """A command that writes to a run's folder makes files for their owner alone, whatever the umask; others obey it."""
+    if not arguments or arguments[0] not in WRITERS:
+        yield
+        return
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _dispatch(argv: list[str]) -> int:

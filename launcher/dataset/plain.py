@@ -6,6 +6,7 @@ verified, the marker comes last, and nothing is ever removed but this module's o
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import socket
@@ -15,18 +16,10 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from launcher.dataset.cache import DIGESTS, DigestLog, Marker, missing, read_marker, remove_parts
-from launcher.disk import (
-    Folders,
-    LockTimeout,
-    boot_id,
-    folds_names,
-    locked,
-    mapped,
-    sync_filesystem,
-    write_atomic,
-)
+from launcher.disk import Folders, LockTimeout, boot_id, folds_names, locked, mapped, write_atomic
 from launcher.errors import StoreUnreachable
 from launcher.jsontext import parse_json
 from launcher.storage.base import ObjectStore
@@ -273,3 +266,15 @@ class Reporter:
             temporary.replace(self._status)
         if self._tell:
             self._tell(state)
+
+
+def sync_filesystem(folder: Path) -> None:
+    """Make everything on the folder's file system durable, in one call."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        library: Any = ctypes.CDLL(None, use_errno=True)
+        if library.syncfs(handle) != 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
+    finally:
+        os.close(handle)

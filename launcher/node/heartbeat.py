@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from launcher.disk import write_text
+from launcher.disk import write_private
 from launcher.errors import StoreError
 from launcher.ranks.gang import Gang
 from launcher.runfolder.progress import ProgressReader
@@ -107,7 +107,7 @@ class Heartbeat:
         if text == self._written[0] and time.time() - self._written[1] <= SILENT_BEAT_S:
             return
         try:
-            write_text(self._path, status.model_dump_json(indent=1) + "\n")
+            write_private(self._path, status.model_dump_json(indent=1) + "\n")
         except (StoreError, OSError) as error:  # on a full disk the heartbeat is uploaded from memory
             if not self._failing:
                 log.error("the status can't be written: %s", error)

@@ -16,9 +16,10 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from launcher.disk import write_text
+from launcher.disk import make_private, write_private
 from launcher.errors import LauncherError
 from launcher.node.checkpoints import restore_newest
 from launcher.node.context import NodeContext
@@ -96,7 +97,7 @@ class NodeProgram:
             context.state.save(State.RUNNING)
             log.info("%s: device(s) %s", plan.run_id, ", ".join(map(str, devices.ids)))
             data_dir = stage(context)
-            write_text(plan.run_dir.recipe, json.dumps(plan.recipe, indent=1) + "\n")
+            write_private(plan.run_dir.recipe, json.dumps(plan.recipe, indent=1) + "\n")
             if self.node == 0:  # it decides which checkpoint all machines start from
                 restore_newest(context)
             context.state.note_resumed(newest_step(plan.run_dir.checkpoints))
@@ -145,9 +146,11 @@ def main(argv: list[str] | None = None) -> int:
         rank = preset_rank(plan, os.environ)
         if rank is not None:
             plan, node = as_one_rank(plan, rank, os.environ["ASCEND_DEVICE_ID"]), rank
+        os.umask(0o077)  # logs, checkpoints and results may hold what is for nobody else
+        make_private(plan.run_dir.root)
+        with suppress(OSError):  # a script of the platform may have made it, under another umask
+            plan.run_dir.root.chmod(0o700)
         log_into(plan.run_dir.node_log(args.attempt, node))
-        os.umask(0o022)
-        plan.run_dir.root.mkdir(parents=True, exist_ok=True)
         os.chdir(plan.run_dir.root)  # the folder of the submission may be removed or unmounted
         return NodeProgram(plan, node, args.attempt, preset=rank is not None).run()
     except LauncherError as error:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from launcher.disk import write_atomic, write_text
+from launcher.disk import write_atomic, write_private
 from launcher.errors import IntegrityError, NotFound
 from launcher.plan.model import Plan
 from launcher.runfolder.paths import SNAPSHOT, SNAPSHOT_INDEX
@@ -24,7 +24,7 @@ def place_snapshot(plan: Plan, store: ObjectStore, folders: Iterable[Path]) -> N
     data = _bring(plan.run_dir.root, plan.snapshot.digest, store)
     index = plan.run_dir.root / SNAPSHOT_INDEX
     if not index.exists():
-        write_text(index, index_of(data, plan.snapshot.folder).text())
+        write_private(index, index_of(data, plan.snapshot.folder).text())
     for folder in folders:
         unpack(data, folder)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from launcher.disk import write_text
+from launcher.disk import write_private
 from launcher.errors import StoreError
 from launcher.jsontext import parse_json
 from launcher.node.ending import RunEnd
@@ -62,7 +62,7 @@ class StateFile:
             return
         text = self.value.model_dump_json(indent=1) + "\n"
         try:
-            write_text(self._run_dir.state, text)
+            write_private(self._run_dir.state, text)
         except (StoreError, OSError) as error:
             log.error("the state can't be written: %s", error)
             self.unwritten = text

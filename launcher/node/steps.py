@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from launcher.disk import write_text
+from launcher.disk import write_private
 from launcher.node.checkpoints import download_common, share_newest
 from launcher.node.context import NodeContext
 from launcher.node.decisions import CheckpointProgress, decide_next
@@ -79,7 +79,7 @@ class StepRunner:
         before = self._mark(share_newest(context))
         order = context.peers.begin_step(index, self._make_order, context.stopper.check)
         if order.rank_table:
-            write_text(self._run_dir.rank_table, order.rank_table)
+            write_private(self._run_dir.rank_table, order.rank_table)
         download_common(context, order.step)
         report = self._report(step, self._run_gang(step, order))
         check = context.stopper.check if report.ok else _never_stop

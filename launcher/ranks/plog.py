@@ -17,7 +17,7 @@ from pathlib import Path
 
 from launcher.diagnosis.lines import LINE_LIMIT
 from launcher.diagnosis.verdict import OtherLog
-from launcher.disk import write_text
+from launcher.disk import write_private
 from launcher.ranks.gang import Process
 from launcher.runfolder.paths import PLOG
 from vitmodels.secrets import mask
@@ -125,5 +125,5 @@ def _copied(files: Sequence[_Found], target: Path) -> Iterator[OtherLog]:
         if size > room:
             continue
         room -= size
-        write_text(target / each.name, text)
+        write_private(target / each.name, text)
         yield OtherLog(f"{PLOG}/{target.name}/{each.name}", text)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 from launcher.backends.base import Handle
-from launcher.disk import write_text
+from launcher.disk import write_private
 from launcher.errors import NoSuchRun, NotFound
 from launcher.runfolder import paths
 from launcher.runfolder.states import NodeStatus, RunState, State
@@ -100,7 +100,7 @@ class Index:
         self.root = root or paths.home() / "runs"
 
     def put(self, entry: RunEntry) -> None:
-        write_text(self.root / f"{entry.run_id}.json", entry.model_dump_json(indent=1) + "\n")
+        write_private(self.root / f"{entry.run_id}.json", entry.model_dump_json(indent=1) + "\n")
 
     def remove(self, run_id: str) -> None:
         (self.root / f"{run_id}.json").unlink(missing_ok=True)

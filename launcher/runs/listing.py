@@ -18,7 +18,7 @@ from itertools import islice
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from launcher.disk import write_text
+from launcher.disk import write_private
 from launcher.errors import StoreError
 from launcher.runfolder.states import State
 from launcher.runs.index import Glance, Index
@@ -157,7 +157,7 @@ def _write(index: Index, views_by_id: dict[str, RunView]) -> None:
         views=tuple(ended),
     )
     with contextlib.suppress(StoreError, OSError):
-        write_text(index.root / CACHE, cache.model_dump_json(exclude_defaults=True))
+        write_private(index.root / CACHE, cache.model_dump_json(exclude_defaults=True))
 
 
 def parse_states(words: Collection[str]) -> frozenset[State]:

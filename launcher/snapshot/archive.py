@@ -93,7 +93,7 @@ def unpack(data: bytes, folder: Path) -> None:
             continue  # the program has put a link in place of the folder
         with replacing(path, fsync=False) as handle:
             write_all(handle, content)
-            os.fchmod(handle, info.mode & 0o777)
+            os.fchmod(handle, info.mode & 0o700)
             os.utime(handle, (info.mtime, info.mtime))
     for path, target in links:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,10 @@ from functools import partial
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from launcher.disk import write_all_at
-from launcher.errors import StoreUnreachable
+from launcher.errors import (
+    StoreUnreachable,
+)
+from launcher.portable import write_at
 
 RANGE_BYTES = 16 << 20
 FIRST_BYTES = 1 << 20
@@ -145,3 +147,11 @@ def _submitted(pool: ThreadPoolExecutor, job: Callable[[], T]) -> Future[T]:
     except RuntimeError as error:
         hint = "raise the limit of processes (ulimit -u, or that of the container)"
         raise StoreUnreachable("no more threads can be started", hint=hint) from error
+
+
+def write_all_at(handle: int, data: bytes, position: int) -> None:
+    """`os.pwrite` until everything is written."""
+    view = memoryview(data)
+    while view:
+        written = write_at(handle, view, position)
+        view, position = view[written:], position + written

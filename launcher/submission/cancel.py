@@ -7,7 +7,7 @@ import time
 
 from launcher.backends import get_backend
 from launcher.backends.base import Ends
-from launcher.disk import write_text
+from launcher.disk import write_private
 from launcher.errors import BackendError, StoreError
 from launcher.jsontext import parse_json
 from launcher.runfolder import paths
@@ -31,7 +31,7 @@ def cancel(entry: RunEntry) -> None:
     has_folder = not entry.named_by_url and entry.run_dir.root.is_dir()
     if has_folder:
         try:
-            write_text(entry.run_dir.cancel, request)
+            write_private(entry.run_dir.cancel, request)
         except StoreError as error:  # a full disk must not prevent the signal
             local = error
     entry, _ = adopted(entry)

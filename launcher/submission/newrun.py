@@ -13,7 +13,7 @@ from typing import Any
 
 from launcher.backends import get_backend
 from launcher.backends.base import Handle
-from launcher.disk import write_text
+from launcher.disk import write_private
 from launcher.errors import LauncherError
 from launcher.plan.code import CODE, code_digest, code_zip
 from launcher.plan.model import Plan
@@ -84,7 +84,7 @@ class NewRun:
         store = self.plan.store.open()
         for name, text in self._files().items():
             if not _is_elsewhere(self.plan):
-                write_text(self.plan.run_dir.root / name, text)
+                write_private(self.plan.run_dir.root / name, text)
             store.put(name, text.encode())
         if self.plan.code:
             store.put(CODE, code_zip())

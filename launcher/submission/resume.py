@@ -6,7 +6,7 @@ import shlex
 import time
 
 from launcher.backends import get_backend
-from launcher.disk import LockTimeout, locked, mapped, write_text
+from launcher.disk import LockTimeout, locked, make_private, mapped, write_private
 from launcher.errors import NotFound, PlanError
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
@@ -34,7 +34,7 @@ def resume(entry: RunEntry, index: Index, *, force: bool = False, trust: bool = 
     number keeps it from writing results. A plan that is not ours runs only with `trust`.
     """
     lock = index.root / f".{entry.run_id}.lock"
-    index.root.mkdir(parents=True, exist_ok=True)
+    make_private(index.root)
     try:
         with locked(lock, timeout_s=0):
             return _resume(index.newest(entry), index, force=force, trust=trust)
@@ -67,7 +67,7 @@ def _resume(entry: RunEntry, index: Index, *, force: bool, trust: bool) -> RunEn
         if not backend.runs_elsewhere:
             state = _bring_here(plan, stored)
             pending = _pending(state, claim.attempt)
-            write_text(plan.run_dir.state, pending.model_dump_json(indent=1) + "\n")
+            write_private(plan.run_dir.state, pending.model_dump_json(indent=1) + "\n")
         handle = backend.submit(plan, claim.attempt)
     except BaseException:
         claim.give_up()
@@ -131,7 +131,7 @@ def _write_plan(plan: Plan, store: ObjectStore) -> None:
 def _bring_here(plan: Plan, stored: RunState) -> RunState:
     """Bring the plan and the newest state to this machine; returns that state."""
     run_dir = plan.run_dir
-    write_text(run_dir.plan, plan.text())
+    write_private(run_dir.plan, plan.text())
     if not run_dir.state.exists():
         return stored
     here = parse_state(run_dir.state.read_bytes())

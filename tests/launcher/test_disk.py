@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from launcher import disk as localfs
-from launcher.disk import digest_file, open_part, part_path, replacing, write_all, write_atomic, write_text
+from launcher.disk import (
+    digest_file,
+    open_part,
+    part_path,
+    replacing,
+    write_all,
+    write_atomic,
+    write_private,
+    write_text,
+)
 from launcher.errors import NotFound, StoreError
 
 
@@ -132,3 +141,17 @@ def test_a_link_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
 def test_a_folder_in_memory_is_a_folder_like_others() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         test_a_link_is_replaced_and_its_target_kept(Path(folder))
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+def test_private_files_are_for_their_owner_alone(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        write_private(tmp_path / "home" / "runs" / "a.json", "{}")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(each.stat().st_mode) for each in sorted((tmp_path / "home").rglob("*"))]
+    assert modes == [0o700, 0o600]
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+    with pytest.raises(StoreError):
+        write_private(tmp_path / "home" / "runs" / "a.json" / "b.json", "{}")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from launcher.backends.agree import agree, ended_before, outdated
 from launcher.backends.kubernetes.place import Pod, node_of
-from launcher.disk import write_text
+from launcher.disk import write_private
 from launcher.errors import LauncherError, NotFound
 from launcher.node.log import CONSOLE, log_to_stderr
 from launcher.plan.model import Plan
@@ -81,8 +81,8 @@ def prepare(plan: Plan, attempt: int, env: Mapping[str, str]) -> NodeCommand | N
     if node == 0:
         _bring_state(store, plan)
     with suppress(NotFound):  # the run was cancelled while the job waited
-        write_text(plan.run_dir.cancel, store.read(paths.CANCEL).decode())
-    write_text(plan.run_dir.plan, plan.text())
+        write_private(plan.run_dir.cancel, store.read(paths.CANCEL).decode())
+    write_private(plan.run_dir.plan, plan.text())
     words = (sys.executable, "-P", "-m", "launcher.node", str(plan.run_dir.plan))
     return NodeCommand((*words, "--node", str(node), "--attempt", str(start.attempt)), start.launch)
 
@@ -102,7 +102,7 @@ def _bring_state(store: ObjectStore, plan: Plan) -> None:
     if plan.run_dir.state.exists():
         return
     try:
-        write_text(plan.run_dir.state, store.read(paths.STATE).decode())
+        write_private(plan.run_dir.state, store.read(paths.STATE).decode())
     except LauncherError as error:
         log.warning("no earlier state of the run: %s", error.what)
 

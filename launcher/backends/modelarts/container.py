@@ -22,7 +22,7 @@ from launcher.backends.agree import Start, agree, ended_before, outdated
 from launcher.backends.modelarts.container_access import check_access, keys_words
 from launcher.backends.modelarts.container_env import Container, moxing_words, obs_client, which_moxing
 from launcher.backends.modelarts.machines import CONTAINER_HOME
-from launcher.disk import write_text
+from launcher.disk import write_private
 from launcher.errors import IntegrityError, LauncherError, NotFound
 from launcher.node.log import CONSOLE, log_to_stderr
 from launcher.node.preset import preset_rank
@@ -97,8 +97,8 @@ def prepare(args: argparse.Namespace, env: Mapping[str, str]) -> Command | None:
     log.info("this is attempt %d", start.attempt)
     _bring_state(store, plan, node, start)
     with suppress(NotFound):  # the run was cancelled while the job waited
-        write_text(plan.run_dir.cancel, store.read(paths.CANCEL).decode())
-    write_text(plan.run_dir.plan, plan.text())
+        write_private(plan.run_dir.cancel, store.read(paths.CANCEL).decode())
+    write_private(plan.run_dir.plan, plan.text())
     words = [sys.executable, "-m", "launcher.node", str(plan.run_dir.plan)]
     return Command([*words, "--node", str(container.node), "--attempt", str(start.attempt)], start.launch)
 
@@ -134,7 +134,7 @@ def _bring_state(store: ObjectStore, plan: Plan, node: int, start: Start) -> Non
     if node != 0 or plan.run_dir.state.exists():
         return
     try:
-        write_text(plan.run_dir.state, store.read(paths.STATE).decode())
+        write_private(plan.run_dir.state, store.read(paths.STATE).decode())
     except LauncherError as error:
         log.warning("no earlier state of the run: %s", error.what)
 

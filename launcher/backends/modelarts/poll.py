@@ -10,7 +10,7 @@ from pathlib import Path
 from launcher.backends.base import Handle, Life
 from launcher.backends.modelarts.client import Service
 from launcher.backends.modelarts.jobs import WAITING, SeenJob
-from launcher.disk import write_text
+from launcher.disk import write_private
 from launcher.errors import LauncherError
 from launcher.jsontext import parse_json
 from launcher.runfolder import paths
@@ -119,7 +119,7 @@ class Doubts:
         return value if isinstance(value, dict) else {}
 
     def _write(self, seen: Mapping[str, list[float]]) -> None:
-        write_text(self._path, json.dumps(seen) + "\n")
+        write_private(self._path, json.dumps(seen) + "\n")
 
 
 def judge(handle: Handle, job: SeenJob | Unanswered | None, doubts: Doubts, now: float | None = None) -> Life:

@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from launcher.backends.slurm.script import options_of
-from launcher.disk import write_text
+from launcher.disk import write_private
 from launcher.errors import BackendError, LauncherError, StoreError
 from launcher.plan.model import ASCEND_DEVICES, Plan
 from launcher.runfolder import paths
@@ -117,7 +117,7 @@ def _bring_state(plan: Plan) -> None:
     except StoreError:
         return
     if _attempt_in(text) >= _attempt_in(_text_of(plan.run_dir.state)):
-        write_text(plan.run_dir.state, text)
+        write_private(plan.run_dir.state, text)
 
 
 def _attempt_in(state: str) -> int:
