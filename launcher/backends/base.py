@@ -103,6 +103,10 @@ class Backend(ABC):
         """Whether this machine can use the platform at all."""
         return ()
 
+    def keep_code(self, plan: Plan) -> Plan:
+        """The plan of a run whose own code folders now lie in the store, for all its attempts. Safe to repeat. Raises PlanError, StoreError."""
+        return plan
+
     def job_id(self, handle: Handle) -> str:
         """The platform's name of a run that others can wait for; empty where there are no such conditions."""
         return ""

@@ -56,6 +56,13 @@ def write_archive(path: Path, folders: Sequence[str], texts: Mapping[str, str]) 
     return Archive(path, file_sha256(path), path.stat().st_size, count)
 
 
+def rewrite_archive(path: Path, earlier: Path, texts: Mapping[str, str]) -> Archive:
+    """Write code.zip with launcher and vitmodels of today, and the user's folders of an `earlier` one. Raises PlanError, OSError."""
+    with path.open("wb") as file, zipfile.ZipFile(earlier) as old:
+        count = _write(file, (), texts, old)
+    return Archive(path, file_sha256(path), path.stat().st_size, count)
+
+
 def code_files(folders: Sequence[str] = ()) -> Iterator[tuple[str, Path]]:
     """Names in the archive and the files behind them. Names with a dot in front are left out: they may hold secrets.
 
@@ -97,13 +104,20 @@ def _tree(root: Path, name: str) -> Iterator[tuple[str, Path]]:
                 yield f"{name}/{path.relative_to(root).as_posix()}", path
 
 
-def _write(target: BinaryIO, folders: Sequence[str], texts: Mapping[str, str]) -> int:
-    """Write the archive; returns the number of files from disk."""
+def _write(
+    target: BinaryIO,
+    folders: Sequence[str],
+    texts: Mapping[str, str],
+    earlier: zipfile.ZipFile | None = None,
+) -> int:
+    """Write the archive, with the user's folders of an `earlier` one; returns the number of files, `texts` apart."""
     count = 0
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in code_files(folders):
             _add_file(archive, name, path)
             count += 1
+        if earlier is not None:
+            count += _copy_own_folders(archive, earlier)
         for name, text in texts.items():
             archive.writestr(_info(name), text.encode())
     return count
@@ -121,6 +135,17 @@ def _add_file(archive: zipfile.ZipFile, name: str, path: Path) -> None:
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
+
+
+def _copy_own_folders(archive: zipfile.ZipFile, earlier: zipfile.ZipFile) -> int:
+    """Copy the files of the user's folders in blocks; returns their number."""
+    members = [each for each in earlier.infolist() if each.filename.startswith(f"{OWN_FOLDERS}/")]
+    for member in members:
+        info = _info(member.filename, member.external_attr >> 16)
+        info.file_size = member.file_size
+        with earlier.open(member) as file, archive.open(info, "w") as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+    return len(members)
 
 
 def _info(name: str, mode: int = 0o644) -> zipfile.ZipInfo:

@@ -62,6 +62,13 @@ class SubmittedFolder(Frozen):
     digest: str = ""
 
 
+class SubmittedCode(Frozen):
+    """The job's own code folders as they were submitted: the digest of the code.zip that holds them, and of launcher's code in it."""
+
+    digest: str
+    launcher: str
+
+
 class Arithmetic(Frozen):
     """What the recipe means in numbers on this many ranks. Steps are known when the number of images is."""
 
@@ -124,6 +131,9 @@ class Plan(Frozen):
     after_runs: tuple[str, ...] = Field((), description="Runs that must succeed before this one begins.")
     after_jobs: tuple[str, ...] = Field((), description="The platform's jobs of those runs.")
     code: str = Field("", description="SHA-256 of the code that machines take from the run's folder.")
+    own_code: SubmittedCode | None = Field(
+        None, description="The job's own code folders as they were submitted; None where there are none."
+    )
     requires: tuple[str, ...] = Field((), description="Packages that every machine needs.")
     sources: dict[str, str] = Field(
         default_factory=dict,

@@ -52,10 +52,10 @@ class NewRun:
         return dict(self.record.get("labels", {}))
 
     def with_code(self) -> NewRun:
-        """The run with the digest of the code that is sent: a plan may be from another version of launcher."""
-        if not self.plan.code:
-            return self
-        plan = self.plan.model_copy(update={"code": code_digest()})
+        """The run with the digests of the code that is sent: a plan may be from another version of launcher."""
+        plan = get_backend(self.plan.backend).keep_code(self.plan)
+        if plan.code:
+            plan = plan.model_copy(update={"code": code_digest()})
         return replace(self, plan=plan)
 
     def entry(self, handle: Handle | None) -> RunEntry:

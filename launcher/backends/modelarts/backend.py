@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from launcher.backends.modelarts.avoid import machines_to_avoid
 from launcher.backends.modelarts.check import check_service, doctor_checks
 from launcher.backends.modelarts.client import Service, UnclearCreation
 from launcher.backends.modelarts.closer import closer, ended_mute, with_cause
-from launcher.backends.modelarts.code import digest_of, make_archive, upload_archive
+from launcher.backends.modelarts.code import digest_of, keep_code, store_code
 from launcher.backends.modelarts.consolelog import ConsoleLog
 from launcher.backends.modelarts.errors import ServiceError
 from launcher.backends.modelarts.jobs import WAITING, SeenJob
@@ -69,6 +68,9 @@ class ModelArtsBackend(Backend):
     def doctor_checks(self) -> Sequence[Finding]:
         return doctor_checks()
 
+    def keep_code(self, plan: Plan) -> Plan:
+        return keep_code(plan)
+
     def render(self, plan: Plan, attempt: int) -> str:
         body = job_request(plan, attempt, digest_of(plan), plan.digest).body()
         return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
@@ -79,13 +81,11 @@ class ModelArtsBackend(Backend):
         earlier = service.of_run(plan.run_id)
         self._end_earlier(service, earlier, plan, attempt)
         avoid = machines_to_avoid(service, store, plan, earlier)
-        with tempfile.TemporaryDirectory(prefix="launcher-code-") as folder:
-            archive = make_archive(plan, Path(folder))
-            upload_archive(plan, archive)
+        digest = store_code(plan)
         mark = mark_job(store, attempt)
         serial, job = free_serial(plan, attempt, earlier)
         name = job_name(plan.run_id, attempt, serial)
-        body = job_request(plan, attempt, archive.digest, plan.digest, serial, avoid).body()
+        body = job_request(plan, attempt, digest, plan.digest, serial, avoid).body()
         try:
             job = job or service.create(body)
         except UnclearCreation as error:
