@@ -15,7 +15,7 @@ from launcher.cli import COMMANDS
 from launcher.imagecheck import BASE, TRAIN
 from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.jobfile.spec_modelarts_parts import ModelArtsRestarts
-from launcher.jobfile.template import render
+from launcher.jobfile.template import Wish, render
 from launcher.submission.prepare import prepare
 
 ROOT = Path(__file__).parents[4]
@@ -66,11 +66,14 @@ def test_its_job_files_are_fit_to_be_sent(name: str) -> None:
     assert [f for f in prepare(ROOT / "jobs" / name).findings if f.severity != "info"] == []
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["short", "full"])
 @pytest.mark.parametrize("arch", ["tnt_digits", "tnt_s_patch16_224", "vit_base_patch16_224"])
 @pytest.mark.parametrize("task", ["train", "eval", "export", "infer"])
-def test_the_job_file_that_init_writes_breaks_no_rule(tmp_path: Path, arch: str, task: str) -> None:
+def test_the_job_file_that_init_writes_breaks_no_rule(
+    tmp_path: Path, arch: str, task: str, full: bool
+) -> None:
     path = tmp_path / "job.yaml"
-    path.write_text(render(name="job", arch=arch, backend="modelarts", task=task))
+    path.write_text(render(Wish("job", arch, "modelarts", task, full=full)))
     assert [f for f in prepare(path).findings if f.rule.startswith("MA")] == []
 
 
