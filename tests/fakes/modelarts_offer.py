@@ -36,6 +36,7 @@ class Offered:
         return [
             ("pool", "GET", pool, self._pool),
             ("workloads", "GET", f"{pool}/workloads", self._workloads),
+            ("nodes", "GET", f"{pool}/nodes", self._nodes),
             ("flavors", "GET", f"{project}/training-job-flavors", self._flavors),
             ("engines", "GET", f"{project}/training-job-engines", self._engines),
             ("quotas", "GET", f"{project}/training-quotas", self._quotas),
@@ -73,6 +74,21 @@ class Offered:
         waiting = [job for job in self.cloud.jobs.values() if job.phase == "Pending"]
         items = [{"name": job.name, "status": "Queue", "type": "train"} for job in waiting]
         return _fits("ListWorkloadsResponse", {"apiVersion": "v1", "kind": "WorkloadList", "items": items})
+
+    def _nodes(self, body: Any, query: dict[str, str], pool: str, **_: str) -> Answer:
+        """The machines of the pool: all cards of one that runs a job are taken. The classes name no key for cards of today."""
+        items = [
+            {
+                "metadata": {"name": f"node-{n}"},
+                "status": {
+                    "phase": "Available",
+                    "privateIp": host.address,
+                    "availableResources": {"huawei.com/ascend-snt9": "0" if host.job else "8"},
+                },
+            }
+            for n, host in enumerate(self.cloud.hosts.all[: self.machines])
+        ]
+        return _fits("ListPoolNodesResponse", {"apiVersion": "v2", "kind": "NodeList", "items": items})
 
     def _flavors(self, body: Any, query: dict[str, str], **_: str) -> Answer:
         flavors = [_flavor(name, cards) for name, cards in FLAVORS.items()]

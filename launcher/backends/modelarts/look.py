@@ -12,7 +12,7 @@ from launcher.backends.modelarts.offer import FROZEN, MOST_WAITING, Flavor, Offe
 from launcher.backends.modelarts.values import flavor as flavor_of
 from launcher.errors import LauncherError
 from launcher.findings import Finding
-from launcher.plan.model import Plan
+from launcher.plan.model import ASCEND_DEVICES, Plan
 
 _CONSOLE = "ModelArts console"
 
@@ -88,6 +88,18 @@ def _pool(plan: Plan, offer: Offer) -> Iterator[Finding]:
         yield Finding("MA058", "info", message, "modelarts.pool_id", "", "platform")
 
 
+def _free(plan: Plan, offer: Offer) -> Iterator[Finding]:
+    """A job that waits is no error: machines become free."""
+    pool_id = options_of(plan).pool_id
+    if not pool_id or plan.device not in ASCEND_DEVICES:
+        return
+    cards = offer.free_cards(pool_id)
+    free = sum(each >= plan.devices_per_node for each in cards)
+    if cards and free < plan.nodes:
+        message = f"{free} of {len(cards)} machines of the pool have {plan.devices_per_node} free cards now; the job waits for {plan.nodes}"
+        yield Finding("MA058", "info", message, "modelarts.pool_id", "", "platform")
+
+
 def _trouble(pool: Pool) -> str:
     """Why the pool takes no training; empty when it does."""
     if pool.phase and pool.phase != "Running":
@@ -131,7 +143,7 @@ def _flavor(plan: Plan, offer: Offer) -> Iterator[Finding]:
         fix = f"write devices_per_node: {found.cards}, or another flavor"
         yield Finding("MA059", "error", message, "resources.devices_per_node", fix, "platform")
     if found.billing:
-        message = f"each machine is billed by the hour as {found.billing}, {plan.nodes} of them"
+        message = f"each machine is billed by the hour as {found.billing}, {plan.nodes} of them; the service tells no price"
         yield Finding("MA059", "info", message, "modelarts.flavor", "", "platform")
 
 
@@ -199,6 +211,7 @@ _QUESTIONS: Mapping[str, Callable[[Plan, Offer], Iterator[Finding]]] = {
     "authorisation": _authorisation,
     "quota": _quota,
     "pool": _pool,
+    "free machines": _free,
     "kinds of machine": _flavor,
     "engines": _engine,
     "images": _image,

@@ -14,6 +14,9 @@ from launcher.backends.modelarts.wire import as_map, as_number, dicts
 FROZEN = 8 | 16
 """Bits of a pool's control mode: frozen, and frozen by the authorities."""
 MOST_WAITING = 500
+MOST_NODES = 500
+"""The most machines of a pool that one question returns."""
+_CARDS = ("huawei.com/", "nvidia.com/")
 """The most jobs that one question on a pool's queue returns."""
 
 
@@ -83,6 +86,19 @@ class Offer:
             limit=MOST_WAITING,
         )
         return len(dicts(answer.get("items")))
+
+    def free_cards(self, pool_id: str) -> Sequence[int]:
+        """Cards that are free on each machine of a pool that works. Empty where the service does not tell them.
+
+        Of a pool with more than `MOST_NODES` machines only so many are asked for.
+        """
+        answer = self._ask(
+            "list_pool_nodes", "ListPoolNodesRequest", ("items",), pool_name=pool_id, limit=MOST_NODES
+        )
+        states = [as_map(each.get("status")) for each in dicts(answer.get("items"))]
+        free = [as_map(s.get("availableResources")) for s in states if s.get("phase") == "Available"]
+        counts = [[as_number(n) for key, n in each.items() if key.startswith(_CARDS)] for each in free]
+        return [int(sum(filter(None, cards))) for cards in counts if cards]
 
     def flavors(self) -> Sequence[Flavor]:
         """Kinds of machine of the public pool."""

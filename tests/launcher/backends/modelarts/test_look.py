@@ -70,12 +70,22 @@ def test_ma058_the_queue_of_a_pool_is_told(fake: FakeModelArts, tmp_path: Path) 
     assert found(make(tmp_path)) == [("MA058", "info", "modelarts.pool_id")]
 
 
+def test_ma058_machines_that_are_free_now_are_told(fake: FakeModelArts, tmp_path: Path) -> None:
+    fake.cloud.hosts.place("a job of somebody else", 2, {})
+    assert found(make(tmp_path)) == []  # two of four
+    fake.cloud.hosts.place("and another one", 1, {})
+    (finding,) = ModelArtsBackend().look(make(tmp_path))
+    assert (finding.rule, finding.severity) == ("MA058", "info")
+    assert finding.message == "1 of 4 machines of the pool have 8 free cards now; the job waits for 2"
+
+
 def test_ma059_a_kind_of_machine_that_there_is_not_or_too_few(fake: FakeModelArts, tmp_path: Path) -> None:
     fake.service.offered.machines = 1
     fake.service.offered.pool_flavors = ("modelarts.pool.visual.xlarge",)
     assert found(make(tmp_path)) == [
         ("MA059", "error", "resources.devices_per_node"),
         ("MA059", "error", "resources.nodes"),
+        ("MA058", "info", "modelarts.pool_id"),
     ]
     public = make(tmp_path, modelarts={**PUBLIC, "flavor": "modelarts.pool.visual.9xlarge"})
     (finding,) = ModelArtsBackend().look(public)
