@@ -61,7 +61,8 @@ class ConsoleReader:
         try:
             page = backend.console(handle, node, self._after.get(node, ""))
         except BackendError:
-            if kept := self._kept(backend, handle, node):
+            kept = self._kept(backend, handle, node)
+            if node in self._from_files:
                 return kept
             raise
         self._after[node] = page.after
@@ -83,7 +84,8 @@ class ConsoleReader:
                 store.get_file(info.key, path)
                 with path.open(errors="replace", newline="\n") as file:
                     lines += self._lines(handle, node, [line.rstrip("\n") for line in file])
-        self._from_files.add(node)
+        if files:
+            self._from_files.add(node)
         return lines
 
     def _lines(self, handle: Handle, node: int, texts: Sequence[str]) -> list[LogLine]:
