@@ -18,6 +18,7 @@ from launcher.runs.view import view_of
 from launcher.storage import open_store
 from launcher.submission.claim import AttemptTaken, claim_first, claim_next
 from launcher.submission.resume import resume
+from tests.seeds import campaign
 from tests.waiting import wait_until
 
 RESUME = """
@@ -50,7 +51,7 @@ def resumers(url: str, homes: list[Path]) -> Iterator[list[subprocess.Popen[str]
             process.communicate()
 
 
-@pytest.mark.parametrize("pair", range(10))
+@pytest.mark.parametrize("pair", campaign(3, 10))
 def test_of_two_people_who_resume_a_run_one_does_and_the_run_succeeds(
     jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: int
 ) -> None:
