@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 DEMO_JOB ?= jobs/digits_tnt_1p.yaml
 PARITY := .venv-parity
 
-WORKERS ?= 2
+# `make test` has more workers than cores: most of its tests wait for servers and other processes.
+test: WORKERS ?= 4
+check test-all: WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=10
 ifndef SEED
 SEED := $(shell date +%s)
