@@ -20,7 +20,7 @@ from launcher.portable import disk_space, lacks_of_linux, usable_cores
 from launcher.runfolder import paths
 from launcher.units import show_bytes
 
-CORNERS = {"3.10": ("2.7",), "3.11": ("2.8", "2.10"), "3.12": ("2.10",), "3.13": ()}
+CORNERS = {"3.10": ("2.7",), "3.11": ("2.8", "2.9", "2.10"), "3.12": ("2.10",), "3.13": ()}
 """The MindSpore releases that training was tested with, by Python; on the others only the base package and the node program."""
 OLDEST, NEWEST = (2, 7), (2, 10)
 """Releases of MindSpore that were tested."""

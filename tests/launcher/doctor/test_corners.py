@@ -36,7 +36,8 @@ def test_a_corner_s_constraints_are_of_its_mindspore(name: str) -> None:
     ("release", "version", "severity"),
     [
         ("3.11", "2.8.0", "ok"),
-        ("3.11", "2.9.0", "info"),
+        ("3.11", "2.9.0", "ok"),
+        ("3.12", "2.9.0", "info"),
         ("3.12", "2.7.1", "info"),
         ("3.11", "2.4.0", "warning"),
         ("3.11", "2.11.0", "warning"),

@@ -13,6 +13,7 @@ from launcher.proof.evidence import write_evidence
 from launcher.proof.model import Proof, not_shown
 from launcher.proof.prove import PROOFS, machine_here, prove
 from launcher.proof.resume import array_digests
+from launcher.runs.folder import RunFolder
 
 CPU_CLAIMS = {
     "air": "MindSpore writes AIR only",
@@ -71,6 +72,13 @@ def test_ctrl_c_leaves_no_run_behind(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         bench(tmp_path, 600).finish(run, 60)  # type: ignore[arg-type]
     assert run.cancelled
+
+
+def test_names_of_a_whole_folder_begin_with_no_slash(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.log").write_text("1")
+    (tmp_path / "state.json").write_text("{}")
+    assert RunFolder(tmp_path).sizes("") == {"logs/a.log": 1, "state.json": 2}
 
 
 def safetensors(metadata: dict[str, str], **arrays: bytes) -> bytes:
