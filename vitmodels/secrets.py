@@ -11,6 +11,10 @@ PATTERN = (
 )
 _NAME = re.compile(PATTERN, re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
+_PATH = re.compile(r"(://[^/?#\s'\"]*)([/?#][^\s'\"]*)")
+_HIDDEN = re.compile(r"\$\{\w+\}|[^/${]+|[${]")
+_TARGETS = ("webhook", "apprise", "command")
+"""Keys of `notify.to`."""
 _QUOTED = r"\"[^\"]*\"?|'[^']*'?"
 _VALUES = (
     re.compile(
@@ -53,17 +57,29 @@ def mask(text: str) -> str:
     return text
 
 
+def mask_paths(text: str) -> str:
+    """The same, with the paths of its URLs starred out, too: those of chat services are keys. `${NAME}` stays."""
+    return mask(_PATH.sub(lambda match: match[1] + _HIDDEN.sub(_stars, match[2]), text))
+
+
+def _stars(match: re.Match[str]) -> str:
+    return match[0] if match[0].startswith("${") else "*" * len(match[0])
+
+
 def mask_values(value: Any) -> Any:
     """The same, with what looks like a secret starred out in every text."""
     if isinstance(value, dict):
-        return {
-            key: "*" * len(each) if isinstance(each, str) and looks_secret(key) else mask_values(each)
-            for key, each in value.items()
-        }
+        return {key: _masked_value(key, each) for key, each in value.items()}
     if isinstance(value, list):
         before = ["", *value]
         return [_masked_word(word, each) for word, each in zip(before, value, strict=False)]
     return mask(value) if isinstance(value, str) else value
+
+
+def _masked_value(key: str, value: Any) -> Any:
+    if isinstance(value, str) and looks_secret(key):
+        return "*" * len(value)
+    return mask_paths(value) if isinstance(value, str) and key in _TARGETS else mask_values(value)
 
 
 def _masked_word(before: Any, word: Any) -> Any:

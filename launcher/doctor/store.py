@@ -11,7 +11,7 @@ from launcher.disk import digest_file
 from launcher.errors import LauncherError, StoreError
 from launcher.findings import Finding
 from launcher.storage import ObjectStore
-from launcher.storage.address import StoreAddress
+from launcher.storage.address import StoreAddress, is_clear_text
 from launcher.storage.brake import PART_BYTES
 from launcher.storage.file import FileStore
 from launcher.storage.registry import Options
@@ -39,6 +39,9 @@ def store_checks(label: str, address: StoreAddress, *, write: bool) -> list[Find
     took = time.monotonic() - started
     what = "something is there" if first else "empty so far"
     findings.append(Finding(f"{label}: list", "ok", f"{address.url}, {what}, {1000 * took:.0f} ms"))
+    if is_clear_text(endpoint := address.endpoint_in_use()):
+        fix = "use an https:// endpoint"
+        findings.append(Finding(f"{label}: encryption", "warning", f"{endpoint} is not encrypted", fix=fix))
     if write:
         findings += _write(label, store)
         if not isinstance(store, FileStore) and all(each.severity != "error" for each in findings):

@@ -10,6 +10,7 @@ from typing import Any
 from launcher.jobfile.files import BASE
 from launcher.jobfile.load import LoadedJob
 from launcher.jobfile.overrides import DEFAULT, Origin
+from vitmodels.secrets import mask_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,10 @@ class Row:
 
 
 def rows(job: LoadedJob) -> list[Row]:
-    """All values in the order of the job file's sections, the recipe last. `model.set` is shown as the recipe it makes."""
+    """All values in the order of the job file's sections, the recipe last, with secrets starred out. `model.set` is shown as the recipe it makes."""
     found = [
-        *_walk(job.spec.model_dump(mode="json"), ""),
-        *_walk(dict(job.recipe_values), "recipe.", deep=False),
+        *_walk(mask_values(job.spec.model_dump(mode="json")), ""),
+        *_walk(mask_values(dict(job.recipe_values)), "recipe.", deep=False),
     ]
     return [
         Row(path, value, job.origins.get(path, DEFAULT))

@@ -17,7 +17,7 @@ from launcher.runfolder.signature import is_ours
 from launcher.runs.folder import RunFolder
 from launcher.runs.index import RunEntry
 from launcher.storage.address import StoreAddress
-from vitmodels.secrets import mask
+from vitmodels.secrets import mask, mask_paths
 
 
 class Untrusted(PlanError):
@@ -96,7 +96,7 @@ def what_runs(plan: Plan) -> list[str]:
         lines += [f"files: {plan.snapshot.files} of {paths.SNAPSHOT}, sha256 {plan.snapshot.digest}"]
     addresses = {"results": plan.store, "data": plan.data, "checkpoint": plan.checkpoint}
     lines += [f"{name}: {_address(each)}" for name, each in addresses.items() if each is not None]
-    lines += [f"notify.to[{k}].{each.kind}: {each.text}" for k, each in enumerate(plan.notify.to)]
+    lines += [f"notify.to[{k}].{each.kind}: {mask_paths(each.text)}" for k, each in enumerate(plan.notify.to)]
     options = plan.options.model_dump(mode="json", exclude_defaults=True)
     lines += [f"{plan.backend}.{name}: {json.dumps(value)}" for name, value in options.items()]
     return [printable(mask(line)) for line in lines]

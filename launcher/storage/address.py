@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
+from launcher.errors import UsageError
 from launcher.storage import ObjectStore, open_store
-from launcher.storage.registry import parse_url, refuse_console_address
+from launcher.storage.registry import Options, parse_url, refuse_console_address
 
 
 class StoreAddress(BaseModel):
@@ -27,8 +30,37 @@ class StoreAddress(BaseModel):
         facts = self.model_dump(exclude={"url"})
         return open_store(self.url, patience_s=patience_s, upload_bytes_per_s=upload_bytes_per_s, **facts)
 
+    def endpoint_in_use(self) -> str:
+        """Where requests go, as this address or else the environment says. Empty: no server, AWS itself, or not known."""
+        location = parse_url(self.url)
+        if location.scheme not in ("s3", "obs"):
+            return ""
+        from launcher.storage.s3.client import resolve  # other stores need none of it
+
+        with suppress(UsageError):
+            facts = self.model_dump(exclude={"url"})
+            return resolve(location, Options(**facts)).endpoint or ""
+        return ""
+
     def child(self, name: str) -> StoreAddress:
         return self.model_copy(update={"url": f"{self.url.rstrip('/')}/{name}"})
+
+
+def is_clear_text(endpoint: str) -> bool:
+    """Whether what is sent there can be read on the way: http, and not to this machine itself."""
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError:
+        return False
+    host = parts.hostname or ""
+    if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    import ipaddress  # a table of runs needs none of it
+
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
 
 
 def absolute_url(url: str, cwd: Path) -> str:

@@ -19,8 +19,9 @@ from launcher.plan.model import ASCEND_DEVICES, INFERENCE_DEVICES, Plan
 from launcher.plan.rules import check_rules
 from launcher.portable import disk_space
 from launcher.ranktable import check_devices_per_node, lint, placeholder_table
-from launcher.storage.address import StoreAddress, local_folder
+from launcher.storage.address import StoreAddress, is_clear_text, local_folder
 from launcher.units import show_bytes
+from vitmodels.secrets import mask_paths
 
 PATIENCE_S = 6.0
 """A person waits for the answer, so a store that fails is tried only this long."""
@@ -32,7 +33,7 @@ _PLACEHOLDER_RULES = ("RT002", "RT012")  # not completed, made-up addresses: as 
 
 
 def check_plan(plan: Plan) -> list[Finding]:
-    """Findings that follow from the plan alone."""
+    """Findings that follow from the plan alone, and from the environment's endpoint of a store."""
     findings: list[Finding] = []
     if finding := check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes):
         findings.append(replace(finding, where="resources.devices_per_node"))
@@ -48,7 +49,25 @@ def check_plan(plan: Plan) -> list[Finding]:
                 "run it on the machine itself (resources.backend: local)",
             )
         )
-    return [*findings, *check_rules(plan), *backend.rules(plan)]
+    return [*findings, *check_rules(plan), *_check_encryption(plan), *backend.rules(plan)]
+
+
+def _check_encryption(plan: Plan) -> list[Finding]:
+    """Finding PF048: what would cross a network in clear. The endpoint may be the environment's."""
+    stores = {"output": plan.store, "data": plan.data, "model.checkpoint": plan.checkpoint}
+    places = {name: address.endpoint_in_use() for name, address in stores.items() if address is not None}
+    places |= {f"notify.to[{k}]": each.webhook or "" for k, each in enumerate(plan.notify.to)}
+    return [
+        Finding(
+            "PF048",
+            "warning",
+            f"{mask_paths(endpoint)} is not encrypted: others on the network can read data and results",
+            name,
+            "use an https:// address; a certificate of your own is named by ca_bundle",
+        )
+        for name, endpoint in places.items()
+        if is_clear_text(endpoint)
+    ]
 
 
 def check_world(plan: Plan) -> list[Finding]:
