@@ -20,6 +20,7 @@ CODES: its page of error codes; UMN: the user guide; none: nothing documents it,
     pool: 404 2890 absent, 400 2887 not running           CODES
     image: 400 2810, 2811, 2885                           CODES
     image that can't be pulled: event, then Failed        none
+    workspace 0102; a search shows one workspace          CODES, SDK
     quota 0116                                            CODES; the status 400 is our choice
     output of another live job 2791                       UMN; the code is our choice
     code folder 2757 to 2761                              CODES

@@ -16,6 +16,11 @@ from tests.fakes.modelarts_rules import check_code, check_job
 from tests.fakes.modelarts_wire import Account, Refused, bad
 
 
+def workspace_of(body: dict[str, Any]) -> str:
+    workspace: str = body["metadata"].get("workspace_id", "0")
+    return workspace
+
+
 class Cloud:
     """All jobs of one project. `run` False: jobs stay in their phase until a test changes it.
 
@@ -30,6 +35,7 @@ class Cloud:
         self.extra_env: dict[str, str] = {}
         self.unique_names = True
         self.capacity = 10_000
+        self.workspaces = {"0"}
         self.pools: dict[str, str] | None = None
         self.images: dict[str, str] = {}
         self.hosts = Hosts()
@@ -50,6 +56,8 @@ class Cloud:
                 raise bad("2751", f"Duplicate training job (name {name}).")
             if len(self.jobs) >= self.capacity:
                 raise bad("0116", "the quota of training jobs is used up")
+            if workspace_of(body) not in self.workspaces:
+                raise Refused(400, "ModelArts.0102", f"workspace {workspace_of(body)} does not exist")
             self._check_pool(body["spec"]["resource"].get("pool_id"))
             self._check_image(body["algorithm"]["engine"].get("image_url", ""))
             self._check_outputs(body)
@@ -129,6 +137,8 @@ class Cloud:
             raise bad("2788", "invalid parameter: limit or offset")
         with self.lock:
             jobs = sorted(self.jobs.values(), key=lambda job: job.created_ms, reverse=True)
+        workspace = wanted.get("workspace_id", "0")
+        jobs = [job for job in jobs if workspace_of(job.body) == workspace]
         for each in wanted.get("filters", []):
             key, operator, values = each["key"], each["operator"], each["value"]
             if (key, operator) == ("name", "like"):

@@ -15,6 +15,7 @@ import pytest
 
 from launcher.runs.index import Index
 from tests.fakes.modelarts import account_of, exports, fake_modelarts
+from tests.fakes.modelarts_hosts import Hosts
 from tests.launcher.backends.modelarts.site import QUICK, Site, well
 from tests.seeds import campaign, rng_of
 from tests.servers.process import Unavailable
@@ -62,6 +63,9 @@ def one(seed: int, s3: S3Server, bucket: Path, folder: Path) -> None:
         if preset := nodes == 1 and dice.random() < 0.2:
             fake.cloud.extra_env |= CARDS
             options |= {"image": None, "engine": "Ascend:mindspore_2.10", "pool_id": "pool-1", "flavor": None}
+        elif dice.random() < 0.5:  # a pool of the user's own, with one machine to spare
+            fake.cloud.hosts = Hosts(nodes + 1)
+            options |= {"pool_id": "pool-1", "flavor": None}
         rotation = None
         if seed % 3 == 0:
             rotation = stack.enter_context(rotating_keys(s3.endpoint, folder / "keys"))

@@ -10,6 +10,7 @@ import pytest
 from launcher.backends.modelarts.backend import ModelArtsBackend
 from launcher.backends.modelarts.client import tags_body
 from launcher.backends.modelarts.request import job_request
+from launcher.errors import BackendError
 from launcher.jobfile.problems import JobFileError
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
@@ -148,6 +149,21 @@ def test_tags_that_the_service_refuses(tmp_path: Path, tags: dict[str, str]) -> 
         plan_of(tmp_path, tags=tags)
 
 
+# ---- workspaces
+
+
+def test_a_job_is_made_and_found_in_its_workspace(fake: FakeModelArts, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, workspace="ws-1")
+    with pytest.raises(BackendError, match=r"ModelArts\.0102"):
+        ModelArtsBackend().submit(plan, 1)
+    fake.cloud.workspaces.add("ws-1")
+    handle = ModelArtsBackend().submit(plan, 1)
+    assert ModelArtsBackend().submit(plan, 1).data["id"] == handle.data["id"]
+    assert len(fake.cloud.jobs) == 1
+    other = plan_of(tmp_path)
+    assert ModelArtsBackend().submit(other, 1).data["id"] != handle.data["id"]
+
+
 # ---- machines that failed an attempt
 
 
@@ -266,3 +282,19 @@ def test_a_job_waits_while_the_pool_is_full_and_a_more_urgent_one_goes_first(sit
         assert site.end(entry).state == "SUCCEEDED", site.console(entry)
     begun = [site.job(entry).records[0]["start_at"] for entry in (first, second)]
     assert begun == sorted(begun)
+
+
+@pytest.mark.system
+@pytest.mark.slow  # a machine that fell silent counts as lost after two minutes
+@pytest.mark.parametrize("node", [0, 1])
+def test_one_container_that_starts_again_in_place_while_the_other_goes_on(site: Site, node: int) -> None:
+    """Nobody waits for ever: the other machine misses it, the platform starts both again, and they go on from a checkpoint."""
+    restarts = {"jobs": 3, "unconditional": True}
+    entry = site.submit(modelarts={"restarts": restarts}, env={"STEP_S": "3"})
+    site.until(entry, lambda view: (view.progress.step or 0) >= 1)
+    site.fake.cloud.crash_alone(site.job(entry), node)
+    view = site.end(entry, timeout_s=400)
+    assert view.state == "SUCCEEDED", f"{view.reason}\n{site.console(entry)}"
+    assert view.attempt > 1
+    assert site.result(entry) == TOTAL
+    assert any("Back-off restarting" in event["message"] for event in site.job(entry).events)
