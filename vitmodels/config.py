@@ -132,6 +132,15 @@ class Recipe(BaseModel):
     lr_gamma: Float = Field(
         0.1, gt=0, le=1, description="multistep_lr: factor per milestone; exp_lr: factor per epoch"
     )
+    layer_decay: Float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="fine-tuning: learning rate of each block, as a share of that of the block after it; 1: all the same",
+    )
+    freeze_patch_embed: bool = Field(
+        False, description="fine-tuning: the patch embedding keeps its weights (TNT: the pixel embedding)"
+    )
     beta: tuple[Rate, Rate] = Field((0.9, 0.999), description="moment decay rates of the Adam forms")
     epsilon: Float = Field(1e-8, gt=0, description="denominator term of the Adam forms")
     momentum: Rate = Field(0.9, description="momentum of the momentum optimiser")
@@ -212,6 +221,9 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         self._check_image_size()
+        if self.freeze_patch_embed and not self.pretrained:
+            message = "freeze_patch_embed would keep random weights: it needs pretrained"
+            raise RuleError(message, at=("freeze_patch_embed",), others=(("pretrained",),))
         if self.lr_scheduler == "multistep_lr" and not self.lr_epochs:
             message = "lr_scheduler multistep_lr needs lr_epochs"
             raise RuleError(message, at=("lr_scheduler",), others=(("lr_epochs",),))

@@ -49,6 +49,7 @@ def make_plan(
     `selection`: what the snapshot of a program's folder will hold.
     """
     spec, seen = _with_packages(spec, cwd)
+    recipe = _with_whole_paths(recipe, cwd)
     run_dir = RunDir(machines.folder(spec.output.work_dir, "work") / run_id)
     steps = steps_of(spec, recipe, machines, run_dir, cwd, selection)
     return Plan(
@@ -149,6 +150,13 @@ def _with_packages(spec: JobSpec, cwd: Path) -> tuple[JobSpec, tuple[str, ...]]:
         return spec, ()
     note = f"requires: [{', '.join(packages)}], since the program imports {'them' if len(packages) > 1 else 'it'}"
     return spec.model_copy(update={"requires": packages}), (note,)
+
+
+def _with_whole_paths(recipe: Recipe | None, cwd: Path) -> Recipe | None:
+    """Ranks start in folders of their own, so that weights beside the job need their whole path."""
+    if recipe is None or not recipe.pretrained or recipe.pretrained.startswith("/"):
+        return recipe
+    return recipe.model_copy(update={"pretrained": (cwd / recipe.pretrained).as_posix()})
 
 
 def _code(spec: JobSpec, machines: Machines, steps: tuple[Step, ...]) -> dict[str, Any]:

@@ -85,7 +85,22 @@ def check_elsewhere(plan: Plan) -> list[Finding]:
     findings += _check_store(plan.store, "output.url", "PF020")
     if plan.checkpoint is not None:
         findings += _check_store(plan.checkpoint, "model.checkpoint", "PF021")
-    return findings
+    return [*findings, *_check_pretrained(plan)]
+
+
+def _check_pretrained(plan: Plan) -> list[Finding]:
+    weights = "" if plan.own_program else str(plan.recipe.get("pretrained", ""))
+    if not weights or not get_backend(plan.backend).shares_files or Path(weights).exists():
+        return []
+    return [
+        Finding(
+            rule="PF022",
+            severity="error",
+            message=f"{weights} does not exist",
+            where="model.set.pretrained",
+            fix="name a file of weights, or a folder of checkpoints, that the machines of the run see",
+        )
+    ]
 
 
 def check_data_here(plan: Plan) -> list[Finding]:

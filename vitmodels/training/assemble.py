@@ -100,7 +100,7 @@ def open_images(
 
 def build_model(recipe: Recipe, operators: Operators | None = None) -> Any:
     """The recipe's net with fresh weights, at the recipe's precision."""
-    return create_model(
+    model = create_model(
         recipe.arch,
         num_classes=recipe.num_classes,
         image_size=recipe.side,
@@ -111,6 +111,9 @@ def build_model(recipe: Recipe, operators: Operators | None = None) -> Any:
         amp_level=recipe.amp_level,
         operators=operators,
     )
+    if recipe.freeze_patch_embed:
+        model.freeze_patch_embed()
+    return model
 
 
 class Predictor:

@@ -21,6 +21,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from vitmodels.config import Recipe
+from vitmodels.training.layerrates import rate_share
 
 # Parameters without weight decay, besides everything of one dimension (biases, norms).
 NO_DECAY = ("cls_token", "pos_embed", "patch_pos", "pixel_pos", "dist_token")
@@ -50,23 +51,29 @@ _adam: Any = ops.MultitypeFuncGraph("adam")
 _momentum: Any = ops.MultitypeFuncGraph("momentum")
 _decay: Any = ops.MultitypeFuncGraph("decay")
 _average: Any = ops.MultitypeFuncGraph("average")
+_share: Any = ops.MultitypeFuncGraph("share")
 
 
 @_adam.register("Function", *["Tensor"] * 9)
 def _adam_one(
-    fused: Any, rate: Any, beta1: Any, beta2: Any, eps: Any, decay: Any, param: Any, m: Any, v: Any, grad: Any
+    fused: Any, beta1: Any, beta2: Any, eps: Any, decay: Any, rate: Any, param: Any, m: Any, v: Any, grad: Any
 ) -> Any:
     return fused(param, m, v, rate, beta1, beta2, eps, decay, grad)
 
 
 @_momentum.register("Function", *["Tensor"] * 5)
-def _momentum_one(apply: Any, rate: Any, momentum: Any, param: Any, m: Any, grad: Any) -> Any:
+def _momentum_one(apply: Any, momentum: Any, rate: Any, param: Any, m: Any, grad: Any) -> Any:
     return apply(param, m, rate, grad, momentum)
 
 
 @_decay.register("Tensor", "Tensor", "Tensor")
 def _decay_one(decay: Any, param: Any, grad: Any) -> Any:
     return grad + decay * param
+
+
+@_share.register("Tensor", "Number")
+def _share_one(rate: Any, share: Any) -> Any:
+    return rate * share
 
 
 @_average.register("Tensor", "Tensor", "Tensor", "Tensor")
@@ -105,6 +112,9 @@ class Update(nn.Cell):
         self.beta2 = ms.Tensor(recipe.beta[1], ms.float32)
         self.momentum = ms.Tensor(recipe.momentum, ms.float32)
         self.zero = ms.Tensor(0.0, ms.float32)
+        self.shares = tuple(rate_share(name, recipe) for name in names)
+        self.layered = min(self.shares) < 1
+        self.count = len(params)
         self.fused = ops.AdamWeightDecay()
         self.apply_momentum = ops.ApplyMomentum()
         self.map = ops.HyperMap()
@@ -116,18 +126,19 @@ class Update(nn.Cell):
     def construct(self, grads: tuple[ms.Tensor, ...], scalars: ms.Tensor) -> ms.Tensor:
         rate, eps, decay = scalars[0], scalars[1], scalars[2]
         n = self.decayed
+        rates = self.map(ops.partial(_share, rate), self.shares) if self.layered else (rate,) * self.count
         if self.adam:
-            with_decay = ops.partial(_adam, self.fused, rate, self.beta1, self.beta2, eps, decay)
-            without = ops.partial(_adam, self.fused, rate, self.beta1, self.beta2, eps, self.zero)
+            with_decay = ops.partial(_adam, self.fused, self.beta1, self.beta2, eps, decay)
+            without = ops.partial(_adam, self.fused, self.beta1, self.beta2, eps, self.zero)
             if n > 0:
-                self.map(with_decay, self.params[:n], self.first[:n], self.second[:n], grads[:n])
-            if n < len(self.params):
-                self.map(without, self.params[n:], self.first[n:], self.second[n:], grads[n:])
+                self.map(with_decay, rates[:n], self.params[:n], self.first[:n], self.second[:n], grads[:n])
+            if n < self.count:
+                self.map(without, rates[n:], self.params[n:], self.first[n:], self.second[n:], grads[n:])
         else:
             if n > 0:
                 grads = (*self.map(ops.partial(_decay, decay), self.params[:n], grads[:n]), *grads[n:])
-            one = ops.partial(_momentum, self.apply_momentum, rate, self.momentum)
-            self.map(one, self.params, self.first, grads)
+            one = ops.partial(_momentum, self.apply_momentum, self.momentum)
+            self.map(one, rates, self.params, self.first, grads)
         return rate
 
 

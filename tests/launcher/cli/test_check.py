@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import main
+from launcher.submission.preflight import check_world
+from launcher.submission.prepare import prepare
 
 JOB = "name: a\nmodel: {arch: tnt_digits}\ndata: {url: d, train_images: 1437}\n"
 
@@ -110,6 +112,18 @@ def test_what_a_local_folder_lacks_is_found_without_a_run(capsys: pytest.Capture
         assert main(["check", name]) == 2
         assert f"error {rule} " in capsys.readouterr().out
         assert main(["submit", name, "--dry-run"]) == 2
+
+
+def test_weights_to_start_from_are_looked_for_beside_the_job() -> None:
+    Path("tuned.yaml").write_text(JOB, encoding="utf-8")
+    job = prepare(Path("tuned.yaml"), overrides=["pretrained=weights/w.npz"])
+    found = {each.rule: each.message for each in check_world(job.plan)}
+    assert found.get("PF022") == f"{Path.cwd()}/weights/w.npz does not exist"
+    Path("weights").mkdir()
+    Path("weights/w.npz").touch()
+    assert "PF022" not in {each.rule for each in check_world(job.plan)}
+    other = prepare(Path("tuned.yaml"), overrides=["pretrained=/w.npz"])
+    assert other.plan.recipe["pretrained"] == "/w.npz"
 
 
 def test_local_images_are_counted_so_that_the_steps_are_known(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from tests.vitmodels.nets.golden_nets import logits_and_grads, make_net, read_go
 from vitmodels.archs import ARCHS, parameter_count
 from vitmodels.nets.registry import create_model
 from vitmodels.nets.weights import load_weights, model_weights
+from vitmodels.training.layerrates import PATCH_EMBEDDINGS
 
 ms = pytest.importorskip("mindspore")
 
@@ -19,6 +20,19 @@ def test_same_function_and_gradients_as_timm(family: str) -> None:
     assert worst_relative(grads, golden.grads) < 1e-3
     names = [parameter.name for parameter in net.trainable_params()]
     assert sorted(names) == sorted(golden.weights)
+
+
+@pytest.mark.parametrize("family", ["vit", "tnt"])
+def test_a_frozen_patch_embedding_gets_no_gradient_and_the_others_keep_theirs(family: str) -> None:
+    golden = read_golden(family)
+    net = make_net(family)
+    load_weights(net, golden.weights)
+    net.freeze_patch_embed()
+    grads = logits_and_grads(net, golden.x, golden.c)[1]
+    frozen = {name for name in grads if name.startswith(PATCH_EMBEDDINGS)}
+    assert len(frozen) == 2 and not any(grads[name].any() for name in frozen)
+    others = grads.keys() - frozen
+    assert worst_relative({n: grads[n] for n in others}, {n: golden.grads[n] for n in others}) < 1e-3
 
 
 @pytest.mark.parametrize("arch", ["vit_digits", "tnt_digits"])

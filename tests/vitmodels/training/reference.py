@@ -10,6 +10,7 @@ from vitmodels.config import Recipe
 from vitmodels.images.batches import Batch
 from vitmodels.images.mixing import draw_mix, mix_targets, smooth_targets
 from vitmodels.recipe_file import make_recipe
+from vitmodels.training.layerrates import rate_share
 
 SIDE, CLASSES, BATCH = 8, 3, 4
 FEATURES = 3 * SIDE * SIDE
@@ -94,7 +95,8 @@ class Reference:
             grads = {name: grad * clip / (norm + 1e-6) for name, grad in grads.items()}
         self.t += 1
         for name, grad in grads.items():
-            self._update(name, grad, lr, self.recipe.weight_decay if name == "weight" else 0.0)
+            share = rate_share(name, self.recipe)
+            self._update(name, grad, lr * share, self.recipe.weight_decay if name == "weight" else 0.0)
             keep = self.recipe.ema
             self.ema[name] = keep * self.ema[name] + (1 - keep) * self.p[name]
         return sum(loss for loss, _ in found) / len(found)

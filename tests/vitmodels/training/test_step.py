@@ -37,7 +37,7 @@ def compare(recipe: Recipe, steps: int = 4) -> tuple[Trainer, Reference]:
     [
         pytest.param({"optimizer": "adamw"}, marks=pytest.mark.slow),
         {"optimizer": "adamw", "clip_global_norm_value": 0.5, "ema": 0.9, "weight_decay": 0.3},
-        {"optimizer": "adam_weight_decay", "epsilon": 1e-6},
+        {"optimizer": "adam_weight_decay", "epsilon": 1e-6, "layer_decay": 0.8},
         {"optimizer": "momentum", "weight_decay": 0.1, "accumulate": 3, "clip_global_norm_value": 0.5},
         {"optimizer": "momentum", "mix_up": 0.8, "cutmix": 1.0, "mixup_mode": "elem"},
     ],

@@ -7,6 +7,7 @@ from mindspore import nn
 from vitmodels.archs import ModelConfig
 from vitmodels.device.stochastic import MaskLayout
 from vitmodels.nets.layers.choice import Operators
+from vitmodels.nets.layers.convolution import ConvolutionWeights
 
 
 class Classifier(nn.Cell):
@@ -21,6 +22,12 @@ class Classifier(nn.Cell):
     def mask_shape(self, batch: int) -> tuple[int, int] | None:
         """Shape of the uniform random numbers wanted as `masks`; None when nothing is random."""
         return (batch, self._layout.width) if self._layout.width else None
+
+    def freeze_patch_embed(self) -> None:
+        """Give the patch embedding no gradients. Call it before the net is compiled."""
+        for _, cell in self.cells_and_names():
+            if isinstance(cell, ConvolutionWeights):
+                cell.frozen = True
 
     def update_parameters_name(self, prefix: str = "", recurse: bool = True) -> None:
         """Does nothing: parameters keep the names that checkpoints use, whatever cell holds the net."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from mindspore import Parameter, Tensor, nn
+from mindspore import Parameter, Tensor, nn, ops
 
 
 class ConvolutionWeights(nn.Cell):
-    """Holds `weight` (out, in, k, k) and `bias` (out,) under the names of a PyTorch convolution."""
+    """Holds `weight` (out, in, k, k) and `bias` (out,) under the names of a PyTorch convolution.
+
+    Set `frozen` before the net is compiled: the gradients of both are then zero.
+    """
+
+    frozen = False
 
     def __init__(self, in_channels: int, out_channels: int, size: int) -> None:
         super().__init__()
@@ -16,4 +21,5 @@ class ConvolutionWeights(nn.Cell):
         self.bias = Parameter(Tensor(np.zeros(out_channels, np.float32)), name="bias")
 
     def construct(self) -> tuple[Tensor, Tensor]:
-        return self.weight.reshape((self.weight.shape[0], -1)), self.bias  # (out, in*k*k), (out,)
+        weight, bias = self.weight.reshape((self.weight.shape[0], -1)), self.bias  # (out, in*k*k), (out,)
+        return (ops.stop_gradient(weight), ops.stop_gradient(bias)) if self.frozen else (weight, bias)
