@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-from tests.fakes.kubernetes_operator import Operator, give_chips
+from tests.fakes.kubernetes_operator import Operator, describe_pod, give_chips, templates_of
 from tests.servers.certificate import make_certificate
 from tests.servers.kube import KubeServer
 
 Object = dict[str, Any]
 POLL_S = 0.1
-JOBS = ("/apis/batch.volcano.sh/v1alpha1", "/apis/batch/v1")
+ASCEND = "/apis/mindxdl.gitee.com/v1"
+JOBS = {"/apis/batch.volcano.sh/v1alpha1": "jobs", "/apis/batch/v1": "jobs", ASCEND: "ascendjobs"}
 TAIL_BYTES = 2048
 FATES = {
     "evict": ("Evicted", "The node was low on resource: memory."),
@@ -37,11 +38,13 @@ FATES = {
 
 
 class FakeCluster:
-    """Controller and kubelets of one namespace. `hold`: pods stay without a node, with `reason` and `message` in their conditions."""
+    """Controller and kubelets of one namespace. `hold`: pods stay without a node, with `reason` and `message` in their conditions.
+    `env`: what the driver of the nodes adds to each pod."""
 
     def __init__(self, server: KubeServer, namespace: str, folder: Path) -> None:
         self.server, self.namespace, self.folder = server, namespace, folder
         self.hold: tuple[str, str] | None = None
+        self.env: dict[str, str] = {}
         self.operator = Operator(server, namespace)
         self.mounted: dict[str, dict[str, Path]] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -56,8 +59,8 @@ class FakeCluster:
                 self.look()
 
     def look(self) -> None:
-        for api in JOBS:
-            for job in self.server.call("GET", f"{api}/namespaces/{self.namespace}/jobs")["items"]:
+        for api, plural in JOBS.items():
+            for job in self.server.call("GET", f"{api}/namespaces/{self.namespace}/{plural}")["items"]:
                 pods = self.pods_of(job)
                 if not job["metadata"].get("deletionTimestamp") and not pods and not _is_over(job):
                     self.make_pods(api, job)
@@ -79,12 +82,13 @@ class FakeCluster:
 
     def make_pods(self, api: str, job: Object) -> None:
         if "volcano" in api:
-            task = job["spec"]["tasks"][0]
-            count, template = task["replicas"], task["template"]
+            templates = [job["spec"]["tasks"][0]["template"]] * job["spec"]["tasks"][0]["replicas"]
+        elif api == ASCEND:
+            templates = [template for _, template in templates_of(job)]
         else:
-            count, template = job["spec"]["completions"], job["spec"]["template"]
-        for index in range(count):
-            self.server.call("POST", self.path("pods"), _pod(api, job, template, index, count))
+            templates = [job["spec"]["template"]] * job["spec"]["completions"]
+        for index, template in enumerate(templates):
+            self.server.call("POST", self.path("pods"), _pod(api, job, template, index, len(templates)))
 
     def judge(self, api: str, job: Object, pods: list[Object]) -> None:
         phases = [pod["status"].get("phase", "Pending") for pod in pods]
@@ -97,13 +101,16 @@ class FakeCluster:
         if "volcano" in api:
             word = "Running" if good is None else "Completed" if good else "Failed"
             status: Object = {"state": {"phase": word}}
+        elif api == ASCEND:
+            word = "Running" if good is None else "Succeeded" if good else "Failed"
+            status = {"conditions": [{"type": word, "status": "True"}], "replicaStatuses": {}}
         elif good is None:
             status = {"active": phases.count("Running")}
         else:
             condition = {"type": "Complete" if good else "Failed", "status": "True"}
             status = {"active": 0, "conditions": [condition]}
         if any(job.get("status", {}).get(key) != value for key, value in status.items()):
-            path = f"{api}/namespaces/{self.namespace}/jobs/{job['metadata']['name']}/status"
+            path = f"{api}/namespaces/{self.namespace}/{JOBS[api]}/{job['metadata']['name']}/status"
             self.server.call("PATCH", path, {"status": status})
 
     # ---- the kubelets
@@ -150,7 +157,13 @@ class FakeCluster:
         home = self.folder / uid
         home.mkdir(parents=True)
         container, mounted = pod["spec"]["containers"][0], self.mount(pod, home)
-        env = {"PATH": os.environ["PATH"], "HOME": str(home), "HOSTNAME": name, "LAUNCHER_NO_AGENCY": "1"}
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "HOSTNAME": name,
+            "LAUNCHER_NO_AGENCY": "1",
+            **self.env,
+        }
         env |= {key: _moved(value, mounted) for key, value in self.environment(pod, container).items()}
         self.logs[name] = log = home / "output.log"
         with log.open("wb") as output:
@@ -303,14 +316,17 @@ def _pod(api: str, job: Object, template: Object, index: int, count: int) -> Obj
         }
         if "hcclrank" in job["spec"]["plugins"]:
             noted["hccl/rankIndex"] = str(index)
-        spec.pop("schedulerName", None)
+    elif api == ASCEND:
+        own, env = templates_of(job)[index][0], describe_pod(job, index, metadata, spec)
     else:
         own, env = f"{name}-{index}-abcde", {"JOB_COMPLETION_INDEX": str(index)}
         labels |= {"job-name": name}
         noted["batch.kubernetes.io/job-completion-index"] = str(index)
+    spec.pop("schedulerName", None)
     give_chips(metadata, spec)
     spec["containers"][0]["env"] += [{"name": key, "value": value} for key, value in env.items()]
-    owner: Object = {"apiVersion": api.removeprefix("/apis/"), "kind": "Job"}
+    kind = "AscendJob" if api == ASCEND else "Job"
+    owner: Object = {"apiVersion": api.removeprefix("/apis/"), "kind": kind}
     owner |= {"name": name, "uid": job["metadata"]["uid"]}
     owner |= {"controller": True, "blockOwnerDeletion": True}
     return {"metadata": {**metadata, "name": own, "ownerReferences": [owner]}, "spec": spec}
@@ -321,7 +337,9 @@ def _is_over(job: Object) -> bool:
     words = [each["type"] for each in status.get("conditions") or []] + [
         (status.get("state") or {}).get("phase")
     ]
-    return any(word in ("Completed", "Complete", "Failed", "Terminated", "Aborted") for word in words)
+    return any(
+        word in ("Completed", "Complete", "Succeeded", "Failed", "Terminated", "Aborted") for word in words
+    )
 
 
 def _field(pod: Object, path: str) -> str:

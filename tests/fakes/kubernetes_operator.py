@@ -1,4 +1,4 @@
-"""What MindCluster adds to a cluster: the chips of a pod as an annotation, and the rank table of a job in its ConfigMap."""
+"""What MindCluster adds to a cluster: the chips of a pod as an annotation, the rank table of a job in its ConfigMap, and AscendJobs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from tests.servers.kube import KubeServer
 Object = dict[str, Any]
 CHIPS = "huawei.com/Ascend910"
 FILE = "hccl.json"
+FIRST = 4
+"""Physical id of the first chip of each pod; inside they count from 0."""
 
 
 def chips_of(spec: Object) -> int:
@@ -19,9 +21,45 @@ def chips_of(spec: Object) -> int:
 
 
 def give_chips(metadata: Object, spec: Object) -> None:
-    """The device plugin's annotation. Chips of all pods are counted from 0: each is on a node of its own."""
+    """The device plugin's annotation. All pods have the same: each is on a node of its own."""
     if count := chips_of(spec):
-        metadata["annotations"][CHIPS] = ",".join(f"Ascend910-{number}" for number in range(count))
+        metadata["annotations"][CHIPS] = ",".join(f"Ascend910-{FIRST + number}" for number in range(count))
+
+
+def templates_of(job: Object) -> list[tuple[str, Object]]:
+    """Name and template of each pod of an AscendJob; the leader's comes first."""
+    found = []
+    for kind, replica in job["spec"]["replicaSpecs"].items():
+        for index in range(replica["replicas"]):
+            found.append((f"{job['metadata']['name']}-{kind.lower()}-{index}", replica["template"]))
+    return found
+
+
+def describe_pod(job: Object, place: int, metadata: Object, spec: Object) -> dict[str, str]:
+    """The labels and annotations of an AscendJob's pod are set; its variables are returned."""
+    pods = templates_of(job)
+    name = pods[place][0]
+    kind, index = name.removeprefix(f"{job['metadata']['name']}-").rsplit("-", 1)
+    metadata["labels"] |= {
+        "job-name": job["metadata"]["name"],
+        "replica-type": kind,
+        "replica-index": index,
+        "version": "0",
+    }
+    metadata["annotations"]["hccl/rankIndex"] = str(place)
+    env = {"MINDX_TASK_ID": job["metadata"]["uid"], "REPLICA_TYPE": kind, "HostNetwork": "false"}
+    if pods[0][0].endswith("-worker-0"):  # without a leader there is no cluster to describe
+        return env
+    return env | {
+        "MS_SCHED_HOST": "127.0.0.1",
+        "MS_SCHED_PORT": "2222",
+        "MS_ROLE": "MS_SCHED" if kind == "scheduler" else "MS_WORKER",
+        "MS_LOCAL_WORKER": str(chips_of(spec)),
+        "MS_WORKER_NUM": str(sum(chips_of(template["spec"]) for _, template in pods)),
+        "MS_NODE_RANK": str(place),
+        "MS_SERVER_NUM": "0",
+        "NPU_POD": "true",
+    }
 
 
 class Operator:
@@ -38,6 +76,13 @@ class Operator:
         if json.loads(self._server.call("GET", path)["data"][FILE])["status"] == "initializing":
             self._server.call("PATCH", path, {"data": {FILE: json.dumps(self._table(pods))}})
 
+    def rewrite(self, job_name: str, old: str, new: str) -> None:
+        """Change the table of a job that runs, as after a chip was replaced."""
+        path = f"/api/v1/namespaces/{self._namespace}/configmaps/rings-config-{job_name}"
+        text = self._server.call("GET", path)["data"][FILE]
+        assert old in text
+        self._server.call("PATCH", path, {"data": {FILE: text.replace(old, new)}})
+
     def _table(self, pods: Sequence[Object]) -> Object:
         ordered = sorted(pods, key=lambda pod: int(pod["metadata"]["annotations"]["hccl/rankIndex"]))
         servers, rank = [], 0
@@ -45,7 +90,7 @@ class Operator:
             devices = []
             for chip in range(chips_of(pod["spec"])):
                 devices.append(
-                    {"device_id": str(chip), "device_ip": f"192.0.2.{rank + 1}", "rank_id": str(rank)}
+                    {"device_id": str(FIRST + chip), "device_ip": f"10.1.0.{rank + 1}", "rank_id": str(rank)}
                 )
                 rank += 1
             address = f"198.51.100.{place + 1}"

@@ -54,7 +54,10 @@ def until(entry: RunEntry, condition: Callable[[RunView], object]) -> RunView:
     """The run once `condition` holds. A look costs what `launcher status` costs, so it is not repeated at once."""
 
     def look() -> RunView | None:
-        return seen if condition(seen := view(entry)) else None
+        if condition(seen := view(entry)):
+            return seen
+        assert not seen.state.terminal, f"{seen.state}: {seen.reason}"
+        return None
 
     def words() -> str:
         seen = view(entry)
