@@ -14,6 +14,8 @@ from tests.launcher.samples import Sample
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x1b[2J"
 MANY = 1000
+HEARD_LATER_S = 3600
+"""Runs that go on are heard of in the future: however long the tests take, their runs have not fallen silent."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def write_scenes(folder: Path) -> Scenes:
     _many(folder, now)
     return Scenes(
         running=_running(folder, now),
-        queued=_queued(folder),
+        queued=_queued(folder, now),
         failed=_failed(folder, now),
         restarted=_restarted(folder, now),
         done=_done(folder, now, "done"),
@@ -71,7 +73,12 @@ def _running(folder: Path, now: float) -> str:
     sample, began = Sample(folder, name="tnt-s-imagenet-16p"), now - 7200
     attempts = (Attempt(attempt=1, started_at=began),)
     sample.state(
-        State.RUNNING, submitted_at=began, attempts=attempts, phase_times=_phases(began), safe_step=47538
+        State.RUNNING,
+        updated_at=now + HEARD_LATER_S,
+        submitted_at=began,
+        attempts=attempts,
+        phase_times=_phases(began),
+        safe_step=47538,
     )
     for node in (0, 1):
         ranks = [{"rank": 8 * node + k, "phase": "training", "step": 48000 + k} for k in range(8)]
@@ -84,17 +91,25 @@ def _running(folder: Path, now: float) -> str:
             "eta_s": 4300,
         }
         sample.node(
-            node=node, host=f"npu-{17 + node}", ranks=ranks, progress=progress, phase_since=began + 240
+            updated_at=now + HEARD_LATER_S,
+            node=node,
+            host=f"npu-{17 + node}",
+            ranks=ranks,
+            progress=progress,
+            phase_since=began + 240,
         )
     sample.metrics(*curve(38))
     sample.log("rank-0", "".join(f"epoch 38 step {k} loss {2.2 - k / 9000:.4f}\n" for k in range(400)))
     return sample.plan.run_id
 
 
-def _queued(folder: Path) -> str:
+def _queued(folder: Path, now: float) -> str:
     sample = Sample(folder, name="vit-b-16-sweep-lr-3e-3")
     sample.state(
-        State.QUEUED, "waits for 8 free devices of partition npu (2 jobs are before it)", attempts=()
+        State.QUEUED,
+        "waits for 8 free devices of partition npu (2 jobs are before it)",
+        attempts=(),
+        updated_at=now + HEARD_LATER_S,
     )
     return sample.plan.run_id
 
@@ -150,6 +165,7 @@ def _restarted(folder: Path, now: float) -> str:
     )
     sample.state(
         State.RUNNING,
+        updated_at=now + HEARD_LATER_S,
         attempt=2,
         submitted_at=began,
         attempts=attempts,
@@ -160,7 +176,7 @@ def _restarted(folder: Path, now: float) -> str:
     sample.log("rank-0", "resumed from step 12510\n", attempt=2)
     ranks = [{"rank": k, "phase": "training", "step": 25020} for k in range(8)]
     progress = {"epoch": 20, "epochs": 300, "step": 25020, "loss": 3.2, "images_per_s": 3950, "eta_s": 180000}
-    sample.node(attempt=2, host="npu-04", ranks=ranks, progress=progress)
+    sample.node(updated_at=now + HEARD_LATER_S, attempt=2, host="npu-04", ranks=ranks, progress=progress)
     sample.metrics(*curve(20))
     sample.write("checkpoints/step-25020/model.safetensors", "x" * 4096)
     return sample.plan.run_id
