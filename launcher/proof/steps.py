@@ -54,8 +54,6 @@ def _beside(
     runs = (here.run.id, cpu.run.id)
     if result is None:
         return here.failed(claim)
-    if "unknown" in result:
-        return not_shown(claim, f"this vitmodels has no such precision: {result['unknown']}")
     if "error" in result:
         return Proof(claim, "differs", str(result["error"]).splitlines()[0], runs, result)
     if expected is None or "loss" not in expected:

@@ -34,7 +34,7 @@ class Case:
     operators: Operators | None = None
 
     def recipe(self) -> Recipe:
-        """The architecture's own recipe. Raises RecipeError for a precision that it does not know."""
+        """The architecture's own recipe. Raises RecipeError."""
         sets = [f"amp_level={self.level}", f"batch_size={self.batch}"]
         return load_recipe(CONFIGS / f"{self.arch}.yaml", sets)
 
