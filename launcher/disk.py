@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.errors import IntegrityError, LauncherError, NoSpace, NotFound, StoreError, StoreRefused
-from launcher.portable import PLAIN_FILE, disk_space, open_special, set_mode, try_lock
+from launcher.portable import PLAIN_FILE, open_special, set_mode, try_lock
 
 CHUNK_BYTES = 1 << 20
 TEMP_PREFIX = ".launcher-tmp-"
@@ -22,6 +22,12 @@ PART_PREFIX = ".launcher-part-"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP)
+_LIMITS = {
+    errno.EMFILE: "raise the limit of open files: ulimit -n 4096",
+    errno.ENFILE: "raise the limit of open files: ulimit -n 4096",
+    errno.EAGAIN: "end other processes of yours, or raise the limit: ulimit -u",
+    errno.ENOMEM: "free some memory",
+}
 _SHAPE = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 
 
@@ -30,6 +36,8 @@ def os_error(error: OSError, where: str) -> StoreError:
     reason = (error.strerror or str(error)).lower()
     if error.errno in _FULL:
         return NoSpace(f"no space left: {reason}", where=where, hint="free some space or name another folder")
+    if error.errno in _LIMITS:
+        return StoreError(f"this machine is at a limit: {reason}", where=where, hint=_LIMITS[error.errno])
     if error.errno == errno.ENOENT:
         return NotFound("no such file or folder", where=where)
     if error.errno == errno.ENAMETOOLONG:
@@ -170,14 +178,6 @@ def digest_file(path: Path, length: int | None = None) -> Digests:
 def md5_of(data: bytes) -> str:
     """The MD5 as hex digits; stores use it as a checksum, nothing here relies on it against an attacker."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def disk_bytes(folder: Path) -> int:
-    """Size of the disk of a folder, which may not exist yet."""
-    while not folder.exists():
-        folder = folder.parent
-    with mapped(folder):
-        return disk_space(folder).total
 
 
 def write_text(path: Path, text: str) -> None:

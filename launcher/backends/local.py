@@ -157,12 +157,21 @@ def process_identity(pid: int) -> str:
 
 
 def _inheritable() -> list[int]:
-    """Descriptors that this process inherited. The run must not keep a lock or a pipe of a script open."""
+    """Descriptors that this process inherited. The run must not keep a lock or a pipe of a script open.
+
+    One above the limit of open files, which was lowered since, can't be named to posix_spawn: it ends with our copy.
+    """
+    import resource  # laptops may lack it, and start no run
+
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     descriptors = []
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
         with contextlib.suppress(OSError):  # the descriptor of this listing itself
             if int(name) > 2 and os.get_inheritable(int(name)):
-                descriptors.append(int(name))
+                if 0 <= limit <= int(name):
+                    os.set_inheritable(int(name), False)
+                else:
+                    descriptors.append(int(name))
     return descriptors
 
 

@@ -186,6 +186,14 @@ def guarded(command: Callable[[], int]) -> int:
             file=sys.stderr,
         )
         return 2
+    except OSError as error:  # the machine's, not ours: no space, no permission, too many files or processes
+        from launcher.disk import os_error
+
+        if os.environ.get("LAUNCHER_DEBUG"):
+            traceback.print_exc()
+        found = os_error(error, str(error.filename or ""))
+        print(f"error: {found}", file=sys.stderr)
+        return found.exit_code
     except Exception as error:
         if os.environ.get("LAUNCHER_DEBUG"):
             traceback.print_exc()

@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -146,10 +147,13 @@ def _disk(name: str, folder: Path) -> Finding:
     existing = folder
     while not existing.exists():
         existing = existing.parent
-    if not os.access(existing, os.W_OK):
-        return Finding(
-            name, "error", f"{existing} can't be written to", fix="set LAUNCHER_HOME to a folder of your own"
-        )
+    try:
+        with tempfile.TemporaryFile(dir=existing):  # what `access` allows may be read-only, or no folder
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        fix = "set LAUNCHER_HOME to a folder of your own"
+        return Finding(name, "error", f"{existing} can't be written to: {reason}", fix=fix)
     disk = disk_space(existing)
     text = f"{show_bytes(disk.free)} free for {folder}"
     if disk.free < LITTLE_DISK:

@@ -10,10 +10,11 @@ from launcher.dataset.packed import Part
 from launcher.dataset.plain import StageProgress
 from launcher.dataset.single import single_file
 from launcher.dataset.stage import stage_data
-from launcher.disk import disk_bytes
+from launcher.disk import mapped
 from launcher.errors import RunFailed
 from launcher.node.context import NodeContext
 from launcher.plan.model import Plan
+from launcher.portable import disk_space
 from launcher.runfolder.states import Staging
 from launcher.units import show_bytes, show_duration
 
@@ -69,3 +70,11 @@ def _reserve_bytes(plan: Plan) -> int:
     numbers = plan.arithmetic
     checkpoints = numbers.checkpoint_bytes * (numbers.keep_checkpoints + 2) if numbers else 0
     return checkpoints + (int(disk_bytes(Path(plan.cache_dir)) * plan.keep_free) if plan.keep_free else 0)
+
+
+def disk_bytes(folder: Path) -> int:
+    """Size of the disk of a folder, which may not exist yet."""
+    while not folder.exists():
+        folder = folder.parent
+    with mapped(folder):
+        return disk_space(folder).total

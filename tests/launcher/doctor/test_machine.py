@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from pathlib import Path
@@ -44,6 +45,10 @@ def test_a_machine_without_a_compiler(monkeypatch: pytest.MonkeyPatch, launcher_
 
 
 def test_a_home_that_can_t_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refused)
     monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
     found = {check.rule: check for check in machine_checks(home=tmp_path)}
     assert found["disk"].severity == "error"

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from launcher.disk import disk_bytes
-from launcher.node.staging import _reserve_bytes
+from launcher.node.staging import _reserve_bytes, disk_bytes
 from tests.launcher.backends.modelarts.jobs import make
 
 

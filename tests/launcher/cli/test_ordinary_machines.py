@@ -1,0 +1,90 @@
+"""Limits of an ordinary machine: each ends with the right words, and never as a defect."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher.cli import guarded
+from launcher.doctor.machine import machine_checks
+from tests.launcher.samples import write_job
+
+
+def typed(*words: str, env: dict[str, str] | None = None, **more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "launcher", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(env or {})},
+        check=False,
+        **more,  # type: ignore[call-overload]
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EAGAIN, "ulimit -u"),
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EROFS, "check owner and permissions"),
+        (errno.EACCES, "check owner and permissions"),
+        (errno.ENOMEM, "free some memory"),
+        (errno.EIO, "the file system failed"),
+    ],
+)
+def test_an_error_of_the_machine_is_no_defect(
+    number: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> int:
+        raise OSError(number, os.strerror(number), "/some/file")
+
+    assert guarded(command) == 4
+    shown = capsys.readouterr().err
+    assert "defect" not in shown
+    assert "/some/file" in shown
+    assert words in shown
+
+
+@pytest.mark.system
+def test_a_high_descriptor_under_a_low_limit(launcher_home: Path, tmp_path: Path) -> None:
+    """A shell opened descriptor 200, then `ulimit -n` was lowered below it: the run starts, and does not keep it open."""
+    read, write = os.pipe()
+    high = os.dup2(write, 200, inheritable=True)
+    os.close(write)
+    (tmp_path / "train.py").write_text("")
+    job = write_job(tmp_path, requires=[])
+    try:
+        done = typed(
+            "submit",
+            str(job),
+            "--follow",
+            cwd=tmp_path,
+            pass_fds=(high,),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)),
+        )
+    finally:
+        os.close(high)
+    assert done.returncode == 0, done.stderr
+    assert os.read(read, 1) == b""  # no process holds the other end
+    os.close(read)
+
+
+@pytest.mark.parametrize("home", ["/proc/nowhere", "/etc/hostname"])
+def test_a_home_that_can_t_be_written_to(home: str, tmp_path: Path) -> None:
+    job = write_job(tmp_path, requires=[])
+    (tmp_path / "train.py").write_text("")
+    env = {"LAUNCHER_HOME": home}
+    listed = typed("status", env=env, cwd=tmp_path)
+    assert (listed.returncode, "no runs yet" in listed.stderr) == (0, True)
+    refused = typed("submit", str(job), env=env, cwd=tmp_path)
+    assert refused.returncode == 4, refused.stderr
+    assert home in refused.stderr
+    assert "defect" not in refused.stderr
+    (disk,) = [each for each in machine_checks(home=Path(home)) if each.rule == "disk"]
+    assert (disk.severity, "LAUNCHER_HOME" in disk.fix) == ("error", True)
