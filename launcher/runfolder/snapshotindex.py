@@ -23,13 +23,22 @@ class SnapshotFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkedFile:
+    """Size and time of a file that was linked and not copied, when it was submitted."""
+
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotIndex:
-    """All of a snapshot by its names. `folder` on `host` is where it was taken."""
+    """All of a snapshot by its names. `folder` on `host` is where it was taken; `linked` has the files behind links out of it."""
 
     folder: str = ""
     host: str = ""
     files: dict[str, SnapshotFile] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    linked: dict[str, LinkedFile] = field(default_factory=dict)
 
     @classmethod
     def of_run(cls, run_dir: Path) -> SnapshotIndex:
@@ -49,14 +58,25 @@ class SnapshotIndex:
                 for name, (size, mtime, sha256) in value["files"].items()
             }
             links = {str(name): str(target) for name, target in value["links"].items()}
-            return cls(str(value["folder"]), str(value["host"]), files, links)
+            linked = {
+                str(name): LinkedFile(int(size), int(mtime))
+                for name, (size, mtime) in value.get("linked", {}).items()
+            }
+            return cls(str(value["folder"]), str(value["host"]), files, links, linked)
         except (ValueError, KeyError, TypeError, AttributeError):
             return cls()
 
     def text(self) -> str:
         """The content of snapshot.json."""
         files = {name: [each.size, each.mtime_s, each.sha256] for name, each in self.files.items()}
-        value = {"folder": self.folder, "host": self.host, "files": files, "links": self.links}
+        linked = {name: [each.size, each.mtime_ns] for name, each in self.linked.items()}
+        value = {
+            "folder": self.folder,
+            "host": self.host,
+            "files": files,
+            "links": self.links,
+            "linked": linked,
+        }
         return json.dumps(value) + "\n"
 
     def has_unchanged(self, key: str, size: int, mtime_ns: int) -> bool:

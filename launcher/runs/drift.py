@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from launcher.disk import digest_file
 from launcher.errors import LauncherError
@@ -15,6 +15,7 @@ from launcher.runfolder.snapshotindex import SnapshotFile, SnapshotIndex
 from launcher.runs.index import RunEntry
 from launcher.runs.records import GLANCE_S
 from launcher.snapshot.ignore import Ignore
+from launcher.snapshot.linked import linked_files
 from launcher.snapshot.listing import Lister
 from launcher.snapshot.select import is_secret
 from launcher.storage.address import local_folder
@@ -24,12 +25,13 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Names of files in `folder`, compared with the snapshot of a run."""
+    """Names of files in `folder`, compared with the snapshot of a run. `linked`: files that the run has by a link, and so changes."""
 
     folder: str = ""
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
+    linked: tuple[str, ...] = ()
 
     def words(self) -> str:
         """For people; empty when nothing has changed."""
@@ -38,9 +40,15 @@ class Drift:
             for label, names in (("changed", self.changed), ("removed", self.removed), ("new", self.added))
             if names
         ]
-        if not parts:
-            return ""
-        return f"in {printable(self.folder)} since the submission: {', '.join(parts)}; the run works on its snapshot"
+        place = f"in {printable(self.folder)} since the submission"
+        copied = f"{place}: {', '.join(parts)}; the run works on its snapshot" if parts else ""
+        linked = (
+            f"changed {place}, by the run or by others: {_few(self.linked)}; linked, not copied, so what the run writes "
+            "there changes your own file and is not in its results"
+            if self.linked
+            else ""
+        )
+        return ". ".join(filter(None, (linked, copied)))
 
 
 def drift_of(entry: RunEntry) -> Drift:
@@ -61,7 +69,21 @@ def drift_of(entry: RunEntry) -> Drift:
         state = _compare(folder / name, file)
         changed += [name] if state == "changed" else []
         removed += [name] if state == "removed" else []
-    return Drift(index.folder, tuple(changed), tuple(removed), tuple(_added(folder, index, entry)))
+    return Drift(
+        index.folder,
+        tuple(changed),
+        tuple(removed),
+        tuple(_added(folder, index, entry)),
+        tuple(_changed_links(index)),
+    )
+
+
+def _changed_links(index: SnapshotIndex) -> list[str]:
+    """Files behind links that were changed, removed or made since. Links of older runs have no files to compare with."""
+    above = {str(each) for name in index.linked for each in (name, *PurePosixPath(name).parents)}
+    watched = {name: target for name, target in index.links.items() if name in above}
+    now = linked_files(watched)
+    return sorted(name for name in {*index.linked, *now} if index.linked.get(name) != now.get(name))
 
 
 def _compare(path: Path, file: SnapshotFile) -> str:

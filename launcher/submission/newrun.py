@@ -22,6 +22,7 @@ from launcher.runfolder.signature import sign
 from launcher.runfolder.states import RunState, State
 from launcher.runs.index import RunEntry
 from launcher.snapshot.archive import index_of
+from launcher.snapshot.linked import linked_files
 from launcher.storage.address import StoreAddress
 from launcher.submission.claim import claim_first
 
@@ -90,6 +91,7 @@ class NewRun:
             store.put(CODE, code_zip())
         if self.plan.snapshot and self.snapshot:
             index = index_of(self.snapshot, self.plan.snapshot.folder, socket.gethostname())
+            index = replace(index, linked=linked_files(index.links))
             store.put(paths.SNAPSHOT_INDEX, index.text().encode())
             store.put(paths.SNAPSHOT, self.snapshot)
         _catalogue(self.plan).open().put(self.plan.run_id, json.dumps(self._card()).encode())

@@ -145,6 +145,37 @@ def test_large_data_beside_the_script_are_linked_and_results_are_not_written_the
     assert [path.name for path in Path("data").iterdir()] == ["large.bin"]
     assert only_here(entry) == []
     assert all(b"TOKEN" not in entry.store.open().read(info.key) for info in entry.store.open().list())
+    assert drift_of(entry).words() == ""
+
+
+def test_a_linked_file_that_the_program_changed_is_named(
+    jobs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Its original is what the program has written to, beside the script or where a link of the user's own leads."""
+    monkeypatch.setattr("launcher.snapshot.select.MOST_BYTES", 1000)
+    for folder in (Path("data"), tmp_path / "disk"):
+        folder.mkdir()
+        (folder / "large.bin").write_bytes(bytes(5000))
+        (folder / "read.bin").write_bytes(bytes(5000))
+    Path("disk").symlink_to(tmp_path / "disk")
+    Path("train.py").write_text(
+        "for folder in ('data', 'disk'):\n"
+        "    open(f'{folder}/read.bin', 'rb').read()\n"
+        "    open(f'{folder}/large.bin', 'ab').write(b'more')\n"
+        "open('disk/index.bin', 'wb').write(b'new')\n"
+    )
+    view = jobs.run(program=["python", "train.py"])
+    assert view.state is State.SUCCEEDED, view.reason
+    entry = jobs.index.find(view.run_id)
+    drift = drift_of(entry)
+    assert drift.linked == ("data/large.bin", "disk/index.bin", "disk/large.bin")
+    assert (drift.changed, drift.removed, drift.added) == ((), (), ())
+    main(["status", entry.run_id])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert (
+        "by the run or by others: data/large.bin, disk/index.bin, disk/large.bin; linked, not copied" in shown
+    )
+    assert explain_run(entry, view).drift == drift.words()
 
 
 def test_the_record_has_commit_branch_and_difference(jobs) -> None:
