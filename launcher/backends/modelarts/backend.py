@@ -36,8 +36,8 @@ from launcher.plan.model import Plan
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S, GLANCE_S, CLOSER_S = 60.0, 20.0, 3.0
-"""How long to wait for a service in trouble: a submission, a poll, and each question for extra details."""
+PATIENCE_S, CHECK_S, GLANCE_S, CLOSER_S = 60.0, 8.0, 20.0, 3.0
+"""How long to wait for a service in trouble: a submission, the checks before it, a poll, and each question for extra details."""
 
 
 PAUSE_S = 5.0
@@ -60,10 +60,10 @@ class ModelArtsBackend(Backend):
         return check_modelarts(plan)
 
     def check(self, plan: Plan) -> Sequence[Finding]:
-        return check_service(plan, service_of(plan, patience_s=8.0))
+        return check_service(plan, service_of(plan, patience_s=CHECK_S))
 
     def look(self, plan: Plan) -> Sequence[Finding]:
-        return look(plan, service_of(plan, patience_s=8.0).offer)
+        return look(plan, service_of(plan, patience_s=CHECK_S).offer)
 
     def doctor_checks(self) -> Sequence[Finding]:
         return doctor_checks()
