@@ -113,7 +113,6 @@ class Update(nn.Cell):
         self.momentum = ms.Tensor(recipe.momentum, ms.float32)
         self.zero = ms.Tensor(0.0, ms.float32)
         self.shares = tuple(rate_share(name, recipe) for name in names)
-        self.layered = min(self.shares) < 1
         self.count = len(params)
         self.fused = ops.AdamWeightDecay()
         self.apply_momentum = ops.ApplyMomentum()
@@ -126,7 +125,7 @@ class Update(nn.Cell):
     def construct(self, grads: tuple[ms.Tensor, ...], scalars: ms.Tensor) -> ms.Tensor:
         rate, eps, decay = scalars[0], scalars[1], scalars[2]
         n = self.decayed
-        rates = self.map(ops.partial(_share, rate), self.shares) if self.layered else (rate,) * self.count
+        rates = self.map(ops.partial(_share, rate), self.shares)
         if self.adam:
             with_decay = ops.partial(_adam, self.fused, self.beta1, self.beta2, eps, decay)
             without = ops.partial(_adam, self.fused, self.beta1, self.beta2, eps, self.zero)
