@@ -11,10 +11,13 @@ import pytest
 import yaml
 
 from launcher.api import Run
+from launcher.cli import main
 from launcher.runfolder.states import State
 from launcher.runs.onlyhere import only_here
+from launcher.runs.prune import Kept, find_items
 from launcher.submission.launch import submit
 from launcher.submission.prepare import prepare
+from launcher.submission.resume import resume
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.system
@@ -91,6 +94,58 @@ def test_the_mindspore_script_on_two_ranks_is_killed_and_resumes(folder: Path, j
     os.kill(rank.pid, signal.SIGKILL)
     wait_until(lambda: "resumed after epoch" in logs_of(entry.run_id, 2), "both ranks resume", LONG_S)
     jobs.until(entry, lambda view: view.attempt == 2 and view.phase == "training", LONG_S)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_no_checkpoint_is_lost_when_the_node_program_is_killed(
+    folder: Path, jobs, ranks: int, rng: random.Random
+) -> None:
+    """Killed at random moments and resumed: all of the disk is in the store, comes back, and is guarded by prune."""
+    path = job_of("lenet_program.yaml", ranks)
+    job = yaml.safe_load(path.read_text())
+    job["program"][-1] = "600"
+    job["program"] += ["--batch-size", "4"]
+    job["output"]["upload_every"] = "1s"
+    path.write_text(yaml.safe_dump(job))
+    entry = submit(prepare(path), jobs.index)
+    jobs.entries.append(entry)
+    work = entry.run_dir.work
+    for _ in range(2):
+        before, more = newest_epoch(work), rng.randint(1, 40)
+        wait_until(
+            lambda least=before + more: newest_epoch(work) >= least, f"{more} more checkpoints", LONG_S
+        )
+        os.kill(jobs.index.find(entry.run_id).handle.data["pid"], signal.SIGKILL)
+        jobs.until(entry, lambda view: view.state.terminal, LONG_S)
+        entry = resume(jobs.index.find(entry.run_id), jobs.index)
+    jobs.until(entry, lambda view: view.state.terminal, LONG_S)
+    view = jobs.end(entry)
+    assert view.state is State.SUCCEEDED, view.reason
+    assert "resumed after epoch" in logs_of(entry.run_id, 3)
+    saved = {path.relative_to(entry.run_dir.root): path.read_bytes() for path in work.rglob("*.ckpt")}
+    assert len(saved) >= 3
+    Run(entry, jobs.index).fetch(Path("got"), only="checkpoints")
+    assert {name: (Path("got") / name).read_bytes() for name in saved} == saved
+    store, victim = entry.store.open(), min(saved).as_posix()
+    stored, aside = Path("runs") / entry.run_id / victim, Path("aside.ckpt")
+    stored.rename(aside)
+    kept: list[Kept] = []
+    assert find_items(jobs.index, older_than_s=0, kinds=["work folder"], on_kept=kept.append) == []
+    assert [each.names for each in kept] == [(victim,)]
+    assert main(["prune", "--older-than", "0", "--yes"]) == 0
+    assert {name: (entry.run_dir.root / name).read_bytes() for name in saved} == saved
+    aside.rename(stored)
+    assert main(["prune", "--older-than", "0", "--yes"]) == 0
+    assert not entry.run_dir.root.exists()
+    assert {name: store.read(name.as_posix()) for name in saved} == saved
+
+
+def newest_epoch(work: Path) -> int:
+    """Of the checkpoints on this disk, named `lenet-7_4.ckpt` or, after a resume, `lenet_1-7_4.ckpt`."""
+    return max(
+        (int(path.stem.rpartition("-")[2].partition("_")[0]) for path in work.rglob("*.ckpt")), default=0
+    )
 
 
 def test_the_torch_script_fails_and_resumes_on_two_ranks(folder: Path, jobs) -> None:
