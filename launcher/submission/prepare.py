@@ -54,6 +54,7 @@ def prepare(
         path, overrides=[*overrides, *([f"resources.backend={backend}"] if backend else [])], env=env
     )
     job = _with_chip_here(job)
+    selection = selection_for(job.spec, job.spec.resources.backend, env, cwd)
     plan = plan_of(
         job.spec,
         job.recipe,
@@ -62,8 +63,9 @@ def prepare(
         cwd=cwd,
         settings=job.recipe_values,
         notes=job.notes,
+        selection=selection,
     )
-    return prepared(job, with_conditions(plan), env=env, cwd=cwd)
+    return prepared(job, with_conditions(plan), env=env, cwd=cwd, selection=selection)
 
 
 def _with_chip_here(job: LoadedJob) -> LoadedJob:
@@ -97,8 +99,10 @@ def plan_of(
     settings: Mapping[str, Any] | None = None,
     rehearsal: bool = False,
     notes: tuple[str, ...] = (),
+    selection: Selection | None = None,
 ) -> Plan:
-    """The plan of a job on the machines of its back end; see `make_plan`. Reads the names of local images and of a program's files."""
+    """The plan of a job on the machines of its back end; see `make_plan`. Reads the names of local images and of a program's
+    files; not of the files where the caller has their `selection`."""
     backend = get_backend(spec.resources.backend)
     machines = backend.machines(spec, env, cwd)
     return make_plan(
@@ -111,7 +115,7 @@ def plan_of(
         train_images=None if backend.runs_elsewhere else _images_here(spec, cwd),
         rehearsal=rehearsal,
         notes=notes,
-        selection=selection_for(spec, spec.resources.backend, env, cwd),
+        selection=selection or selection_for(spec, spec.resources.backend, env, cwd),
     )
 
 
@@ -134,23 +138,35 @@ def _images_here(spec: JobSpec, cwd: Path) -> int | None:
 
 
 def prepared(
-    job: LoadedJob, plan: Plan, *, env: Mapping[str, str] = os.environ, cwd: Path | None = None
+    job: LoadedJob,
+    plan: Plan,
+    *,
+    env: Mapping[str, str] = os.environ,
+    cwd: Path | None = None,
+    selection: Selection | None = None,
 ) -> Prepared:
     """Adds what follows from a plan: findings, the rank table to expect, the literal request."""
     return Prepared(
         job=job,
         plan=plan,
-        findings=findings_of(job, plan, env=env, cwd=cwd or Path.cwd()),
+        findings=findings_of(job, plan, env=env, cwd=cwd or Path.cwd(), selection=selection),
         rank_table=preflight.dry_rank_table(plan),
         request=get_backend(plan.backend).render(plan, 1),
     )
 
 
-def findings_of(job: LoadedJob, plan: Plan, *, env: Mapping[str, str], cwd: Path) -> tuple[Finding, ...]:
-    """What a plan alone shows, and whether the program and the local data that it names exist."""
+def findings_of(
+    job: LoadedJob,
+    plan: Plan,
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    selection: Selection | None = None,
+) -> tuple[Finding, ...]:
+    """What a plan alone shows, and whether the program and the local data that it names exist. `selection` as in `plan_of`."""
     found = [*preflight.check_plan(plan), *preflight.check_rank_table(plan), *preflight.check_data_here(plan)]
-    if plan.snapshot and (selection := selection_for(job.spec, plan.backend, env, cwd)):
-        found += check_snapshot(selection)
+    if plan.snapshot and (files := selection or selection_for(job.spec, plan.backend, env, cwd)):
+        found += check_snapshot(files)
     return tuple(worst_first([*found, *check_program(job.spec, plan, cwd, env)]))
 
 

@@ -11,6 +11,7 @@ import yaml
 from launcher.cli import main
 from launcher.errors import PlanError
 from launcher.findings import Finding, errors
+from launcher.snapshot.listing import Lister, Listing
 from launcher.submission.launch import submit
 from launcher.submission.prepare import prepare
 
@@ -201,3 +202,22 @@ def test_a_restart_that_can_not_resume_is_announced(
     Path("reader.sh").write_text("python train.py --resume $LAUNCHER_RESUME\n")
     found = [each for each in prepare(write(program, **sections)).findings if each.rule == "PF043"]
     assert [each.severity for each in found] == ([severity] if severity else [])
+
+
+def test_the_files_of_the_folder_are_listed_once_by_each_command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[Path] = []
+
+    class Counted(Lister):
+        def all_files(self) -> Listing:
+            listed.append(folder)
+            return super().all_files()
+
+    monkeypatch.setattr("launcher.snapshot.select.Lister", Counted)
+    job = prepare(write(["python", "train.py"], output={"url": "runs"}))
+    assert len(listed) == 1
+    assert job.plan.snapshot is not None
+    assert job.plan.snapshot.files >= 2
+    assert main(["check", "job.yaml"]) == 0
+    assert len(listed) == 2
