@@ -25,7 +25,7 @@ from launcher.storage import ObjectStore, open_store
 from launcher.storage.address import StoreAddress
 from launcher.submission.preflight import _check_data
 from launcher.submission.prepare import prepare
-from tests.launcher.dataset.test_shards import make_tree, packed_tree
+from tests.launcher.dataset.packing import make_tree, packed_tree
 from tests.seeds import examples
 from tests.servers.faults import fault_proxy, flip_bit
 from tests.servers.rundir import tree
