@@ -1,176 +1,21 @@
-"""Whole training runs in real processes: ranks, resuming, stopping, what is on disk afterwards."""
+"""Whole training runs in real processes: ranks, resuming, what is on disk afterwards."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.servers.ports import free_port
-from tests.waiting import PATIENCE_S, wait_until
-from vitmodels.training.checkpoint import CheckpointSet, list_sets, newest_set
+from tests.vitmodels.trainings import Run, start, wait_for_event, wait_for_step
+from vitmodels.training.checkpoint import list_sets
 
 pytestmark = pytest.mark.system
-
-ROOT = Path(__file__).parents[2]
-RECIPE = """
-arch: vit_digits
-num_classes: 2
-image_size: 16
-auto_augment: rand-m9-mstd0.5-inc1
-re_prob: 0.25
-num_parallel_workers: 1
-optimizer: adamw
-base_lr: 2e-3
-lr_scale: none
-warmup_length: 1
-epochs: 4
-batch_size: 8
-drop_path: 0.2
-drop_rate: 0.1
-mix_up: 0.5
-cutmix: 1.0
-label_smoothing: 0.1
-clip_global_norm_value: 1.0
-save_every_steps: 3
-keep_checkpoint_max: 50
-seed: 7
-"""
-
-
-@dataclass
-class Run:
-    """The processes of one run: the scheduler, when there are several ranks, and the ranks."""
-
-    folder: Path
-    ranks: list[subprocess.Popen[str]]
-    others: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    def wait(self) -> list[int]:
-        codes = [rank.wait(500) for rank in self.ranks]
-        for other in self.others:
-            other.wait(PATIENCE_S)
-        return codes
-
-    def kill(self) -> None:
-        for process in (*self.ranks, *self.others):
-            process.kill()
-            process.wait()
-
-    def output(self, rank: int) -> str:
-        return (self.folder / f"rank-{rank}.txt").read_text()
-
-    def events(self, rank: int, kind: str) -> list[dict[str, object]]:
-        lines = (self.folder / "progress" / f"rank-{rank}.jsonl").read_text().splitlines()
-        return [event for event in map(json.loads, lines) if event["event"] == kind]
-
-    def newest(self) -> CheckpointSet:
-        newest, skipped = newest_set(self.folder / "checkpoints")
-        assert newest is not None
-        assert skipped == []
-        return newest
-
-
-def start(
-    folder: Path,
-    data: Path,
-    ranks: int = 1,
-    *,
-    cache: bool = True,
-    options: tuple[str, ...] = (),
-    **overrides: object,
-) -> Run:
-    """Start a run of `ranks` processes in `folder`. `cache`: compiled graphs are those of earlier runs of this module."""
-    folder.mkdir(exist_ok=True)
-    recipe = folder / "recipe.yaml"
-    recipe.write_text(RECIPE)
-    command = [
-        sys.executable,
-        "-m",
-        "vitmodels.train",
-        "--config",
-        str(recipe),
-        "--data",
-        str(data),
-        "--device",
-        "cpu",
-    ]
-    command += options
-    for key, value in overrides.items():
-        command += ["--set", f"{key}={value}"]
-    base = {**os.environ, "PYTHONPATH": str(ROOT), "LAUNCHER_RUN_DIR": str(folder), "RANK_SIZE": str(ranks)}
-    if cache:
-        base.setdefault("MS_COMPILER_CACHE_ENABLE", "1")
-        base.setdefault("MS_COMPILER_CACHE_PATH", str(data.with_name("cache")))
-    cluster = {"MS_SCHED_HOST": "127.0.0.1", "MS_SCHED_PORT": str(free_port()), "MS_WORKER_NUM": str(ranks)}
-
-    def spawn(name: str, env: dict[str, str]) -> subprocess.Popen[str]:
-        with (folder / f"{name}.txt").open("w") as log:
-            return subprocess.Popen(
-                command, env=env, cwd=folder, stdout=log, stderr=subprocess.STDOUT, text=True
-            )
-
-    run = Run(folder, [])
-    if ranks > 1:
-        run.others.append(spawn("scheduler", {**base, **cluster, "MS_ROLE": "MS_SCHED", "RANK_ID": "0"}))
-    for rank in range(ranks):
-        env = {**base, "RANK_ID": str(rank), "DEVICE_ID": str(rank)}
-        if ranks > 1:
-            env |= {**cluster, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)}
-        run.ranks.append(spawn(f"rank-{rank}", env))
-    return run
-
-
-def wait_for_step(run: Run, step: int) -> None:
-    """Return when a checkpoint of at least `step` is on disk."""
-    deadline = time.monotonic() + 400
-    while time.monotonic() < deadline:
-        sets = list_sets(run.folder / "checkpoints")
-        if sets and sets[-1].step >= step:
-            return
-        assert all(rank.poll() is None for rank in run.ranks), run.output(0)
-        time.sleep(0.02)
-    pytest.fail(f"no checkpoint of step {step}: {run.output(0)}")
-
-
-def wait_for_event(run: Run, event: str, **fields: str) -> None:
-    """Return when the first rank has reported such an event."""
-    log = run.folder / "progress/rank-0.jsonl"
-
-    def reported() -> bool:
-        assert run.ranks[0].poll() is None, run.output(0)
-        events = run.events(0, event) if log.exists() else []
-        return any(all(one[key] == value for key, value in fields.items()) for one in events)
-
-    wait_until(reported, lambda: run.output(0), 400)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of noisy 16x16 pictures, bright at the top or at the bottom: 64 to train on, 10 to test."""
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 32), ("val", 5)):
-        for label, half in (("bottom", slice(8, 16)), ("top", slice(0, 8))):
-            folder = root / split / label
-            folder.mkdir(parents=True)
-            for index in range(count):
-                pixels = rng.integers(0, 128, (16, 16, 3), np.uint8)
-                pixels[half] += 100
-                Image.fromarray(pixels).save(folder / f"{index}.png")
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -309,15 +154,6 @@ def test_two_killed_ranks_resume_to_the_same_bits(
     same_training(run, pair)
 
 
-def test_sigterm_saves_and_asks_to_be_resumed(data: Path, tmp_path: Path) -> None:
-    run = start(tmp_path / "stopped", data, epochs=400, eval_every=50, save_every=50, save_every_steps=0)
-    wait_for_event(run, "step")
-    run.ranks[0].send_signal(signal.SIGTERM)
-    assert run.wait() == [75], run.output(0)
-    assert "start again to resume" in run.output(0)
-    assert 0 < run.newest().step < 3200
-
-
 def test_a_finished_run_says_that_nothing_is_left(whole: Run, data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "again"
     shutil.copytree(whole.folder / "checkpoints", folder / "checkpoints")
@@ -325,27 +161,6 @@ def test_a_finished_run_says_that_nothing_is_left(whole: Run, data: Path, tmp_pa
     assert run.wait() == [0], run.output(0)
     assert "nothing left to do" in run.output(0)
     assert [event["phase"] for event in run.events(0, "phase")] == ["starting", "done"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--set", "epoch=3"], "epoch: unknown key"),
-        (["--set", "batch_size=big"], "batch_size: expected a whole number ≥ 1, found 'big'"),
-        (["--data", "/does/not/exist"], "does not exist"),
-    ],
-)
-def test_wrong_usage_is_one_message_and_exit_code_2(
-    data: Path, tmp_path: Path, arguments: list[str], words: str
-) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE)
-    command = [sys.executable, "-m", "vitmodels.train", "--config", str(recipe), "--data", str(data)]
-    command += ["--run-dir", str(tmp_path / "run"), "--device", "cpu", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=PATIENCE_S)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_another_training_is_refused_or_starts_anew_from_the_weights(
@@ -372,33 +187,6 @@ def test_another_training_is_refused_or_starts_anew_from_the_weights(
     assert list_sets(folder / "checkpoints-1")[-1].step == 32
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
     assert len((folder / "metrics-1.jsonl").read_text().splitlines()) == 4
-
-
-def test_a_second_training_in_the_folder_is_refused(data: Path, tmp_path: Path) -> None:
-    first = start(tmp_path / "run", data)
-    wait_for_event(first, "phase", phase="starting")
-    try:
-        second = subprocess.run(
-            first.ranks[0].args, env={**os.environ, "PYTHONPATH": str(ROOT), "LAUNCHER_RUN_DIR": str(first.folder)},
-            capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
-    finally:
-        first.kill()
-    assert second.returncode == 1
-    assert second.stderr.startswith(f"another training uses {first.folder}")
-
-
-@pytest.mark.parametrize("phase", ["starting", "compiling"])
-def test_ctrl_c_before_the_first_step_is_one_line_and_exit_code_130(
-    data: Path, tmp_path: Path, phase: str
-) -> None:
-    run = start(tmp_path / "run", data, cache=False)
-    wait_for_event(run, "phase", phase=phase)
-    run.ranks[0].send_signal(signal.SIGINT)
-    assert run.wait() == [130], run.output(0)
-    *lines, last = run.output(0).splitlines()
-    assert last == "interrupted"
-    assert all(line.startswith(("CPU kernels: ", "train: ", "val: ")) for line in lines), lines
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
-"""An empty folder to fetch into."""
+"""An empty folder to fetch into, and an environment without this machine's settings."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,3 +12,13 @@ import pytest
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "down").mkdir()
     return tmp_path / "down"
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of this machine's own settings."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "HUAWEI", "S3_", "OBS_", "ACCESS_", "SECRET_", "CREDENTIAL_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LAUNCHER_NO_AGENCY", "1")

@@ -1,0 +1,167 @@
+"""Access keys that are renewed, refused or end while a store is open, by a real server that judges them."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import StoreRefused
+from launcher.storage import ObjectStore, open_store
+from launcher.storage.s3.errors import KeysExpired
+from launcher.storage.s3.store import S3Store
+from tests.servers.process import Unavailable
+from tests.servers.rotation import Rotation, rotating_server
+
+pytestmark = pytest.mark.usefixtures("bare")
+
+
+@pytest.fixture
+def rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rotation]:
+    (tmp_path / "s3" / "bucket").mkdir(parents=True)
+    try:
+        with rotating_server(tmp_path / "s3", tmp_path / "keys") as rotation:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", rotation.endpoint)
+            yield rotation
+    except Unavailable as error:
+        pytest.skip(f"NOT TESTED, no S3 server: {error}")
+
+
+def use(store: ObjectStore, folder: Path, name: str) -> None:
+    """Every kind of request, through whichever engine."""
+    info = store.put(name, b"data of " + name.encode())
+    assert store.read(name) == b"data of " + name.encode()
+    assert store.head(name) is not None
+    assert name in [each.key for each in store.list()]
+    store.get_file(name, folder / name, info)
+    assert (folder / name).read_bytes() == b"data of " + name.encode()
+    assert store.head("nothing-here") is None
+
+
+@pytest.mark.parametrize("engine", ["auto", "boto3"])
+@pytest.mark.parametrize("variable", ["AWS_SHARED_CREDENTIALS_FILE", "CREDENTIAL_PROFILES_FILE"])
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "AccessDenied"])
+def test_an_open_store_outlives_three_renewals(
+    rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, variable: str, code: str
+) -> None:
+    monkeypatch.setenv("LAUNCHER_S3_ENGINE", engine)
+    monkeypatch.setenv(variable, str(rotation.file))
+    rotation.code = code
+    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=20.0)
+    folder = store.substore("sub")
+    for turn in range(4):
+        use(folder, tmp_path, f"turn-{turn}")
+        rotation.renew()
+    assert isinstance(folder, S3Store)
+    assert set(rotation.used) == {f"key-of-turn-{n}" for n in range(4)}
+    if engine == "auto":
+        assert folder._fast is not None
+        assert folder._fast.fetched >= 4
+    assert rotation.refused == 0  # the file was read before the store could refuse the old keys
+
+
+@pytest.mark.parametrize("engine", ["auto", "boto3"])
+def test_keys_that_end_before_new_ones_are_written_cost_only_time(
+    rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    monkeypatch.setenv("LAUNCHER_S3_ENGINE", engine)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(rotation.file))
+    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=60.0)
+    use(store, tmp_path, "before")
+    rotation.expire()
+    refused = threading.Event()
+    judge = rotation.judge
+
+    def note(key: str, path: str) -> tuple[int, str] | None:
+        answer = judge(key, path)
+        if answer is not None:
+            refused.set()
+        return answer
+
+    rotation.faults.refuse = note
+    writer = threading.Thread(target=lambda: refused.wait(60) and rotation.write())
+    writer.start()
+    use(store, tmp_path, "after")
+    writer.join()
+    assert refused.is_set()
+
+
+def test_keys_that_nobody_renews_are_an_error_that_names_the_file(
+    rotation: Rotation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIAL_PROFILES_FILE", str(rotation.file))
+    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=0.1)
+    rotation.expire()
+    with pytest.raises(KeysExpired, match=r"have ended \(ExpiredToken\), and .*/keys has no new ones yet"):
+        store.read("x")
+
+
+def test_keys_in_variables_that_are_refused_give_way_to_a_file(
+    rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A platform that sets both renews the file only."""
+    monkeypatch.setenv("ACCESS_KEY_ID", "key-of-turn-0")
+    monkeypatch.setenv("SECRET_ACCESS_KEY", "secret-of-turn-0-0123456789")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(rotation.file))
+    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=20.0)
+    use(store, tmp_path, "variables")
+    for turn in range(3):
+        rotation.renew()
+        use(store, tmp_path, f"file-{turn}")
+    assert set(rotation.used) == {f"key-of-turn-{n}" for n in range(4)}
+
+
+def test_variables_that_change_are_read_again(
+    rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=20.0)
+    for turn in range(3):
+        monkeypatch.setenv("HUAWEICLOUD_SDK_AK", f"key-of-turn-{turn}")
+        monkeypatch.setenv("HUAWEICLOUD_SDK_SK", f"secret-of-turn-{turn}-0123456789")
+        monkeypatch.setenv("HUAWEICLOUD_SDK_SECURITY_TOKEN", f"token-{turn}")
+        use(store, tmp_path, f"turn-{turn}")
+        rotation.renew()
+    assert rotation.refused == 0
+
+
+@pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"])
+def test_wrong_keys_are_refused_at_once(
+    rotation: Rotation, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """Keys that do not end are not waited for."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "wrong")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    rotation.code = code
+    with pytest.raises(StoreRefused):
+        open_store("obs://bucket/x", region="cn-north-4", patience_s=60.0).put("x", b"1")
+    assert rotation.refused == 1
+
+
+def test_keys_that_come_after_the_store_was_opened(
+    rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIAL_PROFILES_FILE", str(tmp_path / "later"))
+    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=5.0)
+    with pytest.raises(StoreRefused, match="no credentials"):
+        store.put("x", b"1")
+    rotation.file.rename(tmp_path / "later")
+    use(store, tmp_path, "now")
+
+
+def test_many_threads_and_renewals_in_between(
+    rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(rotation.file))
+    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=60.0)
+
+    def work(worker: int) -> None:
+        for turn in range(5):
+            store.put(f"{worker}-{turn}", b"x" * 100)
+            assert store.read(f"{worker}-{turn}") == b"x" * 100
+            if worker == 0:
+                rotation.renew()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert len(list(store.list())) == 20
