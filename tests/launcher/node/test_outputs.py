@@ -1,5 +1,6 @@
 """What a program of the user's own leaves is in the store, whoever wrote it, and nothing claims more than that."""
 
+import json
 import os
 import random
 import shutil
@@ -20,6 +21,7 @@ from launcher.runs.explain import explain_run
 from launcher.runs.index import RunEntry
 from launcher.runs.prune import Kept, find_items
 from launcher.submission.resume import resume
+from tests.launcher.node.machines import Machines
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
 SAVER = [sys.executable, str(PROGRAMS / "saver.py")]
@@ -145,3 +147,26 @@ def test_another_machine_goes_on_and_the_store_has_the_files_of_both(jobs) -> No
     assert view.state is State.SUCCEEDED, view.reason
     assert set(committed(entry)) == {f"work/rank-0/ckpt/net-{epoch}_1.ckpt" for epoch in (1, 2, 3, 4)}
     assert kept(jobs) == {}
+
+
+def test_the_files_of_each_machine_are_in_the_store(machines: Machines) -> None:
+    """Two node programs with disks of their own: what each rank leaves in its working folder is committed with the run."""
+    code = [
+        "import os, sys",
+        "if os.environ.get('MS_ROLE') == 'MS_SCHED': sys.exit()",
+        "rank = os.environ['RANK_ID']",
+        "os.mkdir('ckpt')",
+        "open(f'ckpt/net-{rank}.ckpt', 'w').write(rank)",
+        "open('same-name.txt', 'w').write('of rank ' + rank)",
+    ]
+    machines.plan(program=[sys.executable, "-c", "\n".join(code)])
+    machines.start(0, 1)
+    assert machines.codes() == [0, 0], machines.log(0) + machines.log(1)
+    assert machines.state.state == "SUCCEEDED"
+    committed = {each["name"] for each in json.loads(machines.store.read("MANIFEST.json"))["files"]}
+    for rank in ("0", "1"):
+        expected = {f"ckpt/net-{rank}.ckpt": rank, "same-name.txt": f"of rank {rank}"}
+        for name, text in expected.items():
+            key = f"work/rank-{rank}/{name}"
+            assert key in committed
+            assert machines.store.read(key) == text.encode()
