@@ -33,6 +33,7 @@ def normal(text: str, site: Site) -> str:
     """Without what differs between machines and moments."""
     text = re.sub(r"-\d{8}-\d{6}-[0-9a-f]{4}", "-YYYYMMDD-HHMMSS-XXXX", text)
     text = re.sub(r"(/counter-YYYYMMDD-HHMMSS-XXXX)/[\w./-]+:", r"\1/OBJECT:", text)
+    text = re.sub(r"/\.code/[0-9a-f]{32}/", "/.code/DIGEST/", text)
     text = re.sub(r"http://127\.0\.0\.1:\d+", "http://ADDRESS", text)
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "JOB-ID", text)
     text = re.sub(r"request fake-\w+", "request ID", text)
