@@ -82,9 +82,9 @@ class Rotation:
 
 
 @contextmanager
-def rotating_keys(endpoint: str, file: Path) -> Iterator[Rotation]:
-    """A way to a server that knows `PAIRS`, on which only the keys in `file` are taken."""
-    with fault_proxy(endpoint) as faults:
+def rotating_keys(endpoint: str, file: Path, host: str = "127.0.0.1") -> Iterator[Rotation]:
+    """A way to a server that knows `PAIRS`, on which only the keys in `file` are taken. It listens on `host`."""
+    with fault_proxy(endpoint, host) as faults:
         rotation = Rotation(file, faults)
         faults.refuse = rotation.judge
         rotation.write()
