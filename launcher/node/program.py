@@ -16,6 +16,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from launcher.node.statefile import StateFile, newest_step
 from launcher.node.steps import StepRunner
 from launcher.node.stopping import SIGNALS, Stopped, Stopper
 from launcher.node.upload import BackgroundUpload
+from launcher.node.writtenplaces import WrittenPlaces
 from launcher.plan.model import Plan
 from launcher.ranks.orphans import node_mark, sweep
 from launcher.results.collector import Collector
@@ -115,7 +117,10 @@ def make_context(plan: Plan, node: int, attempt: int) -> NodeContext:
     heartbeat = Heartbeat(run_dir.node_status(node), node, attempt)
     fence = Fence(store, attempt, takes=node == 0)
     ranks = [rank.rank for rank in plan.ranks_of(node)]
-    program = ProgramFiles(run_dir.root, plan.outputs, ranks, node) if plan.own_program else None
+    program = None
+    if plan.own_program:
+        places = WrittenPlaces(plan, ranks, time.time())
+        program = ProgramFiles(run_dir.root, plan.outputs, ranks, node, places.elsewhere)
     collector = Collector(run_dir.root, store, attempt=attempt, node=node, fence=fence, program=program)
     upload = BackgroundUpload(store, collector, run_dir, node, plan.upload_every_s, heartbeat)
     state = StateFile(plan, run_dir, node, attempt)

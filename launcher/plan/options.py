@@ -78,6 +78,16 @@ def names_above(files: Sequence[Path], words: Sequence[str], cwd: Path) -> list[
     return [name for name in names if _exists(cwd / name)]
 
 
+def whole_paths(files: Sequence[Path]) -> list[str]:
+    """Constants of modules that are whole paths: `/data/checkpoints`."""
+    trees = (parse(file.read_bytes()) for file in files)
+    nodes = (node for tree in trees if tree for node in ast.walk(tree))
+    values = (node.value for node in nodes if isinstance(node, ast.Constant))
+    return [
+        value for value in values if isinstance(value, str) and value.startswith("/") and "\n" not in value
+    ]
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()

@@ -7,12 +7,13 @@ repeated before twenty times its own duration has passed.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.jsontext import parse_json
+from launcher.results.elsewhere import Elsewhere
 from launcher.results.outputfiles import LeftOut, Outputs, Selection, find_outputs
 from launcher.results.tree import LocalFile
 from launcher.runfolder.checkpointfiles import CheckpointFile, is_checkpoint, newest_first
@@ -46,8 +47,16 @@ class ProgramFiles:
     Machines may share a run directory. One that does not uploads its other files under `nodes/node-<k>/`.
     """
 
-    def __init__(self, run_dir: Path, spec: OutputsSpec, ranks: Sequence[int], node: int) -> None:
-        self._run_dir, self._ranks, self._node = run_dir, tuple(ranks), node
+    def __init__(
+        self,
+        run_dir: Path,
+        spec: OutputsSpec,
+        ranks: Sequence[int],
+        node: int,
+        elsewhere: Callable[[], Elsewhere] = Elsewhere,
+    ) -> None:
+        """`elsewhere` is asked when the program has ended."""
+        self._run_dir, self._ranks, self._node, self._elsewhere = run_dir, tuple(ranks), node, elsewhere
         self._selection = Selection(spec)
         self._seen: dict[str, tuple[int, int, float]] = {}
         self._last = ProgramScan()
@@ -80,7 +89,7 @@ class ProgramFiles:
         return ProgramScan(
             files=_in_order(ready),
             present=frozenset(map(self._key, seen)),
-            left_out=found.left_out,
+            left_out=(*found.left_out, *(self._elsewhere().checkpoints() if final else ())),
             links=found.links,
         )
 

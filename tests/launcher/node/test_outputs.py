@@ -100,6 +100,31 @@ def test_a_file_above_the_limit_is_said_aloud_and_keeps_the_folder(
     assert set(kept(jobs)) == {view.run_id}
 
 
+@pytest.mark.parametrize("named", ["script", "word"])
+def test_a_checkpoint_outside_of_the_working_folder_is_told(jobs, tmp_path: Path, named: str) -> None:
+    """Nothing says that every result is in the store while weights lie elsewhere. What was there before is no result."""
+    outside = tmp_path / "weights" / "deep"
+    outside.mkdir(parents=True)
+    (outside / "old.ckpt").write_bytes(b"old")
+    os.utime(outside / "old.ckpt", (1.0, 1.0))
+    folder = repr(str(outside)) if named == "script" else "sys.argv[1].partition('=')[2]"
+    script = jobs.folder / "saves.py"
+    script.write_text(
+        f"import pathlib, sys\nplace = pathlib.Path({folder})\n(place / 'new.ckpt').write_bytes(b'new')\n"
+        "(place / 'notes.txt').write_text('no weights')\n"
+    )
+    view = jobs.run(
+        program=[sys.executable, str(script), f"--out={outside}"]
+        if named == "word"
+        else [sys.executable, str(script)]
+    )
+    assert view.state is State.SUCCEEDED, view.reason
+    (unsafe,) = view.unsafe
+    assert f"{outside / 'new.ckpt'} (written outside of the working folder)" in unsafe.why
+    assert "old.ckpt" not in unsafe.why
+    assert "notes.txt" not in unsafe.why
+
+
 def test_what_the_program_removed_to_save_room_goes_from_the_store(jobs) -> None:
     """keep_checkpoint_max: the newest stay, in the store as on the disk. Other files that were removed stay in the store."""
     code = (
