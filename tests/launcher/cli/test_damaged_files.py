@@ -176,6 +176,7 @@ def fails(wrong: list[str]) -> str:
 
 
 @pytest.mark.parametrize("name", RUN_FILES)
+@pytest.mark.system
 def test_every_command_on_every_damage(name: str, folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     """Half of the damages here, half by URL; `make test-all` tries all of them in both places, and in the store's copy."""
     wrong: list[str] = []
