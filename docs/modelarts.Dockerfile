@@ -10,9 +10,10 @@ USER root
 # The platform runs containers as ma-user (uid 1000, gid 100) in /home/ma-user.
 RUN id -u ma-user >/dev/null 2>&1 || useradd --create-home --home-dir /home/ma-user --uid 1000 --gid 100 --shell /bin/bash ma-user
 
-# What launcher and the ranks import. The last line fails where something is still lacking.
+# What launcher and the ranks import. The last line fails where something is still lacking. Debian's own Python asks for the variable.
 COPY launcher/imagecheck.py /tmp/imagecheck.py
-RUN ${PYTHON} /tmp/imagecheck.py --requirements > /tmp/lacking.txt \
+RUN export PIP_BREAK_SYSTEM_PACKAGES=1 \
+    && ${PYTHON} /tmp/imagecheck.py --requirements > /tmp/lacking.txt \
     && if [ -s /tmp/lacking.txt ]; then ${PYTHON} -m pip install --no-cache-dir -r /tmp/lacking.txt; fi \
     && ${PYTHON} /tmp/imagecheck.py \
     && rm /tmp/imagecheck.py /tmp/lacking.txt

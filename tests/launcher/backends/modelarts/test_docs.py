@@ -107,14 +107,6 @@ def test_the_image_is_built_from_any_base(bare: bool, tmp_path: Path) -> None:
     assert not (tmp_path / "lacking.txt").exists()
 
 
-def test_the_dockerfile_copies_files_that_are_there() -> None:
-    lines = (ROOT / "docs" / "modelarts.Dockerfile").read_text().splitlines()
-    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
-    assert copied
-    assert all((ROOT / name).is_file() for name in copied)
-    assert lines.index("ARG BASE") < lines.index("FROM ${BASE}") < lines.index("ARG PYTHON=python")
-
-
 def test_a_page_that_is_linked_is_there() -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert (ROOT / "docs" / link).exists(), link
