@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from launcher.diagnosis.evidence import Evidence, evidence_of
-from launcher.diagnosis.lines import last_progress, stamp_of, worth_a_look
+from launcher.diagnosis.lines import last_progress, worth_a_look
 from launcher.diagnosis.rules import Rule, table
+from launcher.diagnosis.stamps import stamp_of
 
 WEAK = 4
 """A cause of at most this weight yields to a consequence that is certain."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from launcher.backends import get_backend
 from launcher.backends.base import Handle, Platform
-from launcher.diagnosis.lines import stamp_of
+from launcher.diagnosis.stamps import stamp_of
 from launcher.errors import BackendError, NoSuchRun
 from launcher.runs.adopt import adopted
 from launcher.runs.index import RunEntry

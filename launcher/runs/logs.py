@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launcher.diagnosis.evidence import may_state_error
-from launcher.diagnosis.lines import stamp_of
+from launcher.diagnosis.stamps import stamp_of
 from launcher.errors import NoSuchRun, NotFound, StoreError
 from launcher.runfolder.logtimes import Times, times_name
 from launcher.runs.folder import RunFolder

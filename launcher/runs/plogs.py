@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from launcher.diagnosis.lines import stamp_of
+from launcher.diagnosis.stamps import stamp_of
 from launcher.errors import NotFound
 from launcher.runfolder.paths import PLOG
 from launcher.runs.folder import RunFolder

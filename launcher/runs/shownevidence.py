@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from launcher.diagnosis.evidence import Evidence, evidence_of
-from launcher.diagnosis.lines import stamp_of
+from launcher.diagnosis.stamps import stamp_of
 from launcher.runs.loglines import LogLine
 from launcher.runs.plogs import Plog
 

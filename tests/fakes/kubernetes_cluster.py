@@ -7,7 +7,6 @@ What a container would see at the mount of a ConfigMap lies in a folder of the p
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import ssl
@@ -18,16 +17,14 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 
-from tests.fakes.kubernetes_operator import Operator, describe_pod, give_chips, templates_of
+from tests.fakes.kubernetes_operator import ASCEND, Object, Operator, templates_of
+from tests.fakes.kubernetes_pod import field_of, is_over, make_pod, moved
 from tests.servers.certificate import make_certificate
 from tests.servers.kube import KubeServer
 
-Object = dict[str, Any]
 POLL_S = 0.1
-ASCEND = "/apis/mindxdl.gitee.com/v1"
 JOBS = {"/apis/batch.volcano.sh/v1alpha1": "jobs", "/apis/batch/v1": "jobs", ASCEND: "ascendjobs"}
 TAIL_BYTES = 2048
 FATES = {
@@ -62,9 +59,9 @@ class FakeCluster:
         for api, plural in JOBS.items():
             for job in self.server.call("GET", f"{api}/namespaces/{self.namespace}/{plural}")["items"]:
                 pods = self.pods_of(job)
-                if not job["metadata"].get("deletionTimestamp") and not pods and not _is_over(job):
+                if not job["metadata"].get("deletionTimestamp") and not pods and not is_over(job):
                     self.make_pods(api, job)
-                elif pods and not _is_over(job):
+                elif pods and not is_over(job):
                     self.operator.complete(job, pods)
                     self.judge(api, job, pods)
         for pod in self.server.call("GET", self.path("pods"))["items"]:
@@ -88,7 +85,7 @@ class FakeCluster:
         else:
             templates = [job["spec"]["template"]] * job["spec"]["completions"]
         for index, template in enumerate(templates):
-            self.server.call("POST", self.path("pods"), _pod(api, job, template, index, len(templates)))
+            self.server.call("POST", self.path("pods"), make_pod(api, job, template, index, len(templates)))
 
     def judge(self, api: str, job: Object, pods: list[Object]) -> None:
         phases = [pod["status"].get("phase", "Pending") for pod in pods]
@@ -164,7 +161,7 @@ class FakeCluster:
             "LAUNCHER_NO_AGENCY": "1",
             **self.env,
         }
-        env |= {key: _moved(value, mounted) for key, value in self.environment(pod, container).items()}
+        env |= {key: moved(value, mounted) for key, value in self.environment(pod, container).items()}
         self.logs[name] = log = home / "output.log"
         with log.open("wb") as output:
             self.processes[uid] = subprocess.Popen(
@@ -205,7 +202,7 @@ class FakeCluster:
             data = self.server.call("GET", self.path("secrets", source["secretRef"]["name"]))["data"]
             env |= {key: base64.b64decode(value).decode() for key, value in data.items()}
         for each in container["env"]:
-            env[each["name"]] = each.get("value") or _field(
+            env[each["name"]] = each.get("value") or field_of(
                 pod, each.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
             )
         return env
@@ -296,62 +293,3 @@ class _Kubelet(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         """Quiet."""
-
-
-def _pod(api: str, job: Object, template: Object, index: int, count: int) -> Object:
-    """As Volcano's plug-ins env, svc and hcclrank make it, or the controller of Indexed Jobs."""
-    metadata, spec = json.loads(json.dumps(template["metadata"])), json.loads(json.dumps(template["spec"]))
-    name = job["metadata"]["name"]
-    labels, noted = metadata.setdefault("labels", {}), metadata.setdefault("annotations", {})
-    if "volcano" in api:
-        own, env = f"{name}-worker-{index}", {"VC_TASK_INDEX": str(index), "VK_TASK_INDEX": str(index)}
-        env |= {
-            "VC_WORKER_HOSTS": ",".join(f"{name}-worker-{k}.{name}" for k in range(count)),
-            "VC_WORKER_NUM": str(count),
-        }
-        labels |= {
-            "volcano.sh/job-name": name,
-            "volcano.sh/task-spec": "worker",
-            "volcano.sh/task-index": str(index),
-        }
-        if "hcclrank" in job["spec"]["plugins"]:
-            noted["hccl/rankIndex"] = str(index)
-    elif api == ASCEND:
-        own, env = templates_of(job)[index][0], describe_pod(job, index, metadata, spec)
-    else:
-        own, env = f"{name}-{index}-abcde", {"JOB_COMPLETION_INDEX": str(index)}
-        labels |= {"job-name": name}
-        noted["batch.kubernetes.io/job-completion-index"] = str(index)
-    spec.pop("schedulerName", None)
-    give_chips(metadata, spec)
-    spec["containers"][0]["env"] += [{"name": key, "value": value} for key, value in env.items()]
-    kind = "AscendJob" if api == ASCEND else "Job"
-    owner: Object = {"apiVersion": api.removeprefix("/apis/"), "kind": kind}
-    owner |= {"name": name, "uid": job["metadata"]["uid"]}
-    owner |= {"controller": True, "blockOwnerDeletion": True}
-    return {"metadata": {**metadata, "name": own, "ownerReferences": [owner]}, "spec": spec}
-
-
-def _is_over(job: Object) -> bool:
-    status = job.get("status") or {}
-    words = [each["type"] for each in status.get("conditions") or []] + [
-        (status.get("state") or {}).get("phase")
-    ]
-    return any(
-        word in ("Completed", "Complete", "Succeeded", "Failed", "Terminated", "Aborted") for word in words
-    )
-
-
-def _field(pod: Object, path: str) -> str:
-    """The downward API, as far as the manifests use it."""
-    if path.startswith("metadata.annotations['"):
-        return str((pod["metadata"].get("annotations") or {}).get(path.split("'")[1], ""))
-    known = {"status.podIP": "127.0.0.1", "status.hostIP": "127.0.0.1"}
-    return known.get(path) or str(pod["metadata"][path.rpartition(".")[2]])
-
-
-def _moved(value: str, mounted: dict[str, str]) -> str:
-    for mount, place in mounted.items():
-        if value.startswith(f"{mount}/"):
-            return place + value[len(mount) :]
-    return value

@@ -9,6 +9,7 @@ from typing import Any
 from tests.servers.kube import KubeServer
 
 Object = dict[str, Any]
+ASCEND = "/apis/mindxdl.gitee.com/v1"
 CHIPS = "huawei.com/Ascend910"
 FILE = "hccl.json"
 FIRST = 4

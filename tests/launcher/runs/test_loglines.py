@@ -2,7 +2,7 @@ from datetime import datetime
 
 import pytest
 
-from launcher.diagnosis.lines import stamp_of
+from launcher.diagnosis.stamps import stamp_of
 from launcher.runs.loglines import LogLine, error_texts, in_time_order, parse_since
 
 
