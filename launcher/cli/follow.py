@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from launcher.advice.commands import advice_of, resume_helps
 from launcher.cli.common import results_text, say
+from launcher.cli.ctrlc import CtrlC
 from launcher.errors import StoreError
 from launcher.runfolder.states import EXIT_CODES, NOT_FINISHED, State, with_hint
 from launcher.runs.activity import PHASE_WORDS, clock, first_line, warning_text
@@ -41,8 +42,8 @@ class Screen(Protocol):
 def follow(run: Run, *, quiet: bool = False) -> int:
     """Blocks until the run ends; its exit code, or 101 when the user detaches with Ctrl-C."""
     try:
-        with _screen(quiet) as screen:
-            view = _until_end(run, screen)
+        with CtrlC() as ctrl_c, _screen(quiet) as screen:
+            view = _until_end(run, screen, ctrl_c)
     except KeyboardInterrupt:
         say(
             f"detached, the run goes on\n  come back:  launcher attach {run.id}\n  stop it:    launcher cancel {run.id}"
@@ -51,11 +52,12 @@ def follow(run: Run, *, quiet: bool = False) -> int:
     return EXIT_CODES[view.state]
 
 
-def _until_end(run: Run, screen: Screen) -> RunView:
+def _until_end(run: Run, screen: Screen, ctrl_c: CtrlC) -> RunView:
     from launcher.runs.watcher import Watcher
 
     story, watcher = _Story(screen), Watcher(run.entry)
     while True:
+        ctrl_c.check()
         try:
             view = run.view()
             story.tell(run, view)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from launcher.errors import LauncherError, NodeTrouble, RunFailed
 from launcher.node.messages import NextAction
-from launcher.node.stopping import StopKind, StopRequest
+from launcher.node.stopping import CANCEL, StopKind, StopRequest
 from launcher.runfolder.states import EndedBy, FirstFailure, State, UnsafeResults, with_hint, with_unsafe
 
 log = logging.getLogger("launcher.node")
@@ -31,11 +31,11 @@ class ProgramFailed(RunFailed):
 
 
 class PeerFailed(RunFailed):
-    """Another machine of the run failed outside of a step, and its message has the reason."""
+    """Another machine of the run failed outside of a step, and its message has the reason. `cancelled`: it was asked to."""
 
-    def __init__(self, what: str, failure: FirstFailure) -> None:
+    def __init__(self, what: str, failure: FirstFailure, *, cancelled: bool = False) -> None:
         super().__init__(what)
-        self.failure = failure
+        self.failure, self.cancelled = failure, cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,8 @@ def end_of_error(error: Exception, node: int) -> RunEnd:
     if isinstance(error, ProgramFailed):
         state = _failed_unless_restarted(error.again)
         return RunEnd(state, error.headline, error.hint, error.ended_by, error.failure)
+    if isinstance(error, PeerFailed) and error.cancelled:
+        return end_of_request(CANCEL, node)
     if isinstance(error, PeerFailed):
         return RunEnd(State.FAILED, error.headline, "", EndedBy.LAUNCHER, error.failure)
     if isinstance(error, LauncherError):

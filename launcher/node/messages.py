@@ -69,7 +69,8 @@ class NextAction(_Value):
 
 
 class NodeMessage(_Value):
-    """What one machine says of itself. `reason` and `failure` are set when its node program failed outside of a step.
+    """What one machine says of itself. `reason` and `failure` are set when its node program failed outside of a step;
+    with `cancelled` somebody asked it to end there.
 
     `step_index` is the place of a step in the plan; `launch` tells apart two starts of one attempt by a platform.
     """
@@ -82,6 +83,7 @@ class NodeMessage(_Value):
     report: StepReport | None = None
     reason: str = ""
     failure: FirstFailure | None = None
+    cancelled: bool = False
 
 
 class LeaderMessage(_Value):

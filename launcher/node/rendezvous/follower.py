@@ -71,7 +71,7 @@ class Follower(Member):
         return NextAction(do="end", reason=self._end_reason())
 
     def fail(self, reason: str, *, cancelled: bool = False, failure: FirstFailure | None = None) -> None:
-        self._publish(phase="failed", reason=reason, failure=failure)
+        self._publish(phase="failed", reason=reason, failure=failure, cancelled=cancelled)
         self._exchange()
 
     def finish_uploads(self) -> Sequence[Machine]:

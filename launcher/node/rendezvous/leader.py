@@ -12,7 +12,7 @@ from launcher.node.peers import Check, DecideNext, MakeStartOrder, PeerStop
 from launcher.node.rendezvous.folder import LEADER, MessageFolder, follower_of
 from launcher.node.rendezvous.member import Member
 from launcher.node.rendezvous.timing import Timing
-from launcher.node.stopping import StopKind
+from launcher.node.stopping import CANCEL, StopKind
 from launcher.ranks.diagnose import Cause
 from launcher.runfolder.states import FirstFailure
 from launcher.storage import ObjectStore
@@ -62,6 +62,8 @@ class Leader(Member):
                 if not report.ok:
                     host = self._followers[node].machine.host
                     return PeerStop(f"node {node} ({host}) has ended", saving=report.stop is not None)
+            if self._is_cancelled():
+                return PeerStop(CANCEL.words, saving=True)
             missing = self._missing()
             return PeerStop(missing.words) if missing else None
 
@@ -124,7 +126,9 @@ class Leader(Member):
         while True:
             with self._changed:
                 reports = [own, *(report for _, report in self._reports())]
-                if missing := self._missing():
+                if self._is_cancelled():
+                    reports.append(StepReport(ok=False, stopped=CANCEL.words, stop=CANCEL.kind))
+                elif missing := self._missing():
                     reports.append(StepReport(ok=False, cause=missing))
                 if len(reports) >= self._nodes or time.monotonic() > deadline:
                     return reports
@@ -152,10 +156,13 @@ class Leader(Member):
         for node, follower in sorted(self._followers.items()):
             if follower.reason:
                 words = f"node {node} ({follower.machine.host}): {follower.reason}"
-                return PeerFailed(
-                    words, follower.failure or FirstFailure(node=node, host=follower.machine.host)
-                )
+                failure = follower.failure or FirstFailure(node=node, host=follower.machine.host)
+                return PeerFailed(words, failure, cancelled=follower.cancelled)
         return None
+
+    def _is_cancelled(self) -> bool:
+        """Whether a follower has ended because somebody cancelled the run, which it may hear of before node 0."""
+        return any(follower.cancelled for follower in self._followers.values())
 
     def _uploaded(self) -> set[int]:
         return {node for node, follower in self._followers.items() if follower.phase == "uploaded"}

@@ -118,7 +118,7 @@ def drain(terminal: int, into: bytearray) -> None:
 
 
 def test_ctrl_c_detaches_and_the_run_goes_on(jobs, tmp_path: Path) -> None:
-    job = jobs.file(program=[sys.executable, str(CURVE)], env={"STEPS": "200", "STEP_S": "0.1"})
+    job = jobs.file(program=[sys.executable, str(CURVE)], env={"STEPS": "100000", "STEP_S": "0.1"})
     leader, follower = pty.openpty()
     # a process in the background inherits that the signal is ignored
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

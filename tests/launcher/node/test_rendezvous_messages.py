@@ -14,8 +14,9 @@ from launcher.node.decisions import first_cause
 from launcher.node.ending import PeerFailed, end_of_error
 from launcher.node.messages import Machine, NextAction, NodeMessage, StartOrder, StepReport
 from launcher.node.rendezvous import Follower, Leader, Timing, member_of
+from launcher.node.stopping import StopKind
 from launcher.ranks.diagnose import Cause
-from launcher.runfolder.states import FirstFailure
+from launcher.runfolder.states import FirstFailure, State
 from launcher.storage import ObjectStore, open_store
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -139,6 +140,33 @@ def test_node_0_hears_in_fields_why_another_machine_failed(make: Callable[..., P
 
 
 @pytest.mark.system
+def test_a_cancel_that_another_machine_hears_of_first_is_one(make: Callable[..., Party]) -> None:
+    """It ends its node program outside of a step, while node 0 still runs its ranks or waits."""
+    party = make(3)
+    party.enter(0, 1, 2)
+    party.all(lambda member: member.begin_step(0, start_order, nothing))
+    leader, follower = party.members[0], party.members[1]
+    follower.fail("cancelled on request", cancelled=True, failure=FirstFailure(node=1))
+    wait_until(lambda: leader.peer_stop() is not None)
+    stop = leader.peer_stop()
+    assert stop is not None
+    assert stop.saving
+    reports: list[StepReport] = []
+
+    def decide(found: Any) -> NextAction:
+        reports.extend(found)
+        return NextAction(do="end", stop=StopKind.CANCEL)
+
+    party.all(lambda member: member.end_step(0, StepReport(ok=False), decide, nothing), 0, 2)
+    assert StopKind.CANCEL in [report.stop for report in reports]
+    with pytest.raises(PeerFailed) as caught:
+        leader.begin_step(1, start_order, nothing)
+    assert (end_of_error(caught.value, 0).state, end_of_error(caught.value, 0).reason) == (
+        State.CANCELLED,
+        "cancelled on request",
+    )
+
+
 def test_node_0_names_the_machines_that_did_not_upload(make: Callable[..., Party]) -> None:
     party = make(3, IMPATIENT)
     party.enter(0, 1, 2)
