@@ -5,10 +5,9 @@ BIN := $(VENV)/bin
 DEMO_JOB ?= jobs/digits_tnt_1p.yaml
 PARITY := .venv-parity
 
-# More workers than cores: most of these tests wait for servers and other processes.
-test: WORKERS ?= 4
+# More workers than cores where most tests wait for servers and other processes.
+check test: WORKERS ?= 2
 test-all: WORKERS ?= 3
-check: WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=10
 ifndef SEED
 SEED := $(shell date +%s)

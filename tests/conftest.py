@@ -4,6 +4,7 @@
 import gc
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -31,6 +32,11 @@ SYSTEM = {*SERVERS, "jobs", "rotation", "s3", "site"}
 settings.load_profile("fresh" if SEED else "fixed")
 os.environ.setdefault("LAUNCHER_NO_AGENCY", "1")  # the machine of the tests may be one of a cloud
 COUNTER = Path(__file__).parent / "programs" / "counter.py"
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # in the background of a shell; programs of tests get Ctrl-C all the same
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

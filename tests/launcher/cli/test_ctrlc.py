@@ -1,6 +1,7 @@
 """Ctrl-C of a command that waits."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,10 +16,13 @@ class Finalised:
 
 
 @pytest.fixture(autouse=True)
-def by_default() -> object:
+def by_default() -> Iterator[None]:
+    """Neither blocked nor ignored, whatever a test before has left."""
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def test_a_ctrl_c_ends_the_wait_at_once() -> None:

@@ -58,7 +58,7 @@ def test_the_keeper_ends_what_a_killed_program_leaves_behind(tmp_path: Path) -> 
     assert program.stdout is not None
     with program.stdout:
         program.stdout.readline(), program.stdout.readline()
-    assert len(marked("run-2:0:")) == 2
+    wait_until(lambda: len(marked("run-2:0:")) == 2)  # one that has just begun has no environment yet
     program.kill()
     program.wait()
     wait_until(lambda: not marked("run-2:0:"))
