@@ -95,15 +95,9 @@ def may_state_error(log: str) -> bool:
 @cache
 def _any_error() -> re.Pattern[str]:
     names = (name for name in table().by_exception if not any(word in name for word in ERROR_WORDS))
-    words = (
-        *ERROR_WORDS,
-        TRACEBACK,
-        "Exit",
-        "fatal",
-        "\x1b",
-        *sorted(names),
-    )  # escapes may stand within a word
-    return re.compile("|".join((*map(re.escape, words), CODE.pattern)))
+    words = (*ERROR_WORDS, TRACEBACK, "Exit", "fatal", *sorted(names))
+    escape = "\x1b"  # may stand within a word
+    return re.compile("|".join((*map(re.escape, words), escape, CODE.pattern)))
 
 
 def _judge(line: Line, rules: Table) -> Evidence | None:

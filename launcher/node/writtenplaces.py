@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launcher.plan.model import Plan
 from launcher.plan.options import whole_paths
-from launcher.plan.script import modules_of, script_of
+from launcher.plan.script import modules_of, script_of, value_of
 from launcher.results.elsewhere import Elsewhere, places_in
 
 
@@ -25,8 +25,7 @@ class WrittenPlaces:
         """By the words of the program and the whole paths in its script, as it lies in the working folder now."""
         plan = self.plan
         known = [Path(plan.cache_dir), Path(plan.work_dir)]
-        words = [word for step in plan.steps for word in step.argv]
-        names = [word.partition("=")[2] if word.startswith("-") else word for word in words]
+        names = [value_of(word) for step in plan.steps for word in step.argv]
         with suppress(OSError):
             names += self._in_script()
         return Elsewhere(places_in(names, known), self.since)

@@ -50,6 +50,11 @@ def with_python(program: tuple[str, ...], python: str) -> tuple[str, ...]:
     return (python, *program[1:]) if program[0] in PYTHON else program
 
 
+def value_of(word: str) -> str:
+    """What a word of a program may name: itself, or the value of an option `--name=value`."""
+    return word.partition("=")[2] if word.startswith("-") else word
+
+
 def script_of(program: Sequence[str]) -> Script | None:
     """What the Python at the head of `program` runs; None for another program, `-c` and no script at all."""
     if not program or not is_python(program[0]):

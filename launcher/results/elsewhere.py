@@ -26,7 +26,7 @@ class Elsewhere:
     def checkpoints(self) -> tuple[LeftOut, ...]:
         """Those that are new or have changed; they stay where they are."""
         found = {path for place in self.places for path in islice(_files(place), MOST) if self._is_new(path)}
-        return tuple(LeftOut(str(path), "written outside of the working folder") for path in sorted(found))
+        return tuple(LeftOut(path, "written outside of the working folder") for path in sorted(found))
 
     def _is_new(self, path: str) -> bool:
         if not is_checkpoint(os.path.basename(path)):  # noqa: PTH119  # thousands of names

@@ -26,6 +26,7 @@ from launcher.plan.script import (
     modules_of,
     script_of,
     search_path,
+    value_of,
     with_python,
 )
 from launcher.snapshot.select import MOST_BYTES, MOST_FILES, Selection, largest
@@ -175,7 +176,7 @@ class _Look:
     def settings(self, words: Sequence[str]) -> Iterator[Finding]:
         """Other words that name files which a program reads. Only a warning: the program may look elsewhere."""
         for word in words:
-            name = word.partition("=")[2] if word.startswith("-") else word
+            name = value_of(word)
             if name.endswith((*_SETTINGS, ".py")) and self._names_nothing(name):
                 path = self.cwd / name
                 message = f"there is no file {path}"
