@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.servers.faults import Faults, fault_proxy
 from tests.servers.s3 import rclone_server
 
-COUNT = 100
+COUNT = 300
 PAIRS = {f"key-of-turn-{n}": f"secret-of-turn-{n}-0123456789" for n in range(COUNT)}
 
 
