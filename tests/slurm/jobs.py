@@ -127,4 +127,4 @@ class SlurmJobs:
         return "\n".join((state, attempts, *bad, job, self.log(entry)))
 
     def nothing_is_left(self, entry: RunEntry) -> None:
-        Cluster.until(lambda: not processes_of(entry.run_id), f"{entry.run_id} left processes", 15.0)
+        Cluster.until(lambda: not processes_of(entry.run_id), f"{entry.run_id} left processes")

@@ -231,4 +231,4 @@ def test_a_run_goes_on_after(story: Story, stories: dict[Story, Future[RunView]]
     resumed = [attempt.resumed_step or 0 for attempt in view.attempts]
     assert resumed == sorted(resumed), "each goes on where the one before was, or later"
     assert all(resumed[1:]), f"from the beginning: {resumed}"
-    Cluster.until(lambda: not processes_of(view.run_id), f"{view.run_id} left processes", 30.0)
+    Cluster.until(lambda: not processes_of(view.run_id), f"{view.run_id} left processes")

@@ -12,7 +12,7 @@ import pytest
 from launcher.ranks.orphans import MARK, Keeper, gang_mark, marked, node_mark, sweep
 from tests.waiting import PATIENCE_S, wait_until
 
-SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
+SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
 
 RUN = f"run-{os.getpid()}"  # what somebody else tests at the same time has other marks
 
@@ -48,24 +48,26 @@ def test_the_keeper_ends_what_a_killed_program_leaves_behind(tmp_path: Path) -> 
     """The program dies by SIGKILL; its rank's worker leads a session of its own and knows of nothing."""
     script = (
         "import os, subprocess, sys, time\nfrom launcher.ranks.orphans import MARK, Keeper\n"
-        "keeper = Keeper('run-2:0:1:9'); keeper.ensure()\n"
-        "code = \"import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], "
-        'start_new_session=True); print(p.pid, flush=True); time.sleep(60)"\n'
-        "subprocess.Popen([sys.executable, '-c', code], env={**os.environ, MARK: 'run-2:0:1:9'}, start_new_session=True)\n"
-        "print(keeper.pid, flush=True); time.sleep(60)"
+        "keeper = Keeper(sys.argv[1]); keeper.ensure()\n"
+        "code = \"import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], "
+        'start_new_session=True); print(p.pid, flush=True); time.sleep(600)"\n'
+        "subprocess.Popen([sys.executable, '-c', code], env={**os.environ, MARK: sys.argv[1]}, start_new_session=True)\n"
+        "print(keeper.pid, flush=True); time.sleep(600)"
     )
-    program = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    program = subprocess.Popen(
+        [sys.executable, "-c", script, f"{RUN}-2:0:1:9"], stdout=subprocess.PIPE, text=True
+    )
     assert program.stdout is not None
     with program.stdout:
         program.stdout.readline(), program.stdout.readline()
-    wait_until(lambda: len(marked("run-2:0:")) == 2)  # one that has just begun has no environment yet
+    wait_until(lambda: len(marked(f"{RUN}-2:0:")) == 2)  # one that has just begun has no environment yet
     program.kill()
     program.wait()
-    wait_until(lambda: not marked("run-2:0:"))
+    wait_until(lambda: not marked(f"{RUN}-2:0:"))
 
 
 def test_a_killed_keeper_is_replaced_and_goes_when_dismissed() -> None:
-    keeper = Keeper("run-3:0:1:9")
+    keeper = Keeper(f"{RUN}-3:0:1:9")
     keeper.ensure()
     first = keeper.pid
     assert first is not None
@@ -77,7 +79,7 @@ def test_a_killed_keeper_is_replaced_and_goes_when_dismissed() -> None:
     assert second != first
     wait_until(lambda: ignores(second, signal.SIGTERM))
     os.kill(second, signal.SIGTERM)  # meant for the run, which will end it
-    worker = start("run-3:0:1:9")
+    worker = start(f"{RUN}-3:0:1:9")
     keeper.dismiss()
     assert worker.wait(PATIENCE_S) == -signal.SIGKILL
     assert not Path(f"/proc/{second}").exists()

@@ -136,7 +136,7 @@ def test_the_sleep_of_a_machine_is_not_a_hang(scene: Scene) -> None:
 
 @pytest.fixture
 def frozen() -> Iterator[int]:
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     process.send_signal(signal.SIGSTOP)
     wait_until(lambda: state_of(process.pid) == "T")
     yield process.pid

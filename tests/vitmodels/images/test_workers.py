@@ -111,7 +111,7 @@ if __name__ == "__main__":
     images = FileImages(scan_folder(Path(sys.argv[1])), recipe, 32, 24, print)
     next(images.stream([Request(np.arange(24), np.arange(24), 0)]))
     print("ready", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
