@@ -3,7 +3,8 @@
     python -m vitmodels.infer --model export/tnt_s_patch16_224.mindir --data DIR
 
 DIR holds class folders, or val/ with them, and images without labels, or both. The names of the classes and how images are
-prepared come from the export.json beside the model, from the model itself, or from a recipe. Each stage checks the counts of the one before. Results: predictions.csv and summary.json in --out.
+prepared come from the export.json beside the model, from the model itself, or from a recipe. Each stage checks the counts of the one before.
+Results: predictions.csv, unreadable.csv and summary.json in --out. Lines are written as the answers come.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def _run(args: argparse.Namespace) -> int:
     from vitmodels.errors import UsageError
     from vitmodels.exported.index import entry_of
     from vitmodels.exported.prepare import preparation_of
-    from vitmodels.exported.results import describe, infer, summarise, write_results
+    from vitmodels.exported.resultfiles import PREDICTIONS, UNREADABLE, ResultFiles, write_summary
+    from vitmodels.exported.results import Tally, describe, infer
 
     quiet()
     if args.batch < 1:
@@ -76,28 +78,26 @@ def _run(args: argparse.Namespace) -> int:
     images = _find_images(args, entry)
     out = writable_folder(args.out)
     engine, name = _open_model(args)
-    begin = time.monotonic()
-    predictions, unreadable, seconds = infer(engine, images, how, args.batch)
-    wall = time.monotonic() - begin
-    summary = summarise(
-        args.model.name,
-        name,
-        predictions,
-        len(unreadable),
-        seconds,
-        wall,
-        step=entry.get("step"),
-        parameters=entry.get("parameters"),
-        bad=unreadable,
-        images=images,
-    )
-    write_results(out, predictions, images.classes, summary)
-    for one in unreadable[:5]:
+    tally, begin = Tally(), time.monotonic()
+    with ResultFiles(out, images.classes) as files:
+        for answers in infer(engine, images, how, args.batch):
+            tally.add(answers)
+            files.write(answers)
+        summary = tally.summary(
+            args.model.name,
+            name,
+            images,
+            time.monotonic() - begin,
+            step=entry.get("step"),
+            parameters=entry.get("parameters"),
+        )
+    write_summary(out, summary)
+    for one in tally.first_unreadable[:5]:
         say(f"can't read {one.file}: {one.reason}")
-    if len(unreadable) > 5:
-        say(f"and {len(unreadable) - 5} more, which summary.json names")
+    if tally.unreadable > 5:
+        say(f"and {tally.unreadable - 5} more, which {UNREADABLE} names")
     say(describe(summary))
-    say(f"predictions in {args.out / 'predictions.csv'}")
+    say(f"predictions in {args.out / PREDICTIONS}")
     return 0
 
 

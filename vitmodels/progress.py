@@ -6,12 +6,17 @@ to a file opened for appending, so a reader never sees half of one, and a killed
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def json_line(record: dict[str, Any]) -> str:
@@ -23,15 +28,32 @@ def json_line(record: dict[str, Any]) -> str:
     return json.dumps(safe, allow_nan=False) + "\n"
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a small text file so that readers see the old or the new one."""
+@contextmanager
+def open_atomic(path: Path) -> Iterator[TextIO]:
+    """A text file to write piece by piece: it gets its name when it is whole, and an error leaves the old one.
+
+    Names of files that aren't UTF-8 keep their bytes. The error of a full disk names the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with temp.open("w", encoding="utf-8") as file:
+    try:
+        with temp.open("w", encoding="utf-8", errors="surrogateescape") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temp.replace(path)
+    except OSError as error:
+        if error.errno in DISK_FULL and error.filename is None:
+            error.filename = str(path)
+        raise
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a small text file so that readers see the old or the new one."""
+    with open_atomic(path) as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temp.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -13,10 +13,10 @@ from PIL import Image
 from tests.vitmodels.nets.golden_nets import make_net
 from vitmodels.device.runtime import Rank
 from vitmodels.errors import DataError, UsageError
-from vitmodels.exported.engines import is_installed, load_exported
+from vitmodels.exported.engines import Engine, is_installed, load_exported
 from vitmodels.exported.index import entry_of
 from vitmodels.exported.prepare import Images, Preparation, find_images, preparation_of, preprocess
-from vitmodels.exported.results import describe, infer, postprocess, summarise
+from vitmodels.exported.results import Answers, Summary, Tally, describe, infer, postprocess
 from vitmodels.exported.write import export_model
 from vitmodels.images.classes import Classes
 from vitmodels.images.data import MemoryImages, scan_folder
@@ -55,6 +55,13 @@ def run_program(model: Path, data: Path, out: Path, engine: str = "auto") -> str
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stderr == ""
     return done.stdout
+
+
+def summary_of(engine: Engine, images: Images, how: Preparation, batch: int) -> Summary:
+    tally = Tally()
+    for answers in infer(engine, images, how, batch):
+        tally.add(answers)
+    return tally.summary("m", "e", images, 1.0)
 
 
 def test_whole_program_with_every_engine(model: Path, tmp_path: Path) -> None:
@@ -99,7 +106,10 @@ def test_top_five_and_probabilities() -> None:
     first, second = postprocess(images, [0, 1], logits)
     assert first.classes == (5, 4, 3, 2, 1)
     assert sum(first.probabilities) == pytest.approx(1 - 1 / np.exp(np.arange(6)).sum(), abs=1e-5)
-    summary = summarise("m", "e", [first, second], 0, [0.001, 0.003], 1.0)
+    tally = Tally()
+    tally.add(Answers((first,), (), 0.001))
+    tally.add(Answers((second,), (), 0.003))
+    summary = tally.summary("m", "e", images, 1.0)
     assert (summary.top1, summary.top5) == (0.5, 1.0)
     assert (summary.latency_mean_ms, summary.images_per_s) == (2.0, 500.0)
     assert "Top1 acc: 0.50000" in describe(summary)
@@ -109,18 +119,17 @@ def test_counts_must_agree_between_stages(tmp_path: Path) -> None:
     fill(tmp_path, 1)
     images, how = find_images(tmp_path), Preparation(8)
     with pytest.raises(DataError, match="the model got 2 images and returned 1 answers"):
-        infer(lambda x: np.zeros((1, 3)), images, how, 2)
+        list(infer(lambda x: np.zeros((1, 3)), images, how, 2))
     with pytest.raises(DataError, match="3 class folders, but the model has 2 classes"):
-        infer(lambda x: np.zeros((len(x), 2)), images, how, 2)
+        list(infer(lambda x: np.zeros((len(x), 2)), images, how, 2))
     with pytest.raises(DataError, match="not one image"):
-        summarise("m", "e", [], 3, [], 1.0)
+        Tally().summary("m", "e", images, 1.0)
 
 
 def test_images_without_labels_have_no_accuracy(model: Path, tmp_path: Path) -> None:
     Image.new("L", (20, 30)).save(tmp_path / "grey.png")
     how = preparation_of(model, None, None)
-    predictions, _, seconds = infer(load_exported(model.with_suffix(".onnx")), find_images(tmp_path), how, 1)
-    summary = summarise("m", "e", predictions, 0, seconds, 1.0)
+    summary = summary_of(load_exported(model.with_suffix(".onnx")), find_images(tmp_path), how, 1)
     assert summary.top1 is None and "acc" not in describe(summary)
 
 
@@ -151,8 +160,7 @@ def test_accuracy_is_counted_as_evaluation_counts(tmp_path: Path, broken: int) -
     images = find_images(tmp_path)
     how = Preparation(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
     engine = lambda x: answer(np.rint(x * 255).sum(axis=(1, 2, 3)))  # noqa: E731
-    predictions, unreadable, seconds = infer(engine, images, how, 5)
-    summary = summarise("m", "e", predictions, len(unreadable), seconds, 1.0)
+    summary = summary_of(engine, images, how, 5)
     recipe = make_recipe({"arch": "vit_digits", "num_classes": 7, "crop_pct": 1.0})
     source = MemoryImages(scan_folder(tmp_path), recipe, 8, train=False)
     one_rank: Any = SimpleNamespace(rank=Rank(), size=1, sum=lambda counts: counts)

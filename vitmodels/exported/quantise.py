@@ -17,7 +17,7 @@ from vitmodels.errors import DataError, ExportError, NotSupported
 from vitmodels.exported.engines import first_line, load_exported
 from vitmodels.exported.index import Exported, write_index
 from vitmodels.exported.prepare import Images, preparation_of
-from vitmodels.exported.results import Summary, infer, summarise
+from vitmodels.exported.results import Summary, Tally, infer
 
 SUFFIX = ".int8.onnx"
 BATCH = 8
@@ -82,8 +82,7 @@ def quantise(source: Path, target: Path) -> None:
 
 
 def _accuracy(path: Path, source: Path, images: Images) -> Summary:
-    begin = time.monotonic()
-    how = preparation_of(source, None, None)
-    predictions, bad, seconds = infer(load_exported(path), images, how, BATCH)
-    wall = time.monotonic() - begin
-    return summarise(path.name, "onnxruntime", predictions, len(bad), seconds, wall, bad=bad)
+    tally, begin = Tally(), time.monotonic()
+    for answers in infer(load_exported(path), images, preparation_of(source, None, None), BATCH):
+        tally.add(answers)
+    return tally.summary(path.name, "onnxruntime", images, time.monotonic() - begin)

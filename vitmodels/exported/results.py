@@ -1,13 +1,10 @@
-"""The answers of an exported model, its accuracy and latency, and the files that hold them."""
+"""The answers of an exported model, batch by batch, its accuracy and its latency."""
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,8 +12,10 @@ import numpy as np
 from vitmodels.accuracy import is_hit
 from vitmodels.errors import DataError
 from vitmodels.exported.engines import Engine
+from vitmodels.exported.latency import Latencies
 from vitmodels.exported.prepare import Images, Preparation, Unreadable, preprocess
-from vitmodels.progress import write_atomic, write_json
+
+NAMED = 100  # unreadable files in a summary
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,20 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """One batch: `seconds` is what each image took that has a prediction."""
+
+    predictions: tuple[Prediction, ...]
+    unreadable: tuple[Unreadable, ...]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Summary:
     """The whole run. An unreadable image counts as one, and as a miss if it has a label; `unlabelled` images have no score.
 
-    Latencies are milliseconds an image, of batches after the first. `step` and `parameters` are those of export.json.
+    Latencies are milliseconds an image; percentiles are right to a thousandth. `step` and `parameters` are those of
+    export.json. `unreadable_files` are the first hundred.
     """
 
     model: str
@@ -81,97 +90,80 @@ def postprocess(images: Images, indices: list[int], logits: np.ndarray) -> list[
     ]
 
 
-def infer(
-    engine: Engine, images: Images, how: Preparation, batch: int
-) -> tuple[list[Prediction], list[Unreadable], list[float]]:
-    """Every prediction, the files that can't be read, and the seconds an image of each batch after the first."""
-    predictions: list[Prediction] = []
-    unreadable: list[Unreadable] = []
-    seconds: list[float] = []
-    warm = False
-    for indices, pixels, bad in preprocess(images, how, batch):
-        unreadable += bad
+def infer(engine: Engine, images: Images, how: Preparation, batch: int) -> Iterator[Answers]:
+    """The answers, batch by batch; nothing of a batch is kept. Raises DataError when an image gets lost."""
+    answered, warm = 0, False
+    for indices, pixels, unreadable in preprocess(images, how, batch):
+        answered += len(indices) + len(unreadable)
         if not indices:
+            yield Answers((), tuple(unreadable))
             continue
         if not warm:
             engine(pixels)  # compiles or allocates; not timed
             warm = True
         begin = time.perf_counter()
         logits = engine(pixels)
-        seconds += [(time.perf_counter() - begin) / len(indices)] * len(indices)
-        predictions += postprocess(images, indices, logits)
-    if len(predictions) + len(unreadable) != len(images.files):
-        raise DataError(f"{len(images.files)} images were found, {len(predictions)} have a prediction")
-    return predictions, unreadable, seconds
+        seconds = (time.perf_counter() - begin) / len(indices)
+        yield Answers(tuple(postprocess(images, indices, logits)), tuple(unreadable), seconds)
+    if answered != len(images.files):
+        raise DataError(f"{len(images.files)} images were found, {answered} have an answer")
 
 
-def summarise(
-    model: str,
-    engine: str,
-    predictions: list[Prediction],
-    unreadable: int,
-    seconds: list[float],
-    wall: float,
-    *,
-    step: int | None = None,
-    parameters: str | None = None,
-    bad: Sequence[Unreadable] = (),
-    images: Images | None = None,
-) -> Summary:
-    """Accuracy over the labelled images, and latencies; `unreadable` images have labels, unless `bad` says otherwise.
+class Tally:
+    """Counts over batches: what a summary needs, in memory that does not grow with the number of images."""
 
-    Raises DataError without any prediction.
-    """
-    if not predictions:
-        raise DataError("not one image could be read")
-    labelled = [one for one in predictions if one.label >= 0]
-    counted = len(labelled) + (sum(one.label >= 0 for one in bad) if bad else unreadable)
-    top1 = sum(one.top1 for one in labelled) / counted if labelled else None
-    top5 = sum(one.top5 for one in labelled) / counted if labelled else None
-    return Summary(
-        model,
-        engine,
-        len(predictions) + unreadable,
-        unreadable,
-        top1,
-        top5,
-        *_latencies(seconds),
-        round(wall, 3),
-        step,
-        parameters,
-        images.unlabelled if images else 0,
-        tuple(one.file for one in bad),
-        _left_out(images) if images else {},
-    )
+    def __init__(self) -> None:
+        self.predictions = self.unreadable = 0
+        self.first_unreadable: list[Unreadable] = []
+        self._labelled = self._unreadable_labelled = self._top1 = self._top5 = 0
+        self._latencies = Latencies()
 
+    def add(self, answers: Answers) -> None:
+        """One batch."""
+        self.predictions += len(answers.predictions)
+        self.unreadable += len(answers.unreadable)
+        self.first_unreadable += answers.unreadable[: NAMED - len(self.first_unreadable)]
+        self._labelled += sum(one.label >= 0 for one in answers.predictions)
+        self._unreadable_labelled += sum(one.label >= 0 for one in answers.unreadable)
+        self._top1 += sum(one.top1 for one in answers.predictions)
+        self._top5 += sum(one.top5 for one in answers.predictions)
+        if answers.predictions:
+            self._latencies.add(answers.seconds, len(answers.predictions))
 
-def _left_out(images: Images) -> dict[str, Any]:
-    return images.account.as_dict() if images.account else {"left_out": dict(images.left_out)}
-
-
-def _latencies(seconds: Sequence[float]) -> tuple[float, float, float, float, float]:
-    """Mean, p50, p95 and p99 in ms, and images per second."""
-    times = np.array(seconds) * 1000
-    p50, p95, p99 = (round(float(value), 3) for value in np.percentile(times, (50, 95, 99)))
-    return round(float(times.mean()), 3), p50, p95, p99, round(1000 / float(times.mean()), 1)
-
-
-def write_results(
-    out: Path, predictions: list[Prediction], classes: tuple[str, ...], summary: Summary
-) -> None:
-    """predictions.csv (one line an image) and summary.json."""
-
-    def name(index: int) -> str:
-        return classes[index] if 0 <= index < len(classes) else ("" if index < 0 else str(index))
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "label", "predicted", "probability", "top5"])
-    for one in predictions:
-        five = " ".join(name(index) for index in one.classes)
-        writer.writerow([one.file, name(one.label), name(one.classes[0]), one.probabilities[0], five])
-    write_atomic(out / "predictions.csv", text.getvalue())
-    write_json(out / "summary.json", asdict(summary))
+    def summary(
+        self,
+        model: str,
+        engine: str,
+        images: Images,
+        wall: float,
+        *,
+        step: int | None = None,
+        parameters: str | None = None,
+    ) -> Summary:
+        """Accuracy over the labelled images, and latencies. Raises DataError without any prediction."""
+        if not self.predictions:
+            raise DataError("not one image could be read")
+        counted = self._labelled + self._unreadable_labelled
+        p50, p95, p99 = (round(1000 * self._latencies.percentile(share), 3) for share in (50, 95, 99))
+        return Summary(
+            model=model,
+            engine=engine,
+            images=self.predictions + self.unreadable,
+            unreadable=self.unreadable,
+            top1=self._top1 / counted if self._labelled else None,
+            top5=self._top5 / counted if self._labelled else None,
+            latency_mean_ms=round(1000 * self._latencies.mean, 3),
+            latency_p50_ms=p50,
+            latency_p95_ms=p95,
+            latency_p99_ms=p99,
+            images_per_s=round(1 / self._latencies.mean, 1),
+            seconds=round(wall, 3),
+            step=step,
+            parameters=parameters,
+            unlabelled=images.unlabelled,
+            unreadable_files=tuple(one.file for one in self.first_unreadable),
+            data=images.account.as_dict() if images.account else {"left_out": dict(images.left_out)},
+        )
 
 
 def describe(summary: Summary) -> str:
