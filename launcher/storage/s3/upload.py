@@ -3,7 +3,7 @@
 Each object carries the sha256 of its bytes as metadata, so that readers can verify it whatever its ETag is.
 
 Above MULTIPART_BYTES an object goes up in parts, each with its own MD5; a failure aborts the upload, so that no
-invisible parts are left to be paid for.
+invisible parts are left to be paid for (`begun.py`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from launcher.disk import CHUNK_BYTES, mapped, md5_of
-from launcher.errors import IntegrityError, StoreError, StoreUnreachable
+from launcher.errors import IntegrityError, NotFound, StoreUnreachable
 from launcher.storage import brake
 from launcher.storage.base import ObjectInfo, OnBytes
+from launcher.storage.s3.begun import Begun
 from launcher.storage.s3.confirm import Bucket, Sent, confirm, have_effect, is_there, sent_bytes
 from launcher.storage.s3.facts import SHA256_NAME
 
@@ -100,25 +100,33 @@ class _Multipart:
     on_bytes: OnBytes | None
     digests: dict[int, str] = field(default_factory=dict)
     etags: dict[int, str] = field(default_factory=dict)
+    counted: set[int] = field(default_factory=set)
 
     def run(self, file: BinaryIO, unchanged: Callable[[], None]) -> ObjectInfo:
-        metadata = {SHA256_NAME: self.sha256}
-        upload: str = self.bucket.with_backoff(
-            self.key,
-            lambda client, names: client.create_multipart_upload(**names, Metadata=metadata)["UploadId"],
-        )
+        """Upload the file; once more when somebody aborts the upload meanwhile, as a rule of the bucket may do."""
         try:
-            self._send(file, upload)
+            sent = self._try(file, unchanged)
+        except NotFound:
+            file.seek(0)
+            self.digests.clear()
+            self.etags.clear()
+            sent = self._try(file, unchanged)
+        return confirm(self.bucket, sent)
+
+    def _try(self, file: BinaryIO, unchanged: Callable[[], None]) -> Sent:
+        upload = Begun(self.bucket, self.key, {SHA256_NAME: self.sha256})
+        upload.begin()
+        try:
+            self._send(file, upload.id)
             unchanged()
             sent = Sent(self.key, self.size, self.sha256, self._etag())
-            self._complete(upload, sent)
+            self._complete(upload.id, sent)
         except BaseException:
-            with suppress(StoreError):
-                self.bucket.with_backoff(
-                    self.key, lambda client, names: client.abort_multipart_upload(**names, UploadId=upload)
-                )
+            upload.abort()
             raise
-        return confirm(self.bucket, sent)
+        finally:
+            upload.abort_unused()
+        return sent
 
     def _send(self, file: BinaryIO, upload: str) -> None:
         """Send all parts. Raises IntegrityError when the bytes are not those of the sha256 that was sent before them."""
@@ -158,8 +166,9 @@ class _Multipart:
 
         self.etags[number] = self.bucket.with_backoff(self.key, request)
         self.digests[number] = digest
-        if self.on_bytes:
+        if self.on_bytes and number not in self.counted:
             self.on_bytes(len(data))
+        self.counted.add(number)
 
     def _complete(self, upload: str, sent: Sent) -> None:
         parts = [{"PartNumber": number, "ETag": self.etags[number]} for number in sorted(self.etags)]
