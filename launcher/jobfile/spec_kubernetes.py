@@ -185,13 +185,26 @@ class KubernetesOptions(Section):
         description="Further annotations of the job and its pods.",
         examples=[{"sp-block": "16"}],
     )
+    after: tuple[str, ...] = Field(
+        (), description="Runs of this back end that must have SUCCEEDED before this one starts."
+    )
+    max_parallel: int | None = Field(
+        None,
+        ge=1,
+        description="So many runs of a sweep at a time; a small pod, the starter, makes their jobs.",
+    )
+    starter_account: DnsName | None = Field(
+        None,
+        description="Service account of the starter, which `after` and `max_parallel` need; it may make jobs (docs/kubernetes-starter.yaml).",
+        examples=["ascend-launcher-starter"],
+    )
     patch: dict[str, Any] = Field(
         default_factory=dict,
         description="JSON merge patch (RFC 7386) for the job's manifest: what no field here says; null removes a field.",
         examples=[{"spec": {"ttlSecondsAfterFinished": 86400}}],
     )
 
-    @field_validator("image_pull_secrets", "tolerations", "volumes", mode="before")
+    @field_validator("image_pull_secrets", "tolerations", "volumes", "after", mode="before")
     @classmethod
     def _sequence(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from tests.fakes.kubernetes_operator import ASCEND, Object, Operator, templates_of
-from tests.fakes.kubernetes_pod import field_of, is_over, make_pod, moved
+from tests.fakes.kubernetes_pod import ACCOUNT, field_of, is_over, make_pod, moved, service_of
 from tests.servers.certificate import make_certificate
 from tests.servers.kube import KubeServer
 
@@ -122,7 +122,9 @@ class FakeCluster:
             body = {"gracePeriodSeconds": 0, "kind": "DeleteOptions", "apiVersion": "v1"}
             self.server.call("DELETE", self.path("pods", name), body)
         elif process is not None:
-            if process.poll() is not None and uid not in self.ended:
+            if process.poll() and pod["spec"]["restartPolicy"] == "OnFailure":
+                self.begin(pod)
+            elif process.poll() is not None and uid not in self.ended:
                 self.report_end(pod, process.returncode)
                 self.ended.add(uid)
             elif uid not in self.ended:
@@ -142,7 +144,7 @@ class FakeCluster:
         self.server.call("PATCH", self.path("pods", pod["metadata"]["name"], "status"), {"status": status})
 
     def start(self, pod: Object) -> None:
-        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        name = pod["metadata"]["name"]
         bind = {
             "apiVersion": "v1",
             "kind": "Binding",
@@ -151,40 +153,59 @@ class FakeCluster:
         }
         with suppress(HTTPError):
             self.server.call("POST", self.path("pods", name, "binding"), bind)
+        self.begin(pod)
+        state = {"name": pod["spec"]["containers"][0]["name"], "image": "", "imageID": "", "ready": True}
+        running = {**state, "restartCount": 0, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}
+        self.status(pod, {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [running]})
+
+    def begin(self, pod: Object) -> None:
+        """Start the container's command, for the first time or once more."""
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
         home = self.folder / uid
-        home.mkdir(parents=True)
+        home.mkdir(parents=True, exist_ok=True)
         container, mounted = pod["spec"]["containers"][0], self.mount(pod, home)
         env = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "HOSTNAME": name,
             "LAUNCHER_NO_AGENCY": "1",
+            **service_of(self.server.address),
             **self.env,
         }
         env |= {key: moved(value, mounted) for key, value in self.environment(pod, container).items()}
         self.logs[name] = log = home / "output.log"
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             self.processes[uid] = subprocess.Popen(
                 container["command"], env=env, cwd=home, stdout=output, stderr=output, start_new_session=True
             )
-        state = {"name": container["name"], "image": "", "imageID": "", "ready": True, "restartCount": 0}
-        running = {**state, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}
-        self.status(pod, {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [running]})
 
     def mount(self, pod: Object, home: Path) -> dict[str, str]:
-        """ConfigMaps as folders; where each mount is really."""
+        """ConfigMaps and the account's token as folders; where each mount is really."""
         maps = {
-            each["name"]: each["configMap"]["name"] for each in pod["spec"]["volumes"] if "configMap" in each
+            each["name"]: each["configMap"]["name"]
+            for each in pod["spec"].get("volumes") or []
+            if "configMap" in each
         }
         found = {}
-        for each in pod["spec"]["containers"][0]["volumeMounts"]:
+        for each in pod["spec"]["containers"][0].get("volumeMounts") or []:
             if each["name"] in maps:
                 place = home / each["name"]
-                place.mkdir()
+                place.mkdir(exist_ok=True)
                 self.mounted.setdefault(home.name, {})[maps[each["name"]]] = place
                 found[each["mountPath"]] = str(place)
+        if pod["spec"].get("automountServiceAccountToken"):
+            found[ACCOUNT] = str(self.account(pod["spec"]["serviceAccountName"], home / "account"))
         self.refresh(home.name)
         return found
+
+    def account(self, name: str, place: Path) -> Path:
+        """A token of the pod's service account, as the kubelet asks for it."""
+        place.mkdir(exist_ok=True)
+        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{name}/token"
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        (place / "token").write_text(self.server.call("POST", path, body)["status"]["token"])
+        (place / "ca.crt").write_text(self.server.kubeconfig.with_name("cert.pem").read_text())
+        return place
 
     def refresh(self, uid: str) -> None:
         """Mounted ConfigMaps follow their objects; a file is replaced as a whole."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlsplit
 
 from tests.fakes.kubernetes_operator import ASCEND, Object, describe_pod, give_chips, templates_of
+
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
 def make_pod(api: str, job: Object, template: Object, index: int, count: int) -> Object:
@@ -59,8 +62,14 @@ def field_of(pod: Object, path: str) -> str:
     return known.get(path) or str(pod["metadata"][path.rpartition(".")[2]])
 
 
+def service_of(address: str) -> dict[str, str]:
+    """The variables by which every pod finds the API server."""
+    parts = urlsplit(address)
+    return {"KUBERNETES_SERVICE_HOST": str(parts.hostname), "KUBERNETES_SERVICE_PORT": str(parts.port)}
+
+
 def moved(value: str, mounted: dict[str, str]) -> str:
     for mount, place in mounted.items():
-        if value.startswith(f"{mount}/"):
+        if value == mount or value.startswith(f"{mount}/"):
             return place + value[len(mount) :]
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from launcher.backends.agree import mark_job, unmark_job
@@ -12,20 +13,21 @@ from launcher.backends.kubernetes.check import check_cluster, doctor_checks
 from launcher.backends.kubernetes.client import Cluster
 from launcher.backends.kubernetes.console import read_console
 from launcher.backends.kubernetes.life import life_of
+from launcher.backends.kubernetes.line import is_line, job_reference, rendered
 from launcher.backends.kubernetes.look import OURS, look
 from launcher.backends.kubernetes.machines import options_of, pods_of
-from launcher.backends.kubernetes.manifests import as_yaml
-from launcher.backends.kubernetes.names import RUN_LABEL, base_name, job_name
-from launcher.backends.kubernetes.paths import JOBS
+from launcher.backends.kubernetes.names import LINE_LABEL, RUN_LABEL, base_name, job_name, wait_name
+from launcher.backends.kubernetes.paths import JOBS, plain
 from launcher.backends.kubernetes.rules import check_pods
-from launcher.backends.kubernetes.seen import SeenJob
-from launcher.backends.kubernetes.send import send
+from launcher.backends.kubernetes.seen import SeenJob, SeenWait
+from launcher.backends.kubernetes.send import send, send_line
 from launcher.backends.recent import Recent
 from launcher.errors import BackendError, UsageError
 from launcher.findings import Finding
 from launcher.jobfile.spec import JobSpec
 from launcher.plan.machines import Machines
 from launcher.plan.model import Plan
+from launcher.storage import ObjectStore
 
 PAUSE_S, GLANCE_S = 3.0, 15.0
 _recent = Recent()
@@ -51,21 +53,29 @@ class KubernetesBackend(Backend):
         return doctor_checks()
 
     def render(self, plan: Plan, attempt: int) -> str:
-        return as_yaml(plan, attempt)
+        return rendered([plan], attempt)
+
+    def render_all(self, plans: Sequence[Plan]) -> str:
+        return rendered(plans, 1)
 
     def submit(self, plan: Plan, attempt: int) -> Handle:
         """Safe to repeat for the same attempt: a job of its name that is ours is used again."""
-        cluster, options = Cluster(options_of(plan).context), options_of(plan)
-        _end_earlier(cluster, plan, attempt)
-        store = plan.store.open()
-        mark = mark_job(store, attempt)
+        return _submit([plan], attempt)[0]
+
+    def submit_all(self, plans: Sequence[Plan]) -> list[Handle]:
+        """See ManyAtOnce. Where runs wait for one another, their starter makes the jobs; else each has one at once."""
+        if is_line(plans):
+            return _submit(plans, 1)
+        handles: list[Handle] = []
         try:
-            job = SeenJob.of(send(cluster, plan, attempt))
+            for plan in plans:
+                handles += _submit([plan], 1)
         except BaseException:
-            unmark_job(store, mark)
+            for handle in handles:
+                with suppress(BackendError):
+                    self.terminate(handle)
             raise
-        _recent.clear()
-        return _handle(plan, attempt, job.uid, cluster.server, options.context)
+        return handles
 
     def poll(self, handles: Sequence[Handle]) -> Sequence[Life]:
         """One list per kind of object for all runs of a namespace; an answer serves for `PAUSE_S`."""
@@ -80,11 +90,13 @@ class KubernetesBackend(Backend):
                 f"its context {options.context} is from a plan without a signature by a key of yours"
             )
         cluster = Cluster(options.context, GLANCE_S)
-        own = [job for job in _jobs_of(cluster, plan) if job.run_id == plan.run_id]
+        own = {job.attempt: job.uid for job in _jobs_of(cluster, plan) if job.run_id == plan.run_id}
+        for wait in _waits_of(cluster, plan):
+            own.setdefault(wait.attempt, "")
         if not own:
             return None
-        newest = max(own, key=lambda job: job.attempt)
-        return _handle(plan, newest.attempt, newest.uid, cluster.server, options.context)
+        newest = max(own)
+        return _handle(plan, newest, own[newest], cluster.server, waits=not own[newest])
 
     def cancel(self, handle: Handle) -> None:
         """A job whose pods have not begun is deleted; one that runs reads the request in the run's folder, and saves first."""
@@ -100,7 +112,10 @@ class KubernetesBackend(Backend):
     def terminate(self, handle: Handle) -> None:
         """Delete the job. Its pods get SIGTERM, and `grace` to save and upload."""
         _recent.clear()
-        _cluster_of(handle).delete(_path_of(handle))
+        cluster = _cluster_of(handle)
+        if handle.data.get("waits"):
+            _forget_wait(cluster, handle)
+        cluster.delete(_path_of(handle))
 
     def delete(self, handle: Handle) -> None:
         """Remove the jobs of all attempts, with their pods and logs; the run's folder stays."""
@@ -114,6 +129,11 @@ class KubernetesBackend(Backend):
         base = str(handle.data["name"]).rpartition("-a")[0]
         for value in cluster.items(jobs, labels=f"{OURS},{RUN_LABEL}={base}"):
             cluster.delete(f"{jobs}/{value['metadata']['name']}")
+        if handle.data.get("waits"):
+            _forget_wait(cluster, handle)
+
+    def job_id(self, handle: Handle) -> str:
+        return job_reference(handle.data["kind"], handle.data["namespace"], handle.data["name"])
 
     def console(self, handle: Handle, node: int, after: str) -> Console:
         return read_console(_cluster_of(handle), handle, node, after)
@@ -125,8 +145,10 @@ class KubernetesBackend(Backend):
     def story(self, handle: Handle) -> tuple[str, ...]:
         """What the cluster says of the job and its pods."""
         data = handle.data
-        seen = look(_cluster_of(handle), data["namespace"], [data["kind"]])
+        seen = look(_cluster_of(handle), data["namespace"], [data["kind"]], waits=bool(data.get("waits")))
         job = seen.jobs.get(data["name"])
+        if job is None and data["name"] in seen.waits:
+            return (life_of(handle, seen, data["server"]).detail,)
         if job is None:
             return (f"the cluster has no job {data['name']} any more",)
         lines = [f"{job.name}: {job.word}" + (f" ({job.message})" if job.message else "")]
@@ -135,12 +157,56 @@ class KubernetesBackend(Backend):
         return tuple(dict.fromkeys(lines))
 
 
+def _submit(plans: Sequence[Plan], attempt: int) -> list[Handle]:
+    """One run, or a line of several."""
+    cluster = Cluster(options_of(plans[0]).context)
+    marks: list[tuple[ObjectStore, str]] = []
+    try:
+        for plan in plans:
+            _end_earlier(cluster, plan, attempt)
+            store = plan.store.open()
+            marks.append((store, mark_job(store, attempt)))
+        if is_line(plans):
+            send_line(cluster, plans, attempt)
+            uid = ""
+        else:
+            uid = SeenJob.of(send(cluster, plans[0], attempt)).uid
+    except BaseException:
+        for store, mark in marks:
+            unmark_job(store, mark)
+        raise
+    _recent.clear()
+    return [_handle(plan, attempt, uid, cluster.server, waits=is_line(plans)) for plan in plans]
+
+
 def _end_earlier(cluster: Cluster, plan: Plan, attempt: int) -> None:
     """Jobs of earlier attempts must not go on beside the new one; those that have ended keep their logs."""
     for job in _jobs_of(cluster, plan):
         if job.run_id == plan.run_id and job.attempt != attempt and job.phase != "ended":
             options = options_of(plan)
             cluster.delete(f"{JOBS[options.kind].format(options.namespace)}/{job.name}")
+    for wait in _waits_of(cluster, plan):
+        if wait.attempt != attempt:
+            cluster.delete(f"{plain('ConfigMap', options_of(plan).namespace)}/{wait_name(wait.job)}")
+
+
+def _waits_of(cluster: Cluster, plan: Plan) -> list[SeenWait]:
+    """Attempts of the run that have, or had, a starter."""
+    options = options_of(plan)
+    if options.starter_account is None:
+        return []
+    labels = f"{OURS},{LINE_LABEL},{RUN_LABEL}={base_name(plan.run_id)}"
+    return [
+        SeenWait.of(value) for value in cluster.items(plain("ConfigMap", options.namespace), labels=labels)
+    ]
+
+
+def _forget_wait(cluster: Cluster, handle: Handle) -> None:
+    """A run that has not been started leaves the line. For one that was, its job has the say."""
+    path = f"{plain('ConfigMap', handle.data['namespace'])}/{wait_name(handle.data['name'])}"
+    found = cluster.get(path)
+    if found is not None and SeenWait.of(found).state != "started":
+        cluster.delete(path, "Background")
 
 
 def _jobs_of(cluster: Cluster, plan: Plan) -> list[SeenJob]:
@@ -161,7 +227,9 @@ def _ask_for(handles: Sequence[Handle]) -> list[Life]:
     for (context, namespace), places in groups.items():
         cluster = Cluster(context or None, GLANCE_S if len(groups) == 1 else GLANCE_S / len(groups))
         try:
-            seen = look(cluster, namespace, [handles[place].data["kind"] for place in places])
+            own = [handles[place].data for place in places]
+            waits = any(data.get("waits") for data in own)
+            seen = look(cluster, namespace, [data["kind"] for data in own], waits=waits)
             server = cluster.server
             lives |= {place: life_of(handles[place], seen, server) for place in places}
         except BackendError as error:
@@ -181,14 +249,16 @@ def _path_of(handle: Handle) -> str:
     return f"{JOBS[data['kind']].format(data['namespace'])}/{data['name']}"
 
 
-def _handle(plan: Plan, attempt: int, uid: str, server: str, context: str | None) -> Handle:
+def _handle(plan: Plan, attempt: int, uid: str, server: str, *, waits: bool) -> Handle:
+    """`waits`: a starter makes the job, so its uid is not known."""
     options = options_of(plan)
     data = {
         "name": job_name(plan.run_id, attempt),
         "uid": uid,
         "kind": options.kind,
         "namespace": options.namespace,
-        "context": context or "",
+        "context": options.context or "",
+        "waits": waits,
         "server": server,
         "nodes": plan.nodes,
         "attempt": attempt,

@@ -17,6 +17,7 @@ from launcher.installed import version_of
 from launcher.plan.model import Plan
 
 _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_OTHERS = "/apis/authorization.k8s.io/v1/namespaces/{}/localsubjectaccessreviews"
 
 
 def doctor_checks() -> list[Finding]:
@@ -63,6 +64,7 @@ def check_cluster(plan: Plan, cluster: Cluster) -> list[Finding]:
 def _asked(plan: Plan, cluster: Cluster) -> Iterator[Finding]:
     options = options_of(plan)
     yield from _rights(plan, cluster)
+    yield from _starter(plan, cluster)
     yield from _queue(plan, cluster)
     yield from _npus(plan, cluster)
     secret = options.secret
@@ -94,6 +96,7 @@ def _rights(plan: Plan, cluster: Cluster) -> Iterator[Finding]:
         ("", "pods", "list"),
     ]
     wanted += [] if options_of(plan).secret else [("", "secrets", "create")]
+    wanted += [("batch", "jobs", "create")] if plan.after_jobs or options_of(plan).max_parallel else []
     for api, resource, verb in wanted:
         asked = {"namespace": options_of(plan).namespace, "group": api, "resource": resource, "verb": verb}
         answer = cluster.create(
@@ -114,6 +117,42 @@ def _rights(plan: Plan, cluster: Cluster) -> Iterator[Finding]:
                 "ask the namespace's administrator for a role that may",
                 source="platform",
             )
+
+
+def _starter(plan: Plan, cluster: Cluster) -> Iterator[Finding]:
+    """Whether the starter's account may make the job, where this account may ask so."""
+    options = options_of(plan)
+    if options.starter_account is None or not (plan.after_jobs or options.max_parallel):
+        return
+    user = f"system:serviceaccount:{options.namespace}:{options.starter_account}"
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{options.namespace}", "system:authenticated"]
+    job = manifests(plan, 1)[-1]
+    group, plural = job["apiVersion"].partition("/")[0], collection_of(job).rpartition("/")[2]
+    for api, resource, verb in (
+        (group, plural, "create"),
+        (group, plural, "list"),
+        ("", "configmaps", "patch"),
+    ):
+        asked = {"namespace": options.namespace, "group": api, "resource": resource, "verb": verb}
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "LocalSubjectAccessReview",
+            "metadata": {"namespace": options.namespace},
+            "spec": {"user": user, "groups": groups, "resourceAttributes": asked},
+        }
+        try:
+            answer = cluster.create(_OTHERS.format(options.namespace), body)
+        except ClusterError as error:
+            if error.status == 403:
+                return
+            raise
+        if not (answer.get("status") or {}).get("allowed"):
+            message = (
+                f"the account {options.starter_account} may not {verb} {resource} in {options.namespace}"
+            )
+            fix = f"kubectl -n {options.namespace} apply -f docs/kubernetes-starter.yaml"
+            yield Finding("K8058", "error", message, "kubernetes.starter_account", fix, source="platform")
+            return
 
 
 def _queue(plan: Plan, cluster: Cluster) -> Iterator[Finding]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from launcher.backends.base import Handle, Life
 from launcher.backends.kubernetes.look import Namespace
-from launcher.backends.kubernetes.seen import SeenJob, SeenPod
+from launcher.backends.kubernetes.names import starter_name
+from launcher.backends.kubernetes.seen import SeenJob, SeenPod, SeenWait
 from launcher.backends.kubernetes.waits import why
 
 
@@ -15,7 +16,8 @@ def life_of(handle: Handle, seen: Namespace, server: str) -> Life:
     data = handle.data
     job = seen.jobs.get(data["name"])
     if job is None or (data.get("uid") and job.uid != data["uid"]):
-        return _absent(handle, job, seen, server)
+        wait = seen.waits.get(data["name"])
+        return _absent(handle, job, seen, server) if wait is None or job else _waits(wait, seen)
     pods = seen.pods_of(job)
     label = f"job {job.name}"
     if job.phase == "unknown":
@@ -36,6 +38,26 @@ def life_of(handle: Handle, seen: Namespace, server: str) -> Life:
         return Life(alive=True, phase="starting", detail=f"{words}; {reason.words()}" if reason else words)
     nodes = ", ".join(dict.fromkeys(pod.node for pod in pods if pod.node))
     return Life(alive=True, phase="starting", detail=f"{label} on {nodes}" if nodes else label)
+
+
+def _waits(wait: SeenWait, seen: Namespace) -> Life:
+    """A run whose job its starter makes later, as long as there is one."""
+    label, starter = f"job {wait.job}", seen.jobs.get(starter_name(wait.line))
+    if wait.state == "started":  # its job is gone, and this follows
+        return Life(alive=False, detail=f"{label} was deleted")
+    if wait.state == "refused":
+        words = f"was never started: {wait.reason}"
+        return Life(alive=False, cause=words, detail=f"{label} {words}")
+    if starter is None or starter.phase == "ended":
+        words = f"will never start: {starter_name(wait.line)} {'has ended' if starter else 'was deleted'}"
+        return Life(alive=False, cause=words, detail=f"{label} {words}")
+    pods = [pod for pod in seen.pods if pod.line == wait.line]
+    notices = [notice for pod in pods for notice in (*pod.notices, *seen.notices.get(pod.uid, ()))]
+    reason = why([*notices, *seen.notices.get(starter.uid, ())])
+    words = wait.words() or f"waits for its starter {starter.name}"
+    return Life(
+        alive=True, waiting=True, detail=f"{label} {words}" + (f"; {reason.words()}" if reason else "")
+    )
 
 
 def _placed(pods: Sequence[SeenPod]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from launcher.backends.kubernetes.client import Cluster, Object
 from launcher.backends.kubernetes.errors import ClusterError
-from launcher.backends.kubernetes.names import MANAGED
+from launcher.backends.kubernetes.names import LINE_LABEL, MANAGED, STARTER_LABEL
 from launcher.backends.kubernetes.paths import JOBS, plain, pod_groups
-from launcher.backends.kubernetes.seen import SeenJob, SeenPod
+from launcher.backends.kubernetes.seen import SeenJob, SeenPod, SeenWait
 from launcher.backends.kubernetes.waits import Notice
 
 OURS = ",".join(f"{key}={value}" for key, value in MANAGED.items())
@@ -17,11 +17,12 @@ OURS = ",".join(f"{key}={value}" for key, value in MANAGED.items())
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """Jobs by name, pods, and notices by the UID of what they are on."""
+    """Jobs by name, pods, notices by the UID of what they are on, and runs that wait by the names of their jobs."""
 
     jobs: Mapping[str, SeenJob]
     pods: tuple[SeenPod, ...]
     notices: Mapping[str, tuple[Notice, ...]]
+    waits: Mapping[str, SeenWait] = field(default_factory=dict)
 
     def pods_of(self, job: SeenJob) -> list[SeenPod]:
         """The job's pods, in the order of their places."""
@@ -42,17 +43,25 @@ class Namespace:
         return found
 
 
-def look(cluster: Cluster, namespace: str, kinds: Sequence[str]) -> Namespace:
-    """Raises ClusterError when jobs or pods can't be listed."""
+def look(cluster: Cluster, namespace: str, kinds: Sequence[str], *, waits: bool = False) -> Namespace:
+    """`waits`: also runs that have a starter. Raises ClusterError when jobs or pods can't be listed."""
+    starters: dict[str, SeenJob] = {}
+    maps: list[Object] = []
+    if waits:  # in this order: what a starter has noted and made before its end is seen
+        starters = _named(cluster.items(JOBS["job"].format(namespace), labels=f"{OURS},{STARTER_LABEL}"))
+        maps = cluster.items(plain("ConfigMap", namespace), labels=f"{OURS},{LINE_LABEL}")
     jobs: dict[str, SeenJob] = {}
     for kind in sorted(set(kinds)):
-        for value in cluster.items(JOBS[kind].format(namespace), labels=OURS):
-            jobs[str(value["metadata"]["name"])] = SeenJob.of(value)
+        jobs |= _named(cluster.items(JOBS[kind].format(namespace), labels=OURS))
     pods = tuple(map(SeenPod.of, cluster.items(plain("Pod", namespace), labels=OURS)))
-    seen = Namespace(jobs, pods, {})
+    seen = Namespace({**jobs, **starters}, pods, {}, {wait.job: wait for wait in map(SeenWait.of, maps)})
     if not any(_is_unclear(seen, job) for job in jobs.values()):
         return seen
-    return Namespace(jobs, pods, _closer(cluster, namespace))
+    return replace(seen, notices=_closer(cluster, namespace))
+
+
+def _named(values: Sequence[Object]) -> dict[str, SeenJob]:
+    return {str(value["metadata"]["name"]): SeenJob.of(value) for value in values}
 
 
 def _is_unclear(seen: Namespace, job: SeenJob) -> bool:

@@ -22,6 +22,7 @@ def pods_of(spec: JobSpec, cwd: Path) -> Machines:
         home=Path(POD_HOME),
         base=Path("/"),
         fetch_code=True,
+        after_runs=spec.kubernetes.after,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -51,15 +52,14 @@ def rank_table_map(plan: Plan, attempt: int) -> Manifest:
     }
 
 
-def as_yaml(plan: Plan, attempt: int) -> str:
+def as_yaml(objects: Sequence[Manifest], comments: Sequence[str]) -> str:
     """What `kubectl apply -f -` takes."""
-    documents = yaml.dump_all(
-        manifests(plan, attempt), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True
-    )
-    return "".join(f"# {line}\n" for line in _remarks(plan, attempt)) + documents
+    documents = yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+    return "".join(f"# {line}\n" for line in comments) + documents
 
 
-def _remarks(plan: Plan, attempt: int) -> list[str]:
+def remarks(plan: Plan, attempt: int) -> list[str]:
+    """What the manifests need that is not among them."""
     options = options_of(plan)
     if not in_network(plan):
         return []

@@ -8,6 +8,8 @@ import re
 RUN_LABEL, ATTEMPT_LABEL = "ascend-launcher/run", "ascend-launcher/attempt"
 RUN_ID, RUN_URL = "ascend-launcher/run-id", "ascend-launcher/url"
 """Annotations: the whole id of the run, and the URL of its folder."""
+LINE_LABEL, STARTER_LABEL = "ascend-launcher/line", "ascend-launcher/starter"
+"""Runs that were submitted together and wait for others, and their starter."""
 MANAGED = {"app.kubernetes.io/managed-by": "ascend-launcher"}
 LONGEST_BASE = 42
 """A pod's name adds `-a<attempt>` and `-scheduler-<index>`, and may have 63 letters."""
@@ -35,6 +37,16 @@ def job_name(run_id: str, attempt: int) -> str:
 def store_secret(name: str) -> str:
     """The Secret that `submit` makes for a job."""
     return f"{name}-store"
+
+
+def wait_name(job: str) -> str:
+    """The ConfigMap of a run whose job is made later."""
+    return f"{job}-waits"
+
+
+def starter_name(line: str) -> str:
+    """The Job whose pod makes the jobs of a line."""
+    return f"{line}-starter"
 
 
 def run_labels(run_id: str, attempt: int) -> dict[str, str]:

@@ -32,7 +32,7 @@ def pod_template(plan: Plan, attempt: int) -> Manifest:
         **_some("priorityClassName", options.priority_class),
         **_some("imagePullSecrets", [{"name": name} for name in options.image_pull_secrets]),
         **_some("nodeSelector", dict(options.node_selector)),
-        **_some("tolerations", [_toleration(each) for each in options.tolerations]),
+        **_some("tolerations", [toleration(each) for each in options.tolerations]),
         **_some("affinity", _apart(plan, attempt) if plan.nodes > 1 else None),
         "containers": [_container(plan, attempt, npus, mounts)],
         "volumes": volumes,
@@ -137,13 +137,14 @@ def _source(volume: KubernetesVolume) -> Manifest:
     return {"nfs": {"server": server, "path": path, **_some("readOnly", volume.read_only)}}
 
 
-def _toleration(toleration: KubernetesToleration) -> Manifest:
+def toleration(accepted: KubernetesToleration) -> Manifest:
+    """As the server takes it."""
     return {
-        **_some("key", toleration.key),
-        "operator": "Exists" if toleration.value is None else "Equal",
-        **_some("value", toleration.value),
-        **_some("effect", toleration.effect),
-        **({"tolerationSeconds": toleration.after} if toleration.after is not None else {}),
+        **_some("key", accepted.key),
+        "operator": "Exists" if accepted.value is None else "Equal",
+        **_some("value", accepted.value),
+        **_some("effect", accepted.effect),
+        **({"tolerationSeconds": accepted.after} if accepted.after is not None else {}),
     }
 
 

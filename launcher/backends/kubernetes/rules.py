@@ -197,6 +197,21 @@ def _cache(plan: Plan) -> Iterator[Finding]:
             )
 
 
+def _line(plan: Plan) -> Iterator[Finding]:
+    """What runs that wait for others need."""
+    options = options_of(plan)
+    if (plan.after_runs or options.max_parallel) and options.starter_account is None:
+        message = "no account for the starter, which makes the jobs of runs that wait for others"
+        fix = "apply docs/kubernetes-starter.yaml once to the namespace, and name its account"
+        yield Finding("K8014", "error", message, "kubernetes.starter_account", fix)
+    elsewhere = {namespace for _, namespace, _ in (each.split("/") for each in plan.after_jobs)} - {
+        options.namespace
+    }
+    if elsewhere:
+        message = f"a run of the namespace {elsewhere.pop()} can't be followed from {options.namespace}"
+        yield Finding("K8015", "error", message, "kubernetes.after", "submit both to one namespace")
+
+
 def _at(value: Any, place: tuple[str, ...]) -> Any:
     for key in place:
         value = value.get(key) if isinstance(value, dict) else None
@@ -220,4 +235,5 @@ RULES: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _grace,
     _program,
     _cache,
+    _line,
 )

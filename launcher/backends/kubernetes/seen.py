@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from launcher.backends.kubernetes.names import ATTEMPT_LABEL, RUN_ID, RUN_LABEL
+from launcher.backends.kubernetes.names import (
+    ATTEMPT_LABEL,
+    LINE_LABEL,
+    RUN_ID,
+    RUN_LABEL,
+    STARTER_LABEL,
+    wait_name,
+)
 from launcher.backends.kubernetes.waits import Notice
 
 Phase = Literal["waits", "runs", "ended", "unknown"]
@@ -86,12 +94,13 @@ def _conditions(status: Mapping[str, Any]) -> tuple[Phase, str, str]:
 
 @dataclass(frozen=True, slots=True)
 class SeenPod:
-    """`exit_code` is None for a container that has not ended. `last_words`: its termination message."""
+    """`line`: of a starter's pod. `exit_code` is None for a container that has not ended. `last_words`: its termination message."""
 
     name: str
     uid: str
     run: str
     attempt: str
+    line: str
     phase: str
     node: str
     index: int | None
@@ -111,6 +120,7 @@ class SeenPod:
             uid=str(metadata.get("uid", "")),
             run=str(labels.get(RUN_LABEL, "")),
             attempt=str(labels.get(ATTEMPT_LABEL, "")),
+            line=str(labels.get(STARTER_LABEL, "")),
             phase=str(status.get("phase") or "Pending"),
             node=str((value.get("spec") or {}).get("nodeName") or ""),
             index=_index(labels, noted),
@@ -130,6 +140,41 @@ class SeenPod:
         )
         words = f"{self.name} ended with exit code {self.exit_code}"
         return f"{words}: {said.removeprefix('error: ')[:500]}" if said else words
+
+
+@dataclass(frozen=True, slots=True)
+class SeenWait:
+    """A run whose job its starter makes. `after`: runs that must succeed before. `others`: those that take all places of a sweep.
+    `reason`: why it will never start, or what the server last said to its job."""
+
+    job: str
+    attempt: int
+    line: str
+    state: str
+    reason: str
+    after: tuple[str, ...]
+    others: tuple[str, ...]
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> SeenWait:
+        metadata, data = value["metadata"], value.get("data") or {}
+        return cls(
+            job=str(metadata["name"]).removesuffix(wait_name("")),
+            attempt=int(metadata["labels"][ATTEMPT_LABEL]),
+            line=str(metadata["labels"][LINE_LABEL]),
+            state=str(data.get("state", "")),
+            reason=str(data.get("reason", "")),
+            after=tuple(str(each["run"]) for each in json.loads(data.get("after") or "[]")),
+            others=tuple(map(str, json.loads(data.get("others") or "[]"))),
+        )
+
+    def words(self) -> str:
+        """What it waits for; empty when only its starter is missing."""
+        if self.after:
+            return f"waits for {', '.join(self.after)} to succeed (kubernetes.after)"
+        if self.others:
+            return f"waits for another run of its sweep to end (kubernetes.max_parallel): {', '.join(self.others)}"
+        return self.reason and f"was refused, and is tried again: {self.reason}"
 
 
 def _index(labels: Mapping[str, str], noted: Mapping[str, str]) -> int | None:

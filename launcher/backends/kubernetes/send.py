@@ -10,9 +10,20 @@ from contextlib import suppress
 
 from launcher.backends.kubernetes.client import Cluster, Object
 from launcher.backends.kubernetes.errors import ClusterError
+from launcher.backends.kubernetes.line import line_manifests, path_of_reference, path_of_wait
 from launcher.backends.kubernetes.machines import in_network, options_of
-from launcher.backends.kubernetes.manifests import manifests
-from launcher.backends.kubernetes.names import RUN_ID, RUN_LABEL, RUN_URL, job_name, run_labels, store_secret
+from launcher.backends.kubernetes.manifests import job_manifest, manifests
+from launcher.backends.kubernetes.names import (
+    RUN_ID,
+    RUN_LABEL,
+    RUN_URL,
+    STARTER_LABEL,
+    base_name,
+    job_name,
+    run_labels,
+    store_secret,
+    wait_name,
+)
 from launcher.backends.kubernetes.paths import collection_of, path_of
 from launcher.errors import BackendError
 from launcher.plan.model import Plan
@@ -55,22 +66,54 @@ def send(cluster: Cluster, plan: Plan, attempt: int) -> Object:
     """The job, created or found. Safe to repeat, from several machines at once. Raises BackendError, with nothing of ours left."""
     secret = secret_of(plan, attempt)
     whole = [*([secret] if secret else []), *manifests(plan, attempt)]
-    parts, job = whole[:-1], whole[-1]
-    for manifest in (*parts, job):
+    created = _create_all(cluster, whole)
+    for part in whole[:-1]:
+        _own(cluster, part, [created[-1]])
+    return created[-1]
+
+
+def send_line(cluster: Cluster, plans: Sequence[Plan], attempt: int) -> None:
+    """A line of runs and its starter. Each run's ConfigMap owns the run's parts, and all of them own the starter: what is cancelled
+    or deleted takes along what nothing else needs. Raises BackendError, with nothing of ours left."""
+    for reference in plans[0].after_jobs:
+        job, wait = path_of_reference(reference), path_of_wait(reference)
+        if cluster.get(job) is None and cluster.get(wait) is None:
+            raise BackendError(
+                f"there is no job {job} in this cluster: no run can follow it",
+                where="kubernetes.after",
+                hint="name runs that wait or run in this cluster",
+            )
+    for plan in plans:
+        _try_out(cluster, job_manifest(plan, attempt))  # the starter sends it later
+    secrets = [secret for plan in plans if (secret := secret_of(plan, attempt)) is not None]
+    created = _create_all(cluster, [*secrets, *line_manifests(plans, attempt)])
+    waits = []
+    for plan in plans:
+        own = [
+            each for each in created[:-1] if each["metadata"]["labels"][RUN_LABEL] == base_name(plan.run_id)
+        ]
+        name = wait_name(job_name(plan.run_id, attempt))
+        waits += [each for each in own if each["metadata"]["name"] == name]
+        for part in own:
+            if part is not waits[-1]:
+                _own(cluster, part, waits[-1:])
+    _own(cluster, created[-1], waits)
+
+
+def _create_all(cluster: Cluster, whole: Sequence[Object]) -> list[Object]:
+    """Each as the server has it. The last one counts: the others are of no use without it."""
+    for manifest in whole:
         _try_out(cluster, manifest)
     made: list[Object] = []
+    created: list[Object] = []
     try:
-        for manifest in parts:
-            if _create(cluster, manifest, plan):
-                made.append(manifest)
-        _create(cluster, job, plan)
+        for manifest in whole:
+            found, new = _create(cluster, manifest)
+            created.append(found)
+            made += [manifest] if new else []
     except BaseException:
-        _take_back(cluster, made, job)
+        _take_back(cluster, made, whole[-1])
         raise
-    created = cluster.get(path_of(job))
-    if created is None:
-        raise BackendError(f"the job {path_of(job)} was deleted as soon as it was made")
-    _own(cluster, parts, created)
     return created
 
 
@@ -82,49 +125,54 @@ def _try_out(cluster: Cluster, manifest: Object) -> None:
             raise
 
 
-def _create(cluster: Cluster, manifest: Object, plan: Plan) -> bool:
-    """False when it is there already. Raises BackendError when that is another run's, or about to go."""
+def _create(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
+    """The object as the server has it, and whether it is new. Raises BackendError when it is another run's, or about to go."""
     try:
-        cluster.create(collection_of(manifest), manifest)
-        return True
+        return cluster.create(collection_of(manifest), manifest), True
     except ClusterError as error:
         if not error.exists:
             raise
     found = cluster.get(path_of(manifest)) or {}
-    metadata = found.get("metadata") or {}
-    ours = (metadata.get("labels") or {}).get(RUN_LABEL) == manifest["metadata"]["labels"][RUN_LABEL]
-    noted = metadata.get("annotations") or {}
-    if RUN_ID in (manifest["metadata"].get("annotations") or {}):
-        ours = ours and noted.get(RUN_ID) == plan.run_id and noted.get(RUN_URL) == plan.store.url
-    if not ours:
+    metadata, ours = found.get("metadata") or {}, manifest["metadata"]
+    same = all(
+        (metadata.get(part) or {}).get(key) == (ours.get(part) or {}).get(key)
+        for part, key in (
+            ("labels", RUN_LABEL),
+            ("labels", STARTER_LABEL),
+            ("annotations", RUN_ID),
+            ("annotations", RUN_URL),
+        )
+    )
+    if not same:
         raise BackendError(
-            f"{manifest['kind']} {manifest['metadata']['name']} exists, and is not of this run",
+            f"{manifest['kind']} {ours['name']} exists, and is not of this run",
             where=path_of(manifest),
             hint="submit the job again; a new run gets a name of its own",
         )
     if metadata.get("deletionTimestamp"):
         raise BackendError(
-            f"{manifest['kind']} {manifest['metadata']['name']} is being deleted",
+            f"{manifest['kind']} {ours['name']} is being deleted",
             where=path_of(manifest),
             hint="wait until it is gone, then resume the run",
         )
-    return False
+    return found, False
 
 
-def _own(cluster: Cluster, parts: Sequence[Object], job: Object) -> None:
-    """Let the job own its parts, so that they go with it. A server that refuses leaves them behind, which is a warning."""
-    metadata = job["metadata"]
-    owner = {
-        "apiVersion": job["apiVersion"],
-        "kind": job["kind"],
-        "name": metadata["name"],
-        "uid": metadata["uid"],
-    }
-    for part in parts:
-        try:
-            cluster.patch(path_of(part), {"metadata": {"ownerReferences": [owner]}})
-        except ClusterError as error:
-            log.warning("%s stays when the job is deleted: %s", part["metadata"]["name"], error.what)
+def _own(cluster: Cluster, part: Object, owners: Sequence[Object]) -> None:
+    """Let the part go when the last of its owners does. A server that refuses leaves it behind, which is a warning."""
+    references = [
+        {
+            "apiVersion": each["apiVersion"],
+            "kind": each["kind"],
+            "name": each["metadata"]["name"],
+            "uid": each["metadata"]["uid"],
+        }
+        for each in owners
+    ]
+    try:
+        cluster.patch(path_of(part), {"metadata": {"ownerReferences": references}})
+    except ClusterError as error:
+        log.warning("%s stays when its owner is deleted: %s", part["metadata"]["name"], error.what)
 
 
 def _take_back(cluster: Cluster, made: Sequence[Object], job: Object) -> None:

@@ -25,9 +25,10 @@ def job(
     *,
     kind: str = "vcjob",
     env: dict[str, str] | None = None,
+    options: dict[str, Any] | None = None,
     **sections: Any,
 ) -> Path:
-    """A job of the counter, unless `sections` name another program. Folders of this machine are volumes of the pods."""
+    """A job of the counter, unless `sections` name another program. `options` are more of the back end's. Folders of this machine are volumes of the pods."""
     volumes = [{"host_path": str(place), "mount": str(place)} for place in (folder, ROOT)]
     section = {"kind": kind, "namespace": cluster.namespace, "image": "launcher:1", "python": sys.executable}
     spec: dict[str, Any] = {
@@ -38,7 +39,7 @@ def job(
         "data": {"cache_dir": str(folder / "cache")},
         "watch": {"grace": "5s"},
         "env": env or {},
-        "kubernetes": {**section, "volumes": volumes},
+        "kubernetes": {**section, "volumes": volumes, **(options or {})},
         **sections,
     }
     path = folder / "job.yaml"

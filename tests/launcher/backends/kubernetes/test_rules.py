@@ -92,6 +92,7 @@ def test_a_right_job_has_no_findings(tmp_path: Path) -> None:
             {"kubernetes": {"volumes": [{"pvc": "a", "mount": "/a"}, {"pvc": "b", "mount": "/a/"}]}},
         ),
         ("K8011 warning kubernetes.grace", {"kubernetes": {"grace": 60}}),
+        ("K8014 error kubernetes.starter_account", {"kubernetes": {"max_parallel": 2}}),
         ("K8013 warning output.work_dir", {"output": {"work_dir": "/work"}}),
     ],
 )
@@ -140,3 +141,12 @@ def test_a_wrong_value_is_refused_with_its_place(section: dict[str, Any], field:
         make(tmp_path, kubernetes=section)
     assert field in str(refusal.value)
     assert "job.yaml:" in str(refusal.value)
+
+
+def test_a_run_of_another_namespace_can_not_be_followed(tmp_path: Path) -> None:
+    plan = make(tmp_path, kubernetes={"starter_account": "starter"})
+    for namespace, rules in (("vision", []), ("speech", ["K8015"])):
+        following = plan.model_copy(
+            update={"after_runs": ("tnt-1",), "after_jobs": (f"vcjob/{namespace}/tnt-1-a1",)}
+        )
+        assert [each.rule for each in get_backend("kubernetes").rules(following)] == rules

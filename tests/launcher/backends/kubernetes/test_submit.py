@@ -152,6 +152,13 @@ def test_checks_name_what_the_cluster_lacks(here: KubeServer, tmp_path: Path) ->
     assert "obs-keys" in found["K8056"].message
 
 
+def test_a_starter_whose_account_lacks_a_right_is_found_before(here: KubeServer, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, max_parallel=2, starter_account="default")
+    (found,) = (each for each in get_backend("kubernetes").check(plan) if each.rule == "K8058")
+    assert "the account default may not create jobs in vision" in found.message
+    assert "docs/kubernetes-starter.yaml" in found.fix
+
+
 def test_an_account_without_rights_is_told_which(
     here: KubeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
