@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from launcher.disk import write_atomic, write_private
 from launcher.errors import IntegrityError, NotFound
 from launcher.plan.model import Plan
 from launcher.runfolder.paths import SNAPSHOT, SNAPSHOT_INDEX
+from launcher.runfolder.snapshotindex import SnapshotIndex
 from launcher.snapshot.archive import index_of, unpack
 from launcher.storage import ObjectStore
 
@@ -24,9 +26,18 @@ def place_snapshot(plan: Plan, store: ObjectStore, folders: Iterable[Path]) -> N
     data = _bring(plan.run_dir.root, plan.snapshot.digest, store)
     index = plan.run_dir.root / SNAPSHOT_INDEX
     if not index.exists():
-        write_private(index, index_of(data, plan.snapshot.folder).text())
+        stored = SnapshotIndex.read(_read_or_empty(store, SNAPSHOT_INDEX))
+        came = replace(index_of(data, plan.snapshot.folder), linked=stored.linked)
+        write_private(index, came.text())
     for folder in folders:
         unpack(data, folder)
+
+
+def _read_or_empty(store: ObjectStore, key: str) -> bytes:
+    try:
+        return store.read(key)
+    except NotFound:
+        return b""
 
 
 def _bring(run_dir: Path, digest: str, store: ObjectStore) -> bytes:

@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.errors import LauncherError
 from launcher.plan.model import Plan
-from launcher.plan.options import whole_paths
-from launcher.plan.script import modules_of, script_of, value_of
-from launcher.results.elsewhere import Elsewhere, places_in
+from launcher.plan.places import Naming
+from launcher.results.elsewhere import Elsewhere
+from launcher.runfolder import paths
+from launcher.runfolder.snapshotindex import SnapshotIndex
+from launcher.runfolder.states import RunState
+from launcher.storage import ObjectStore
+from launcher.storage.address import local_folder
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenPlaces:
-    """Of the ranks of one node. `since`: when its node program began, in unix seconds."""
+    """Of the ranks of one node. `begun`: when its node program began, in unix seconds."""
 
     plan: Plan
     ranks: Sequence[int]
-    since: float
+    store: ObjectStore
+    begun: float
 
     def elsewhere(self) -> Elsewhere:
-        """By the words of the program and the whole paths in its script, as it lies in the working folder now."""
+        """By what the program and its files name, as they lie in the working folder now, and by the links of the snapshot."""
         plan = self.plan
-        known = [Path(plan.cache_dir), Path(plan.work_dir)]
-        names = [value_of(word) for step in plan.steps for word in step.argv]
+        places: list[Path] = []
         with suppress(OSError):
-            names += self._in_script()
-        return Elsewhere(places_in(names, known), self.since)
+            places += self._named()
+        snapshot = SnapshotIndex.of_run(plan.run_dir.root)
+        return Elsewhere(tuple(places), self._ours(), self._since(), snapshot)
 
-    def _in_script(self) -> Iterator[str]:
-        script = script_of(self.plan.steps[0].argv)
+    def _ours(self) -> frozenset[Path]:
+        """Staged data, and the run directories and run's folders of this and all other runs."""
+        stored = local_folder(self.plan.store.url)
+        parents = [Path(self.plan.work_dir), *([stored.parent] if stored else [])]
+        runs = {plan.parent for parent in parents for plan in parent.glob(f"*/{paths.PLAN}")}
+        return frozenset({Path(self.plan.cache_dir), self.plan.run_dir.root, *runs})
+
+    def _named(self) -> Iterator[Path]:
         folder = self.plan.run_dir.work / f"rank-{min(self.ranks, default=0)}"
-        path = script.path(folder) if script else None
-        if script and path:
-            yield from whole_paths(modules_of(path, folder if script.is_module else path.parent))
+        env = {**self.plan.env, **(self.plan.ranks[0].env if self.plan.ranks else {})}
+        home = env.get("HOME") or os.path.expanduser("~")  # noqa: PTH111  # may be no path at all
+        for step in self.plan.steps:
+            for named in Naming(step.argv, folder, env, os.environ).places():
+                path = named.path(folder, home)
+                if path and not named.is_of_tools:
+                    yield path
+
+    def _since(self) -> float:
+        """When the first attempt began: what a program wrote before it was resumed is a result, too."""
+        try:
+            attempts = RunState.model_validate_json(self.store.read(paths.STATE)).attempts
+        except (LauncherError, ValueError):
+            return self.begun
+        return min((each.started_at for each in attempts), default=self.begun)

@@ -78,14 +78,38 @@ def names_above(files: Sequence[Path], words: Sequence[str], cwd: Path) -> list[
     return [name for name in names if _exists(cwd / name)]
 
 
-def whole_paths(files: Sequence[Path]) -> list[str]:
-    """Constants of modules that are whole paths: `/data/checkpoints`."""
-    trees = (parse(file.read_bytes()) for file in files)
-    nodes = (node for tree in trees if tree for node in ast.walk(tree))
-    values = (node.value for node in nodes if isinstance(node, ast.Constant))
-    return [
-        value for value in values if isinstance(value, str) and value.startswith("/") and "\n" not in value
-    ]
+def constants_of(file: Path) -> Iterator[tuple[str, str]]:
+    """Texts of one line in a module, each with what it is for: the name of its option, argument or variable, or ''. Raises OSError."""
+    tree = parse(file.read_bytes())
+    nodes = list(ast.walk(tree)) if tree else []
+    labels = {id(value): label for node in nodes for label, value in _labelled(node)}
+    parts = {id(part) for node in nodes for part in _later_parts(node)}
+    for node in nodes:
+        value = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(value, str) and "\n" not in value and id(node) not in parts:
+            yield labels.get(id(node), ""), value
+
+
+def _labelled(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """Expressions that a node gives a name. An option names its default."""
+    if isinstance(node, ast.Call):
+        option = next(_options([node]), None)
+        for each in node.keywords:
+            yield (option.name if option and each.arg == "default" else each.arg or ""), each.value
+    elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        yield _name_of(target), node.value
+    elif isinstance(node, ast.Dict):
+        for key, item in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant):
+                yield str(key.value), item
+
+
+def _later_parts(node: ast.AST) -> Sequence[ast.expr]:
+    """What follows another text: `"/net.ckpt"` in `folder + "/net.ckpt"` is no whole path."""
+    if isinstance(node, ast.JoinedStr):
+        return node.values[1:]
+    return (node.right,) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) else ()
 
 
 def _exists(path: Path) -> bool:

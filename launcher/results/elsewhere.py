@@ -1,32 +1,47 @@
-"""Checkpoints that a program wrote where no results are looked for: in folders that its words and its script name by their whole paths."""
+"""Results where none are looked for: outside of the run directory, in places that a program names, or behind links of its snapshot."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from launcher.results.outputfiles import LeftOut
 from launcher.runfolder.checkpointfiles import is_checkpoint
+from launcher.runfolder.paths import SNAPSHOT_ELSEWHERE
+from launcher.runfolder.snapshotindex import SnapshotIndex
+from launcher.snapshot.linked import changed_links
 
 MOST = 20_000
 """Files that are looked at in one place."""
-_SYSTEM = frozenset({"bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "usr"})
 
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """`places`: files or folders outside of the run directory. `since` in unix seconds: what is older was there before."""
+    """`places`: files or folders; `ours`: whole folders that are left out of them. `since` in unix seconds: what is older was there before.
+
+    `snapshot` has the links of the working folders and the files behind them.
+    """
 
     places: tuple[Path, ...] = ()
+    ours: frozenset[Path] = frozenset()
     since: float = 0.0
+    snapshot: SnapshotIndex = field(default_factory=SnapshotIndex)
 
-    def checkpoints(self) -> tuple[LeftOut, ...]:
-        """Those that are new or have changed; they stay where they are."""
-        found = {path for place in self.places for path in islice(_files(place), MOST) if self._is_new(path)}
-        return tuple(LeftOut(path, "written outside of the working folder") for path in sorted(found))
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """New or changed checkpoints, and linked files that have changed, those beside a script elsewhere apart. They stay where they are."""
+        found: dict[str, str] = {}
+        for name, path in changed_links(self.snapshot).items():
+            if not name.startswith(f"{SNAPSHOT_ELSEWHERE}/") and path.is_file():
+                found[str(path)] = "linked into the working folder and changed there, or by others"
+        links = (Path(target) for target in self.snapshot.links.values() if target.startswith("/"))
+        for place in dict.fromkeys((*links, *self.places)):
+            for file in islice(_files(place, self.ours), MOST):
+                if self._is_new(file):
+                    found.setdefault(file, "written outside of the working folder")
+        return tuple(LeftOut(path, why) for path, why in sorted(found.items()))
 
     def _is_new(self, path: str) -> bool:
         if not is_checkpoint(os.path.basename(path)):  # noqa: PTH119  # thousands of names
@@ -37,21 +52,17 @@ class Elsewhere:
             return False
 
 
-def places_in(names: Sequence[str], known: Sequence[Path]) -> tuple[Path, ...]:
-    """Of these names the whole paths that a program may write to, not below the folders in `known`, the system's own left out."""
-    places: dict[Path, None] = {}
-    for name in names:
-        path = Path(os.path.normpath(name)) if name.startswith("/") and "\0" not in name else None
-        if path is None or len(path.parts) < 3 or path.parts[1] in _SYSTEM:
-            continue
-        if not any(path.is_relative_to(folder) or folder.is_relative_to(path) for folder in known):
-            places[path] = None
-    return tuple(places)
-
-
-def _files(place: Path) -> Iterator[str]:
+def _files(place: Path, ours: frozenset[Path]) -> Iterator[str]:
+    """The file, or the files of the folder; of a name that is not there, what begins with it: `net-` of `net-{epoch}.ckpt`."""
+    if not ours.isdisjoint((place, *place.parents)):
+        return
     if place.is_file():
         yield str(place)
-    for folder, _, names in os.walk(place):
-        for name in names:
-            yield f"{folder}/{name}"
+    elif place.is_dir():
+        for folder, folders, names in os.walk(place):
+            folders[:] = [name for name in folders if Path(folder, name) not in ours]
+            yield from (f"{folder}/{name}" for name in names)
+    elif len(place.parts) > 2 and place.parent.is_dir():
+        for name in os.listdir(place.parent):  # noqa: PTH208  # thousands of names
+            if name.startswith(place.name):
+                yield from _files(place.parent / name, ours)

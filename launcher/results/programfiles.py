@@ -89,7 +89,7 @@ class ProgramFiles:
         return ProgramScan(
             files=_in_order(ready),
             present=frozenset(map(self._key, seen)),
-            left_out=(*found.left_out, *(self._elsewhere().checkpoints() if final else ())),
+            left_out=(*found.left_out, *(self._elsewhere().left_out() if final else ())),
             links=found.links,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from launcher.disk import digest_file
 from launcher.errors import LauncherError
@@ -15,7 +15,7 @@ from launcher.runfolder.snapshotindex import SnapshotFile, SnapshotIndex
 from launcher.runs.index import RunEntry
 from launcher.runs.records import GLANCE_S
 from launcher.snapshot.ignore import Ignore
-from launcher.snapshot.linked import linked_files
+from launcher.snapshot.linked import changed_links
 from launcher.snapshot.listing import Lister
 from launcher.snapshot.select import is_secret
 from launcher.storage.address import local_folder
@@ -74,16 +74,8 @@ def drift_of(entry: RunEntry) -> Drift:
         tuple(changed),
         tuple(removed),
         tuple(_added(folder, index, entry)),
-        tuple(_changed_links(index)),
+        tuple(changed_links(index)),
     )
-
-
-def _changed_links(index: SnapshotIndex) -> list[str]:
-    """Files behind links that were changed, removed or made since. Links of older runs have no files to compare with."""
-    above = {str(each) for name in index.linked for each in (name, *PurePosixPath(name).parents)}
-    watched = {name: target for name, target in index.links.items() if name in above}
-    now = linked_files(watched)
-    return sorted(name for name in {*index.linked, *now} if index.linked.get(name) != now.get(name))
 
 
 def _compare(path: Path, file: SnapshotFile) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from launcher.runfolder.snapshotindex import LinkedFile
+from launcher.runfolder.snapshotindex import LinkedFile, SnapshotIndex
 
 MOST_WATCHED = 2_000
 """Above it, the files below a linked folder are not looked at: `status` would wait for them."""
@@ -22,6 +22,27 @@ def linked_files(links: Mapping[str, str]) -> dict[str, LinkedFile]:
             if len(found) + len(below) <= MOST_WATCHED:
                 found |= below
     return found
+
+
+def changed_links(index: SnapshotIndex) -> dict[str, Path]:
+    """Files behind links that were changed, removed or made since the submission, and where they are.
+
+    Links of older runs have no files to compare with.
+    """
+    above = {str(each) for name in index.linked for each in (name, *PurePosixPath(name).parents)}
+    watched = {name: target for name, target in index.links.items() if name in above}
+    now = linked_files(watched)
+    names = sorted(name for name in {*index.linked, *now} if index.linked.get(name) != now.get(name))
+    return {name: _original(name, watched) for name in names}
+
+
+def _original(name: str, links: Mapping[str, str]) -> Path:
+    """The file that a name in the working folder leads to."""
+    parts = PurePosixPath(name).parts
+    for count in range(len(parts), 0, -1):
+        if target := links.get("/".join(parts[:count])):
+            return Path(target, *parts[count:])
+    return Path(name)
 
 
 def _below(name: str, target: Path, most: int) -> Iterator[tuple[str, LinkedFile]]:

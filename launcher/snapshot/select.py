@@ -54,13 +54,17 @@ class LeftBehind:
 
 @dataclass(slots=True)
 class Selection:
-    """The answer. `links` are names and what they point to; `secrets` are names of files that are never copied."""
+    """The answer. `links` are names and what they point to; `secrets` are names of files that are never copied.
+
+    `linked` says why some of the links are no copies: too large, or too many.
+    """
 
     folder: Path
     files: dict[str, Found] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     left_behind: list[LeftBehind] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
+    linked: list[LeftBehind] = field(default_factory=list)
 
     @property
     def bytes(self) -> int:
@@ -202,6 +206,7 @@ class _Selecting:
     def _leave(self, name: str, why: str) -> None:
         if self._source.can_link and name:
             self._link(name)
+            self._chosen.linked.append(LeftBehind(name, why))
         else:
             self._chosen.left_behind.append(LeftBehind(name or ".", why))
 

@@ -18,6 +18,7 @@ from launcher.installed import try_imports
 from launcher.jobfile.spec import JobSpec
 from launcher.plan.model import Plan
 from launcher.plan.options import names_above
+from launcher.plan.places import Naming
 from launcher.plan.script import (
     PYTHON,
     Script,
@@ -42,7 +43,7 @@ _SETTINGS = (".yaml", ".yml", ".toml")
 
 
 def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) -> list[Finding]:
-    """Findings PF040 to PF043 and PF047. Reads the script and what it imports; a module that does not lie below `cwd` is asked of its Python."""
+    """Findings PF040 to PF043, PF047 and PF049. Reads the script and what it imports; a module that does not lie below `cwd` is asked of its Python."""
     backend = get_backend(plan.backend)
     look = _Look(plan, cwd, env, here=not backend.runs_elsewhere, shared=backend.shares_files)
     if spec.program is None:
@@ -59,11 +60,11 @@ def check_program(spec: JobSpec, plan: Plan, cwd: Path, env: Mapping[str, str]) 
         found += look.scripts(words)
     if finding := _can_resume(spec, cwd, backend.starts_again):
         found.append(finding)
-    return [*found, *look.settings(words)]
+    return [*found, *look.settings(words), *look.outside(spec)]
 
 
 def check_snapshot(selection: Selection) -> list[Finding]:
-    """Findings PF045 and PF046: what can't be in the snapshot, and what must not be."""
+    """Findings PF045, PF046 and PF050: what can't be in the snapshot, what must not be, and what is linked in its place."""
     found = []
     if selection.left_behind:
         names = largest(selection.left_behind, selection.folder)
@@ -82,6 +83,12 @@ def check_snapshot(selection: Selection) -> list[Finding]:
         fix = "give secrets to the machines by the environment; rename the file if it holds none"
         severity: Severity = "info" if names[0] in selection.links else "warning"
         found.append(Finding("PF046", severity, message, "program", fix))
+    if selection.linked:
+        names = largest(selection.linked, selection.folder)
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        message = f"{', '.join(names[:SHOWN])}{more}: linked, not copied; what the program writes to it changes your own file and is not uploaded"
+        fix = "let the program write to new names, in real folders of its working folder"
+        found.append(Finding("PF050", "info", message, "program", fix))
     return found
 
 
@@ -163,6 +170,31 @@ class _Look:
             message = f"{script.word} names {', '.join(names[:SHOWN])}, outside of {self.cwd}: the ranks don't find it there"
             fix = "name it in a word of program, or with its whole path; or put it into this folder"
             yield Finding("PF047", "warning", message, "program", fix)
+
+    def outside(self, spec: JobSpec) -> Iterator[Finding]:
+        """Places to which the program seems to write and which no upload reaches, and those above the folder."""
+        argv = self.plan.steps[0].argv
+        given = {word.partition("=")[0].lstrip("-").replace("-", "_") for word in argv}
+        try:
+            places = Naming(argv, self.cwd, spec.env, self.env).places()
+        except OSError:  # a script or a settings file that can't be read: others say so
+            return
+        found: dict[str, None] = {}
+        for each in places:
+            path = each.path(self.cwd, self.env.get("HOME", "~"))
+            is_unused = not each.is_of_job and each.label in given
+            if path and not is_unused and not self._is_ours(path) and each.is_written(path, here=self.shared):
+                found[str(each)] = None
+        if found:
+            names = ", ".join(list(found)[:SHOWN]) + (
+                f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            )
+            message = f"outside of the working folder: {names}; what the program writes there is not uploaded"
+            fix = 'let it write to a relative folder such as ./ckpt, or below "{run_dir}"; else copy it yourself after the run'
+            yield Finding("PF049", "warning", message, "program", fix)
+
+    def _is_ours(self, path: Path) -> bool:
+        return any(path.is_relative_to(folder) for folder in (self.plan.cache_dir, self.plan.work_dir))
 
     def scripts(self, words: Sequence[str]) -> Iterator[Finding]:
         """Scripts among the words of a program that is no Python: `bash train.sh`, `torchrun train.py`."""

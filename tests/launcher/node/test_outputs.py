@@ -100,23 +100,25 @@ def test_a_file_above_the_limit_is_said_aloud_and_keeps_the_folder(
     assert set(kept(jobs)) == {view.run_id}
 
 
-@pytest.mark.parametrize("named", ["script", "word"])
+@pytest.mark.parametrize("named", ["script", "word", "env"])
 def test_a_checkpoint_outside_of_the_working_folder_is_told(jobs, tmp_path: Path, named: str) -> None:
     """Nothing says that every result is in the store while weights lie elsewhere. What was there before is no result."""
     outside = tmp_path / "weights" / "deep"
     outside.mkdir(parents=True)
     (outside / "old.ckpt").write_bytes(b"old")
     os.utime(outside / "old.ckpt", (1.0, 1.0))
-    folder = repr(str(outside)) if named == "script" else "sys.argv[1].partition('=')[2]"
+    word, variable = "sys.argv[1].partition('=')[2]", "os.environ['PLACE']"
+    folder = {"script": repr(str(outside)), "word": word, "env": variable}[named]
     script = jobs.folder / "saves.py"
     script.write_text(
-        f"import pathlib, sys\nplace = pathlib.Path({folder})\n(place / 'new.ckpt').write_bytes(b'new')\n"
+        f"import os, pathlib, sys\nplace = pathlib.Path({folder})\n(place / 'new.ckpt').write_bytes(b'new')\n"
         "(place / 'notes.txt').write_text('no weights')\n"
     )
     view = jobs.run(
         program=[sys.executable, str(script), f"--out={outside}"]
         if named == "word"
-        else [sys.executable, str(script)]
+        else [sys.executable, str(script)],
+        env={"PLACE": str(outside)} if named == "env" else {},
     )
     assert view.state is State.SUCCEEDED, view.reason
     (unsafe,) = view.unsafe

@@ -176,6 +176,11 @@ def test_a_linked_file_that_the_program_changed_is_named(
         "by the run or by others: data/large.bin, disk/index.bin, disk/large.bin; linked, not copied" in shown
     )
     assert explain_run(entry, view).drift == drift.words()
+    (unsafe,) = view.unsafe
+    for name in (Path("data/large.bin").resolve(), tmp_path / "disk/index.bin", tmp_path / "disk/large.bin"):
+        assert f"{name} (linked into the working folder and changed there" in unsafe.why
+    assert "read.bin" not in unsafe.why
+    assert "not every result is in the store" in shown
 
 
 def test_the_record_has_commit_branch_and_difference(jobs) -> None:

@@ -221,3 +221,39 @@ def test_the_files_of_the_folder_are_listed_once_by_each_command(
     assert job.plan.snapshot.files >= 2
     assert main(["check", "job.yaml"]) == 0
     assert len(listed) == 2
+
+
+@pytest.mark.parametrize(
+    ("program", "sections", "names"),
+    [
+        (["python", "train.py", "--output-dir", "{disk}/ckpt"], {}, ["{disk}/ckpt (program)"]),
+        (["python", "train.py", "--out=../weights"], {}, ["weights (program)"]),
+        (["python", "train.py"], {"env": {"CKPT_DIR": "{disk}/ckpt"}}, ["{disk}/ckpt (env.CKPT_DIR)"]),
+        (["python", "saver.py"], {}, ["../weights (saver.py)", "/disk/x (saver.py)"]),
+        (["python", "saver.py", "--save", "./x"], {}, ["../weights (saver.py)"]),
+        (["python", "train.py", "--out", "ckpt", "--data", "{disk}", "--log={run_dir}/x"], {}, []),
+    ],
+)
+def test_what_a_program_writes_outside_of_its_folder_is_a_warning(
+    folder: Path, program: list[str], sections: dict[str, dict[str, str]], names: list[str]
+) -> None:
+    Path("../weights").mkdir()
+    Path("saver.py").write_text(
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--save', default='/disk/x')\nOUT = '../weights'\n"
+    )
+    disk = str(folder.parent)
+    program = [word.replace("{disk}", disk) for word in program]
+    filled = {
+        section: {key: value.replace("{disk}", disk) for key, value in values.items()}
+        for section, values in sections.items()
+    }
+    warned = [each for each in prepare(write(program, **filled)).findings if each.rule == "PF049"]
+    assert [each.severity for each in warned] == ["warning"] * bool(names)
+    assert all(name.replace("{disk}", disk) in each.message for each in warned for name in names)
+
+
+def test_what_is_linked_for_its_size_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launcher.snapshot.select.MOST_BYTES", 1000)
+    Path("last.ckpt").write_bytes(bytes(5000))
+    (finding,) = [each for each in prepare(write(["python", "train.py"])).findings if each.rule == "PF050"]
+    assert (finding.severity, "last.ckpt (5.0 kB)" in finding.message) == ("info", True)
