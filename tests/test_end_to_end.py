@@ -89,7 +89,9 @@ def one_rank(machine: Machine) -> Done:
 
 @pytest.fixture(scope="module")
 def two_ranks(machine: Machine, one_rank: Done) -> Done:
-    return run(machine, "jobs/digits_tnt_2p.yaml", "--set", "batch_size=32", "--set", "after.export=[]")
+    profile = ("--set", "profile.steps=3-5", "--set", "profile.ranks=[0,1]")
+    words = ("--set", "batch_size=32", "--set", "after.export=[]", *profile)
+    return run(machine, "jobs/digits_tnt_2p.yaml", *words)
 
 
 def test_the_whole_way(one_rank: Done) -> None:
@@ -101,6 +103,21 @@ def test_the_whole_way(one_rank: Done) -> None:
     assert results["last"] > 0.3  # two epochs; chance is 0.1
     assert json.loads((one_rank.results / "eval" / "mindir.json").read_text())["images"] == 360
     assert (one_rank.results / "export" / "tnt_digits.mindir").stat().st_size > 100_000
+
+
+def test_the_profiles_of_both_ranks_are_results(machine: Machine, two_ranks: Done) -> None:
+    folder = two_ranks.results / "profile" / "node-0"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "rank-0",
+        "rank-0.json",
+        "rank-1",
+        "rank-1.json",
+    ]
+    summary = json.loads((folder / "rank-1.json").read_text())
+    assert (summary["rank"], summary["steps"], summary["device"]) == (1, [3, 5], "CPU")
+    assert json.loads((folder / "rank-1" / "trace_view.json").read_text())["traceEvents"]
+    text = machine.launcher("status", two_ranks.view["run_id"]).stdout
+    assert f"rank 1, steps 3 to 5: {summary['operators'][0]['type']} " in text
 
 
 def test_every_file_that_was_fetched_is_in_the_manifest(one_rank: Done) -> None:

@@ -32,6 +32,16 @@ def main(argv: list[str] | None = None, *, stop: StopSignal | None = None) -> in
         "put them aside, and start anew from their weights",
     )
     add_strict_option(parser)
+    parser.add_argument(
+        "--profile-steps",
+        metavar="FIRST-LAST",
+        help="steps that MindSpore's profiler records (default: $LAUNCHER_PROFILE_STEPS, else none)",
+    )
+    parser.add_argument(
+        "--profile-ranks",
+        metavar="RANK,…",
+        help="ranks that do (default: $LAUNCHER_PROFILE_RANKS, else 0)",
+    )
     args = parser.parse_args(argv)
     training = Training(args, stop)
     code = finish(training.run, training.report)
@@ -89,6 +99,7 @@ class Training:
         group = Group(rank, pick_device(self.args.device, recipe.device_target), recipe.cpu_threads)
         stop.install()
         from vitmodels.training.assemble import assemble_loop
+        from vitmodels.training.profiling import Window
 
         loop = assemble_loop(
             recipe,
@@ -99,6 +110,7 @@ class Training:
             stop.is_received,
             as_pretrained=self.args.resume_as_pretrained,
             strict=self.args.strict,
+            window=Window.of(self.args.profile_steps, self.args.profile_ranks, os.environ),
         )
         return loop.run()
 

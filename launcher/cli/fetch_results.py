@@ -17,7 +17,7 @@ HELP = """Download a run's results and verify every file against the run's manif
 Works from any machine that can read the store. An interrupted download continues when the command is typed again. A file
 gets its final name only when it is complete. Files that no earlier fetch wrote are never overwritten."""
 
-ONLY = ("checkpoints", "best", "eval", "export", "logs")
+ONLY = ("checkpoints", "best", "eval", "export", "logs", "profile")
 BAR = 24
 
 

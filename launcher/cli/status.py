@@ -120,24 +120,30 @@ class OneRun:
         if self._json:
             text = json_text({**view.model_dump(mode="json"), "drift": asdict(drift)})
         else:
-            text = detail(view, drift=drift.words(), goodput=_goodput(self._entry, view))
+            spent, profiles = _spent(self._entry, view)
+            text = detail(view, drift=drift.words(), goodput=spent, profiles=profiles)
         return Look(text, EXIT_CODES.get(view.state, NOT_FINISHED), view.state.terminal, _key(view))
 
 
-def _goodput(entry: RunEntry, view: RunView) -> str:
-    """Where the time of a run went; empty while nothing is known of it, or where its files can't be read."""
+def _spent(entry: RunEntry, view: RunView) -> tuple[str, tuple[str, ...]]:
+    """Where the time of a run went, by phase and by operator; empty where it is not known, or can't be read."""
     from launcher.errors import LauncherError
     from launcher.runs.folder import RunFolder
     from launcher.runs.goodput import goodput_of
+    from launcher.runs.operators import profiles_of
 
     if not view.phase_times:
-        return ""
+        return "", ()
+    words = ""
     try:
         folder = RunFolder.of(entry)
-        found = goodput_of(view, folder.json_lines("progress/rank-0.jsonl"), folder.plan())
+        plan = folder.plan()
+        found = goodput_of(view, folder.json_lines("progress/rank-0.jsonl"), plan)
+        words = found.words if found else ""
+        profiles = profiles_of(folder) if plan.profile.steps else ()
     except LauncherError:
-        return ""
-    return found.words if found else ""
+        return words, ()
+    return words, tuple(profile.words for profile in profiles)
 
 
 class ManyRuns:

@@ -20,10 +20,18 @@ if TYPE_CHECKING:
 MANY_RANKS = 8
 
 
-def detail(view: RunView, now: float | None = None, *, drift: str = "", goodput: str = "") -> str:
+def detail(
+    view: RunView,
+    now: float | None = None,
+    *,
+    drift: str = "",
+    goodput: str = "",
+    profiles: tuple[str, ...] = (),
+) -> str:
     """Lines with a label each; what is not known has no line.
 
-    `drift`: what has changed in the folder of the submission, and `goodput`: where the time went, both in words.
+    `drift`: what has changed in the folder of the submission, `goodput`: where the time went, and `profiles`: the slowest
+    operators of a rank, all in words.
     """
     now = time.time() if now is None else now
     colour, width = coloured(), width_of()
@@ -46,6 +54,8 @@ def detail(view: RunView, now: float | None = None, *, drift: str = "", goodput:
     add("url", view.url)
     add("times", _times(view, now))
     add("goodput", goodput)
+    for profile in profiles:
+        add("profile", profile)
     add("group", _group(view))
     for attempt in view.attempts if len(view.attempts) > 1 else ():
         add("attempt", _attempt(attempt))

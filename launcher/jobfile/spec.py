@@ -18,6 +18,7 @@ from launcher.jobfile.spec_modelarts import ModelArtsOptions
 from launcher.jobfile.spec_notify import NotifySpec
 from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.jobfile.spec_places import DataSpec, OutputSpec
+from launcher.jobfile.spec_profile import ProfileSpec
 from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.jobfile.spec_slurm import SlurmOptions
 from launcher.jobfile.urls import StoreUrl
@@ -142,6 +143,9 @@ class JobSpec(Section):
         default_factory=OutputsSpec,
         description="Which files of a program of one's own are results; default: all that it leaves.",
     )
+    profile: ProfileSpec = Field(
+        default_factory=ProfileSpec, description="Steps that MindSpore's profiler records."
+    )
     notify: NotifySpec = Field(default_factory=NotifySpec, description="Who hears of the run, and of what.")
     env: dict[str, str] = Field(
         default_factory=dict,
@@ -198,6 +202,24 @@ class JobSpec(Section):
                     of_key=True,
                 )
         return values
+
+    @model_validator(mode="after")
+    def _profile_fits(self) -> JobSpec:
+        if self.profile.steps is None:
+            return self
+        if self.program is None and self.task != "train":
+            raise RuleError(
+                f"task '{self.task}' has no steps to profile", at=("profile", "steps"), others=(("task",),)
+            )
+        ranks = self.resources.nodes * self.resources.devices_per_node
+        for place, rank in enumerate(self.profile.ranks):
+            if rank >= ranks:
+                raise RuleError(
+                    f"there is no rank {rank}: this job has {ranks}, numbered from 0",
+                    at=("profile", "ranks", place),
+                    others=(("resources", "devices_per_node"), ("resources", "nodes")),
+                )
+        return self
 
     @model_validator(mode="after")
     def _complete(self) -> JobSpec:

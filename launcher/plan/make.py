@@ -104,6 +104,7 @@ def _supervision(spec: JobSpec) -> dict[str, Any]:
         "watch": spec.watch,
         "progress": _progress(spec),
         "outputs": spec.outputs,
+        "profile": spec.profile,
         "notify": spec.notify,
     }
 

@@ -14,6 +14,7 @@ from launcher.jobfile.spec import backend_sections, options_class
 from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
 from launcher.jobfile.spec_notify import NotifySpec
 from launcher.jobfile.spec_outputs import OutputsSpec
+from launcher.jobfile.spec_profile import ProfileSpec
 from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.runfolder.paths import RunDir
 from launcher.storage.address import StoreAddress
@@ -124,6 +125,7 @@ class Plan(Frozen):
     outputs: OutputsSpec = Field(
         default_factory=OutputsSpec, description="Which files of a program of one's own are results."
     )
+    profile: ProfileSpec = Field(default_factory=ProfileSpec, description="Steps that are profiled.")
     notify: NotifySpec = Field(
         default_factory=NotifySpec, description="Who is told of the run; secrets are named by variables."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from launcher.jobfile.spec import JobSpec
+from launcher.jobfile.spec_profile import ProfileSpec
 from launcher.plan.model import ASCEND_DEVICES, HCCL_CONNECT_TIMEOUT_S, Rank
 from launcher.runfolder.paths import RunDir
 
@@ -34,6 +35,7 @@ def common_env(spec: JobSpec, run_id: str, run_dir: RunDir) -> dict[str, str]:
         "PYTHONFAULTHANDLER": "1",
         "GLOG_v": "3",
     }
+    env |= profile_env(spec.profile)
     if spec.resources.device in ASCEND_DEVICES:
         env |= {
             "RANK_TABLE_FILE": run_dir.rank_table.as_posix(),
@@ -66,6 +68,16 @@ def rank_env(spec: JobSpec, rank: int, run_dir: RunDir) -> dict[str, str]:
     elif _has_scheduler(spec):
         env |= {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(rank)}
     return env
+
+
+def profile_env(profile: ProfileSpec) -> dict[str, str]:
+    """How every rank hears which steps of which ranks are profiled."""
+    if profile.steps is None:
+        return {}
+    return {
+        "LAUNCHER_PROFILE_STEPS": profile.steps,
+        "LAUNCHER_PROFILE_RANKS": ",".join(map(str, profile.ranks)),
+    }
 
 
 def _has_scheduler(spec: JobSpec) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from launcher.findings import Finding, Severity
 from launcher.plan.model import ASCEND_DEVICES, INFERENCE_DEVICES, Plan
+from launcher.plan.ranks import profile_env
 from launcher.units import show_bytes, show_duration
 
 MANY_LEFT_OUT = 0.1
@@ -38,6 +39,8 @@ _OURS = (
     "LAUNCHER_RUN_ID",
     "LAUNCHER_ATTEMPT",
     "LAUNCHER_RESUME",
+    "LAUNCHER_PROFILE_STEPS",
+    "LAUNCHER_PROFILE_RANKS",
 )
 
 
@@ -110,7 +113,7 @@ def _own_variables(plan: Plan) -> Iterator[Finding]:
     expected |= {"MS_SCHED_HOST": "127.0.0.1", "MS_SCHED_PORT": "{sched_port}"}
     expected |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "{master_port}"}
     expected |= {"WORLD_SIZE": str(plan.world_size), "LOCAL_WORLD_SIZE": str(plan.devices_per_node)}
-    expected |= {"RANK_TABLE_FILE": str(plan.run_dir.rank_table)}
+    expected |= {"RANK_TABLE_FILE": str(plan.run_dir.rank_table)} | profile_env(plan.profile)
     for name in _OURS:
         if name in plan.env and plan.env[name] != expected.get(name):
             yield Finding(
@@ -196,6 +199,18 @@ def _checkpoints(plan: Plan) -> Iterator[Finding]:
         )
 
 
+def _profiled_steps(plan: Plan) -> Iterator[Finding]:
+    numbers, last = plan.arithmetic, plan.profile.last
+    if last is not None and numbers and numbers.steps is not None and last > numbers.steps:
+        yield Finding(
+            "PF017",
+            "error",
+            f"step {last} is never reached: {numbers.epochs} epochs have {numbers.steps} steps",
+            "profile.steps",
+            "name steps of this training",
+        )
+
+
 def _restarts(plan: Plan) -> Iterator[Finding]:
     severity: Severity = "info"
     if (
@@ -225,5 +240,6 @@ RULES: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _bfloat16_missing,
     _bfloat16_rounded,
     _checkpoints,
+    _profiled_steps,
     _restarts,
 )

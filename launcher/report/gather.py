@@ -14,6 +14,7 @@ from launcher.runfolder.states import AttemptResult
 from launcher.runs.explain import Explanation
 from launcher.runs.folder import RunFolder
 from launcher.runs.goodput import Goodput, goodput_of
+from launcher.runs.operators import RankProfile, profiles_of
 from launcher.runs.phases import phase_seconds
 from launcher.runs.view import RunView
 from vitmodels.secrets import mask_values
@@ -45,6 +46,7 @@ class RunReport:
     """Each value of the recipe with its source."""
     explanation: Explanation | None = None
     goodput: Goodput | None = None
+    profiles: tuple[RankProfile, ...] = ()
     missing: tuple[str, ...] = field(default=())
 
 
@@ -67,6 +69,7 @@ def gather(run: Run) -> RunReport:
         settings=_settings(plan, record),
         explanation=_optional("logs", missing, run.explain, None) if failed or view.reason else None,
         goodput=goodput_of(view, events, plan),
+        profiles=_optional("profile", missing, lambda: profiles_of(folder), ()) if plan.profile.steps else (),
         missing=tuple(dict.fromkeys(missing)),
     )
 

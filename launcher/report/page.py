@@ -36,6 +36,7 @@ def content(reports: Sequence[RunReport]) -> str:
         section("Curves", sections.curves(reports)),
         section("Results", sections.results(reports)),
         section("Time per phase", sections.phases(reports)),
+        section("Time per operator", sections.operators(reports)),
         section("Recipe", settings.recipe(reports)),
         section("Environment", settings.environment(reports)),
         section("Again", settings.commands(reports)),

@@ -13,6 +13,7 @@ from launcher.report.pieces import card, colour_of, dot, head_of, label_of, name
 from launcher.units import show_duration
 
 CURVES = ("loss", "top1", "images_per_s", "lr")
+TOP_OPERATORS = 10
 PHASE_COLOURS = {
     "queued": "#b9bec7",
     "staging": "#d9822b",
@@ -167,3 +168,27 @@ def _seconds(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.2f} s" if value < 10 else show_duration(value)
+
+
+def operators(reports: Sequence[RunReport]) -> str:
+    """The slowest operators of the ranks that were profiled."""
+    cards = []
+    for index, report in enumerate(reports):
+        for profile in report.profiles:
+            rows = [
+                [
+                    escape(each.type),
+                    str(each.calls),
+                    f"{each.ms / profile.steps:.3f}",
+                    f"{100 * each.share:.1f} %",
+                ]
+                for each in profile.operators[:TOP_OPERATORS]
+            ]
+            title = (
+                f"rank {profile.rank}, steps {profile.first_step} to {profile.last_step}, {profile.device}"
+            )
+            head = f"{head_of(reports, index, '')} {escape(title)}"
+            shown = table(["operator", "calls", "ms per step", "of all operators"], rows, numbers=(1, 2, 3))
+            trace = f"<div class='soft mono'>{escape(f'{profile.trace}/')}</div>"
+            cards.append(card(f"<h3>{head}</h3>{shown}{trace}"))
+    return "".join(cards)

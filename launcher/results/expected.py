@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from launcher.errors import IntegrityError, NotFound
 from launcher.runfolder.checkpointfiles import is_checkpoint
 from launcher.runfolder.manifest import Manifest, best_step, parse_manifest, parse_set_manifest
-from launcher.runfolder.paths import BEST, LATEST, RUN_MANIFEST, SET_MANIFEST, is_result
+from launcher.runfolder.paths import BEST, LATEST, PROFILE, RUN_MANIFEST, SET_MANIFEST, is_result
 from launcher.runfolder.sets import remote_sets
 from launcher.storage.base import ObjectStore
 
-PREFIXES = {"checkpoints": "checkpoints/", "eval": "eval/", "export": "export/", "logs": "logs/"}
+_FOLDERS = ("checkpoints", "eval", "export", "logs", PROFILE)
+PREFIXES = {folder: f"{folder}/" for folder in _FOLDERS}
 _SETS = ("checkpoints/step-", LATEST)
 PARTS = ("best", *PREFIXES)
 """Parts of the results that can be asked for alone."""

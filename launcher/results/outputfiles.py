@@ -43,7 +43,7 @@ _CONTRACT_FOLDERS = {"eval", "export"}
 _OWN_DOT_FILES = re.compile(r"\.(reserve|restored)-\d+|\.restore\.lock|\.(code|boot)-.*")
 _LEDGER = re.compile(r"upload(-node-\d+)?\.json")
 _RANK_FOLDER = re.compile(r"rank-(\d+)")
-_NODE_LOGS = re.compile(r"logs/attempt-\d+/node-\d+")
+_NODE_FOLDERS = re.compile(rf"(logs/attempt-\d+|{paths.PROFILE})/node-\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def find_outputs(
 ) -> Outputs:
     """Walk once. Working folders of `ranks` (None: of all); with `others`, also what lies elsewhere in the run directory.
 
-    Complete checkpoint sets, evaluations, exports and logs of the contract are not among them: `tree.scan` has those.
+    Complete checkpoint sets, evaluations, exports, logs and profiles of the contract are not among them: `tree.scan` has those.
     """
     return _Walk(run_dir, selection, sets, ranks, others=others).run()
 
@@ -172,7 +172,7 @@ class _Walk:
             return top in _CONTRACT_FOLDERS
         if top == "checkpoints":
             return rest.startswith(".") or name in (paths.BEST, paths.LATEST)
-        return bool(_NODE_LOGS.fullmatch(name))
+        return bool(_NODE_FOLDERS.fullmatch(name))
 
     def _is_wanted(self, name: str) -> bool:
         top, _, rest = name.partition("/")

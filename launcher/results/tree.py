@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.runfolder.manifest import SetManifest, best_step, local_sets
-from launcher.runfolder.paths import SET_MANIFEST
+from launcher.runfolder.paths import PROFILE, SET_MANIFEST
 from launcher.storage.keys import key_problem
 
 RESULT_FOLDERS = ("eval", "export")
@@ -74,13 +74,14 @@ class Tree:
 def scan(run_dir: Path, node: int) -> Tree:
     """Scan once. Files may vanish or grow during the upload; the caller has to check that.
 
-    Node 0 uploads the results, which its ranks write; every node uploads its own logs.
+    Node 0 uploads the results, which its ranks write; every node uploads its own logs and profiles.
     """
     problems: list[str] = []
     files: list[LocalFile] = []
     for attempt in sorted((run_dir / "logs").glob("attempt-*")):
         folder = f"logs/{attempt.name}/node-{node}"
         files += _walk(run_dir, folder, growing=True, problems=problems)
+    files += _walk(run_dir, f"{PROFILE}/node-{node}", growing=False, problems=problems)
     if node != 0:
         return Tree((), tuple(files), None, None, tuple(problems))
     checkpoints = run_dir / "checkpoints"

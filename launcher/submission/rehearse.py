@@ -16,6 +16,7 @@ from launcher.jobfile.load import LoadedJob
 from launcher.jobfile.spec import ResourceSpec
 from launcher.jobfile.spec_failures import RetrySpec
 from launcher.jobfile.spec_places import DataSpec, OutputSpec
+from launcher.jobfile.spec_profile import ProfileSpec
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runs.index import new_run_id
@@ -47,6 +48,7 @@ def rehearsal_plan(job: LoadedJob, env: Mapping[str, str], cwd: Path) -> Plan:
             "data": DataSpec(url=str(folder / "data"), cache_dir=str(folder / "cache")),
             "output": output,
             "retry": RetrySpec(),
+            "profile": ProfileSpec(),
         }
     )
     return plan_of(

@@ -27,6 +27,7 @@ from vitmodels.nets.weights import load_converted
 from vitmodels.progress import Progress
 from vitmodels.training.checkpoint import list_sets
 from vitmodels.training.loop import Loop
+from vitmodels.training.profiling import Profiling, Window
 from vitmodels.training.report import Reporter
 from vitmodels.training.scoring import Score, score, score_facts
 from vitmodels.training.trainer import Trainer
@@ -160,8 +161,12 @@ def assemble_loop(
     *,
     as_pretrained: bool = False,
     strict: bool = False,
+    window: Window | None = None,
 ) -> Loop:
-    """A loop that is ready to run. `as_pretrained`: see `Loop`. `strict`: classes and folders must belong together."""
+    """A loop that is ready to run. `as_pretrained`: see `Loop`. `strict`: classes and folders must belong together.
+
+    `window`: the steps to profile.
+    """
     source = find_source(recipe.pretrained, None) if recipe.pretrained else None
     train, val, accounts, classes = _open_both(recipe, data, run_dir, source, as_pretrained, strict)
     slicing = divide(train, recipe, group.rank.id, group.size)
@@ -183,9 +188,10 @@ def assemble_loop(
     evaluation = Evaluation(
         val, accounts[1], trainer, Predictor(model, recipe), val_images, eval_batch, group
     )
-    loop = Loop(recipe, run_dir, group, trainer, batches, evaluation.run, reporter, stop_wanted)
+    profiling = Profiling(window, group.rank, group.device, run_dir, reporter)
+    loop = Loop(recipe, run_dir, group, trainer, batches, evaluation.run, reporter, stop_wanted, profiling)
     loop.as_pretrained, loop.classes, loop.score_facts = as_pretrained, classes, evaluation.facts
-    loop.closers = (train_images.close, val_images.close)
+    loop.closers = (profiling.close, train_images.close, val_images.close)
     return loop
 
 

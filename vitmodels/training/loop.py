@@ -18,6 +18,7 @@ from vitmodels.progress import Metrics, write_json
 from vitmodels.training import checkpoint as ck
 from vitmodels.training.curves import write_csv, write_plot
 from vitmodels.training.position import Position
+from vitmodels.training.profiling import Profiling
 from vitmodels.training.report import Reporter
 from vitmodels.training.resume import (
     check_same_training,
@@ -46,10 +47,11 @@ class Loop:
         evaluate: Callable[[], Score],
         reporter: Reporter,
         stop_wanted: Callable[[], bool],
+        profiling: Profiling,
     ) -> None:
         self.recipe, self.run_dir, self.group = recipe, run_dir, group
         self.trainer, self.batches, self.evaluate = trainer, batches, evaluate
-        self.reporter, self.stop_wanted = reporter, stop_wanted
+        self.reporter, self.stop_wanted, self.profiling = reporter, stop_wanted, profiling
         self.progress = reporter.progress
         self.at = Position(batches.slicing.steps)
         self.folder = run_dir / "checkpoints"
@@ -112,14 +114,8 @@ class Loop:
             "ranks": self.group.size,
             "evaluates first": at.index == at.per_epoch,
         }
-        for key in (
-            "epochs",
-            "seed",
-            "data_url",
-            "val_data_url",
-            "class_order",
-            "pretrained",
-        ):  # no graph depends on these
+        no_graph_has = ("epochs", "seed", "data_url", "val_data_url", "class_order", "pretrained")
+        for key in no_graph_has:
             del settings[key]
         self.cache = separate_cache("train", settings)
 
@@ -129,8 +125,10 @@ class Loop:
         self.reporter.restart_clock()
         for micros in self.batches.epoch(at.epoch, at.index):
             self.lr = learning_rate(self.recipe, at.local_step, at.per_epoch, self.group.size)
+            self.profiling.before(at.step + 1)
             result = self.trainer.step(micros, self.lr, self.stop_wanted())
             at.index += 1
+            self.profiling.after(at.step)
             at.loss_sum += result.loss
             if first:  # the first update includes compilation
                 seal(self.cache)

@@ -8,6 +8,7 @@ from launcher.disk import part_name
 from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.results.outputfiles import Outputs, Selection, find_outputs
 from launcher.results.programfiles import SETTLE_S, ProgramFiles
+from launcher.results.tree import scan
 from launcher.runfolder.manifest import local_sets
 from tests.servers.rundir import RunDir
 
@@ -57,6 +58,7 @@ def test_what_is_of_the_launcher_of_compilers_and_of_python_is_none(run: RunDir)
         run,
         *("plan.json", "state.json", "upload.json", "upload-node-3.json", "console.log", ".reserve-0"),
         *("status/node-0.json", "progress/rank-0.jsonl", "logs/attempt-1/node-0/rank-0.log", "eval/a.json"),
+        *("profile/node-0/rank-0.json", "profile/node-0/rank-0/trace_view.json"),
         *(".restored-1", ".restore.lock", ".code-0123/a.py", f"work/rank-0/ckpt/{part_name('a.ckpt')}"),
         *("compile-cache/rank-0/x", "ascend/rank-0/log", "checkpoints/LATEST", "checkpoints/.tmp-step-1/x"),
         *("work/rank-0/kernel_meta/a.o", "work/rank-0/rank_0/om/a.om", "work/rank-0/sub/kernel_meta/b/c"),
@@ -126,3 +128,12 @@ def test_a_file_is_taken_when_it_has_come_to_rest(run: RunDir, monkeypatch: pyte
     now += SETTLE_S / 2
     assert [file.key for file in files.scan(1, final=False).files] == ["work/rank-0/a"]
     assert [file.key for file in files.scan(1, final=True).files] == ["work/rank-0/a", "work/rank-0/b"]
+
+
+def test_each_machine_uploads_the_profiles_of_its_own_ranks(run: RunDir) -> None:
+    write(run, "profile/node-0/rank-0.json", "profile/node-1/rank-8.json", "profile/node-1/.rank-9/half.csv")
+    write(run, "profile/node-1/rank-8/trace_view.json", "profile/mine.txt")
+    assert names(run) == ["profile/mine.txt"]
+    assert [file.key for file in scan(run.root, 0).files] == ["profile/node-0/rank-0.json"]
+    ours = ["profile/node-1/rank-8.json", "profile/node-1/rank-8/trace_view.json"]
+    assert [file.key for file in scan(run.root, 1).files] == ours
