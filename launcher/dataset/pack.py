@@ -75,7 +75,7 @@ def pack(
     started = time.monotonic()
     from_store, to_store = source.open(), dest.open()
     _check_apart(from_store.url, to_store.url)
-    listed_at = time.time()
+    listed_at = from_store.now()
     infos = list(list_source(from_store))
     drafts = lay_out(infos, shard_bytes, seed, images_by_content(from_store, infos))
     _check_dest(to_store, drafts)

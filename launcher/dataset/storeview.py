@@ -22,6 +22,10 @@ class StoreView:
         """See ObjectStore."""
         return self._store.join(key)
 
+    def now(self) -> float:
+        """See ObjectStore."""
+        return self._store.now()
+
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See ObjectStore."""
         return self._store.read(key, start, length)

@@ -35,7 +35,7 @@ from launcher.storage.base import ObjectStore
 
 @dataclass(frozen=True)
 class Task:
-    """All that a process needs to make one shard. `scratch` is a local folder; `listed_at` is when the source was listed."""
+    """All that a process needs to make one shard. `scratch` is a local folder; `listed_at` is when the source was listed, by its own time."""
 
     source: StoreAddress
     dest: StoreAddress

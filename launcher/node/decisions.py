@@ -36,7 +36,7 @@ def decide_next(
     cause = first_cause(reports).cause
     if cause is None:
         return NextAction(do="end", reason="stopped because of another machine, which did not say why")
-    decision = policy.decide(cause, progress.before, progress.after, time.time())
+    decision = policy.decide(cause, progress.before, progress.after, time.monotonic())
     return _action_after(cause, decision, attempt, run_id)
 
 

@@ -16,10 +16,10 @@ import logging
 import os
 import signal
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
+from launcher.clock import Begin
 from launcher.disk import make_private, write_private
 from launcher.errors import LauncherError
 from launcher.node.checkpoints import restore_newest
@@ -119,7 +119,7 @@ def make_context(plan: Plan, node: int, attempt: int) -> NodeContext:
     ranks = [rank.rank for rank in plan.ranks_of(node)]
     program = None
     if plan.own_program:
-        places = WrittenPlaces(plan, ranks, store, time.time())
+        places = WrittenPlaces(plan, ranks, store, Begin())
         program = ProgramFiles(run_dir.root, plan.outputs, ranks, node, places.elsewhere)
     collector = Collector(run_dir.root, store, attempt=attempt, node=node, fence=fence, program=program)
     upload = BackgroundUpload(store, collector, run_dir, node, plan.upload_every_s, heartbeat)

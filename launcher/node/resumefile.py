@@ -93,7 +93,8 @@ def newest_at(context: NodeContext) -> int | None:
 
 def _here(context: NodeContext) -> Iterator[FileSet]:
     """The whole checkpoints on this disk, newest first. What lay in the working folder before the run is none of them."""
-    root, since = context.plan.run_dir.root, context.state.value.submitted_at
+    root, state = context.plan.run_dir.root, context.state.value
+    since = min([state.submitted_at, *(attempt.started_at for attempt in state.attempts)])  # clocks differ
     for each in newest_first(local_files(root, since)):
         if all(is_whole(root / file.key) for file in each.files.values()):
             yield each

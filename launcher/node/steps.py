@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from launcher.clock import Begin
 from launcher.disk import write_private
 from launcher.node.checkpoints import download_common, share_newest
 from launcher.node.context import NodeContext
@@ -125,7 +126,7 @@ class StepRunner:
         files = {p.rank: self._run_dir.progress_of(p.rank) for p in processes if p.rank is not None}
         classes = self._plan.recipe.get("num_classes", 0) if step.name == "train" else 0
         self._watchdog = watchdog = Watchdog(gang, files, self._plan.watch, classes)
-        begun = time.time()
+        begun = Begin()
         gang.start()
         pids = gang.pids()
         self._note_running(step)
@@ -141,7 +142,7 @@ class StepRunner:
         if not outcome.ok:
             context.state.note_phase("waiting")
             target = self._run_dir.plogs(self.attempt, context.node)
-            outcome = replace(outcome, plogs=plog.collect(processes, pids, begun, target))
+            outcome = replace(outcome, plogs=plog.collect(processes, pids, begun.oldest_file(), target))
         return outcome
 
     def _resume_paths(self, order: StartOrder) -> Mapping[int, str]:

@@ -76,7 +76,7 @@ class Stopper:
 
     def __init__(self, plan: Plan, upload: BackgroundUpload) -> None:
         self._plan, self._upload = plan, upload
-        self._started = time.time()
+        self._started = time.monotonic()
         self._request: StopRequest | None = None
         self._signals: list[float] = []
         self._settled_at = float("inf")
@@ -99,7 +99,7 @@ class Stopper:
         elif self._request is None and (words := self._platform_words()):
             self._request = StopRequest(StopKind.PLATFORM, words)
         limit = self._plan.time_limit_s
-        if self._request is None and limit and time.time() - self._started > limit:
+        if self._request is None and limit and time.monotonic() - self._started > limit:
             words = f"the time limit of {show_duration(limit)} is over"
             self._request = StopRequest(StopKind.TIME_LIMIT, words)
         return self._request

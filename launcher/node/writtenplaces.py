@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.clock import Begin
 from launcher.errors import LauncherError
 from launcher.plan.model import Plan
 from launcher.plan.places import Naming
@@ -21,12 +22,12 @@ from launcher.storage.address import local_folder
 
 @dataclass(frozen=True, slots=True)
 class WrittenPlaces:
-    """Of the ranks of one node. `begun`: when its node program began, in unix seconds."""
+    """Of the ranks of one node. `begun`: when its node program began."""
 
     plan: Plan
     ranks: Sequence[int]
     store: ObjectStore
-    begun: float
+    begun: Begin
 
     def elsewhere(self) -> Elsewhere:
         """By what the program and its files name, as they lie in the working folder now, and by the links of the snapshot."""
@@ -59,5 +60,5 @@ class WrittenPlaces:
         try:
             attempts = RunState.model_validate_json(self.store.read(paths.STATE)).attempts
         except (LauncherError, ValueError):
-            return self.begun
-        return min((each.started_at for each in attempts), default=self.begun)
+            return self.begun.oldest_file()
+        return min([self.begun.oldest_file(), *(each.started_at for each in attempts)])

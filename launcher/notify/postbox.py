@@ -125,7 +125,7 @@ class Postbox:
             held = _read(store, key)
             if held.sent:
                 return "sent"
-            if held.token != self._token and time.time() - held.at < STALE_S:
+            if held.token != self._token and _is_recent(store, key):
                 return "theirs"
             store.put(key, mine)
         except StoreError as error:
@@ -181,6 +181,12 @@ class Postbox:
         with suppress(StoreError):
             if self._store is not None:
                 self._store.delete(key)
+
+
+def _is_recent(store: ObjectStore, key: str) -> bool:
+    """Whether the record was written a moment ago, by the store's own time: the clocks of two senders may differ."""
+    info = store.head(key)
+    return info is not None and abs(store.now() - info.mtime) < STALE_S
 
 
 def _read(store: ObjectStore, key: str) -> Record:

@@ -1,4 +1,4 @@
-"""The state of a run from what it wrote and what its platform says of it. Pure: records and a Life in, a state out.
+"""The state of a run from what it wrote and what its platform says of it. Pure: a state and a Life in, a state out.
 
 A decision reads the fields of these values only; the reasons are made here and never read.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from launcher.advice.rows import advice_for, would_repeat
 from launcher.backends.base import Life
 from launcher.runfolder.states import EndedBy, FirstFailure, RunState, State, with_unsafe
-from launcher.runs.records import Records
 from launcher.units import show_duration
 
 SILENCE_S = 90.0
@@ -51,11 +50,10 @@ def with_platform(state: RunState, life: Life) -> RunState:
     return state
 
 
-def gone(records: Records, life: Life, *, cancel_requested: bool, now: float) -> RunState:
-    """The run has ended, by its platform, and has not written its end."""
-    state = records.state
-    if life.forgotten and now - records.heard_at < SILENCE_S:
-        return state
+def gone(state: RunState, life: Life, *, cancel_requested: bool, silent_s: float | None = None) -> RunState:
+    """The run has ended, by its platform, and has not written its end. `silent_s` counts where the platform has forgotten the run."""
+    if life.forgotten and (silent_s is None or silent_s < SILENCE_S):
+        return silent(state, life, silent_s)
     safe = f"{state.safe} is in the store" if state.safe else "no checkpoint was in the store yet"
     if life.cancelled or cancel_requested:
         words = "cancelled" if life.cancelled else "cancelled on request"
@@ -77,15 +75,18 @@ def gone(records: Records, life: Life, *, cancel_requested: bool, now: float) ->
     return state.without_end().model_copy(update=changes)
 
 
-def silent(records: Records, life: Life, now: float) -> RunState:
-    """Nobody can tell whether the run lives: UNKNOWN once it has written nothing for long."""
-    state = records.state
-    age = now - records.heard_at
-    if state.state is State.UNKNOWN or age < SILENCE_S:
+def silent(state: RunState, life: Life, silent_s: float | None) -> RunState:
+    """Nobody can tell whether the run lives: UNKNOWN once it has written nothing for long, or when that can't be told (None)."""
+    if state.state is State.UNKNOWN or (silent_s is not None and silent_s < SILENCE_S):
         return state
-    parts = [f"last heard of {show_duration(age)} ago", life.detail]
+    heard = "when it wrote last can't be told" if silent_s is None else _heard(silent_s)
+    parts = [heard, life.detail]
     parts.append("if it is gone, `launcher resume --force` takes over")
     return state.model_copy(update={"state": State.UNKNOWN, "reason": "; ".join(filter(None, parts))})
+
+
+def _heard(silent_s: float) -> str:
+    return f"last heard of {show_duration(silent_s)} ago"
 
 
 def headline(state: RunState) -> str:

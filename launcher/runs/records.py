@@ -13,6 +13,7 @@ from launcher.errors import NotFound, StoreError
 from launcher.runfolder import paths
 from launcher.runfolder.states import NodeStatus, RunState, State
 from launcher.runs.index import RunEntry
+from launcher.storage import ObjectStore, open_store
 
 DAMAGED_STATE = "state.json is damaged; logs, fetch-results and retry still work"
 GLANCE_S = 2.0
@@ -25,11 +26,28 @@ class Records:
 
     state: RunState
     nodes: tuple[NodeStatus, ...] = ()
+    source: ObjectStore | None = None
+    """Where they were read; None for those that are remembered."""
 
     @property
     def heard_at(self) -> float:
-        """Unix seconds of the newest of these files."""
+        """What the newest of these files says of its time, by the clock of the machine that wrote it: to be shown, not judged by."""
         return max([self.state.updated_at, *(node.updated_at for node in self.nodes)])
+
+    def silent_s(self) -> float | None:
+        """How long ago the newest of these files was written, by the clock of what holds them: the store or the file system.
+
+        None when that can't be told. Whatever time it is on this machine or on the run's, the answer is the same.
+        """
+        if self.source is None:
+            return None
+        try:
+            state = self.source.head(paths.STATE)
+            found = [*self.source.list("status/"), *([state] if state else [])]
+            now = self.source.now()
+        except StoreError:
+            return None
+        return min((abs(now - info.mtime) for info in found if info.mtime), default=None)
 
 
 def read_records(entry: RunEntry, patience_s: float, *, here: bool = True) -> Records:
@@ -40,16 +58,16 @@ def read_records(entry: RunEntry, patience_s: float, *, here: bool = True) -> Re
     path = entry.run_dir.state
     if here and entry.is_here and os.path.lexists(path):
         state = parse_state(_bytes(path)) or stored_state(entry)  # a damaged file: the store has a copy
-        return Records(state or without_state(entry, DAMAGED_STATE), local_nodes(entry))
+        here_now = open_store(str(entry.run_dir.root))
+        return Records(state or without_state(entry, DAMAGED_STATE), local_nodes(entry), here_now)
     store = entry.store.open(patience_s)
     try:
         state = parse_state(store.read(paths.STATE))
     except NotFound:
         return Records(without_state(entry))
     keys = [info.key for info in store.list("status/")]
-    return Records(
-        state or without_state(entry, DAMAGED_STATE), _parse_nodes(store.read(key) for key in keys)
-    )
+    nodes = _parse_nodes(store.read(key) for key in keys)
+    return Records(state or without_state(entry, DAMAGED_STATE), nodes, store)
 
 
 def stored_state(entry: RunEntry) -> RunState | None:

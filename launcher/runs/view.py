@@ -165,10 +165,9 @@ def _resumed_elsewhere(entry: RunEntry, known: RunState) -> bool:
 
 def _settle(entry: RunEntry, records: Records, life: Life, index: Index | None) -> RunView:
     """One state from the records and the platform's answer; an end is kept in `index`."""
-    now = time.time()
     state, final = records.state, _is_final(entry, records.state)
     if life.alive and life.waiting:
-        return _view(entry, Records(judge.without_machine(state, now)), life, detail=life.detail)
+        return _view(entry, Records(judge.without_machine(state, time.time())), life, detail=life.detail)
     if life.alive and not final:
         return _view(entry, Records(judge.alive(state), records.nodes), life)
     if life.alive is None and state.state.terminal and not final:
@@ -180,9 +179,10 @@ def _settle(entry: RunEntry, records: Records, life: Life, index: Index | None) 
             index.put(entry.model_copy(update={"final": state, "final_nodes": records.nodes}))
     elif life.alive is False:
         requested = cancel_requested(entry)
-        state = judge.gone(Records(state, records.nodes), life, cancel_requested=requested, now=now)
-    else:
-        state = judge.silent(records, life, now)
+        silent_s = records.silent_s() if life.forgotten else None
+        state = judge.gone(state, life, cancel_requested=requested, silent_s=silent_s)
+    elif state.state is not State.UNKNOWN:
+        state = judge.silent(state, life, records.silent_s())
     return _view(entry, Records(state, records.nodes), life)
 
 

@@ -121,6 +121,9 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
 
+    def now(self) -> float:
+        """The store's own time in Unix seconds, on the clock of `mtime`: an object's age is told by it, whatever clock this machine has."""
+
     def join(self, key: str) -> str:
         """The URL of a key."""
 

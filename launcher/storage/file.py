@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from launcher.disk import CHUNK_BYTES, fsync_folder, is_temporary, mapped, replacing, write_all
+from launcher.disk import CHUNK_BYTES, TEMP_PREFIX, fsync_folder, is_temporary, mapped, replacing, write_all
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused
+from launcher.portable import PLAIN_FILE
 from launcher.storage.backoff import BackoffPolicy
 from launcher.storage.base import NoConditionalPut, ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.brake import Brake
@@ -236,6 +239,16 @@ class FileStore:
             with suppress(OSError):
                 parent.rmdir()
 
+    def now(self) -> float:
+        """See ObjectStore. A network file system has the clock of its server; where nothing can be written, this machine's is taken."""
+        for folder in (self._root, *self._root.parents):
+            if folder.is_dir():
+                try:
+                    return _time_of_files(folder)
+                except OSError:
+                    break
+        return time.time()
+
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
@@ -248,6 +261,18 @@ def _reading(path: Path) -> Iterator[None]:
                 raise FileNotFoundError(errno.ENOENT, "no such object") from error
     except NotFound as error:
         raise NotFound("no such object", where=str(path)) from error
+
+
+def _time_of_files(folder: Path) -> float:
+    """The time that a file written now gets, in Unix seconds: that of the server on a network file system. Raises OSError."""
+    probe = folder / f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+    handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN_FILE, 0o600)
+    try:
+        return os.fstat(handle).st_mtime
+    finally:
+        os.close(handle)
+        with suppress(OSError):
+            probe.unlink()
 
 
 def _info(key: str, status: os.stat_result) -> ObjectInfo:

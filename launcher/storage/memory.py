@@ -142,6 +142,10 @@ class MemoryStore:
             on_bytes(len(data))
         return self.put(key, data)
 
+    def now(self) -> float:
+        """See ObjectStore."""
+        return time.time()
+
     def delete(self, key: str) -> None:
         """See ObjectStore."""
         with self._bucket.lock:

@@ -8,7 +8,7 @@ import time
 from launcher.backends import get_backend
 from launcher.backends.base import Ends
 from launcher.disk import write_private
-from launcher.errors import BackendError, StoreError
+from launcher.errors import BackendError, NotFound, StoreError
 from launcher.jsontext import parse_json
 from launcher.runfolder import paths
 from launcher.runs.adopt import adopted
@@ -20,8 +20,8 @@ GLANCE_S = 2.0
 
 def cancel(entry: RunEntry) -> None:
     """Ask a run to stop with a checkpoint. Works from any machine that can write to the run's folder. Does not wait."""
-    first_at = _asked_before(entry)
-    request = json.dumps({"requested_at": time.time(), "first_at": first_at or time.time()})
+    first_at, now = _asked_before(entry)
+    request = json.dumps({"requested_at": now, "first_at": first_at or now})
     stored: StoreError | None = None
     try:
         entry.store.open().put(paths.CANCEL, request.encode())
@@ -38,7 +38,7 @@ def cancel(entry: RunEntry) -> None:
     if entry.handle:
         backend = get_backend(entry.backend)
         try:
-            if isinstance(backend, Ends) and first_at and time.time() - first_at > AGAIN_S:
+            if isinstance(backend, Ends) and first_at and now - first_at >= AGAIN_S:
                 backend.terminate(entry.handle)
             else:
                 backend.cancel(entry.handle)
@@ -49,10 +49,20 @@ def cancel(entry: RunEntry) -> None:
         raise stored
 
 
-def _asked_before(entry: RunEntry) -> float:
-    """Time of the first request to stop; 0 when there is none, or the store does not answer quickly."""
+def _asked_before(entry: RunEntry) -> tuple[float, float]:
+    """Time of the first request to stop, 0 when there is none, and the time now: both by the store's clock.
+
+    This machine's clock, and no first request, when the store does not answer quickly.
+    """
     try:
-        value = parse_json(entry.store.open(GLANCE_S).read(paths.CANCEL))
-        return float(value.get("first_at") or value["requested_at"])
-    except (StoreError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return 0.0
+        store = entry.store.open(GLANCE_S)
+        now = store.now()
+        value = parse_json(store.read(paths.CANCEL))
+    except NotFound:
+        return 0.0, now
+    except (StoreError, ValueError):
+        return 0.0, time.time()
+    try:
+        return float(value.get("first_at") or value["requested_at"]), now
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return 0.0, now

@@ -16,7 +16,6 @@ from launcher.runfolder.states import Attempt, AttemptResult, EndedBy, FirstFail
 from launcher.runs import judge
 from launcher.runs.explain import explain_run
 from launcher.runs.prune import find_items
-from launcher.runs.records import Records
 from tests.launcher.samples import NOW, Sample
 
 PLAIN = "words"
@@ -95,13 +94,13 @@ def test_what_a_platform_says_changes_no_decision(
         view = sample.run.view()
         state = RunState.model_validate_json((sample.root / "state.json").read_bytes())
         life = Life(alive=False, detail=text, cancelled=cancelled)
-        running = Records(state.model_copy(update={"state": State.RUNNING}))
+        running = state.model_copy(update={"state": State.RUNNING})
         ends = [
             judge.with_platform(state, life),
             judge.with_platform(state, life.model_copy(update={"cause": text})),
             judge.perhaps_again(state, life),
-            judge.gone(running, life, cancel_requested=False, now=NOW),
-            judge.silent(running, life, NOW + 1e9),
+            judge.gone(running, life, cancel_requested=False),
+            judge.silent(running, life, 1e9),
         ]
         return [
             (view.state,),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
+from launcher.errors import StoreError
 from launcher.storage.base import ObjectInfo
 
 SHA256_NAME = "sha256"
@@ -65,6 +67,15 @@ def info_of_obstore(key: str, answer: Any) -> ObjectInfo:
         sha256=stored_sha256(answer.attributes),
         opaque=is_weak(etag),
     )
+
+
+def time_of_answer(answer: Mapping[str, Any], where: str) -> float:
+    """When the store answered, by its own clock. Raises StoreError for an answer without a Date."""
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"the store's answer has no time (Date: {date!r})", where=where) from error
 
 
 def _is_encrypted(answer: Mapping[str, Any]) -> bool:

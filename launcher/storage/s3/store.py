@@ -29,6 +29,7 @@ from launcher.storage.s3 import upload as s3_upload
 from launcher.storage.s3.client import ClientHolder, resolve
 from launcher.storage.s3.conditional import ConditionalPut
 from launcher.storage.s3.confirm import have_effect, is_gone
+from launcher.storage.s3.facts import time_of_answer
 from launcher.storage.s3.fast import FastPath, fast_wanted
 from launcher.storage.s3.listing import Listing
 from launcher.storage.s3.pages import PAGE_KEYS, Page, ask_boto3
@@ -173,6 +174,14 @@ class S3Store:
         info = self.head(key)
         same = info is not None and (info.size, info.etag) == (expect.size, expect.etag)
         return replace(expect, sha256=info.sha256) if info is not None and same else expect
+
+    def now(self) -> float:
+        """See ObjectStore. The Date of an answer to a short listing; in whole seconds. Raises StoreError."""
+
+        def request(client: Any, names: dict[str, Any]) -> Any:
+            return client.list_objects(Bucket=names["Bucket"], Prefix=names["Key"], MaxKeys=1)
+
+        return time_of_answer(self.with_backoff("", request), self.url)
 
     # -- writing -------------------------------------------------------------------------------------------
 

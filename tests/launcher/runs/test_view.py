@@ -1,3 +1,4 @@
+import os
 import socket
 import time
 from collections.abc import Sequence
@@ -75,8 +76,8 @@ def test_silence_is_unknown_and_never_success(
     launcher_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = running(tmp_path, 1)
-    later = time.time() + SILENCE_S + 5
-    monkeypatch.setattr(time, "time", lambda: later)
+    then = time.time() - SILENCE_S - 5
+    os.utime(samples[0].root / "state.json", (then, then))
     (view,), _ = ask(samples, Life(alive=None, detail="it runs elsewhere"), monkeypatch)
     assert view.state is State.UNKNOWN
     assert "it runs elsewhere" in view.reason

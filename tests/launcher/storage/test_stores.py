@@ -31,6 +31,15 @@ def test_put_read_head_delete(store: ObjectStore) -> None:
     assert list(store.list()) == []
 
 
+def test_the_time_is_that_of_the_objects(store: ObjectStore) -> None:
+    before = store.now()
+    store.put("a/b.txt", b"0123456789")
+    head = store.head("a/b.txt")
+    assert head is not None
+    assert before - 1 <= head.mtime <= store.now() + 1, "whole seconds"
+    assert [info.key for info in store.list()] == ["a/b.txt"]
+
+
 @pytest.mark.parametrize(
     ("start", "length", "expected"),
     [
