@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,7 @@ from tests.launcher.samples import Sample
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x1b[2J"
 MANY = 1000
-HEARD_LATER_S = 3600
-"""Runs that go on are heard of in the future: however long the tests take, their runs have not fallen silent."""
+BEAT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,30 @@ def write_scenes(folder: Path) -> Scenes:
     )
 
 
+@contextmanager
+def heard_of(scenes: Scenes) -> Iterator[None]:
+    """However long the tests take, the runs that go on have not fallen silent."""
+    index, end = Index(), threading.Event()
+    states = [
+        entry.run_dir.state
+        for run_id in (scenes.running, scenes.queued, scenes.restarted)
+        if (entry := index.get(run_id)) is not None
+    ]
+
+    def beat() -> None:
+        while not end.wait(BEAT_S):
+            for state in states:
+                os.utime(state)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
 def curve(epochs: int) -> list[dict[str, Any]]:
     return [
         {
@@ -74,7 +101,6 @@ def _running(folder: Path, now: float) -> str:
     attempts = (Attempt(attempt=1, started_at=began),)
     sample.state(
         State.RUNNING,
-        updated_at=now + HEARD_LATER_S,
         submitted_at=began,
         attempts=attempts,
         phase_times=_phases(began),
@@ -91,7 +117,6 @@ def _running(folder: Path, now: float) -> str:
             "eta_s": 4300,
         }
         sample.node(
-            updated_at=now + HEARD_LATER_S,
             node=node,
             host=f"npu-{17 + node}",
             ranks=ranks,
@@ -109,7 +134,6 @@ def _queued(folder: Path, now: float) -> str:
         State.QUEUED,
         "waits for 8 free devices of partition npu (2 jobs are before it)",
         attempts=(),
-        updated_at=now + HEARD_LATER_S,
     )
     return sample.plan.run_id
 
@@ -165,7 +189,6 @@ def _restarted(folder: Path, now: float) -> str:
     )
     sample.state(
         State.RUNNING,
-        updated_at=now + HEARD_LATER_S,
         attempt=2,
         submitted_at=began,
         attempts=attempts,
@@ -176,7 +199,7 @@ def _restarted(folder: Path, now: float) -> str:
     sample.log("rank-0", "resumed from step 12510\n", attempt=2)
     ranks = [{"rank": k, "phase": "training", "step": 25020} for k in range(8)]
     progress = {"epoch": 20, "epochs": 300, "step": 25020, "loss": 3.2, "images_per_s": 3950, "eta_s": 180000}
-    sample.node(updated_at=now + HEARD_LATER_S, attempt=2, host="npu-04", ranks=ranks, progress=progress)
+    sample.node(attempt=2, host="npu-04", ranks=ranks, progress=progress)
     sample.metrics(*curve(20))
     sample.write("checkpoints/step-25020/model.safetensors", "x" * 4096)
     return sample.plan.run_id

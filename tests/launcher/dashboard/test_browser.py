@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.launcher.dashboard.scenes import HOSTILE, MANY, Scenes, write_scenes
+from tests.launcher.dashboard.scenes import HOSTILE, MANY, Scenes, heard_of, write_scenes
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 PATIENCE_MS = 60_000
@@ -104,7 +104,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAUNCHER_HOME", str(folder / "home"))
         scenes = write_scenes(folder)
-        with dashboard("--url", str(scenes.store)) as address:
+        with heard_of(scenes), dashboard("--url", str(scenes.store)) as address:
             yield Site(scenes, address)
 
 
