@@ -22,6 +22,7 @@ class Graph:
 
         self.model = model
         self.nodes: list[Any] = []
+        self._makers: dict[str, Any] = {}
         self.constants: dict[str, np.ndarray] = {
             one.name: numpy_helper.to_array(one) for one in model.graph.initializer
         }
@@ -35,7 +36,16 @@ class Graph:
                 renamed[node.output[0]] = node.input[0]
             else:
                 self.nodes.append(node)
-        self._makers = {name: node for node in self.nodes for name in node.output}
+        self.replace(self.nodes)
+
+    def replace(self, nodes: list[Any]) -> None:
+        """Let the graph have these nodes, in this order."""
+        self.nodes = nodes
+        self._makers = {name: node for node in nodes for name in node.output}
+
+    def users(self, name: str) -> list[Any]:
+        """The nodes that read a value."""
+        return [node for node in self.nodes if name in node.input]
 
     def maker(self, name: str, kind: str) -> Any:
         """The node that computes a value, when it is of this kind."""
@@ -81,19 +91,25 @@ class Graph:
                 kept.append(node)
         self.nodes = kept
 
-    def finished(self) -> onnx.ModelProto:
-        """The model with these nodes, less those whose values nobody uses."""
-        from onnx import numpy_helper
-
+    def drop_unused(self) -> None:
+        """Drop the nodes whose values nobody uses."""
         wanted = {one.name for one in self.model.graph.output}
-        kept = []
+        used = []
         for node in reversed(self.nodes):
             if wanted & set(node.output):
-                kept.append(node)
+                used.append(node)
                 wanted.update(node.input)
+        self.replace(used[::-1])
+
+    def finished(self) -> onnx.ModelProto:
+        """The model with these nodes and the constants that they use."""
+        from onnx import numpy_helper
+
+        self.drop_unused()
+        wanted = {name for node in self.nodes for name in node.input}
         graph = self.model.graph
         del graph.node[:], graph.initializer[:]
-        graph.node.extend(reversed(kept))
+        graph.node.extend(self.nodes)
         graph.initializer.extend(
             numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in wanted
         )

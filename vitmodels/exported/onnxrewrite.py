@@ -1,7 +1,7 @@
-"""MindSpore's ONNX file as runtimes like it: any batch, and one node for each LayerNorm and GELU.
+"""MindSpore's ONNX file as runtimes like it: any batch, one node for each LayerNorm and GELU, and nothing in vain.
 
 MindSpore writes opset 11 with a fixed batch, LayerNorm as eleven nodes and GELU as a polynomial of twelve. The
-rewritten file is opset 20. What is not recognised stays as it was; the batch must become open, or it is an error.
+rewritten file is opset 20, and computes the end of the net for the class token alone (`onnxclasstoken`). What is not recognised stays as it was; the batch must become open, or it is an error.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vitmodels.errors import ExportError
+from vitmodels.exported.onnxclasstoken import class_token_early
 from vitmodels.exported.onnxgraph import Graph, attribute
 from vitmodels.nets.layers.gelu import COEFFICIENTS
 
@@ -39,6 +40,9 @@ def rewritten(model: Any) -> Any:
     for change in (pad_class_token, layer_normalization, gelu, attribute_to_input):
         graph.rewrite(change)
     graph.fold()
+    graph.drop_unused()
+    class_token_early(graph)
+    bias_before_gelu(graph)
     for node in graph.nodes:
         if node.op_type == "Concat" and any(name in graph.constants for name in node.input):
             raise ExportError(f"the ONNX node {node.output[0]} joins images and a constant of a fixed batch")
@@ -141,6 +145,22 @@ def _is_square(graph: Graph, name: str, x: str) -> bool:
 
 def _is_close(found: float | None, wanted: float) -> bool:
     return found is not None and bool(np.isclose(found, wanted, rtol=1e-6, atol=0))
+
+
+def bias_before_gelu(graph: Graph) -> None:
+    """Gemm with a bias -> Gelu becomes Gemm -> Add -> Gelu: ONNX Runtime computes the last two in one pass over memory."""
+    from onnx import helper
+
+    nodes = []
+    for node in graph.nodes:
+        users = graph.users(node.output[0]) if node.op_type == "Gemm" and len(node.input) == 3 else []
+        if [user.op_type for user in users] != ["Gelu"]:
+            nodes.append(node)
+            continue
+        bias, product = node.input.pop(), f"{node.output[0]}_product"
+        nodes += [node, helper.make_node("Add", [product, bias], list(node.output))]
+        node.output[0] = product
+    graph.replace(nodes)
 
 
 def attribute_to_input(graph: Graph, node: Any) -> Any:

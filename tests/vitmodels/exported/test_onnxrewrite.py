@@ -77,6 +77,22 @@ def test_answers_are_those_of_the_file_before_and_of_timm(net: SimpleNamespace) 
         assert np.abs(run(net.model, images) - wanted).max() < 1e-5
 
 
+def test_what_runtimes_join_stands_together(net: SimpleNamespace) -> None:
+    """A bias before each GELU (BiasGelu of ONNX Runtime), and the last MLP for the class token alone."""
+    makers = {node.output[0]: node for node in net.model.graph.node}
+    last = f"blocks.{TINY[net.family].depth - 1}.mlp.fc1"
+    for node in net.model.graph.node:
+        if node.op_type == "Gelu":
+            add = makers[node.input[0]]
+            product = makers[add.input[0]]
+            assert (add.op_type, product.op_type, len(product.input)) == ("Add", "Gemm", 2)
+    [product] = [node for node in net.model.graph.node if f"{last}.weight" in node.input]
+    [norm] = [node for node in net.model.graph.node if product.input[0] in node.output]
+    total = makers[norm.input[0]]
+    taken = [makers[name].op_type for name in total.input]
+    assert (norm.op_type, total.op_type, sorted(taken)) == ("LayerNormalization", "Add", ["Gemm", "Squeeze"])
+
+
 def test_openvino_gives_the_same_answers(net: SimpleNamespace) -> None:
     openvino = pytest.importorskip(
         "openvino", reason="OpenVINO is not installed: its reading of ONNX is NOT tested"
