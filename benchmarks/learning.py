@@ -1,12 +1,14 @@
-"""The same recipe on the digits in MindSpore and in torch/timm: mean accuracy over seeds, side by side.
+"""The same recipe on digits in MindSpore and in torch/timm: mean accuracy over seeds, side by side.
 
     python benchmarks/learning.py --torch-python .venv-parity/bin/python     # that `make test-parity` makes
     python benchmarks/learning.py --sides ours --seeds 0 --out runs.jsonl    # a part; the means are over all parts
+    python benchmarks/learning.py --data mnist --seeds 0 1 2 3 4 --torch-python ...
 
 Both train on the same images with the recipe vitmodels/configs/<arch>.yaml. The torch side builds the net from timm's
 classes, initialises it from our first values for the seed (so that the comparison is of training, not of luck), and
-writes schedule, shift and loss with torch's own functions. The recipes were chosen on a part of the training images;
-the figures are on the 360 test images. Without --torch-python only our side is trained.
+writes schedule, shift and loss with torch's own functions. The recipes were chosen on a part of the training images of
+the digits; the figures are on the 360 test images, and for MNIST, with the same recipes, on the 2,000 of `benchmarks/mnist.py`.
+MNIST is left out where it is neither cached nor can be fetched. Without --torch-python only our side is trained.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+DATA = ("digits", "mnist")
 SIDES = ("ours", "timm")
 
 TORCH = """
@@ -39,7 +44,7 @@ from timm.models.vision_transformer import VisionTransformer
 folder, seed = sys.argv[1], int(sys.argv[2])
 about = json.load(open(folder + "/about.json"))
 recipe, net = about["recipe"], about["net"]
-data = np.load(folder + "/digits.npz")
+data = np.load(folder + "/images.npz")
 weights = {k: torch.from_numpy(v) for k, v in np.load(folder + f"/weights-{seed}.npz").items()}
 common = dict(img_size=net["image_size"], patch_size=net["patch_size"], num_classes=10, depth=net["depth"])
 if net["family"] == "tnt":
@@ -94,7 +99,7 @@ print(json.dumps({"top1": top1, "seconds": time.time() - begin}))
 """
 
 
-def prepare(folder: Path, digits: Path, arch: str, seeds: list[int], epochs: int | None) -> None:
+def prepare(folder: Path, data: Path, arch: str, seeds: list[int], epochs: int | None) -> None:
     """What the torch side reads: pixels, first weights, recipe, sizes."""
     from dataclasses import asdict
 
@@ -110,9 +115,9 @@ def prepare(folder: Path, digits: Path, arch: str, seeds: list[int], epochs: int
     net = ARCHS[arch]
     arrays = {}
     for part in ("train", "val"):
-        images = MemoryImages(scan_folder(digits / part), recipe, recipe.side, train=False)
+        images = MemoryImages(scan_folder(data / part), recipe, recipe.side, train=False)
         arrays[f"{part}_x"], arrays[f"{part}_y"] = images.pixels, images.labels
-    np.savez(folder / "digits.npz", **arrays)
+    np.savez(folder / "images.npz", **arrays)
     (folder / "about.json").write_text(json.dumps({"recipe": recipe.json_dict(), "net": asdict(net)}))
     for seed in seeds:
         shapes = expected_shapes(net, 10)
@@ -121,7 +126,7 @@ def prepare(folder: Path, digits: Path, arch: str, seeds: list[int], epochs: int
         np.savez(folder / f"weights-{seed}.npz", **values)
 
 
-def train_ours(digits: Path, arch: str, seed: int, epochs: int | None) -> tuple[float, float]:
+def train_ours(data: Path, arch: str, seed: int, epochs: int | None) -> tuple[float, float]:
     """Top-1 and seconds of one run of the training program, everything included."""
     with tempfile.TemporaryDirectory() as run:
         command = [
@@ -131,7 +136,7 @@ def train_ours(digits: Path, arch: str, seed: int, epochs: int | None) -> tuple[
             "--config",
             f"{ROOT}/vitmodels/configs/{arch}.yaml",
         ]
-        command += ["--data", str(digits), "--run-dir", run, "--device", "cpu", "--set", f"seed={seed}"]
+        command += ["--data", str(data), "--run-dir", run, "--device", "cpu", "--set", f"seed={seed}"]
         command += ["--set", f"epochs={epochs}"] if epochs else []
         begin = time.monotonic()
         subprocess.run(
@@ -152,28 +157,57 @@ def train_timm(python: str, folder: Path, seed: int) -> tuple[float, float]:
     return float(found["top1"]), float(found["seconds"])
 
 
+def write_data(name: str, dest: Path, cache: Path) -> None:
+    """An image folder of the data set. Raises NoMnist where it can't be had."""
+    from benchmarks.mnist import fetch_mnist, read_mnist, write_mnist
+    from vitmodels.digits import write_digits
+
+    if name == "digits":
+        write_digits(dest)
+    else:
+        write_mnist(dest, *read_mnist(fetch_mnist(cache)))
+
+
+def run_all(args: argparse.Namespace, data: str, images: Path, folder: Path) -> Iterator[dict[str, Any]]:
+    """Train on one data set; a row for each run."""
+    sides = [side for side in args.sides if side == "ours" or args.torch_python]
+    for arch in args.arch:
+        prepare(folder, images, arch, args.seeds, args.epochs)
+        for seed, side in itertools.product(args.seeds, sides):
+            if side == "ours":
+                top1, seconds = train_ours(images, arch, seed, args.epochs)
+            else:
+                top1, seconds = train_timm(args.torch_python, folder, seed)
+            print(f"{data} {arch} seed {seed} {side}  top-1 {100 * top1:.2f} %  {seconds:.0f} s", flush=True)
+            yield {"data": data, "arch": arch, "seed": seed, "side": side, "top1": top1, "seconds": seconds}
+
+
 def report(rows: list[dict[str, Any]]) -> None:
     """Mean accuracy of each side, and how far apart they are."""
-    for arch in dict.fromkeys(row["arch"] for row in rows):
+    for data, arch in dict.fromkeys((row["data"], row["arch"]) for row in rows):
         means = {}
         for side in SIDES:
-            tops = [row["top1"] for row in rows if (row["arch"], row["side"]) == (arch, side)]
+            wanted = (data, arch, side)
+            tops = [row["top1"] for row in rows if (row["data"], row["arch"], row["side"]) == wanted]
             if tops:
                 means[side] = statistics.mean(tops)
                 listing = " ".join(f"{100 * top1:.2f}" for top1 in tops)
-                print(
-                    f"{arch} {side:<5} mean top-1 {100 * means[side]:.2f} %  ({listing}), {len(tops)} seeds"
-                )
+                mean = f"mean top-1 {100 * means[side]:.2f} %  ({listing}), {len(tops)} seeds"
+                print(f"{data} {arch} {side:<5} {mean}")
         if len(means) == 2:
-            print(f"{arch} ours - timm {100 * (means['ours'] - means['timm']):+.2f} points")
+            print(f"{data} {arch} ours - timm {100 * (means['ours'] - means['timm']):+.2f} points")
 
 
-def main() -> int:
-    """Print one line per run, then the means."""
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    from benchmarks.mnist import default_cache
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--torch-python", default="", help="interpreter with torch and timm")
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="folder that keeps MNIST")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arch", nargs="+", default=["vit_digits", "tnt_digits"])
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
@@ -181,29 +215,31 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, help="append one JSON line per run; the means are over all of its lines"
     )
-    args = parser.parse_args()
-    sides = [side for side in args.sides if side == "ours" or args.torch_python]
-    from vitmodels.digits import write_digits
+    return parser
 
+
+def main(argv: list[str] | None = None) -> int:
+    """Print one line per run, then the means."""
+    from benchmarks.mnist import NoMnist
+
+    args = make_parser().parse_args(argv)
     rows = []
     if args.out and args.out.exists():
-        rows = [json.loads(line) for line in args.out.read_text().splitlines()]
+        rows = [{"data": "digits", **json.loads(line)} for line in args.out.read_text().splitlines()]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        digits = folder / "digits"
-        write_digits(digits)
-        for arch in args.arch:
-            prepare(folder, digits, arch, args.seeds, args.epochs)
-            for seed, side in itertools.product(args.seeds, sides):
-                if side == "ours":
-                    top1, seconds = train_ours(digits, arch, seed, args.epochs)
-                else:
-                    top1, seconds = train_timm(args.torch_python, folder, seed)
-                print(f"{arch} seed {seed} {side}  top-1 {100 * top1:.2f} %  {seconds:.0f} s", flush=True)
-                rows.append({"arch": arch, "seed": seed, "side": side, "top1": top1, "seconds": seconds})
+        for data in args.data:
+            folder = Path(name) / data
+            folder.mkdir()
+            try:
+                write_data(data, folder / "images", args.cache)
+            except NoMnist as error:
+                print(f"left out: {data}: {error}")
+                continue
+            for row in run_all(args, data, folder / "images", folder):
+                rows.append(row)
                 if args.out:
                     with args.out.open("a") as out:
-                        out.write(json.dumps(rows[-1]) + "\n")
+                        out.write(json.dumps(row) + "\n")
     report(rows)
     return 0
 
