@@ -185,6 +185,10 @@ class KubernetesOptions(Section):
         description="Further annotations of the job and its pods.",
         examples=[{"sp-block": "16"}],
     )
+    fault_scheduling: Literal["grace", "force"] | None = Field(
+        None,
+        description="MindCluster restarts the job after failures and lost nodes, in all retry.max_restarts times: all pods are made anew, after a gentle end (grace) or at once (force); default: launcher restarts the ranks itself.",
+    )
     after: tuple[str, ...] = Field(
         (), description="Runs of this back end that must have SUCCEEDED before this one starts."
     )

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import os
 import signal
-import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
 
+from tests.fakes.kubernetes_logs import log_server
 from tests.fakes.kubernetes_operator import ASCEND, Object, Operator, templates_of
 from tests.fakes.kubernetes_pod import ACCOUNT, field_of, is_over, make_pod, moved, service_of
-from tests.servers.certificate import make_certificate
 from tests.servers.kube import KubeServer
 
 POLL_S = 0.1
@@ -61,7 +59,7 @@ class FakeCluster:
                 pods = self.pods_of(job)
                 if not job["metadata"].get("deletionTimestamp") and not pods and not is_over(job):
                     self.make_pods(api, job)
-                elif pods and not is_over(job):
+                elif pods and not is_over(job) and not self.operator.restart(job, pods):
                     self.operator.complete(job, pods)
                     self.judge(api, job, pods)
         for pod in self.server.call("GET", self.path("pods"))["items"]:
@@ -270,12 +268,7 @@ def fake_cluster(server: KubeServer, namespace: str, folder: Path) -> Iterator[F
     """Controllers and one node, until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     cluster = FakeCluster(server, namespace, folder)
-    cert, key = make_certificate(folder)
-    kubelet = ThreadingHTTPServer(("127.0.0.1", 0), _Kubelet)
-    kubelet.cluster = cluster  # type: ignore[attr-defined]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    kubelet.socket = context.wrap_socket(kubelet.socket, server_side=True)
+    kubelet = log_server(folder, cluster.logs)
     threads = [threading.Thread(target=each) for each in (kubelet.serve_forever, cluster.run)]
     with suppress(HTTPError):
         server.call("DELETE", "/api/v1/nodes/n1")
@@ -298,19 +291,3 @@ def fake_cluster(server: KubeServer, namespace: str, folder: Path) -> Iterator[F
         for thread in threads:
             thread.join()
         kubelet.server_close()
-
-
-class _Kubelet(BaseHTTPRequestHandler):
-    """Answers the API server's questions for logs."""
-
-    def do_GET(self) -> None:
-        parts = self.path.partition("?")[0].split("/")
-        log = self.server.cluster.logs.get(parts[3]) if len(parts) > 3 else None  # type: ignore[attr-defined]
-        data = log.read_bytes() if log is not None else b""
-        self.send_response(200 if log is not None else 404)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args: object) -> None:
-        """Quiet."""

@@ -69,6 +69,24 @@ class Operator:
     def __init__(self, server: KubeServer, namespace: str) -> None:
         self._server, self._namespace = server, namespace
         self.crossed = False
+        self.restarts: dict[str, int] = {}
+
+    def restart(self, job: Object, pods: Sequence[Object]) -> bool:
+        """Whether the job is being restarted: after a failure all of its pods go, and others are made, as often as its labels say."""
+        labels, uid = job["metadata"]["labels"], job["metadata"]["uid"]
+        if any(pod["metadata"].get("deletionTimestamp") for pod in pods):
+            return labels.get("fault-scheduling", "off") != "off"
+        failed = any(pod["status"].get("phase") == "Failed" for pod in pods)
+        so_far, most = self.restarts.get(uid, 0), int(labels.get("fault-retry-times", "0"))
+        if not failed or labels.get("fault-scheduling", "off") == "off" or so_far >= most:
+            return False
+        self.restarts[uid] = so_far + 1
+        namespace = f"/api/v1/namespaces/{self._namespace}"
+        table = {"data": {FILE: json.dumps({"status": "initializing"})}}
+        self._server.call("PATCH", f"{namespace}/configmaps/rings-config-{job['metadata']['name']}", table)
+        for pod in pods:
+            self._server.call("DELETE", f"{namespace}/pods/{pod['metadata']['name']}")
+        return True
 
     def complete(self, job: Object, pods: Sequence[Object]) -> None:
         path = f"/api/v1/namespaces/{self._namespace}/configmaps/rings-config-{job['metadata']['name']}"

@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from launcher.backends.agree import agree, ended_before, outdated
+from launcher.backends.kubernetes.machines import options_of
 from launcher.backends.kubernetes.place import Pod, node_of
 from launcher.disk import write_private
 from launcher.errors import LauncherError, NotFound
@@ -88,8 +90,15 @@ def prepare(plan: Plan, attempt: int, env: Mapping[str, str]) -> NodeCommand | N
 
 
 def here(plan: Plan) -> Plan:
-    """The plan without profiles: those are of the machine that submitted, and the pods have the keys in their environment."""
-    stores = {name: _without_profile(getattr(plan, name)) for name in ("store", "data", "checkpoint")}
+    """The plan without profiles: those are of the machine that submitted, and the pods have the keys in their environment.
+
+    Where MindCluster restarts the job, the node programs restart nothing: only one side may.
+    """
+    stores: dict[str, Any] = {
+        name: _without_profile(getattr(plan, name)) for name in ("store", "data", "checkpoint")
+    }
+    if options_of(plan).fault_scheduling:
+        stores["retry"] = plan.retry.model_copy(update={"max_restarts": 0})
     return plan.model_copy(update=stores)
 
 

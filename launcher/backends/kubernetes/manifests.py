@@ -18,6 +18,7 @@ from launcher.plan.model import Plan
 VOLCANO, ASCEND, BATCH = "batch.volcano.sh/v1alpha1", "mindxdl.gitee.com/v1", "batch/v1"
 MAX_RETRY = 1
 """launcher restarts a run itself (`retry`); Volcano's own 3 would do it a second time."""
+_NOBODY = {"fault-scheduling": "off"}
 
 
 def manifests(plan: Plan, attempt: int) -> list[Manifest]:
@@ -99,7 +100,7 @@ def _vcjob(plan: Plan, attempt: int) -> Manifest:
     metadata, template = _metadata(plan, attempt), pod_template(plan, attempt)
     plugins: dict[str, list[str]] = {"env": [], "svc": []}
     if npus and options.platform == "mindcluster":
-        metadata["labels"] = {**metadata["labels"], "fault-scheduling": "off"}
+        metadata["labels"] = {**metadata["labels"], **_fault_labels(plan)}
         plugins["hcclrank"] = ["--master=master", f"--worker={TASK}"]
     elif npus:
         plugins["configmap1980"] = ["--rank-table-version=v2"]
@@ -112,6 +113,9 @@ def _vcjob(plan: Plan, attempt: int) -> Manifest:
         "plugins": plugins,
         "tasks": [{"name": TASK, "replicas": plan.nodes, "template": template}],
     }
+    if options.fault_scheduling:  # Volcano has failed a job whose restarts have reached maxRetry
+        spec["maxRetry"] = plan.retry.max_restarts + 1
+        spec["policies"] = [{"event": "PodEvicted", "action": "RestartJob"}]
     if options.priority_class:
         spec["priorityClassName"] = options.priority_class
     return {"apiVersion": VOLCANO, "kind": "Job", "metadata": metadata, "spec": spec}
@@ -131,18 +135,27 @@ def _ascendjob(plan: Plan, attempt: int) -> Manifest:
         if count
     }
     metadata = _metadata(plan, attempt)
-    framework = {"framework": "pytorch" if torch else "mindspore", "fault-scheduling": "off"}
-    metadata["labels"] = {**metadata["labels"], **framework}
+    framework = {"framework": "pytorch" if torch else "mindspore"}
+    metadata["labels"] = {**metadata["labels"], **framework, **_fault_labels(plan)}
     policy: dict[str, Any] = {"minAvailable": plan.nodes, "queue": options.queue or "default"}
     if options.priority_class:
         policy["priorityClass"] = options.priority_class
+    backoff = plan.retry.max_restarts if options.fault_scheduling else 0
     spec = {
         "schedulerName": "volcano",
-        "runPolicy": {"backoffLimit": 0, "cleanPodPolicy": "None", "schedulingPolicy": policy},
+        "runPolicy": {"backoffLimit": backoff, "cleanPodPolicy": "None", "schedulingPolicy": policy},
         "successPolicy": "AllWorkers",
         "replicaSpecs": replicas,
     }
     return {"apiVersion": ASCEND, "kind": "AscendJob", "metadata": metadata, "spec": spec}
+
+
+def _fault_labels(plan: Plan) -> dict[str, str]:
+    """Whether MindCluster restarts the job, and how often after a failure of the program."""
+    how = options_of(plan).fault_scheduling
+    if how is None:
+        return _NOBODY
+    return {"fault-scheduling": how, "fault-retry-times": str(plan.retry.max_restarts)}
 
 
 def _job(plan: Plan, attempt: int) -> Manifest:

@@ -10,12 +10,13 @@ from urllib.parse import unquote, urlsplit
 from launcher.backends.kubernetes.machines import CACHE, options_of, uses_npus
 from launcher.backends.kubernetes.manifests import job_manifest, plain_job
 from launcher.backends.kubernetes.names import CONTAINER
-from launcher.backends.kubernetes.npus import npus_of
+from launcher.backends.kubernetes.npus import has_table, npus_of
 from launcher.backends.kubernetes.podspecs import templates_of
 from launcher.findings import Finding
 from launcher.plan.model import Plan
 
-MOST_NODES = 1000
+MOST_NODES, MOST_RESTARTS = 1000, 100
+_FAULT_LABELS = {"fault-scheduling", "fault-retry-times", "pod-rescheduling"}
 _POLICY = re.compile(r"chip(\d+)-node(\d+)(?:-.*)?")
 _MODULE = re.compile(r"(?:module|card)-[a-z0-9]+-(\d+)(?:-super-pod)?")
 _OURS = ("/dev/shm", "/usr/local/Ascend/driver", "/user/config", "/user/serverid", "/etc/volcano")  # noqa: S108
@@ -212,6 +213,31 @@ def _line(plan: Plan) -> Iterator[Finding]:
         yield Finding("K8015", "error", message, "kubernetes.after", "submit both to one namespace")
 
 
+def _restarts(plan: Plan) -> Iterator[Finding]:
+    """Who restarts a run that has failed: one side only."""
+    options, where = options_of(plan), "kubernetes.fault_scheduling"
+    for key in sorted(_FAULT_LABELS & {*options.labels, *options.annotations}):
+        message = f"{key} makes MindCluster restart pods on its own, beside launcher"
+        fix = "leave it out; kubernetes.fault_scheduling hands restarts over to MindCluster"
+        yield Finding("K8017", "error", message, "kubernetes.labels", fix)
+    if options.fault_scheduling is None:
+        return
+    if not has_table(plan) or options.platform != "mindcluster":
+        message = "only MindCluster restarts jobs, and only vcjobs and AscendJobs on NPUs"
+        yield Finding(
+            "K8016", "error", message, where, "leave it out: launcher restarts the ranks, by `retry`"
+        )
+    elif not 1 <= plan.retry.max_restarts <= MOST_RESTARTS:
+        message = f"{plan.retry.max_restarts} restarts: MindCluster takes 1 to {MOST_RESTARTS}"
+        fix = "set retry.max_restarts, or leave kubernetes.fault_scheduling out"
+        yield Finding("K8016", "error", message, "retry.max_restarts", fix)
+    elif plan.retry.on:
+        message = "has no effect: MindCluster restarts the job whatever the failure was"
+        yield Finding(
+            "K8018", "warning", message, "retry.on", "leave one of retry.on and fault_scheduling out"
+        )
+
+
 def _at(value: Any, place: tuple[str, ...]) -> Any:
     for key in place:
         value = value.get(key) if isinstance(value, dict) else None
@@ -236,4 +262,5 @@ RULES: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _program,
     _cache,
     _line,
+    _restarts,
 )

@@ -54,6 +54,23 @@ def test_the_manifests_are_these(name: str, tmp_path: Path) -> None:
     assert text == (GOLDEN / f"{name}.yaml").read_text()
 
 
+@pytest.mark.parametrize("kind", ["vcjob", "ascendjob"])
+def test_restarts_are_for_one_side_only(kind: str, tmp_path: Path, kube: KubeServer, vision: str) -> None:
+    """By default launcher's; else MindCluster's, with as many restarts as the job file has."""
+    own = job_manifest(make(tmp_path, kubernetes={"kind": kind}), 1)
+    assert own["metadata"]["labels"]["fault-scheduling"] == "off"
+    assert "fault-retry-times" not in own["metadata"]["labels"]
+    theirs = job_manifest(make(tmp_path, kubernetes={"kind": kind, "fault_scheduling": "grace"}), 1)
+    labels = theirs["metadata"]["labels"]
+    assert (labels["fault-scheduling"], labels["fault-retry-times"]) == ("grace", "3")
+    if kind == "vcjob":
+        assert (own["spec"]["maxRetry"], theirs["spec"]["maxRetry"]) == (1, 4)
+        assert theirs["spec"]["policies"] == [{"event": "PodEvicted", "action": "RestartJob"}]
+    else:
+        assert [each["spec"]["runPolicy"]["backoffLimit"] for each in (own, theirs)] == [0, 3]
+    create(kube, theirs)
+
+
 def create(kube: KubeServer, manifest: dict[str, Any]) -> dict[str, Any]:
     path = PATHS[manifest["apiVersion"], manifest["kind"]]
     return kube.call("POST", f"{path}?dryRun=All", manifest)

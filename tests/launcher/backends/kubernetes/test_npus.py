@@ -54,3 +54,19 @@ def test_an_ascendjob_meets_where_its_operator_says_and_reads_a_table_that_was_r
     devices = table["server_list"][0]["device"]
     assert [each["device_id"] for each in devices] == ["4", "5"]
     assert devices[0]["device_ip"] == "10.1.0.77"
+
+
+def test_restarts_that_are_handed_over_to_mindcluster(with_npus: FakeCluster, tmp_path: Path) -> None:
+    """The node program restarts nothing; pods that are made anew go on from the newest checkpoint."""
+    env = {"HOLD_AT": "4", "RELEASE": str(tmp_path / "release"), "FAIL_AT": "5:0:exit 3"}
+    sections = {"resources": RESOURCES, "retry": {"max_restarts": 1, "backoff": "0s"}, "env": env}
+    path = job(tmp_path, with_npus, 1, options={"fault_scheduling": "force"}, **sections)
+    entry = submit(prepare(path), Index())
+    until(entry, lambda seen: seen.progress and seen.progress.step == 4)
+    until(entry, lambda seen: seen.safe_step)
+    (tmp_path / "release").touch()
+    found = ended(entry)
+    assert (found.state, found.attempt) == (State.SUCCEEDED, 2), found.reason
+    assert len(with_npus.processes) == 2, "one pod for each attempt"
+    assert [each.result for each in found.attempts] == ["failed", "done"]
+    assert json.loads(entry.store.open().read("eval/last.json"))["top1"] == 21 / 1000

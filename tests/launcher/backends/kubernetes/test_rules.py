@@ -10,6 +10,7 @@ from launcher.jobfile.problems import JobFileError
 from tests.launcher.backends.kubernetes.jobs import make
 
 CPU = {"device": "cpu", "devices_per_node": 1}
+CCE = {"platform": "cce", "schedule_policy": None}
 CONTAINER = {"name": "ascend", "image": "x:1"}
 
 
@@ -93,6 +94,19 @@ def test_a_right_job_has_no_findings(tmp_path: Path) -> None:
         ),
         ("K8011 warning kubernetes.grace", {"kubernetes": {"grace": 60}}),
         ("K8014 error kubernetes.starter_account", {"kubernetes": {"max_parallel": 2}}),
+        ("K8016 error kubernetes.fault_scheduling", {"kubernetes": {**CCE, "fault_scheduling": "force"}}),
+        (
+            "K8016 error retry.max_restarts",
+            {"kubernetes": {"fault_scheduling": "force"}, "retry": {"max_restarts": 0}},
+        ),
+        ("K8017 error kubernetes.labels", {"kubernetes": {"labels": {"pod-rescheduling": "on"}}}),
+        (
+            "K8018 warning retry.on",
+            {
+                "kubernetes": {"fault_scheduling": "grace"},
+                "retry": {"on": [{"match": "EI0006", "do": "restart"}]},
+            },
+        ),
         ("K8013 warning output.work_dir", {"output": {"work_dir": "/work"}}),
     ],
 )
