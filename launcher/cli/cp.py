@@ -71,7 +71,8 @@ def _copy(args: argparse.Namespace, line: Line) -> CopyReport:
             address_of(args, args.source).open(), dest_path, force=args.force, on_copied=show_progress
         )
     assert source_path is not None
-    _refuse_objects_above(args)
+    folder = args.dest if args.dest.endswith("/") or source_path.is_dir() else _split(args.dest)[0]
+    address_of(args, folder).refuse_objects_above()
     if source_path.is_file():
         base, key = _split(args.dest)
         return send_one(source_path, address_of(args, base).open(), key or source_path.name, force=args.force)
@@ -79,25 +80,6 @@ def _copy(args: argparse.Namespace, line: Line) -> CopyReport:
     return send_tree(
         source, source_path, address_of(args, args.dest).open(), force=args.force, on_copied=show_progress
     )
-
-
-def _refuse_objects_above(args: argparse.Namespace) -> None:
-    """Raises StoreError when a folder of DST is an object: the store would take both, and no disk can hold them."""
-    from launcher.errors import StoreError
-
-    folder, name = _split(args.dest)
-    if not name and args.dest.endswith("/"):
-        folder, name = _split(args.dest.rstrip("/"))
-    elif Path(args.source).is_file():
-        folder, name = _split(folder)
-    while name:
-        if address_of(args, folder).open().head(name) is not None:
-            raise StoreError(
-                "this is an object, and would be a folder, too",
-                where=f"{folder}/{name}",
-                hint="name another target, or rename that object",
-            )
-        folder, name = _split(folder)
 
 
 def _one(store: ObjectStore, name: str, to: Path, args: argparse.Namespace) -> CopyReport:

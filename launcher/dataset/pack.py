@@ -73,6 +73,7 @@ def pack(
     NotFound for an empty source, StoreError.
     """
     started = time.monotonic()
+    dest.refuse_objects_above()
     from_store, to_store = source.open(), dest.open()
     _check_apart(from_store.url, to_store.url)
     listed_at = from_store.now()

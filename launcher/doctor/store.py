@@ -28,7 +28,9 @@ SKEW_FAIL_S = 900.0
 
 
 def store_checks(label: str, address: StoreAddress, *, write: bool) -> list[Finding]:
-    """`write` puts, reads and removes a small object and one in parts. Blocks for some seconds when the store does not answer."""
+    """`write` puts, reads and removes a small object and one in parts. Blocks for some seconds when the store does not answer.
+
+    An object whose name is that of a folder to write to is an error, and nothing is written."""
     findings = [_credentials(label, address)] if address.url.startswith(("s3:", "obs:")) else []
     try:
         store = address.open(PATIENCE_S)
@@ -43,6 +45,10 @@ def store_checks(label: str, address: StoreAddress, *, write: bool) -> list[Find
         fix = "use an https:// endpoint"
         findings.append(Finding(f"{label}: encryption", "warning", f"{endpoint} is not encrypted", fix=fix))
     if write:
+        try:
+            address.refuse_objects_above(PATIENCE_S)
+        except StoreError as error:
+            return [*findings, _failed(f"{label}: folder", error)]
         findings += _write(label, store)
         if not isinstance(store, FileStore) and all(each.severity != "error" for each in findings):
             findings.append(_write_in_parts(label, address))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-from launcher.errors import UsageError
+from launcher.errors import StoreError, StoreRefused, UsageError
 from launcher.storage import ObjectStore, open_store
 from launcher.storage.registry import Options, parse_url, refuse_console_address
 
@@ -41,6 +42,37 @@ class StoreAddress(BaseModel):
             facts = self.model_dump(exclude={"url"})
             return resolve(location, Options(**facts)).endpoint or ""
         return ""
+
+    def refuse_objects_above(self, patience_s: float = 60.0) -> None:
+        """Raises StoreError when the folder of this address, or one above it, is an object or a file.
+
+        A bucket takes both, and no disk can hold them. An object that may not be asked for is passed over.
+        """
+        location = parse_url(self.url)
+        if location.scheme == "file":
+            folders = [Path(location.path), *Path(location.path).parents]
+            in_the_way = next(
+                (str(each) for each in folders if os.path.lexists(each) and not each.is_dir()), None
+            )
+        else:
+            root = f"{location.scheme}://{location.bucket}"
+            in_the_way = self.model_copy(update={"url": root})._object_above(location.path, patience_s)
+        if in_the_way:
+            raise StoreError(
+                f"this is {'a file' if location.scheme == 'file' else 'an object'}, and would be a folder, too",
+                where=in_the_way,
+                hint="name another target, or rename that one",
+            )
+
+    def _object_above(self, path: str, patience_s: float) -> str | None:
+        """The URL of the object whose key is `path` or a folder of it; this address is a bucket's."""
+        store, names = self.open(patience_s), path.split("/") if path else []
+        for count in range(1, len(names) + 1):
+            key = "/".join(names[:count])
+            with suppress(StoreRefused):
+                if store.head(key) is not None:
+                    return store.join(key)
+        return None
 
     def child(self, name: str) -> StoreAddress:
         return self.model_copy(update={"url": f"{self.url.rstrip('/')}/{name}"})

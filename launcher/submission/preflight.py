@@ -82,7 +82,7 @@ def check_elsewhere(plan: Plan) -> list[Finding]:
     can_be_asked = backend.shares_files or not (plan.data and plan.data.url.startswith("file:"))
     if plan.data is not None and can_be_asked and _data_folder_here(plan) is None:
         findings += _check_data(plan.data, any_layout=plan.own_program)
-    findings += _check_store(plan.store, "output.url", "PF020")
+    findings += _check_store(plan.store, "output.url", "PF020") or _check_above(plan.store)
     if plan.checkpoint is not None:
         findings += _check_store(plan.checkpoint, "model.checkpoint", "PF021")
     return [*findings, *_check_pretrained(plan)]
@@ -149,15 +149,10 @@ def check_folders(plan: Plan) -> list[Finding]:
     numbers = plan.arithmetic
     folder = _existing(Path(plan.work_dir))
     if not os.access(folder, os.W_OK):
-        return [
-            Finding(
-                rule="PF011",
-                severity="error",
-                message=f"{folder} can't be written to",
-                where="output.work_dir",
-                fix="name another folder",
-            )
-        ]
+        message = f"{folder} can't be written to"
+        return [Finding("PF011", "error", message, "output.work_dir", "name another folder")]
+    if findings := _check_file_there(plan.work_dir, "output.work_dir"):
+        return findings
     if numbers is None:
         return []
     needed = numbers.checkpoint_bytes * (numbers.keep_checkpoints + 2)
@@ -175,9 +170,19 @@ def check_folders(plan: Plan) -> list[Finding]:
     ]
 
 
+def _check_file_there(name: str, field: str) -> list[Finding]:
+    folder = _existing(Path(name))
+    if folder.is_dir():
+        return []
+    message = f"{folder} is a file, and would be a folder, too"
+    return [Finding("PF011", "error", message, field, "name another folder, or rename the file")]
+
+
 def _check_cache(plan: Plan) -> list[Finding]:
-    """Only a warning: the data may be staged already, and staging counts the real bytes before it begins."""
+    """No room is only a warning: the data may be staged already, and staging counts the real bytes before it begins."""
     numbers = plan.arithmetic
+    if plan.data is not None and (findings := _check_file_there(plan.cache_dir, "data.cache_dir")):
+        return findings
     if plan.data is None or numbers is None or not numbers.train_images:
         return []
     needed = numbers.train_images * IMAGE_BYTES
@@ -197,7 +202,7 @@ def _check_cache(plan: Plan) -> list[Finding]:
 
 
 def _existing(folder: Path) -> Path:
-    while not folder.exists():
+    while not os.path.lexists(folder):
         folder = folder.parent
     return folder
 
@@ -251,6 +256,15 @@ def _check_store(address: StoreAddress, field: str, rule: str) -> list[Finding]:
         address.open(PATIENCE_S).head("plan.json")
     except StoreError as error:
         return [_store_finding(error, field, rule)]
+    return []
+
+
+def _check_above(address: StoreAddress) -> list[Finding]:
+    """Whether the folder of the runs, or one above it, is an object: a bucket takes both, and no disk could hold a copy."""
+    try:
+        address.refuse_objects_above(PATIENCE_S)
+    except StoreError as error:
+        return [_store_finding(error, "output.url", "PF020")]
     return []
 
 

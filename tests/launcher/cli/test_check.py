@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import main
+from launcher.storage import open_store
 from launcher.submission.preflight import check_world
 from launcher.submission.prepare import prepare
+from tests.servers.s3 import S3Server
+from tests.servers.stores import open_on
 
 JOB = "name: a\nmodel: {arch: tnt_digits}\ndata: {url: d, train_images: 1437}\n"
 
@@ -124,6 +127,45 @@ def test_weights_to_start_from_are_looked_for_beside_the_job() -> None:
     assert "PF022" not in {each.rule for each in check_world(job.plan)}
     other = prepare(Path("tuned.yaml"), overrides=["pretrained=/w.npz"])
     assert other.plan.recipe["pretrained"] == "/w.npz"
+
+
+@pytest.mark.parametrize("scheme", ["s3", "file"])
+@pytest.mark.parametrize("there", ["team", "team/runs"])
+def test_an_object_where_a_folder_of_results_belongs(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    scheme: str,
+    there: str,
+) -> None:
+    """A bucket takes both, so that nobody would notice until the results are fetched; a disk would fail late."""
+    if scheme == "s3":
+        server: S3Server = request.getfixturevalue("radosgw")
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        store = open_on(server)
+    else:
+        store = open_store(Path("disk").absolute().as_uri())
+    store.put(there, b"an object")
+    words = (
+        f"{store.join(there).removeprefix('file://')}: this is {'an object' if scheme == 's3' else 'a file'}"
+    )
+    for command, code in ((["check", "--ask"], 2), (["submit"], 4)):
+        assert main([*command, "good.yaml", "--set", f"output.url={store.join('team/runs')}"]) == code
+        shown = capsys.readouterr()
+        assert words in shown.out + shown.err
+    assert [info.key for info in store.list()] == [there]
+    assert not Path("home/runs").exists()
+
+
+@pytest.mark.parametrize("field", ["output.work_dir", "data.cache_dir"])
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_file_where_a_folder_of_this_machine_belongs(
+    capsys: pytest.CaptureFixture[str], field: str, name: str
+) -> None:
+    Path("file").touch()
+    assert main(["submit", "good.yaml", "--set", f"{field}={Path.cwd()}/{name}"]) == 2
+    assert f" {field}: {Path.cwd()}/file is a file, and would be a folder, too" in capsys.readouterr().err
 
 
 def test_local_images_are_counted_so_that_the_steps_are_known(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from launcher.storage import ObjectStore, open_store
 from launcher.storage.address import StoreAddress
 from launcher.storage.contents import take_listing
 from launcher.storage.copy import fetch_one, fetch_tree, send_one, send_tree
+from tests.servers.faults import Faults
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on
 
@@ -89,6 +90,35 @@ def test_cp_names_an_object_above_its_target(capsys: pytest.CaptureFixture[str],
         assert "deep/conf: this is an object" in capsys.readouterr().err
     assert [info.key for info in open_store(url).list()] == ["deep/conf"]
     assert main(["cp", str(mine), f"{url}/deep"]) == 0
+
+
+def test_packing_names_an_object_above_its_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"memory://{uuid.uuid4().hex}"
+    open_store(url).put("conf", b"an object")
+    mine = folder_of(tmp_path / "mine", x="1")
+    (tmp_path / "file").touch()
+    for dest, place in ((f"{url}/conf/packed", "conf"), (f"{tmp_path}/file/packed", "file")):
+        assert main(["pack", str(mine), dest, "--work-dir", str(tmp_path / "work")]) == 4
+        assert f"/{place}: this is a" in capsys.readouterr().err
+    assert [info.key for info in open_store(url).list()] == ["conf"]
+
+
+def test_folders_whose_names_are_those_of_files_on_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("file", "file/x", "file/x/y", "link", "link/x"):
+        with pytest.raises(StoreError, match="this is a file, and would be a folder, too") as caught:
+            StoreAddress(url=f"file://{tmp_path}/{name}").refuse_objects_above()
+        assert caught.value.where == str(tmp_path / name.split("/")[0])
+    StoreAddress(url=f"file://{tmp_path}/other/x").refuse_objects_above()
+
+
+def test_objects_above_that_may_not_be_asked_for_are_passed_over(radosgw: S3Server, faults: Faults) -> None:
+    """Whoever may use one folder of a bucket gets 403 for all else."""
+    faults.refuse = lambda _key, path: (403, "AccessDenied") if "/mine/" not in path else None
+    address = StoreAddress(url=f"s3://{BUCKET}/mine", endpoint=faults.endpoint)
+    address.refuse_objects_above(1.0)
+    assert faults.seen == []
 
 
 def test_a_data_set_of_one_file_is_no_folder() -> None:
