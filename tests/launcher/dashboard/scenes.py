@@ -52,14 +52,10 @@ def write_scenes(folder: Path) -> Scenes:
 
 
 @contextmanager
-def heard_of(scenes: Scenes) -> Iterator[None]:
+def heard_of(*run_ids: str) -> Iterator[None]:
     """However long the tests take, the runs that go on have not fallen silent."""
     index, end = Index(), threading.Event()
-    states = [
-        entry.run_dir.state
-        for run_id in (scenes.running, scenes.queued, scenes.restarted)
-        if (entry := index.get(run_id)) is not None
-    ]
+    states = [entry.run_dir.state for run_id in run_ids if (entry := index.get(run_id)) is not None]
 
     def beat() -> None:
         while not end.wait(BEAT_S):

@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from launcher.runfolder.states import State
 from tests.launcher.dashboard.scenes import HOSTILE, MANY, Scenes, heard_of, write_scenes
+from tests.launcher.samples import Sample
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 PATIENCE_MS = 60_000
@@ -104,7 +106,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAUNCHER_HOME", str(folder / "home"))
         scenes = write_scenes(folder)
-        with heard_of(scenes), dashboard("--url", str(scenes.store)) as address:
+        going_on = heard_of(scenes.running, scenes.queued, scenes.restarted)
+        with going_on, dashboard("--url", str(scenes.store)) as address:
             yield Site(scenes, address)
 
 
@@ -246,6 +249,53 @@ def test_a_report_is_downloaded_and_read_without_a_network(
         assert {urlsplit(url).scheme for url in alone.asked} == {"file"}
         alone.context.close()
         assert alone.troubles == []
+
+
+def test_the_table_renews_itself_and_leaves_what_is_used(
+    chromium: Browser, launcher_home: Path, tmp_path: Path
+) -> None:
+    names = ("first", "second", "third", "newest")
+    first, second, third, newest = samples = [Sample(tmp_path, name=name) for name in names]
+    for sample in samples:
+        sample.state(State.QUEUED, "waits", attempts=())
+    going_on = heard_of(*(sample.plan.run_id for sample in samples))
+    with going_on, dashboard() as address:
+        newest.index.remove(newest.plan.run_id)
+        visit = Visit(chromium.new_context(), address)
+        page = visit.open("/?state=QUEUED")
+        page.evaluate("window.loaded = 'once'")
+        box = page.get_by_label(f"compare {first.plan.run_id}")
+        box.check()
+        page.get_by_role("combobox", name="state").select_option("FAILED")
+        search = page.get_by_role("searchbox", name="name")
+        search.fill("half a wo")
+        second.state(State.QUEUED, "waits for 8 devices", attempts=())
+        third.state(State.FAILED, "out of memory")
+        newest.index.put(newest.entry)
+        rows = page.locator("table.runs tr[data-run]")
+        expect(page.get_by_role("link", name=newest.plan.run_id)).to_be_visible()
+        expect(page.get_by_role("link", name=third.plan.run_id)).to_have_count(0)
+        expect(rows.filter(has_text=second.plan.run_id)).to_contain_text("waits for 8 devices")
+        expect(search).to_be_focused()
+        expect(search).to_have_value("half a wo")
+        assert page.get_by_role("combobox", name="state").input_value() == "FAILED"
+        assert page.url.endswith("/?state=QUEUED")
+        box.focus()
+        first.state(State.FAILED, "out of memory")
+        expect(rows.filter(has_text=first.plan.run_id)).to_contain_text("no longer in this list")
+        expect(box).to_be_focused()
+        expect(box).to_be_checked()
+        assert page.evaluate("window.loaded") == "once"
+        visit.close()
+
+
+def test_a_dashboard_that_is_gone_is_named(chromium: Browser, launcher_home: Path, tmp_path: Path) -> None:
+    Sample(tmp_path, name="only")
+    with dashboard() as address:
+        visit = Visit(chromium.new_context(), address)
+        expect(visit.page.locator("table.runs tr[data-run]")).to_have_count(1)
+    expect(visit.page.get_by_role("alert").first).to_contain_text("this table is not renewed")
+    visit.context.close()
 
 
 def test_ctrl_c_while_a_page_is_followed(chromium: Browser, site: Site) -> None:
