@@ -253,6 +253,50 @@ def test_a_program_that_was_changed_after_the_submit_runs_as_it_was_submitted(
     assert jobs.store(entry).read("logs/attempt-1/node-0/rank-0.log") == b"first\n"
 
 
+def test_a_changed_program_runs_as_it_was_submitted_in_each_later_attempt(
+    jobs: SlurmJobs, tmp_path: Path
+) -> None:
+    """A restart in the same job, a job that Slurm starts again, and a resume."""
+    program, signals = tmp_path / "mine.py", jobs.folder / "changed-later"
+    signals.mkdir()
+    program.write_text(
+        "import pathlib, sys, time\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "earlier = len(list(folder.glob('begun-*')))\n"
+        "print('first', earlier, flush=True)\n"
+        "(folder / f'begun-{earlier}').touch()\n"
+        "while earlier < 3 and not (folder / 'fail').exists(): time.sleep(0.05)\n"
+        "(folder / 'fail').unlink(missing_ok=True)\n"
+        "sys.exit(earlier < 3)\n"
+    )
+    entry = jobs.submit(
+        "changed-later",
+        nodes=1,
+        program=[sys.executable, str(program), str(signals)],
+        retry={"max_restarts": 1, "backoff": "1s"},
+    )
+
+    def begun(number: int) -> None:
+        Cluster.until((signals / f"begun-{number}").exists, f"start {number} of the program")
+
+    begun(0)
+    program.write_text("print('second')")
+    (signals / "fail").touch()
+    begun(1)
+    jobs.cluster.call("scontrol", "requeue", jobs.number(entry))
+    begun(2)
+    jobs.cluster.call("scancel", jobs.number(entry))
+    assert jobs.end(entry).state == "CANCELLED"
+    again = resume(jobs.index.find(entry.run_id), jobs.index)
+    jobs.entries.append(again)
+    view = jobs.end(again)
+    assert view.state == "SUCCEEDED", view.reason
+    logs = [
+        jobs.store(entry).read(f"logs/attempt-{each.attempt}/node-0/rank-0.log") for each in view.attempts
+    ]
+    assert logs == [f"first {number}\n".encode() for number in range(4)]
+
+
 # ---- several runs
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from launcher.errors import StoreError
+from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.results import files as uploads
 from launcher.results.collector import Collector
+from launcher.results.programfiles import ProgramFiles
 from launcher.results.restore import restore_latest
 from launcher.runfolder.manifest import parse_manifest
 from launcher.runfolder.sets import read_latest, remote_sets
@@ -87,6 +91,44 @@ def test_nothing_new_asks_the_store_nothing(faulty: ObjectStore, faults: Faults,
     faults.clear()
     collector.sync()
     assert faults.seen == []
+
+
+def test_the_work_of_many_small_files_grows_with_their_number(tmp_path: Path) -> None:
+    """Calls of functions are counted, in the upload of all and in the one after it that finds nothing new."""
+
+    def calls(files: int) -> tuple[int, int]:
+        run = tmp_path / str(files)
+        (run / "work/rank-0").mkdir(parents=True)
+        for number in range(files):
+            (run / f"work/rank-0/{number}.txt").write_text(str(number))
+        program = ProgramFiles(run, OutputsSpec(), [0], 0)
+        store = open_store(f"memory://{tmp_path.name}-{files}")
+        collector = Collector(run, store, attempt=1, program=program)
+        first, second = (calls_of(lambda: collector.sync(final=True)) for _ in range(2))
+        assert sum(info.key.startswith("work/") for info in store.list()) == files
+        return first, second
+
+    calls(1)  # what is imported or cached at first use
+    few, many = calls(100), calls(400)
+    assert many[0] < 4.5 * few[0]
+    assert many[1] < 4.5 * few[1]
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """How many functions are called in this thread, those written in C among them."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
 
 
 def test_the_ledger_outlives_the_program(faulty: ObjectStore, faults: Faults, run: RunDir) -> None:
