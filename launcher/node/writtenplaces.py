@@ -48,10 +48,10 @@ class WrittenPlaces:
     def _named(self) -> Iterator[Path]:
         folder = self.plan.run_dir.work / f"rank-{min(self.ranks, default=0)}"
         env = {**self.plan.env, **(self.plan.ranks[0].env if self.plan.ranks else {})}
-        home = env.get("HOME") or os.path.expanduser("~")  # noqa: PTH111  # may be no path at all
         for step in self.plan.steps:
-            for named in Naming(step.argv, folder, env, os.environ).places():
-                path = named.path(folder, home)
+            naming = Naming(step.argv, folder, env, os.environ)
+            for named in naming.places():
+                path = named.path(folder, naming.variables)
                 if path and not named.is_of_tools:
                     yield path
 

@@ -19,57 +19,26 @@ PROGRAM, _ENV = "program", "env."
 _TEXTS = (".sh", ".yaml", ".yml", ".toml", ".json", ".cfg", ".ini")
 _MOST_TEXT_BYTES = 1 << 20
 _IN_TEXT = re.compile(
-    r"(?:(?<![\w.-])([\w.-]{1,64})[\"']?[ \t]{0,8}[=: \t][ \t]{0,8})?[\"']?(?<![\w.*$}{/-])((?!//)(?:~|\.\.)?/[\w./@+~-]+)"
+    r"(?:(?<![\w.-])([\w.-]{1,64})[\"']?[ \t]{0,8}[=: \t][ \t]{0,8})?[\"']?(?<![\w.*$}{/-])((?!//)(?:~|\.\.|\$\w+|\$\{\w+\})?/[\w./@+~-]+)"
 )
+_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _OUTPUT = frozenset(
-    [
-        "dump",
-        "export",
-        "exports",
-        "out",
-        "outdir",
-        "output",
-        "outputs",
-        "result",
-        "results",
-        "save",
-        "saved",
-        "savedir",
-        "write",
-    ]
+    {"dump", "export", "out", "outdir", "output", "result", "save", "saved", "savedir", "write"}
 )
-_MAYBE_OUTPUT = _OUTPUT.union(
-    [
-        "checkpoint",
-        "checkpoints",
-        "ckpt",
-        "ckpts",
-        "directory",
-        "experiments",
-        "log",
-        "logdir",
-        "logs",
-        "runs",
-    ],
-    ["weights", "workdir"],
-)
-_INPUT = frozenset(
-    [
-        "config",
-        "data",
-        "dataset",
-        "from",
-        "init",
-        "input",
-        "library",
-        "load",
-        "pretrain",
-        "pretrained",
-        "resume",
-        "tokenizer",
-        "vocab",
-    ]
+_MAYBE_OUTPUT = _OUTPUT | {
+    "checkpoint",
+    "ckpt",
+    "directory",
+    "experiment",
+    "log",
+    "logdir",
+    "run",
+    "weight",
+    "workdir",
+}
+_INPUT = frozenset({"config", "data", "dataset", "from", "init", "input", "library", "load", "resume"}).union(
+    {"pretrain", "pretrained", "tokenizer", "vocab"}
 )
 _TOOLS = frozenset({"cache", "home", "pythonpath", "tmp", "tmpdir"})
 """In names of variables and options: places where libraries keep what they have fetched."""
@@ -79,17 +48,17 @@ _SHARED = frozenset({"home", "media", "mnt", "opt", "root", "srv", "tmp", "var"}
 
 @dataclass(frozen=True, slots=True)
 class NamedPlace:
-    """`text` as it is written. `where`: who names it: `program`, `env.CKPT`, a file's name. `label`: its option, variable or argument."""
+    """`text` as it is written, with variables in it, whose values may be for nobody else. `where`: who names it: `program`, `env.CKPT`, a file's name. `label`: its option, variable or argument."""
 
     text: str
     where: str
     label: str = ""
 
-    def path(self, base: Path, home: str) -> Path | None:
+    def path(self, base: Path, variables: Mapping[str, str]) -> Path | None:
         """The place for a program that works in `base`; None where the text names none, or a folder of the system."""
-        text = re.split(r"[{%*\0]", self.text, maxsplit=1)[0]
-        if text.startswith("~/"):
-            text = home + text[1:]
+        text = re.sub(r"^~(?=/)", "$HOME", self.text)
+        text = _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), text)
+        text = re.split(r"[{%*\0]", text, maxsplit=1)[0]
         is_above = text == ".." or text.startswith("../")
         if not text.startswith("/") and not is_above:
             return None
@@ -139,6 +108,10 @@ class Naming:
         named = [*self._in_words(), *self._in_env(), *self._in_modules(), *self._in_texts()]
         return tuple(dict.fromkeys(named))
 
+    @property
+    def variables(self) -> dict[str, str]:
+        return {**self.around, **self.env}
+
     def _in_words(self) -> Iterator[NamedPlace]:
         option = ""
         for word in self.program:
@@ -163,25 +136,31 @@ class Naming:
                 for label, value in constants_of(file):
                     yield NamedPlace(value, file.name, label)
                     if value in self.around and value not in self.env and ":" not in self.around[value]:
-                        yield NamedPlace(self.around[value], f"{value} of {file.name}", value)
+                        yield NamedPlace(f"${value}", file.name, value)
 
     def _scripts(self) -> Iterator[tuple[Path, Path]]:
-        """Those that a Python starts, or that `torchrun` and the like get as a word; with the folder of their modules."""
+        """Those that a Python, a shell script, `torchrun` and the like start; with the folder of their modules."""
         script = script_of(self.program)
         path = script.path(self.cwd) if script else None
         if script and path:
             yield path, self.cwd if script.is_module else path.parent
             return
-        for word in self.program[1:]:
+        shells = (text for path, text in self._texts() if path.suffix == ".sh")
+        for word in dict.fromkeys(" ".join((*self.program[1:], *shells)).split()):
             if word.endswith(".py") and is_file(self.cwd / word):
                 yield self.cwd / word, (self.cwd / word).parent
 
-    def _in_texts(self) -> Iterator[NamedPlace]:
+    def _texts(self) -> Iterator[tuple[Path, str]]:
+        """Settings files and shell scripts among the words."""
         for word in self.program[1:]:
             path = self.cwd / word.rpartition("=")[2]
             if path.suffix in _TEXTS and is_file(path) and path.stat().st_size <= _MOST_TEXT_BYTES:
-                for label, text in _places_in(path.read_text("utf-8", "replace")):
-                    yield NamedPlace(text, path.name, label)
+                yield path, path.read_text("utf-8", "replace")
+
+    def _in_texts(self) -> Iterator[NamedPlace]:
+        for path, text in self._texts():
+            for label, place in _places_in(text):
+                yield NamedPlace(place, path.name, label)
 
 
 def _places_in(text: str) -> Iterator[tuple[str, str]]:
@@ -189,7 +168,8 @@ def _places_in(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _words_of(name: str) -> frozenset[str]:
-    return frozenset(word.lower() for word in _WORD.findall(name))
+    """The parts of a name, in lower case and without the s of a plural."""
+    return frozenset(word.lower().removesuffix("s") for word in _WORD.findall(name))
 
 
 def _exists(path: Path) -> bool:

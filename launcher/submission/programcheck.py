@@ -176,12 +176,13 @@ class _Look:
         argv = self.plan.steps[0].argv
         given = {word.partition("=")[0].lstrip("-").replace("-", "_") for word in argv}
         try:
-            places = Naming(argv, self.cwd, spec.env, self.env).places()
+            naming = Naming(argv, self.cwd, spec.env, self.env)
+            places = naming.places()
         except OSError:  # a script or a settings file that can't be read: others say so
             return
         found: dict[str, None] = {}
         for each in places:
-            path = each.path(self.cwd, self.env.get("HOME", "~"))
+            path = each.path(self.cwd, naming.variables)
             is_unused = not each.is_of_job and each.label in given
             if path and not is_unused and not self._is_ours(path) and each.is_written(path, here=self.shared):
                 found[str(each)] = None

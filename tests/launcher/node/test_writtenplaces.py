@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher.clock import Begin
 from launcher.node.writtenplaces import WrittenPlaces
 from launcher.runfolder.snapshotindex import LinkedFile, SnapshotIndex
 from launcher.storage import open_store
@@ -43,7 +44,7 @@ def test_what_an_attempt_before_the_resume_wrote_is_found(
     attempts = [{"attempt": 1, "started_at": 100.0}, {"attempt": 2, "started_at": 1000.0}]
     state = {"run_id": "a", "name": "a", "backend": "local", "state": "RUNNING", "attempts": attempts}
     store = open_store(f"memory://{tmp_path.name}")
-    places = WrittenPlaces(plan, [0], store, begun=1000.0)
+    places = WrittenPlaces(plan, [0], store, Begin())
     assert [each.name for each in places.elsewhere().left_out()] == [str(tmp_path / "large.bin")]
     store.put(
         "state.json", json.dumps({**state, "submitted_at": 90.0, "updated_at": 90.0, "url": ""}).encode()

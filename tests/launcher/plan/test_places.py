@@ -30,8 +30,9 @@ def folder(tmp_path: Path) -> Path:
 def named(folder: Path, *words: str, around: dict[str, str] | None = None, **env: str) -> dict[str, bool]:
     """The places, and whether the program seems to write there."""
     found = {}
-    for each in Naming(("python", *words), folder, env, around or {}).places():
-        if (path := each.path(folder, "/disk/me")) and path != folder:
+    naming = Naming(("python", *words), folder, env, {"HOME": "/disk/me", **(around or {})})
+    for each in naming.places():
+        if (path := each.path(folder, naming.variables)) and path != folder:
             found[str(path)] = found.get(str(path), False) or each.is_written(path, here=True)
     return found
 
@@ -71,6 +72,7 @@ def test_relative_words_and_variables(folder: Path) -> None:
         "/disk/a": True,
         "/disk/lib": False,
     }
+    assert str(NamedPlace("$PLACE/x", "train.py")) == "$PLACE/x (train.py)"
     assert NamedPlace("/disk/hub", "env.TORCH_HOME", "TORCH_HOME").is_of_tools
 
 
@@ -98,6 +100,17 @@ def test_settings_files_and_shell_scripts(folder: Path) -> None:
     (folder / "conf.json").write_text('{"ckpt": "/disk/g", "lr": 1}')
     found = named(folder, "run.sh", "--config=conf.yaml", "conf.json")
     assert found == {"/disk/a": True, "/disk/b": True, "/disk/e": True, "/disk/f": False, "/disk/g": True}
+
+
+def test_variables_and_what_a_shell_script_starts(folder: Path) -> None:
+    (folder / "deep.py").write_text("import os\nOUT = os.path.expandvars('${DISK}/a')\n")
+    (folder / "run.sh").write_text("python deep.py --out $DISK/b --log $UNKNOWN/c\n")
+    found = {}
+    for words in (("bash", "run.sh"), ("sh", "-c", "python deep.py && cp x $DISK/d")):
+        for each in Naming(words, folder, {"DISK": "/disk"}, {}).places():
+            if path := each.path(folder, {"DISK": "/disk"}):
+                found[str(path)] = each.where
+    assert found == {"/disk": "env.DISK", "/disk/a": "deep.py", "/disk/b": "run.sh", "/disk/d": "program"}
 
 
 def test_a_long_line_is_read_in_linear_time(folder: Path) -> None:
