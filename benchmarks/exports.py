@@ -1,9 +1,10 @@
-"""Latency of our ONNX file in ONNX Runtime against the one that PyTorch writes of timm's net: interleaved rounds in one run.
+"""Latency of exported files: ours in ONNX Runtime against the one that PyTorch writes of timm's net, MINDIR against the net itself.
 
     python benchmarks/exports.py --torch-python VENV/bin/python
     python benchmarks/exports.py --torch-python VENV/bin/python --arch tnt_s_patch16_224 --batch 1,8 --threads 1
+    python benchmarks/exports.py --mindir --arch tnt_s_patch16_224
 
-Weights are random, the sizes real. Without --torch-python ours is compared with the file that MindSpore wrote and with the int8 one only.
+Rounds are interleaved, in one run. Weights are random, the sizes real. Without --torch-python ours is compared with the file that MindSpore wrote and with the int8 one only.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 CLASSES = 1000
+Run = Callable[[np.ndarray], Any]
 TORCH = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -63,7 +66,7 @@ def write_files(arch: str, folder: Path, torch_python: str) -> dict[str, Path]:
     return files
 
 
-def open_session(path: Path, threads: int) -> Callable[[np.ndarray], Any]:
+def open_session(path: Path, threads: int) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -81,19 +84,48 @@ class Times(NamedTuple):
     cpu: list[float]
 
 
-def compare(files: dict[str, Path], batch: int, threads: int, rounds: int) -> dict[str, Times]:
-    """The times of each file's calls, in rounds that begin with each file in turn."""
-    images = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), np.float32)
-    sessions = {
+def open_files(files: dict[str, Path], batch: int, threads: int) -> dict[str, Run]:
+    """A call of each file that takes the batch."""
+    return {
         name: open_session(path, threads) for name, path in files.items() if batch == 1 or name != "before"
     }
-    times = {name: Times([], []) for name in sessions}
-    names = list(sessions)
+
+
+def mindir_calls(arch: str, folder: Path, threads: int) -> dict[str, Run]:
+    """Forward of the net with the compiled operators and with MindSpore's (`ours`), and of its MINDIR file."""
+    import mindspore as ms
+
+    from vitmodels.device.runtime import Group, Rank
+    from vitmodels.exported.engines import load_exported
+    from vitmodels.exported.write import export_model
+    from vitmodels.nets.registry import create_model
+
+    Group(Rank(), "CPU", threads)
+    nets = {
+        name: create_model(arch, num_classes=CLASSES, operators=operators).set_train(False)
+        for name, operators in (("compiled", "compiled"), ("ours", "mindspore"))
+    }
+    [file] = export_model(nets["ours"], arch, folder, ("MINDIR",))
+    calls: dict[str, Run] = {"mindir": load_exported(folder / file.name)}
+    for name, net in nets.items():
+        calls[name] = partial(_forward, net, ms.Tensor)
+    return calls
+
+
+def _forward(net: Any, tensor: Any, images: np.ndarray) -> np.ndarray:
+    return np.asarray(net(tensor(images)).asnumpy())
+
+
+def compare(calls: dict[str, Run], batch: int, rounds: int) -> dict[str, Times]:
+    """The times of each call, in rounds that begin with each in turn."""
+    images = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), np.float32)
+    times = {name: Times([], []) for name in calls}
+    names = list(calls)
     for number in range(rounds + 1):
         for name in names[number % len(names) :] + names[: number % len(names)]:
             begin, used = time.perf_counter(), time.process_time()
-            sessions[name](images)
-            if number:  # the first allocates
+            calls[name](images)
+            if number:  # the first allocates, or compiles
                 times[name].wall.append((time.perf_counter() - begin) * 1000)
                 times[name].cpu.append((time.process_time() - used) * 1000)
     return times
@@ -123,12 +155,18 @@ def main() -> int:
     parser.add_argument(
         "--torch-python", default="", help="an interpreter with torch, timm, onnx and onnxscript"
     )
+    parser.add_argument(
+        "--mindir",
+        action="store_true",
+        help="compare MINDIR with the net; `ours` is with MindSpore's operators",
+    )
     args = parser.parse_args()
     for arch in args.arch.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            files = write_files(arch, Path(folder), args.torch_python)
+            files = {} if args.mindir else write_files(arch, Path(folder), args.torch_python)
+            calls = mindir_calls(arch, Path(folder), args.threads) if args.mindir else {}
             for batch in map(int, args.batch.split(",")):
-                times = compare(files, batch, args.threads, args.rounds)
+                times = compare(calls or open_files(files, batch, args.threads), batch, args.rounds)
                 row = {name: summary(found, times["ours"]) for name, found in times.items()}
                 print(json.dumps({"arch": arch, "batch": batch, "threads": args.threads, **row}), flush=True)
     return 0

@@ -13,7 +13,7 @@ B images and P parameters on this rank its values are, in the order in which the
     control     float32 (5,)            lr', eps', decay' (see `optim.adam_scalars`), 1 / loss_scale, 1 / micro-batches
 
     gradients   P tensors, of loss x loss_scale; then the loss (1,) and the stop flag (1,)
-    outcome     float32 (4,)            loss, sum of stop flags, 1 when the gradients are finite, gradient norm
+    outcome     float32 (4,)            loss, sum of stop flags, 1 when the gradients are finite, their norm before clipping
 
 Loss and stop flag are the last two gradients: so a rank sends one message per step, and all ranks learn at the
 same step that one of them must stop.

@@ -1,7 +1,8 @@
 """Layers that compute with the compiled operators: float32 on CPU.
 
-Each has the arguments, the parameters and the function of its namesake in `vitmodels.nets`, which computes with
-MindSpore's operators. A net is built from one set or the other (`nets.layers.choice`) and stays so.
+Each has the parameters and the function of its namesake in `vitmodels.nets`, which computes with MindSpore's operators, and
+takes the same arguments, but for dropout of attention weights. A net is built from one set or the other
+(`nets.layers.choice`) and stays so.
 """
 
 from __future__ import annotations
