@@ -251,7 +251,7 @@ class FakeCluster:
         self.status(pod, {"phase": phase, **taken, "containerStatuses": statuses})
 
     def stop(self) -> None:
-        self.stopping.set()
+        """End all containers, after the controllers."""
         for process in self.processes.values():
             if process.poll() is None:
                 process.terminate()
@@ -269,7 +269,7 @@ def fake_cluster(server: KubeServer, namespace: str, folder: Path) -> Iterator[F
     folder.mkdir(parents=True, exist_ok=True)
     cluster = FakeCluster(server, namespace, folder)
     kubelet = log_server(folder, cluster.logs)
-    threads = [threading.Thread(target=each) for each in (kubelet.serve_forever, cluster.run)]
+    logs, controllers = (threading.Thread(target=each) for each in (kubelet.serve_forever, cluster.run))
     with suppress(HTTPError):
         server.call("DELETE", "/api/v1/nodes/n1")
     server.call("POST", "/api/v1/nodes", {"metadata": {"name": "n1"}})
@@ -281,13 +281,14 @@ def fake_cluster(server: KubeServer, namespace: str, folder: Path) -> Iterator[F
     queue = {"apiVersion": "scheduling.volcano.sh/v1beta1", "kind": "Queue", "metadata": {"name": "default"}}
     with suppress(HTTPError):  # one of an earlier test
         server.call("POST", "/apis/scheduling.volcano.sh/v1beta1/queues", {**queue, "spec": {"weight": 1}})
-    for thread in threads:
+    for thread in (logs, controllers):
         thread.start()
     try:
         yield cluster
     finally:
+        cluster.stopping.set()
+        controllers.join()  # nobody starts a container once more
         cluster.stop()
         kubelet.shutdown()
-        for thread in threads:
-            thread.join()
+        logs.join()
         kubelet.server_close()
