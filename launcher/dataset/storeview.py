@@ -39,10 +39,16 @@ class StoreView:
         return self._store.put_new(key, data)
 
     def put_file(
-        self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
+        self,
+        key: str,
+        path: Path,
+        *,
+        length: int | None = None,
+        sha256: str | None = None,
+        on_bytes: OnBytes | None = None,
     ) -> ObjectInfo:
         """See ObjectStore."""
-        return self._store.put_file(key, path, length=length, on_bytes=on_bytes)
+        return self._store.put_file(key, path, length=length, sha256=sha256, on_bytes=on_bytes)
 
     def delete(self, key: str) -> None:
         """See ObjectStore."""

@@ -63,7 +63,7 @@ def make_shard(task: Task) -> Made:
         tar_bytes, tar_sha256, members = _write_tar(source, task.draft, file)
         index = dump_index(tar_bytes, tar_sha256, members)
         dest.delete(index_key(task.draft.name))  # left by an earlier packing with other content
-        dest.put_file(tar_key(task.draft.name), file)
+        dest.put_file(tar_key(task.draft.name), file, sha256=tar_sha256)
         note_files(task.scratch, task.draft, task.listed_at, index)
         dest.put(index_key(task.draft.name), index)
     finally:

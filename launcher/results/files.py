@@ -85,7 +85,7 @@ class FileUploader:
     def _upload_large(self, file: LocalFile) -> Record:
         length = file.size if file.growing else None
         sha256 = digest_file(file.path, length).sha256
-        info = self._store.put_file(file.key, file.path, length=length)
+        info = self._store.put_file(file.key, file.path, length=length, sha256=sha256)
         with mapped(file.path):
             after = file.path.stat()
         if not file.growing and (after.st_size, after.st_mtime_ns) != (file.size, file.mtime_ns):

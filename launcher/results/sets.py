@@ -6,6 +6,8 @@ manifest, then LATEST. Removal begins with the manifest, so that a set that is h
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from launcher.disk import digest_file, mapped
 from launcher.errors import IntegrityError, NotFound
 from launcher.results.ledger import Ledger, Record
@@ -14,7 +16,7 @@ from launcher.runfolder.attempts import Fence, Superseded
 from launcher.runfolder.manifest import best_step
 from launcher.runfolder.paths import BEST, LATEST, SET_MANIFEST
 from launcher.runfolder.sets import Latest, read_latest
-from launcher.storage.base import ObjectStore
+from launcher.storage.base import ObjectInfo, ObjectStore
 
 
 class DamagedSet(IntegrityError):
@@ -43,14 +45,8 @@ class SetUploader:
             record = self._ledger.objects.get(key)
             if record and record.sha256 == entry.sha256 and record.mtime_ns == status.st_mtime_ns:
                 continue
-            if digest_file(path).sha256 != entry.sha256:
-                raise DamagedSet(
-                    "the local checkpoint is damaged; it is not uploaded",
-                    where=str(path),
-                    hint="check the disk; an earlier complete set stays the newest one",
-                )
             self._fence.check()
-            info = self._store.put_file(key, path)
+            info = self._send(key, path, entry.sha256)
             self._ledger.add(key, Record(entry.size, status.st_mtime_ns, entry.sha256, info.etag))
             self._ledger.save()
             sent += entry.size
@@ -60,6 +56,19 @@ class SetUploader:
         self._ledger.set_state(local.step, "safe")
         self._ledger.save()
         return sent + len(local.manifest.raw)
+
+    def _send(self, key: str, path: Path, sha256: str) -> ObjectInfo:
+        """Upload a file, which is compared with the set's manifest on the way. Raises DamagedSet when it differs."""
+        try:
+            return self._store.put_file(key, path, sha256=sha256)
+        except IntegrityError as error:
+            if digest_file(path).sha256 == sha256:
+                raise
+            raise DamagedSet(
+                "the local checkpoint is damaged; it is not uploaded",
+                where=str(path),
+                hint="check the disk; an earlier complete set stays the newest one",
+            ) from error
 
     def _adopt(self, local: LocalSet) -> bool:
         """Whether the store already has exactly this set. Another set under the same step is removed first."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from launcher.errors import StoreRefused
+from launcher.errors import IntegrityError, StoreRefused
 
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}")
 
@@ -61,6 +61,12 @@ class Pace:
 
     def busy(self) -> None:
         """A store asked for fewer requests."""
+
+
+def check_sha256(found: str, wanted: str, where: str) -> None:
+    """Raises IntegrityError when the bytes that were read are not those of the digest that was made of them before."""
+    if found != wanted:
+        raise IntegrityError("the file changed before or during the upload: its sha256 differs", where=where)
 
 
 class ObjectStore(Protocol):
@@ -111,11 +117,18 @@ class ObjectStore(Protocol):
         """
 
     def put_file(
-        self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
+        self,
+        key: str,
+        path: Path,
+        *,
+        length: int | None = None,
+        sha256: str | None = None,
+        on_bytes: OnBytes | None = None,
     ) -> ObjectInfo:
         """Upload a file, or the first `length` bytes of one that is still growing. Safe to repeat.
 
-        Raises IntegrityError when the file changes meanwhile or the store holds something else afterwards.
+        `sha256`: that of the bytes, where it is known. They are compared with it before they are the object, and read once.
+        Raises IntegrityError when they differ, the file changes meanwhile or the store holds something else afterwards.
         """
 
     def delete(self, key: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import time
@@ -15,7 +16,7 @@ from launcher.disk import CHUNK_BYTES, TEMP_PREFIX, fsync_folder, is_temporary, 
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused
 from launcher.portable import PLAIN_FILE
 from launcher.storage.backoff import BackoffPolicy
-from launcher.storage.base import NoConditionalPut, ObjectInfo, ObjectStore, OnBytes, Pace
+from launcher.storage.base import NoConditionalPut, ObjectInfo, ObjectStore, OnBytes, Pace, check_sha256
 from launcher.storage.brake import Brake
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key, key_problem, local_path
@@ -178,17 +179,25 @@ class FileStore:
         return True
 
     def put_file(
-        self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
+        self,
+        key: str,
+        path: Path,
+        *,
+        length: int | None = None,
+        sha256: str | None = None,
+        on_bytes: OnBytes | None = None,
     ) -> ObjectInfo:
         """See ObjectStore."""
         with mapped(path), path.open("rb") as source:
             before = os.fstat(source.fileno())
             size = before.st_size if length is None else length
             with self._replacing(key) as handle:
-                remaining = size
+                remaining, digest = size, hashlib.sha256()
                 while remaining and (chunk := source.read(min(CHUNK_BYTES, remaining))):
                     self._brake.take(len(chunk))
                     write_all(handle, chunk)
+                    if sha256:
+                        digest.update(chunk)
                     remaining -= len(chunk)
                     if on_bytes:
                         on_bytes(len(chunk))
@@ -196,6 +205,8 @@ class FileStore:
                 grown = length is None and (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns)
                 if remaining or grown:
                     raise IntegrityError("the file changed during the upload", where=str(path))
+                if sha256:
+                    check_sha256(digest.hexdigest(), sha256, str(path))
         return self._after(key, size)
 
     def _after(self, key: str, size: int) -> ObjectInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from launcher.disk import mapped, md5_of
 from launcher.errors import IntegrityError, NotFound
-from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
+from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace, check_sha256
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key
 from launcher.storage.registry import Location, Options
@@ -129,7 +130,13 @@ class MemoryStore:
             return self._bucket.objects.setdefault(info.key, (info, bytes(data)))[0] is info
 
     def put_file(
-        self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
+        self,
+        key: str,
+        path: Path,
+        *,
+        length: int | None = None,
+        sha256: str | None = None,
+        on_bytes: OnBytes | None = None,
     ) -> ObjectInfo:
         """See ObjectStore."""
         with mapped(path):
@@ -138,6 +145,8 @@ class MemoryStore:
             if len(data) < length:
                 raise IntegrityError("the file shrank during the upload", where=str(path))
             data = data[:length]
+        if sha256:
+            check_sha256(hashlib.sha256(data).hexdigest(), sha256, str(path))
         if on_bytes:
             on_bytes(len(data))
         return self.put(key, data)

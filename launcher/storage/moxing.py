@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from launcher.disk import CHUNK_BYTES, mapped
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreUnreachable, UsageError
 from launcher.storage.backoff import with_backoff
-from launcher.storage.base import NoConditionalPut, ObjectInfo, ObjectStore, OnBytes, Pace
+from launcher.storage.base import NoConditionalPut, ObjectInfo, ObjectStore, OnBytes, Pace, check_sha256
 from launcher.storage.brake import Brake
 from launcher.storage.download import Body, Wanted, download
 from launcher.storage.keys import check_key
@@ -214,7 +214,13 @@ class MoxingStore:
         raise NoConditionalPut("moxing can't create an object only when there is none", where=self.join(key))
 
     def put_file(
-        self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
+        self,
+        key: str,
+        path: Path,
+        *,
+        length: int | None = None,
+        sha256: str | None = None,
+        on_bytes: OnBytes | None = None,
     ) -> ObjectInfo:
         """See ObjectStore. Part of a file is read into memory: only logs that grow are sent so."""
         check_key(key, self.url)
@@ -223,12 +229,16 @@ class MoxingStore:
                 data = file.read(length)
             if len(data) < length:
                 raise IntegrityError("the file shrank during the upload", where=str(path))
+            if sha256:
+                check_sha256(hashlib.sha256(data).hexdigest(), sha256, str(path))
             return self.put(key, data)
         digest, size = hashlib.sha256(), 0
         with mapped(path), path.open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
                 size += len(chunk)
+        if sha256:
+            check_sha256(digest.hexdigest(), sha256, str(path))
         self._brake.take(size)
         self._call(key, lambda: self._file.copy(str(path), self.join(key)))
         info = self._confirm(key, size, digest.hexdigest())

@@ -207,11 +207,17 @@ class S3Store:
         return ConditionalPut(self, own.holder).put(key, data)
 
     def put_file(
-        self, key: str, path: Path, *, length: int | None = None, on_bytes: OnBytes | None = None
+        self,
+        key: str,
+        path: Path,
+        *,
+        length: int | None = None,
+        sha256: str | None = None,
+        on_bytes: OnBytes | None = None,
     ) -> ObjectInfo:
         """See ObjectStore. Multipart above `s3_upload.MULTIPART_BYTES`."""
         check_key(key, self.url)
-        return s3_upload.put_file(self, key, path, length, on_bytes)
+        return s3_upload.put_file(self, key, path, length, sha256, on_bytes)
 
     def delete(self, key: str) -> None:
         """See ObjectStore."""

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 from launcher.disk import CHUNK_BYTES, mapped, md5_of
 from launcher.errors import IntegrityError, NotFound, StoreUnreachable
 from launcher.storage import brake
-from launcher.storage.base import ObjectInfo, OnBytes
+from launcher.storage.base import ObjectInfo, OnBytes, check_sha256
 from launcher.storage.s3.begun import Begun
 from launcher.storage.s3.confirm import Bucket, Sent, confirm, have_effect, is_there, sent_bytes
 from launcher.storage.s3.facts import SHA256_NAME
@@ -56,9 +56,12 @@ def put_bytes(bucket: Bucket, key: str, data: bytes) -> ObjectInfo:
 
 
 def put_file(
-    bucket: Bucket, key: str, path: Path, length: int | None, on_bytes: OnBytes | None
+    bucket: Bucket, key: str, path: Path, length: int | None, sha256: str | None, on_bytes: OnBytes | None
 ) -> ObjectInfo:
-    """Upload a file that must not change meanwhile, or the first `length` bytes of one that grows."""
+    """Upload a file that must not change meanwhile, or the first `length` bytes of one that grows.
+
+    Metadata can't be added to an upload that has begun, so a file in parts whose `sha256` nobody knows is read twice.
+    """
     with mapped(path), path.open("rb") as file:
         before = os.fstat(file.fileno())
         size = before.st_size if length is None else length
@@ -72,11 +75,13 @@ def put_file(
         if size <= (min(MULTIPART_BYTES, brake.PART_BYTES) if bucket.brake.limited else MULTIPART_BYTES):
             data = file.read(size)
             unchanged()
+            if sha256:
+                check_sha256(hashlib.sha256(data).hexdigest(), sha256, str(path))
             info = put_bytes(bucket, key, data)
             if on_bytes:
                 on_bytes(size)
             return info
-        return _Multipart(bucket, key, size, sha256_of(file, size), on_bytes).run(file, unchanged)
+        return _Multipart(bucket, key, size, sha256 or sha256_of(file, size), on_bytes).run(file, unchanged)
 
 
 def sha256_of(file: BinaryIO, size: int) -> str:
@@ -151,8 +156,7 @@ class _Multipart:
                         future.result()
             for future in pending:
                 future.result()
-        if whole.hexdigest() != self.sha256:
-            raise IntegrityError("the file changed during the upload", where=self.bucket.join(self.key))
+        check_sha256(whole.hexdigest(), self.sha256, self.bucket.join(self.key))
 
     def _part(self, upload: str, number: int, data: bytes) -> None:
         digest = md5_of(data)

@@ -40,6 +40,20 @@ def test_the_time_is_that_of_the_objects(store: ObjectStore) -> None:
     assert [info.key for info in store.list()] == ["a/b.txt"]
 
 
+def test_a_file_of_another_sha256_never_becomes_the_object(store: ObjectStore, tmp_path: Path) -> None:
+    path, wanted = tmp_path / "up", hashlib.sha256(b"01234567").hexdigest()
+    path.write_bytes(b"0123456789")
+    store.put("x", b"as it was")
+    for length in (None, 9):
+        with pytest.raises(IntegrityError, match="sha256 differs"):
+            store.put_file("x", path, length=length, sha256=wanted)
+    assert store.read("x") == b"as it was"
+    store.put_file("x", path, length=8, sha256=wanted)
+    assert store.read("x") == b"01234567"
+    path.write_bytes(b"01234567")
+    store.put_file("x", path, sha256=wanted)
+
+
 @pytest.mark.parametrize(
     ("start", "length", "expected"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,26 @@ def test_a_file_that_changes_during_the_upload(radosgw: S3Server, faults: Faults
     with pytest.raises(IntegrityError):
         store.put_file("big", path)
     assert store.head("big") is None
+    assert uploads_left(radosgw) == []
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_file_whose_sha256_is_known_is_read_once(
+    radosgw: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> str:
+        raise AssertionError("read for its sha256 alone")
+
+    monkeypatch.setattr(s3_upload, "sha256_of", forbidden)
+    store, path = open_on(radosgw), tmp_path / "up"
+    path.write_bytes(DATA)
+    sha256 = hashlib.sha256(DATA).hexdigest()
+    info = store.put_file("big", path, sha256=sha256)
+    assert info.sha256 == sha256
+    path.write_bytes(DATA[:-1] + bytes([DATA[-1] ^ 1]))
+    with pytest.raises(IntegrityError, match="sha256 differs"):
+        store.put_file("big", path, sha256=sha256)
+    assert store.read("big") == DATA
     assert uploads_left(radosgw) == []
 
 
