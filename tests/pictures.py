@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from rich.console import Console
+from rich.terminal_theme import SVG_EXPORT_THEME
+from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 WIDTH = 1180
 COLOURS = 96
+COLUMNS, ROWS = 100, 30
+EPOCHS = 8
+WATCH_S = 6.0
+REDRAWN = re.compile(r"\r\x1b\[2K((?:\x1b\[1A\x1b\[2K)*)")
+"""How the live view removes its last frame: this line, and each of those above it."""
 SHORT = ["--set", "epochs=8", "--set", "after.export=[]", "--set", "warmup_length=1"]
 
 
@@ -36,7 +50,7 @@ def runs(folder: Path) -> list[str]:
         ended.append(launcher("submit", *words))
         launcher("wait", ended[-1])
     going = launcher("submit", "jobs/digits_vit_1p.yaml", *places, "--set", "epochs=200")
-    while '"epoch": null' in launcher("status", going, "--json"):
+    while (json.loads(launcher("status", going, "--json"))["progress"]["epoch"] or 0) < EPOCHS:
         time.sleep(1)
     return [*ended, going]
 
@@ -47,9 +61,60 @@ def take(browser: Browser, address: str, path: str, name: str, height: int) -> N
     page.goto(address)
     page.goto(address.split("/?", maxsplit=1)[0] + path)
     page.wait_for_load_state("networkidle")
+    save(page, name)
+    page.close()
+
+
+def save(seen: Page | Locator, name: str) -> None:
+    """With few colours, so that it is small."""
     target = PICTURES / name
-    page.screenshot(path=target)
+    seen.screenshot(path=target)
     Image.open(target).convert("RGB").quantize(COLOURS).save(target, optimize=True)
+
+
+def terminal(*words: str) -> str:
+    """What a command has drawn on a terminal of its own after some seconds; then it gets Ctrl-C."""
+    outside, inside = os.openpty()
+    termios.tcsetwinsize(inside, (ROWS, COLUMNS))
+    env = {**os.environ, "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "launcher", *words]
+    drawn, end = b"", time.monotonic() + WATCH_S
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdin=inside, stdout=inside, stderr=inside, start_new_session=True
+    ) as process:
+        while time.monotonic() < end or not REDRAWN.search(drawn.decode(errors="replace")):
+            if select.select([outside], [], [], 0.2)[0]:
+                drawn += os.read(outside, 1 << 16)
+        process.send_signal(signal.SIGINT)
+    os.close(inside)
+    os.close(outside)
+    return drawn.decode(errors="replace")
+
+
+def last_frame(drawn: str) -> str:
+    """The lines that stay, and the last whole frame below them, with their colours."""
+    lines, at, frame = [""], 0, [""]
+    for redrawn in REDRAWN.finditer(drawn):
+        lines = _added(lines, drawn[at : redrawn.start()])
+        frame = list(lines)
+        above = redrawn[1].count("A")
+        lines = [*lines[: len(lines) - 1 - above], ""]
+        at = redrawn.end()
+    return "\n".join(frame)
+
+
+def _added(lines: list[str], text: str) -> list[str]:
+    first, *more = text.replace("\r\n", "\n").split("\n")
+    return [*lines[:-1], lines[-1] + first, *more]
+
+
+def take_terminal(browser: Browser, drawn: str, name: str) -> None:
+    """A picture of what stands on a terminal."""
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
+    console.print(Text.from_ansi(last_frame(drawn)))
+    page = browser.new_page(viewport={"width": WIDTH, "height": 640})
+    page.set_content(console.export_html(theme=SVG_EXPORT_THEME, inline_styles=True))
+    save(page.locator("pre"), name)
     page.close()
 
 
@@ -67,6 +132,7 @@ def main() -> None:
             address = server.stdout.readline().strip()
             program = shutil.which("chromium-headless-shell") or shutil.which("chromium")
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            take_terminal(browser, terminal("attach", going), "live.png")
             take(browser, address, "/", "dashboard.png", 400)
             compared = "/compare?" + "&".join(f"run={run}" for run in ended)
             take(browser, address, compared, "report.png", 640)
