@@ -28,6 +28,7 @@ _LIMITS = {
     errno.EAGAIN: "end other processes of yours, or raise the limit: ulimit -u",
     errno.ENOMEM: "free some memory",
 }
+_NO_LOCKS = "set LAUNCHER_HOME (output.work_dir) to a folder of a local disk, or mount NFS with its locks"
 _SHAPE = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 
 
@@ -38,6 +39,8 @@ def os_error(error: OSError, where: str) -> StoreError:
         return NoSpace(f"no space left: {reason}", where=where, hint="free some space or name another folder")
     if error.errno in _LIMITS:
         return StoreError(f"this machine is at a limit: {reason}", where=where, hint=_LIMITS[error.errno])
+    if error.errno == errno.ENOLCK:
+        return StoreError("this file system has no locks", where=where, hint=_NO_LOCKS)
     if error.errno == errno.ENOENT:
         return NotFound("no such file or folder", where=where)
     if error.errno == errno.ENAMETOOLONG:
@@ -240,7 +243,7 @@ def locked(
     handle = os.open(path, os.O_RDWR | os.O_CREAT | PLAIN_FILE, 0o666)
     _HELD.add(handle)
     try:
-        while not try_lock(handle):
+        while not try_lock(handle, where=str(path)):
             if deadline is not None and time.monotonic() >= deadline:
                 raise LockTimeout(f"{path} is still locked after {timeout_s:.0f} s")
             if on_wait:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import shutil
@@ -18,6 +19,7 @@ PLAIN_FILE |= getattr(os, "O_CLOEXEC", getattr(os, "O_NOINHERIT", 0))
 _NEEDED = ("fcntl", "resource")
 _NEEDED_CALLS = ("posix_spawn", "killpg", "sched_setaffinity")
 _SEEK = threading.Lock()
+_LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 USUAL_BLOCK = 4096
 
 
@@ -51,16 +53,21 @@ def open_special(path: Path) -> int | None:
     return handle
 
 
-def try_lock(handle: int, *, shared: bool = False) -> bool:
+def try_lock(handle: int, *, shared: bool = False, where: str | None = None) -> bool:
     """Whether the lock of an open file is ours now; it ends with the handle. Never blocks.
 
-    On a system without locks it always is: such a machine has one person at one command.
+    On a system without locks it always is: such a machine has one person at one command. On a file system without locks,
+    as NFS may be, raises OSError (ENOLCK), which names `where`.
     """
     if _fcntl is not None:
         try:
             _fcntl.flock(handle, (_fcntl.LOCK_SH if shared else _fcntl.LOCK_EX) | _fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            if error.errno in _LOCKLESS:
+                raise OSError(errno.ENOLCK, "this file system has no locks", where) from error
+            raise
     elif _msvcrt is not None:
         try:
             _msvcrt.locking(handle, _msvcrt.LK_NBLCK, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 ROWS = [
-    "errors units clock findings printable jsontext installed portable imagecheck",
+    "errors units clock threads findings printable jsontext installed portable imagecheck",
     "disk devices jobfile",
     "storage ranktable diagnosis",
     "dataset runfolder",

@@ -160,6 +160,17 @@ def overview() -> str:
     )
 
 
+def _machine_failed(error: OSError) -> int:
+    """Exit code of an error that is the machine's, not ours: no space, no permission, too many files, threads or processes."""
+    from launcher.disk import os_error
+
+    if os.environ.get("LAUNCHER_DEBUG"):
+        traceback.print_exc()
+    found = os_error(error, str(error.filename or ""))
+    print(f"error: {found}", file=sys.stderr)
+    return found.exit_code
+
+
 def guarded(command: Callable[[], int]) -> int:
     """The exit code of a command. An error becomes a message on stderr, never a traceback."""
     from launcher.errors import LauncherError
@@ -186,15 +197,13 @@ def guarded(command: Callable[[], int]) -> int:
             file=sys.stderr,
         )
         return 2
-    except OSError as error:  # the machine's, not ours: no space, no permission, too many files or processes
-        from launcher.disk import os_error
-
-        if os.environ.get("LAUNCHER_DEBUG"):
-            traceback.print_exc()
-        found = os_error(error, str(error.filename or ""))
-        print(f"error: {found}", file=sys.stderr)
-        return found.exit_code
+    except OSError as error:
+        return _machine_failed(error)
     except Exception as error:
+        from launcher.threads import lacks_threads
+
+        if limit := lacks_threads(error):
+            return _machine_failed(limit)
         if os.environ.get("LAUNCHER_DEBUG"):
             traceback.print_exc()
         print(

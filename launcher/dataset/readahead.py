@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 from launcher.dataset.layout import ShardFile
 from launcher.dataset.stream import PIECE_BYTES, pieces
 from launcher.errors import IntegrityError
 from launcher.storage.base import ObjectStore
+from launcher.threads import Workers
 
 READERS = 8
 AHEAD_BYTES = 64 << 20
@@ -19,7 +20,7 @@ def read_ahead(source: ObjectStore, entries: list[ShardFile]) -> Iterator[tuple[
     """Each file with its content, in order: small ones whole, large ones piece by piece. Raises IntegrityError for another size."""
     waiting: deque[tuple[ShardFile, Future[bytes] | None]] = deque()
     ahead, following = 0, iter(entries)
-    with ThreadPoolExecutor(READERS, thread_name_prefix="read") as pool:
+    with Workers(READERS, thread_name_prefix="read") as pool:
         try:
             while True:
                 while ahead < AHEAD_BYTES and len(waiting) < 4 * READERS:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 
 from launcher.dataset.shards import END, Member, Packed, Shard, padding, read_members, read_packed, tar_header
 from launcher.dataset.stream import pieces
 from launcher.errors import IntegrityError, NotFound, StoreError
 from launcher.storage.base import ObjectStore
+from launcher.threads import Workers
 
 _HINT = "copy this shard again from where it was packed, or pack again"
 
@@ -52,7 +53,7 @@ def verify_packed(
 def _damaged(store: ObjectStore, packed: Packed, jobs: int, count: Callable[[int], None]) -> list[StoreError]:
     """One error for each shard that is damaged or gone. Raises any other error."""
     bad: list[StoreError] = []
-    with ThreadPoolExecutor(max(1, jobs), thread_name_prefix="verify") as pool:
+    with Workers(max(1, jobs), thread_name_prefix="verify") as pool:
         futures = [pool.submit(verify_shard, store, shard, count) for shard in packed.shards]
         try:
             for future in as_completed(futures):

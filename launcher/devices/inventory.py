@@ -10,7 +10,6 @@ import contextlib
 import os
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from launcher.devices.lockfiles import Owner
@@ -29,6 +28,7 @@ from launcher.devices.probe import Probe
 from launcher.devices.processes import DeviceProcess, processes_of
 from launcher.errors import NoDevices
 from launcher.findings import Finding
+from launcher.threads import Workers
 
 __all__ = [
     "DeviceInfo",
@@ -87,7 +87,7 @@ def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = Non
     health = {(row.npu_id, row.chip_id): row for row in parse_health(table)}
     physical = _physical_ids(rows, {key: row.physical_id for key, row in health.items()}, probe)
     processes = processes_of(table, rows, physical, probe)
-    with ThreadPoolExecutor(max_workers=16) as pool:
+    with Workers(max_workers=16) as pool:
         ips = addresses_of(physical, probe) if addresses else {}
         pods = list(pool.map(lambda row: _super_pod(row, probe) if chip == "atlas-a3" else ("", ""), rows))
     devices = []
@@ -114,7 +114,7 @@ def list_devices(chip: str, *, addresses: bool = True, probe: Probe | None = Non
 def addresses_of(ids: Sequence[int], probe: Probe | None = None) -> dict[int, str]:
     """Network card addresses by physical id, as printed; empty where neither hccn_tool nor hccn.conf knows one."""
     probe = probe or Probe()
-    with ThreadPoolExecutor(max_workers=16) as pool:
+    with Workers(max_workers=16) as pool:
         return dict(zip(ids, pool.map(lambda k: _address(k, probe), ids), strict=True))
 
 

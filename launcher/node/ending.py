@@ -9,10 +9,12 @@ import socket
 import traceback
 from dataclasses import dataclass
 
+from launcher.disk import os_error
 from launcher.errors import LauncherError, NodeTrouble, RunFailed
 from launcher.node.messages import NextAction
 from launcher.node.stopping import CANCEL, StopKind, StopRequest
 from launcher.runfolder.states import EndedBy, FirstFailure, State, UnsafeResults, with_hint, with_unsafe
+from launcher.threads import lacks_threads
 
 log = logging.getLogger("launcher.node")
 
@@ -80,12 +82,14 @@ def end_of_error(error: Exception, node: int) -> RunEnd:
         failure = failure.model_copy(update={"rule": error.rule})
         return RunEnd(state, error.headline, error.hint, EndedBy.LAUNCHER, failure)
     log.error("%s", traceback.format_exc())
-    if isinstance(error, OSError):  # a full or broken disk, a limit of this machine
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(
+        limit := lacks_threads(error) or error, OSError
+    ):  # a full or broken disk, a limit of this machine
+        full = limit.errno in (errno.ENOSPC, errno.EDQUOT)
         failure = failure.model_copy(update={"rule": "disk-full" if full else ""})
-        where = f" ({error.filename})" if error.filename else ""
-        reason = f"{host}: {error.strerror or error}{where}"
-        return RunEnd(State.FAILED, reason, "", EndedBy.LAUNCHER, failure)
+        where = f" ({limit.filename})" if limit.filename else ""
+        reason = f"{host}: {limit.strerror or limit}{where}"
+        return RunEnd(State.FAILED, reason, os_error(limit, where).hint, EndedBy.LAUNCHER, failure)
     reason = f"defect in launcher: {type(error).__name__}: {error}"
     return RunEnd(State.FAILED, reason, "", EndedBy.LAUNCHER, failure)
 

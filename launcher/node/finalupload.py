@@ -16,6 +16,7 @@ from launcher.results.outputfiles import LeftOut
 from launcher.runfolder import paths
 from launcher.runfolder.attempts import Superseded
 from launcher.runfolder.states import State
+from launcher.threads import join, started
 from launcher.units import show_duration
 
 log = logging.getLogger("launcher.node")
@@ -47,8 +48,9 @@ class FinalUpload:
 
     def wait(self) -> StopRequest | None:
         """Block until all is safe, or until somebody asks again to stop: then that request. Raises StoreError."""
-        self._thread.start()
-        threading.Thread(target=self._watch_store, name="cancel requests", daemon=True).start()
+        if not started(self._thread):  # then without looking for requests meanwhile
+            self._run()
+        started(threading.Thread(target=self._watch_store, name="cancel requests", daemon=True))
         request: StopRequest | None = None
         while self._thread.is_alive() and not request:
             self._thread.join(POLL_S)
@@ -138,8 +140,9 @@ def send_last_word(context: NodeContext, patience_s: float | None) -> None:
             log.error("the final state is only on this machine: %s", error)
 
     thread = threading.Thread(target=send, name="last word", daemon=True)
-    thread.start()
-    thread.join(patience_s)
+    if not started(thread):
+        send()
+    join(thread, patience_s)
 
 
 __all__ = ["LAST_WORD_S", "FinalUpload", "send_last_word"]

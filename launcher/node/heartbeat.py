@@ -15,6 +15,7 @@ from launcher.errors import StoreError
 from launcher.ranks.gang import Gang
 from launcher.runfolder.progress import ProgressReader
 from launcher.runfolder.states import NodeStatus, RankStatus
+from launcher.threads import join, start
 
 log = logging.getLogger("launcher.node")
 
@@ -46,11 +47,11 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        start(self._thread)
 
     def stop(self) -> None:
         self._end.set()
-        self._thread.join()
+        join(self._thread)
         self.beat()
 
     def set(self, *, phase: str | None = None, **values: Any) -> None:

@@ -12,6 +12,7 @@ from launcher.node.heartbeat import Heartbeat
 from launcher.node.statefile import StateFile
 from launcher.notify.postbox import Letter, Postbox
 from launcher.plan.model import Plan
+from launcher.threads import join, started
 
 log = logging.getLogger("launcher.node")
 
@@ -33,7 +34,7 @@ class Notices:
 
     def start(self) -> None:
         if self._postbox is not None:
-            self._thread.start()
+            started(self._thread)
 
     def take_end(self, end: RunEnd) -> Sequence[Letter]:
         """Stop looking, and take the messages about this end, before anybody else can see it."""
@@ -42,8 +43,8 @@ class Notices:
         self._end.set()
         letters: list[Letter] = []
         thread = threading.Thread(target=self._take_end, args=(end, letters), name="notices", daemon=True)
-        thread.start()
-        thread.join(CLAIM_S)  # a store that is down must not hold up the end
+        started(thread)
+        join(thread, CLAIM_S)  # a store that is down must not hold up the end
         return tuple(letters)
 
     def send(self, letters: Sequence[Letter], patience_s: float = SEND_S) -> None:
@@ -53,7 +54,7 @@ class Notices:
 
     def _take_end(self, end: RunEnd, letters: list[Letter]) -> None:
         assert self._postbox is not None
-        self._thread.join()
+        join(self._thread)
         try:
             letters += self._postbox.take(self._state.ended(end), self._heartbeat.snapshot().progress)
         except Exception as error:  # never the reason for a failure

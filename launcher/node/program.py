@@ -80,6 +80,9 @@ class NodeProgram:
         self.context.stopper.install()
         self.context.state.save(State.QUEUED)
         self.context.state.keep_reserve()
+
+    def _start_threads(self) -> None:
+        """Raises OSError when the machine has no more of them."""
         self.context.heartbeat.start()
         self.context.upload.start()
         self.context.notices.start()
@@ -88,6 +91,7 @@ class NodeProgram:
         """Raises LauncherError when the run can't go on, Stopped when somebody asked for its end."""
         plan, context = self.plan, self.context
         context.peers.enter_attempt(self.first_attempt)
+        self._start_threads()
         if orphans := sweep(node_mark(plan.run_id, self.node)):
             log.warning("ended %d process(es) that an earlier attempt had left here", len(orphans))
         check_environment(plan)

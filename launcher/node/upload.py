@@ -19,6 +19,7 @@ from launcher.results.report import CollectReport
 from launcher.runfolder import paths
 from launcher.runfolder.attempts import Superseded, stored_attempt
 from launcher.storage import ObjectStore
+from launcher.threads import join, start
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +56,12 @@ class BackgroundUpload:
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        start(self._thread)
 
     def stop(self) -> None:
         """End the thread after the upload that is under way."""
         self._end.set()
-        self._thread.join()
+        join(self._thread)
 
     def send_status(self, unwritten_state: str = "") -> None:
         """Put the heartbeat and, from node 0, the state, unless a later attempt has taken over. Raises StoreError.

@@ -28,6 +28,7 @@ from launcher.runfolder.progress import Progress
 from launcher.runfolder.states import RunState
 from launcher.storage import ObjectStore
 from launcher.storage.base import NoConditionalPut
+from launcher.threads import started
 
 log = logging.getLogger("launcher.notify")
 
@@ -140,10 +141,11 @@ class Postbox:
             threading.Thread(target=self._send, args=(letter, sent), name="notify", daemon=True)
             for letter in letters
         ]
-        for thread in threads:
-            thread.start()
+        running = [thread for thread in threads if started(thread)]
+        if len(running) < len(threads):
+            log.warning("notify: this machine starts no more threads: see ulimit -u")
         deadline = time.monotonic() + patience_s
-        for thread in threads:
+        for thread in running:
             thread.join(max(0.0, deadline - time.monotonic()))
         return len(sent) == len(letters)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from launcher.ranks.progressfile import LineProgressFile
 from launcher.runfolder.logtimes import TimesFile
+from launcher.threads import start
 
 EXCERPT_BYTES = 512 << 10
 MARKS = 4096
@@ -160,7 +161,7 @@ class LogPump:
             self._progress[name] = progress
         self._selector.register(reading, selectors.EVENT_READ, name)
         if not self._thread.is_alive() and not self._end.is_set():
-            self._thread.start()
+            start(self._thread)
         return writing
 
     def last_output_at(self, name: str) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from launcher.errors import IntegrityError, NoSpace, NotFound, StoreError, Usage
 from launcher.results.expected import PARTS, ExpectedFile, ExpectedFiles, expected_files
 from launcher.results.fetchledger import FetchLedger, WrittenFile
 from launcher.storage.base import ObjectStore
+from launcher.threads import Workers
 
 LEDGER = ".launcher-fetch.json"
 LOCK = ".launcher-fetch.lock"
@@ -110,7 +110,7 @@ class _Fetch:
         self._ledger.begin(file.key for file in missing)
         done, size = len(files) - len(missing), total - sum(file.size for file in missing)
         self._show(done, len(files), size, total)
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="fetch") as pool:
+        with Workers(WORKERS, thread_name_prefix="fetch") as pool:
             try:
                 jobs = [(file, pool.submit(self._fetch_one, file, paths[file.key])) for file in missing]
                 for file, job in jobs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from launcher.runfolder.paths import is_result
 from launcher.storage.base import ObjectInfo, ObjectStore
 from launcher.storage.contents import read_listing
 from launcher.storage.copy import sha256_of
+from launcher.threads import Workers
 
 WORKERS = 8
 OnVerified = Callable[[int, int], None]
@@ -61,7 +61,7 @@ def verify_run(store: ObjectStore, on_verified: OnVerified | None = None) -> Ver
         for key in expected.damaged
     ]
     unproven = 0
-    with ThreadPoolExecutor(WORKERS, thread_name_prefix="verify") as pool:
+    with Workers(WORKERS, thread_name_prefix="verify") as pool:
         checks = pool.map(lambda file: _check(store, file, held.get(file.key)), files)
         for number, (finding, is_proven) in enumerate(checks, 1):
             unproven += not is_proven

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from pydantic import BaseModel, ConfigDict
@@ -42,6 +41,7 @@ from launcher.runs.records import (
     stored_state,
     without_state,
 )
+from launcher.threads import Workers
 
 PATIENCE_S = 6.0
 READERS = 8
@@ -116,7 +116,7 @@ def views(entries: Sequence[RunEntry], index: Index) -> list[RunView]:
     A store or a platform that does not answer makes its runs UNKNOWN instead of failing the list.
     """
     unended = [entry for entry in entries if entry.final is None]
-    with ThreadPoolExecutor(max(1, min(READERS, len(unended)))) as pool:
+    with Workers(max(1, min(READERS, len(unended)))) as pool:
         records = dict(zip((entry.run_id for entry in unended), pool.map(_try_read, unended), strict=True))
     lives = _poll([entry for entry in unended if not _is_final(entry, records[entry.run_id].state)])
     return [

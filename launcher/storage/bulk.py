@@ -16,6 +16,7 @@ from typing import NamedTuple
 from launcher.disk import os_error
 from launcher.errors import LauncherError, NoSpace, StoreError, StoreRefused, StoreUnreachable
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
+from launcher.threads import join, started
 
 MIN_FAILURES = 8
 FAILED_SHARE = 0.01
@@ -141,9 +142,10 @@ class Bulk:
             for n in range(workers)
         ]
         try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
+            running = [thread for thread in threads if started(thread)]
+            if not running:
+                self._work(source)
+            for thread in running:
                 while thread.is_alive():
                     thread.join(TICK_S)
                     self._check(total)
@@ -152,8 +154,7 @@ class Bulk:
             raise
         finally:
             for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
+                join(thread)
         self._check(total)
         if self.failed:
             raise self._error(total)

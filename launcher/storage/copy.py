@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from launcher.storage.contents import (
     refuse_folder_of,
     take_listing,
 )
+from launcher.threads import Workers
 
 DOWN_WORKERS = 64
 UP_WORKERS = 8
@@ -111,7 +112,7 @@ def send_tree(
     """
     refuse_clashes(source.list(), store)
     sending = _Sending(on_copied)
-    with ThreadPoolExecutor(UP_WORKERS, thread_name_prefix="send") as pool:
+    with Workers(UP_WORKERS, thread_name_prefix="send") as pool:
         try:
             for mine, theirs in _beside(source.list(), store.list()):
                 job = pool.submit(_send, root / mine.key, mine.size, store, mine.key, theirs, force=force)

@@ -11,17 +11,15 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from launcher.errors import (
-    StoreUnreachable,
-)
 from launcher.portable import write_at
+from launcher.threads import Workers
 
 RANGE_BYTES = 16 << 20
 FIRST_BYTES = 1 << 20
@@ -114,12 +112,12 @@ class Remainder:
         stop = threading.Event()
         starts = iter(range(self.start, self.end, RANGE_BYTES))
         queue: deque[Future[T]] = deque()
-        pool = ThreadPoolExecutor(self.connections, thread_name_prefix="range")
+        pool = Workers(self.connections, thread_name_prefix="range")
         try:
             while True:
                 for start in islice(starts, window - len(queue)):
                     length = min(RANGE_BYTES, self.end - start)
-                    queue.append(_submitted(pool, partial(fetch, start, length, stop)))
+                    queue.append(pool.submit(partial(fetch, start, length, stop)))
                 if not queue:
                     return
                 yield queue.popleft().result()
@@ -139,14 +137,6 @@ class _OwnHandle:
 
     def __del__(self) -> None:
         os.close(self.handle)
-
-
-def _submitted(pool: ThreadPoolExecutor, job: Callable[[], T]) -> Future[T]:
-    try:
-        return pool.submit(job)
-    except RuntimeError as error:
-        hint = "raise the limit of processes (ulimit -u, or that of the container)"
-        raise StoreUnreachable("no more threads can be started", hint=hint) from error
 
 
 def write_all_at(handle: int, data: bytes, position: int) -> None:

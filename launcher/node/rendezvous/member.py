@@ -15,6 +15,7 @@ from launcher.node.rendezvous.folder import MessageFolder
 from launcher.node.rendezvous.presence import Presence
 from launcher.node.rendezvous.timing import Timing
 from launcher.storage import ObjectStore
+from launcher.threads import start
 
 log = logging.getLogger("launcher.node")
 
@@ -50,7 +51,7 @@ class Member(ABC):
             self._presence.reset()
             self._reset_messages()
         if not self._thread.is_alive():
-            self._thread.start()
+            start(self._thread)
 
     def close(self) -> None:
         """End the thread; what was published last is written."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from launcher.threads import started
+
 T = TypeVar("T")
 
 
@@ -15,8 +17,8 @@ def interruptible(call: Callable[[], T]) -> T:
     if threading.current_thread() is not threading.main_thread():
         return call()
     future: Future[T] = Future()
-    threading.Thread(target=_run, args=(call, future), name="obstore", daemon=True).start()
-    return future.result()
+    thread = threading.Thread(target=_run, args=(call, future), name="obstore", daemon=True)
+    return future.result() if started(thread) else call()
 
 
 def _run(call: Callable[[], T], future: Future[T]) -> None:

@@ -12,7 +12,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -24,6 +24,7 @@ from launcher.storage.base import ObjectInfo, OnBytes, check_sha256
 from launcher.storage.s3.begun import Begun
 from launcher.storage.s3.confirm import Bucket, Sent, confirm, have_effect, is_there, sent_bytes
 from launcher.storage.s3.facts import SHA256_NAME
+from launcher.threads import Workers
 
 MULTIPART_BYTES = 64 << 20
 PART_BYTES = 32 << 20
@@ -138,7 +139,7 @@ class _Multipart:
         usual = min(PART_BYTES, brake.PART_BYTES) if self.bucket.brake.limited else PART_BYTES
         part_bytes = max(usual, -(-self.size // MAX_PARTS))
         whole = hashlib.sha256()
-        with ThreadPoolExecutor(PART_THREADS, thread_name_prefix="upload") as pool:
+        with Workers(PART_THREADS, thread_name_prefix="upload") as pool:
             pending: set[Future[None]] = set()
             remaining, number = self.size, 0
             while remaining:

@@ -1,6 +1,7 @@
 """Limits of an ordinary machine: each ends with the right words, and never as a defect."""
 
 import errno
+import fcntl
 import os
 import resource
 import subprocess
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from launcher.cli import guarded
+from launcher.cli import guarded, main
+from launcher.devices.locks import DeviceLocks
 from launcher.doctor.machine import machine_checks
-from tests.launcher.samples import write_job
+from launcher.errors import UsageError
+from launcher.runfolder.states import State
+from tests.launcher.samples import Sample, write_job
 
 
 def typed(*words: str, env: dict[str, str] | None = None, **more: object) -> subprocess.CompletedProcess[str]:
@@ -35,6 +39,7 @@ def typed(*words: str, env: dict[str, str] | None = None, **more: object) -> sub
         (errno.EROFS, "check owner and permissions"),
         (errno.EACCES, "check owner and permissions"),
         (errno.ENOMEM, "free some memory"),
+        (errno.ENOLCK, "local disk"),
         (errno.EIO, "the file system failed"),
     ],
 )
@@ -49,6 +54,37 @@ def test_an_error_of_the_machine_is_no_defect(
     assert "defect" not in shown
     assert "/some/file" in shown
     assert words in shown
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_network_file_system_without_locks(
+    number: int,
+    launcher_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As NFS mounted with nolock: what needs a lock says so, and what is there stays as it was."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    sample = Sample(tmp_path)
+    sample.state(State.FAILED, "it failed")
+    before = (sample.root / "state.json").read_bytes()
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert sample.run.view().state is State.FAILED
+    assert main(["resume", sample.entry.run_id]) == 4
+    shown = capsys.readouterr().err
+    assert ("has no locks" in shown, "LAUNCHER_HOME" in shown, sample.entry.run_id in shown) == (
+        True,
+        True,
+        True,
+    )
+    with pytest.raises(UsageError, match="device locks don't work here") as caught:
+        DeviceLocks(tmp_path / "locks").acquire([0])
+    assert "LAUNCHER_LOCK_DIR" in caught.value.hint
+    assert (sample.root / "state.json").read_bytes() == before
 
 
 @pytest.mark.system
