@@ -13,6 +13,7 @@ from launcher.errors import IntegrityError, LauncherError, NotFound, PlanError
 from launcher.jsontext import parse_json
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
+from launcher.runfolder.smallfiles import read_small, read_small_object
 from launcher.runs.index import RunEntry
 from launcher.storage import ObjectStore
 from launcher.storage.address import StoreAddress
@@ -65,17 +66,28 @@ class RunFolder:
         except OSError as error:
             raise NotFound("no such file in the run's directory", where=str(self.source / name)) from error
 
+    def small(self, name: str) -> bytes:
+        """A small file. Raises NotFound, and IntegrityError for one that is far too large."""
+        if not isinstance(self.source, Path):
+            return read_small_object(self.source, name)
+        try:
+            return read_small(self.source / name)
+        except OSError as error:
+            raise NotFound("no such file in the run's directory", where=str(self.source / name)) from error
+
     def json(self, name: str) -> Any:
         """The value of a JSON file; None when there is none. Raises IntegrityError for one that is damaged, here and in the store."""
         try:
-            return parse_json(self.read(name))
+            return parse_json(self.small(name))
         except NotFound:
             copy = self.copy()
             return copy.json(name) if copy else None
-        except ValueError as error:
+        except (ValueError, IntegrityError) as error:
             with suppress(LauncherError):
                 if (copy := self.copy()) and (value := copy.json(name)) is not None:
                     return value
+            if isinstance(error, IntegrityError):
+                raise
             raise IntegrityError(f"not a JSON file: {error}", where=f"{self.url}/{name}") from error
 
     def object(self, name: str) -> dict[str, Any]:
@@ -106,8 +118,8 @@ class RunFolder:
     def plan(self) -> Plan:
         """The plan of the run, to be shown. Raises NotFound, PlanError."""
         try:
-            return Plan.read(self.read(paths.PLAN), f"{self.url}/{paths.PLAN}")
-        except (NotFound, PlanError):
+            return Plan.read(self.small(paths.PLAN), f"{self.url}/{paths.PLAN}")
+        except (NotFound, IntegrityError, PlanError):
             with suppress(LauncherError):
                 if copy := self.copy():
                     return copy.plan()

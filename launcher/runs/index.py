@@ -21,6 +21,7 @@ from launcher.backends.base import Handle
 from launcher.disk import write_private
 from launcher.errors import NoSuchRun, NotFound
 from launcher.runfolder import paths
+from launcher.runfolder.smallfiles import MOST_BYTES, read_small_object
 from launcher.runfolder.states import NodeStatus, RunState, State
 from launcher.storage.address import StoreAddress, absolute_url
 
@@ -124,7 +125,7 @@ class Index:
     def _read(self, run_id: str, form: type[Form]) -> Form | None:
         try:
             with open(f"{self.root}/{run_id}.json", "rb") as file:  # noqa: PTH123 - 10,000 of them
-                return form.model_validate_json(file.read())
+                return form.model_validate_json(file.read(MOST_BYTES))
         except (OSError, ValueError):
             return None
 
@@ -203,7 +204,7 @@ def entry_of_url(url: str, store: StoreAddress | None = None) -> RunEntry:
     address = _folder_address(url, store)
     name, where = urlsplit(address.url).path.rsplit("/", 1)[-1], f"{address.url}/{paths.PLAN}"
     try:
-        plan = Plan.read(address.open().read(paths.PLAN), where)
+        plan = Plan.read(read_small_object(address.open(), paths.PLAN), where)
     except NotFound as error:
         raise NoSuchRun(
             f"no run's folder at {address.url}: it has no {paths.PLAN}",

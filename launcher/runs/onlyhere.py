@@ -6,6 +6,7 @@ from launcher.plan.model import Plan
 from launcher.results.ondisk import not_in_store
 from launcher.results.outputfiles import LeftOut
 from launcher.runfolder import paths
+from launcher.runfolder.smallfiles import read_small
 from launcher.runs.index import RunEntry
 
 
@@ -16,5 +17,5 @@ def only_here(entry: RunEntry) -> list[LeftOut]:
     and OSError when that can't be told.
     """
     root = entry.run_dir.root
-    plan = Plan.read((root / paths.PLAN).read_bytes(), str(root))
+    plan = Plan.read(read_small(root / paths.PLAN), str(root))
     return not_in_store(root, entry.store.open(), plan.outputs if plan.own_program else None)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from launcher.errors import NotFound, StoreError
+from launcher.errors import IntegrityError, NotFound, StoreError
 from launcher.runfolder import paths
+from launcher.runfolder.smallfiles import read_small, read_small_object
 from launcher.runfolder.states import NodeStatus, RunState, State
 from launcher.runs.index import RunEntry
 from launcher.storage import ObjectStore, open_store
@@ -57,23 +58,23 @@ def read_records(entry: RunEntry, patience_s: float, *, here: bool = True) -> Re
     """
     path = entry.run_dir.state
     if here and entry.is_here and os.path.lexists(path):
-        state = parse_state(_bytes(path)) or stored_state(entry)  # a damaged file: the store has a copy
+        state = parse_state(bytes_here(path)) or stored_state(entry)  # a damaged file: the store has a copy
         here_now = open_store(str(entry.run_dir.root))
         return Records(state or without_state(entry, DAMAGED_STATE), local_nodes(entry), here_now)
     store = entry.store.open(patience_s)
     try:
-        state = parse_state(store.read(paths.STATE))
+        state = parse_state(_stored(store, paths.STATE))
     except NotFound:
         return Records(without_state(entry))
     keys = [info.key for info in store.list("status/")]
-    nodes = _parse_nodes(store.read(key) for key in keys)
+    nodes = _parse_nodes(_stored(store, key) for key in keys)
     return Records(state or without_state(entry, DAMAGED_STATE), nodes, store)
 
 
 def stored_state(entry: RunEntry) -> RunState | None:
     """The state in the store; None when there is none, or no quick answer."""
     try:
-        return parse_state(entry.store.open(GLANCE_S).read(paths.STATE))
+        return parse_state(_stored(entry.store.open(GLANCE_S), paths.STATE))
     except StoreError:
         return None
 
@@ -81,14 +82,22 @@ def stored_state(entry: RunEntry) -> RunState | None:
 def local_nodes(entry: RunEntry) -> tuple[NodeStatus, ...]:
     """Heartbeats in the run's directory on this machine."""
     files = sorted((entry.run_dir.root / "status").glob("node-*.json"))
-    return _parse_nodes(map(_bytes, files))
+    return _parse_nodes(map(bytes_here, files))
 
 
-def _bytes(path: Path) -> bytes:
-    """Empty for a file that can't be read, such as a folder or a link in its place."""
+def bytes_here(path: Path) -> bytes:
+    """Empty for a file that can't be read, such as a folder or a link in its place, and for one that is far too large."""
     try:
-        return path.read_bytes()
-    except OSError:
+        return read_small(path)
+    except (OSError, IntegrityError):
+        return b""
+
+
+def _stored(store: ObjectStore, key: str) -> bytes:
+    """Empty for an object that is damaged or far too large. Raises StoreError."""
+    try:
+        return read_small_object(store, key)
+    except IntegrityError:
         return b""
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from launcher.backends import get_backend
-from launcher.errors import LauncherError, NotFound, PlanError
+from launcher.errors import IntegrityError, LauncherError, NotFound, PlanError
 from launcher.plan.model import Plan
 from launcher.plan.rewrite import in_folder
 from launcher.printable import printable
@@ -54,8 +54,8 @@ def find_plan(entry: RunEntry) -> FoundPlan:
     if folder.stored is None:
         return _stored_plan(entry, folder)
     try:
-        return FoundPlan(_read_plan(folder, folder.read(paths.PLAN)), True, folder)
-    except (NotFound, PlanError):  # the copy in the store is as good, if it is ours
+        return FoundPlan(_read_plan(folder, folder.small(paths.PLAN)), True, folder)
+    except (NotFound, IntegrityError, PlanError):  # the copy in the store is as good, if it is ours
         with suppress(LauncherError):
             if copy := folder.copy():
                 return _stored_plan(entry, copy)
@@ -64,10 +64,10 @@ def find_plan(entry: RunEntry) -> FoundPlan:
 
 def _stored_plan(entry: RunEntry, folder: RunFolder) -> FoundPlan:
     """The text that is verified is the one that is used: somebody may replace the object at any moment."""
-    text = folder.read(paths.PLAN)
+    text = folder.small(paths.PLAN)
     plan = _read_plan(folder, text)
     try:
-        ours = is_ours(text, folder.read(paths.SIGNATURE))
+        ours = is_ours(text, folder.small(paths.SIGNATURE))
     except NotFound:
         ours = False
     return FoundPlan(plan, ours and (entry.named_by_url or plan.run_id == entry.run_id), folder)

@@ -11,6 +11,7 @@ from launcher.disk import write_private
 from launcher.errors import BackendError, NotFound, StoreError
 from launcher.jsontext import parse_json
 from launcher.runfolder import paths
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.runs.adopt import adopted
 from launcher.runs.index import RunEntry
 
@@ -57,7 +58,7 @@ def _asked_before(entry: RunEntry) -> tuple[float, float]:
     try:
         store = entry.store.open(GLANCE_S)
         now = store.now()
-        value = parse_json(store.read(paths.CANCEL))
+        value = parse_json(read_small_object(store, paths.CANCEL))
     except NotFound:
         return 0.0, now
     except (StoreError, ValueError):

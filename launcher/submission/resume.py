@@ -14,7 +14,7 @@ from launcher.runfolder.paths import RunDir
 from launcher.runfolder.signature import sign
 from launcher.runfolder.states import RunState, State
 from launcher.runs.index import Index, RunEntry
-from launcher.runs.records import parse_state, read_records, stored_state
+from launcher.runs.records import bytes_here, parse_state, read_records, stored_state
 from launcher.runs.trust import Untrusted, find_plan, placed_here
 from launcher.runs.view import RunView, view_of
 from launcher.storage import ObjectStore
@@ -134,7 +134,7 @@ def _bring_here(plan: Plan, stored: RunState) -> RunState:
     write_private(run_dir.plan, plan.text())
     if not run_dir.state.exists():
         return stored
-    here = parse_state(run_dir.state.read_bytes())
+    here = parse_state(bytes_here(run_dir.state))
     if here is None:  # damaged
         return stored
     return stored if stored.attempt > here.attempt else here

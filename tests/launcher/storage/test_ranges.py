@@ -101,7 +101,7 @@ def test_threads_that_nobody_waits_for_write_to_no_other_file(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ranges.ThreadPoolExecutor, "shutdown", interrupted)
+    monkeypatch.setattr(ranges.Workers, "shutdown", interrupted)
     with (tmp_path / "x").open("wb") as file:
         number = file.fileno()
         with pytest.raises(KeyboardInterrupt):

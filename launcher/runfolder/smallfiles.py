@@ -1,0 +1,36 @@
+"""The one way to read a small file of a run: whole, or not at all when it is far too large to be one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from launcher.errors import IntegrityError
+from launcher.storage import ObjectStore
+from launcher.units import show_bytes
+
+MOST_BYTES = 64 << 20
+"""A state, a plan, a record or a list of files is a thousand times smaller, or ten times at the very most."""
+
+
+def read_small(path: Path) -> bytes:
+    """Raises OSError, and IntegrityError for a file that is too large."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return _checked(b"" if size > MOST_BYTES else file.read(MOST_BYTES + 1), size, str(path))
+
+
+def read_small_object(store: ObjectStore, key: str) -> bytes:
+    """Raises StoreError; IntegrityError for an object that is too large."""
+    data = store.read(key, 0, MOST_BYTES + 1)
+    return _checked(data, len(data), store.join(key))
+
+
+def _checked(data: bytes, size: int, where: str) -> bytes:
+    if max(size, len(data)) > MOST_BYTES:
+        raise IntegrityError(
+            f"it is larger than {show_bytes(MOST_BYTES)}, so it is no file that launcher wrote",
+            where=where,
+            hint="remove it, or put a copy of the right one in its place",
+        )
+    return data
