@@ -39,6 +39,7 @@ _RESUMES = ("{resume}", "LAUNCHER_RESUME", "LAUNCHER_RUN_DIR")
 _SCRIPTS = (".py", ".sh")
 """Names with such an end are files that a program reads, and never ones that it writes."""
 SHOWN = 5
+_OUTSIDE_FIX = 'let it write to a relative folder such as ./ckpt, or below "{run_dir}"; else copy it yourself after the run'
 _SETTINGS = (".yaml", ".yml", ".toml")
 
 
@@ -180,19 +181,22 @@ class _Look:
             places = naming.places()
         except OSError:  # a script or a settings file that can't be read: others say so
             return
-        found: dict[str, None] = {}
+        found: dict[bool, dict[str, None]] = {False: {}, True: {}}
         for each in places:
             path = each.path(self.cwd, naming.variables)
             is_unused = not each.is_of_job and each.label in given
             if path and not is_unused and not self._is_ours(path) and each.is_written(path, here=self.shared):
-                found[str(each)] = None
-        if found:
-            names = ", ".join(list(found)[:SHOWN]) + (
-                f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-            )
-            message = f"outside of the working folder: {names}; what the program writes there is not uploaded"
-            fix = 'let it write to a relative folder such as ./ckpt, or below "{run_dir}"; else copy it yourself after the run'
-            yield Finding("PF049", "warning", message, "program", fix)
+                found[each.text.startswith("..")][str(each)] = None
+        for is_relative, names in found.items():
+            if names:
+                shown = ", ".join(list(names)[:SHOWN])
+                shown += f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+                message = (
+                    f"ranks work in a copy of this folder, so {shown} is not the place beside it"
+                    if is_relative
+                    else f"outside of the working folder: {shown}; what the program writes there is not uploaded"
+                )
+                yield Finding("PF049", "warning", message, "program", _OUTSIDE_FIX)
 
     def _is_ours(self, path: Path) -> bool:
         return any(path.is_relative_to(folder) for folder in (self.plan.cache_dir, self.plan.work_dir))
