@@ -176,6 +176,7 @@ def run_page(run: Run, now: float | None = None) -> RunPage:
     """Raises LauncherError for a run whose plan can't be read."""
     report = gather(run)
     parts = [("Results", sections.results([report])), ("Time per phase", sections.phases([report]))]
+    parts += [("Time per operator", sections.operators([report]))]
     parts += [("Recipe", settings.recipe([report])), ("Environment", settings.environment([report]))]
     rest = "".join(f"<h2>{title}</h2>{content}" for title, content in parts if content)
     return RunPage(

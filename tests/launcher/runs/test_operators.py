@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import main
+from launcher.dashboard.pages import run_page
 from launcher.report.gather import gather
 from launcher.report.page import page
 from launcher.runfolder.states import PhaseStart, State
@@ -41,6 +42,10 @@ def test_a_report_has_the_ten_slowest_operators_of_each_rank(sample: Sample) -> 
     assert "<td class=num>10.000</td>" in html  # 110 ms in 11 steps
     assert (html.count("Op10<"), html.count("Op11<")) == (2, 0)
     assert "profile/node-1/rank-8/" in html
+
+
+def test_the_page_of_a_run_in_the_dashboard_has_them_too(sample: Sample) -> None:
+    assert "rank 8, steps 100 to 110" in run_page(sample.run).rest
 
 
 def test_status_names_the_three_slowest(sample: Sample, capsys: pytest.CaptureFixture[str]) -> None:
