@@ -1,15 +1,18 @@
 """Limits of an ordinary machine: each ends with the right words, and never as a defect."""
 
+import contextlib
 import errno
 import fcntl
 import os
 import resource
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from launcher.backends.base import Handle
 from launcher.cli import guarded, main
 from launcher.devices.locks import DeviceLocks
 from launcher.doctor.machine import machine_checks
@@ -85,6 +88,66 @@ def test_a_network_file_system_without_locks(
         DeviceLocks(tmp_path / "locks").acquire([0])
     assert "LAUNCHER_LOCK_DIR" in caught.value.hint
     assert (sample.root / "state.json").read_bytes() == before
+
+
+@pytest.fixture
+def failed_on_a_small_disk(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sample:
+    """A run that has FAILED, with all of home on the small disk."""
+    monkeypatch.setenv("LAUNCHER_HOME", str(small_disk / "home"))
+    sample = Sample(tmp_path)
+    sample.state(State.FAILED, "it failed")
+    return sample
+
+
+def check_refused(sample: Sample, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What reads goes on; a resume says what is wrong, and changes nothing."""
+    before = (sample.root / "state.json").read_bytes()
+    assert main(["status", sample.entry.run_id]) == 0
+    assert "it failed" in capsys.readouterr().out
+    assert main(["resume", sample.entry.run_id]) == 4
+    shown = capsys.readouterr().err
+    assert (words in shown, "hint" in shown, "defect" in shown) == (True, True, False), shown
+    assert (sample.root / "state.json").read_bytes() == before
+
+
+def test_a_home_that_became_read_only(
+    failed_on_a_small_disk: Sample, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    check_refused(failed_on_a_small_disk, "read-only file system", capsys)
+
+
+def test_a_home_that_is_full(
+    failed_on_a_small_disk: Sample, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(OSError), (small_disk / "full").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    check_refused(failed_on_a_small_disk, "no space left", capsys)
+
+
+def test_a_number_of_a_process_that_is_now_another_one(
+    launcher_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is gone, and a cancel does not signal whoever has its number now."""
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        sample = Sample(tmp_path)
+        sample.state(State.RUNNING)
+        handle = Handle(
+            backend="local", host=socket.gethostname(), data={"pid": other.pid, "started": "long ago"}
+        )
+        sample.entry = sample.entry.model_copy(update={"handle": handle})
+        sample.index.put(sample.entry)
+        assert sample.run.view().state is State.FAILED
+        signals: list[tuple[int, int]] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "kill", lambda *signal: signals.append(signal))
+            sample.run.cancel()
+        assert signals == []
+    finally:
+        other.kill()
+        other.wait()
 
 
 @pytest.mark.system
