@@ -146,7 +146,7 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
         "shorten the object's name",
     ),
     (
-        "InvalidObjectName XMinioInvalidObjectName FsObjectConflict",
+        "InvalidObjectName XMinioInvalidObjectName FsObjectConflict XMinioParentIsObject XMinioObjectExistsAsDirectory",
         Kind.REFUSED,
         "the store does not take this name: it is not valid there, or a folder and a file would have it",
         "rename the object",

@@ -35,6 +35,8 @@ PERMANENT = [
     (405, "MethodNotAllowed", "does not allow"),
     (403, "NotSignedUp", "disabled"),
     (409, "FsObjectConflict", "this name"),
+    (400, "XMinioParentIsObject", "a folder and a file would have it"),
+    (409, "XMinioObjectExistsAsDirectory", "a folder and a file would have it"),
 ]
 
 
