@@ -136,7 +136,7 @@ def _section(schema: ModelSchema, path: tuple[str, ...], values: Values, *, full
         here = (*path, key)
         field = schema.at(here) or {}
         live = any(known[: len(here)] == here for known in values)
-        if not live and not full:
+        if not live and (not full or (here == ("profile",) and values["task",] != "train")):
             continue
         mark = "" if live else "#"
         if not path and key != "name":
@@ -174,6 +174,8 @@ def _sample(field: Schema) -> Any:
         return examples[0]
     if field.get(TEXT_FORM) == "duration":
         return "30s"
+    if words := [value for value in field.get("enum", ()) if value is not None]:
+        return words[0]
     return {"object": {}, "array": [], "integer": 1, "boolean": False}.get(str(field.get("type")), "VALUE")
 
 
