@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,3 +14,8 @@ class Section(BaseModel):
 
     ADDRESSES: ClassVar[tuple[str, ...]] = ()
     """Fields of a back end's section in which variables of the environment are expanded; see `variables`."""
+
+
+def as_tuple(value: Any) -> Any:
+    """A sequence of the file as a frozen section holds it. Any other value stays as it is: the check of types says what it should be."""
+    return tuple(value) if isinstance(value, list) else value

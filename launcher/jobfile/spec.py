@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from launcher.jobfile.section import Section
+from launcher.jobfile.section import Section, as_tuple
 from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
 from launcher.jobfile.spec_kubernetes import KubernetesOptions
 from launcher.jobfile.spec_local import LocalOptions
@@ -82,10 +82,7 @@ class AfterSpec(Section):
         ("MINDIR",), description="Formats to export; MINDIR is evaluated again after the export. [] for none."
     )
 
-    @field_validator("export", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    _sequence = field_validator("export", mode="before")(as_tuple)
 
 
 class JobSpec(Section):
@@ -167,10 +164,7 @@ class JobSpec(Section):
         default_factory=KubernetesOptions, description="Those of the back end `kubernetes`."
     )
 
-    @field_validator("program", "resume_args", "requires", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    _sequence = field_validator("program", "resume_args", "requires", mode="before")(as_tuple)
 
     @field_validator("env_from")
     @classmethod

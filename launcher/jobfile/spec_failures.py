@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from launcher.jobfile.section import Section
+from launcher.jobfile.section import Section, as_tuple
 from launcher.units import Duration, Size
 from vitmodels.validation.rule import RuleError
 
@@ -71,10 +71,7 @@ class RetrySpec(Section):
         examples=[[{"match": "EI0006", "do": "restart", "exclude_node": True}]],
     )
 
-    @field_validator("on", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    _sequence = field_validator("on", mode="before")(as_tuple)
 
 
 class WatchSpec(Section):

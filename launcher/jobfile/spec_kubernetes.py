@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from launcher.jobfile.section import Section
+from launcher.jobfile.section import Section, as_tuple
 from launcher.units import Duration, Size
 from vitmodels.secrets import looks_secret
 from vitmodels.validation.rule import RuleError
@@ -208,10 +208,9 @@ class KubernetesOptions(Section):
         examples=[{"spec": {"ttlSecondsAfterFinished": 86400}}],
     )
 
-    @field_validator("image_pull_secrets", "tolerations", "volumes", "after", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    _sequence = field_validator("image_pull_secrets", "tolerations", "volumes", "after", mode="before")(
+        as_tuple
+    )
 
     @field_validator("image")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from launcher.jobfile.console import CONSOLE_ADDRESS, obs_address
-from launcher.jobfile.section import Section
+from launcher.jobfile.section import Section, as_tuple
 from launcher.jobfile.spec_modelarts_parts import (
     ModelArtsLogExport,
     ModelArtsNodeAffinity,
@@ -194,10 +194,7 @@ class ModelArtsOptions(Section):
     python: str = Field("python", description="Python in the image.")
     description: str = Field("", max_length=128, description="Words that the platform shows with the job.")
 
-    @field_validator("volumes", "notify_events", "code", "requirements", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    _sequence = field_validator("volumes", "notify_events", "code", "requirements", mode="before")(as_tuple)
 
     @field_validator("requirements")
     @classmethod

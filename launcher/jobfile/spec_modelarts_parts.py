@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from launcher.jobfile.section import Section
+from launcher.jobfile.section import Section, as_tuple
 from vitmodels.validation.rule import RuleError
 
 
@@ -61,10 +61,7 @@ class ModelArtsSsh(Section):
         examples=[["my-key"]],
     )
 
-    @field_validator("key_pairs", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    _sequence = field_validator("key_pairs", mode="before")(as_tuple)
 
 
 class ModelArtsPart(Section):

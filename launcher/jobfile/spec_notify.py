@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from launcher.jobfile.section import Section
+from launcher.jobfile.section import Section, as_tuple
 from vitmodels.secrets import looks_secret, mask
 from vitmodels.validation.rule import RuleError
 
@@ -45,10 +45,7 @@ class NotifyTarget(Section):
         None, description="Events that this target hears of; default: `notify.on`.", examples=[["failure"]]
     )
 
-    @field_validator("on", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    _sequence = field_validator("on", mode="before")(as_tuple)
 
     @field_validator("webhook")
     @classmethod
@@ -130,10 +127,7 @@ class NotifySpec(Section):
         examples=["https://dash.example.com/runs/{run}"],
     )
 
-    @field_validator("to", "on", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    _sequence = field_validator("to", "on", mode="before")(as_tuple)
 
     @field_validator("metric")
     @classmethod

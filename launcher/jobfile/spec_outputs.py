@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from launcher.jobfile.section import Section
+from launcher.jobfile.section import Section, as_tuple
 from launcher.units import Size
 from vitmodels.validation.rule import RuleError
 
@@ -51,10 +51,7 @@ class OutputsSpec(Section):
         examples=["20GB"],
     )
 
-    @field_validator("include", "exclude", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    _sequence = field_validator("include", "exclude", mode="before")(as_tuple)
 
     @field_validator("include", "exclude")
     @classmethod

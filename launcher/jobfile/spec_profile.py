@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from launcher.jobfile.section import Section
+from launcher.jobfile.section import Section, as_tuple
 from vitmodels.validation.rule import RuleError
 from vitmodels.validation.schema import EXPECTED
 
@@ -68,10 +68,7 @@ class ProfileSpec(Section):
         (0,), min_length=1, description="Ranks whose operators are recorded.", examples=[[0, 8]]
     )
 
-    @field_validator("ranks", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    _sequence = field_validator("ranks", mode="before")(as_tuple)
 
     @field_validator("ranks")
     @classmethod

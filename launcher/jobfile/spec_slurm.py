@@ -14,7 +14,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from launcher.jobfile.section import Section
+from launcher.jobfile.section import Section, as_tuple
 from launcher.units import Duration, Size
 from vitmodels.validation.rule import RuleError
 
@@ -207,10 +207,7 @@ class SlurmOptions(Section):
             raise RuleError(expected="a whole path, or the name of a program that every node finds")
         return path
 
-    @field_validator("after", "extra", "setup", mode="before")
-    @classmethod
-    def _sequence(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    _sequence = field_validator("after", "extra", "setup", mode="before")(as_tuple)
 
     @field_validator("extra")
     @classmethod
