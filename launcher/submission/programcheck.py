@@ -69,28 +69,30 @@ def check_snapshot(selection: Selection) -> list[Finding]:
     found = []
     if selection.left_behind:
         names = largest(selection.left_behind, selection.folder)
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         message = (
-            f"the snapshot of {selection.folder} can't hold {', '.join(names[:SHOWN])}{more}: "
+            f"the snapshot of {selection.folder} can't hold {_few(names)}: "
             f"at most {show_bytes(MOST_BYTES)} and {MOST_FILES:,} files that can be read"
         )
         fix = "name data in data.url, and what the program does not need in .launcherignore"
         found.append(Finding("PF045", "error", message, "program", fix))
     if selection.secrets:
         names = sorted(selection.secrets)
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         linked = "linked, not copied" if names[0] in selection.links else "not in the snapshot"
-        message = f"{', '.join(names[:SHOWN])}{more} may hold secrets: {linked}"
+        message = f"{_few(names)} may hold secrets: {linked}"
         fix = "give secrets to the machines by the environment; rename the file if it holds none"
         severity: Severity = "info" if names[0] in selection.links else "warning"
         found.append(Finding("PF046", severity, message, "program", fix))
     if selection.linked:
         names = largest(selection.linked, selection.folder)
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        message = f"{', '.join(names[:SHOWN])}{more}: linked, not copied; what the program writes to it changes your own file and is not uploaded"
+        message = f"{_few(names)}: linked, not copied; what the program writes to it changes your own file and is not uploaded"
         fix = "let the program write to new names, in real folders of its working folder"
         found.append(Finding("PF050", "info", message, "program", fix))
     return found
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _can_resume(spec: JobSpec, cwd: Path, starts_again: bool) -> Finding | None:
@@ -189,8 +191,7 @@ class _Look:
                 found[each.text.startswith("..")][str(each)] = None
         for is_relative, names in found.items():
             if names:
-                shown = ", ".join(list(names)[:SHOWN])
-                shown += f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+                shown = _few(list(names))
                 message = (
                     f"ranks work in a copy of this folder, so {shown} is not the place beside it"
                     if is_relative
