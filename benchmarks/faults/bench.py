@@ -34,6 +34,9 @@ from tests.servers.faults import Faults, delay, fault_proxy
 from tests.servers.s3 import S3Server
 
 HANG_S = 45
+"""Silence that counts as a hang, where the fault is one."""
+PATIENT_S = 300
+"""The same for other faults: no machine is so slow that a run among them counts as hung."""
 SPREAD_S = 1.5
 EVALUATION_S = 10.0
 """From the last evaluation of the training, through its end, into the evaluation of the checkpoint read back."""
@@ -63,11 +66,13 @@ class Bench:
         chance: random.Random,
         *,
         whole: bool = True,
+        silent: bool = False,
         small_disk: Path | None = None,
         proxy: Faults | None = None,
     ) -> Run:
         """`launcher submit --follow` in a process of its own, as a user does it."""
         job = self._job(number, whole=whole, small_disk=small_disk, proxy=proxy)
+        job["watch"] = {"hang_after": f"{self.hang_s if silent else PATIENT_S}s", "grace": "20s"}
         before = set(Index().ids())
         path = self.folder / f"job-{number}.yaml"
         path.write_text(yaml.safe_dump(job))
@@ -112,7 +117,6 @@ class Bench:
             "resources": {"device": "cpu", "devices_per_node": 2},
             "output": output,
             "retry": {"max_restarts": 3, "backoff": "1s"},
-            "watch": {"hang_after": f"{self.hang_s}s", "grace": "20s"},
             **self.program.job,
         }
         if self.program.data:
@@ -149,7 +153,8 @@ def one(
         if fault.startswith("disk"):
             disk = stack.enter_context(small_disk(bench.folder / f"disk-{number}", bench.program.disk_mb))
         whole = moment in WHOLE or fault == "none"
-        run = bench.submit(number, chance, whole=whole, small_disk=disk, proxy=proxy)
+        silent = FAULTS[fault].silent
+        run = bench.submit(number, chance, whole=whole, silent=silent, small_disk=disk, proxy=proxy)
         wait_for(run, moment, bench.scale * (EVALUATION_S if moment == "evaluating" else SPREAD_S))
         FAULTS[fault].do(run)
         safe: set[int] = set()
@@ -178,7 +183,7 @@ def one(
 def _end_cli(run: Run) -> list[str]:
     """Wait for the command line, which ends with the run; a line for one that does not."""
     with contextlib.suppress(subprocess.TimeoutExpired):
-        run.cli.wait(30)
+        run.cli.wait(120)
         return []
     run.cli.kill()
     run.cli.wait()

@@ -18,7 +18,7 @@ from launcher.runfolder.states import State
 from launcher.runs.view import RunView
 from launcher.storage import ObjectStore
 
-LEAVE_S = 20.0
+LEAVE_S = 90.0
 """How long processes that were asked to end may take, on a busy machine."""
 
 

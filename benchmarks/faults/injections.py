@@ -215,6 +215,8 @@ class Kind:
     do: Fault
     moments: tuple[str, ...] = MOMENTS
     reason: str = ""
+    silent: bool = False
+    """Nothing ends by itself: only the watchdog finds it."""
 
 
 S = signal.Signals
@@ -224,11 +226,11 @@ FAULTS: dict[str, Kind] = {
     "none": Kind(nothing, ("start",), "never"),
     "rank SIGKILL": Kind(signalling("rank", S.SIGKILL), WITH_RANKS, r"rank \d.*SIGKILL"),
     "rank SIGSTOP": Kind(
-        signalling("rank", S.SIGSTOP), WITH_RANKS, r"rank \d.*(stopped|SIGSTOP|progress|silent)"
+        signalling("rank", S.SIGSTOP), WITH_RANKS, r"rank \d.*(stopped|SIGSTOP|progress|silent)", silent=True
     ),
     "rank SIGTERM": Kind(signalling("rank", S.SIGTERM), WITH_RANKS, r"rank \d.*(SIGTERM|75|stopped)"),
     "scheduler SIGKILL": Kind(signalling("scheduler", S.SIGKILL), WITH_RANKS, r"scheduler.*SIGKILL"),
-    "scheduler SIGSTOP": Kind(signalling("scheduler", S.SIGSTOP), WITH_RANKS, RANK),
+    "scheduler SIGSTOP": Kind(signalling("scheduler", S.SIGSTOP), WITH_RANKS, RANK, silent=True),
     "scheduler SIGTERM": Kind(signalling("scheduler", S.SIGTERM), WITH_RANKS, r"scheduler"),
     "node SIGKILL": Kind(signalling("node", S.SIGKILL), MOMENTS, r"node program (is|was) gone"),
     "node SIGTERM": Kind(signalling("node", S.SIGTERM), MOMENTS, r"SIGTERM|stopped by a signal"),

@@ -29,7 +29,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, rclone: S3Server) -> Iterato
     with pytest.MonkeyPatch.context() as patch:
         for name in ("LAUNCHER_HOME", "LAUNCHER_LOCK_DIR", *rclone.env):
             patch.setenv(name, "")  # the bench sets them; put back afterwards
-        bench = Bench(counter_program(), tmp_path_factory.mktemp("faults"), rclone, hang_s=4, scale=0.3)
+        bench = Bench(counter_program(), tmp_path_factory.mktemp("faults"), rclone, hang_s=20, scale=0.3)
         bench.reference = undisturbed(bench)
         yield bench
 
