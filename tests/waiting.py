@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-PATIENCE_S = 120.0
+PATIENCE_S = 400.0
 Found = TypeVar("Found")
 
 

@@ -49,7 +49,7 @@ def make_plan(
     `selection`: what the snapshot of a program's folder will hold.
     """
     spec, seen = _with_packages(spec, cwd)
-    recipe = _with_whole_paths(recipe, cwd)
+    recipe = _with_whole_paths(recipe, machines, cwd)
     run_dir = RunDir(machines.folder(spec.output.work_dir, "work") / run_id)
     steps = steps_of(spec, recipe, machines, run_dir, cwd, selection)
     return Plan(
@@ -153,11 +153,17 @@ def _with_packages(spec: JobSpec, cwd: Path) -> tuple[JobSpec, tuple[str, ...]]:
     return spec.model_copy(update={"requires": packages}), (note,)
 
 
-def _with_whole_paths(recipe: Recipe | None, cwd: Path) -> Recipe | None:
-    """Ranks start in folders of their own, so that weights beside the job need their whole path."""
-    if recipe is None or not recipe.pretrained or recipe.pretrained.startswith("/"):
+def _with_whole_paths(recipe: Recipe | None, machines: Machines, cwd: Path) -> Recipe | None:
+    """Ranks start in folders of their own, so that weights beside the job need their whole path.
+
+    Other machines' paths stay as they are written; rule PF018 refuses a relative one.
+    """
+    if recipe is None or not recipe.pretrained or "://" in recipe.pretrained:
         return recipe
-    return recipe.model_copy(update={"pretrained": (cwd / recipe.pretrained).as_posix()})
+    if machines.elsewhere:
+        return recipe
+    whole = cwd / Path(recipe.pretrained).expanduser()
+    return recipe.model_copy(update={"pretrained": whole.as_posix()})
 
 
 def _code(spec: JobSpec, machines: Machines, steps: tuple[Step, ...]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from launcher.findings import Finding, Severity
 from launcher.plan.model import ASCEND_DEVICES, INFERENCE_DEVICES, Plan
 from launcher.plan.ranks import profile_env
 from launcher.units import show_bytes, show_duration
+from vitmodels.secrets import mask_paths
 
 MANY_LEFT_OUT = 0.1
 HIGH_RATE = {"adamw": 0.02, "adam_weight_decay": 0.02, "momentum": 10.0}
@@ -184,6 +185,21 @@ def _bfloat16_rounded(plan: Plan) -> Iterator[Finding]:
         )
 
 
+def _pretrained(plan: Plan) -> Iterator[Finding]:
+    """A relative path is left in a plan only where the machines have no files of this one."""
+    weights = "" if plan.own_program else str(plan.recipe.get("pretrained", ""))
+    if "://" in weights:
+        shown = mask_paths(weights)
+        message = f"{shown} is a URL, and weights are read from a path"
+        fix = f"copy them with `launcher cp {shown} FOLDER`, and name the file there"
+    elif weights and not weights.startswith("/"):
+        message = f"{weights} is relative, and the containers of the run have no files of this machine"
+        fix = "name the whole path in the container, where a volume or the image brings the file"
+    else:
+        return
+    yield Finding("PF018", "error", message, "model.set.pretrained", fix)
+
+
 def _checkpoints(plan: Plan) -> Iterator[Finding]:
     numbers = plan.arithmetic
     if numbers is None:
@@ -239,6 +255,7 @@ RULES: tuple[Callable[[Plan], Iterator[Finding]], ...] = (
     _inference_only,
     _bfloat16_missing,
     _bfloat16_rounded,
+    _pretrained,
     _checkpoints,
     _profiled_steps,
     _restarts,

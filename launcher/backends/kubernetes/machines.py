@@ -23,6 +23,7 @@ def pods_of(spec: JobSpec, cwd: Path) -> Machines:
         base=Path("/"),
         fetch_code=True,
         after_runs=spec.kubernetes.after,
+        elsewhere=True,
     )
 
 

@@ -127,6 +127,20 @@ def test_weights_to_start_from_are_looked_for_beside_the_job() -> None:
     assert "PF022" not in {each.rule for each in check_world(job.plan)}
     other = prepare(Path("tuned.yaml"), overrides=["pretrained=/w.npz"])
     assert other.plan.recipe["pretrained"] == "/w.npz"
+    home = prepare(Path("tuned.yaml"), overrides=["pretrained=~/w.npz"])
+    assert home.plan.recipe["pretrained"] == str(Path.home() / "w.npz")
+
+
+@pytest.mark.parametrize("backend", ["kubernetes", "modelarts"])
+def test_containers_have_no_weights_that_lie_beside_the_job(
+    backend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("w.npz").touch()
+    text = f"{JOB}resources: {{backend: {backend}}}\noutput: {{url: s3://bucket/runs}}\n"
+    Path("far.yaml").write_text(text.replace("url: d", "url: s3://bucket/d"), encoding="utf-8")
+    for path, refused in (("w.npz", True), ("/mnt/w.npz", False)):
+        main(["check", "far.yaml", "--set", f"pretrained={path}"])
+        assert ("error PF018 model.set.pretrained: w.npz is relative" in capsys.readouterr().out) is refused
 
 
 @pytest.mark.parametrize("scheme", ["s3", "file"])

@@ -25,6 +25,7 @@ BREAKING = {
     "PF015": [*NPUS, "amp_level=bf16", "retry.max_restarts=1"],
     "PF016": ["amp_level=bf16"],
     "PF017": ["data.train_images=3200", "profile.steps=9999990-9999999"],
+    "PF018": ["pretrained=s3://bucket/vit.ckpt"],
 }
 
 
