@@ -1,9 +1,11 @@
-"""Moments that hold when somebody sets the clock of the machine."""
+"""Moments: as text, and such that hold when somebody sets the clock of the machine."""
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +18,9 @@ class Begin:
     def oldest_file(self) -> float:
         """Unix seconds: a file that was written since has no earlier time, also when the clock was set back or forth meanwhile."""
         return min(self.wall, time.time() - (time.monotonic() - self.monotonic))
+
+
+def iso_time(text: str) -> datetime:
+    """A time in ISO 8601, `2026-11-21T14:30:05.5Z` too, which Python 3.10 does not read. Raises ValueError."""
+    body = f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text
+    return datetime.fromisoformat(re.sub(r"\.(\d+)", lambda part: f".{part[1][:6]:0<6}", body, count=1))

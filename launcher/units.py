@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import BeforeValidator, Field
 
 from vitmodels.validation.rule import RuleError
-from vitmodels.validation.schema import EXPECTED, TEXT_FORM
-
-if TYPE_CHECKING:
-    from pydantic import GetJsonSchemaHandler
-    from pydantic_core import CoreSchema
 
 _DURATION_S = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "B": 1}
@@ -77,50 +67,3 @@ def show_bytes(count: float) -> str:
             return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError("unreachable")
-
-
-@dataclass(frozen=True)
-class _TextForm:
-    """How a number may be written as text: what the JSON Schema and the messages say about it."""
-
-    name: str
-    pattern: str
-    expected: str
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        form = {"type": ["string", "integer"], "pattern": self.pattern}
-        return {**handler(schema), **form, EXPECTED: self.expected, TEXT_FORM: self.name}
-
-
-def _as_duration(value: Any) -> Any:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-def _as_size(value: Any) -> Any:
-    return parse_size(value) if isinstance(value, str) else value
-
-
-_DURATION = _TextForm(
-    "duration",
-    r"^\s*(\d+-)?\d+:[0-5]\d(:[0-5]\d)?\s*$|^\s*\d{1,3}-\d{1,2}\s*$|^\s*(\d+(\.\d+)?\s*(s|sec|m|min|h|d)\s*)+$",
-    f"a duration such as {DURATION_FORMS}",
-)
-_SIZE = _TextForm(
-    "size",
-    r"^\s*\d+(\.\d+)?\s*([KMGTP]i?B?|B)?\s*$",
-    f"a size such as {SIZE_FORMS}",
-)
-
-Duration = Annotated[int, BeforeValidator(_as_duration), Field(strict=True, ge=0), _DURATION]
-"""Seconds; job files write `30min` or `12:30:00`."""
-
-Size = Annotated[int, BeforeValidator(_as_size), Field(strict=True, ge=0), _SIZE]
-"""Bytes; job files write `2GiB`."""
-
-
-def iso_time(text: str) -> datetime:
-    """A time in ISO 8601, `2026-11-21T14:30:05.5Z` too, which Python 3.10 does not read. Raises ValueError."""
-    body = f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text
-    return datetime.fromisoformat(re.sub(r"\.(\d+)", lambda part: f".{part[1][:6]:0<6}", body, count=1))

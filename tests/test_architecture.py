@@ -179,3 +179,11 @@ def test_vitmodels_does_not_know_launcher() -> None:
 def test_the_pure_part_of_vitmodels_loads_without_mindspore() -> None:
     code = f"import sys, {', '.join(sorted(PURE_VITMODELS))}; sys.exit('mindspore' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_store_is_read_without_what_reads_job_files() -> None:
+    """pydantic takes a tenth of a second of CPU time at every start, more than hundreds of small files do."""
+    code = (
+        "import sys, launcher.dataset.plain, launcher.storage.s3.store; sys.exit('pydantic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from launcher.jobfile.quantities import Duration
 from launcher.jobfile.section import Section, as_tuple
 from launcher.jobfile.spec_failures import RetrySpec, WatchSpec
 from launcher.jobfile.spec_kubernetes import KubernetesOptions
@@ -22,7 +23,6 @@ from launcher.jobfile.spec_profile import ProfileSpec
 from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.jobfile.spec_slurm import SlurmOptions
 from launcher.jobfile.urls import StoreUrl
-from launcher.units import Duration
 from vitmodels.secrets import looks_secret
 from vitmodels.validation.rule import RuleError
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from launcher.jobfile.quantities import Duration, Size
 from launcher.jobfile.section import Section, as_tuple
-from launcher.units import Duration, Size
 from vitmodels.validation.rule import RuleError
 
 

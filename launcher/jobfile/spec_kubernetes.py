@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from launcher.jobfile.quantities import Duration, Size
 from launcher.jobfile.section import Section, as_tuple
-from launcher.units import Duration, Size
 from vitmodels.secrets import looks_secret
 from vitmodels.validation.rule import RuleError
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from launcher.jobfile.quantities import Size
 from launcher.jobfile.section import Section, as_tuple
-from launcher.units import Size
 from vitmodels.validation.rule import RuleError
 
 Glob = Annotated[str, Field(min_length=1, max_length=300)]

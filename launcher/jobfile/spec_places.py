@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from launcher.jobfile.quantities import Duration, Size
 from launcher.jobfile.section import Section
 from launcher.jobfile.urls import Endpoint, StoreUrl
-from launcher.units import Duration, Size
 from vitmodels.validation.rule import RuleError
 
 

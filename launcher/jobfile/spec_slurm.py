@@ -14,8 +14,8 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from launcher.jobfile.quantities import Duration, Size
 from launcher.jobfile.section import Section, as_tuple
-from launcher.units import Duration, Size
 from vitmodels.validation.rule import RuleError
 
 

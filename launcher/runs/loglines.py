@@ -9,7 +9,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import NamedTuple
 
-from launcher.units import iso_time
+from launcher.clock import iso_time
 
 
 class LogLine(NamedTuple):

@@ -56,15 +56,15 @@ def info_of_answer(key: str, size: int, answer: Mapping[str, Any]) -> ObjectInfo
     )
 
 
-def info_of_obstore(key: str, answer: Any) -> ObjectInfo:
+def info_of_obstore(key: str, meta: Mapping[str, Any], attributes: Mapping[Any, Any]) -> ObjectInfo:
     """The facts in an answer of obstore, which hides the headers of encryption."""
-    etag = answer.meta["e_tag"]
+    etag = meta["e_tag"]
     return ObjectInfo(
         key,
-        answer.meta["size"],
+        meta["size"],
         plain_etag(etag),
-        answer.meta["last_modified"].timestamp(),
-        sha256=stored_sha256(answer.attributes),
+        meta["last_modified"].timestamp(),
+        sha256=stored_sha256(attributes),
         opaque=is_weak(etag),
     )
 

@@ -124,14 +124,14 @@ class FastPath:
         """
         try:
             client = self._open().objects
-            answer, data = interruptible(partial(client.whole, key, expect.size))
+            meta, attributes, data = interruptible(partial(client.whole, key, expect.size))
         except Exception as error:  # whatever it is, the fallback meets it again and names it
             self._failed(self._requests, error)
             self._wait(key, error, pace)
             return Miss()
         if data is None:
             return Miss()
-        actual = info_of_obstore(expect.key, answer)
+        actual = info_of_obstore(expect.key, meta, attributes)
         if len(data) != expect.size or (expect.etag and actual.etag != expect.etag):
             return Miss()
         wanted = sha256 or actual.sha256
@@ -165,9 +165,10 @@ class FastPath:
         try:
             client = self._open().objects
             answer = client.get(client.store, key, options={"range": (start, start + length)})
-            actual, received = info_of_obstore(info.key, answer), 0
+            meta, received = answer.meta, 0
+            actual = info_of_obstore(info.key, meta, answer.attributes)
             changed = actual != (info if not info.etag else replace(info, mtime=actual.mtime))
-            if changed or answer.meta["path"] != key or answer.range != (start, start + length):
+            if changed or meta["path"] != key or answer.range != (start, start + length):
                 raise FastPathError("another version or range")
             for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
                 received += len(chunk)
@@ -185,7 +186,7 @@ class FastPath:
         try:
             client = self._open().objects
             answer, data = interruptible(partial(client.part, key, start, length))
-            info = info_of_obstore(key, answer)
+            info = info_of_obstore(key, answer.meta, answer.attributes)
         except Exception as error:  # as above
             self._failed(self._ranges, error)
             return None
@@ -217,7 +218,7 @@ class FastPath:
         try:
             client = self._open().objects
             answer = interruptible(partial(client.get, client.store, key, options={"head": True}))
-            info = info_of_obstore(key, answer)
+            info = info_of_obstore(key, answer.meta, answer.attributes)
         except FileNotFoundError as error:
             raise NotFound("no such object", where=self._where(key)) from error
         except Exception as error:  # as above
@@ -260,7 +261,7 @@ class FastPath:
     def _open(self) -> _Clients:
         """The clients; new ones when the keys have changed, since obstore keeps those that it was given for minutes."""
         keys, clients = self._holder.chain.current(), self._clients
-        if clients is not None and clients.keys == keys:
+        if clients is not None and (clients.keys is keys or clients.keys == keys):
             return clients
         with self._lock:
             if self._clients is None or self._clients.keys != keys:

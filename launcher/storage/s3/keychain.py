@@ -41,13 +41,17 @@ class KeyVariables:
 
     def __init__(self, key: str, secret: str, token: str) -> None:
         self._key, self._secret, self._token = key, secret, token
+        self._keys: Keys | None = None
 
     def keys(self, env: Mapping[str, str]) -> Keys | None:
-        """See Source."""
-        if not (env.get(self._key) and env.get(self._secret)):
+        """See Source. The same value as before while the variables are the same: every request asks."""
+        access, secret = env.get(self._key), env.get(self._secret)
+        if not (access and secret):
             return None
-        origin = f"{self._key} in the environment"
-        return Keys(env[self._key], env[self._secret], env.get(self._token) or None, origin)
+        token, last = env.get(self._token) or None, self._keys
+        if last is None or (last.access_key, last.secret_key, last.token) != (access, secret, token):
+            last = self._keys = Keys(access, secret, token, f"{self._key} in the environment")
+        return last
 
     def forget(self) -> None:
         """Variables are always read."""
@@ -59,14 +63,16 @@ class KeyChain:
     def __init__(self, sources: Sequence[Source], env: Mapping[str, str]) -> None:
         self._sources, self._env = tuple(sources), env
         self._refused: set[Keys] = set()
+        self._checked: Keys | None = None
         self._lock = threading.Lock()
 
     def current(self) -> Keys | None:
         """The keys of this moment: a file that has changed is read. Raises StoreRefused for keys that can't be any."""
         with self._lock:
             keys = self._best()
-        if keys is not None:
+        if keys is not None and keys is not self._checked:  # a look at every character, so once
             check_keys(keys)
+            self._checked = keys
         return keys
 
     def after_refusal(self, keys: Keys | None, *, of_keys: bool) -> Keys | None:
@@ -90,7 +96,7 @@ class KeyChain:
         first = None
         for source in self._sources:
             keys = source.keys(self._env)
-            if keys is not None and keys not in self._refused:
+            if keys is not None and not (self._refused and keys in self._refused):
                 return keys
             first = first or keys
         return first

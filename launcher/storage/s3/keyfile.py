@@ -11,8 +11,8 @@ from datetime import timezone
 from pathlib import Path
 from typing import ClassVar
 
+from launcher.clock import iso_time
 from launcher.jsontext import parse_json
-from launcher.units import iso_time
 
 SOON_S = 300.0
 """Keys that expire within this time are looked for again, however old the file says it is."""

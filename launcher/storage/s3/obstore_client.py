@@ -53,11 +53,13 @@ class ObstoreClient:
     get: Any
     failed: type[Exception]
 
-    def whole(self, key: str, size: int) -> tuple[Any, Any]:
-        """obstore's answer and the bytes of an object; None in place of the bytes of one that has another size or key."""
+    def whole(self, key: str, size: int) -> tuple[Any, Any, Any]:
+        """obstore's `meta` and `attributes`, which it makes anew at each look, and the bytes of an object; None in place of the
+        bytes of one that has another size or key."""
         answer = self.get(self.store, key)
         meta = answer.meta
-        return answer, answer.bytes() if meta["size"] == size and meta["path"] == key else None
+        fits = meta["size"] == size and meta["path"] == key
+        return meta, answer.attributes, answer.bytes() if fits else None
 
     def part(self, key: str, start: int, length: int) -> tuple[Any, bytes]:
         """obstore's answer and at most `length` bytes from `start`."""

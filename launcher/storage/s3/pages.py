@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree  # botocore reads answers with it, too; the parser underneath is expat
 
+from launcher.clock import iso_time
 from launcher.errors import StoreUnreachable
 from launcher.storage.s3 import client as s3_client
 from launcher.storage.s3.facts import plain_etag
 from launcher.storage.s3.route import Route
-from launcher.units import iso_time
 
 PAGE_KEYS = 1000
 """A store sends at most this many keys at a time."""

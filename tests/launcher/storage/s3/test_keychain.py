@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from launcher.errors import StoreRefused
 from launcher.storage.registry import Options
-from launcher.storage.s3 import keyfile
+from launcher.storage.s3 import keychain, keyfile
 from launcher.storage.s3.keychain import key_chain
 from launcher.storage.s3.keyfile import KeyFile, Keys
 
@@ -152,3 +153,27 @@ def test_a_profile_that_gets_its_keys_elsewhere_is_left_to_botocore(
     with (tmp_path / ".aws" / file).open("a") as config:
         config.write(f"[profile p]\n{setting}\n" if file == "config" else f"{setting}\n")
     assert key_chain("s3", Options(profile="p")).current() is None
+
+
+# ---- looked at once per key, not once per request
+
+
+def test_keys_are_checked_once_until_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    monkeypatch.setattr(keychain, "check_keys", lambda keys: checked.append(keys.access_key))
+    env = dict(AWS)
+    chain = key_chain("s3", Options(env=env))
+    first = chain.current()
+    assert chain.current() is first
+    env["AWS_SESSION_TOKEN"] = "renewed"
+    assert chain.current() == Keys("a", "s", "renewed")
+    env["AWS_ACCESS_KEY_ID"] = "b"
+    assert chain.current() is chain.current()
+    assert checked == ["a", "a", "b"]
+
+
+def test_keys_that_can_not_be_any_are_refused_at_every_look() -> None:
+    chain = key_chain("s3", Options(env={**AWS, "AWS_SESSION_TOKEN": "cut\n"}))
+    for _ in range(2):
+        with pytest.raises(StoreRefused, match="the session token contains a newline"):
+            chain.current()
