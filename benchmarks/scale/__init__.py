@@ -1,0 +1,1 @@
+"""The middle of large runs without their machines: the logic of many node programs in one process, by a clock of its own."""

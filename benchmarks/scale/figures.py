@@ -1,0 +1,95 @@
+"""What a simulated run cost its store, as one row of a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.scale.nodes import READER, World
+from benchmarks.scale.store import Request
+
+SETTLED_S = 60.0
+"""After the start of all ranks: from then on requests count as those of the steady state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One run. Rates are per node; `start_s` is from the arrival of the last node to the start of its ranks."""
+
+    nodes: int
+    start_requests: float
+    start_s: float
+    steady_per_s: float
+    known_s: float
+    status_requests: int
+    status_s: float
+    commit_requests: float
+    commit_s: float
+    megabytes: float
+    refused: int
+    codes: tuple[int, ...]
+    kinds: tuple[tuple[str, float], ...] = field(repr=False)
+    """Requests per second and node of the steady state, by kind, the most frequent first."""
+
+    def cells(self) -> list[str]:
+        """The row, for people."""
+        return [
+            f"{self.nodes:,}",
+            f"{self.start_requests:.0f}",
+            f"{self.start_s:.1f}",
+            f"{self.steady_per_s:.3f}",
+            f"{self.steady_per_s * self.nodes:.1f}",
+            f"{self.known_s:.1f}",
+            f"{self.status_requests:,}",
+            f"{self.status_s:.1f}",
+            f"{self.commit_requests:.0f}",
+            f"{self.commit_s:.0f}",
+            f"{self.megabytes:,.0f}",
+            f"{self.refused:,}",
+        ]
+
+
+HEADER = [
+    *("nodes", "start: requests/node", "s", "steady: requests/s/node", "/s in all", "failure known: s"),
+    *("status: requests", "s", "commit: requests/node", "s", "MB", "refused"),
+]
+
+
+def figures_of(world: World, nodes: int) -> Figures:
+    """The figures of a run whose node `failing_node` failed."""
+    moments, failing = world.moments, world.scenario.failing_node
+    assert failing is not None
+    started, failed = max(moments.started.values()), moments.stopped[failing]
+    stopped, ended = max(moments.stopped.values()), max(moments.ended.values())
+    own = [each for each in world.bucket.requests if each.node >= 0]
+    steady = _between(own, started + SETTLED_S, failed)
+    seconds = (failed - started - SETTLED_S) * nodes
+    status = [each for each in world.bucket.requests if each.node == READER]
+    return Figures(
+        nodes=nodes,
+        start_requests=len(_between(own, 0.0, started)) / nodes,
+        start_s=started - max(moments.came.values()),
+        steady_per_s=len(steady) / seconds,
+        known_s=stopped - failed,
+        status_requests=len(status),
+        status_s=max(each.at for each in status) - min(each.at for each in status) if status else 0.0,
+        commit_requests=len(_between(own, stopped, ended)) / nodes,
+        commit_s=ended - stopped,
+        megabytes=sum(each.size for each in own) / 1e6,
+        refused=world.bucket.refused.total(),
+        codes=tuple(sorted(set(moments.codes.values()))),
+        kinds=tuple(
+            (kind, count / seconds) for kind, count in Counter(each.kind for each in steady).most_common()
+        ),
+    )
+
+
+def table(rows: Sequence[Figures]) -> str:
+    """A table in Markdown."""
+    lines = [HEADER, ["---:"] * len(HEADER), *(row.cells() for row in rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _between(requests: Sequence[Request], begin: float, end: float) -> list[Request]:
+    return [each for each in requests if begin <= each.at < end]

@@ -1,0 +1,71 @@
+"""The simulator of large runs (`benchmarks/scale`): it does the same each time, and asks for what real node programs ask for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.scale.__main__ import plan_for
+from benchmarks.scale.nodes import Scenario, World, simulate
+from benchmarks.scale.store import Service
+from tests.launcher.node.crosscheck import difference, real_requests, simulated_requests
+from tests.launcher.node.machines import Machines
+from tests.servers.faults import Faults, fault_proxy
+from tests.servers.s3 import S3Server
+from tests.servers.stores import BUCKET
+
+SHORT = Scenario(run_s=40.0, arrive_s=5.0, failing_node=1)
+
+
+def short_run(folder: Path, service: Service, seed: int = 0) -> World:
+    folder.mkdir()
+    return simulate(plan_for(3, folder), folder, service, SHORT, seed)
+
+
+def test_the_same_seed_gives_the_same_requests(tmp_path: Path, launcher_home: Path) -> None:
+    first, again, other = (
+        short_run(tmp_path / str(number), Service(), seed) for number, seed in enumerate((1, 1, 2))
+    )
+    asked = [[(r.at, r.node, r.kind) for r in world.bucket.requests] for world in (first, again, other)]
+    assert asked[0] == asked[1] != asked[2]
+
+
+def test_a_failure_reaches_all_nodes_and_the_results_are_committed(
+    tmp_path: Path, launcher_home: Path
+) -> None:
+    world = short_run(tmp_path / "run", Service())
+    assert world.moments.codes == {0: 100, 1: 100, 2: 100}
+    assert world.moments.stopped.keys() == {0, 1, 2}
+    committed = [r for r in world.bucket.requests if (r.method, r.key) == ("PUT", "MANIFEST.json")]
+    assert len(committed) == 1
+
+
+def test_a_store_that_loses_requests_and_throttles_is_survived(tmp_path: Path, launcher_home: Path) -> None:
+    world = short_run(tmp_path / "run", Service(failing=0.03, per_s=40.0))
+    assert set(world.moments.codes.values()) == {100}
+    assert world.bucket.refused["lost"]
+    assert world.bucket.refused["503"]
+    assert any((r.method, r.key) == ("PUT", "MANIFEST.json") for r in world.bucket.requests)
+
+
+@pytest.fixture
+def proxy(rclone: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", rclone.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", rclone.secret_key)
+    with fault_proxy(rclone.endpoint) as faults:
+        yield faults
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("nodes", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_real_node_programs_ask_for_the_same(
+    nodes: int, tmp_path: Path, launcher_home: Path, proxy: Faults
+) -> None:
+    """Both do the same number of upload passes; how long these take differs, and with that the number of polls."""
+    machines = Machines(tmp_path, f"s3://{BUCKET}/{tmp_path.name}", endpoint=proxy.endpoint)
+    try:
+        real = real_requests(machines, proxy, nodes)
+    finally:
+        machines.end()
+    simulated = simulated_requests(machines, tmp_path / "simulated", real)
+    assert difference(real, simulated) < 0.2, f"{real.kinds}\n{simulated.kinds}"
