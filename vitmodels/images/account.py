@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitmodels.errors import DataError
-from vitmodels.images.classes import Classes, Matching, match, shown
+from vitmodels.images.classes import Classes, Matching, hint_of, match, shown
 from vitmodels.images.data import ImageFolder
 
 UNKNOWN = "images of unknown classes"
@@ -39,6 +39,8 @@ class Account:
             found.append(
                 f"{counted(match_.unknown)} that the net does not know: {shown(match_.unknown)}; {fate}"
             )
+        if hint := hint_of(match_.lookalikes):
+            found.append(hint)
         if self.empty:
             found.append(f"{counted(self.empty)} without images: {shown(self.empty)}")
         if not match_.certain:
@@ -55,7 +57,13 @@ class Account:
             text += f", {self.nested} of them in sub-folders"
         if self.left_out:
             text += "; left out: " + ", ".join(f"{count} {why}" for why, count in self.left_out.items())
-        return [text, *(f"warning: {warning}" for warning in self.warnings)]
+        lines = [text]
+        if respelled := self.matching.respelled:
+            pairs = [f"{folder!a} is {name!a}" for folder, name in respelled.items()]
+            lines.append(
+                f"{self.split}: {counted(pairs)} in another Unicode form than the classes: {shown(pairs)}"
+            )
+        return [*lines, *(f"warning: {warning}" for warning in self.warnings)]
 
     def check(self) -> None:
         """Raises DataError for what `--strict` refuses: classes and folders that don't belong together."""
@@ -73,6 +81,7 @@ class Account:
             "empty_classes": list(self.empty),
             "missing_classes": list(self.matching.missing),
             "unknown_classes": list(self.matching.unknown),
+            "respelled_classes": dict(self.matching.respelled),
             "labels_by": self.matching.by,
             "labels_certain": self.matching.certain,
         }

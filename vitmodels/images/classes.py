@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from vitmodels.errors import DataError
+from vitmodels.images.spelling import check_forms, lookalikes, respelled
 
 Order = Literal["text", "natural"]
 By = Literal["names", "imagenet", "numbers", "train", "order"]
@@ -51,7 +52,10 @@ NAMELESS = Classes()
 
 @dataclass(frozen=True)
 class Matching:
-    """Class folders and outputs: `labels` has the folders that are outputs, `unknown` the others."""
+    """Class folders and outputs: `labels` has the folders that are outputs, `unknown` the others.
+
+    `respelled` has the folders whose names are those of the outputs only in another Unicode form.
+    """
 
     names: tuple[str, ...]
     labels: Mapping[str, int]
@@ -59,6 +63,12 @@ class Matching:
     unknown: tuple[str, ...]
     by: By
     certain: bool = True
+    respelled: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def lookalikes(self) -> Mapping[str, str]:
+        """Unknown folders that look like the name of an output that has no folder."""
+        return lookalikes(self.unknown, self.missing)
 
 
 def natural_key(text: str) -> tuple[list[Any], str]:
@@ -89,8 +99,9 @@ def match(
         return _by_name(folders, known.names, where)
     if _is_imagenet(folders, outputs):
         return _matched(folders, imagenet(), {}, "imagenet")
-    if train and len(train) <= outputs and set(folders) & set(train):
-        return _matched(folders, ordered(train, known.order), {}, "train")
+    forms = respelled(folders, train, where)
+    if train and len(train) <= outputs and (forms or set(folders) & set(train)):
+        return _matched(folders, ordered(train, known.order), forms, "train")
     if known.order == "natural" and (numbers := _numbers(folders, outputs)):
         names = [str(number) for number in range(outputs)]
         for folder, number in numbers.items():
@@ -98,13 +109,15 @@ def match(
         return _matched(folders, names, {}, "numbers")
     if len(folders) > outputs:
         raise DataError(f"{where} has {len(folders)} class folders, the recipe says num_classes {outputs}")
+    check_forms(folders, where)
     found = _matched(folders, ordered(folders, known.order), {}, "order")
     return Matching(found.names, found.labels, (), (), "order", len(folders) == outputs)
 
 
 def _by_name(folders: Sequence[str], names: Sequence[str], where: str) -> Matching:
-    if set(folders) & set(names):
-        return _matched(folders, names, {}, "names")
+    forms = respelled(folders, names, where)
+    if forms or set(folders) & set(names):
+        return _matched(folders, names, forms, "names")
     numbers = [str(number) for number in range(len(imagenet()))]
     for ours, theirs in ((imagenet(), numbers), (numbers, imagenet())):
         if set(names) == set(ours):
@@ -114,7 +127,7 @@ def _by_name(folders: Sequence[str], names: Sequence[str], where: str) -> Matchi
     raise DataError(
         f"none of the {len(folders)} class folders of {where} is a class of the weights: "
         f"folders {shown(folders)}; classes {shown(names)}",
-        hint="name the data that the weights were trained for",
+        hint=hint_of(lookalikes(folders, names)) or "name the data that the weights were trained for",
     )
 
 
@@ -129,6 +142,7 @@ def _matched(folders: Sequence[str], names: Sequence[str], aliases: Mapping[str,
         tuple(name for number, name in enumerate(names) if number not in present),
         tuple(folder for folder in folders if folder not in labels),
         by,
+        respelled=aliases if by in ("names", "train") else {},
     )
 
 
@@ -147,6 +161,12 @@ def _numbers(folders: Sequence[str], outputs: int) -> dict[str, int]:
     numbers = {folder: int(folder) for folder in folders}
     fits = max(numbers.values(), default=outputs) < outputs and len(set(numbers.values())) == len(folders)
     return numbers if fits else {}
+
+
+def hint_of(alike: Mapping[str, str]) -> str:
+    """What to rename; '' for no names."""
+    pairs = [f"{folder!a} to {name!a}" for folder, name in alike.items()]
+    return f"names are compared as they are: rename {shown(pairs)} if that is meant" if pairs else ""
 
 
 def shown(names: Sequence[str], most: int = 5) -> str:

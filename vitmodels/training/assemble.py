@@ -16,10 +16,11 @@ from vitmodels.device.runtime import Group
 from vitmodels.errors import DataError, ResumeError
 from vitmodels.images.account import Account, take, take_known
 from vitmodels.images.batches import Batches, Images, Slicing
-from vitmodels.images.classes import Classes, Matching, match, ordered, shown
+from vitmodels.images.classes import Classes, Matching, hint_of, match, ordered, shown
 from vitmodels.images.data import ImageFolder, MemoryImages, fits_memory, is_simple, scan_folder, train_folder
 from vitmodels.images.packed import open_packed, packed_classes, packed_splits
 from vitmodels.images.scan import class_folders
+from vitmodels.images.spelling import check_forms, lookalikes, respelled
 from vitmodels.nets.layers.choice import Operators
 from vitmodels.nets.pixels import PixelsToLogits
 from vitmodels.nets.registry import create_model
@@ -59,18 +60,22 @@ def match_train(folder: ImageFolder, recipe: Recipe, known: Classes, *, resumes:
 
     Raises ResumeError for a folder that the training before did not have, DataError for too many of them.
     """
-    unknown = [name for name in folder.classes if name not in known.names]
+    where = str(folder.root)
+    forms = respelled(folder.classes, known.names, where)
+    unknown = [name for name in folder.classes if name not in known.names and name not in forms]
     if known.names and not unknown:
-        return match(folder.classes, known, recipe.num_classes, where=str(folder.root))
+        return match(folder.classes, known, recipe.num_classes, where=where)
     if known.names and resumes:
         raise ResumeError(
             f"{folder.root} has {len(unknown)} class folders that this training did not have: {shown(unknown)}",
-            hint="remove them, use a new run directory, or start anew from these weights with --resume-as-pretrained",
+            hint=hint_of(lookalikes(unknown, known.names))
+            or "remove them, use a new run directory, or start anew from these weights with --resume-as-pretrained",
         )
     if len(folder.classes) > recipe.num_classes:
         raise DataError(
             f"{folder.root} has {len(folder.classes)} class folders, the recipe says num_classes {recipe.num_classes}"
         )
+    check_forms(folder.classes, where)
     order = known.order if resumes else recipe.class_order or "text"
     names = ordered(folder.classes, order)
     return Matching(names, {name: label for label, name in enumerate(names)}, (), (), "order")

@@ -108,3 +108,55 @@ def test_a_recipes_order_counts_where_weights_know_no_names() -> None:
     assert Classes(order="natural").numbered("text") == Classes(order="text")
     assert Classes(order="natural").numbered(None) == Classes(order="natural")
     assert Classes(("a", "b"), "natural").numbered("text") == Classes(("a", "b"), "natural")
+
+
+# ---- names that look alike
+
+CAFE, CAFE_IN_TWO = "caf\u00e9", "cafe\u0301"
+HANGUL, HANGUL_IN_THREE = "\ud55c", "\u1112\u1161\u11ab"
+
+
+@pytest.mark.parametrize(
+    "known", [Classes((HANGUL, "b", CAFE)), Classes((HANGUL_IN_THREE, "b", CAFE_IN_TWO))]
+)
+@pytest.mark.parametrize("folders", [[CAFE, HANGUL], [CAFE_IN_TWO, HANGUL_IN_THREE], [CAFE, HANGUL_IN_THREE]])
+def test_a_name_in_another_unicode_form_is_the_class(known: Classes, folders: list[str]) -> None:
+    found = match(folders, known, 3, where="val")
+    assert [found.labels[name] for name in folders] == [2, 0]
+    assert (found.missing, found.unknown) == (("b",), ())
+    assert set(found.respelled) == {name for name in folders if name not in known.names}
+
+
+def test_the_training_folders_are_matched_in_any_unicode_form() -> None:
+    found = match([CAFE_IN_TWO], Classes(), 2, where="val", train=["b", CAFE])
+    assert (found.by, dict(found.labels), found.missing) == ("train", {CAFE_IN_TWO: 1}, ("b",))
+
+
+@pytest.mark.parametrize(
+    ("known", "train"), [(Classes((CAFE, "b")), []), (Classes(), [CAFE, "b"]), (Classes(), [])]
+)
+def test_two_folders_of_one_name_are_an_error(known: Classes, train: list[str]) -> None:
+    with pytest.raises(
+        DataError, match=r"val has two class folders of one name, 'cafe\\u0301' and 'caf\\xe9'"
+    ):
+        match([CAFE_IN_TWO, CAFE], known, 2, where="val", train=train)
+
+
+def test_weights_that_tell_two_forms_apart_still_do() -> None:
+    known = Classes((CAFE_IN_TWO, CAFE))
+    assert labels([CAFE, CAFE_IN_TWO], known, 2) == [0, 1]
+    assert match([CAFE], known, 2, where="val").missing == (CAFE_IN_TWO,)
+
+
+@pytest.mark.parametrize("folder", ["cat ", " cat", "Cat", "CAT", "\uff43at", "cat\u200b", "cat\u00a0"])
+def test_case_and_blanks_are_pointed_at_and_not_matched(folder: str) -> None:
+    found = match([folder, "dog"], Classes(("cat", "dog")), 2, where="val")
+    assert (found.missing, found.unknown, dict(found.lookalikes)) == (("cat",), (folder,), {folder: "cat"})
+    with pytest.raises(DataError) as alone:
+        match([folder], Classes(("cat", "dog")), 2, where="val")
+    assert f"rename {folder!a} to 'cat'" in (alone.value.hint or "")
+
+
+def test_names_that_only_begin_alike_are_no_lookalikes() -> None:
+    assert not match(["cats", "dog"], Classes(("cat", "dog")), 2, where="val").lookalikes
+    assert not match(["Cat", "cat"], Classes(("cat", "dog")), 2, where="val").lookalikes

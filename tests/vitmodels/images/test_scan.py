@@ -147,3 +147,18 @@ def test_an_account_says_what_is_used_and_what_is_not(tmp_path: Path) -> None:
     assert (facts["images"], facts["in_subfolders"]) == (2, 1)
     with pytest.raises(DataError, match="no folder for 1 of 3 classes"):
         take_known(scan_folder(tmp_path), "val", Classes(("b", "c", "a")), 3, strict=True)
+
+
+def test_an_account_names_folders_of_another_unicode_form_and_those_that_look_alike(tmp_path: Path) -> None:
+    put(tmp_path, "cafe\u0301/1.png", "Cat/1.png")
+    known = Classes(("cat", "caf\u00e9"))
+    folder, account = take_known(scan_folder(tmp_path), "val", known, 2, strict=False)
+    assert folder.labels.tolist() == [1]
+    assert account.lines() == [
+        "val: 1 images of 1 classes; left out: 1 images of unknown classes",
+        r"val: 1 class folder in another Unicode form than the classes: 'cafe\u0301' is 'caf\xe9'",
+        "warning: val: no folder for 1 of 2 classes: cat",
+        "warning: val: 1 class folder that the net does not know: Cat; left out with their images, 1",
+        "warning: val: names are compared as they are: rename 'Cat' to 'cat' if that is meant",
+    ]
+    assert account.as_dict()["respelled_classes"] == {"cafe\u0301": "caf\u00e9"}

@@ -56,6 +56,20 @@ def test_a_resumed_training_finds_its_classes_by_name(tmp_path: Path) -> None:
         match_train(scan_folder(tmp_path), recipe_of(), known, resumes=True)
 
 
+def test_training_folders_are_matched_in_any_unicode_form(tmp_path: Path) -> None:
+    folder = scan_folder(fill(tmp_path, "cafe\u0301", "b"))
+    for resumes in (True, False):
+        found = match_train(folder, recipe_of(), Classes(("b", "caf\u00e9")), resumes=resumes)
+        assert found.names == ("b", "caf\u00e9")
+        assert folder.relabelled(found).labels.tolist() == [0, 1]
+    with pytest.raises(ResumeError, match="did not have: b") as refused:
+        match_train(folder, recipe_of(), Classes(("B", "caf\u00e9")), resumes=True)
+    assert "rename 'b' to 'B'" in (refused.value.hint or "")
+    fill(tmp_path, "caf\u00e9")
+    with pytest.raises(DataError, match="two class folders of one name"):
+        match_train(scan_folder(tmp_path), recipe_of(num_classes=3), Classes(), resumes=False)
+
+
 def test_a_resumed_training_of_an_earlier_version_keeps_text_order(tmp_path: Path) -> None:
     folder = scan_folder(fill(tmp_path, "c1", "c2", "c10"))
     found = match_train(folder, recipe_of(class_order="natural"), Classes(), resumes=True)
