@@ -127,7 +127,7 @@ class Jobs:
             "program": [sys.executable, str(COUNTER)],
             "resources": {"devices_per_node": devices},
             "output": {"url": str(self.folder / "runs"), "upload_every": "1s"},
-            "watch": {"grace": "5s"},
+            "watch": {"grace": "60s"},
             "env": env or {},
             **sections,
         }

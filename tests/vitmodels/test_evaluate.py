@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.waiting import PATIENCE_S
 from vitmodels.recipe_file import load_recipe
 from vitmodels.training.checkpoint import Snapshot, write_set
 
@@ -85,7 +86,7 @@ def test_two_ranks_count_every_image_once(run: Path) -> None:
         for rank in (0, 1)
     ]
     scheduler = start(run, {**cluster, "MS_ROLE": "MS_SCHED", "RANK_ID": "0"})
-    outputs = [rank.communicate(timeout=120) for rank in (*ranks, scheduler)]
+    outputs = [rank.communicate(timeout=PATIENCE_S) for rank in (*ranks, scheduler)]
     assert [rank.returncode for rank in ranks] == [0, 0], outputs
     found = result(run)
     assert (found["images"], found["step"], found["epoch"]) == (13, 7, 2)
@@ -110,7 +111,7 @@ def test_a_validation_set_that_lacks_a_class_is_scored_by_name(run: Path, tmp_pa
     (folder / "data" / "val" / "c1" / "notes.txt").parent.mkdir(exist_ok=True)
     (folder / "data" / "val" / "c1" / "notes.txt").write_text("words")
     process = start(folder, {})
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors
     found = result(folder)
     images = 13 - {"c0": 6, "c1": 4, "c2": 3}[gone]
@@ -127,7 +128,7 @@ def test_a_validation_set_that_lacks_a_class_is_scored_by_name(run: Path, tmp_pa
         in output
     )
     process = start(folder, {}, "--strict")
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert gone in errors and "leave out --strict" in errors and "Traceback" not in errors
 
@@ -135,14 +136,14 @@ def test_a_validation_set_that_lacks_a_class_is_scored_by_name(run: Path, tmp_pa
 def test_folders_of_other_data_are_left_out_or_an_error(run: Path, tmp_path: Path) -> None:
     folder = named(run, tmp_path / "run", ["c0", "c1", "x"])
     process = start(folder, {})
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors
     found = result(folder)
     assert (found["images"], found["top1"]) == (10, pytest.approx(6 / 10))
     assert "1 class folder that the net does not know: c2; left out with their images, 3" in output
     named(run, tmp_path / "other", ["x", "y", "z"])
     process = start(tmp_path / "other", {})
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert "none of the 3 class folders of" in errors and "folders c0, c1, c2; classes x, y, z" in errors
 
@@ -151,7 +152,7 @@ def test_unreadable_images_are_named_in_the_result(run: Path, tmp_path: Path) ->
     folder = named(run, tmp_path / "run", ["c0", "c1", "c2"])
     (folder / "data" / "val" / "c1" / "bad.png").write_bytes(b"no image")
     process = start(folder, {})
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors
     found = result(folder)
     assert (found["images"], found["unreadable"], found["unreadable_files"]) == (14, 1, ["c1/bad.png"])
@@ -160,7 +161,7 @@ def test_unreadable_images_are_named_in_the_result(run: Path, tmp_path: Path) ->
 
 def test_an_older_checkpoint_can_be_named(run: Path) -> None:
     process = start(run, {}, "--checkpoint", str(run / "checkpoints" / "step-5"))
-    output = process.communicate(timeout=120)
+    output = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     assert result(run)["step"] == 5
     assert result(run)["top1"] == pytest.approx(4 / 13)
@@ -169,7 +170,7 @@ def test_an_older_checkpoint_can_be_named(run: Path) -> None:
 
 def test_a_checkpoint_that_is_not_there_is_one_message(run: Path) -> None:
     process = start(run, {}, "--checkpoint", "best")
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert "names no checkpoint" in errors
     assert "Traceback" not in errors
@@ -183,12 +184,12 @@ def test_a_damaged_newest_checkpoint_is_an_error_or_named_in_the_result(run: Pat
     data[-1] ^= 1
     model.write_bytes(data)
     process = start(folder, {})
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert "the newest checkpoint is damaged" in errors and "--allow-older uses step-5" in errors
     assert "Traceback" not in errors and not (folder / "eval").exists()
     process = start(folder, {}, "--allow-older")
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert errors.startswith("warning: step-7 is skipped: ") and errors.count("\n") == 1
     found = result(folder)
@@ -198,11 +199,11 @@ def test_a_damaged_newest_checkpoint_is_an_error_or_named_in_the_result(run: Pat
 
 def test_raw_weights_of_a_training_that_kept_an_average(run: Path, tmp_path: Path) -> None:
     process = start(run, {}, "--parameters", "raw", "--checkpoint", "step-7", "--run-dir", str(tmp_path))
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, "the step is looked for in the run directory that is named"
     assert "there is no checkpoint step-7" in errors
     process = start(run, {}, "--parameters", "raw", "--checkpoint", "step-7")
-    output = process.communicate(timeout=120)
+    output = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     assert (result(run)["top1"], result(run)["parameters"]) == (pytest.approx(4 / 13), "raw")
 
@@ -236,6 +237,6 @@ def test_ctrl_c_while_images_are_scored_is_one_line_and_exit_code_130(run: Path,
         assert process.stdout.readline() == "val: 13 images of 3 classes\n"
         assert process.stdout.readline() == "counting\n"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (130, "interrupted\n")
     assert not (tmp_path / "run" / "eval").exists()

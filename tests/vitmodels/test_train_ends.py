@@ -52,7 +52,7 @@ def test_a_second_training_in_the_folder_is_refused(data: Path, tmp_path: Path) 
     try:
         second = subprocess.run(
             first.ranks[0].args, env={**os.environ, "PYTHONPATH": str(ROOT), "LAUNCHER_RUN_DIR": str(first.folder)},
-            capture_output=True, text=True, check=False, timeout=120,
+            capture_output=True, text=True, check=False, timeout=PATIENCE_S,
         )  # fmt: skip
     finally:
         first.kill()

@@ -109,7 +109,7 @@ def test_the_time_limit(faulty: ObjectStore, faults: Faults, tmp_path: Path) -> 
     fill(faulty, files=40)
     faults.add(delay(0.3), path=".jpg")
     with pytest.raises(StoreUnreachable, match="out of time"):
-        stage(faulty, tmp_path, workers=2, timeout_s=1.0)
+        stage(faulty, tmp_path, workers=2, timeout_s=3.0)
 
 
 class Enough(Exception):

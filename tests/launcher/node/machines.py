@@ -41,7 +41,7 @@ class Machines:
             "output": {"url": self.url, "upload_every": "1s", **self.options},
             "env": env or {},
             **sections,
-            "watch": {"grace": "5s", "nodes_timeout": "120s", **sections.get("watch", {})},  # type: ignore[dict-item]
+            "watch": {"grace": "60s", "nodes_timeout": "400s", **sections.get("watch", {})},  # type: ignore[dict-item]
         }
         path = self.folder / "job.yaml"
         path.write_text(yaml.safe_dump(job))

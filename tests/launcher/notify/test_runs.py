@@ -39,8 +39,10 @@ def test_a_run_tells_of_its_failure(jobs, how: str, monkeypatch: pytest.MonkeyPa
     with webhook() as hook:
         monkeypatch.setenv("HOOK_PORT", str(hook.port))
         spec = {"to": [{"webhook": "http://127.0.0.1:${HOOK_PORT}/"}]}
-        fail = "3:0:hang" if how == "hang" else "3:0:exit 9"
-        jobs.run(env={"FAIL_AT": fail}, watch={"hang_after": "2s", "grace": "1s"}, notify=spec)
+        fail, watch = (
+            ("3:0:hang", {"hang_after": "2s", "grace": "1s"}) if how == "hang" else ("3:0:exit 9", {})
+        )
+        jobs.run(env={"FAIL_AT": fail}, watch=watch, notify=spec)
         (body,) = hook.wait_for(1)
         assert (body["event"], body["state"]) == (how, "FAILED")
         assert os.environ["HOOK_PORT"] in hook.url

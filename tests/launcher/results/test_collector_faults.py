@@ -50,7 +50,7 @@ def test_final_waits_for_a_store_that_comes_back(radosgw: S3Server, faults: Faul
     store = open_on(radosgw, endpoint=faults.endpoint, patience_s=0.2)
     run.checkpoint(10)
     faults.add(status(500, "InternalError"), method="PUT", times=3)
-    assert Collector(run.root, store, attempt=1).sync(final=True, budget_s=30).complete
+    assert Collector(run.root, store, attempt=1).sync(final=True, budget_s=300).complete
 
 
 def test_refused_is_not_retried_for_long(radosgw: S3Server, run: RunDir) -> None:

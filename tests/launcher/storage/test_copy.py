@@ -108,7 +108,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("engine")
 def test_faults_on_the_way(radosgw: S3Server, faults: Faults, tmp_path: Path) -> None:
-    store = open_on(radosgw, endpoint=faults.endpoint, patience_s=1.0)
+    store = open_on(radosgw, endpoint=faults.endpoint)
     tree = make_tree(tmp_path / "mine")
     send_tree(open_store(str(tmp_path / "mine")), tmp_path / "mine", store)
     faults.add(cut, path=".jpg", times=3)
