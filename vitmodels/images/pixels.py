@@ -40,7 +40,8 @@ def keep_memory() -> None:
 
 
 def read_rgb(source: Source) -> np.ndarray:
-    """uint8 (H, W, 3) of an image file of any kind. Raises like `decode`."""
+    """uint8 (H, W, 3) of an image file of any kind. Raises like `decode`, but for JPEGs whose pixels are good and whose APP0 or APP14
+    marker is too short for Pillow: these it reads."""
     data = source.read_bytes() if isinstance(source, Path) else source.read()
     if simplejpeg is not None and data[:2] == b"\xff\xd8":
         try:

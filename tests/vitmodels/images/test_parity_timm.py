@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.vitmodels.images.shapes import FILES
 from tests.vitmodels.nets.timm_peer import import_timm
-from vitmodels.images.data import decode, eval_transform
+from vitmodels.images.data import UnreadableImage, decode, eval_transform
 
 torch = pytest.importorskip("torch")
 import_timm()
 from timm.data.transforms_factory import create_transform  # noqa: E402  (after the skip)
+from torchvision.datasets.folder import default_loader  # noqa: E402
 
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
@@ -42,3 +45,17 @@ def test_evaluation_has_timms_pixels(interpolation: str, side: int, crop_pct: fl
             timm_pixels(image, side, crop_pct, interpolation),
             err_msg=f"{width} x {height}",
         )
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, about damaged EXIF data
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_any_shape_has_timms_pixels_or_is_bad_for_both(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "named.jpg"  # the content decides
+    path.write_bytes(FILES[name])
+    try:
+        wanted = timm_pixels(default_loader(str(path)), 32, 0.875, "bicubic")
+    except Exception:  # of any class
+        with pytest.raises(UnreadableImage):
+            decode(path)
+        return
+    np.testing.assert_array_equal(eval_transform(decode(path), 32, 0.875, "bicubic"), wanted)

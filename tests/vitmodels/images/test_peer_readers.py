@@ -11,23 +11,27 @@ import re
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.vitmodels.images.shapes import FILES
 from vitmodels.images.account import take
 from vitmodels.images.classes import Classes, match
-from vitmodels.images.data import ImageFolder, scan_folder
-from vitmodels.images.scan import list_split
+from vitmodels.images.data import ImageFolder, UnreadableImage, decode, scan_folder
+from vitmodels.images.scan import BROKEN, list_split
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
 CLASSES = ["a", "B", "b", "c2", "c10", "c 3", "n01440764", "007", "07", "7", "ü", "日本", "x.jpg", "-d", "#e"]
-FILES = [
+CLASSES += ["e\u0301", "b ", " f", "c\u200b2"]  # a letter in two characters, blanks, one that can't be seen
+NAMES = [
     "1.jpg",
     "2.JPEG",
     "10.png",
@@ -52,15 +56,15 @@ class Tree(NamedTuple):
 
 def trees(folders: list[str]) -> st.SearchStrategy[Tree]:
     name = st.sampled_from(CLASSES)
-    kinds = st.sampled_from(["image", "damaged", "nothing", "link"])
-    file = st.tuples(name, st.sampled_from(folders), st.sampled_from(FILES), kinds)
+    kinds = st.sampled_from(["image", "damaged", "nothing", "link", BROKEN, *FILES])
+    file = st.tuples(name, st.sampled_from(folders), st.sampled_from(NAMES), kinds)
     links = st.lists(st.tuples(st.sampled_from(["link1", "link20", "link3"]), name), max_size=2)
     return st.builds(
         Tree,
         st.lists(file, min_size=1, max_size=25),
         st.lists(name, max_size=3),
         links,
-        st.lists(st.sampled_from(FILES), max_size=2),
+        st.lists(st.sampled_from(NAMES), max_size=2),
     )
 
 
@@ -68,15 +72,17 @@ def write(tree: Tree, top: Path) -> Path:
     """The tree on disk, with one image at least."""
     out = io.BytesIO()
     Image.new("RGB", (3, 2)).save(out, "PNG")
-    content = {"image": out.getvalue(), "damaged": out.getvalue()[:30], "nothing": b""}
+    content = {**FILES, "image": out.getvalue(), "damaged": out.getvalue()[:30], "nothing": b""}
     root, target = top / "split", top / "target.png"
     target.write_bytes(out.getvalue())
     for label, folder, name, kind in [*tree.files, ("a", "", "sure.png", "image")]:
         path = root / label / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if kind == "link" and not path.exists():
-            path.symlink_to(target)
-        elif not path.exists():
+        if path.exists() or path.is_symlink():
+            continue
+        if kind in ("link", BROKEN):
+            path.symlink_to(target if kind == "link" else top / "nowhere.png")
+        else:
             path.write_bytes(content.get(kind, out.getvalue()))
     for label in tree.empty:
         (root / label).mkdir(exist_ok=True)
@@ -90,7 +96,10 @@ def write(tree: Tree, top: Path) -> Path:
 
 
 def torchvision_samples(root: Path) -> tuple[list[str], list[tuple[str, int]]]:
-    """Class names and (file, label): folders in text order, files of known suffixes at any depth, links followed."""
+    """Class names and (file, label): folders in text order, files of known suffixes at any depth, links followed.
+
+    Links to nothing, which torchvision takes for images and fails on, are not among them.
+    """
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     samples = []
     for label, name in enumerate(names):
@@ -98,7 +107,7 @@ def torchvision_samples(root: Path) -> tuple[list[str], list[tuple[str, int]]]:
             kept = [file for file in sorted(files) if file.lower().endswith(SUFFIXES)]
             samples += [(os.path.relpath(Path(folder, file), root), label) for file in kept]
     if not has_torchvision():
-        return names, samples
+        return names, _there(root, samples)
     from torchvision.datasets import ImageFolder as Peer
 
     peer = Peer(str(root), allow_empty=True)
@@ -106,7 +115,28 @@ def torchvision_samples(root: Path) -> tuple[list[str], list[tuple[str, int]]]:
         names,
         samples,
     )
-    return names, samples
+    return names, _there(root, samples)
+
+
+def _there(root: Path, samples: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    return [(file, label) for file, label in samples if (root / file).exists()]
+
+
+def unreadable(root: Path, files: Iterable[str]) -> list[str]:
+    """The files on which the loader of torchvision raises, or Pillow where it is not installed."""
+    load = import_module("torchvision.datasets.folder").default_loader if has_torchvision() else _load
+    bad = []
+    for file in files:
+        try:
+            load(str(root / file))
+        except Exception:  # of any class
+            bad.append(file)
+    return bad
+
+
+def _load(path: str) -> Image.Image:
+    with Image.open(io.BytesIO(Path(path).read_bytes())) as image:
+        return image.convert("RGB")
 
 
 _DECLARED: list[Any] = []
@@ -161,6 +191,14 @@ def timm_labels(root: Path) -> dict[str, int]:
     return labels
 
 
+def is_readable(path: Path) -> bool:
+    try:
+        decode(path)
+    except UnreadableImage:
+        return False
+    return True
+
+
 def samples_of(folder: ImageFolder) -> list[tuple[str, int]]:
     return list(zip(folder.files, folder.labels.tolist(), strict=True))
 
@@ -168,15 +206,19 @@ def samples_of(folder: ImageFolder) -> list[tuple[str, int]]:
 RANDOM = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow's, about damaged EXIF data
 @RANDOM
 @given(trees(["", "", "deep", "deep/er", "10", "9"]))
-def test_images_labels_and_counts_are_torchvisions(tree: Tree) -> None:
+def test_images_labels_counts_and_bad_files_are_torchvisions(tree: Tree) -> None:
     with tempfile.TemporaryDirectory() as top:
         root = write(tree, Path(top))
         names, samples = torchvision_samples(root)
         folder = scan_folder(root)
         assert list(folder.classes) == names
         assert samples_of(folder) == samples
+        assert [file for file in folder.files if not is_readable(root / file)] == unreadable(
+            root, folder.files
+        )
         counts = Counter(label for _, label in samples)
         assert list(folder.empty) == [name for label, name in enumerate(names) if not counts[label]]
         files = sum(len(files) for _, _, files in os.walk(root, followlinks=True))
@@ -204,7 +246,11 @@ def test_labels_by_name_survive_missing_and_unknown_classes(tree: Tree, more: se
 @given(trees([""]))
 def test_natural_order_gives_timms_labels(tree: Tree) -> None:
     plain = tree._replace(
-        files=[file for file in tree.files if file[2].lower().endswith((".png", ".jpg", ".jpeg"))],
+        files=[
+            file
+            for file in tree.files
+            if file[2].lower().endswith((".png", ".jpg", ".jpeg")) and file[3] != BROKEN
+        ],
         empty=[],
     )
     plain = plain._replace(files=[file for file in plain.files if file[0] not in ("B", "07", "7")])  # ties
