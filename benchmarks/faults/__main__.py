@@ -14,6 +14,7 @@ from benchmarks import faults
 from benchmarks.faults.bench import Bench, one, undisturbed
 from benchmarks.faults.injections import FAULTS, MOMENTS
 from benchmarks.faults.programs import counter_program, digits_program
+from benchmarks.faults.rows import add_row, drop_half_line, read_rows
 from benchmarks.faults.table import table
 from tests.servers.s3 import rclone_server
 
@@ -21,9 +22,10 @@ from tests.servers.s3 import rclone_server
 def main() -> int:
     args = _arguments()
     if args.report:
-        print(table([row for path in args.report for row in _rows(path)]))
+        print(table([row for path in args.report for row in read_rows(path)]))
         return 0
-    done = {row["number"] for row in _rows(args.out)}
+    done = {row["number"] for row in read_rows(args.out)}
+    drop_half_line(args.out)
     end = time.monotonic() + 60 * args.minutes
     folder = args.out.absolute().with_suffix(".work")
     bucket = folder / "s3" / "bucket"
@@ -63,13 +65,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def _note(path: Path, row: dict[str, Any]) -> None:
-    with path.open("a") as out:
-        out.write(json.dumps(row) + "\n")
+    add_row(path, row)
     words = "; ".join(row["wrong"]) or "ok"
     print(
         f"{row['number']:>3} {row['fault']:<24} {row['moment']:>10} at {row['phase']:<11} {row['state']:<9} "

@@ -129,10 +129,14 @@ class Bench:
 
 
 def choose(bench: Bench, number: int, seed: int) -> tuple[str, str]:
-    """Fault and moment of an injection: every fault in turn, and for each one its moments in an order that the seed chooses."""
+    """Fault and moment of an injection: every fault in turn, and for each one its moments in an order that the seed chooses.
+
+    Moments inside training and saving come twice as often as the others.
+    """
     names = sorted(FAULTS)
     fault = names[number % len(names)]
     moments = [each for each in FAULTS[fault].moments if each in bench.program.moments] or ["start"]
+    moments += [each for each in moments if each in ("training", "saving")]
     random.Random(f"{seed}-{fault}").shuffle(moments)
     return fault, moments[number // len(names) % len(moments)]
 
