@@ -12,11 +12,12 @@ from typing import Any
 
 from benchmarks import faults
 from benchmarks.faults.bench import Bench, one, undisturbed
-from benchmarks.faults.injections import FAULTS, MOMENTS
-from benchmarks.faults.programs import counter_program, digits_program
+from benchmarks.faults.injections import FAULTS
+from benchmarks.faults.platforms import platform_of
+from benchmarks.faults.programs import Program, counter_program, digits_program
 from benchmarks.faults.rows import add_row, drop_half_line, read_rows
+from benchmarks.faults.run import MOMENTS
 from benchmarks.faults.table import table
-from tests.servers.s3 import rclone_server
 
 
 def main() -> int:
@@ -28,13 +29,9 @@ def main() -> int:
     drop_half_line(args.out)
     end = time.monotonic() + 60 * args.minutes
     folder = args.out.absolute().with_suffix(".work")
-    bucket = folder / "s3" / "bucket"
-    bucket.mkdir(parents=True, exist_ok=True)
-    with rclone_server(folder / "s3") as server, ThreadPoolExecutor(args.at_once) as pool:
-        program = (
-            counter_program() if args.program == "counter" else digits_program(bucket, folder / "graphs")
-        )
-        bench = Bench(program, folder, server)
+    folder.mkdir(parents=True, exist_ok=True)
+    with platform_of(args.backend, folder) as platform, ThreadPoolExecutor(args.at_once) as pool:
+        bench = Bench(_program(args.program, folder), platform)
         known = folder / "reference.json"
         if not known.exists():
             known.write_text(json.dumps(undisturbed(bench)))
@@ -50,6 +47,12 @@ def main() -> int:
     return 0
 
 
+def _program(name: str, folder: Path) -> Program:
+    if name == "counter":
+        return counter_program()
+    return digits_program(folder / "s3" / "bucket", folder / "graphs")
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(faults.__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=20)
@@ -57,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fault", choices=sorted(FAULTS))
     parser.add_argument("--moment", choices=MOMENTS)
+    parser.add_argument("--backend", choices=("local", "slurm", "modelarts"), default="local")
     parser.add_argument("--program", choices=("digits", "counter"), default="digits")
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
     parser.add_argument("--out", type=Path, default=Path("faults.jsonl"))

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,15 @@ from typing import Any
 import yaml
 
 from benchmarks.faults.examine import examine, fingerprint
-from benchmarks.faults.injections import (
-    FAULTS,
-    POLL_S,
-    THROUGH_PROXY,
-    TOO_LONG_S,
-    Run,
-    wait_for,
-)
+from benchmarks.faults.injections import FAULTS
+from benchmarks.faults.platforms import Platform
 from benchmarks.faults.programs import ROOT, Program
+from benchmarks.faults.run import POLL_S, TOO_LONG_S, Run, wait_for
+from benchmarks.faults.surroundings import MADE_HERE, Surroundings, prepared
 from launcher.runfolder.states import AttemptResult, State
 from launcher.runs.index import Index
 from launcher.runs.view import RunView
 from launcher.submission.resume import resume
-from tests.servers.faults import Faults, delay, fault_proxy
-from tests.servers.s3 import S3Server
 
 HANG_S = 45
 """Silence that counts as a hang, where the fault is one."""
@@ -40,43 +33,48 @@ PATIENT_S = 300
 SPREAD_S = 1.5
 EVALUATION_S = 10.0
 """From the last evaluation of the training, through its end, into the evaluation of the checkpoint read back."""
-WHOLE = ("evaluating", "exporting")
-"""Moments that need the programs after the training, which start MindSpore three times more."""
 
 
 @dataclass
 class Bench:
-    """Where runs happen: a home, a lock folder for each, and an S3 server behind a proxy where one is needed."""
+    """Where runs happen: a platform, a home, and a lock folder for each."""
 
     program: Program
-    folder: Path
-    server: S3Server
+    platform: Platform
     hang_s: int = HANG_S
     scale: float = 1.0
     reference: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        home = {"LAUNCHER_HOME": str(self.folder / "home"), "LAUNCHER_LOCK_DIR": str(self.folder / "locks")}
-        self.env = {**os.environ, **home, **self.server.env, "PYTHONPATH": str(ROOT)}
-        os.environ.update({**home, **self.server.env})
+        home = {
+            "LAUNCHER_HOME": str(self.folder / "home"),
+            "LAUNCHER_SIGNING_KEY": "the key of whoever works on these runs",
+            "LAUNCHER_LOCK_DIR": str(self.folder / "locks"),
+            **self.platform.env,
+        }
+        self.env = {**os.environ, **home, "PYTHONPATH": str(ROOT)}
+        os.environ.update(home)
 
-    def submit(
-        self,
-        number: int,
-        chance: random.Random,
-        *,
-        whole: bool = True,
-        silent: bool = False,
-        small_disk: Path | None = None,
-        proxy: Faults | None = None,
-    ) -> Run:
+    @property
+    def folder(self) -> Path:
+        return self.platform.folder
+
+    def faults(self) -> list[str]:
+        """Those that can happen on the platform: what needs a disk, a clock or a proxy needs this machine."""
+        needs = ("", "machines") if self.platform.more_machines else tuple(MADE_HERE)
+        return sorted(name for name, kind in FAULTS.items() if kind.needs in needs)
+
+    def submit(self, number: int, chance: random.Random, around: Surroundings) -> Run:
         """`launcher submit --follow` in a process of its own, as a user does it."""
-        job = self._job(number, whole=whole, small_disk=small_disk, proxy=proxy)
-        job["watch"] = {"hang_after": f"{self.hang_s if silent else PATIENT_S}s", "grace": "20s"}
+        job = self._job(number, around)
+        job["watch"] = {
+            "hang_after": f"{self.hang_s if around.silent else PATIENT_S}s",
+            "grace": "20s",
+        }
         before = set(Index().ids())
         path = self.folder / f"job-{number}.yaml"
         path.write_text(yaml.safe_dump(job))
-        locks = self.folder / f"locks-{number}"
+        env = self._env_of(number, around)
         console = self.folder / f"cli-{number}.log"
         desk = (
             self.folder / "desk"
@@ -85,7 +83,7 @@ class Bench:
         with console.open("wb") as file:
             cli = subprocess.Popen(
                 [sys.executable, "-m", "launcher", "submit", str(path), "--follow"],
-                env={**self.env, "LAUNCHER_LOCK_DIR": str(locks)},
+                env=env,
                 cwd=desk if "program" in job else None,
                 stdout=file,
                 stderr=file,
@@ -98,33 +96,48 @@ class Bench:
             time.sleep(POLL_S)
         entry = Index().get(new.pop())
         assert entry is not None
-        return Run(entry, cli, chance, locks, self.scale, small_disk, proxy)
+        return Run(
+            entry,
+            cli,
+            chance,
+            self.platform,
+            self.folder / f"homes-{number}",
+            env,
+            self.scale,
+            around.disk,
+            around.clock,
+            around.proxy,
+        )
 
-    def _job(
-        self, number: int, *, whole: bool, small_disk: Path | None, proxy: Faults | None
-    ) -> dict[str, Any]:
-        output: dict[str, Any] = {
-            "url": str(self.folder / "runs"),
-            "upload_every": "1s",
-            "upload_patience": "30s" if small_disk else "2min",
-        }
-        if proxy is not None:
-            output |= {"url": f"s3://bucket/{self.folder.name}", "endpoint": proxy.endpoint}
-        if small_disk is not None:
-            output["work_dir"] = str(small_disk)
+    def _env_of(self, number: int, around: Surroundings) -> dict[str, str]:
+        env = dict(self.env)
+        if not self.platform.more_machines:
+            (env["LAUNCHER_LOCK_DIR"],) = map(str, self.platform.lock_folders(f"fault-{number}"))
+        if around.clock is not None:
+            env["CLOCK_OFF"] = str(around.clock)
+            env["PYTHONPATH"] = f"{around.clock.parent}{os.pathsep}{env['PYTHONPATH']}"
+        return env
+
+    def _job(self, number: int, around: Surroundings) -> dict[str, Any]:
         job: dict[str, Any] = {
             "name": f"fault-{number}",
-            "resources": {"device": "cpu", "devices_per_node": 2},
-            "output": output,
             "retry": {"max_restarts": 3, "backoff": "1s"},
             **self.program.job,
+            **self.platform.sections(),
         }
+        job["resources"] = {"device": "cpu", "devices_per_node": 2, **job.get("resources", {})}
+        patience = "30s" if around.disk else "2min"
+        output = job["output"] = {**job["output"], "upload_every": "1s", "upload_patience": patience}
+        if around.proxy is not None:
+            output |= {"url": f"s3://bucket/{self.folder.name}", "endpoint": around.proxy.endpoint}
+        if around.disk is not None:
+            output["work_dir"] = str(around.disk.folder / "work")
         if self.program.data:
-            job["after"] = {"eval": whole, "export": ["MINDIR"] if whole else []}
-            if proxy is not None:
+            job["after"] = {"eval": around.whole, "export": ["MINDIR"] if around.whole else []}
+            if around.proxy is not None:
                 cache = str(self.folder / f"cache-{number}")
                 url = f"s3://bucket/{self.program.data}"
-                job["data"] = {"url": url, "endpoint": proxy.endpoint, "cache_dir": cache}
+                job["data"] = {"url": url, "endpoint": around.proxy.endpoint, "cache_dir": cache}
         return job
 
 
@@ -133,7 +146,7 @@ def choose(bench: Bench, number: int, seed: int) -> tuple[str, str]:
 
     Moments inside training and saving come twice as often as the others.
     """
-    names = sorted(FAULTS)
+    names = bench.faults()
     fault = names[number % len(names)]
     moments = [each for each in FAULTS[fault].moments if each in bench.program.moments] or ["start"]
     moments += [each for each in moments if each in ("training", "saving")]
@@ -150,35 +163,31 @@ def one(
     chance = random.Random(f"{seed}-{number}")
     begun = time.monotonic()
     with contextlib.ExitStack() as stack:
-        proxy = disk = None
-        if fault.startswith("store") or (bench.program.data and moment in THROUGH_PROXY):
-            proxy = stack.enter_context(fault_proxy(bench.server.endpoint))
-            _slow_down(proxy, moment)
-        if fault.startswith("disk"):
-            disk = stack.enter_context(small_disk(bench.folder / f"disk-{number}", bench.program.disk_mb))
-        whole = moment in WHOLE or fault == "none"
-        silent = FAULTS[fault].silent
-        run = bench.submit(number, chance, whole=whole, silent=silent, small_disk=disk, proxy=proxy)
+        around = prepared(bench.program, bench.platform, number, fault, moment, stack)
+        run = bench.submit(number, chance, around)
         wait_for(run, moment, bench.scale * (EVALUATION_S if moment == "evaluating" else SPREAD_S))
         FAULTS[fault].do(run)
         safe: set[int] = set()
-        view, reasons, resumes = _to_the_end(run, safe)
+        view = _to_the_end(run, safe)
         unended = _end_cli(run)
-        wrong = examine(run, view, safe, bench.reference, fault, reasons) + unended
+        bench.platform.bring_back()
+        wrong = [*run.wrong, *examine(run, view, safe, bench.reference, fault), *unended]
         if not wrong:
-            shutil.rmtree(run.folder, ignore_errors=True)
-            shutil.rmtree(bench.folder / f"cache-{number}", ignore_errors=True)
+            for each in (run.folder, run.homes, bench.folder / f"cache-{number}"):
+                shutil.rmtree(each, ignore_errors=True)
     return {
         "number": number,
         "fault": fault,
         "moment": moment,
+        "platform": bench.platform.name,
+        "program": bench.program.name,
         "phase": run.phase or "ended",
         "hit": run.hit,
         "run": run.entry.run_id,
         "state": view.state.value,
         "attempts": view.attempt,
-        "resumes": resumes,
-        "reasons": reasons,
+        "resumes": run.resumes,
+        "reasons": run.reasons,
         "seconds": round(time.monotonic() - begun, 1),
         "wrong": wrong,
     }
@@ -194,31 +203,23 @@ def _end_cli(run: Run) -> list[str]:
     return ["hung or failed: the command line did not end"]
 
 
-def _slow_down(proxy: Faults, moment: str) -> None:
-    """Make a moment long enough to be met."""
-    if moment == "staging":
-        proxy.add(delay(0.2), method="GET", path="/digits/")
-    elif moment == "uploading":
-        proxy.add(delay(0.3), method="PUT")
-    elif moment == "commit":
-        proxy.add(delay(1.0), method="PUT", path="/MANIFEST.json")
-
-
-def _to_the_end(run: Run, safe: set[int]) -> tuple[RunView, list[str], int]:
-    """The last view; the reasons of failures; and how often it was resumed, as a user would."""
+def _to_the_end(run: Run, safe: set[int]) -> RunView:
+    """The last view. A run that has FAILED is resumed, as a user would; `run` keeps the reasons and how often."""
     view = until_the_end(run, safe)
-    reasons = [view.reason] if view.state is State.FAILED else []
-    resumes = 0
-    while view.state is State.FAILED and resumes < 2:
-        if run.small_disk is not None:
-            (run.small_disk / "ballast").unlink(missing_ok=True)
-        resumes += 1
-        run.entry = resume(Index().find(run.entry.run_id), Index())
+    most = run.resumes + 2
+    while view.state is State.FAILED and run.resumes < most:
+        run.reasons.append(view.reason)
+        if run.disk is not None:
+            run.disk.repair()
+        run.resumes += 1
+        index = Index(run.index)
+        run.entry = resume(index.find(run.entry.run_id), index)
         view = until_the_end(run, safe)
-        reasons += [view.reason] if view.state is State.FAILED else []
+    if view.state is State.FAILED:
+        run.reasons.append(view.reason)
     earlier = [each.outcome for each in view.attempts[:-1] if each.result is not AttemptResult.DONE]
-    reasons += sorted(set(earlier) - set(reasons), key=earlier.index)
-    return view, reasons, resumes
+    run.reasons += sorted(set(earlier) - set(run.reasons), key=earlier.index)
+    return view
 
 
 def until_the_end(run: Run, safe: set[int]) -> RunView:
@@ -236,20 +237,9 @@ def until_the_end(run: Run, safe: set[int]) -> RunView:
         time.sleep(0.1)
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path, size_mb: int) -> Iterator[Path]:
-    """A file system that can be filled up. Needs root."""
-    folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=False)
-
-
 def undisturbed(bench: Bench) -> dict[str, str]:
     """The run that all others are compared with."""
-    run = bench.submit(0, random.Random(0))
+    run = bench.submit(0, random.Random(0), Surroundings())
     view = until_the_end(run, set())
     if view.state is not State.SUCCEEDED:
         raise RuntimeError(f"the undisturbed run: {view.reason}")

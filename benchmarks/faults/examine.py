@@ -8,24 +8,24 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.faults.injections import FAULTS, Run
-from launcher.devices.inventory import DeviceLocks
+from benchmarks.faults.injections import FAULTS
+from benchmarks.faults.run import Run
+from launcher.errors import IntegrityError
 from launcher.ranks.orphans import MARK
+from launcher.runfolder.manifest import parse_set_manifest
 from launcher.runfolder.states import State
 from launcher.runs.view import RunView
 from launcher.storage import ObjectStore
 
+COUNTER_STARTS = b"starts after step"
 LEAVE_S = 90.0
 """How long processes that were asked to end may take, on a busy machine."""
 
 
-def examine(
-    run: Run, view: RunView, safe: set[int], reference: dict[str, str], fault: str, reasons: Sequence[str]
-) -> list[str]:
-    """One line per thing that is wrong; `reasons` are those of all failures on the way."""
+def examine(run: Run, view: RunView, safe: set[int], reference: dict[str, str], fault: str) -> list[str]:
+    """One line per thing that is wrong."""
     wrong = []
     if view.state is not State.SUCCEEDED:
         wrong.append(f"hung or failed: {view.state} {view.phase}: {view.reason}")
@@ -34,12 +34,12 @@ def examine(
         time.sleep(0.2)
     if left:
         wrong.append(f"orphans: {left}")
-    if owners := DeviceLocks(run.locks).owners():
+    if owners := run.platform.held_locks(run.entry, run.entry.run_id.rsplit("-", 3)[0]):
         wrong.append(f"locks left: {owners}")
-    for reason in reasons:
+    for reason in run.reasons:
         if "defect" in reason or not re.search(FAULTS[fault].reason, reason):
             wrong.append(f"misjudged: {reason}")
-    return wrong + _check_store(run, view, safe, reference)
+    return wrong + _check_attempts(run, view) + _check_store(run, view, safe, reference)
 
 
 def _left_over(run: Run) -> dict[str, int]:
@@ -51,6 +51,17 @@ def _left_over(run: Run) -> dict[str, int]:
             if any(each.startswith(mark) for each in (path / "environ").read_bytes().split(b"\0")):
                 found[f"marked {path.name}"] = int(path.name)
     return found
+
+
+def _check_attempts(run: Run, view: RunView) -> list[str]:
+    """Attempts that two node programs had: a number that is there twice, or ranks that started twice in one."""
+    store = run.entry.store.open()
+    numbers = [each.attempt for each in view.attempts]
+    wrong = [f"double attempt: {numbers}"] if len(set(numbers)) != len(numbers) else []
+    for info in store.list("logs/"):
+        if info.key.endswith("/rank-0.log") and store.read(info.key).count(COUNTER_STARTS) > 1:
+            wrong.append(f"double attempt: ranks started twice, {info.key}")
+    return wrong
 
 
 def _check_store(run: Run, view: RunView, safe: set[int], reference: dict[str, str]) -> list[str]:
@@ -78,11 +89,15 @@ def _check_set(store: ObjectStore, key: str, held: set[str]) -> list[str]:
     """A checkpoint whose files are not what its manifest says, or that can't be loaded."""
     wrong = []
     prefix = key.removesuffix("manifest.json")
-    for entry in json.loads(store.read(key))["files"]:
-        data = store.read(prefix + entry["name"]) if prefix + entry["name"] in held else b""
-        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            wrong.append(f"torn: {prefix}{entry['name']}")
-        elif entry["name"].endswith(".safetensors"):
+    try:
+        files = parse_set_manifest(store.read(key), key).files
+    except IntegrityError:
+        return [f"torn: {key}"]
+    for entry in files:
+        data = store.read(prefix + entry.key) if prefix + entry.key in held else b""
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            wrong.append(f"torn: {prefix}{entry.key}")
+        elif entry.key.endswith(".safetensors"):
             from safetensors.numpy import load
 
             load(data)

@@ -1,143 +1,42 @@
-"""The faults, their moments, and the run that they disturb."""
+"""The faults: what each does to a run, when it can come, and what a failure that it causes must say."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from benchmarks.faults.run import MOMENTS, POLL_S, TOO_LONG_S, WITH_RANKS, Run
 from launcher.errors import StoreError
-from launcher.runs.index import RunEntry
-from launcher.runs.view import RunView, view_of
-from tests.servers.faults import Faults, delay, reset, status
-
-BEFORE = ("start", "staging")
-WITH_RANKS = ("starting", "compiling", "training", "saving", "evaluating", "exporting")
-AFTER = ("uploading", "commit")
-MOMENTS = (*BEFORE, *WITH_RANKS, *AFTER)
-THROUGH_PROXY = ("staging", "uploading", "commit")
-"""These last for milliseconds with a store on the same disk, so the store is made slow for them."""
-TOO_LONG_S = 480.0
-POLL_S = 0.03
-
-
-@dataclass
-class Run:
-    """One disturbed run, while it is under way. `scale` shortens what lasts for a while."""
-
-    entry: RunEntry
-    cli: subprocess.Popen[bytes]
-    chance: random.Random
-    locks: Path
-    scale: float = 1.0
-    small_disk: Path | None = None
-    proxy: Faults | None = None
-    hit: str = ""
-    phase: str = ""
-
-    @property
-    def folder(self) -> Path:
-        return self.entry.run_dir.root
-
-    def view(self) -> RunView | None:
-        """The run's view; None while the store does not answer."""
-        try:
-            return view_of(self.entry)
-        except StoreError:
-            return None
-
-    def pids(self) -> dict[str, int]:
-        """Processes of the run by role, as the machine shows them."""
-        found = {}
-        for path in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                words = (path / "cmdline").read_bytes().split(b"\0")
-                environment = (path / "environ").read_bytes().split(b"\0")
-                role = _role(words, environment, self.entry.run_id)
-                if role:
-                    found.setdefault(role, int(path.name))
-        return found
-
-    def kill(self, role: str, number: signal.Signals) -> None:
-        """Signal a process of the run, which is waited for until the run has ended."""
-        pid: int | None = None
-        if role == "cli":
-            pid = self.cli.pid if self.cli.poll() is None else None
-        else:
-            while not (pid := self.pids().get(role)):
-                view = self.view()
-                if view is not None and view.state.terminal:
-                    break
-                time.sleep(POLL_S)
-        if pid:
-            with contextlib.suppress(ProcessLookupError):
-                self.note_phase()
-                os.kill(pid, number)
-                self.hit = f"{role} {number.name}"
-
-    def note_phase(self) -> None:
-        """Remember the phase that is about to be disturbed."""
-        view = self.view()
-        self.phase = (view.phase if view else "") or "queued"
-
-
-def _role(words: list[bytes], environment: list[bytes], run_id: str) -> str:
-    if b"launcher.node" in words and any(run_id.encode() in word for word in words):
-        return "node"
-    if any(word.endswith(b"orphans.py") for word in words) and any(run_id.encode() in word for word in words):
-        return "keeper"
-    if f"LAUNCHER_RUN_ID={run_id}".encode() not in environment:
-        return ""
-    if b"MS_ROLE=MS_SCHED" in environment:
-        return "scheduler"
-    rank = next((each[8:].decode() for each in environment if each.startswith(b"RANK_ID=")), "")
-    return f"rank {rank}" if rank else ""
-
-
-def wait_for(run: Run, moment: str, spread_s: float) -> None:
-    """Block until the moment, and a random time longer; at most until the run has ended."""
-    deadline = time.monotonic() + TOO_LONG_S
-    while time.monotonic() < deadline and not _is_now(run, moment):
-        view = run.view()
-        if view is not None and view.state.terminal:
-            return
-        time.sleep(POLL_S)
-    time.sleep(run.chance.uniform(0, spread_s))
-
-
-def _is_now(run: Run, moment: str) -> bool:
-    if moment == "start":
-        return True
-    if moment == "saving":
-        return any((run.folder / "checkpoints").glob("*step-*"))
-    if moment == "evaluating":
-        return (run.folder / "eval" / "last.json").exists()
-    if moment == "commit" and run.proxy is not None:
-        return run.proxy.count("PUT", "/MANIFEST.json") > 0
-    if moment in WITH_RANKS:
-        return _has_reported(run, moment)
-    view = run.view()
-    return view is not None and view.phase == ("uploading" if moment == "commit" else moment)
-
-
-def _has_reported(run: Run, phase: str) -> bool:
-    """Whether rank 0 has reported that this phase began; the heartbeat shows it up to a second later."""
-    try:
-        return f'"phase": "{phase}"' in (run.folder / "progress" / "rank-0.jsonl").read_text()
-    except OSError:
-        return False
-
-
-# ---- the faults
+from launcher.runfolder.states import State
+from launcher.runs.index import Index
+from tests.servers.faults import delay, reset, status
 
 Fault = Callable[[Run], None]
+YEAR_S = 365 * 86_400.0
+SET_MANIFEST = "/manifest.json"
+DAMAGED = (
+    "state.json",
+    "status/node-0.json",
+    "checkpoints/LATEST",
+    SET_MANIFEST,
+    "plan.json",
+    "record.json",
+    "job.yaml",
+)
+DAMAGES: tuple[Callable[[bytes], bytes], ...] = (
+    lambda data: b"",
+    lambda data: data[: len(data) // 2],
+    lambda data: b"\x00" * len(data),
+    lambda data: b"[" * 200_000,
+    lambda data: b'"text"',
+)
 
 
 def signalling(role: str, number: signal.Signals) -> Fault:
@@ -159,13 +58,17 @@ def node_and_keeper(run: Run) -> None:
             run.hit = "node and keeper SIGKILL"
 
 
-def node_asleep(run: Run) -> None:
-    """The node program does not run for a while, as in a suspended virtual machine."""
-    run.kill("node", signal.SIGSTOP)
-    time.sleep(run.scale * run.chance.uniform(1, 20))
-    if run.hit:
-        run.kill("node", signal.SIGCONT)
-        run.hit = "node asleep"
+def asleep(role: str) -> Fault:
+    """A process does not run for a while, as in a suspended machine."""
+
+    def fault(run: Run) -> None:
+        run.kill(role, signal.SIGSTOP)
+        time.sleep(run.scale * run.chance.uniform(1, 20))
+        if run.hit:
+            run.kill(role, signal.SIGCONT)
+            run.hit = f"{role} asleep"
+
+    return fault
 
 
 def store_fault(change: Callable[[Any], None], seconds: float) -> Fault:
@@ -185,23 +88,99 @@ def store_fault(change: Callable[[Any], None], seconds: float) -> Fault:
     return fault
 
 
-def disk_full(*, for_ever: bool) -> Fault:
-    """The disk of the run directory fills up; something else frees it again after a while, or never does."""
+def disk_fails(*, for_ever: bool) -> Fault:
+    """The disk of the run directory fails; after a while it is as before, or never."""
 
     def fault(run: Run) -> None:
-        assert run.small_disk is not None
-        ballast = run.small_disk / "ballast"
+        assert run.disk is not None
         run.note_phase()
         run.hit = "disk"
-        with contextlib.suppress(OSError), ballast.open("wb") as file:
-            while True:
-                file.write(b"\0" * (1 << 16))
-                file.flush()
+        run.disk.fail()
         if not for_ever:
             time.sleep(run.scale * run.chance.uniform(1, 8))
-            ballast.unlink()
+            run.disk.repair()
 
     return fault
+
+
+def clock_set(run: Run) -> None:
+    """Somebody sets the clock of the machine, forth or back, and after a while again."""
+    assert run.clock is not None
+    run.note_phase()
+    for _ in range(2):
+        off = run.chance.choice((-YEAR_S, -600.0, 600.0, YEAR_S))
+        draft = run.clock.with_suffix(".new")
+        draft.write_text(str(off))
+        draft.replace(run.clock)
+        time.sleep(run.scale * run.chance.uniform(0, 3))
+    run.hit = "clock"
+
+
+def file_damaged(run: Run) -> None:
+    """One of the run's small files, in the store or on the disk, becomes empty, cut off, or something else."""
+    store = run.entry.store.open()
+    run.note_phase()
+    name = run.chance.choice(DAMAGED)
+    if name == SET_MANIFEST:
+        sets = sorted(info.key for info in store.list("checkpoints/") if info.key.endswith(SET_MANIFEST))
+        name = run.chance.choice(sets) if sets else "state.json"
+    damage = run.chance.choice(DAMAGES)
+    with contextlib.suppress(StoreError, OSError):
+        if run.chance.random() < 0.7 or not (run.folder / name).is_file():
+            store.put(name, damage(store.read(name)))
+            run.hit = f"{name} in the store"
+        else:
+            path = run.folder / name
+            path.write_bytes(damage(path.read_bytes()))
+            run.hit = f"{name} on the disk"
+
+
+def file_damaged_and_node_gone(run: Run) -> None:
+    """The resume has to do with the damaged file."""
+    file_damaged(run)
+    damaged, run.hit = run.hit, ""
+    run.kill("node", signal.SIGKILL)
+    run.hit = f"{damaged}; {run.hit}" if run.hit and damaged else ""
+
+
+def two_resumes(run: Run) -> None:
+    """The run is stopped, and two people resume it at the same moment, each with a home of their own."""
+    run.kill("node", signal.SIGTERM)
+    deadline = time.monotonic() + TOO_LONG_S
+    while (view := run.view()) is None or not view.state.terminal:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(POLL_S)
+    if view.state is not State.FAILED:
+        run.hit = ""
+        return
+    homes = [run.homes / name for name in ("anna", "bert")]
+    people = [
+        subprocess.Popen(
+            [sys.executable, "-m", "launcher", "resume", run.entry.store.url],
+            env={**run.env, "LAUNCHER_HOME": str(home)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for home in homes
+    ]
+    words = [person.communicate()[1] for person in people]
+    winners = [home for home, person in zip(homes, people, strict=True) if person.returncode == 0]
+    if len(winners) != 1:
+        run.wrong.append(f"double attempt: {len(winners)} of two resumes began: {words}")
+    for home in winners[:1]:
+        run.index = home / "runs"
+        run.entry = Index(run.index).find(run.entry.run_id)
+    run.reasons.append(view.reason)
+    run.resumes += 1
+    run.hit = "two resumes"
+
+
+def machine_lost(run: Run) -> None:
+    """The machine is gone with all that ran on it; the platform finds out in its own time."""
+    run.note_phase()
+    run.hit = "machine" if run.platform.lose_machine(run.entry) else ""
 
 
 def nothing(run: Run) -> None:
@@ -217,11 +196,17 @@ class Kind:
     reason: str = ""
     silent: bool = False
     """Nothing ends by itself: only the watchdog finds it."""
+    needs: str = ""
+    """What the run must have for it: a proxy before the store, a disk or a clock of its own, other machines."""
 
 
 S = signal.Signals
 RANK = r"rank \d|scheduler|process"
 STORE = r"store|upload|results are on|refused|AccessDenied|answer|SlowDown|connection|staging"
+STOPPED = r"SIGTERM|stopped by a signal"
+GONE = r"node program (is|was) gone"
+FULL = r"(?i)no space|disk|Errno 28"
+READ_ONLY = r"(?i)read-only|Errno 30"
 FAULTS: dict[str, Kind] = {
     "none": Kind(nothing, ("start",), "never"),
     "rank SIGKILL": Kind(signalling("rank", S.SIGKILL), WITH_RANKS, r"rank \d.*SIGKILL"),
@@ -232,17 +217,24 @@ FAULTS: dict[str, Kind] = {
     "scheduler SIGKILL": Kind(signalling("scheduler", S.SIGKILL), WITH_RANKS, r"scheduler.*SIGKILL"),
     "scheduler SIGSTOP": Kind(signalling("scheduler", S.SIGSTOP), WITH_RANKS, RANK, silent=True),
     "scheduler SIGTERM": Kind(signalling("scheduler", S.SIGTERM), WITH_RANKS, r"scheduler"),
-    "node SIGKILL": Kind(signalling("node", S.SIGKILL), MOMENTS, r"node program (is|was) gone"),
-    "node SIGTERM": Kind(signalling("node", S.SIGTERM), MOMENTS, r"SIGTERM|stopped by a signal"),
-    "node asleep": Kind(node_asleep, MOMENTS, "never"),
+    "node SIGKILL": Kind(signalling("node", S.SIGKILL), MOMENTS, GONE),
+    "node SIGTERM": Kind(signalling("node", S.SIGTERM), MOMENTS, STOPPED),
+    "node asleep": Kind(asleep("node"), MOMENTS, "never"),
     "keeper SIGKILL": Kind(signalling("keeper", S.SIGKILL), WITH_RANKS, "never"),
-    "node and keeper SIGKILL": Kind(node_and_keeper, (*WITH_RANKS, "staging"), r"node program (is|was) gone"),
+    "node and keeper SIGKILL": Kind(node_and_keeper, (*WITH_RANKS, "staging"), GONE),
     "cli SIGKILL": Kind(signalling("cli", S.SIGKILL), MOMENTS, "never"),
+    "cli asleep": Kind(asleep("cli"), MOMENTS, "never"),
     "cli SIGINT": Kind(signalling("cli", S.SIGINT), MOMENTS, "never"),
-    "store refuses": Kind(store_fault(status(403, "AccessDenied"), 6.0), MOMENTS, STORE),
-    "store resets": Kind(store_fault(reset, 6.0), MOMENTS, STORE),
-    "store answers 503": Kind(store_fault(status(503, "SlowDown"), 6.0), MOMENTS, STORE),
-    "store is slow": Kind(store_fault(delay(2.0), 10.0), MOMENTS, "never"),
-    "disk full for a while": Kind(disk_full(for_ever=False), MOMENTS, r"(?i)no space|disk|Errno 28"),
-    "disk full": Kind(disk_full(for_ever=True), MOMENTS, r"(?i)no space|disk|Errno 28"),
+    "store refuses": Kind(store_fault(status(403, "AccessDenied"), 6.0), MOMENTS, STORE, needs="proxy"),
+    "store resets": Kind(store_fault(reset, 6.0), MOMENTS, STORE, needs="proxy"),
+    "store answers 503": Kind(store_fault(status(503, "SlowDown"), 6.0), MOMENTS, STORE, needs="proxy"),
+    "store is slow": Kind(store_fault(delay(2.0), 10.0), MOMENTS, "never", needs="proxy"),
+    "disk full for a while": Kind(disk_fails(for_ever=False), MOMENTS, FULL, needs="full disk"),
+    "disk full": Kind(disk_fails(for_ever=True), MOMENTS, FULL, needs="full disk"),
+    "disk read-only": Kind(disk_fails(for_ever=True), MOMENTS, READ_ONLY, needs="read-only disk"),
+    "clock set": Kind(clock_set, MOMENTS, "never", needs="clock"),
+    "file damaged": Kind(file_damaged, (*WITH_RANKS, "uploading"), "never"),
+    "file damaged, node SIGKILL": Kind(file_damaged_and_node_gone, WITH_RANKS, GONE),
+    "two resumes": Kind(two_resumes, WITH_RANKS, STOPPED),
+    "machine lost": Kind(machine_lost, WITH_RANKS, r"node|machine|lost|gone", needs="machines"),
 }

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.injections import (
-    MOMENTS,
-)
+from benchmarks.faults.run import MOMENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTER = ROOT / "tests" / "programs" / "counter.py"

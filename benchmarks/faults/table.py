@@ -13,6 +13,7 @@ COLUMNS = {
     "locks left": "locks left:",
     "hung or failed": "hung or failed",
     "wrong reason": "misjudged",
+    "double attempt": "double attempt",
     "different": "different from",
     "only in rounding": "rounding",
 }

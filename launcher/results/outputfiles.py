@@ -16,7 +16,7 @@ from pathlib import Path
 from launcher.disk import is_temporary
 from launcher.jobfile.spec_outputs import DEFAULT_EXCLUDES, OutputsSpec
 from launcher.runfolder import paths
-from launcher.runfolder.manifest import SetManifest
+from launcher.runfolder.manifest import SetManifest, is_damaged_set
 from launcher.runfolder.snapshotindex import SnapshotIndex
 from launcher.storage.keys import key_problem
 from launcher.units import show_bytes
@@ -153,8 +153,15 @@ class _Walk:
         if self._is_own(name) or self._selection.skips(_inside(name)):
             return False
         if parts[0] == "checkpoints" and len(parts) == 2 and (match := paths.SET_NAME.fullmatch(parts[1])):
-            return int(match[1]) not in self._sets
+            return int(match[1]) not in self._sets and not self._is_damaged_set(name)
         return True
+
+    def _is_damaged_set(self, name: str) -> bool:
+        """The store may have the set whole, and its files must not take the place of those."""
+        damaged = is_damaged_set(self._run_dir / name)
+        if damaged and self._others:
+            self._left_out.append(LeftOut(name, "a checkpoint that is damaged on this disk"))
+        return damaged
 
     def _is_own(self, name: str) -> bool:
         """Whether it belongs to the launcher or to the contract with training programs."""

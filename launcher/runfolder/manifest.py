@@ -17,6 +17,7 @@ from typing import Any, TypeGuard
 from launcher.errors import IntegrityError
 from launcher.jsontext import parse_json
 from launcher.runfolder.paths import SET_MANIFEST, SET_NAME
+from launcher.runfolder.smallfiles import read_small
 from launcher.storage.keys import key_problem
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -93,11 +94,26 @@ def parse_set_manifest(data: bytes, where: str) -> SetManifest:
 def read_set(folder: Path) -> SetManifest | None:
     """The manifest of a local set whose files are all there with the right sizes, or None: not complete."""
     try:
-        manifest = parse_set_manifest((folder / SET_MANIFEST).read_bytes(), str(folder))
+        manifest = parse_set_manifest(read_small(folder / SET_MANIFEST), str(folder))
         sizes_fit = all((folder / entry.key).stat().st_size == entry.size for entry in manifest.files)
     except (OSError, IntegrityError):
         return None
     return manifest if sizes_fit and folder.name == f"step-{manifest.step}" else None
+
+
+def is_damaged_set(folder: Path) -> bool:
+    """Whether a folder that `read_set` refuses was a checkpoint set, and no folder of a program's own that has a manifest of another form."""
+    try:
+        data = read_small(folder / SET_MANIFEST)
+    except OSError:
+        return False
+    except IntegrityError:
+        return True
+    try:
+        value = parse_json(data)
+    except ValueError:
+        return True
+    return not isinstance(value, dict) or ("step" in value and "files" in value)
 
 
 def local_sets(checkpoints: Path) -> dict[int, SetManifest]:

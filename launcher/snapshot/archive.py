@@ -76,14 +76,15 @@ def index_of(data: bytes, folder: str = "", host: str = "") -> SnapshotIndex:
 def unpack(data: bytes, folder: Path) -> None:
     """Bring what is missing into a working folder; what is there already stays, since the program may have changed it.
 
-    Files are whole or absent, and keep their times. Raises IntegrityError, OSError.
+    Files are whole or absent, and keep their times. One with its old time and other bytes is what a machine that lost
+    its power left, and is written again. Raises IntegrityError, OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     inside = folder.resolve()
     links = []
     for info, content in _members(data):
         path = inside / info.name
-        if os.path.lexists(path):
+        if os.path.lexists(path) and not _is_damaged(path, info, content):
             continue
         if info.issym():
             links.append((path, info.linkname))
@@ -99,6 +100,16 @@ def unpack(data: bytes, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.parent.resolve().is_relative_to(inside):
             path.symlink_to(target)
+
+
+def _is_damaged(path: Path, info: tarfile.TarInfo, content: bytes) -> bool:
+    """Whether nobody has written to a file since it was unpacked, and it holds something else all the same."""
+    if not info.isreg() or path.is_symlink() or not path.is_file():
+        return False
+    found = path.stat()
+    if found.st_mtime_ns != int(info.mtime) * 10**9:  # a write has parts of a second
+        return False
+    return found.st_size != len(content) or path.read_bytes() != content
 
 
 def _members(data: bytes) -> list[tuple[tarfile.TarInfo, bytes]]:

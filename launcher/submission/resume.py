@@ -137,7 +137,12 @@ def _bring_here(plan: Plan, stored: RunState) -> RunState:
     here = parse_state(bytes_here(run_dir.state))
     if here is None:  # damaged
         return stored
-    return stored if stored.attempt > here.attempt else here
+    return max(here, stored, key=_age)
+
+
+def _age(state: RunState) -> tuple[int, bool, float]:
+    """Of two copies of a state the newer has more; a machine that lost its power may have an old one on its disk."""
+    return state.attempt, state.state.terminal, state.updated_at
 
 
 def _pending(state: RunState, attempt: int) -> RunState:

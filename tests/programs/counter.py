@@ -53,13 +53,20 @@ def newest() -> tuple[int, int]:
     return max(found)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def save(step: int, total: int) -> None:
     if RANK != 0:
         return
     folder = RUN_DIR / "checkpoints" / f".tmp-step-{step}-{os.getpid()}"
     folder.mkdir(parents=True)
     data = json.dumps({"total": total}).encode()
-    (folder / "state.json").write_bytes(data)
+    write_whole(folder / "state.json", data)
     file = {"name": "state.json", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     manifest = {
         "format": 1,
@@ -70,7 +77,7 @@ def save(step: int, total: int) -> None:
         "metrics": {},
         "kind": "train-state",
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_whole(folder / "manifest.json", json.dumps(manifest).encode())
     folder.rename(RUN_DIR / "checkpoints" / f"step-{step}")
     event(event="checkpoint", step=step, epoch=1, path=f"checkpoints/step-{step}")
 

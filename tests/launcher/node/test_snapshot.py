@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -202,3 +203,28 @@ def test_the_record_has_commit_branch_and_difference(jobs) -> None:
     assert "+print(2)" in record["git"]["diff"]
     assert "hidden" not in record["git"]["diff"]
     assert len(record["snapshot"]["digest"]) == 64
+
+
+def test_a_resume_after_the_machine_lost_its_power(jobs) -> None:
+    """Its disk has an older state and an empty script; the store has the state as it was."""
+    write("one")
+    release = jobs.folder / "release"
+    entry = jobs.submit(program=["python", "train.py", str(release)])
+    log = entry.run_dir.rank_log(1, 0, 0)
+    wait_until(lambda: log.exists() and "version" in log.read_text(), "the program runs")
+    older = entry.run_dir.state.read_bytes()
+    release.write_text("2")
+    reason = jobs.end(entry).reason
+    assert "exit code 2" in reason
+    entry.run_dir.state.write_bytes(older)
+    script = entry.run_dir.work / "rank-0/train.py"
+    times = script.stat()
+    script.write_bytes(b"")
+    os.utime(script, ns=(times.st_atime_ns, times.st_mtime_ns))
+    view = jobs.end(resume(jobs.index.find(entry.run_id), jobs.index))
+    assert view.state is State.SUCCEEDED, view.reason
+    lost, done = (each.outcome for each in view.attempts)
+    assert reason.startswith(lost)
+    assert "exit code 2" in lost
+    assert done == "done"
+    assert (entry.run_dir.work / "rank-0/ran-2.txt").exists()

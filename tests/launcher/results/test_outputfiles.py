@@ -68,6 +68,31 @@ def test_what_is_of_the_launcher_of_compilers_and_of_python_is_none(run: RunDir)
     assert names(run) == []
 
 
+@pytest.mark.parametrize("damage", [b"", b'{"step": 10, "files": [', b"[]"])
+def test_a_damaged_checkpoint_never_takes_the_place_of_the_one_in_the_store(
+    run: RunDir, damage: bytes
+) -> None:
+    """As a machine that lost its power leaves one. A manifest of another form is a file of the program's own."""
+    run.checkpoint(10)
+    (run.root / "checkpoints/step-10/manifest.json").write_bytes(damage)
+    write(run, "checkpoints/step-7/model.ckpt")
+    (run.root / "checkpoints/step-7/manifest.json").write_text('{"shards": 1}')
+    outputs = found(run)
+    mine = ["checkpoints/step-7/manifest.json", "checkpoints/step-7/model.ckpt"]
+    assert [file.name for file in outputs.files] == mine
+    assert [each.name for each in outputs.left_out] == ["checkpoints/step-10"]
+
+
+@pytest.mark.parametrize("kept", [b"", b"shorter"])
+def test_a_checkpoint_whose_data_is_cut_off_stays_here(run: RunDir, kept: bytes) -> None:
+    run.checkpoint(10)
+    first = next(
+        path for path in sorted((run.root / "checkpoints/step-10").iterdir()) if path.name != "manifest.json"
+    )
+    first.write_bytes(kept)
+    assert names(run) == []
+
+
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [

@@ -209,6 +209,21 @@ def test_what_comes_out_is_what_went_in_and_the_bytes_are_the_same(folder: Path,
     assert not index.has_unchanged("work/rank-0/train.py", status.st_size, status.st_mtime_ns)
 
 
+@pytest.mark.parametrize("left", [b"", b"\0" * 200, b"x" * 199])
+def test_what_a_machine_without_power_left_of_a_file_is_written_again(
+    folder: Path, tmp_path: Path, left: bytes
+) -> None:
+    """Its time is that of the submission, so the program has not changed it."""
+    write(folder, "train.py", text="x" * 200)
+    out = tmp_path / "out"
+    data, _ = unpacked(select(Source(folder)), out)
+    before = (out / "train.py").stat()
+    (out / "train.py").write_bytes(left)
+    os.utime(out / "train.py", ns=(before.st_atime_ns, before.st_mtime_ns))
+    unpack(data, out)
+    assert (out / "train.py").read_text() == "x" * 200
+
+
 def test_a_damaged_archive_and_one_that_leads_outside(folder: Path, tmp_path: Path) -> None:
     write(folder, "train.py", text="x" * 5000)
     selection = select(Source(folder))
