@@ -1,15 +1,11 @@
 """What a cluster has besides its API server: a controller that makes the pods of jobs, an operator that writes rank tables, and kubelets.
 
 It stands at the outermost edge: everything goes through a real API server. Pods get the names, labels, annotations and variables that
-Volcano and Kubernetes document, and their container's command runs as a process of this machine, with a clean environment.
-What a container would see at the mount of a ConfigMap lies in a folder of the pod, and variables that name it are changed so.
+Volcano and Kubernetes document, and their container's command runs with a clean environment.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,9 +13,10 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 
+from tests.fakes.kubernetes_kubelet import Kubelet
 from tests.fakes.kubernetes_logs import log_server
 from tests.fakes.kubernetes_operator import ASCEND, Object, Operator, templates_of
-from tests.fakes.kubernetes_pod import ACCOUNT, field_of, is_over, make_pod, moved, service_of
+from tests.fakes.kubernetes_pod import is_over, make_pod
 from tests.servers.kube import KubeServer
 
 POLL_S = 0.1
@@ -33,17 +30,13 @@ FATES = {
 
 
 class FakeCluster:
-    """Controller and kubelets of one namespace. `hold`: pods stay without a node, with `reason` and `message` in their conditions.
-    `env`: what the driver of the nodes adds to each pod."""
+    """Controllers of one namespace, and its node. `hold`: pods stay without a node, with `reason` and `message` in their conditions."""
 
     def __init__(self, server: KubeServer, namespace: str, folder: Path) -> None:
-        self.server, self.namespace, self.folder = server, namespace, folder
+        self.server, self.namespace = server, namespace
+        self.node = Kubelet(server, namespace, folder)
         self.hold: tuple[str, str] | None = None
-        self.env: dict[str, str] = {}
         self.operator = Operator(server, namespace)
-        self.mounted: dict[str, dict[str, Path]] = {}
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.logs: dict[str, Path] = {}
         self.ended: set[str] = set()
         self.fates: dict[str, str] = {}
         self.stopping = threading.Event()
@@ -112,21 +105,20 @@ class FakeCluster:
 
     def kubelet(self, pod: Object) -> None:
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-        process = self.processes.get(uid)
+        process = self.node.processes.get(uid)
         if pod["metadata"].get("deletionTimestamp"):
-            if process is not None and process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+            if not self.node.end(pod):
                 return
             body = {"gracePeriodSeconds": 0, "kind": "DeleteOptions", "apiVersion": "v1"}
             self.server.call("DELETE", self.path("pods", name), body)
         elif process is not None:
             if process.poll() and pod["spec"]["restartPolicy"] == "OnFailure":
-                self.begin(pod)
-            elif process.poll() is not None and uid not in self.ended:
-                self.report_end(pod, process.returncode)
+                self.node.begin(pod)
+            elif (code := process.poll()) is not None and uid not in self.ended:
+                self.report_end(pod, code)
                 self.ended.add(uid)
             elif uid not in self.ended:
-                self.refresh(uid)
+                self.node.refresh(uid)
         elif self.hold is not None:
             reason, message = self.hold
             self.condition(pod, reason, message)
@@ -151,85 +143,19 @@ class FakeCluster:
         }
         with suppress(HTTPError):
             self.server.call("POST", self.path("pods", name, "binding"), bind)
-        self.begin(pod)
+        self.node.begin(pod)
         state = {"name": pod["spec"]["containers"][0]["name"], "image": "", "imageID": "", "ready": True}
         running = {**state, "restartCount": 0, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}
-        self.status(pod, {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [running]})
-
-    def begin(self, pod: Object) -> None:
-        """Start the container's command, for the first time or once more."""
-        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-        home = self.folder / uid
-        home.mkdir(parents=True, exist_ok=True)
-        container, mounted = pod["spec"]["containers"][0], self.mount(pod, home)
-        env = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "HOSTNAME": name,
-            "LAUNCHER_NO_AGENCY": "1",
-            **service_of(self.server.address),
-            **self.env,
-        }
-        env |= {key: moved(value, mounted) for key, value in self.environment(pod, container).items()}
-        self.logs[name] = log = home / "output.log"
-        with log.open("ab") as output:
-            self.processes[uid] = subprocess.Popen(
-                container["command"], env=env, cwd=home, stdout=output, stderr=output, start_new_session=True
-            )
-
-    def mount(self, pod: Object, home: Path) -> dict[str, str]:
-        """ConfigMaps and the account's token as folders; where each mount is really."""
-        maps = {
-            each["name"]: each["configMap"]["name"]
-            for each in pod["spec"].get("volumes") or []
-            if "configMap" in each
-        }
-        found = {}
-        for each in pod["spec"]["containers"][0].get("volumeMounts") or []:
-            if each["name"] in maps:
-                place = home / each["name"]
-                place.mkdir(exist_ok=True)
-                self.mounted.setdefault(home.name, {})[maps[each["name"]]] = place
-                found[each["mountPath"]] = str(place)
-        if pod["spec"].get("automountServiceAccountToken"):
-            found[ACCOUNT] = str(self.account(pod["spec"]["serviceAccountName"], home / "account"))
-        self.refresh(home.name)
-        return found
-
-    def account(self, name: str, place: Path) -> Path:
-        """A token of the pod's service account, as the kubelet asks for it."""
-        place.mkdir(exist_ok=True)
-        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{name}/token"
-        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        (place / "token").write_text(self.server.call("POST", path, body)["status"]["token"])
-        (place / "ca.crt").write_text(self.server.kubeconfig.with_name("cert.pem").read_text())
-        return place
-
-    def refresh(self, uid: str) -> None:
-        """Mounted ConfigMaps follow their objects; a file is replaced as a whole."""
-        for name, place in self.mounted.get(uid, {}).items():
-            for file, text in self.server.call("GET", self.path("configmaps", name))["data"].items():
-                if not (place / file).exists() or (place / file).read_text() != text:
-                    (place / ".new").write_text(text)
-                    (place / ".new").replace(place / file)
-
-    def environment(self, pod: Object, container: Object) -> dict[str, str]:
-        import base64
-
-        env: dict[str, str] = {}
-        for source in container.get("envFrom") or []:
-            data = self.server.call("GET", self.path("secrets", source["secretRef"]["name"]))["data"]
-            env |= {key: base64.b64decode(value).decode() for key, value in data.items()}
-        for each in container["env"]:
-            env[each["name"]] = each.get("value") or field_of(
-                pod, each.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
-            )
-        return env
+        address, host = self.node.address(pod)
+        self.status(
+            pod, {"phase": "Running", "podIP": address, "hostIP": host, "containerStatuses": [running]}
+        )
 
     def strike(self, uid: str, how: str) -> None:
         """`kill` ends a pod's program at once. `lose`: its node is gone as well. `evict`: it gets SIGTERM, and may save."""
         self.fates[uid] = how
-        self.processes[uid].send_signal(signal.SIGTERM if how == "evict" else signal.SIGKILL)
+        process = self.node.processes[uid]
+        (process.terminate if how == "evict" else process.kill)()
 
     def report_end(self, pod: Object, code: int) -> None:
         fate = self.fates.get(pod["metadata"]["uid"], "")
@@ -239,7 +165,7 @@ class FakeCluster:
             self.status(pod, {"phase": "Failed", **taken})
             return
         container = pod["spec"]["containers"][0]["name"]
-        text = self.logs[pod["metadata"]["name"]].read_text(errors="replace")[-TAIL_BYTES:]
+        text = self.node.logs[pod["metadata"]["name"]].read_text(errors="replace")[-TAIL_BYTES:]
         ended = {
             "exitCode": code if code >= 0 else 128 - code,
             "reason": "Completed" if code == 0 else "Error",
@@ -250,25 +176,13 @@ class FakeCluster:
         statuses = [{**state, "state": {"terminated": ended}}]
         self.status(pod, {"phase": phase, **taken, "containerStatuses": statuses})
 
-    def stop(self) -> None:
-        """End all containers, after the controllers."""
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.terminate()
-        for process in self.processes.values():
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-
 
 @contextmanager
 def fake_cluster(server: KubeServer, namespace: str, folder: Path) -> Iterator[FakeCluster]:
     """Controllers and one node, until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     cluster = FakeCluster(server, namespace, folder)
-    kubelet = log_server(folder, cluster.logs)
+    kubelet = log_server(folder, cluster.node.logs)
     logs, controllers = (threading.Thread(target=each) for each in (kubelet.serve_forever, cluster.run))
     with suppress(HTTPError):
         server.call("DELETE", "/api/v1/nodes/n1")
@@ -288,7 +202,7 @@ def fake_cluster(server: KubeServer, namespace: str, folder: Path) -> Iterator[F
     finally:
         cluster.stopping.set()
         controllers.join()  # nobody starts a container once more
-        cluster.stop()
+        cluster.node.stop()
         kubelet.shutdown()
         logs.join()
         kubelet.server_close()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tests.servers.kube import KubeServer
+from tests.servers.kube import SERVICE_IP, KubeServer
 
 Object = dict[str, Any]
 ASCEND = "/apis/mindxdl.gitee.com/v1"
@@ -37,7 +37,7 @@ def templates_of(job: Object) -> list[tuple[str, Object]]:
 
 
 def describe_pod(job: Object, place: int, metadata: Object, spec: Object) -> dict[str, str]:
-    """The labels and annotations of an AscendJob's pod are set; its variables are returned."""
+    """The labels and annotations of an AscendJob's pod are set; its variables are returned, some as names of fields."""
     pods = templates_of(job)
     name = pods[place][0]
     kind, index = name.removeprefix(f"{job['metadata']['name']}-").rsplit("-", 1)
@@ -52,7 +52,7 @@ def describe_pod(job: Object, place: int, metadata: Object, spec: Object) -> dic
     if pods[0][0].endswith("-worker-0"):  # without a leader there is no cluster to describe
         return env
     return env | {
-        "MS_SCHED_HOST": "127.0.0.1",
+        "MS_SCHED_HOST": "status.podIP" if kind == "scheduler" else SERVICE_IP,
         "MS_SCHED_PORT": "2222",
         "MS_ROLE": "MS_SCHED" if kind == "scheduler" else "MS_WORKER",
         "MS_LOCAL_WORKER": str(chips_of(spec)),
@@ -105,19 +105,18 @@ class Operator:
     def _table(self, pods: Sequence[Object]) -> Object:
         ordered = sorted(pods, key=lambda pod: int(pod["metadata"]["annotations"]["hccl/rankIndex"]))
         servers, rank = [], 0
-        for place, pod in enumerate(reversed(ordered) if self.crossed else ordered):
+        for pod in reversed(ordered) if self.crossed else ordered:
             devices = []
             for chip in range(chips_of(pod["spec"])):
                 devices.append(
                     {"device_id": str(FIRST + chip), "device_ip": f"10.1.0.{rank + 1}", "rank_id": str(rank)}
                 )
                 rank += 1
-            address = f"198.51.100.{place + 1}"
             servers.append(
                 {
                     "server_id": pod["metadata"]["uid"],
-                    "host_ip": address,
-                    "container_ip": address,
+                    "host_ip": pod["status"]["hostIP"],
+                    "container_ip": pod["status"]["podIP"],
                     "device": devices,
                 }
             )

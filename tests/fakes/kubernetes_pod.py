@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import urlsplit
 
 from tests.fakes.kubernetes_operator import ASCEND, Object, describe_pod, give_chips, templates_of
 
@@ -36,12 +35,19 @@ def make_pod(api: str, job: Object, template: Object, index: int, count: int) ->
         noted["batch.kubernetes.io/job-completion-index"] = str(index)
     spec.pop("schedulerName", None)
     give_chips(metadata, spec)
-    spec["containers"][0]["env"] += [{"name": key, "value": value} for key, value in env.items()]
+    spec["containers"][0]["env"] += [variable(key, value) for key, value in env.items()]
     kind = "AscendJob" if api == ASCEND else "Job"
     owner: Object = {"apiVersion": api.removeprefix("/apis/"), "kind": kind}
     owner |= {"name": name, "uid": job["metadata"]["uid"]}
     owner |= {"controller": True, "blockOwnerDeletion": True}
     return {"metadata": {**metadata, "name": own, "ownerReferences": [owner]}, "spec": spec}
+
+
+def variable(name: str, value: str) -> Object:
+    """A variable of a container; `status.…` stands for that field of its pod."""
+    if value.startswith("status."):
+        return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": value}}}
+    return {"name": name, "value": value}
 
 
 def is_over(job: Object) -> bool:
@@ -54,18 +60,12 @@ def is_over(job: Object) -> bool:
     )
 
 
-def field_of(pod: Object, path: str) -> str:
+def field_of(pod: Object, path: str, address: str, host: str) -> str:
     """The downward API, as far as the manifests use it."""
     if path.startswith("metadata.annotations['"):
         return str((pod["metadata"].get("annotations") or {}).get(path.split("'")[1], ""))
-    known = {"status.podIP": "127.0.0.1", "status.hostIP": "127.0.0.1"}
+    known = {"status.podIP": address, "status.hostIP": host}
     return known.get(path) or str(pod["metadata"][path.rpartition(".")[2]])
-
-
-def service_of(address: str) -> dict[str, str]:
-    """The variables by which every pod finds the API server."""
-    parts = urlsplit(address)
-    return {"KUBERNETES_SERVICE_HOST": str(parts.hostname), "KUBERNETES_SERVICE_PORT": str(parts.port)}
 
 
 def moved(value: str, mounted: dict[str, str]) -> str:

@@ -41,6 +41,8 @@ KINDS = (
     ("scheduling.volcano.sh", "v1beta1", "Queue", "queues"),
     ("bus.volcano.sh", "v1alpha1", "Command", "commands"),
 )
+SERVICE_IP = "10.0.0.1"
+"""Of the service `kubernetes`, for pods: the first address of the range of services."""
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
@@ -108,7 +110,7 @@ def kube_server() -> Iterator[KubeServer]:
     with ExitStack() as stack:
         folder = tempfile.TemporaryDirectory(prefix="kube-", ignore_cleanup_errors=True)
         root = Path(stack.enter_context(folder))
-        cert, key = make_certificate(root)
+        cert, key = make_certificate(root, SERVICE_IP)
         api, etcd, peer = free_port(), free_port(), free_port()
         token = secrets.token_hex(16)
         (root / "tokens.csv").write_text(f'{token},admin,1,"system:masters"\nguest-{token},guest,2\n')

@@ -28,8 +28,8 @@ def job(
     options: dict[str, Any] | None = None,
     **sections: Any,
 ) -> Path:
-    """A job of the counter, unless `sections` name another program. `options` are more of the back end's. Folders of this machine are volumes of the pods."""
-    volumes = [{"host_path": str(place), "mount": str(place)} for place in (folder, ROOT)]
+    """A job of the counter, unless `sections` name another program. `options` are more of the back end's. Pods have the folder and that of the counter as volumes."""
+    volumes = [{"host_path": str(place), "mount": str(place)} for place in (folder, COUNTER.parent)]
     section = {"kind": kind, "namespace": cluster.namespace, "image": "launcher:1", "python": sys.executable}
     spec: dict[str, Any] = {
         "name": "counter",

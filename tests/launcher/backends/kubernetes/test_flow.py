@@ -55,7 +55,7 @@ def test_a_pod_that_is_killed_ends_the_run_and_a_resume_goes_on(cluster: FakeClu
     entry = submit(prepare(job(tmp_path, cluster, 1, env={"HOLD_AT": "4"})), Index())
     until(entry, lambda seen: seen.progress and seen.progress.step == 4)
     until(entry, lambda seen: seen.safe)
-    (process,) = cluster.processes.values()
+    (process,) = cluster.node.processes.values()
     process.kill()
     found = ended(entry)
     assert found.state is State.FAILED

@@ -68,7 +68,7 @@ def test_a_sweep_runs_so_many_at_a_time(cluster: FakeCluster, account: str, tmp_
     cancel(second)
     assert ended(second).state is State.CANCELLED
     pods = cluster.server.call("GET", cluster.path("pods") + "?labelSelector=ascend-launcher/starter")
-    cluster.processes[pods["items"][0]["metadata"]["uid"]].kill()
+    cluster.node.processes[pods["items"][0]["metadata"]["uid"]].kill()
     (tmp_path / "a").touch()
     assert ended(first).state is State.SUCCEEDED
     first_step(third)

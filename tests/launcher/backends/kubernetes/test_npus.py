@@ -22,10 +22,11 @@ RESOURCES = {"backend": "kubernetes", "device": "ascend910b", "nodes": 1, "devic
 @pytest.fixture
 def with_npus(cluster: FakeCluster) -> FakeCluster:
     """The cluster, whose nodes have a driver, which shows pods the cards 4 to 7."""
-    cluster.env = {
+    cluster.node.env = {
         "PATH": f"{FAKES}{os.pathsep}{os.environ['PATH']}",
         "FAKE_ASCEND": str(FAKES / "machines" / "container-4-7"),
     }
+    cluster.node.driver = [FAKES]
     return cluster
 
 
@@ -40,15 +41,15 @@ def test_an_ascendjob_meets_where_its_operator_says_and_reads_a_table_that_was_r
     handle = Index().find(entry.run_id).handle
     assert handle
     with_npus.operator.rewrite(handle.data["name"], "10.1.0.1", "10.1.0.77")
-    mounted = next(iter(with_npus.mounted.values()))[f"rings-config-{handle.data['name']}"]
+    mounted = next(iter(with_npus.node.mounted.values()))[f"rings-config-{handle.data['name']}"]
     wait_until(lambda: "10.1.0.77" in (mounted / "hccl.json").read_text(), "the pod sees the new table")
     (tmp_path / "release").touch()
     found = ended(entry)
     assert (found.state, found.attempt) == (State.SUCCEEDED, 2), found.reason
     log = entry.store.open().read("logs/attempt-1/node-0/node.log").decode()
-    assert (
-        "adopted the cluster that the platform has formed: MS_SCHED_HOST=127.0.0.1 MS_SCHED_PORT=2222" in log
-    )
+    (address,) = with_npus.node.addresses.values()
+    adopted = f"MS_SCHED_HOST={address} MS_SCHED_PORT=2222"
+    assert f"adopted the cluster that the platform has formed: {adopted}" in log
     assert "its scheduler runs here" in log
     table = json.loads((tmp_path / "work" / entry.run_id / "rank_table.json").read_text())
     devices = table["server_list"][0]["device"]
@@ -67,6 +68,6 @@ def test_restarts_that_are_handed_over_to_mindcluster(with_npus: FakeCluster, tm
     (tmp_path / "release").touch()
     found = ended(entry)
     assert (found.state, found.attempt) == (State.SUCCEEDED, 2), found.reason
-    assert len(with_npus.processes) == 2, "one pod for each attempt"
+    assert len(with_npus.node.processes) == 2, "one pod for each attempt"
     assert [each.result for each in found.attempts] == ["failed", "done"]
     assert json.loads(entry.store.open().read("eval/last.json"))["top1"] == 21 / 1000
