@@ -10,7 +10,7 @@ from launcher.backends.kubernetes.errors import ClusterError
 from launcher.backends.kubernetes.names import LINE_LABEL, MANAGED, STARTER_LABEL
 from launcher.backends.kubernetes.paths import JOBS, plain, pod_groups
 from launcher.backends.kubernetes.seen import SeenJob, SeenPod, SeenWait
-from launcher.backends.kubernetes.waits import Notice
+from launcher.backends.kubernetes.waits import Notice, tells, without_place
 
 OURS = ",".join(f"{key}={value}" for key, value in MANAGED.items())
 
@@ -37,10 +37,12 @@ class Namespace:
     def about(self, job: SeenJob) -> list[Notice]:
         """What is said of the pods first, then of their group, then of the job."""
         pods = self.pods_of(job)
-        found = [notice for pod in pods for notice in pod.notices]
-        for key in (*(pod.uid for pod in pods), f"{job.name}-{job.uid}", job.uid):
-            found += self.notices.get(key, ())
-        return found
+        found: list[Notice] = []
+        for pod in pods:
+            own = [*pod.notices, *self.notices.get(pod.uid, ())]
+            found += without_place(own) if pod.node else own
+        others = [each for key in (f"{job.name}-{job.uid}", job.uid) for each in self.notices.get(key, ())]
+        return found + (without_place(others) if pods and all(pod.node for pod in pods) else others)
 
 
 def look(cluster: Cluster, namespace: str, kinds: Sequence[str], *, waits: bool = False) -> Namespace:
@@ -75,12 +77,13 @@ def _is_unclear(seen: Namespace, job: SeenJob) -> bool:
 def _closer(cluster: Cluster, namespace: str) -> dict[str, tuple[Notice, ...]]:
     """Groups of pods and events; those that this account may not read are left out."""
     found: dict[str, list[Notice]] = {}
-    for value in _readable(cluster, plain("Event", namespace)):
-        target = value.get("involvedObject") or {}
-        if value.get("type") == "Warning":
+    for value in sorted(_readable(cluster, plain("Event", namespace)), key=_time_of):
+        target, word = value.get("involvedObject") or {}, str(value.get("reason") or "")
+        if value.get("type") == "Warning" or tells(word):
             pod = str(target.get("name", "")) if target.get("kind") == "Pod" else ""
-            notice = Notice(str(value.get("reason") or ""), str(value.get("message") or ""), pod)
-            found.setdefault(str(target.get("uid", "")), []).append(notice)
+            key = "name" if target.get("kind") == "PodGroup" else "uid"
+            notice = Notice(word, str(value.get("message") or ""), pod)
+            found.setdefault(str(target.get(key, "")), []).append(notice)
     for value in _readable(cluster, pod_groups(namespace)):
         for each in (value.get("status") or {}).get("conditions") or []:
             if each.get("status") == "True" and each.get("type") != "Scheduled":
@@ -89,6 +92,13 @@ def _closer(cluster: Cluster, namespace: str) -> dict[str, tuple[Notice, ...]]:
                 )
                 found.setdefault(str(value["metadata"]["name"]), []).append(notice)
     return {key: tuple(reversed(notices)) for key, notices in found.items()}
+
+
+def _time_of(event: Object) -> str:
+    """When it was last seen. Events of newer clients have a series instead."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return str(next(filter(None, times), (event.get("metadata") or {}).get("creationTimestamp") or ""))
 
 
 def _readable(cluster: Cluster, path: str) -> list[Object]:

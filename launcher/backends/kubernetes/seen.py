@@ -199,5 +199,6 @@ def _notices(pod: str, status: Mapping[str, Any], states: Sequence[Mapping[str, 
             if reason := (state.get(part) or {}).get("reason"):
                 yield Notice(str(reason), str(state[part].get("message") or ""), pod)
     for condition in status.get("conditions") or []:
-        if condition.get("status") == "False" and condition.get("reason"):
+        holds = "True" if condition.get("type") == "DisruptionTarget" else "False"
+        if condition.get("status") == holds and condition.get("reason"):
             yield Notice(str(condition["reason"]), str(condition.get("message") or ""), pod)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ def job(
     kind: str = "vcjob",
     env: dict[str, str] | None = None,
     options: dict[str, Any] | None = None,
+    places: Sequence[Path] = (),
     **sections: Any,
 ) -> Path:
-    """A job of the counter, unless `sections` name another program. `options` are more of the back end's. Pods have the folder and that of the counter as volumes."""
-    volumes = [{"host_path": str(place), "mount": str(place)} for place in (folder, COUNTER.parent)]
+    """A job of the counter, unless `sections` name another program. `options` are more of the back end's. Pods have the folder, that of the counter and `places` as volumes."""
+    volumes = [{"host_path": str(place), "mount": str(place)} for place in (folder, COUNTER.parent, *places)]
     section = {"kind": kind, "namespace": cluster.namespace, "image": "launcher:1", "python": sys.executable}
     spec: dict[str, Any] = {
         "name": "counter",

@@ -9,6 +9,7 @@ from launcher.backends.kubernetes.life import life_of
 from launcher.backends.kubernetes.look import Namespace
 from launcher.backends.kubernetes.seen import SeenJob, SeenPod
 from launcher.backends.kubernetes.waits import Notice, rows, why
+from tests.launcher.backends.kubernetes.waits import WAITS
 
 SERVER = "https://cluster"
 LABELS = {"ascend-launcher/run": "tnt-1", "ascend-launcher/attempt": "1"}
@@ -63,47 +64,6 @@ def life(
     return life_of(handle(**data), Namespace(jobs, pods, notices or {}), SERVER)
 
 
-WAITS = [
-    (
-        Notice("FailedScheduling", "0/3 nodes are available: 3 Insufficient huawei.com/Ascend910."),
-        "not enough NPUs",
-        False,
-    ),
-    (Notice("JobEnqueueFailed", "insufficient cluster NPU resources"), "not enough NPUs", False),
-    (
-        Notice("FailedScheduling", "0/3 nodes are available: 3 node(s) didn't match node selector."),
-        "no node has the labels",
-        True,
-    ),
-    (
-        Notice("FailedScheduling", "0/3 nodes: 3 node(s) didn't match Pod's node affinity/selector."),
-        "no node has the labels",
-        True,
-    ),
-    (Notice("FailedScheduling", "0/3 nodes are available: 3 node(s) had taint {npu: true}"), "taint", False),
-    (Notice("FailedScheduling", "0/3 nodes are available: 3 Insufficient memory."), "CPUs, memory", False),
-    (Notice("FailedScheduling", 'persistentvolumeclaim "x" not found'), "a claim", True),
-    (Notice("NotEnoughResources", "2/2 tasks in gang unschedulable"), "not all pods", False),
-    (
-        Notice("FailedCreate", 'pods "x" is forbidden: exceeded quota: q, requested: huawei.com/Ascend910=8'),
-        "quota",
-        False,
-    ),
-    (Notice("JobValidateFailed", "npu num is illegal"), "refuses the job", True),
-    (Notice("ErrImagePull", "manifest unknown"), "no such image", True),
-    (Notice("ImagePullBackOff", "pull access denied"), "registry refuses", True),
-    (Notice("ImagePullBackOff", 'Back-off pulling image "x:1"'), "can't be fetched", False),
-    (
-        Notice("CreateContainerConfigError", 'secret "obs-keys" not found'),
-        "a Secret of the job is missing",
-        True,
-    ),
-    (Notice("FailedMount", 'configmap "rings-config-x" not found'), "ConfigMap of the rank table", True),
-    (Notice("FailedMount", "timed out waiting for the condition"), "a volume can't be mounted", False),
-    (Notice("QueueGetFailed", "queue not found"), "no such queue", True),
-]
-
-
 @pytest.mark.parametrize(("notice", "words", "never"), WAITS)
 def test_why_a_job_waits_in_words(notice: Notice, words: str, never: bool) -> None:
     found = life(volcano("Pending"), notices={"tnt-1-a1-u1": (notice,)})
@@ -115,11 +75,41 @@ def test_why_a_job_waits_in_words(notice: Notice, words: str, never: bool) -> No
 
 
 def test_every_row_of_the_table_can_be_met() -> None:
-    met = {why([notice]).row.means for notice, _, _ in WAITS}  # type: ignore[union-attr]
-    others = {row.means for row in rows()} - met
-    for row in [row for row in rows() if row.means in others and not row.match]:
+    met = {why([notice]).row for notice, _, _ in WAITS}  # type: ignore[union-attr]
+    for row in [row for row in rows() if row not in met]:
+        assert not row.match, row.means
         assert why([Notice(row.word[-1], "")]).row == row  # type: ignore[union-attr]
-    assert not [row for row in rows() if row.means in others and row.match]
+
+
+def test_a_word_that_no_row_knows_is_quoted_after_all_others() -> None:
+    odd, vague = (
+        Notice("Frobnicated", "the node has no moon"),
+        Notice("Unschedulable", "pod group is not ready"),
+    )
+    assert why([Notice("ContainerCreating")]) is None
+    assert why([odd]).words() == (  # type: ignore[union-attr]
+        "the cluster says Frobnicated ('the node has no moon'): `kubectl describe pod` tells more"
+    )
+    assert why([odd, vague]).notice is vague  # type: ignore[union-attr]
+
+
+def test_what_is_said_of_the_gang_gives_way_to_a_cause() -> None:
+    gang = Notice("FailedScheduling", "2/2 tasks in gang unschedulable: pod group is not ready", "p0")
+    quota = Notice("Unschedulable", "queue resource quota insufficient")
+    found = life(volcano("Pending"), notices={"u1": (gang,), "tnt-1-a1-u1": (quota,)})
+    assert "the share of the queue is used up" in found.detail
+
+
+def test_a_pod_that_has_a_node_waits_for_no_other() -> None:
+    """The events and the group's condition of the time before stay for an hour."""
+    old = Notice("FailedScheduling", "0/1 nodes are available: 1 Insufficient huawei.com/Ascend910.")
+    group = {"tnt-1-a1-u1": (old,), "p0": (old,)}
+    creating = {"state": {"waiting": {"reason": "ContainerCreating"}}}
+    pods = [pod(n, {"phase": "Pending", "containerStatuses": [creating]}, "n1") for n in (0, 1)]
+    found = life(volcano("Pending"), *pods, notices=group)
+    assert found.detail == "job tnt-1-a1 is being prepared on n1"
+    waiting = pod(1, {"phase": "Pending"})
+    assert "not enough NPUs" in life(volcano("Pending"), pods[0], waiting, notices=group).detail
 
 
 def test_a_pods_own_word_counts_before_that_of_the_group() -> None:

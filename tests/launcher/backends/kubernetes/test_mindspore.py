@@ -1,5 +1,6 @@
 """Real MindSpore ranks, data parallel over two pods."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from launcher.runs.index import Index
 from launcher.submission.launch import submit
 from launcher.submission.prepare import prepare
 from tests.fakes.kubernetes_cluster import FakeCluster
-from tests.launcher.backends.kubernetes.flows import ROOT, ended, job
+from tests.launcher.backends.kubernetes.flows import ROOT, ended, job, until
 from vitmodels.digits import write_digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FEW = {"train": 16, "val": 4}
 """Images of each class."""
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+"""Of kernels that were compiled on this machine, which an image may have, too."""
 
 
 def write_few(folder: Path) -> Path:
@@ -39,7 +42,11 @@ def test_training_in_two_pods_and_its_results(cluster: FakeCluster, tmp_path: Pa
         "data": {"url": str(write_few(tmp_path)), "cache_dir": str(tmp_path / "cache")},
         "after": {"eval": True, "export": []},
     }
-    entry = submit(prepare(job(tmp_path, cluster, 2, **sections)), Index())
+    kernels = CACHE / "vitmodels"
+    kernels.mkdir(parents=True, exist_ok=True)
+    env = {"XDG_CACHE_HOME": str(CACHE)}
+    entry = submit(prepare(job(tmp_path, cluster, 2, env=env, places=[kernels], **sections)), Index())
+    until(entry, lambda seen: seen.progress)
     found = ended(entry)
     assert (found.state, found.reason) == (State.SUCCEEDED, "")
     assert found.progress

@@ -53,6 +53,21 @@ def test_an_event_of_the_job_says_why(here: KubeServer, tmp_path: Path) -> None:
     assert any("exceeded quota" in line for line in backend.story(handle))  # type: ignore[attr-defined]
 
 
+def test_an_event_of_the_group_of_pods_that_is_no_warning_says_why(here: KubeServer, tmp_path: Path) -> None:
+    """Volcano's own: what every gang is told comes as a warning, the cause does not."""
+    plan, backend = plan_of(tmp_path), get_backend("kubernetes")
+    handle = backend.submit(plan, 1)
+    name = f"{handle.data['name']}-{handle.data['uid']}"
+    target = {"kind": "PodGroup", "namespace": "vision", "name": name, "uid": "of-the-group"}
+    for kind, message in (
+        ("Normal", "queue resource quota insufficient"),
+        ("Warning", "0/0 tasks in gang unschedulable: pod group is not ready, 2 minAvailable"),
+    ):
+        event = {"metadata": {"generateName": "e-"}, "involvedObject": target, "reason": "Unschedulable"}
+        here.call("POST", EVENTS, {**event, "type": kind, "message": message})
+    assert "the share of the queue is used up" in backend.poll([handle])[0].detail
+
+
 def test_one_question_for_all_runs_of_a_namespace(here: KubeServer, tmp_path: Path, monkeypatch) -> None:
     backend = get_backend("kubernetes")
     handles = []
