@@ -16,6 +16,11 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _KEY = re.compile(r"([a-z0-9][a-z0-9.-]*/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    rf"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64}|@sha512:[0-9a-f]{128})?"
+)
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
 
 
@@ -32,9 +37,12 @@ def _subdomain(text: str) -> str:
 
 
 def _folder(text: str) -> str:
+    path = text.rstrip("/") or "/"
     if not text.startswith("/") or ":" in text or not text.isprintable():
         raise RuleError(expected="a whole path without a colon, such as /mnt/data")
-    return text.rstrip("/") or "/"
+    if any(part in ("", ".", "..") for part in path.split("/")[1:]) and path != "/":
+        raise RuleError(expected="a path without //, . and .., such as /mnt/data")
+    return path
 
 
 DnsLabel = Annotated[str, AfterValidator(_label)]
@@ -219,8 +227,12 @@ class KubernetesOptions(Section):
             return value
         if _CREDENTIALS.search(value):
             raise RuleError("credentials don't belong into a job file; name a Secret in image_pull_secrets")
-        if "://" in value or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_./:@-]*", value):
+        if "://" in value:
             raise RuleError(expected="an image without a scheme, such as registry.example.com/name:tag")
+        if not _IMAGE.fullmatch(value):
+            raise RuleError(
+                expected="registry/name:tag or registry/name@sha256:…, with a name in small letters and a whole digest"
+            )
         return value
 
     @field_validator("labels", "node_selector", "annotations")

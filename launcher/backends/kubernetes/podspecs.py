@@ -17,10 +17,10 @@ class PodTemplate:
 
     def container(self, name: str) -> dict[str, Any] | None:
         """The container of this name."""
-        containers = (self.template.get("spec") or {}).get("containers") or []
-        return next(
-            (each for each in containers if isinstance(each, dict) and each.get("name") == name), None
-        )
+        spec = self.template.get("spec")
+        containers = spec.get("containers") if isinstance(spec, dict) else None
+        found = containers if isinstance(containers, list) else []
+        return next((each for each in found if isinstance(each, dict) and each.get("name") == name), None)
 
 
 def templates_of(job: Mapping[str, Any]) -> list[PodTemplate]:

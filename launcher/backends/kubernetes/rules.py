@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from launcher.backends.kubernetes.machines import CACHE, options_of, uses_npus
 from launcher.backends.kubernetes.manifests import job_manifest, plain_job
-from launcher.backends.kubernetes.names import CONTAINER
+from launcher.backends.kubernetes.names import CONTAINER, RUN_ID, RUN_URL
 from launcher.backends.kubernetes.npus import has_table, npus_of
 from launcher.backends.kubernetes.podspecs import templates_of
 from launcher.findings import Finding
@@ -19,6 +19,7 @@ MOST_NODES, MOST_RESTARTS = 1000, 100
 _FAULT_LABELS = {"fault-scheduling", "fault-retry-times", "pod-rescheduling"}
 _POLICY = re.compile(r"chip(\d+)-node(\d+)(?:-.*)?")
 _MODULE = re.compile(r"(?:module|card)-[a-z0-9]+-(\d+)(?:-super-pod)?")
+_SYSTEM = ("/", "/proc", "/sys", "/dev", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64")
 _OURS = ("/dev/shm", "/usr/local/Ascend/driver", "/user/config", "/user/serverid", "/etc/volcano")  # noqa: S108
 
 
@@ -103,6 +104,8 @@ def _patched(plan: Plan) -> Iterator[Finding]:
         ("metadata", "name"),
         ("metadata", "namespace"),
         ("metadata", "labels"),
+        ("metadata", "annotations", RUN_ID),
+        ("metadata", "annotations", RUN_URL),
     ):
         if not _keeps(_at(before, place), _at(after, place)):
             message = f"the patch changes {'.'.join(place)}, by which launcher finds the job again"
@@ -128,8 +131,7 @@ def _container(plan: Plan, container: dict[str, Any] | None) -> Iterator[Finding
     npus = npus_of(plan)
     if npus is None:
         return
-    resources = container.get("resources") or {}
-    asked = [str((resources.get(part) or {}).get(npus.resource)) for part in ("requests", "limits")]
+    asked = [str(_at(container, ("resources", part, npus.resource))) for part in ("requests", "limits")]
     if asked != [str(plan.devices_per_node)] * 2:
         message = f"{npus.resource} must be {plan.devices_per_node} in requests and in limits; the patch makes it {asked[0]} and {asked[1]}"
         yield Finding(
@@ -160,7 +162,7 @@ def _mounts(plan: Plan) -> Iterator[Finding]:
             yield Finding(
                 "K8010", "error", f"two volumes at {volume.mount}", field, "mount one of them elsewhere"
             )
-        elif volume.mount == "/" or any(f"{volume.mount}/".startswith(f"{each}/") for each in _OURS[1:]):
+        elif volume.mount in _SYSTEM or any(f"{volume.mount}/".startswith(f"{each}/") for each in _OURS[1:]):
             message = f"{volume.mount} belongs to the platform or to the image"
             yield Finding("K8010", "error", message, field, "mount it elsewhere, such as at /mnt/data")
         seen.add(volume.mount)

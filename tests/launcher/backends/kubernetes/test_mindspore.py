@@ -46,7 +46,7 @@ def test_training_in_two_pods_and_its_results(cluster: FakeCluster, tmp_path: Pa
     kernels.mkdir(parents=True, exist_ok=True)
     env = {"XDG_CACHE_HOME": str(CACHE)}
     entry = submit(prepare(job(tmp_path, cluster, 2, env=env, places=[kernels], **sections)), Index())
-    until(entry, lambda seen: seen.progress)
+    until(entry, lambda seen: seen.progress and seen.progress.step)
     found = ended(entry)
     assert (found.state, found.reason) == (State.SUCCEEDED, "")
     assert found.progress

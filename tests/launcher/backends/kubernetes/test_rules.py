@@ -92,6 +92,14 @@ def test_a_right_job_has_no_findings(tmp_path: Path) -> None:
             "K8010 error kubernetes.volumes[1].mount",
             {"kubernetes": {"volumes": [{"pvc": "a", "mount": "/a"}, {"pvc": "b", "mount": "/a/"}]}},
         ),
+        (
+            "K8010 error kubernetes.volumes[0].mount",
+            {"kubernetes": {"volumes": [{"pvc": "a", "mount": "/dev/"}]}},
+        ),
+        (
+            "K8007 error kubernetes.patch.metadata.annotations.ascend-launcher/run-id",
+            {"kubernetes": {"patch": {"metadata": {"annotations": None}}}},
+        ),
         ("K8011 warning kubernetes.grace", {"kubernetes": {"grace": 60}}),
         ("K8014 error kubernetes.starter_account", {"kubernetes": {"max_parallel": 2}}),
         ("K8016 error kubernetes.fault_scheduling", {"kubernetes": {**CCE, "fault_scheduling": "force"}}),
@@ -112,6 +120,30 @@ def test_a_right_job_has_no_findings(tmp_path: Path) -> None:
 )
 def test_each_rule(rule: str, sections: dict[str, Any], tmp_path: Path) -> None:
     assert rule in found(tmp_path, **sections)
+
+
+@pytest.mark.parametrize(
+    "image", ["host:5000/a/b:1", "localhost/x_y:v1.0-rc.1", f"r.example.com:443/x:1@sha256:{'0a' * 32}"]
+)
+def test_images_with_ports_tags_and_digests(image: str, tmp_path: Path) -> None:
+    assert found(tmp_path, kubernetes={"image": image}) == []
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["x", {"spec": "x"}, {"spec": {"containers": "x"}}, {"spec": {"containers": ["x"]}}]
+    + [
+        {"spec": {"containers": [{**CONTAINER, "resources": each}]}}
+        for each in ("x", [], {"limits": "x"}, {"limits": [], "requests": None})
+    ],
+)
+def test_a_patch_of_any_shape_is_a_finding(template: object, tmp_path: Path) -> None:
+    for patch in (
+        {"spec": {"tasks": [{"name": "worker", "replicas": 2, "template": template}]}},
+        {"spec": {"tasks": {"worker": template}}},
+    ):
+        rules = {each.partition(" ")[0] for each in found(tmp_path, kubernetes={"patch": patch})}
+        assert rules & {"K8007", "K8008"}
 
 
 def test_files_of_the_own_program_must_be_in_the_pods(tmp_path: Path) -> None:
@@ -139,6 +171,12 @@ def test_a_folder_of_a_volume_can_hold_the_run(tmp_path: Path) -> None:
         ({"namespace": "x" * 64}, "kubernetes.namespace"),
         ({"queue": "a b"}, "kubernetes.queue"),
         ({"image": "https://registry.example.com/x:1"}, "kubernetes.image"),
+        *(
+            ({"image": each}, "kubernetes.image")
+            for each in ("Registry/Name:1", "a:b:c", "x:", "x@sha256:abc", "a//b:1", f"r/x:{'t' * 129}")
+        ),
+        ({"volumes": [{"pvc": "a", "mount": "/m//n"}]}, "kubernetes.volumes"),
+        ({"volumes": [{"host_path": "/data/../etc", "mount": "/m"}]}, "kubernetes.volumes"),
         ({"volumes": [{"pvc": "a", "nfs": "h:/x", "mount": "/m"}]}, "kubernetes.volumes"),
         ({"volumes": [{"nfs": "/x", "mount": "/m"}]}, "kubernetes.volumes"),
         ({"volumes": [{"pvc": "a", "mount": "m"}]}, "kubernetes.volumes"),
