@@ -84,7 +84,7 @@ def test_the_mindspore_script_runs_on_one_rank(folder: Path, jobs) -> None:
 def test_the_mindspore_script_on_two_ranks_is_killed_and_resumes(folder: Path, jobs) -> None:
     path = job_of("lenet_program.yaml", 2, retry={"max_restarts": 1, "backoff": "0s"})
     job = yaml.safe_load(path.read_text())
-    job["program"] += ["--batch-size", "4", "--epochs", "400"]
+    job["program"] += ["--batch-size", "4", "--epochs", "20000"]
     path.write_text(yaml.safe_dump(job))
     entry = submit(prepare(path), jobs.index)
     jobs.entries.append(entry)

@@ -12,6 +12,7 @@ import pytest
 from tests.servers.process import Unavailable
 from tests.servers.rundir import tree
 from tests.servers.s3 import rclone_server
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +57,7 @@ def test_packed_staged_and_trained_both_ways(tmp_path: Path) -> None:
                     cwd=ROOT,
                     capture_output=True,
                     text=True,
-                    timeout=300,
+                    timeout=PATIENCE_S,
                     check=False,
                 )
                 assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"

@@ -14,6 +14,7 @@ from tests.fakes.modelarts_life import Life
 from tests.fakes.modelarts_nodes import listing, s3_client
 from tests.fakes.modelarts_rules import check_code, check_job
 from tests.fakes.modelarts_wire import Account, Refused, bad
+from tests.waiting import PATIENCE_S
 
 
 def workspace_of(body: dict[str, Any]) -> str:
@@ -163,7 +164,7 @@ class Cloud:
             for machine in job.machines:
                 machine.kill()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(PATIENCE_S)
 
     # ---- what tests do to a job
 

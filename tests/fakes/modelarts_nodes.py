@@ -19,6 +19,7 @@ import psutil
 
 from tests.fakes.modelarts_wire import Account
 from tests.servers.process import dying_with_us
+from tests.waiting import PATIENCE_S
 
 GRACE_S = 20.0
 
@@ -249,7 +250,7 @@ class Machine:
             with contextlib.suppress(psutil.NoSuchProcess):
                 victim.kill()
         for process in self.processes:
-            process.wait(10)
+            process.wait(PATIENCE_S)
         self.processes = []
 
     def forget(self) -> None:

@@ -11,7 +11,7 @@ It "trains" a number: step n adds n. Environment variables choose what goes wron
     ON_TERM=0               SIGTERM ends the program at once, with 0 and nothing saved
     AT_END                  wait for so long after the phase "done"
     HOLD_AT, RELEASE        attempt 1 waits after this step, or after the phase "done", until the file RELEASE is there or
-                            somebody stops the run
+                            somebody stops the run; after each of several (1,2,3), until RELEASE-STEP is there
     HOLD_RESUMED            what HOLD_AT is to attempt 1, for all later ones
     PER_EPOCH               an epoch ends after so many steps
 """
@@ -128,8 +128,9 @@ def misbehave(step: int) -> None:
 
 def hold(at: str) -> None:
     variable = "HOLD_AT" if os.environ["LAUNCHER_ATTEMPT"] == "1" else "HOLD_RESUMED"
-    if os.environ.get(variable) == at:
-        while not stopping and not Path(os.environ.get("RELEASE", "/no/such/file")).exists():
+    if at in os.environ.get(variable, "").split(","):
+        release = os.environ.get("RELEASE", "/no/such/file")
+        while not stopping and not Path(release).exists() and not Path(f"{release}-{at}").exists():
             time.sleep(0.02)
 
 

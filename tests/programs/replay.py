@@ -4,10 +4,12 @@ REPLAY is JSON: for each rank {"log": text, "plog": {"debug": text, "run": text,
 "holds": true}. `after`: waits until that rank has written its log. `holds`: ends only on SIGKILL.
 """
 
+import fcntl
 import json
 import os
 import signal
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -20,6 +22,13 @@ role = json.loads(os.environ["REPLAY"])[RANK]
 
 def mark(rank: object) -> Path:
     return RUN_DIR / f"written-{ATTEMPT}-{rank}"
+
+
+def unread() -> bool:
+    """Whether the launcher has something of this log still to read."""
+    count = bytearray(4)
+    fcntl.ioctl(sys.stdout.fileno(), termios.FIONREAD, count)
+    return any(count)
 
 
 if role.get("holds"):
@@ -36,7 +45,8 @@ for kind, text in role.get("plog", {}).items():
     path.write_text(text)
 sys.stdout.write(role["log"])
 sys.stdout.flush()
-time.sleep(0.2)  # the launcher has read the pipe
+while unread():
+    time.sleep(0.02)
 mark(RANK).touch()
 while role.get("holds"):
     time.sleep(1)

@@ -60,10 +60,12 @@ def running(
 def wait_until(ready: Callable[[], bool], what: str, log: Path, timeout_s: float = PATIENCE_S) -> None:
     """Poll until `ready`. Raises Unavailable with the end of the log."""
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if ready():
-            return
+    while not ready():
+        if time.monotonic() >= deadline:
+            break
         time.sleep(0.05)
+    else:
+        return
     tail = log.read_text(errors="replace")[-800:] if log.exists() else ""
     raise Unavailable(f"{what} did not start within {timeout_s:.0f} s: {tail}")
 

@@ -17,6 +17,7 @@ from tests.servers.certificate import make_certificate
 from tests.servers.ports import free_port
 from tests.servers.process import Unavailable, accepts, program, running, wait_until
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.waiting import PATIENCE_S
 
 _CONF = """
 [global]
@@ -93,7 +94,12 @@ def radosgw_server(disk_bytes: int = 0) -> Iterator[S3Server]:
 
         def do(name: str, *arguments: str) -> None:
             result = subprocess.run(
-                [tools[name], *arguments], env=env, capture_output=True, text=True, timeout=90, check=False
+                [tools[name], *arguments],
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
             )
             if result.returncode:
                 raise Unavailable(f"{name} failed: {result.stderr[-500:]}")

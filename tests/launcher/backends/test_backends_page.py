@@ -17,6 +17,7 @@ from launcher.runfolder.states import State
 from launcher.runs.index import new_run_id
 from launcher.submission.prepare import Prepared, plan_of, prepared
 from tests.launcher.samples import write_job
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "backends.md").read_text()
@@ -55,7 +56,7 @@ def job(folder: Path, nodes: int = 1, **env: str) -> Prepared:
 @pytest.mark.usefixtures("registered")
 def test_the_example_runs_a_job(tmp_path: Path) -> None:
     run = submit_prepared(job(tmp_path))
-    view = run.wait(300)
+    view = run.wait(PATIENCE_S)
     assert (view.state, view.backend) == (State.SUCCEEDED, "background"), view.reason
     assert (tmp_path / "store" / run.id / "MANIFEST.json").exists()
 
@@ -71,7 +72,7 @@ def test_the_example_stops_a_run(tmp_path: Path) -> None:
             cancelled.append(view)
 
     cancelled: list[object] = []
-    view = run.wait(300, on_view=cancel)
+    view = run.wait(PATIENCE_S, on_view=cancel)
     assert view.state is State.CANCELLED, view.reason
 
 

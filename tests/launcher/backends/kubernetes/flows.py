@@ -38,7 +38,7 @@ def job(
         "resources": {"backend": "kubernetes", "nodes": nodes},
         "output": {"url": str(folder / "runs"), "work_dir": str(folder / "work"), "upload_every": "1s"},
         "data": {"cache_dir": str(folder / "cache")},
-        "watch": {"grace": "5s"},
+        "watch": {"grace": "120s"},
         "env": env or {},
         "kubernetes": {**section, "volumes": volumes, **(options or {})},
         **sections,

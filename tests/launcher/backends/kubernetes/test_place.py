@@ -10,7 +10,7 @@ import pytest
 from launcher.backends.kubernetes.place import Pod, node_of
 from launcher.errors import PlanError
 from tests.launcher.backends.kubernetes.jobs import make
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 UIDS = ("0c0e5b5a-0000-4000-8000-00000000000a", "0c0e5b5a-0000-4000-8000-00000000000b")
 
@@ -44,7 +44,7 @@ def pod(path: Path | None, number: int, **env: str) -> Pod:
 
 
 def where(pod: Pod, folder: Path) -> int:
-    return node_of(pod, make(folder), lambda words: None, timeout_s=5)
+    return node_of(pod, make(folder), lambda words: None, timeout_s=PATIENCE_S)
 
 
 def test_the_table_decides_and_not_the_index_of_the_task(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Why a run does not begin, from a real API server: the reason in words, on the next look."""
 
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +18,8 @@ EVENTS = "/api/v1/namespaces/vision/events"
 def test_the_group_of_pods_says_why_within_10_s(
     here: KubeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = 0.0
+    monkeypatch.setattr("launcher.backends.recent.time", SimpleNamespace(monotonic=lambda: now))
     plan, backend = plan_of(tmp_path), get_backend("kubernetes")
     handle = backend.submit(plan, 1)
     assert backend.poll([handle])[0].waiting
@@ -27,8 +29,7 @@ def test_the_group_of_pods_says_why_within_10_s(
     name = f"{handle.data['name']}-{handle.data['uid']}"
     here.call("POST", GROUPS, {**body, "metadata": {"name": name}, "status": {"conditions": [condition]}})
     assert "not enough NPUs" not in backend.poll([handle])[0].detail, "the last answer serves for a moment"
-    later = time.monotonic() + 9.0
-    monkeypatch.setattr("launcher.backends.recent.time.monotonic", lambda: later)
+    now = 9.0
     assert "not enough NPUs are free" in backend.poll([handle])[0].detail
 
 
@@ -81,6 +82,7 @@ def test_one_question_for_all_runs_of_a_namespace(here: KubeServer, tmp_path: Pa
         return once(self, method, path, body, query)
 
     monkeypatch.setattr(module.Cluster, "_once", counted)
+    monkeypatch.setattr(module, "PAUSE_S", 10_000.0)
     assert all(life.waiting for life in backend.poll(handles))
     assert len(asked) == 4  # jobs, pods, and as they wait, events and groups of pods
     backend.poll(handles)

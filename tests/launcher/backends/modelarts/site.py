@@ -22,10 +22,11 @@ from tests.fakes.modelarts import FakeModelArts, account_of, exports, fake_model
 from tests.fakes.modelarts_jobs import Job, Times
 from tests.servers.process import Unavailable
 from tests.servers.s3 import S3Server, rclone_server
+from tests.waiting import PATIENCE_S
 
 PROGRAMS = Path(__file__).parents[3] / "programs"
 TOTAL = 0.021  # 1 + 2 + ... + 6 steps, as the counter program writes it
-QUICK = Times(creating=0.05, pending=0.05, grace=20.0)
+QUICK = Times(creating=0.05, pending=0.05, grace=PATIENCE_S)
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Site:
             "program": ["python", str(PROGRAMS / "counter.py")],
             "resources": {"backend": "modelarts", "device": "cpu", "nodes": 2, "time_limit": "1h"},
             "output": {"url": "obs://bucket/runs", "upload_every": "1s"},
-            "watch": {"grace": "5s", "nodes_timeout": "120s"},
+            "watch": {"grace": "120s", "nodes_timeout": "400s"},
             "modelarts": {
                 "region": "cn-north-4",
                 "image": "org/launcher:1",
@@ -75,7 +76,7 @@ class Site:
         return view_of(self.index.find(entry.run_id), self.index)
 
     def until(
-        self, entry: RunEntry, condition: Callable[[RunView], bool], timeout_s: float = 150.0
+        self, entry: RunEntry, condition: Callable[[RunView], bool], timeout_s: float = PATIENCE_S
     ) -> RunView:
         deadline = time.monotonic() + timeout_s
         while not condition(view := self.view(entry)):
@@ -83,7 +84,7 @@ class Site:
             time.sleep(self.look_s)
         return view
 
-    def end(self, entry: RunEntry, timeout_s: float = 150.0) -> RunView:
+    def end(self, entry: RunEntry, timeout_s: float = PATIENCE_S) -> RunView:
         return self.until(entry, lambda view: view.state.terminal, timeout_s)
 
     def jobs(self, entry: RunEntry, attempt: int = 1) -> list[Job]:
@@ -151,6 +152,5 @@ def site_on(
             monkeypatch.setenv(key, value)
         (folder / "desk").mkdir(exist_ok=True)
         monkeypatch.chdir(folder / "desk")  # the folder of the submission, which a snapshot holds
-        monkeypatch.setattr(modelarts, "PATIENCE_S", 8.0)
         monkeypatch.setattr(modelarts, "PAUSE_S", 0.0)
         yield Site(folder, bucket, fake, env, Index())

@@ -23,6 +23,7 @@ from tests.fakes.modelarts_jobs import Job
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.backends.modelarts.jobs import make, service_here
 from tests.seeds import examples
+from tests.waiting import PATIENCE_S
 
 ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1")
 
@@ -154,7 +155,7 @@ def test_following_a_run_limits_the_requests_to_the_service(
     fake: FakeModelArts, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service counts requests; `attach` looks twice a second. What we do to a job is seen at once."""
-    monkeypatch.setattr("launcher.backends.modelarts.backend.PAUSE_S", 60.0)
+    monkeypatch.setattr("launcher.backends.modelarts.backend.PAUSE_S", 10_000.0)
     monkeypatch.setattr("launcher.backends.modelarts.backend._recent", Recent())
     job = fake.cloud.create(body)
     handle = handle_of(job)
@@ -170,9 +171,8 @@ def test_a_storm_of_429_ends_within_the_budget_and_makes_one_job(
     fake: FakeModelArts, body: dict[str, Any]
 ) -> None:
     fake.faults.add("create", *["429"] * 6, "lost", *["429"] * 3)
-    edge = Service(
-        Project("cn-north-4", fake.endpoint, "project-1"), patience_s=20.0, sleep=lambda s: time.sleep(s / 50)
-    )
+    project = Project("cn-north-4", fake.endpoint, "project-1")
+    edge = Service(project, patience_s=PATIENCE_S, sleep=lambda s: time.sleep(s / 50))
     job = edge.create(body)
     assert [each.id for each in fake.named(job.name)] == [job.id]
     creates = [name for name, _ in fake.service.requests if name == "create"]
@@ -180,6 +180,6 @@ def test_a_storm_of_429_ends_within_the_budget_and_makes_one_job(
     fake.faults.clear()
     fake.faults.add("search", *["429"] * 500)
     with pytest.raises(ServiceError, match="429") as caught:
-        Service(Project("cn-north-4", fake.endpoint, "project-1"), patience_s=1.0).find("x")
+        Service(project, patience_s=1.0).find("x")
     assert [name for name, _ in fake.service.requests].count("search") < 50
     assert "too many requests" in caught.value.hint

@@ -21,7 +21,7 @@ from tests.fakes.modelarts_jobs import ENDED
 from tests.fakes.modelarts_nodes import s3_client
 from tests.launcher.backends.modelarts.site import Site, site_on, well
 from tests.servers.s3 import S3Server
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from vitmodels.digits import write_digits
 
 pytestmark = pytest.mark.system
@@ -54,7 +54,7 @@ def test_two_machines_count_together_and_the_results_come_back(
 def test_a_machine_is_lost_and_the_platform_starts_the_job_again(site: Site) -> None:
     """From the newest checkpoint, as attempt 2, although one container is new and the other restarts in place."""
     restarts = {"restarts": {"jobs": 2}}
-    entry = site.submit(modelarts=restarts, env={"STEP_S": "1.0"})
+    entry = site.submit(modelarts=restarts, env={"HOLD_AT": "4"})
     site.until(entry, lambda view: view.safe_step is not None)
     site.fake.cloud.lose(site.job(entry), 1)
     well(site, entry)
@@ -67,7 +67,7 @@ def test_a_machine_is_lost_and_the_platform_starts_the_job_again(site: Site) -> 
 
 
 def test_a_job_in_the_queue_is_cancelled_at_once(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    site.fake.cloud.times.pending = 60.0
+    site.fake.cloud.times.pending = 3600.0
     entry = site.submit(resources=ONE)
     view = site.until(entry, lambda view: "queue" in view.platform)
     assert (view.state, view.phase) == ("PENDING", "queued")
@@ -79,8 +79,8 @@ def test_a_job_in_the_queue_is_cancelled_at_once(site: Site, capsys: pytest.Capt
 
 
 def test_a_running_job_saves_a_checkpoint_when_it_is_cancelled_and_goes_on_after_a_resume(site: Site) -> None:
-    entry = site.submit(resources=ONE, env={"STEP_S": "1.5"})
-    site.until(entry, lambda view: view.progress.step is not None and view.progress.step >= 1)
+    entry = site.submit(resources=ONE, env={"HOLD_AT": "1"})
+    site.until(entry, lambda view: view.progress.step == 1)
     cancel(entry)
     view = site.end(entry)
     assert (view.state, view.reason) == ("CANCELLED", "cancelled on request")
@@ -92,8 +92,11 @@ def test_a_running_job_saves_a_checkpoint_when_it_is_cancelled_and_goes_on_after
     assert len(site.jobs(entry, 1)) == len(site.jobs(entry, 2)) == 1
 
 
-def test_a_job_that_may_have_been_made_is_kept_and_found_again(site: Site) -> None:
+def test_a_job_that_may_have_been_made_is_kept_and_found_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The answer is lost, and nobody can be asked: the run stays in the index, and its job is taken when it shows up."""
+    monkeypatch.setattr("launcher.backends.modelarts.wire.FIRST_PAUSE_S", 900.0)  # nothing is asked twice
     site.fake.faults.add("create", "dark")
     entry = site.submit(resources=ONE)
     assert entry.handle is not None
@@ -107,12 +110,13 @@ def test_a_run_that_is_cancelled_before_its_job_shows_up_trains_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Creation gets no answer, the run is cancelled, and only then the service makes the job."""
-    monkeypatch.setattr("launcher.backends.modelarts.backend.PATIENCE_S", 0.5)
-    site.fake.faults.add("create", "dark 3")
+    monkeypatch.setattr("launcher.backends.modelarts.wire.FIRST_PAUSE_S", 900.0)  # nothing is asked twice
+    site.fake.faults.add("create", "dark 3600")
     entry = site.submit(resources=ONE)
     assert site.jobs(entry) == []
     cancel(entry)
     site.fake.faults.clear()
+    site.fake.service.hasten()
     view = site.until(entry, lambda view: view.state.terminal and bool(site.jobs(entry)))
     assert view.state == "CANCELLED"
     assert "ending: cancelled on request" in site.console(entry)
@@ -125,6 +129,8 @@ def test_a_job_that_does_not_stop_is_ended_from_outside_when_it_is_asked_again(
     with site_on(*s3, tmp_path, monkeypatch, run=False) as site:
         entry = site.submit(resources=ONE)
         site.job(entry).phase = "Running"
+        monkeypatch.setattr("launcher.submission.cancel.AGAIN_S", 3600.0)
+        monkeypatch.setattr("launcher.submission.cancel.GLANCE_S", PATIENCE_S)
         cancel(entry)
         cancel(entry)
         assert site.job(entry).phase == "Running"
@@ -154,7 +160,7 @@ def test_nothing_is_left_behind_by_a_submission_that_is_refused(site: Site) -> N
 
 
 def test_an_output_channel_that_a_live_job_writes_to_is_refused(site: Site) -> None:
-    site.fake.cloud.times.pending = 60.0
+    site.fake.cloud.times.pending = 3600.0
     channel = {"outputs": {"extra": "obs://bucket/extra"}}
     site.submit(resources=ONE, modelarts=channel)
     with pytest.raises(PlanError, match="MA054"):
@@ -205,7 +211,7 @@ def test_the_profile_file_of_the_sdk_opens_service_and_buckets(
     text = f"[basic]\nak = {account.ak}\nsk = {account.sk}\nproject_id = {account.project_id}\n"
     (tmp_path / "credentials").write_text(text)
     monkeypatch.setenv("HUAWEICLOUD_SDK_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    site.fake.cloud.times.pending = 60.0
+    site.fake.cloud.times.pending = 3600.0
     entry = site.submit(resources=ONE)
     assert site.until(entry, lambda view: bool(view.platform)).state == "PENDING"
     cancel(entry)

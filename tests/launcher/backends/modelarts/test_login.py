@@ -16,6 +16,7 @@ from tests.fakes.metadata import MetadataServer, metadata_service
 from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.backends.modelarts.jobs import service_here
+from tests.waiting import PATIENCE_S
 
 ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1", token="token-of-tests")
 KEYS = ("AK", "SK", "SECURITY_TOKEN", "PROJECT_ID")
@@ -68,6 +69,7 @@ def test_credentials_from_the_profile_file(tmp_path: Path, monkeypatch: pytest.M
 def agency(monkeypatch: pytest.MonkeyPatch, without_keys: None) -> Iterator[MetadataServer]:
     with metadata_service(ACCOUNT) as server:
         monkeypatch.setattr(MetadataAccessor, "_METADATA_ENDPOINT", server.address)
+        monkeypatch.setattr(MetadataAccessor, "_DEFAULT_TIME_OUT", (PATIENCE_S, PATIENCE_S))
         yield server
 
 

@@ -15,6 +15,7 @@ from launcher.jobfile.problems import JobFileError
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runfolder.states import Attempt, FirstFailure, RunState, State
+from launcher.runs.index import RunEntry
 from launcher.submission.resume import resume
 from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_hosts import HOST, Hosts
@@ -22,6 +23,7 @@ from tests.fakes.modelarts_jobs import Job
 from tests.fakes.modelarts_wire import Account, round_trip
 from tests.launcher.backends.modelarts.jobs import IMAGE, make, service_here
 from tests.launcher.backends.modelarts.site import TOTAL, Site
+from tests.waiting import wait_until
 
 ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1")
 POOL = {"pool_id": "pool-1", "flavor": None}
@@ -31,8 +33,6 @@ POOL = {"pool_id": "pool-1", "flavor": None}
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelArts]:
     with service_here(ACCOUNT, tmp_path, monkeypatch) as fake:
-        monkeypatch.setattr("launcher.backends.modelarts.backend.PATIENCE_S", 1.0)
-        monkeypatch.setattr("launcher.backends.modelarts.wire.FIRST_PAUSE_S", 0.02)
         yield fake
 
 
@@ -244,7 +244,7 @@ def test_a_job_is_made_also_when_its_machines_are_not_told(
 @pytest.mark.system
 def test_a_resumed_run_gets_another_machine_than_the_one_that_it_lost(site: Site) -> None:
     site.fake.cloud.hosts = Hosts(2)
-    entry = site.submit(resources={"nodes": 1}, modelarts=POOL, env={"STEP_S": "0.5"})
+    entry = site.submit(resources={"nodes": 1}, modelarts=POOL, env={"HOLD_AT": "2"})
     site.until(entry, lambda view: (view.progress.step or 0) >= 2)
     site.fake.cloud.lose(site.job(entry), 0)
     assert site.end(entry).state == "FAILED"
@@ -284,17 +284,28 @@ def test_a_job_waits_while_the_pool_is_full_and_a_more_urgent_one_goes_first(sit
     assert begun == sorted(begun)
 
 
+def again(site: Site, entry: RunEntry) -> bool:
+    """Whether the platform has started a container of the run again, alone."""
+    return any("Back-off restarting" in event["message"] for event in site.job(entry).events)
+
+
 @pytest.mark.system
 @pytest.mark.slow  # a machine that fell silent counts as lost after two minutes
 @pytest.mark.parametrize("node", [0, 1])
-def test_one_container_that_starts_again_in_place_while_the_other_goes_on(site: Site, node: int) -> None:
+def test_one_container_that_starts_again_in_place_while_the_other_goes_on(
+    site: Site, tmp_path: Path, node: int
+) -> None:
     """Nobody waits for ever: the other machine misses it, the platform starts both again, and they go on from a checkpoint."""
     restarts = {"jobs": 3, "unconditional": True}
-    entry = site.submit(modelarts={"restarts": restarts}, env={"STEP_S": "3"})
+    entry = site.submit(
+        modelarts={"restarts": restarts}, env={"HOLD_AT": "1", "RELEASE": str(tmp_path / "release")}
+    )
     site.until(entry, lambda view: (view.progress.step or 0) >= 1)
     site.fake.cloud.crash_alone(site.job(entry), node)
-    view = site.end(entry, timeout_s=400)
+    wait_until(lambda: again(site, entry), "its container starts again")
+    (tmp_path / "release").touch()
+    view = site.end(entry)
     assert view.state == "SUCCEEDED", f"{view.reason}\n{site.console(entry)}"
     assert view.attempt > 1
     assert site.result(entry) == TOTAL
-    assert any("Back-off restarting" in event["message"] for event in site.job(entry).events)
+    assert again(site, entry)

@@ -17,6 +17,7 @@ from tests.fakes.modelarts import FakeModelArts
 from tests.fakes.modelarts_jobs import Job
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.backends.modelarts.jobs import make, service_here
+from tests.waiting import PATIENCE_S
 
 ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1")
 GONE = "00000000-0000-0000-0000-000000000000"
@@ -26,7 +27,8 @@ BARE = "refuse 404 -"
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelArts]:
     with service_here(ACCOUNT, tmp_path, monkeypatch) as fake:
-        monkeypatch.setattr("launcher.backends.modelarts.backend.PATIENCE_S", 2.0)
+        for name in ("PATIENCE_S", "GLANCE_S"):  # a busy machine answers late
+            monkeypatch.setattr(f"launcher.backends.modelarts.backend.{name}", PATIENCE_S)
         monkeypatch.setattr("launcher.backends.modelarts.backend.PAUSE_S", 0.0)
         monkeypatch.setattr("launcher.backends.modelarts.wire.FIRST_PAUSE_S", 0.02)
         yield fake
@@ -42,7 +44,7 @@ def plan(tmp_path: Path) -> Plan:
     return plan
 
 
-def service(fake: FakeModelArts, patience_s: float = 2.0) -> Service:
+def service(fake: FakeModelArts, patience_s: float = PATIENCE_S) -> Service:
     return Service(Project("cn-north-4", fake.endpoint, "project-1"), patience_s=patience_s)
 
 

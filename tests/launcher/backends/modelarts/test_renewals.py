@@ -37,16 +37,22 @@ def keys_of_the_file_only(rotation: Rotation, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(rotation.file) + ".none")
 
 
+def held(site: Site) -> dict[str, str]:
+    """Environment of a run that waits for each renewal."""
+    return {"HOLD_AT": "1,2,3", "RELEASE": str(site.folder / "renewed")}
+
+
 def renew_thrice(site: Site, rotation: Rotation, entry: RunEntry) -> None:
     """While the run counts: keys end, are refused, and are renewed only then."""
     for step in (1, 2, 3):
-        site.until(entry, lambda view, step=step: (view.progress.step or 0) >= step or view.state.terminal)
+        site.until(entry, lambda view, step=step: view.progress.step == step or view.state.terminal)
         refused = rotation.refused
         rotation.expire()
         wait_until(lambda refused=refused: rotation.refused > refused, "a refusal")
         rotation.write()
         key = f"key-of-turn-{rotation.turn}"
         wait_until(lambda key=key: key in rotation.used, f"a request with {key}")
+        (site.folder / f"renewed-{step}").touch()
 
 
 def test_a_job_outlives_three_renewals(site: Site, rotation: Rotation) -> None:
@@ -54,7 +60,7 @@ def test_a_job_outlives_three_renewals(site: Site, rotation: Rotation) -> None:
     host = rotation.endpoint.partition("://")[2]
     site.fake.cloud.extra_env |= {"S3_ENDPOINT": host, "AWS_SHARED_CREDENTIALS_FILE": str(rotation.file)}
     site.fake.cloud.extra_env |= {"ACCESS_KEY_ID": "", "SECRET_ACCESS_KEY": ""}
-    entry = site.submit(env={"STEP_S": "1.5"})
+    entry = site.submit(env=held(site))
     renew_thrice(site, rotation, entry)
     well(site, entry)
     assert site.view(entry).attempt == 1
@@ -74,7 +80,7 @@ def test_a_run_on_this_machine_outlives_three_renewals(
 ) -> None:
     keys_of_the_file_only(rotation, monkeypatch)
     entry = site.submit(
-        resources={"backend": "local", "nodes": 1, "device": "cpu"}, modelarts=None, env={"STEP_S": "1.5"}
+        resources={"backend": "local", "nodes": 1, "device": "cpu"}, modelarts=None, env=held(site)
     )
     renew_thrice(site, rotation, entry)
     view = site.end(entry)
@@ -128,7 +134,7 @@ def test_a_training_on_the_platform_outlives_three_renewals_in_each_of_its_phase
     site.fake.cloud.extra_env |= {"ACCESS_KEY_ID": "", "SECRET_ACCESS_KEY": ""}
     rotation.every = EVERY
     entry = site.submit(resources={"nodes": 1}, **REAL)
-    view = site.end(entry, timeout_s=300)
+    view = site.end(entry)
     assert (view.state, view.attempt) == ("SUCCEEDED", 1), f"{view.reason}\n{site.console(entry)}"
     outlived(rotation, entry.run_id)
 
@@ -180,7 +186,7 @@ def test_what_a_container_may_not_do_is_named(
     with fault_proxy(s3[0].endpoint) as faults:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", faults.endpoint)
         faults.add(status(403, "AccessDenied"), method=method)
-        store = open_store("obs://bucket/access", patience_s=2.0)
+        store = open_store("obs://bucket/access", patience_s=60.0)
         with pytest.raises(
             StoreRefused, match=f"may not {step} in the run's folder: access denied"
         ) as caught:
@@ -194,7 +200,7 @@ def test_a_container_that_may_not_delete_goes_on(
     with fault_proxy(s3[0].endpoint) as faults:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", faults.endpoint)
         faults.add(status(403, "AccessDenied"), method="DELETE")
-        check_access(open_store("obs://bucket/access", patience_s=2.0), 0)
+        check_access(open_store("obs://bucket/access", patience_s=60.0), 0)
     assert "may not delete in the run's folder" in caplog.text
 
 

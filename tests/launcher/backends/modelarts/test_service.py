@@ -22,6 +22,7 @@ from tests.fakes.modelarts_jobs import Job
 from tests.fakes.modelarts_wire import Account
 from tests.launcher.backends.modelarts.jobs import PULL, handle_of, make, service_here
 from tests.seeds import campaign, rng_of
+from tests.waiting import PATIENCE_S
 
 ACCOUNT = Account("access-key-of-tests", "secret-key-of-tests", "project-1", token="token-of-tests")
 
@@ -32,7 +33,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModelA
         yield fake
 
 
-def service(fake: FakeModelArts, patience_s: float = 5.0, answer_s: float = 3.0) -> Service:
+def service(fake: FakeModelArts, patience_s: float = PATIENCE_S, answer_s: float = PATIENCE_S) -> Service:
     project = Project("cn-north-4", fake.endpoint, "project-1")
     return Service(project, patience_s=patience_s, answer_s=answer_s, sleep=lambda s: time.sleep(s / 20))
 
@@ -81,7 +82,7 @@ def test_whatever_goes_wrong_one_job_is_made(fake: FakeModelArts, body: dict[str
     fake.faults.add("search", *[dice.choice(WORDS[:7]) for _ in range(dice.randint(0, 3))])
     fake.faults.add("show", *[dice.choice(WORDS[:7]) for _ in range(dice.randint(0, 3))])
     fake.faults.add("stop", *[dice.choice(WORDS[:8]) for _ in range(dice.randint(0, 2))])
-    edge = service(fake, patience_s=20.0)
+    edge = service(fake)
     job = edge.create(body)
     fake.service.settle()
     (only,) = live(fake, body["metadata"]["name"])
@@ -124,7 +125,7 @@ def test_a_service_that_stays_in_trouble_is_given_up_within_the_budget(
 
 
 def test_no_answer_in_time_is_an_error_of_the_tree(fake: FakeModelArts) -> None:
-    fake.faults.add("search", *["slow 3"] * 3)
+    fake.faults.add("search", *["slow 600"] * 3)
     with pytest.raises(ServiceError, match="no answer"):
         service(fake, patience_s=0.5, answer_s=0.4).find("x")
 
