@@ -79,9 +79,8 @@ def main() -> None:
     for nodes in args.nodes:
         begun = time.monotonic()
         rows.append(measure(nodes, service, args.run_s, args.seed))
-        sys.stderr.write(
-            f"{nodes} nodes: simulated in {time.monotonic() - begun:.0f} s, exit codes {rows[-1].codes}\n"
-        )
+        took = f"{nodes} nodes: simulated in {time.monotonic() - begun:.0f} s"
+        sys.stderr.write(f"{took}, exit codes {rows[-1].codes}, status showed {rows[-1].shown} nodes\n")
         if args.kinds:
             for kind, rate in rows[-1].kinds:
                 sys.stderr.write(f"  {rate:8.4f}/s and node  {kind}\n")

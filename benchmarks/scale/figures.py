@@ -29,6 +29,7 @@ class Figures:
     megabytes: float
     refused: int
     codes: tuple[int, ...]
+    shown: int
     kinds: tuple[tuple[str, float], ...] = field(repr=False)
     """Requests per second and node of the steady state, by kind, the most frequent first."""
 
@@ -78,6 +79,7 @@ def figures_of(world: World, nodes: int) -> Figures:
         commit_s=ended - stopped,
         megabytes=sum(each.size for each in own) / 1e6,
         refused=world.bucket.refused.total(),
+        shown=moments.shown,
         codes=tuple(sorted(set(moments.codes.values()))),
         kinds=tuple(
             (kind, count / seconds) for kind, count in Counter(each.kind for each in steady).most_common()

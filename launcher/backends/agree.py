@@ -20,7 +20,6 @@ from pydantic import BaseModel, ConfigDict
 
 from launcher.errors import NotFound, RunFailed
 from launcher.node.rendezvous.folder import LEADER, MessageFolder, follower_name, follower_of
-from launcher.node.rendezvous.timing import NODES_PER_POLL_S
 from launcher.runfolder import paths
 from launcher.runfolder.paths import ATTEMPTS
 from launcher.runfolder.states import RunState, State
@@ -29,6 +28,8 @@ from launcher.units import show_duration
 
 FOLDER = "launches/"
 POLL_S = 0.5
+NODES_PER_POLL_S = 128
+"""With many machines each asks the store less often, so that all together ask it this often per second."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,9 @@ class StoreView:
         """See ObjectStore."""
         return self._store.read(key, start, length)
 
-    def put(self, key: str, data: bytes) -> ObjectInfo:
+    def put(self, key: str, data: bytes, *, confirm: bool = True) -> ObjectInfo:
         """See ObjectStore."""
-        return self._store.put(key, data)
+        return self._store.put(key, data, confirm=confirm)
 
     def put_new(self, key: str, data: bytes) -> bool:
         """See ObjectStore."""

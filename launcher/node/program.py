@@ -22,6 +22,7 @@ from pathlib import Path
 from launcher.clock import Begin
 from launcher.disk import make_private, write_private
 from launcher.errors import LauncherError
+from launcher.node.cadence import Cadence
 from launcher.node.checkpoints import restore_newest
 from launcher.node.context import NodeContext
 from launcher.node.devices import take_devices
@@ -125,8 +126,17 @@ def make_context(plan: Plan, node: int, attempt: int) -> NodeContext:
     if plan.own_program:
         places = WrittenPlaces(plan, ranks, store, Begin())
         program = ProgramFiles(run_dir.root, plan.outputs, ranks, node, places.elsewhere)
-    collector = Collector(run_dir.root, store, attempt=attempt, node=node, fence=fence, program=program)
-    upload = BackgroundUpload(store, collector, run_dir, node, plan.upload_every_s, heartbeat)
+    cadence = Cadence.of_node(node, plan.nodes, plan.upload_every_s)
+    collector = Collector(
+        run_dir.root,
+        store,
+        attempt=attempt,
+        node=node,
+        fence=fence,
+        program=program,
+        growing_every_s=cadence.growing_s,
+    )
+    upload = BackgroundUpload(store, collector, run_dir, node, cadence, heartbeat)
     state = StateFile(plan, run_dir, node, attempt)
     return NodeContext(
         plan=plan,

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launcher.errors import StoreError
+from launcher.node.cadence import Cadence
 from launcher.node.heartbeat import Heartbeat
 from launcher.results.collector import Collector
 from launcher.results.report import CollectReport
@@ -35,7 +36,7 @@ class BackgroundUpload:
         collector: Collector,
         run_dir: paths.RunDir,
         node: int,
-        interval_s: float,
+        cadence: Cadence,
         heartbeat: Heartbeat,
     ) -> None:
         self.cancelled = threading.Event()
@@ -45,7 +46,7 @@ class BackgroundUpload:
         self._collector = collector
         self._run_dir = run_dir
         self._node = node
-        self._interval_s = interval_s
+        self._cadence = cadence
         self._heartbeat = heartbeat
         self._end = threading.Event()
         self._uploading = threading.Lock()
@@ -109,12 +110,14 @@ class BackgroundUpload:
 
     def _send(self, key: str, data: bytes) -> None:
         if data and self._sent.get(key) != data:
-            self._store.put(key, data)
+            self._store.put(key, data, confirm=self._cadence.confirm)
             self._sent[key] = data
 
     def _run(self) -> None:
-        while not self._end.wait(self._interval_s):
+        pause_s = self._cadence.first_s
+        while not self._end.wait(pause_s):
             self.upload_once()
+            pause_s = self._cadence.next_s
 
     def upload_once(self) -> None:
         """Upload what is new, and read the cancel request. Errors are logged and shown in the status, never raised."""

@@ -42,6 +42,7 @@ class Collector:
         node: int = 0,
         fence: Fence | None = None,
         program: ProgramFiles | None = None,
+        growing_every_s: float = 0.0,
     ) -> None:
         self.fence = fence or Fence(store, attempt, takes=False)
         self.node = node
@@ -49,7 +50,7 @@ class Collector:
         self._store = store
         self._ledger = Ledger(run_dir / ledger_name(node), store.url)
         self._sets = SetUploader(store, self._ledger, self.fence)
-        self._files = FileUploader(store, self._ledger)
+        self._files = FileUploader(store, self._ledger, growing_every_s)
         self._program = program
         self._found = ProgramScan()
         self._latest: Latest | None = None
@@ -107,7 +108,8 @@ class Collector:
             except Superseded:
                 superseded = True
                 own = f"logs/attempt-{self.attempt}/"
-                self._upload_files([file for file in changed if file.key.startswith(own)], tree, progress)
+                logs = [file for file in changed if file.key.startswith(own)]
+                self._upload_files(logs, tree, progress, final=final)
             self._ledger.save()
         except StoreError as error:
             progress.failure = progress.failure or error
@@ -139,7 +141,7 @@ class Collector:
         if changed or final or not self._store_checked:
             self._check_store(withdraw=bool(changed) or not self._committed)
         self._upload_sets(tree, progress)
-        self._upload_files(changed, tree, progress)
+        self._upload_files(changed, tree, progress, final=final)
         if progress.failure is None:
             newest = tree.sets[-1].step if tree.sets else None
             progress.removed += self._sets.remove_dropped({each.step for each in tree.sets}, newest)
@@ -207,7 +209,9 @@ class Collector:
         if safe and (latest is None or (latest.attempt, latest.step) != (self.attempt, safe[-1].step)):
             self._latest = self._sets.move_latest(safe[-1])
 
-    def _upload_files(self, changed: list[LocalFile], tree: Tree, progress: SyncProgress) -> None:
+    def _upload_files(
+        self, changed: list[LocalFile], tree: Tree, progress: SyncProgress, *, final: bool
+    ) -> None:
         if progress.failure is not None:
             return
         for file in changed:
@@ -216,7 +220,7 @@ class Collector:
                 progress.pending.append(Pending(file.key, file.size, f"step {named} is not in the store yet"))
                 continue
             try:
-                self._files.upload(file)
+                self._files.upload(file, final=final)
                 progress.uploaded.append(file.key)
                 progress.bytes += file.size
             except (IntegrityError, NotFound) as error:

@@ -20,17 +20,21 @@ GROWING_BYTES_PER_S = 1 << 20
 
 
 class FileUploader:
-    """Uploads files that are new or have changed. Every method may be repeated."""
+    """Uploads files that are new or have changed. Every method may be repeated. One growing file goes up once in `growing_every_s`."""
 
-    def __init__(self, store: ObjectStore, ledger: Ledger) -> None:
+    def __init__(self, store: ObjectStore, ledger: Ledger, growing_every_s: float = 0.0) -> None:
         self._store = store
         self._ledger = ledger
+        self._growing_every_s = growing_every_s
         self._uploaded_at: dict[str, float] = {}
+        self._unconfirmed: set[str] = set()
 
     def changed(self, tree: Tree, *, at_any_rate: bool) -> list[LocalFile]:
-        """Files that are new or have changed. Growing ones only when they are due, except with `at_any_rate`."""
+        """Files that are new or have changed. Growing ones only when they are due, except with `at_any_rate`; those that
+        nobody has seen in the store yet then count, too."""
         files = (*tree.files, *((tree.best,) if tree.best else ()))
-        changed = [file for file in files if self._has_changed(file)]
+        doubtful = self._unconfirmed if at_any_rate else set()
+        changed = [file for file in files if self._has_changed(file) or file.key in doubtful]
         return [file for file in changed if at_any_rate or not file.growing or self._is_due(file)]
 
     def is_safe(self, file: LocalFile) -> bool:
@@ -65,21 +69,29 @@ class FileUploader:
 
     def _is_due(self, file: LocalFile) -> bool:
         waited_s = time.monotonic() - self._uploaded_at.get(file.key, float("-inf"))
-        return waited_s >= file.size / GROWING_BYTES_PER_S
+        return waited_s >= max(self._growing_every_s, file.size / GROWING_BYTES_PER_S)
 
-    def upload(self, file: LocalFile) -> None:
-        """Upload one file, a growing one up to the size it had in the scan. Raises IntegrityError, StoreError."""
+    def upload(self, file: LocalFile, *, final: bool = False) -> None:
+        """Upload one file, a growing one up to the size it had in the scan. Raises IntegrityError, StoreError.
+
+        With pauses for growing files, the store is asked for them after the `final` upload only.
+        """
         is_small = file.size <= SMALL_BYTES
-        record = self._upload_small(file) if is_small else self._upload_large(file)
+        confirm = final or not (file.growing and self._growing_every_s)
+        record = self._upload_small(file, confirm=confirm) if is_small else self._upload_large(file)
+        if confirm or not is_small:
+            self._unconfirmed.discard(file.key)
+        else:
+            self._unconfirmed.add(file.key)
         self._uploaded_at[file.key] = time.monotonic()
         self._ledger.add(file.key, record)
 
-    def _upload_small(self, file: LocalFile) -> Record:
+    def _upload_small(self, file: LocalFile, *, confirm: bool) -> Record:
         with mapped(file.path), file.path.open("rb") as source:
             data = source.read(file.size if file.growing else -1)
         if len(data) != file.size:
             raise IntegrityError("the file changed while it was read", where=str(file.path))
-        info = self._store.put(file.key, data)
+        info = self._store.put(file.key, data, confirm=confirm)
         return Record(file.size, file.mtime_ns, hashlib.sha256(data).hexdigest(), info.etag)
 
     def _upload_large(self, file: LocalFile) -> Record:

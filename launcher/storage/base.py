@@ -106,8 +106,12 @@ class ObjectStore(Protocol):
         `sha256` is that of the bytes where it was computed. Raises IntegrityError, NotFound, NoSpace; `path` is then as it was.
         """
 
-    def put(self, key: str, data: bytes) -> ObjectInfo:
-        """Create or replace an object. Safe to repeat."""
+    def put(self, key: str, data: bytes, *, confirm: bool = True) -> ObjectInfo:
+        """Create or replace an object. Safe to repeat.
+
+        Without `confirm` the store's answer is enough, and no further request looks whether the object is there; its ETag may
+        then be unknown. That is for what is soon written again.
+        """
 
     def put_new(self, key: str, data: bytes) -> bool:
         """Create an object unless there is one: of several writers exactly one gets True, the others False.

@@ -157,7 +157,7 @@ class FileStore:
         policy = BackoffPolicy(tries=2, base_s=0.1)
         return download(open_body, path, wanted, policy=policy, fsync=fsync, on_bytes=on_bytes, pace=pace)
 
-    def put(self, key: str, data: bytes) -> ObjectInfo:
+    def put(self, key: str, data: bytes, *, confirm: bool = True) -> ObjectInfo:
         """See ObjectStore."""
         with self._replacing(key) as handle:
             write_all(handle, data)

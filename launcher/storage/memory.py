@@ -114,7 +114,7 @@ class MemoryStore:
             open_body, path, wanted, policy=self._options.backoff, fsync=fsync, on_bytes=on_bytes, pace=pace
         )
 
-    def put(self, key: str, data: bytes) -> ObjectInfo:
+    def put(self, key: str, data: bytes, *, confirm: bool = True) -> ObjectInfo:
         """See ObjectStore."""
         check_key(key, self.url)
         info = ObjectInfo(self._base + key, len(data), md5_of(data), time.time())

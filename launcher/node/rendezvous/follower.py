@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from launcher.errors import RunFailed
+from launcher.errors import NotFound, RunFailed
 from launcher.node.messages import LeaderMessage, Machine, NextAction, NodeMessage, StartOrder, StepReport
 from launcher.node.peers import Check, DecideNext, MakeStartOrder, PeerStop
 from launcher.node.rendezvous.folder import LEADER, follower_name
@@ -14,6 +14,8 @@ from launcher.node.rendezvous.timing import Timing
 from launcher.runfolder.states import FirstFailure
 from launcher.storage import ObjectStore
 from launcher.units import show_duration
+
+TABLE_S = 30.0
 
 
 class Follower(Member):
@@ -42,10 +44,22 @@ class Follower(Member):
         if self._is_over() or order is None:
             raise RunFailed(self._end_reason())
         if order.rank_table:  # the key of an object, see Leader
-            order = order.model_copy(update={"rank_table": self._store.read(order.rank_table).decode()})
+            order = order.model_copy(update={"rank_table": self._read_table(order.rank_table, check)})
         self._eager = False
         self._publish(phase="running")
         return order
+
+    def _read_table(self, key: str, check: Check) -> str:
+        """Node 0 wrote it before its order, but some stores answer a read from before the write."""
+        deadline = time.monotonic() + TABLE_S
+        while True:
+            try:
+                return self._store.read(key).decode()
+            except NotFound:
+                if time.monotonic() >= deadline:
+                    raise
+            check()
+            time.sleep(self._timing.eager_s)
 
     def peer_stop(self) -> PeerStop | None:
         with self._changed:
@@ -124,7 +138,7 @@ class Follower(Member):
             messages, message = self._messages, self._message
         text = messages.key(message.model_dump_json())
         if self._alive_is_due():
-            self._store.put(messages.key(f"alive-{self._node}"), f"{time.time()}\n".encode())
+            messages.write_text(f"alive-{self._node}", f"{time.time()}\n")
             self._alive_at = time.monotonic()
         if text != self._written:
             messages.write(follower_name(self._node), message)

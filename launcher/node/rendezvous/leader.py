@@ -28,7 +28,7 @@ class Leader(Member):
     def __init__(
         self, store: ObjectStore, nodes: int, machine: Machine, timing: Timing, launch: str = ""
     ) -> None:
-        super().__init__(store, machine, timing, launch)
+        super().__init__(store, machine, timing.of_leader(), launch)
         self._nodes = nodes
         self._message = LeaderMessage(launch=launch)
         self._followers: dict[int, NodeMessage] = {}

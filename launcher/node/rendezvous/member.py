@@ -46,7 +46,8 @@ class Member(ABC):
         """Go to the folder of this attempt, with nothing written and nobody heard of yet."""
         with self._changed:
             self._attempt = attempt
-            self._messages = MessageFolder(self._store, f"{FOLDER}attempt-{attempt}/")
+            folder, confirm = f"{FOLDER}attempt-{attempt}/", self._timing.confirm
+            self._messages = MessageFolder(self._store, folder, confirm=confirm)
             self._written, self._alive_at = "", 0.0
             self._presence.reset()
             self._reset_messages()

@@ -195,9 +195,11 @@ class S3Store:
         """See Requests."""
         return self._requests.with_backoff(key, request, pace)
 
-    def put(self, key: str, data: bytes) -> ObjectInfo:
+    def put(self, key: str, data: bytes, *, confirm: bool = True) -> ObjectInfo:
         """See ObjectStore."""
         check_key(key, self.url)
+        if not confirm:
+            return s3_upload.send_bytes(self, key, data)
         return s3_upload.put_bytes(self, key, data)
 
     def put_new(self, key: str, data: bytes) -> bool:

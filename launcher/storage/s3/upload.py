@@ -46,6 +46,16 @@ def content_md5(digest_hex: str) -> str:
 
 def put_bytes(bucket: Bucket, key: str, data: bytes) -> ObjectInfo:
     """One PUT, then compare. Readers see the old or the new object, never a mixture."""
+    return confirm(bucket, _put_once(bucket, key, data))
+
+
+def send_bytes(bucket: Bucket, key: str, data: bytes) -> ObjectInfo:
+    """One PUT, whose answer is believed."""
+    return ObjectInfo(key, _put_once(bucket, key, data).size)
+
+
+def _put_once(bucket: Bucket, key: str, data: bytes) -> Sent:
+    """The bytes are compared with their MD5 on the way."""
     sent = sent_bytes(key, data)
 
     def request(client: Any, names: dict[str, Any]) -> None:
@@ -53,7 +63,7 @@ def put_bytes(bucket: Bucket, key: str, data: bytes) -> ObjectInfo:
         client.put_object(**names, Body=data, ContentMD5=content_md5(sent.etag), Metadata=sent.metadata)
 
     have_effect(bucket, key, request, lambda: is_there(bucket, sent))
-    return confirm(bucket, sent)
+    return sent
 
 
 def put_file(

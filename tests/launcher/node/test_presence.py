@@ -77,6 +77,13 @@ def test_a_new_attempt_has_heard_of_nobody(clock: Clock) -> None:
 
 
 def test_many_machines_ask_the_store_less_often_each() -> None:
-    few, many = (Timing.for_nodes(nodes, arrive_s=1.0, upload_s=1.0) for nodes in (2, 1024))
-    assert (few.poll_s, few.eager_s) == (1.0, 0.25)
-    assert (many.poll_s, many.eager_s) == (8.0, 8.0)
+    few, many = (Timing.for_nodes(nodes, arrive_s=1.0, upload_s=1.0) for nodes in (16, 1024))
+    assert (few.poll_s, few.eager_s, few.alive_s, few.lost_s) == (1.0, 0.25, 10.0, 120.0)
+    assert (many.alive_s, many.lost_s) == (64.0, 256.0)
+    assert many.poll_s == many.eager_s == 1024 / 56
+
+
+def test_node_0_of_many_machines_still_looks_often() -> None:
+    few, many = (Timing.for_nodes(nodes, arrive_s=1.0, upload_s=1.0) for nodes in (16, 1024))
+    assert few.of_leader() == few
+    assert (many.of_leader().poll_s, many.of_leader().eager_s) == (2.0, 1.0)

@@ -1,5 +1,6 @@
 """The simulator of large runs (`benchmarks/scale`): it does the same each time, and asks for what real node programs ask for."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,14 +39,25 @@ def test_a_failure_reaches_all_nodes_and_the_results_are_committed(
     assert world.moments.stopped.keys() == {0, 1, 2}
     committed = [r for r in world.bucket.requests if (r.method, r.key) == ("PUT", "MANIFEST.json")]
     assert len(committed) == 1
+    assert "rank 8" in reason(tmp_path / "run")
+    assert "the loss is nan" in reason(tmp_path / "run")
 
 
-def test_a_store_that_loses_requests_and_throttles_is_survived(tmp_path: Path, launcher_home: Path) -> None:
-    world = short_run(tmp_path / "run", Service(failing=0.03, per_s=40.0))
+def reason(folder: Path) -> str:
+    (state,) = folder.glob("node-0/*/state.json")
+    return str(json.loads(state.read_text())["reason"])
+
+
+def test_a_store_that_loses_throttles_and_answers_late_is_survived(
+    tmp_path: Path, launcher_home: Path
+) -> None:
+    world = short_run(tmp_path / "run", Service(failing=0.03, per_s=40.0, stale_s=2.0))
     assert set(world.moments.codes.values()) == {100}
+    assert world.moments.started.keys() == {0, 1, 2}
     assert world.bucket.refused["lost"]
     assert world.bucket.refused["503"]
     assert any((r.method, r.key) == ("PUT", "MANIFEST.json") for r in world.bucket.requests)
+    assert "the loss is nan" in reason(tmp_path / "run")
 
 
 @pytest.fixture

@@ -324,3 +324,31 @@ def test_links_and_strange_names_are_reported(memory: ObjectStore, run: RunDir) 
 
 
 # -- restore -----------------------------------------------------------------------------------------------
+
+
+LOG = "logs/attempt-1/node-0/rank-0.log"
+
+
+def test_a_growing_file_waits_for_its_turn_but_not_at_the_end(memory: ObjectStore, run: RunDir) -> None:
+    collector = Collector(run.root, memory, attempt=1, growing_every_s=1e6)
+    run.append(LOG, "one\n")
+    collector.sync()
+    run.append(LOG, "two\n")
+    assert collector.sync().uploaded == ()
+    assert memory.read(LOG) == b"one\n"
+    assert collector.sync(final=True).uploaded == (LOG,)
+    assert memory.read(LOG) == b"one\ntwo\n"
+
+
+def test_what_was_sent_without_a_look_is_sent_again_at_the_end(
+    faulty: ObjectStore, faults: Faults, run: RunDir
+) -> None:
+    collector = Collector(run.root, faulty, attempt=1, growing_every_s=1e6)
+    run.append(LOG, "one\n")
+    collector.sync()
+    assert (faults.count("PUT", LOG), faults.count("HEAD", LOG)) == (1, 0)
+    faulty.delete(LOG)  # as a store that lost it
+    collector.sync(final=True)
+    assert (faults.count("PUT", LOG), faults.count("HEAD", LOG)) == (2, 1)
+    assert collector.sync(final=True).uploaded == ()
+    assert faulty.read(LOG) == b"one\n"

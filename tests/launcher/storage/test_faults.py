@@ -117,6 +117,14 @@ def test_a_stalled_connection_times_out(
     assert (tmp_path / "x").read_bytes() == DATA
 
 
+def test_a_put_without_a_look_is_one_request(faulty: ObjectStore, faults: Faults) -> None:
+    faulty.put("x", DATA, confirm=False)
+    assert [method for method, _ in faults.seen] == ["PUT"]
+    faults.add(status(503, "SlowDown"), method="PUT", times=2)
+    faulty.put("x", b"new", confirm=False)
+    assert faulty.read("x") == b"new"
+
+
 def test_retry_after_is_honoured(faulty: ObjectStore, faults: Faults) -> None:
     faulty.put("x", DATA)
     faults.add(status(503, "SlowDown", Retry_After="1"), times=1)

@@ -224,3 +224,11 @@ def test_unknown_schemes_and_bad_addresses() -> None:
             open_store(url)
         assert words in str(caught.value)
         assert "topsecret" not in str(caught.value)
+
+
+def test_a_put_without_a_look_is_there(store: ObjectStore) -> None:
+    put = store.put("a/b.txt", b"0123456789", confirm=False)
+    assert (put.key, put.size) == ("a/b.txt", 10)
+    assert store.read("a/b.txt") == b"0123456789"
+    store.put("a/b.txt", b"new", confirm=False)
+    assert store.read("a/b.txt") == b"new"
