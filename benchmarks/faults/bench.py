@@ -125,6 +125,8 @@ class Bench:
             **self.program.job,
             **self.platform.sections(),
         }
+        if "program" in job:
+            job["program"] = [self.platform.python, *job["program"][1:]]
         job["resources"] = {"device": "cpu", "devices_per_node": 2, **job.get("resources", {})}
         patience = "30s" if around.disk else "2min"
         output = job["output"] = {**job["output"], "upload_every": "1s", "upload_patience": patience}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,15 @@ class Platform:
 
     name = "local"
     more_machines = False
+    python = sys.executable
+    """What a program is started with on its machines."""
 
     def __init__(self, folder: Path, server: S3Server) -> None:
         self.folder, self.server = folder, server
         self.env = dict(server.env)
 
     def sections(self) -> dict[str, Any]:
-        """What a job file has for this platform. Sections of the job that are there, too, are merged with it."""
+        """What a job file has for this platform."""
         return {"output": {"url": str(self.folder / "runs")}}
 
     def run_folder(self, entry: RunEntry) -> Path:
@@ -99,6 +102,7 @@ class SlurmPlatform(Platform):
 class ModelArtsPlatform(Platform):
     name = "modelarts"
     more_machines = True
+    python = "python"
 
     def __init__(self, folder: Path, server: S3Server, fake: FakeModelArts) -> None:
         super().__init__(folder, server)
