@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,15 @@ def main() -> int:
         bench.reference = json.loads(known.read_text())
 
         def case(number: int) -> None:
-            if time.monotonic() < end:
-                _note(args.out, one(bench, number, args.seed, args.fault, args.moment))
+            if time.monotonic() >= end:
+                return
+            try:
+                row = one(bench, number, args.seed, args.fault, args.moment)
+            except Exception:
+                print(f"injection {number} has no row, and comes again with the next start", file=sys.stderr)
+                traceback.print_exc()
+                return
+            _note(args.out, row)
 
         wanted = [number for number in range(args.first, args.first + args.count) if number not in done]
         for _ in pool.map(case, wanted):

@@ -54,6 +54,12 @@ class ReadOnlyDisk:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self.folder} is still in use")
             time.sleep(0.2)
+        copy = self._image.with_suffix(
+            ".copy"
+        )  # a namespace that was made meanwhile may hold the old file system for ever
+        subprocess.run(["cp", "--sparse=always", str(self._image), str(copy)], check=True)
+        self._image.unlink()
+        self._image = copy.rename(self._image)
         subprocess.run(["fsck.ext4", "-p", str(self._image)], check=False, stdout=subprocess.DEVNULL)
         self._mount()
 
