@@ -81,7 +81,10 @@ def _check_store(run: Run, view: RunView, safe: set[int], reference: dict[str, s
             key = entry["name"]
             if key not in held or hashlib.sha256(store.read(key)).hexdigest() != entry["sha256"]:
                 wrong.append(f"torn: {key} is not what MANIFEST.json says")
-        wrong += _compare(fingerprint(run), reference)
+        try:
+            wrong += _compare(fingerprint(run), reference)
+        except ValueError as error:
+            wrong.append(f"torn: {error}")
     return wrong
 
 

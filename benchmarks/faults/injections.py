@@ -117,9 +117,14 @@ def clock_set(run: Run) -> None:
 
 
 def file_damaged(run: Run) -> None:
-    """One of the run's small files, in the store or on the disk, becomes empty, cut off, or something else."""
+    """One of the run's small files, in the store or on the disk, becomes empty, cut off, or something else.
+
+    Not once the last upload has begun: what is damaged after it stays so until somebody resumes the run.
+    """
     store = run.entry.store.open()
     run.note_phase()
+    if run.phase in ("uploading", "done"):
+        return
     name = run.chance.choice(DAMAGED)
     if name == SET_MANIFEST:
         sets = sorted(info.key for info in store.list("checkpoints/") if info.key.endswith(SET_MANIFEST))
@@ -233,7 +238,7 @@ FAULTS: dict[str, Kind] = {
     "disk full": Kind(disk_fails(for_ever=True), MOMENTS, FULL, needs="full disk"),
     "disk read-only": Kind(disk_fails(for_ever=True), MOMENTS, READ_ONLY, needs="read-only disk"),
     "clock set": Kind(clock_set, MOMENTS, "never", needs="clock"),
-    "file damaged": Kind(file_damaged, (*WITH_RANKS, "uploading"), "never"),
+    "file damaged": Kind(file_damaged, WITH_RANKS, "never"),
     "file damaged, node SIGKILL": Kind(file_damaged_and_node_gone, WITH_RANKS, GONE),
     "two resumes": Kind(two_resumes, WITH_RANKS, STOPPED),
     "machine lost": Kind(machine_lost, WITH_RANKS, r"node|machine|lost|gone", needs="machines"),
