@@ -16,7 +16,7 @@ ROWS = [
     "dataset runfolder",
     "snapshot",
     "advice plan ranks results",
-    "notify",
+    "notify tracking",
     "node",
     "backends",
     "runs doctor",

@@ -17,6 +17,7 @@ TEXTS = {
     "last_error",
     "outcome",
     "reason",
+    "tracking_error",
     "upload_error",
     "warning",
     "what",

@@ -7,7 +7,7 @@ import argparse
 from launcher.cli.common import add_run_to_read, named_run, out
 
 HELP = """Write the curves, results and settings of a run for an experiment tracker. May be repeated, also while the run goes on:
-each metric stays one curve, and steps that a restart trained again are in it once."""
+each metric stays one curve, and steps that a restart trained again are in it once. `track:` in a job file does the same by itself while a run goes on."""
 
 TO = ("csv", "mlflow", "tensorboard")
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from launcher.export.history import history_of
-    from launcher.export.trackers import tracker
+    from launcher.tracking.trackers import tracker
 
     chosen = tracker(args.to)
     out(chosen.export(history_of(named_run(args)), args.out))

@@ -63,6 +63,7 @@ def detail(
         add("node", _node(node))
         late = f"{node.upload_error}; {node.pending_uploads} files are not in the store yet"
         add("upload", late if node.upload_error else "", "yellow")
+        add("tracking", node.tracking_error, "yellow")
         add("error", "" if view.state.terminal else first_line(node.last_error), "yellow")
         add("warning", node.warning, "yellow")
     for number, command in enumerate(_next(view)):

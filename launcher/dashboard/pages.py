@@ -109,7 +109,7 @@ def live_of(report: RunReport, now: float) -> Live:
                 phase=node.phase,
                 heard=show_duration(max(0.0, now - node.updated_at)),
                 rate=f"{node.progress.images_per_s:.0f} images/s" if node.progress.images_per_s else "",
-                trouble=node.upload_error or node.warning or node.last_error,
+                trouble=node.upload_error or node.warning or node.last_error or node.tracking_error,
                 ranks=tuple(
                     (each.rank, each.phase, "" if each.step is None else str(each.step))
                     for each in node.ranks

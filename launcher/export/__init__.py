@@ -1,1 +1,1 @@
-"""A run comes in; its curves, results and settings go out, in the form of an experiment tracker."""
+"""A run that somebody names comes in; what trackers are to hold of it goes out (see `launcher/tracking`)."""

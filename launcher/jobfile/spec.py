@@ -22,6 +22,7 @@ from launcher.jobfile.spec_places import DataSpec, OutputSpec
 from launcher.jobfile.spec_profile import ProfileSpec
 from launcher.jobfile.spec_progress import ProgressSpec
 from launcher.jobfile.spec_slurm import SlurmOptions
+from launcher.jobfile.spec_track import TrackSpec
 from launcher.jobfile.urls import StoreUrl
 from vitmodels.secrets import looks_secret
 from vitmodels.validation.rule import RuleError
@@ -144,6 +145,9 @@ class JobSpec(Section):
         default_factory=ProfileSpec, description="Steps that MindSpore's profiler records."
     )
     notify: NotifySpec = Field(default_factory=NotifySpec, description="Who hears of the run, and of what.")
+    track: TrackSpec = Field(
+        default_factory=TrackSpec, description="Trackers that get the curves while the run goes on."
+    )
     env: dict[str, str] = Field(
         default_factory=dict,
         description="Environment variables of every rank; never a secret.",

@@ -42,5 +42,16 @@ def _check_endpoint(url: str) -> str:
     return _no_credentials(url)
 
 
+def _check_tracking_uri(uri: str) -> str:
+    if uri.startswith("/"):  # a relative path would be one of the run directory
+        return uri
+    if urlsplit(uri).scheme not in ("http", "https", "file", "sqlite") or "://" not in uri:
+        raise RuleError(
+            expected="an address such as https://mlflow.example.com, sqlite:///… or an absolute path"
+        )
+    return _no_credentials(uri)
+
+
+TrackingUri = Annotated[str, AfterValidator(_check_tracking_uri)]
 StoreUrl = Annotated[str, AfterValidator(_check_url)]
 Endpoint = Annotated[str, AfterValidator(_check_endpoint)]

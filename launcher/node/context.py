@@ -9,6 +9,7 @@ from launcher.node.notices import Notices
 from launcher.node.peers import Peers
 from launcher.node.statefile import StateFile
 from launcher.node.stopping import Stopper
+from launcher.node.tracking import Tracking
 from launcher.node.upload import BackgroundUpload
 from launcher.plan.model import Plan
 from launcher.results.collector import Collector
@@ -27,5 +28,6 @@ class NodeContext:
     heartbeat: Heartbeat
     state: StateFile
     notices: Notices
+    tracking: Tracking
     stopper: Stopper
     peers: Peers

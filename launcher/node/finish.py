@@ -38,11 +38,13 @@ def finish(context: NodeContext, end: RunEnd) -> int:
     context.upload.stop()
     context.state.end_attempt(end)
     context.stopper.settle()
+    context.tracking.end_files(end)
     try:
         end, interrupt = _upload_everything(context, end)
     except Superseded as error:
         context.upload.give_way(error.what)
         return finish_superseded(context)
+    context.tracking.end_servers(end, *([LAST_WORD_S] if interrupt else []))
     context.heartbeat.set(phase="done" if end.state.terminal else "queued", last_error=end.words)
     context.heartbeat.stop()
     letters = context.notices.take_end(end)

@@ -40,6 +40,7 @@ from launcher.node.staging import stage
 from launcher.node.statefile import StateFile, newest_step
 from launcher.node.steps import StepRunner
 from launcher.node.stopping import SIGNALS, Stopped, Stopper
+from launcher.node.tracking import Tracking
 from launcher.node.upload import BackgroundUpload
 from launcher.node.writtenplaces import WrittenPlaces
 from launcher.plan.model import Plan
@@ -87,6 +88,7 @@ class NodeProgram:
         self.context.heartbeat.start()
         self.context.upload.start()
         self.context.notices.start()
+        self.context.tracking.start()
 
     def _run_plan(self) -> None:
         """Raises LauncherError when the run can't go on, Stopped when somebody asked for its end."""
@@ -147,6 +149,7 @@ def make_context(plan: Plan, node: int, attempt: int) -> NodeContext:
         heartbeat=heartbeat,
         state=state,
         notices=Notices(plan, node, state, heartbeat),
+        tracking=Tracking(plan, node, state, heartbeat),
         stopper=Stopper(plan, upload),
         peers=peers_of(plan, node),
     )

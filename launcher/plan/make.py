@@ -106,6 +106,7 @@ def _supervision(spec: JobSpec) -> dict[str, Any]:
         "outputs": spec.outputs,
         "profile": spec.profile,
         "notify": spec.notify,
+        "track": spec.track,
     }
 
 

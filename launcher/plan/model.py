@@ -16,6 +16,7 @@ from launcher.jobfile.spec_notify import NotifySpec
 from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.jobfile.spec_profile import ProfileSpec
 from launcher.jobfile.spec_progress import ProgressSpec
+from launcher.jobfile.spec_track import TrackSpec
 from launcher.runfolder.paths import RunDir
 from launcher.storage.address import StoreAddress
 
@@ -128,6 +129,9 @@ class Plan(Frozen):
     profile: ProfileSpec = Field(default_factory=ProfileSpec, description="Steps that are profiled.")
     notify: NotifySpec = Field(
         default_factory=NotifySpec, description="Who is told of the run; secrets are named by variables."
+    )
+    track: TrackSpec = Field(
+        default_factory=TrackSpec, description="Trackers that get the curves; they hold no secret."
     )
     options: SerializeAsAny[BaseModel] = Field(description="The job file's section of the back end.")
     after_runs: tuple[str, ...] = Field((), description="Runs that must succeed before this one begins.")

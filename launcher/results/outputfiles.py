@@ -35,6 +35,7 @@ OWN_FILES = {
     "rank_table.json",
     "console.log",
     "metrics.jsonl",
+    paths.TRACKED_CSV,
     "stop",
 }
 OWN_FOLDERS = {"ascend", "attempts", "claims", "compile-cache", "launches", "manifests", "platform-logs"}
@@ -179,7 +180,7 @@ class _Walk:
             return top in _CONTRACT_FOLDERS
         if top == "checkpoints":
             return rest.startswith(".") or name in (paths.BEST, paths.LATEST)
-        return bool(_NODE_FOLDERS.fullmatch(name))
+        return bool(_NODE_FOLDERS.fullmatch(name) or paths.TRACKED_EVENTS.fullmatch(name))
 
     def _is_wanted(self, name: str) -> bool:
         top, _, rest = name.partition("/")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.runfolder.manifest import SetManifest, best_step, local_sets
-from launcher.runfolder.paths import PROFILE, SET_MANIFEST
+from launcher.runfolder.paths import PROFILE, SET_MANIFEST, TENSORBOARD, TRACKED_CSV, TRACKED_EVENTS
 from launcher.storage.keys import key_problem
 
 RESULT_FOLDERS = ("eval", "export")
@@ -94,11 +94,22 @@ def scan(run_dir: Path, node: int) -> Tree:
     for name in GROWING_FILES:
         file = _look(run_dir, name, growing=True)
         files += [file] if file else []
+    files += _tracked(run_dir)
     best = _look(run_dir, BEST, growing=False)
     step = None
     with suppress(OSError):
         step = best_step(best.path.read_bytes()) if best else None
     return Tree(sets, tuple(files), best, step, tuple(problems))
+
+
+def _tracked(run_dir: Path) -> Iterator[LocalFile]:
+    """Curves that `track:` writes."""
+    events = (
+        path.relative_to(run_dir).as_posix() for path in sorted((run_dir / TENSORBOARD).glob("events.*"))
+    )
+    for key in (*filter(TRACKED_EVENTS.fullmatch, events), TRACKED_CSV):
+        if not key_problem(key) and (file := _look(run_dir, key, growing=key != TRACKED_CSV)):
+            yield file
 
 
 def _look(run_dir: Path, key: str, *, growing: bool) -> LocalFile | None:

@@ -248,6 +248,7 @@ class NodeStatus(_Value):
     ranks: tuple[RankStatus, ...] = ()
     pending_uploads: int = 0
     upload_error: str = ""
+    tracking_error: str = Field("", description="Trackers of `track:` that take no numbers now, and why.")
     last_error: str = ""
     warning: str = ""
     updated_at: Moment

@@ -1,6 +1,6 @@
 """Checks before anything starts. Each finding has a rule id, a severity and what to do; nothing here prints or changes anything.
 
-`check_plan` is pure, `check_data_here` reads names on this machine. `check_elsewhere` asks the stores and looks at the disks: a dry
+`check_plan` asks nothing but this process, `check_data_here` reads names on this machine. `check_elsewhere` asks the stores and looks at the disks: a dry
 run leaves it out.
 """
 
@@ -13,13 +13,14 @@ from pathlib import Path
 from launcher.backends import get_backend
 from launcher.dataset.shards import Packed, read_packed
 from launcher.dataset.single import single_file
-from launcher.errors import NotFound, StoreError
+from launcher.errors import NotFound, StoreError, UsageError
 from launcher.findings import Finding
 from launcher.plan.model import ASCEND_DEVICES, INFERENCE_DEVICES, Plan
 from launcher.plan.rules import check_rules
 from launcher.portable import disk_space
 from launcher.ranktable import check_devices_per_node, lint, placeholder_table
 from launcher.storage.address import StoreAddress, is_clear_text, local_folder
+from launcher.tracking.trackers import check_usable, mlflow_uri
 from launcher.units import show_bytes
 from vitmodels.secrets import mask_paths
 
@@ -33,7 +34,7 @@ _PLACEHOLDER_RULES = ("RT002", "RT012")  # not completed, made-up addresses: as 
 
 
 def check_plan(plan: Plan) -> list[Finding]:
-    """Findings that follow from the plan alone, and from the environment's endpoint of a store."""
+    """Findings that follow from the plan alone, from the environment's addresses, and from the trackers of this Python."""
     findings: list[Finding] = []
     if finding := check_devices_per_node(plan.device, plan.devices_per_node, plan.nodes):
         findings.append(replace(finding, where="resources.devices_per_node"))
@@ -49,13 +50,27 @@ def check_plan(plan: Plan) -> list[Finding]:
                 "run it on the machine itself (resources.backend: local)",
             )
         )
-    return [*findings, *check_rules(plan), *_check_encryption(plan), *backend.rules(plan)]
+    here = [] if backend.runs_elsewhere else _check_trackers(plan)
+    return [*findings, *check_rules(plan), *_check_encryption(plan), *here, *backend.rules(plan)]
+
+
+def _check_trackers(plan: Plan) -> list[Finding]:
+    """Finding PF019: trackers of a run on this machine that will get nothing."""
+    findings = []
+    for place, name in enumerate(plan.track.to):
+        try:
+            check_usable(name, mlflow_uri(plan.track, os.environ))
+        except UsageError as error:
+            message = f"{error.what}, so {name} gets no curves of this run"
+            findings.append(Finding("PF019", "warning", message, f"track.to[{place}]", error.hint))
+    return findings
 
 
 def _check_encryption(plan: Plan) -> list[Finding]:
     """Finding PF048: what would cross a network in clear. The endpoint may be the environment's."""
     stores = {"output": plan.store, "data": plan.data, "model.checkpoint": plan.checkpoint}
     places = {name: address.endpoint_in_use() for name, address in stores.items() if address is not None}
+    places |= {"track.mlflow_uri": plan.track.mlflow_uri or ""}
     places |= {f"notify.to[{k}]": each.webhook or "" for k, each in enumerate(plan.notify.to)}
     return [
         Finding(

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from launcher.cli import main
-from launcher.export.history import history_of, without_repeats
+from launcher.export.history import history_of
 from launcher.runfolder.states import State
+from launcher.tracking.history import without_repeats
 from tests.launcher.samples import NOW, Sample
 
 ROWS = [

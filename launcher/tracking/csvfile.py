@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from launcher.disk import write_text
-from launcher.export.history import History
+from launcher.tracking.history import History
 
 DEFAULT = "."
 
@@ -18,6 +18,19 @@ def export(history: History, to: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, _text(history))
     return str(path)
+
+
+class CsvFile:
+    """The file `path`, replaced as a whole whenever the curves have changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._written = path, ""
+
+    def update(self, history: History) -> None:
+        """Raises OSError, StoreError."""
+        if (text := _text(history)) != self._written:
+            write_text(self._path, text)
+            self._written = text
 
 
 def _text(history: History) -> str:
