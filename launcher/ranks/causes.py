@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from launcher.diagnosis.rules import signal_of
 from launcher.jobfile.spec_failures import RetryRule
+from launcher.ranks.boundedsearch import is_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class OwnRule:
             return False
         if self.signal and signal_of(code) != self.signal:
             return False
-        return self.match is None or self.match.search(text) is not None
+        return self.match is None or is_found(self.match, text)
 
 
 def own_rules(rules: Sequence[RetryRule]) -> tuple[OwnRule, ...]:
