@@ -27,7 +27,8 @@ PARTS = 3
 """A log has a beginning that is never overwritten, an older part and the newest part, each a third of the limit."""
 _READ_BYTES = 256 << 10
 _RETRY_S = 2.0
-_LAST_READ_S = 2.0
+_LAST_READ_BYTES = 1 << 20
+"""At the end a pipe is read as far as this: more than it holds, and an end to a process that goes on writing."""
 
 
 @dataclass
@@ -178,9 +179,9 @@ class LogPump:
         self._end.set()
         if self._thread.is_alive():
             self._thread.join()
-        deadline = time.monotonic() + _LAST_READ_S
-        while self._read_ready(0) and time.monotonic() < deadline:
-            pass
+        for _ in range(_LAST_READ_BYTES // self._read_bytes + 1):
+            if not self._read_ready(0):
+                break
         for key in list(self._selector.get_map().values()):
             self._forget(key.fd)
         self._selector.close()

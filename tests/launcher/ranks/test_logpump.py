@@ -1,5 +1,6 @@
 """Logs of ranks: limits, full disks, closed pipes."""
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -79,6 +80,19 @@ def test_the_pump_carries_what_is_written_and_knows_when(tmp_path: Path) -> None
     assert (tmp_path / "a" / "rank-0.log").read_text() == "hello\n"
     assert (tmp_path / "rank-1.log").read_text() == "still here\n"
     assert pump.excerpts["rank 1"].text == "still here\n"
+
+
+def test_the_rest_of_a_pipe_is_read_whatever_time_that_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(time.monotonic(), 10.0)
+    monkeypatch.setattr("launcher.ranks.logpump.time.monotonic", lambda: next(clock))
+    pump = LogPump(3000)
+    writing = pump.open("rank 0", tmp_path / "rank-0.log")
+    os.write(writing, b"x" * 50_000 + b"the reason")
+    pump.close()
+    os.close(writing)
+    assert pump.excerpts["rank 0"].text.endswith("the reason")
 
 
 def test_an_excerpt_holds_both_ends() -> None:
