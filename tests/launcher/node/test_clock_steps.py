@@ -1,7 +1,6 @@
 """A node program goes on the same when the clock of its machine is set, forth or back."""
 
 import json
-import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,18 +16,9 @@ from launcher.node.stopping import Stopper
 from launcher.ranks.diagnose import Cause
 from launcher.ranks.restarts import RestartPolicy
 from launcher.runfolder.states import State
+from tests.launcher.node.conftest import Clocks
 
 YEAR_S = 365 * 86_400.0
-STEPPED = """
-import os, time
-right, file = time.time, os.environ["CLOCK_OFF"]
-
-def stepped():
-    with open(file) as text:
-        return right() + float(text.read())
-
-time.time = stepped
-"""
 
 
 class Clock:
@@ -87,29 +77,16 @@ def test_restarts_are_counted_within_true_time(clock: Clock) -> None:
     assert decide_next(failed, policy, progress, 2, "run").do == "end"
 
 
-def test_a_run_succeeds_whatever_the_clock_does(
-    jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_succeeds_whatever_the_clock_does(jobs, clocks: Clocks, tmp_path: Path) -> None:
     """Python's clock of the node program and of the rank is set forth by a year, then back by two."""
-    (tmp_path / "stepped").mkdir()
-    (tmp_path / "stepped/sitecustomize.py").write_text(STEPPED)
-    off = tmp_path / "off"
-
-    def step_to(seconds: float) -> None:
-        (tmp_path / "new").write_text(str(seconds))
-        (tmp_path / "new").replace(off)
-
-    step_to(0.0)
-    monkeypatch.setenv("CLOCK_OFF", str(off))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stepped"), prepend=os.pathsep)
     env = {"HOLD_AT": "3", "RELEASE": str(tmp_path / "go")}
     entry = jobs.submit(env=env, resources={"time_limit": "12h"})
     jobs.until(entry, lambda view: (view.progress.step or 0) >= 1)
-    step_to(YEAR_S)
+    clocks.set("time", YEAR_S)
     jobs.until(
         entry, lambda view: view.nodes[0].updated_at > time.time() + YEAR_S / 2 and view.progress.step == 3
     )
-    step_to(-YEAR_S)
+    clocks.set("time", -YEAR_S)
     jobs.until(entry, lambda view: view.nodes[0].updated_at < time.time() - YEAR_S / 2)
     (tmp_path / "go").touch()
     view = jobs.end(entry)

@@ -6,7 +6,7 @@ from pathlib import Path
 from launcher.api import Run
 from launcher.report.gather import gather
 from launcher.runfolder.states import State
-from launcher.submission.cancel import cancel
+from tests.launcher.node.conftest import Clocks
 
 TALKER = [sys.executable, str(Path(__file__).parents[2] / "programs" / "talker.py")]
 
@@ -28,17 +28,14 @@ def test_a_phase_is_never_starting_after_a_step_was_seen(jobs) -> None:
     assert view.nodes[0].ranks[0].phase == "training"
 
 
-def test_lines_of_a_program_that_stands_still_are_a_hang(jobs) -> None:
-    entry = jobs.submit(
-        program=TALKER,
-        env={"CHATTER": "1"},
-        watch={"hang_after": "1s", "grace": "1s"},
-        retry={"max_restarts": 100, "backoff": "0s"},  # a slow machine may be silent for a second
-    )
-    words = "log lines, but no progress"
-    jobs.until(entry, lambda view: any(words in each.outcome for each in view.attempts))
-    cancel(entry)
-    assert jobs.end(entry).state is State.CANCELLED
+def test_lines_of_a_program_that_stands_still_are_a_hang(jobs, clocks: Clocks) -> None:
+    entry = jobs.submit(program=TALKER, env={"CHATTER": "1"}, watch={"hang_after": "60s"})
+    jobs.until(entry, lambda view: view.progress.step == 12)
+    clocks.pass_until(jobs, lambda view: view.state.terminal)
+    view = jobs.end(entry)
+    assert view.state is State.FAILED
+    assert view.first_failure is not None
+    assert "log lines, but no progress" in view.reason
 
 
 def test_a_loss_that_is_no_number_ends_an_unmodified_program(jobs) -> None:

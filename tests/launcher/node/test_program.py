@@ -14,7 +14,11 @@ from launcher.errors import PlanError
 from launcher.runfolder.states import State
 from launcher.submission.cancel import cancel
 from launcher.submission.resume import resume
+from tests.launcher.node.conftest import Clocks
 from tests.waiting import wait_until
+
+LONG = {"STEPS": "100000", "STEP_S": "0.1"}
+"""Ends only when somebody ends it."""
 
 
 def test_a_run_succeeds_and_everything_is_in_its_folder(jobs, tmp_path: Path) -> None:
@@ -69,12 +73,15 @@ def test_what_would_fail_again_is_not_restarted(jobs) -> None:
     assert "a restart would fail the same way" in view.reason
 
 
-def test_a_hang_is_ended_and_restarted(jobs) -> None:
-    view = jobs.run(
+def test_a_hang_is_ended_and_restarted(jobs, clocks: Clocks) -> None:
+    entry = jobs.submit(
         env={"FAIL_AT": "3:0:hang"},
-        watch={"hang_after": "4s", "grace": "1s"},
-        retry={"max_restarts": 20, "backoff": "0s"},  # a slow machine may be silent for so long, too
+        watch={"hang_after": "60s"},
+        retry={"max_restarts": 1, "backoff": "0s"},
     )
+    jobs.until(entry, lambda view: view.progress.step == 2)
+    clocks.pass_until(jobs, lambda view: view.attempt == 2 or view.state.terminal)
+    view = jobs.end(entry)
     assert view.state is State.SUCCEEDED
     assert "taken as a hang" in view.attempts[0].outcome
 
@@ -103,7 +110,7 @@ def test_cancel_saves_a_checkpoint_and_resume_finishes_the_same_run(jobs) -> Non
 
 
 def test_a_request_in_the_store_cancels_from_any_machine(jobs, tmp_path: Path) -> None:
-    entry = jobs.submit(env={"STEPS": "400", "STEP_S": "0.1"})
+    entry = jobs.submit(env=LONG)
     jobs.until(entry, lambda view: (view.progress.step or 0) >= 1)
     elsewhere = entry.model_copy(update={"handle": None, "work_dir": str(tmp_path / "not-here")})
     cancel(elsewhere)
@@ -123,10 +130,13 @@ def test_a_killed_node_program_leaves_no_rank_and_counts_as_failed(jobs) -> None
     assert finished.attempts[1].resumed_step is not None
 
 
-def test_a_time_limit_ends_a_run_with_a_checkpoint(jobs) -> None:
-    view = jobs.run(env={"STEPS": "400", "STEP_S": "0.1"}, resources={"time_limit": "2s"})
+def test_a_time_limit_ends_a_run_with_a_checkpoint(jobs, clocks: Clocks) -> None:
+    entry = jobs.submit(env=LONG, resources={"time_limit": "12h"})
+    jobs.until(entry, lambda view: view.progress.step is not None)
+    clocks.pass_time(12 * 3600)
+    view = jobs.end(entry)
     assert view.state is State.FAILED
-    assert "time limit of 2 s" in view.reason
+    assert "time limit of 12 h" in view.reason
     assert view.safe_step is not None
 
 
@@ -167,21 +177,25 @@ def lives(pid: str) -> bool:
 
 
 def test_a_rank_that_leaves_in_the_middle_is_a_failure_at_once(jobs) -> None:
-    view = jobs.run(devices=2, env={"FAIL_AT": "3:1:exit 0", "STEPS": "300", "STEP_S": "0.1"})
+    view = jobs.run(devices=2, env={"FAIL_AT": "3:1:exit 0", **LONG})
     assert view.state is State.FAILED
     assert "rank 1 ended with exit code 0 in the middle of training" in view.reason
 
 
 def test_a_loss_that_is_no_number_ends_the_run_without_a_new_checkpoint(jobs) -> None:
     view = jobs.run(
-        env={"LOSS": "nan", "STEPS": "300", "STEP_S": "0.3"}, retry={"max_restarts": 3, "backoff": "0s"}
+        env={"LOSS": "nan", "STEPS": "100000", "STEP_S": "0.3"}, retry={"max_restarts": 3, "backoff": "0s"}
     )
     assert (view.state, view.attempt) == (State.FAILED, 1)
     assert "the loss is nan" in view.reason
 
 
 def test_a_guard_that_only_warns_lets_the_run_go_on(jobs) -> None:
-    view = jobs.run(env={"LOSS": "inf", "STEPS": "20", "STEP_S": "0.1"}, watch={"guard": "warn"})
+    env = {"LOSS": "inf", "HOLD_AT": "4", "RELEASE": str(jobs.folder / "go")}
+    entry = jobs.submit(env=env, watch={"guard": "warn"})
+    jobs.until(entry, lambda view: bool(view.nodes and view.nodes[0].warning))
+    (jobs.folder / "go").touch()
+    view = jobs.end(entry)
     assert view.state is State.SUCCEEDED
     assert "the loss is inf" in view.nodes[0].warning
 
@@ -258,7 +272,7 @@ def test_every_attempt_has_its_own_log_of_the_node_program(jobs) -> None:
 
 def test_a_zombie_program_changes_nothing_once_a_later_attempt_has_begun(jobs, tmp_path: Path) -> None:
     """Attempt 1 goes on somewhere while attempt 2 is under way: it ends itself, and neither commits nor says how it ended."""
-    entry = jobs.submit(env={"STEPS": "600", "STEP_S": "0.1"})
+    entry = jobs.submit(env=LONG)
     view = jobs.until(entry, lambda view: view.safe_step is not None)
     folder = tmp_path / "runs" / entry.run_id
     (folder / "attempts" / "2").write_bytes(b"")
@@ -278,7 +292,7 @@ def test_a_run_that_filled_its_disk_says_so(jobs, small_disk: Path, restarts: in
         "upload_patience": "2s",
     }
     retry = {"max_restarts": restarts, "backoff": "0s"}
-    entry = jobs.submit(env={"STEPS": "400", "STEP_S": "0.05"}, output=output, retry=retry)
+    entry = jobs.submit(env=LONG, output=output, retry=retry)
     jobs.until(entry, lambda view: (view.progress.step or 0) >= 3)
     with (small_disk / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(b"\0" * 4096):

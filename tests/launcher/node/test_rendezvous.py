@@ -16,6 +16,9 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.system
 
+LONG = {"STEPS": "100000", "STEP_S": "0.1"}
+"""Ends only when somebody ends it."""
+
 
 def test_two_machines_meet_in_a_folder_and_finish_together(machines: Machines) -> None:
     machines.plan(env={"STEP_S": "0.1"})
@@ -54,9 +57,12 @@ def test_two_machines_meet_in_a_bucket(
 
 def test_a_failure_on_one_machine_restarts_all_from_the_same_checkpoint(machines: Machines) -> None:
     machines.plan(
-        env={"FAIL_AT": "5:1:kill", "STEPS": "8", "STEP_S": "0.3"}, retry={"max_restarts": 1, "backoff": "0s"}
+        env={"FAIL_AT": "5:1:kill", "STEPS": "8", "HOLD_AT": "4", "RELEASE": str(machines.folder / "go")},
+        retry={"max_restarts": 1, "backoff": "0s"},
     )
     machines.start(0, 1)
+    wait_until((machines.plans[0].run_dir.checkpoints / "step-4").exists)
+    (machines.folder / "go").touch()
     assert machines.codes() == [0, 0], machines.log(0) + machines.log(1)
     state = machines.state
     assert [a.attempt for a in state.attempts] == [1, 2]
@@ -74,7 +80,7 @@ def test_a_failure_on_one_machine_restarts_all_from_the_same_checkpoint(machines
 
 
 def test_a_failure_stops_the_other_machine_within_seconds(machines: Machines) -> None:
-    machines.plan(env={"FAIL_AT": "3:1:exit 9", "STEPS": "600", "STEP_S": "0.2"})
+    machines.plan(env={"FAIL_AT": "3:1:exit 9", **LONG})
     machines.start(0, 1)
     machines.until(1, 2)
     assert machines.codes() == [100, 100]
@@ -83,8 +89,13 @@ def test_a_failure_stops_the_other_machine_within_seconds(machines: Machines) ->
 
 
 def test_a_machine_that_never_comes_is_named(machines: Machines) -> None:
-    machines.plan(nodes=3, watch={"nodes_timeout": "4s"})
-    machines.start(0, 2)
+    machines.plan(nodes=3)
+    machines.start(2)
+    wait_until(lambda: list(machines.store.list("rendezvous/")), "node 2 waits for node 0")
+    plan = machines.plans[0]
+    watch = plan.watch.model_copy(update={"nodes_timeout": 4})
+    plan.run_dir.plan.write_text(plan.model_copy(update={"watch": watch}).model_dump_json())
+    machines.start(0)
     assert machines.codes() == [100, 100]
     assert "node 1 of 3 did not come within" in machines.state.reason
 
@@ -99,7 +110,7 @@ def test_a_machine_that_fails_before_the_start_says_why(machines: Machines, tmp_
 
 
 def test_sigterm_to_one_machine_stops_all_with_a_checkpoint(machines: Machines) -> None:
-    machines.plan(env={"STEPS": "600", "STEP_S": "0.1"})
+    machines.plan(env=LONG)
     machines.start(0, 1)
     machines.until(1, 5)
     os.kill(machines.programs[1].pid, signal.SIGTERM)
@@ -112,7 +123,7 @@ def test_sigterm_to_one_machine_stops_all_with_a_checkpoint(machines: Machines) 
 
 
 def test_a_cancel_request_reaches_all_machines(machines: Machines) -> None:
-    machines.plan(env={"STEPS": "600", "STEP_S": "0.1"})
+    machines.plan(env=LONG)
     machines.start(0, 1)
     machines.until(0, 3)
     machines.store.put("cancel.json", b"{}")

@@ -19,7 +19,8 @@ from launcher.submission.cancel import cancel
 from launcher.submission.resume import resume
 from tests.conftest import COUNTER
 
-LONG = {"STEPS": "400", "STEP_S": "0.1"}
+LONG = {"STEPS": "100000", "STEP_S": "0.1"}
+"""Ends only when somebody ends it."""
 
 
 def test_a_program_that_ends_with_0_on_sigterm_was_cancelled_all_the_same(jobs) -> None:
@@ -36,7 +37,7 @@ def test_the_time_limit_is_no_success_for_a_program_that_ends_with_0(jobs) -> No
 
 
 def test_a_program_that_was_done_before_the_request_has_succeeded(jobs) -> None:
-    entry = jobs.submit(env={"ON_TERM": "0", "AT_END": "60"})
+    entry = jobs.submit(env={"ON_TERM": "0", "AT_END": "3600"})
     jobs.until(entry, lambda view: view.phase == "done")
     cancel(entry)
     assert jobs.end(entry).state is State.SUCCEEDED
@@ -180,7 +181,7 @@ def test_a_run_whose_disk_takes_nothing_at_all_says_so_in_the_store(jobs, small_
         "upload_every": "1s",
         "upload_patience": "10m",
     }
-    entry = jobs.submit(env={"STEPS": "400", "STEP_S": "0.05"}, output=output)
+    entry = jobs.submit(env=LONG, output=output)
     jobs.until(entry, lambda view: (view.progress.step or 0) >= 3)
     (entry.run_dir.root / ".reserve-0").unlink()
     (entry.run_dir.root / ".reserve-0").mkdir()  # nothing to release at the end
