@@ -11,7 +11,7 @@ from benchmarks.scale.nodes import Scenario, simulate
 from benchmarks.scale.store import Service
 from tests.launcher.node.machines import Machines
 from tests.servers.faults import Faults
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 PASSES = 8
 """Each node uploads so often before the run ends."""
@@ -54,7 +54,11 @@ def real_requests(machines: Machines, proxy: Faults, nodes: int) -> Requests:
     stop = machines.folder / "stop"
     machines.plan(nodes=nodes, program=[sys.executable, "-c", RANK, str(stop)], requires=["json"])
     machines.start(*range(nodes))
-    wait_until(lambda: proxy.count("HEAD", "cancel.json") >= PASSES * nodes, lambda: machines.log(0))
+    wait_until(
+        lambda: proxy.count("HEAD", "cancel.json") >= PASSES * nodes,
+        lambda: machines.log(0),
+        timeout_s=PATIENCE_S * nodes,
+    )
     stop.touch()
     codes = machines.codes()
     assert codes == [0] * nodes, machines.log(0)

@@ -69,14 +69,11 @@ def proxy(rclone: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("nodes", [2, pytest.param(8, marks=pytest.mark.slow)])
-def test_real_node_programs_ask_for_the_same(
-    nodes: int, tmp_path: Path, launcher_home: Path, proxy: Faults
-) -> None:
+def test_real_node_programs_ask_for_the_same(tmp_path: Path, launcher_home: Path, proxy: Faults) -> None:
     """Both do the same number of upload passes; how long these take differs, and with that the number of polls."""
     machines = Machines(tmp_path, f"s3://{BUCKET}/{tmp_path.name}", endpoint=proxy.endpoint)
     try:
-        real = real_requests(machines, proxy, nodes)
+        real = real_requests(machines, proxy, 2)
     finally:
         machines.end()
     simulated = simulated_requests(machines, tmp_path / "simulated", real)
