@@ -142,12 +142,13 @@ class Translation:
         return Mapping(self.place, tuple(self.pairs.values()))
 
     def over(self, below: Translation) -> Translation:
-        """Both as one: these values win over those of `below`."""
+        """Both as one: these values win over those of `below`. What was implied there and is given here was never used."""
+        notes = [each for each in below.notes if not (isinstance(each, Implied) and each.key in self.pairs)]
         return Translation(
             below.place,
             {**below.pairs, **self.pairs},
             {**below.names, **self.names},
-            (*below.notes, *self.notes),
+            (*notes, *self.notes),
             (*below.problems, *self.problems),
         )
 

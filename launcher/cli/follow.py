@@ -163,6 +163,8 @@ class _Story:
         took = show_duration((view.ended_at or time.time()) - began)
         if view.state is State.SUCCEEDED:
             self.screen.line(f"SUCCEEDED in {took}: {results_text(view.results) or 'done'}", "green")
+            for each in view.unsafe or ():
+                self.screen.line(each.words(), "yellow")
             self.screen.line(
                 f"results in {view.url}\n         fetch them:  launcher fetch-results {view.run_id}"
             )

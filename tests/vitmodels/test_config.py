@@ -160,6 +160,17 @@ def test_what_was_changed_is_noted() -> None:
     )
 
 
+def test_what_an_override_gives_is_not_noted_as_implied(tmp_path: Path) -> None:
+    file = {"lr_init": 0.1, "arch": "vit_tiny_patch16_224"}
+    below, above = (node_of(each, Place("r.yaml")) for each in (file, {"optimizer": "adamw"}))
+    assert isinstance(below, Mapping) and isinstance(above, Mapping)
+    both = translate(above, is_file=False).over(translate(below))
+    assert [text for text in note_texts(both.notes) if "README" in text][1:] == [
+        "lr_scale is none, as in the vit_base README",
+        "amp_level is auto, as in the vit_base README",
+    ]
+
+
 def test_an_override_brings_no_defaults_of_the_other_readme(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("optimizer: adamw\narch: tnt_s_patch16_224\n")

@@ -16,7 +16,7 @@ from rich.console import Console
 from launcher.cli.follow import Plain, _Story
 from launcher.cli.live import frame
 from launcher.cli.style import wrap
-from launcher.runfolder.states import Attempt, Staging, State
+from launcher.runfolder.states import Attempt, Staging, State, UnsafeResults
 from tests.launcher.samples import NOW, Sample, make_view
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -108,6 +108,15 @@ def test_each_event_is_shown_once(launcher_home: Path, tmp_path: Path) -> None:
         "training",
         "epoch   2/25  loss 0.5000  top-1  50.00 %  9 images/s",
     ]
+
+
+def test_the_end_names_files_that_are_not_in_the_store() -> None:
+    lines: list[str] = []
+    left = UnsafeResults(host="m1", folder="/work/run", why="not uploaded: /data/out/last.ckpt (elsewhere)")
+    for unsafe in ((), (left,)):
+        story = _Story(Plain(lambda text: lines.append(text[9:])))
+        story.end(make_view(state=State.SUCCEEDED, ended_at=NOW + 60, unsafe=unsafe))
+    assert [line for line in lines if "/data/out/last.ckpt" in line] == [left.words()]
 
 
 def drain(terminal: int, into: bytearray) -> None:
