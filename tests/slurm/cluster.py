@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.servers.process import Unavailable
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 HERE = Path(__file__).parent
 
@@ -46,7 +46,12 @@ class Cluster:
     def call(self, *command: str, check: bool = True) -> str:
         """A command of Slurm."""
         done = subprocess.run(
-            command, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=60, check=False
+            command,
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
         )
         assert done.returncode == 0 or not check, f"{command}: {done.stderr}"
         return done.stdout.strip()
@@ -58,7 +63,7 @@ class Cluster:
     def inside(self, name: str, *command: str) -> None:
         """Run something in the mount namespace of a node."""
         pid = self.node("pids", name).split()[0]
-        subprocess.run(["nsenter", "-t", pid, "-m", *command], check=True, timeout=30)
+        subprocess.run(["nsenter", "-t", pid, "-m", *command], check=True, timeout=PATIENCE_S)
 
     def job(self, number: str) -> dict[str, str]:
         """The fields of `scontrol show job`."""
@@ -83,7 +88,7 @@ class Cluster:
         return state in ("idle", "mixed", "allocated")
 
     @staticmethod
-    def until(condition: Callable[[], object], what: str, timeout_s: float = 300.0) -> None:
+    def until(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
         wait_until(condition, what, timeout_s, poll_s=0.2)
 
 
@@ -119,7 +124,7 @@ def running_cluster(folder: Path, **settings: str) -> Iterator[Cluster]:
             env=env,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )
         if done.returncode:
@@ -132,6 +137,6 @@ def running_cluster(folder: Path, **settings: str) -> Iterator[Cluster]:
             [HERE / "stop-cluster.sh", folder],
             env={**env, "SLURM_VIRT_PURGE": "1"},
             capture_output=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )

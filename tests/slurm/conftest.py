@@ -35,7 +35,13 @@ def running() -> Iterator[Cluster]:
     """The cluster of the session. Nothing of this process is changed for it."""
     folder = Path(tempfile.mkdtemp(prefix="svt-"))
     database = "1" if shutil.which("slurmdbd") and shutil.which("mariadbd") else "0"
-    settings = {"NODES": str(NODES), "DOWN_AFTER": "6", "REQUEUE_DELAY": "5", "SACCT": database}
+    settings = {
+        "NODES": str(NODES),
+        "DOWN_AFTER": "40",
+        "REQUEUE_DELAY": "30",
+        "WAIT": "300",
+        "SACCT": database,
+    }
     try:
         with running_cluster(folder, **settings) as cluster:
             yield cluster

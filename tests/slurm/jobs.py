@@ -48,7 +48,7 @@ class SlurmJobs:
                 "work_dir": str(self.cluster.disk / "work"),
                 **sections.get("output", {}),
             },
-            "watch": {"grace": "5s", "nodes_timeout": "300s"},
+            "watch": {"grace": "50s", "nodes_timeout": "400s"},
             "slurm": {
                 "exclusive": True,
                 "log": str(self.cluster.folder / "log" / "job-%j.log"),

@@ -49,7 +49,7 @@ def test_training_over_two_nodes(ranks: int, few_digits: str, jobs: SlurmJobs) -
         resources={"devices_per_node": ranks},
         after={"eval": ranks == 1, "export": []},
     )
-    view = jobs.end(entry, 240.0)
+    view = jobs.end(entry)
     assert (view.state, view.reason) == ("SUCCEEDED", "")
     assert view.progress.step == 160 // 32
     hosts = [node.host for node in view.nodes]

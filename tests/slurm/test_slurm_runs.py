@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,21 +23,22 @@ from launcher.submission.launch import launch_all
 from launcher.submission.newrun import NewRun
 from launcher.submission.prepare import prepare
 from launcher.submission.resume import resume
-from tests.servers.faults import delay, fault_proxy
+from tests.servers.faults import Answer, delay, fault_proxy
 from tests.servers.s3 import S3Server, rclone_server
 from tests.servers.stores import BUCKET
 from tests.slurm.cluster import Cluster
-from tests.slurm.jobs import SlurmJobs
+from tests.slurm.jobs import PATIENCE_S, SlurmJobs
 
 ROOT = Path(__file__).parents[2]
 FAKES = ROOT / "tests" / "fakes"
-LONG = {"STEPS": "1000", "STEP_S": "0.2"}
+LONG = {"STEPS": "1000", "HOLD_AT": "10"}
+"""Ends only when something ends it."""
 
 
 def launcher(*words: str) -> str:
     """What a command prints."""
     command = [sys.executable, "-m", "launcher", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -99,7 +101,7 @@ def test_a_failure_is_the_programs_and_is_explained(jobs: SlurmJobs) -> None:
 
 
 def test_a_run_that_was_stopped_is_resumed_on_any_nodes(jobs: SlurmJobs) -> None:
-    entry = jobs.submit("resumed", env={"STEPS": "40", "STEP_S": "0.2"}, nodes=1)
+    entry = jobs.submit("resumed", env={"STEPS": "40", "HOLD_AT": "10"}, nodes=1)
     jobs.safe(entry, 4)
     jobs.cluster.call("scancel", jobs.number(entry))
     view = jobs.end(entry)
@@ -132,15 +134,23 @@ def training(jobs: SlurmJobs) -> RunEntry:
 
 def staging(jobs: SlurmJobs) -> RunEntry:
     folder = jobs.folder / "images"
-    for k in range(1500):
+    for k in range(60):
         path = folder / "train" / f"{k % 10}" / f"{k}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.urandom(100))
-    with rclone_server(jobs.folder, host=jobs.cluster.address) as server:
-        data = {"url": "s3://images", "endpoint": server.endpoint, "workers": 1}
+    cancelled = threading.Event()
+
+    def held(_answer: Answer) -> None:
+        cancelled.wait(1000.0)
+
+    host = jobs.cluster.address
+    with rclone_server(jobs.folder, host=host) as server, fault_proxy(server.endpoint, host) as faults:
+        faults.add(held, path="/train/")
+        data = {"url": "s3://images", "endpoint": faults.endpoint, "workers": 1}
         entry = jobs.submit("cancel-staging", data=data, env=LONG)
         jobs.until(entry, lambda view: view.phase == "staging", "it stages")
         cancel(entry)
+        cancelled.set()
         jobs.end(entry)
     return entry
 

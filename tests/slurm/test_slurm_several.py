@@ -22,7 +22,9 @@ from tests.slurm.test_slurm_runs import FAKES, LONG
 
 
 def test_a_sweep_is_one_array_with_so_many_runs_at_a_time(jobs: SlurmJobs) -> None:
-    file = jobs.file("sweep", nodes=1, env={"STEP_S": "0.3"}, slurm={"max_parallel": 2, "exclusive": False})
+    release = jobs.folder / "sweep.release"
+    hold = {"HOLD_AT": "1", "RELEASE": str(release)}
+    file = jobs.file("sweep", nodes=1, env=hold, slurm={"max_parallel": 2, "exclusive": False})
     runs = submit_points(prepare_points(file, [Axis("env.STEPS", ("'4'", "'6'", "'8'"))]), "study")
     entries = [run.entry for run in runs]
     jobs.entries += entries
@@ -32,6 +34,7 @@ def test_a_sweep_is_one_array_with_so_many_runs_at_a_time(jobs: SlurmJobs) -> No
     jobs.until(
         entries[2], lambda view: "waits for another run of its sweep" in view.detail, "it says why it waits"
     )
+    release.touch()
     views = [jobs.end(entry) for entry in entries]
     assert [view.state for view in views] == ["SUCCEEDED"] * 3
     assert [view.results["last"] for view in views] == [pytest.approx(x) for x in (0.01, 0.021, 0.036)]
@@ -80,7 +83,9 @@ def test_ranks_get_the_npus_that_slurm_gave(jobs: SlurmJobs, monkeypatch: pytest
 
 
 def test_a_controller_that_is_away_loses_nobody(jobs: SlurmJobs) -> None:
-    running = jobs.submit("controller", env={"STEPS": "60", "STEP_S": "0.3"}, nodes=1)
+    release = jobs.folder / "controller.release"
+    hold = {"HOLD_AT": "4", "RELEASE": str(release)}
+    running = jobs.submit("controller", env=hold, nodes=1)
     held = jobs.submit("controller-held", slurm={"extra": ["--hold"]})
     jobs.safe(running, 2)
     pid = int((jobs.cluster.folder / "run" / "slurmctld.pid").read_text())
@@ -89,6 +94,7 @@ def test_a_controller_that_is_away_loses_nobody(jobs: SlurmJobs) -> None:
     try:
         view: RunView = jobs.view(running)
         assert view.state == "RUNNING", "no answer is no end"
+        release.touch()
         assert jobs.end(running).state == "SUCCEEDED"
     finally:
         jobs.cluster.call("slurmctld")

@@ -124,7 +124,7 @@ def test_following_a_run_limits_the_calls_of_slurm(
     calls = tmp_path / "calls"
     stand_in("squeue", f"echo x >> {calls}; echo '17|RUNNING|None|node1|1|main|run-1|launcher:run-1'")
     handle = Handle(backend="slurm", data={"job": "17", "comment": "launcher:run-1"})
-    monkeypatch.setattr(slurm, "PAUSE_S", 60.0)
+    monkeypatch.setattr(slurm, "PAUSE_S", 10_000.0)
     slurm._recent.clear()
     assert [SlurmBackend().poll([handle])[0].alive for _ in range(3)] == [True] * 3
     assert calls.read_text() == "x\n"
