@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+from launcher.disk import is_temporary
 from launcher.errors import StoreError
 
 MAX_KEY_BYTES = 1024
@@ -31,6 +32,10 @@ def key_problem(key: str) -> str | None:
             return "has an empty segment: a leading, trailing or doubled '/'"
         if segment in (".", ".."):
             return f"has the segment {segment!r}, which leads elsewhere"
+        if is_temporary(segment):
+            return (
+                f"has the segment {segment!r}, a name that the launcher gives to files that are not complete"
+            )
         if len(segment.encode()) > MAX_SEGMENT_BYTES:
             return f"has a segment longer than {MAX_SEGMENT_BYTES} bytes"
     return None

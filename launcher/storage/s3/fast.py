@@ -34,8 +34,8 @@ ENGINES = ("auto", "boto3")
 ENGINE_VARIABLE = "LAUNCHER_S3_ENGINE"
 WHOLE_BYTES = 2 << 20
 """Objects up to this size are held in memory as a whole, one per worker."""
-CHUNK_BYTES = 1 << 20
-"""Longer ones come in chunks of at least this size."""
+CHUNK_BYTES = 256 << 10
+"""Longer ones come in chunks of at least this size: obstore copies what it has to put together."""
 WRONG_DIGESTS = 3
 """After so many wrong digests that the fallback did not confirm, everything goes to the fallback."""
 OPAQUE_OBJECTS = 3

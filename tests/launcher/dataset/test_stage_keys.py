@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.dataset.plain import stage
-from launcher.disk import Folders
+from launcher.disk import PART_PREFIX, TEMP_PREFIX, Folders, part_name
 from launcher.errors import IntegrityError, StoreError
 from launcher.storage import open_store
 from launcher.storage.contents import take_listing
@@ -30,6 +30,9 @@ REFUSED = {
     "del\x7f": "control character",
     "n" * 256: "longer than 255 bytes",
     "é" * 128 + "/x": "longer than 255 bytes",
+    part_name("good.jpg"): "files that are not complete",
+    f"a/{TEMP_PREFIX}7-ab": "files that are not complete",
+    f"{PART_PREFIX}x/1.jpg": "files that are not complete",
 }
 STAGED = [
     *("with space", " lead", "trail ", "a+b", "100%", "%2e%2e/x", "%2F", "q?a=b&c", "#hash", "semi;colon"),
