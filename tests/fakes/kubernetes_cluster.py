@@ -47,24 +47,25 @@ class FakeCluster:
                 self.look()
 
     def look(self) -> None:
+        of_jobs: dict[str, list[Object]] = {}
+        for pod in self.pods():
+            of_jobs.setdefault(pod["metadata"]["ownerReferences"][0]["uid"], []).append(pod)
         for api, plural in JOBS.items():
             for job in self.server.call("GET", f"{api}/namespaces/{self.namespace}/{plural}")["items"]:
-                pods = self.pods_of(job)
+                pods = of_jobs.get(job["metadata"]["uid"], [])
                 if not job["metadata"].get("deletionTimestamp") and not pods and not is_over(job):
                     self.make_pods(api, job)
                 elif pods and not is_over(job) and not self.operator.restart(job, pods):
                     self.operator.complete(job, pods)
                     self.judge(api, job, pods)
-        for pod in self.server.call("GET", self.path("pods"))["items"]:
+        for pod in self.pods():
             self.kubelet(pod)
 
     def path(self, *parts: str) -> str:
         return "/".join([f"/api/v1/namespaces/{self.namespace}", *parts])
 
-    def pods_of(self, job: Object) -> list[Object]:
-        uid = job["metadata"]["uid"]
-        pods = self.server.call("GET", self.path("pods"))["items"]
-        return [each for each in pods if each["metadata"]["ownerReferences"][0]["uid"] == uid]
+    def pods(self) -> list[Object]:
+        return list(self.server.call("GET", self.path("pods"))["items"])
 
     # ---- the controller
 
@@ -113,7 +114,7 @@ class FakeCluster:
             self.server.call("DELETE", self.path("pods", name), body)
         elif process is not None:
             if process.poll() and pod["spec"]["restartPolicy"] == "OnFailure":
-                self.node.begin(pod)
+                self.start_container(pod)
             elif (code := process.poll()) is not None and uid not in self.ended:
                 self.report_end(pod, code)
                 self.ended.add(uid)
@@ -143,9 +144,17 @@ class FakeCluster:
         }
         with suppress(HTTPError):
             self.server.call("POST", self.path("pods", name, "binding"), bind)
+        self.start_container(pod)
+
+    def start_container(self, pod: Object) -> None:
         self.node.begin(pod)
+        restarts = self.node.begun[pod["metadata"]["uid"]] - 1
         state = {"name": pod["spec"]["containers"][0]["name"], "image": "", "imageID": "", "ready": True}
-        running = {**state, "restartCount": 0, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}
+        running = {
+            **state,
+            "restartCount": restarts,
+            "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+        }
         address, host = self.node.address(pod)
         self.status(
             pod, {"phase": "Running", "podIP": address, "hostIP": host, "containerStatuses": [running]}

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.fakes.kubernetes_container import Container, Mount, start_isolated, start_plain
+from tests.fakes.kubernetes_logs import PREVIOUS
 from tests.fakes.kubernetes_network import NODE_IP, Network, why_not
 from tests.fakes.kubernetes_operator import Object
 from tests.fakes.kubernetes_pod import ACCOUNT, field_of, moved
@@ -31,6 +32,7 @@ class Kubelet:
         self.mounted: dict[str, dict[str, Path]] = {}
         self.processes: dict[str, Container] = {}
         self.logs: dict[str, Path] = {}
+        self.begun: dict[str, int] = {}
         self.addresses: dict[str, str] = {}
         self.terminated: dict[str, float] = {}
         self.network = None if why_not() else Network()
@@ -68,6 +70,9 @@ class Kubelet:
             **self.environment(pod, container),
         }
         self.logs[name] = log = home / "output.log"
+        if log.exists():
+            log.replace(home / PREVIOUS)
+        self.begun[uid] = self.begun.get(uid, 0) + 1
         command = container["command"]
         with log.open("ab") as output:
             if self.network is None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from tests.servers.certificate import make_certificate
 
+PREVIOUS = "previous.log"
+"""Beside the output of a container that has begun anew: that of the one before."""
+
 
 def log_server(folder: Path, logs: Mapping[str, Path]) -> ThreadingHTTPServer:
     """Not yet serving. `logs`: files by the names of pods; its certificate is made in `folder`."""
@@ -24,10 +27,14 @@ class _Logs(BaseHTTPRequestHandler):
     """Answers the API server's questions for logs."""
 
     def do_GET(self) -> None:
-        parts = self.path.partition("?")[0].split("/")
+        path, _, query = self.path.partition("?")
+        parts = path.split("/")
         log = self.server.logs.get(parts[3]) if len(parts) > 3 else None  # type: ignore[attr-defined]
-        data = log.read_bytes() if log is not None else b""
-        self.send_response(200 if log is not None else 404)
+        if log is not None and "previous=true" in query:
+            log = log.with_name(PREVIOUS)
+        found = log is not None and log.exists()
+        data = log.read_bytes() if found else b""
+        self.send_response(200 if found else 404)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import ssl
 import subprocess
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from typing import Any
 import yaml
 
 from tests.servers.certificate import make_certificate
+from tests.servers.kube_client import Connections
 from tests.servers.ports import free_port
 from tests.servers.process import Unavailable, program, running, wait_until
 
@@ -79,17 +78,11 @@ class KubeServer:
     kubeconfig: Path
     published: bool
     process: ApiProcess
+    connections: Connections
 
     def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """A request as an administrator; raises urllib's HTTPError."""
-        data = json.dumps(body).encode() if body is not None else None
-        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        request = urllib.request.Request(self.address + path, data=data, method=method)
-        request.add_header("Authorization", f"Bearer {self.token}")
-        request.add_header("Content-Type", kind)
-        context = ssl.create_default_context(cafile=str(self.kubeconfig.with_name("cert.pem")))
-        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
-            return json.loads(answer.read())  # type: ignore[no-any-return]
+        return self.connections.call(method, path, body)
 
     def kubeconfig_of(self, user: str, folder: Path) -> Path:
         """The kubeconfig of `guest`, who has no rights, of `nobody`, whom the server does not know, or of a server that is `away`."""
@@ -123,7 +116,10 @@ def kube_server() -> Iterator[KubeServer]:
         process.start()
         stack.callback(process.stop)
         kubeconfig = _kubeconfig(root, api, token)
-        server = KubeServer(f"https://127.0.0.1:{api}", token, kubeconfig, PUBLISHED is not None, process)
+        address = f"https://127.0.0.1:{api}"
+        connections = Connections(address, cert, token)
+        stack.callback(connections.close)
+        server = KubeServer(address, token, kubeconfig, PUBLISHED is not None, process, connections)
         wait_until(lambda: _answers(server), "kube-apiserver", root / "api.log")
         _define_kinds(server)
         command = [
