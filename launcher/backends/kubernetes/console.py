@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from launcher.backends.base import Console, Handle
 from launcher.backends.kubernetes.client import Cluster
 from launcher.backends.kubernetes.errors import ClusterError
@@ -13,7 +15,8 @@ MOST_BYTES = 32 << 20
 
 
 def read_console(cluster: Cluster, handle: Handle, node: int, after: str) -> Console:
-    """The lines since the cursor `after`: the pod's UID and the number of lines that were read. Raises ClusterError."""
+    """The lines since the cursor `after`: a start of the pod's container, and the number of its lines that were read. Of a container that
+    has begun anew, what the one before printed comes first. Raises ClusterError."""
     data = handle.data
     base = str(data["name"]).rpartition("-a")[0]
     labels = f"{RUN_LABEL}={base},{ATTEMPT_LABEL}={data['attempt']}"
@@ -25,14 +28,35 @@ def read_console(cluster: Cluster, handle: Handle, node: int, after: str) -> Con
         own = pods[node] if not numbered and node < len(pods) else None
     if own is None:
         return Console(lines=(), after=after, cleared=not pods)
-    uid, _, count = after.partition(" ")
-    seen = int(count) if uid == own.uid and count.isdecimal() else 0
-    query = {"container": CONTAINER, "limitBytes": str(MOST_BYTES)}
+    path = f"{plain('Pod', data['namespace'])}/{own.name}/log"
+    begun, _, count = after.partition(" ")
+    seen = int(count) if count.isdecimal() else 0
     try:
-        text = cluster.text(f"{plain('Pod', data['namespace'])}/{own.name}/log", query)
+        lines = _lines(cluster, path)
     except ClusterError as error:
         if error.status != 400 and not error.absent:  # 400: the container has not begun
             raise
         return Console(lines=(), after=after)
-    lines = text.split("\n")[:-1]
-    return Console(lines=tuple(lines[seen:]), after=f"{own.uid} {max(seen, len(lines))}")
+    start = _start(own, own.restarts)
+    if begun == start:
+        return Console(lines=tuple(lines[seen:]), after=f"{start} {max(seen, len(lines))}")
+    earlier: list[str] = []
+    if own.restarts:
+        with suppress(ClusterError):  # the node keeps the one before only, and not for ever
+            earlier = _lines(cluster, path, previous=True)
+    known = seen if begun == _start(own, own.restarts - 1) else 0
+    return Console(lines=(*earlier[known:], *lines), after=f"{start} {len(lines)}")
+
+
+def _start(pod: SeenPod, restarts: int) -> str:
+    """The part of a cursor that names one start of a pod's container."""
+    return f"{pod.uid}/{restarts}" if restarts else pod.uid
+
+
+def _lines(cluster: Cluster, path: str, *, previous: bool = False) -> list[str]:
+    query = {
+        "container": CONTAINER,
+        "limitBytes": str(MOST_BYTES),
+        **({"previous": "true"} if previous else {}),
+    }
+    return cluster.text(path, query).split("\n")[:-1]

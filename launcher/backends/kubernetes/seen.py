@@ -94,7 +94,7 @@ def _conditions(status: Mapping[str, Any]) -> tuple[Phase, str, str]:
 
 @dataclass(frozen=True, slots=True)
 class SeenPod:
-    """`line`: of a starter's pod. `exit_code` is None for a container that has not ended. `last_words`: its termination message."""
+    """`line`: of a starter's pod. `restarts`: how often its container has begun anew. `exit_code` is None for a container that has not ended. `last_words`: its termination message."""
 
     name: str
     uid: str
@@ -104,6 +104,7 @@ class SeenPod:
     phase: str
     node: str
     index: int | None
+    restarts: int
     exit_code: int | None
     last_words: str
     notices: tuple[Notice, ...]
@@ -112,7 +113,8 @@ class SeenPod:
     def of(cls, value: Mapping[str, Any]) -> SeenPod:
         metadata, status = value.get("metadata") or {}, value.get("status") or {}
         labels, noted = metadata.get("labels") or {}, metadata.get("annotations") or {}
-        states = [each.get("state") or {} for each in status.get("containerStatuses") or []]
+        containers = status.get("containerStatuses") or []
+        states = [each.get("state") or {} for each in containers]
         ended: Mapping[str, Any] = next((each["terminated"] for each in states if each.get("terminated")), {})
         name = str(metadata.get("name", ""))
         return cls(
@@ -124,6 +126,7 @@ class SeenPod:
             phase=str(status.get("phase") or "Pending"),
             node=str((value.get("spec") or {}).get("nodeName") or ""),
             index=_index(labels, noted),
+            restarts=max((int(each.get("restartCount") or 0) for each in containers), default=0),
             exit_code=ended.get("exitCode"),
             last_words=str(ended.get("message") or ""),
             notices=tuple(_notices(name, status, states)),
