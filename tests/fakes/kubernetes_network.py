@@ -24,6 +24,15 @@ from tests.servers.kube import SERVICE_IP
 
 NODE_IP, PREFIX = "10.244.0.1", 16
 """The node's address on the bridge, and the bits of its network."""
+NEEDED = """
+ip link add br0 type bridge
+ip link add v0 type veth peer name v1
+mount -t tmpfs tmpfs /tmp
+mkdir /tmp/upper /tmp/work /tmp/root
+mount -t overlay -o lowerdir=/usr,upperdir=/tmp/upper,workdir=/tmp/work overlay /tmp/root
+cat /proc/1/task/1/children
+"""
+"""What containers are made with, tried in name spaces that end with it."""
 CLONE_NEWNET = 0x40000000
 T = TypeVar("T")
 
@@ -36,10 +45,19 @@ def why_not() -> str:
     missing = [name for name in ("unshare", "nsenter", "ip", "mount") if not shutil.which(name)]
     if missing:
         return f"{', '.join(missing)} not installed"
-    command = ["unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--mount-proc"]
-    tried = subprocess.run(
-        [*command, "ip", "link", "add", "br0", "type", "bridge"], check=False, capture_output=True, text=True
-    )
+    command = [
+        "unshare",
+        "--mount",
+        "--net",
+        "--uts",
+        "--ipc",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "sh",
+        "-ec",
+    ]
+    tried = subprocess.run([*command, NEEDED], check=False, capture_output=True, text=True)
     return tried.stderr.strip() if tried.returncode else ""
 
 

@@ -1,7 +1,6 @@
 """Namespaces of the real API server, and controllers that run pods as processes of this machine."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -9,13 +8,26 @@ import pytest
 
 from tests.fakes.kubernetes_cluster import FakeCluster, fake_cluster
 from tests.servers.kube import KubeServer
+from tests.waiting import wait_until
+
+
+def make_namespace(kube: KubeServer, name: str) -> None:
+    """One of an earlier test serves. A server that has just begun may refuse it, or not have it at once."""
+
+    def made() -> bool:
+        try:
+            kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        except HTTPError as error:
+            return error.code == 409
+        return False  # seen with the next request
+
+    wait_until(made, f"namespace {name}")
 
 
 @pytest.fixture(scope="session")
 def vision(kube: KubeServer) -> str:
     """The namespace that the job files of these tests name."""
-    with suppress(HTTPError):
-        kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": "vision"}})
+    make_namespace(kube, "vision")
     return "vision"
 
 
@@ -38,7 +50,6 @@ def cluster(here: KubeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(backend, "PAUSE_S", 0.2)
     namespace = f"test-{tmp_path.name.replace('_', '-').lower()}"[:60].strip("-")
-    with suppress(HTTPError):
-        here.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    make_namespace(here, namespace)
     with fake_cluster(here, namespace, tmp_path / "pods") as fake:
         yield fake
