@@ -17,7 +17,7 @@ from launcher.threads import join, started
 log = logging.getLogger("launcher.node")
 
 LOOK_S = 2.0
-CLAIM_S = 5.0
+CLAIM_S = 20.0
 SEND_S = 30.0
 """How long the end of a run waits for targets that don't answer."""
 

@@ -13,7 +13,7 @@ HOLD = (
     "import sys, time, os\nfrom pathlib import Path\nfrom launcher.disk import locked\n"
     "with locked(Path(sys.argv[1])):\n"
     "    if len(sys.argv) > 2:\n        if os.fork() == 0:\n            time.sleep(120)\n            os._exit(0)\n"
-    "    print('held', flush=True)\n    time.sleep(60)\n"
+    "    print('held', flush=True)\n    time.sleep(3600)\n"
 )
 
 

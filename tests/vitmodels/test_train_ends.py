@@ -47,7 +47,7 @@ def test_wrong_usage_is_one_message_and_exit_code_2(
 
 
 def test_a_second_training_in_the_folder_is_refused(data: Path, tmp_path: Path) -> None:
-    first = start(tmp_path / "run", data)
+    first = start(tmp_path / "run", data, epochs=400)
     wait_for_event(first, "phase", phase="starting")
     try:
         second = subprocess.run(

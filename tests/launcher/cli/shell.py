@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.waiting import PATIENCE_S
+
 COUNTER = Path(__file__).parents[2] / "programs" / "counter.py"
 
 
@@ -23,7 +25,9 @@ class Shell:
         self.home = home
         self.cwd = cwd
 
-    def __call__(self, *words: str, timeout_s: float = 60.0, **env: str) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *words: str, timeout_s: float = PATIENCE_S, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "launcher", *words]
         return subprocess.run(
             command,

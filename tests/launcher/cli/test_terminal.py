@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from launcher.runfolder.states import State
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.system
 
@@ -28,7 +29,7 @@ def test_a_run_survives_its_terminal(jobs, tmp_path: Path) -> None:
         seen += os.read(master, 4096)
     os.close(master)
     os.killpg(shell.pid, signal.SIGHUP)
-    assert shell.wait(timeout=120) != 0
+    assert shell.wait(timeout=PATIENCE_S) != 0
     (tmp_path / "go").touch()
     entry = jobs.index.find("last")
     jobs.entries.append(entry)

@@ -18,9 +18,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from launcher.runfolder.states import State
 from tests.launcher.dashboard.scenes import HOSTILE, MANY, Scenes, heard_of, write_scenes
 from tests.launcher.samples import Sample
+from tests.waiting import PATIENCE_S
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-PATIENCE_MS = 60_000
+PATIENCE_MS = 240_000
 PHONE = {"width": 390, "height": 844}
 READABILITY = (Path(__file__).parent / "readability.js").read_text()
 pytestmark = pytest.mark.system
@@ -55,7 +56,7 @@ def dashboard(*options: str) -> Iterator[str]:
             yield process.stdout.readline().strip()
         finally:
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (0, "the dashboard has ended; runs go on\n")
 
 

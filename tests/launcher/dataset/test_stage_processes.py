@@ -28,7 +28,7 @@ import sys, time
 from pathlib import Path
 from launcher.dataset.plain import stage
 from launcher.storage import open_store
-staged = stage(open_store(sys.argv[1]), Path(sys.argv[2]), workers=3, timeout_s=60)
+staged = stage(open_store(sys.argv[1]), Path(sys.argv[2]), workers=3, timeout_s=400)
 print(staged.reused, staged.files)
 """
 

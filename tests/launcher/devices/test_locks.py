@@ -190,7 +190,7 @@ import subprocess, sys
 from pathlib import Path
 from launcher.devices.inventory import DeviceLocks
 held = DeviceLocks(Path(sys.argv[1]), label="run").acquire([0])
-rank = subprocess.Popen(["sleep", "60"], pass_fds=held.fds, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+rank = subprocess.Popen(["sleep", "3600"], pass_fds=held.fds, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
 print("held", flush=True)
 print(rank.pid, flush=True)
 sys.stdin.readline()
@@ -219,7 +219,7 @@ rng = random.Random(seed)
 locks = DeviceLocks(folder, label=label)
 for _ in range(12):
     ids = rng.sample(range(4), rng.randint(1, 3))
-    with locks.acquire(ids, timeout_s=120):
+    with locks.acquire(ids, timeout_s=400):
         marks = [folder / f"busy-{k}" for k in ids]
         for mark in marks:
             os.close(os.open(mark, os.O_CREAT | os.O_EXCL))  # fails when somebody else is on this device

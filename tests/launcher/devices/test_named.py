@@ -51,7 +51,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def probe(machine: Path) -> Probe:
     return Probe(
-        hccn_conf=machine / "hccn.conf", dev_dir=machine / "dev", pci_dir=machine, search=(), timeout_s=20
+        hccn_conf=machine / "hccn.conf", dev_dir=machine / "dev", pci_dir=machine, search=(), timeout_s=120
     )
 
 

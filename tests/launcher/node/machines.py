@@ -66,7 +66,7 @@ class Machines:
                     command, stdout=console, stderr=console, env={**os.environ, **env}, start_new_session=True
                 )
 
-    def codes(self, timeout_s: float = 300.0) -> list[int]:
+    def codes(self, timeout_s: float = PATIENCE_S) -> list[int]:
         deadline = time.monotonic() + timeout_s
         try:
             return [p.wait(deadline - time.monotonic()) for _, p in sorted(self.programs.items())]

@@ -11,6 +11,7 @@ from launcher.api import submit
 from launcher.cli import main
 from launcher.errors import LauncherError
 from launcher.runfolder.states import State
+from tests.waiting import PATIENCE_S
 from vitmodels.secrets import mask, opens_store
 
 CREDENTIALS = (
@@ -70,7 +71,7 @@ def job_that_prints_names(folder: Path, **sections: object) -> Path:
 
 def names_in(job: Path) -> set[str]:
     run = submit(job)
-    assert run.wait(120).state is State.SUCCEEDED
+    assert run.wait(PATIENCE_S).state is State.SUCCEEDED
     (line,) = [line.text for line in run.logs(rank=0) if line.text.startswith("names: ")]
     return set(line.split()[1:])
 

@@ -52,7 +52,7 @@ def box(
 
 
 def tell(box: Postbox, run: RunState, progress: Progress | None = None) -> bool:
-    return box.deliver(box.take(run, progress or Progress()), 30.0)
+    return box.deliver(box.take(run, progress or Progress()), 400.0)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_two_senders_send_it_once(hook: Hook, store: ObjectStore) -> None:
     run = run_state(State.SUCCEEDED)
     taken = first.take(run, Progress())
     assert second.take(run, Progress()) == []
-    assert first.deliver(taken, 30.0)
+    assert first.deliver(taken, 400.0)
     assert box(store, {"webhook": hook.url}).take(run, Progress()) == []
     assert hook.events == ["end"]
 
@@ -204,7 +204,7 @@ def test_apprise_sends_it(hook: Hook, store: ObjectStore) -> None:
     sender = box(store, target, {"PORT": str(hook.port)})
     letters = sender.take(run_state(State.FAILED, reason="rank 3 died"), Progress())
     hook.bodies.append({"event": "before"})  # the form of the body is apprise's own
-    assert sender.deliver(letters, 30.0)
+    assert sender.deliver(letters, 400.0)
     assert hook.bodies[1]["title"] == "tnt FAILED"
     assert "rank 3 died" in hook.bodies[1]["message"]
 

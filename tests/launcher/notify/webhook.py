@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.waiting import PATIENCE_S
+
 
 class Hook:
     """What came: `bodies` in order. `answers` are the status codes of the next answers, then 200."""
@@ -37,7 +39,7 @@ class Hook:
             self._came.notify_all()
             return answer
 
-    def wait_for(self, count: int, timeout_s: float = 60.0) -> list[dict[str, Any]]:
+    def wait_for(self, count: int, timeout_s: float = PATIENCE_S) -> list[dict[str, Any]]:
         with self._came:
             assert self._came.wait_for(lambda: len(self.bodies) >= count, timeout_s), self.bodies
             return list(self.bodies)

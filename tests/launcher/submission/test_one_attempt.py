@@ -19,7 +19,7 @@ from launcher.storage import open_store
 from launcher.submission.claim import AttemptTaken, claim_first, claim_next
 from launcher.submission.resume import resume
 from tests.seeds import campaign
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 RESUME = """
 import sys
@@ -68,7 +68,7 @@ def test_of_two_people_who_resume_a_run_one_does_and_the_run_succeeds(
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
-        answers = [(process.communicate(timeout=120), process.returncode) for process in processes]
+        answers = [(process.communicate(timeout=PATIENCE_S), process.returncode) for process in processes]
     go.touch()
     codes = sorted(code for _, code in answers)
     assert codes == [0, 2], answers

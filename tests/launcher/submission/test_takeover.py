@@ -39,7 +39,7 @@ def test_only_one_of_two_resumes_at_the_same_time_starts_an_attempt(jobs) -> Non
 def test_a_run_that_another_machine_resumed_is_seen_running_and_can_be_cancelled(
     jobs, tmp_path: Path
 ) -> None:
-    entry = jobs.submit(env={"STEPS": "300", "STEP_S": "0.1"})
+    entry = jobs.submit(env={"STEPS": "100000", "STEP_S": "0.1"})
     jobs.until(entry, lambda view: (view.progress.step or 0) >= 2)
     cancel(entry)
     assert jobs.end(entry).state is State.CANCELLED  # and the index remembers it

@@ -76,7 +76,7 @@ def test_a_signal_ends_the_wait_for_a_silent_store(tmp_path: Path, operation: st
         "try:\n    calls[sys.argv[1]]()\nexcept KeyboardInterrupt:\n    sys.exit(42)\n"
     )
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(60)
+        silent.settimeout(PATIENCE_S)
         env = {
             **os.environ,
             "AWS_ACCESS_KEY_ID": "a",

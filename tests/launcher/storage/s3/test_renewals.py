@@ -48,7 +48,7 @@ def test_an_open_store_outlives_three_renewals(
     monkeypatch.setenv("LAUNCHER_S3_ENGINE", engine)
     monkeypatch.setenv(variable, str(rotation.file))
     rotation.code = code
-    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=20.0)
+    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=400.0)
     folder = store.substore("sub")
     for turn in range(4):
         use(folder, tmp_path, f"turn-{turn}")
@@ -67,7 +67,7 @@ def test_keys_that_end_before_new_ones_are_written_cost_only_time(
 ) -> None:
     monkeypatch.setenv("LAUNCHER_S3_ENGINE", engine)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(rotation.file))
-    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=60.0)
+    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=400.0)
     use(store, tmp_path, "before")
     rotation.expire()
     refused = threading.Event()
@@ -80,7 +80,7 @@ def test_keys_that_end_before_new_ones_are_written_cost_only_time(
         return answer
 
     rotation.faults.refuse = note
-    writer = threading.Thread(target=lambda: refused.wait(60) and rotation.write())
+    writer = threading.Thread(target=lambda: refused.wait(400) and rotation.write())
     writer.start()
     use(store, tmp_path, "after")
     writer.join()
@@ -104,7 +104,7 @@ def test_keys_in_variables_that_are_refused_give_way_to_a_file(
     monkeypatch.setenv("ACCESS_KEY_ID", "key-of-turn-0")
     monkeypatch.setenv("SECRET_ACCESS_KEY", "secret-of-turn-0-0123456789")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(rotation.file))
-    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=20.0)
+    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=400.0)
     use(store, tmp_path, "variables")
     for turn in range(3):
         rotation.renew()
@@ -115,7 +115,7 @@ def test_keys_in_variables_that_are_refused_give_way_to_a_file(
 def test_variables_that_change_are_read_again(
     rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=20.0)
+    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=400.0)
     for turn in range(3):
         monkeypatch.setenv("HUAWEICLOUD_SDK_AK", f"key-of-turn-{turn}")
         monkeypatch.setenv("HUAWEICLOUD_SDK_SK", f"secret-of-turn-{turn}-0123456789")
@@ -134,7 +134,7 @@ def test_wrong_keys_are_refused_at_once(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     rotation.code = code
     with pytest.raises(StoreRefused):
-        open_store("obs://bucket/x", region="cn-north-4", patience_s=60.0).put("x", b"1")
+        open_store("obs://bucket/x", region="cn-north-4", patience_s=400.0).put("x", b"1")
     assert rotation.refused == 1
 
 
@@ -153,7 +153,7 @@ def test_many_threads_and_renewals_in_between(
     rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(rotation.file))
-    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=60.0)
+    store = open_store("obs://bucket/x", region="cn-north-4", patience_s=400.0)
 
     def work(worker: int) -> None:
         for turn in range(5):

@@ -93,7 +93,7 @@ def test_keys_end_in_the_middle_of_a_staging(
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(rotation.file))
-        store = open_store(f"s3://{BUCKET}/data", endpoint=rotation.endpoint, patience_s=60)
+        store = open_store(f"s3://{BUCKET}/data", endpoint=rotation.endpoint, patience_s=400)
         judge, lock, seen = rotation.faults.refuse, threading.Lock(), [0]
 
         def renew_midway(key: str, path: str) -> tuple[int, str] | None:
