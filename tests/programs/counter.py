@@ -94,7 +94,7 @@ def close() -> None:
 
 
 def worker() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     print(f"worker {child.pid}", flush=True)
 
 
