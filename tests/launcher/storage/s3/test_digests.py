@@ -143,7 +143,7 @@ def test_a_staged_data_set_is_verified_and_reused(odd: ObjectStore, faults: Faul
     stage(odd, tmp_path / "cache", reserve_bytes=0)
     assert faults.count("GET", "/train/") == before, "nothing is fetched again"
     with (staged.path / "train/a/1.jpg").open("r+b") as file:
-        file.write(b"?")
+        file.write(bytes([SMALL[0] ^ 1]))
     assert [finding.rule for finding in verify_staged(staged.path.parent).findings] == ["VF003"]
 
 
