@@ -6,7 +6,7 @@ A proxy gives the answers of a real server such ETags, everywhere in the same wa
 from __future__ import annotations
 
 import hashlib
-import os
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,9 @@ from tests.servers.faults import Answer, Faults, reset, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on
 
-SMALL, LARGE = os.urandom(3000), os.urandom(13 << 20)
+CHANCE = random.Random(15)
+SMALL, LARGE = CHANCE.randbytes(3000), CHANCE.randbytes(13 << 20)
+DAMAGED = bytes([SMALL[0] ^ 1]) + SMALL[1:]
 _LISTED = re.compile(rb"<ETag>&quot;([^&]*)&quot;</ETag>")
 
 
@@ -143,7 +145,7 @@ def test_a_staged_data_set_is_verified_and_reused(odd: ObjectStore, faults: Faul
     stage(odd, tmp_path / "cache", reserve_bytes=0)
     assert faults.count("GET", "/train/") == before, "nothing is fetched again"
     with (staged.path / "train/a/1.jpg").open("r+b") as file:
-        file.write(bytes([SMALL[0] ^ 1]))
+        file.write(DAMAGED[:1])
     assert [finding.rule for finding in verify_staged(staged.path.parent).findings] == ["VF003"]
 
 
@@ -199,7 +201,7 @@ def test_a_store_without_etags_and_metadata_is_read_back(
     assert faults.count("GET", "/x") == 1
 
     def overwrite(answer: Answer) -> None:
-        radosgw.client().put_object(Bucket=BUCKET, Key=key_in_bucket(faulty, "x"), Body=b"?" + SMALL[1:])
+        radosgw.client().put_object(Bucket=BUCKET, Key=key_in_bucket(faulty, "x"), Body=DAMAGED)
 
     faults.add(overwrite, method="PUT", times=1)
     with pytest.raises(IntegrityError, match="read back"):
