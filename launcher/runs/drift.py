@@ -21,6 +21,8 @@ from launcher.snapshot.select import is_secret
 from launcher.storage.address import local_folder
 
 SHOWN = 3
+RECENT_S = 60.0
+"""A file changed so shortly before the submission may have changed again in the same second: its bytes tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def drift_of(entry: RunEntry) -> Drift:
     for name, file in index.files.items():
         if name.startswith(f"{paths.SNAPSHOT_ELSEWHERE}/"):
             continue
-        state = _compare(folder / name, file)
+        state = _compare(folder / name, file, entry.submitted_at)
         changed += [name] if state == "changed" else []
         removed += [name] if state == "removed" else []
     return Drift(
@@ -78,10 +80,11 @@ def drift_of(entry: RunEntry) -> Drift:
     )
 
 
-def _compare(path: Path, file: SnapshotFile) -> str:
+def _compare(path: Path, file: SnapshotFile, submitted_at: float) -> str:
     try:
         status = path.stat()
-        if (status.st_size, int(status.st_mtime)) == (file.size, file.mtime_s):
+        is_old = file.mtime_s < submitted_at - RECENT_S
+        if is_old and (status.st_size, int(status.st_mtime)) == (file.size, file.mtime_s):
             return ""
         same = status.st_size == file.size and digest_file(path).sha256 == file.sha256
         return "" if same else "changed"
