@@ -87,7 +87,7 @@ class OutputSpec(StoreOptions):
     )
     upload_every: Duration | None = Field(
         None,
-        description="Pause between two uploads of what is new; default: 2 s to files, 15 s to a network store.",
+        description="Pause between two uploads of what is new; default: 2 s to files, 15 s to a network store. On more than 16 machines all but the first take a third of a second for each machine of the run, if that is longer.",
     )
     upload_limit: Size | None = Field(
         None,
