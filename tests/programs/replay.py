@@ -1,7 +1,8 @@
 """A rank that prints a given log, leaves CANN logs in their real places, and ends as its arguments say.
 
-REPLAY is JSON: for each rank {"log": text, "plog": {"debug": text, "run": text, "device": text}, "after": rank, "exit": code,
-"holds": true}. `after`: waits until that rank has written its log. `holds`: ends only on SIGKILL.
+REPLAY is JSON: for each rank {"log": text, "plog": {"debug": text, "run": text, "device": text}, "after": rank, "until": rank,
+"exit": code, "holds": true}. `after`: writes only when that rank has written its log. `until`: ends only then. `holds`: ends only on
+SIGKILL.
 """
 
 import fcntl
@@ -24,6 +25,11 @@ def mark(rank: object) -> Path:
     return RUN_DIR / f"written-{ATTEMPT}-{rank}"
 
 
+def wait_for(key: str) -> None:
+    while key in role and not mark(role[key]).exists():
+        time.sleep(0.02)
+
+
 def unread() -> bool:
     """Whether the launcher has something of this log still to read."""
     count = bytearray(4)
@@ -33,8 +39,7 @@ def unread() -> bool:
 
 if role.get("holds"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-while "after" in role and not mark(role["after"]).exists():
-    time.sleep(0.02)
+wait_for("after")
 for kind, text in role.get("plog", {}).items():
     folder = Path(os.environ["ASCEND_PROCESS_LOG_PATH"])
     name = f"{os.getpid()}_20260102030405006.log"
@@ -48,6 +53,7 @@ sys.stdout.flush()
 while unread():
     time.sleep(0.02)
 mark(RANK).touch()
+wait_for("until")
 while role.get("holds"):
     time.sleep(1)
 sys.exit(role.get("exit", 1))

@@ -31,7 +31,7 @@ UNITS = {
 @pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
 def test_a_hostile_log_is_judged_in_bounded_time_and_memory(unit: str) -> None:
     log = "Traceback (most recent call last):\n" + unit * (SIZE // len(unit))
-    found = answer_within(2.0, lambda: find_first([Ended("rank 0", 0, 1, 1.0, log)]))
+    found = answer_within(20, lambda: find_first([Ended("rank 0", 0, 1, 1.0, log)]))
     assert len(found.evidence) <= MOST
     assert all(len(each.line) <= LINE_LIMIT for each in found.evidence)
 

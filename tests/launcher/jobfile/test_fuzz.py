@@ -137,7 +137,7 @@ MERGE_BOMB = "a0: &a0 {x: 1}\n" + "".join(
     ],
 )  # fmt: skip
 def test_hostile_text_is_refused_quickly(name: str, text: str) -> None:
-    node, problems = answer_within(4, lambda: read(text, name))
+    node, problems = answer_within(40, lambda: read(text, name))
     assert node is None or node.size <= MAX_VALUES
     assert node is not None or problems
 
@@ -151,4 +151,4 @@ def test_a_huge_file_is_not_read_to_its_end(tmp_path: Path) -> None:
         with pytest.raises(JobFileError, match="too large"):
             load_job(path, env={})
 
-    answer_within(2, refused)
+    answer_within(20, refused)

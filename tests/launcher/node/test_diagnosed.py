@@ -117,7 +117,11 @@ def test_a_cause_that_stands_in_plog_alone(
 ) -> None:
     """Both ranks waited, as far as their own logs say. The folder is the user's and is shared."""
     ranks = {
-        0: {"log": WAITED_LONG, "plog": {"debug": PLOG, "run": "[EVENT] nothing\n", "device": "[INFO] x\n"}},
+        0: {
+            "log": WAITED_LONG,
+            "plog": {"debug": PLOG, "run": "[EVENT] nothing\n", "device": "[INFO] x\n"},
+            "until": 1,
+        },
         1: {
             "log": WAITED_LONG,
             "plog": {"debug": "[ERROR] HCCL(1,p): call trace\n"},
