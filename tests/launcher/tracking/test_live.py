@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +16,11 @@ from launcher.jobfile.load import load_job
 from launcher.runfolder.states import State
 from launcher.storage.address import local_folder
 from launcher.submission.preflight import check_plan
+from launcher.submission.resume import resume
 from launcher.tracking.history import History, Point
 from launcher.tracking.trackers import live_writer
 from tests.launcher.samples import NOW, Sample, write_job
+from tests.waiting import wait_until
 
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="NOT TESTED: tensorboard is not installed"
@@ -48,6 +52,15 @@ def read_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {
         tag: [(e.step, round(e.value, 4)) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]
     }
+
+
+def mlflow_runs(uri: str) -> list[Any]:
+    """The runs of the experiment of `jobs`; none while there is no experiment."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    found = client.get_experiment_by_name("counter")
+    return list(client.search_runs([found.experiment_id])) if found else []
 
 
 STORY = (
@@ -123,8 +136,59 @@ def test_a_run_with_a_restart_has_its_curves_in_the_store(jobs) -> None:
     assert "tracked.csv" in named
 
 
-def test_a_tracker_that_fails_fails_no_run(jobs) -> None:
+@needs_tensorboard
+@foreign
+def test_a_resume_on_an_empty_machine_goes_on_with_the_same_curve(jobs) -> None:
+    """Step 3 is trained twice. Without a server, so that it runs where MLflow is not installed, too."""
+    track = {"to": ["tensorboard", "csv"], "every": "1s"}
+    entry = jobs.submit(env={"FAIL_AT": "4:0:exit 2", "STEPS": "6"}, track=track)
+    assert jobs.end(entry).state is State.FAILED
+    shutil.rmtree(entry.run_dir.root)
+    view = jobs.end(resume(jobs.index.find(entry.run_id), jobs.index))
+    assert (view.state, view.nodes[0].tracking_error) == (State.SUCCEEDED, "")
+    folder = local_folder(view.url)
+    assert folder is not None
+    assert [step for step, _ in read_tensorboard(folder / "tensorboard")["train/loss"]] == [1, 2, 3, 4, 5, 6]
+    rows = (folder / "tracked.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3", "4", "5", "6"]
+    assert len(list((folder / "tensorboard").iterdir())) == 2
+
+
+@needs_mlflow
+@foreign
+def test_mlflow_has_one_run_of_a_resumed_run(jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first machine is lost, and its ranks have been started again before.
+
+    Each training waits until MLflow knows of it, so that the end of the run waits for no import.
+    """
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri, release = (jobs.folder / "mlruns").as_uri(), jobs.folder / "release"
+    hold = {"HOLD_AT": "3", "HOLD_RESUMED": "3", "RELEASE": str(release)}
+    entry = jobs.submit(
+        env={"FAIL_AT": "4:0:exit 9", "FAIL_ALWAYS": "1", "STEPS": "6", **hold},
+        track={"to": ["mlflow"], "mlflow_uri": uri, "every": "1s"},
+        retry={"max_restarts": 1, "backoff": "0s"},
+    )
+    wait_until(lambda: [each.info.status for each in mlflow_runs(uri)] == ["RUNNING"], "MLflow has the run")
+    release.touch()
+    assert jobs.end(entry).state is State.FAILED
+    release.unlink()
+    shutil.rmtree(entry.run_dir.root)
+    resumed = resume(jobs.index.find(entry.run_id), jobs.index)
+    wait_until(lambda: "RUNNING" in [each.info.status for each in mlflow_runs(uri)], "MLflow has the resume")
+    release.touch()
+    assert jobs.end(resumed).nodes[0].tracking_error == ""
+    (held,) = mlflow_runs(uri)
+    assert held.info.status == "FAILED"
+    from mlflow import MlflowClient
+
+    points = MlflowClient(tracking_uri=uri).get_metric_history(held.info.run_id, "train/loss")
+    assert sorted(point.step for point in points) == [1, 2, 3]
+
+
+def test_a_tracker_that_fails_fails_no_run(jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a server that refuses nor, where MLflow is not installed, a package that is missing."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     track = {"to": ["mlflow"], "mlflow_uri": "http://127.0.0.1:9", "every": "1s"}
     view = jobs.run(track=track)
     assert view.state is State.SUCCEEDED
