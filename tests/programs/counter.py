@@ -4,7 +4,8 @@ It "trains" a number: step n adds n. Environment variables choose what goes wron
     FAIL_AT=step:rank:how   only in attempt 1 unless FAIL_ALWAYS is set; how is one of
                             exit CODE | raise | kill | hang | stop, or
                             chatter (hang, but print lines), flood (print much and go on), close (close the log and go on),
-                            worker (leave a process in a session of its own behind, and go on)
+                            worker (leave a process in a session of its own behind, and go on).
+                            The other ranks of the machine come as far first
     STEPS, STEP_S           length of the training
     LOSS, LOSS_SCALE        what every step reports, in place of 1/step and nothing
     SCHEDULER=stays         the scheduler process lives until a rank is done
@@ -101,6 +102,25 @@ def worker() -> None:
 GO_ON = {"flood": flood, "close": close, "worker": worker}
 
 
+def reached(step: int) -> None:
+    """Tell the ranks of this machine how far this one is."""
+    if "FAIL_AT" in os.environ:
+        mark = RUN_DIR / f"reached-{os.environ['LAUNCHER_ATTEMPT']}-{RANK}"
+        mark.with_suffix(".tmp").write_text(str(step))
+        mark.with_suffix(".tmp").rename(mark)
+
+
+def wait_for_others(step: int) -> None:
+    """As a collective operation does: until each rank of this machine has reached this step."""
+    count = int(os.environ["LOCAL_WORLD_SIZE"])
+    first = RANK // count * count
+    marks = [
+        RUN_DIR / f"reached-{os.environ['LAUNCHER_ATTEMPT']}-{rank}" for rank in range(first, first + count)
+    ]
+    while not stopping and not all(mark.exists() and int(mark.read_text()) >= step for mark in marks):
+        time.sleep(0.02)
+
+
 def misbehave(step: int) -> None:
     if "FAIL_AT" not in os.environ or (
         os.environ["LAUNCHER_ATTEMPT"] != "1" and "FAIL_ALWAYS" not in os.environ
@@ -109,6 +129,7 @@ def misbehave(step: int) -> None:
     at, rank, how = os.environ["FAIL_AT"].split(":")
     if (int(at), int(rank)) != (step, RANK):
         return
+    wait_for_others(step - 1)
     if how.startswith("exit"):
         print(f"error: asked to end with {how}")
         sys.exit(int(how.removeprefix("exit ")))
@@ -146,6 +167,7 @@ def main() -> int:
     step, total = newest()
     print(f"rank {RANK} of {os.environ['RANK_SIZE']} starts after step {step}", flush=True)
     event(event="phase", phase="training")
+    reached(step)
     while step < STEPS:
         step += 1
         misbehave(step)
@@ -164,6 +186,7 @@ def main() -> int:
             eta_s=1.0,
             **({"loss_scale": float(os.environ["LOSS_SCALE"])} if "LOSS_SCALE" in os.environ else {}),
         )
+        reached(step)
         if step % PER_EPOCH == 0:
             event(event="epoch", epoch=step // PER_EPOCH, epochs=STEPS, step=step, loss=loss, seconds=0.1)
         if stopping:
