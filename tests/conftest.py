@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("system")
         if "rng" in item.fixturenames or is_hypothesis_test(item.obj):
             item.add_marker("random")
-        if worker and (group := min(used & SERVERS - {"rclone"}, default="") or _shared_by_its_module(item)):
+        if worker and (group := max(used & SERVERS - {"rclone"}, default="") or _shared_by_its_module(item)):
             # What pytest-xdist 3.8 does for its mark `xdist_group`, which has no effect under pytest 9.2.
             item._id = NodeId.parse(f"{item.nodeid}@{group}")
     items.sort(key=lambda item: not item.get_closest_marker("system"))

@@ -24,6 +24,8 @@ from tests.servers.kube import SERVICE_IP
 
 NODE_IP, PREFIX = "10.244.0.1", 16
 """The node's address on the bridge, and the bits of its network."""
+BRIDGE = "02:00:0a:f4:00:01"
+"""The bridge's own address. Without one a bridge takes that of one of its ports, and pods lose it when that pod ends."""
 NEEDED = """
 ip link add br0 type bridge
 ip link add v0 type veth peer name v1
@@ -132,7 +134,11 @@ def _make_space() -> int:
     """A descriptor of a new name space with a bridge."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "unshare")
-    lines = ["link set lo up", f"addr add {SERVICE_IP}/32 dev lo", "link add br0 type bridge"]
+    lines = [
+        "link set lo up",
+        f"addr add {SERVICE_IP}/32 dev lo",
+        f"link add br0 address {BRIDGE} type bridge",
+    ]
     lines += [f"addr add {NODE_IP}/{PREFIX} dev br0", "link set br0 up"]
     subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
     # Addresses that nobody has are answered as such, and no pod waits for them.
