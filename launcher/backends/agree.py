@@ -18,10 +18,11 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from launcher.errors import NotFound, RunFailed
+from launcher.errors import IntegrityError, NotFound, RunFailed
 from launcher.node.rendezvous.folder import LEADER, MessageFolder, follower_name, follower_of
 from launcher.runfolder import paths
 from launcher.runfolder.paths import ATTEMPTS
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.runfolder.states import RunState, State
 from launcher.storage import ObjectStore
 from launcher.units import show_duration
@@ -85,8 +86,8 @@ def outdated(store: ObjectStore, attempt: int) -> bool:
 def ended_before(store: ObjectStore, attempt: int) -> State | None:
     """SUCCEEDED or CANCELLED, when the run that the platform starts once more has ended so already."""
     try:
-        state = RunState.model_validate_json(store.read(paths.STATE))
-    except (NotFound, ValueError):
+        state = RunState.model_validate_json(read_small_object(store, paths.STATE))
+    except (NotFound, IntegrityError, ValueError):
         return None
     final = state.state in (State.SUCCEEDED, State.CANCELLED) and state.attempt >= attempt
     return state.state if final else None

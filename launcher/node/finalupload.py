@@ -15,6 +15,7 @@ from launcher.results.commit import left_out_elsewhere
 from launcher.results.outputfiles import LeftOut
 from launcher.runfolder import paths
 from launcher.runfolder.attempts import Superseded
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.runfolder.states import State
 from launcher.threads import join, started
 from launcher.units import show_duration
@@ -76,7 +77,7 @@ class FinalUpload:
         known = None if came_before else b""
         while self._thread.is_alive():
             try:
-                request = self._context.store.read(paths.CANCEL)
+                request = read_small_object(self._context.store, paths.CANCEL)
             except NotFound:
                 request = b""
             except StoreError:

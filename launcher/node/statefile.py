@@ -10,12 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from launcher.disk import write_private
-from launcher.errors import StoreError
+from launcher.errors import IntegrityError, StoreError
 from launcher.jsontext import parse_json
 from launcher.node.ending import RunEnd
 from launcher.plan.model import Plan
 from launcher.runfolder.manifest import local_sets
 from launcher.runfolder.paths import RunDir
+from launcher.runfolder.smallfiles import read_small
 from launcher.runfolder.states import Attempt, AttemptResult, PhaseStart, RunState, State
 
 log = logging.getLogger("launcher.node")
@@ -128,8 +129,8 @@ class StateFile:
 
     def _taken_over(self) -> bool:
         try:
-            held = RunState.model_validate_json(self._run_dir.state.read_text())
-        except (OSError, ValueError):
+            held = RunState.model_validate_json(read_small(self._run_dir.state))
+        except (OSError, IntegrityError, ValueError):
             return False
         return held.attempt > self.value.attempt
 
@@ -145,8 +146,8 @@ def _first(plan: Plan, run_dir: RunDir, attempt: int) -> RunState:
     newest = newest_step(run_dir.checkpoints)
     first = Attempt(attempt=attempt, started_at=now, resumed_step=newest, resume_settled=False)
     try:
-        old = RunState.model_validate_json(run_dir.state.read_text())
-    except (OSError, ValueError):
+        old = RunState.model_validate_json(read_small(run_dir.state))
+    except (OSError, IntegrityError, ValueError):
         return RunState(
             run_id=plan.run_id,
             name=plan.name,
@@ -180,8 +181,8 @@ def read_results(folder: Path) -> dict[str, float]:
     results = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            top1 = float(parse_json(path.read_text())["top1"])
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+            top1 = float(parse_json(read_small(path))["top1"])
+        except (OSError, IntegrityError, ValueError, KeyError, TypeError, OverflowError):
             log.warning("%s holds no top1", path)
             continue
         if math.isfinite(top1):

@@ -10,6 +10,7 @@ from types import FrameType
 from launcher.errors import LauncherError
 from launcher.node.upload import BackgroundUpload
 from launcher.plan.model import Plan
+from launcher.runfolder.smallfiles import read_small
 from launcher.runfolder.states import EndedBy, TextEnum
 from launcher.units import show_duration
 
@@ -106,8 +107,8 @@ class Stopper:
 
     def _platform_words(self) -> str:
         try:
-            return self._plan.run_dir.stop.read_text().strip()
-        except OSError:
+            return read_small(self._plan.run_dir.stop).decode(errors="replace").strip()
+        except (OSError, LauncherError):
             return ""
 
     def check(self) -> None:

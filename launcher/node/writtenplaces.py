@@ -14,6 +14,7 @@ from launcher.plan.model import Plan
 from launcher.plan.places import Naming
 from launcher.results.elsewhere import Elsewhere
 from launcher.runfolder import paths
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.runfolder.snapshotindex import SnapshotIndex
 from launcher.runfolder.states import RunState
 from launcher.storage import ObjectStore
@@ -58,7 +59,7 @@ class WrittenPlaces:
     def _since(self) -> float:
         """When the first attempt began: what a program wrote before it was resumed is a result, too."""
         try:
-            attempts = RunState.model_validate_json(self.store.read(paths.STATE)).attempts
+            attempts = RunState.model_validate_json(read_small_object(self.store, paths.STATE)).attempts
         except (LauncherError, ValueError):
             return self.begun.oldest_file()
         return min([self.begun.oldest_file(), *(each.started_at for each in attempts)])

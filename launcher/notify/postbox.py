@@ -18,13 +18,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from launcher.errors import StoreError
+from launcher.errors import IntegrityError, StoreError
 from launcher.jobfile.spec_notify import NotifySpec, NotifyTarget
 from launcher.notify.happenings import Happening, happenings
 from launcher.notify.message import Message, message_of
 from launcher.notify.targets import NotSent, missing_variables, send
 from launcher.runfolder.paths import NOTICES
 from launcher.runfolder.progress import Progress
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.runfolder.states import RunState
 from launcher.storage import ObjectStore
 from launcher.storage.base import NoConditionalPut
@@ -194,6 +195,6 @@ def _is_recent(store: ObjectStore, key: str) -> bool:
 def _read(store: ObjectStore, key: str) -> Record:
     """A record that can't be read counts as one that was given up."""
     try:
-        return Record.model_validate_json(store.read(key))
-    except ValidationError:
+        return Record.model_validate_json(read_small_object(store, key))
+    except (ValidationError, IntegrityError):
         return Record()

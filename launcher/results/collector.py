@@ -27,6 +27,7 @@ from launcher.runfolder.attempts import Fence, Superseded
 from launcher.runfolder.manifest import Manifest, ManifestFile
 from launcher.runfolder.paths import BEST, RUN_MANIFEST, part_key
 from launcher.runfolder.sets import Latest
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.storage.base import ObjectStore
 
 
@@ -294,7 +295,7 @@ class Collector:
         try:
             self.fence.check()
         except Superseded:
-            with suppress(NotFound):
-                if self._store.read(RUN_MANIFEST) == text:
+            with suppress(NotFound, IntegrityError):
+                if read_small_object(self._store, RUN_MANIFEST) == text:
                     self._store.delete(RUN_MANIFEST)
             raise

@@ -19,6 +19,7 @@ from launcher.runfolder.manifest import (
 )
 from launcher.runfolder.paths import PARTS, SET_MANIFEST, SET_NAME, is_result, part_key
 from launcher.runfolder.sets import remote_sets
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.storage.base import ObjectInfo, ObjectStore
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def differing(stored: Mapping[int, SetManifest | None], local: Iterable[LocalSet
 def _parsed(store: ObjectStore, step: int) -> SetManifest | None:
     key = _manifest_key(step)
     try:
-        manifest = parse_set_manifest(store.read(key), store.join(key))
+        manifest = parse_set_manifest(read_small_object(store, key), store.join(key))
     except IntegrityError:
         return None
     return manifest if manifest.step == step else None
@@ -151,7 +152,7 @@ def _parts(store: ObjectStore, node: int, keys: Iterable[str]) -> Iterator[Manif
     for key in keys:
         if key.startswith(PARTS) and key != part_key(node):
             try:
-                yield parse_manifest(store.read(key), store.join(key))
+                yield parse_manifest(read_small_object(store, key), store.join(key))
             except IntegrityError as error:
                 log.warning("%s", error.headline)
 

@@ -11,6 +11,7 @@ from launcher.runfolder.checkpointfiles import is_checkpoint
 from launcher.runfolder.manifest import Manifest, best_step, parse_manifest, parse_set_manifest
 from launcher.runfolder.paths import BEST, LATEST, PROFILE, RUN_MANIFEST, SET_MANIFEST, is_result
 from launcher.runfolder.sets import remote_sets
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.storage.base import ObjectStore
 
 _FOLDERS = ("checkpoints", "eval", "export", "logs", PROFILE)
@@ -44,7 +45,7 @@ class ExpectedFiles:
 def expected_files(store: ObjectStore, only: str | None = None) -> ExpectedFiles:
     """All results of a run, or the part `only`, one of PARTS. Raises IntegrityError for a broken manifest."""
     try:
-        raw = store.read(RUN_MANIFEST)
+        raw = read_small_object(store, RUN_MANIFEST)
     except NotFound:
         files, damaged = _complete_so_far(store)
         committed = False
@@ -81,8 +82,8 @@ def _complete_so_far(store: ObjectStore) -> tuple[list[ExpectedFile], tuple[str,
     for step, names in sorted(remote_sets(store).items()):
         if SET_MANIFEST in names:
             prefix = f"checkpoints/step-{step}/"
-            raw = store.read(prefix + SET_MANIFEST)
             try:
+                raw = read_small_object(store, prefix + SET_MANIFEST)
                 manifest = parse_set_manifest(raw, store.join(prefix + SET_MANIFEST))
             except IntegrityError:
                 damaged.append(prefix + SET_MANIFEST)
@@ -101,8 +102,8 @@ def _manifest_file(key: str, raw: bytes) -> ExpectedFile:
 
 def _of_best_step(store: ObjectStore, files: list[ExpectedFile]) -> list[ExpectedFile]:
     try:
-        step = best_step(store.read(BEST))
-    except NotFound:
+        step = best_step(read_small_object(store, BEST))
+    except (NotFound, IntegrityError):
         step = None
     if step is None:
         return []

@@ -9,8 +9,9 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from launcher.disk import write_atomic
-from launcher.errors import UsageError
+from launcher.errors import IntegrityError, UsageError
 from launcher.jsontext import parse_json
+from launcher.runfolder.smallfiles import read_small
 
 SAVE_EVERY_S = 1.0
 
@@ -38,13 +39,13 @@ class FetchLedger:
         self._written: dict[str, WrittenFile] = {}
         self._saved_at = 0.0
         try:
-            value = parse_json(path.read_bytes())
+            value = parse_json(read_small(path))
             written_source, files = str(value["source"]), dict(value["files"])
             self._begun = {key for key, fields in files.items() if not fields}
             self._written = {key: WrittenFile(*fields) for key, fields in files.items() if fields}
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, IntegrityError, ValueError, KeyError, TypeError) as error:
             hint = "remove that file to let the files here be checked again"
             raise UsageError("the ledger can't be read", where=str(path), hint=hint) from error
         if written_source != source:

@@ -14,6 +14,7 @@ from launcher.results.outputfiles import LeftOut, OutputFile, Selection, find_ou
 from launcher.results.tree import LocalFile, LocalSet, Tree, scan
 from launcher.runfolder.manifest import ManifestFile, local_sets, parse_manifest
 from launcher.runfolder.paths import RUN_MANIFEST
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.storage.base import ObjectStore
 
 _NODE = re.compile(r"(?:upload-)?node-(\d+)(?:\.json)?")
@@ -26,7 +27,7 @@ def not_in_store(run_dir: Path, store: ObjectStore, outputs: OutputsSpec | None)
     so this may take a while. Raises StoreError.
     """
     try:
-        manifest = parse_manifest(store.read(RUN_MANIFEST), store.join(RUN_MANIFEST))
+        manifest = parse_manifest(read_small_object(store, RUN_MANIFEST), store.join(RUN_MANIFEST))
     except NotFound:
         return [LeftOut(RUN_MANIFEST, "the store has none: the run did not commit its results")]
     return _Comparison(run_dir, store, {each.key: each for each in manifest.files}).run(outputs)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.errors import IntegrityError
 from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.jsontext import parse_json
 from launcher.results.elsewhere import Elsewhere
@@ -19,6 +20,7 @@ from launcher.results.tree import LocalFile
 from launcher.runfolder.checkpointfiles import CheckpointFile, is_checkpoint, newest_first
 from launcher.runfolder.manifest import local_sets
 from launcher.runfolder.paths import node_status_key
+from launcher.runfolder.smallfiles import read_small
 
 SETTLE_S = 5.0
 REST = 20
@@ -100,9 +102,9 @@ class ProgramFiles:
     def _is_shared(self, attempt: int) -> bool:
         """Whether node 0 has this run directory, too: then its heartbeat is here."""
         try:
-            value = parse_json((self._run_dir / node_status_key(0)).read_bytes())
+            value = parse_json(read_small(self._run_dir / node_status_key(0)))
             return int(value["attempt"]) >= attempt
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, IntegrityError, ValueError, KeyError, TypeError):
             return False
 
 

@@ -11,6 +11,7 @@ from launcher.errors import IntegrityError, NotFound
 from launcher.runfolder.manifest import SetManifest, best_step, local_sets, parse_set_manifest
 from launcher.runfolder.paths import BEST, SET_MANIFEST
 from launcher.runfolder.sets import remote_sets
+from launcher.runfolder.smallfiles import read_small, read_small_object
 from launcher.storage.base import ObjectStore
 
 METRICS = "metrics.jsonl"
@@ -50,8 +51,8 @@ def drop_earlier(run_dir: Path, node: int, step: int) -> None:
     earlier: set[int] = set()
     with suppress(OSError, ValueError):
         earlier = {int(word) for word in note.read_text(encoding="ascii").split()}
-    with suppress(OSError):
-        best = best_step((checkpoints / "best.json").read_bytes())
+    with suppress(OSError, IntegrityError):
+        best = best_step(read_small(checkpoints / "best.json"))
     for old in earlier - {step, best}:
         shutil.rmtree(checkpoints / f"step-{old}", ignore_errors=True)
     write_atomic(note, " ".join(map(str, sorted({step} | (earlier & {best})))).encode())
@@ -108,7 +109,7 @@ def _restore_best(store: ObjectStore, checkpoints: Path) -> None:
     if (checkpoints / "best.json").exists():
         return
     try:
-        data = store.read(BEST)
+        data = read_small_object(store, BEST)
         step = best_step(data)
         if step is None:
             return

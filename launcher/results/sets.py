@@ -16,6 +16,7 @@ from launcher.runfolder.attempts import Fence, Superseded
 from launcher.runfolder.manifest import best_step
 from launcher.runfolder.paths import BEST, LATEST, SET_MANIFEST
 from launcher.runfolder.sets import Latest, read_latest
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.storage.base import ObjectInfo, ObjectStore
 
 
@@ -73,9 +74,11 @@ class SetUploader:
     def _adopt(self, local: LocalSet) -> bool:
         """Whether the store already has exactly this set. Another set under the same step is removed first."""
         try:
-            raw = self._store.read(local.manifest_key)
+            raw = read_small_object(self._store, local.manifest_key)
         except NotFound:
             return False
+        except IntegrityError:  # of another form than ours
+            raw = b""
         if raw == local.manifest.raw and not self._wrong(local):
             self._ledger.set_state(local.step, "safe")
             return True
@@ -145,8 +148,8 @@ class SetUploader:
             return []
         latest = read_latest(self._store)
         try:
-            best = best_step(self._store.read(BEST))
-        except NotFound:
+            best = best_step(read_small_object(self._store, BEST))
+        except (NotFound, IntegrityError):
             best = None
         kept = {best, latest.step if latest else None}
         removed = [step for step in sorted(dropped) if step not in kept]

@@ -12,8 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.errors import IntegrityError
 from launcher.runfolder.manifest import SetManifest, best_step, local_sets
 from launcher.runfolder.paths import PROFILE, SET_MANIFEST, TENSORBOARD, TRACKED_CSV, TRACKED_EVENTS
+from launcher.runfolder.smallfiles import read_small
 from launcher.storage.keys import key_problem
 
 RESULT_FOLDERS = ("eval", "export")
@@ -97,8 +99,8 @@ def scan(run_dir: Path, node: int) -> Tree:
     files += _tracked(run_dir)
     best = _look(run_dir, BEST, growing=False)
     step = None
-    with suppress(OSError):
-        step = best_step(best.path.read_bytes()) if best else None
+    with suppress(OSError, IntegrityError):
+        step = best_step(read_small(best.path)) if best else None
     return Tree(sets, tuple(files), best, step, tuple(problems))
 
 

@@ -21,9 +21,10 @@ from contextlib import suppress
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from launcher.errors import NotFound, StoreError, StoreRefused
+from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused
 from launcher.runfolder.paths import ATTEMPTS, CLAIMS, STATE
 from launcher.runfolder.sets import Latest, is_attempt, read_json, read_latest
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.storage.base import NoConditionalPut, ObjectStore
 
 SETTLE_S = 1.0
@@ -93,10 +94,10 @@ def _honours_conditions(store: ObjectStore, mark: str, data: bytes) -> bool:
 def read_holder(store: ObjectStore, key: str) -> Holder | None:
     """None when nobody has taken the key. An object of an earlier version names nobody."""
     try:
-        return Holder.model_validate_json(store.read(key))
+        return Holder.model_validate_json(read_small_object(store, key))
     except NotFound:
         return None
-    except ValidationError:
+    except (ValidationError, IntegrityError):
         return Holder()
 
 

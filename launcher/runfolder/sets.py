@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from launcher.errors import NotFound
+from launcher.errors import IntegrityError, NotFound
 from launcher.jsontext import parse_json
 from launcher.runfolder.paths import LATEST, SET_NAME
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.storage.base import ObjectStore
 
 MOST_ATTEMPTS = 10**9
@@ -47,8 +48,8 @@ def is_attempt(value: object) -> TypeGuard[int]:
 def read_json(store: ObjectStore, key: str) -> dict[str, Any]:
     """A small JSON object from the store; empty when it is absent or damaged."""
     try:
-        value = parse_json(store.read(key))
-    except (NotFound, ValueError):
+        value = parse_json(read_small_object(store, key))
+    except (NotFound, IntegrityError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
 

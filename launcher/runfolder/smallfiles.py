@@ -17,20 +17,22 @@ def read_small(path: Path) -> bytes:
     """Raises OSError, and IntegrityError for a file that is too large."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        return _checked(b"" if size > MOST_BYTES else file.read(MOST_BYTES + 1), size, str(path))
+        _check(size, str(path))
+        return file.read(size)
 
 
 def read_small_object(store: ObjectStore, key: str) -> bytes:
     """Raises StoreError; IntegrityError for an object that is too large."""
     data = store.read(key, 0, MOST_BYTES + 1)
-    return _checked(data, len(data), store.join(key))
+    if len(data) > MOST_BYTES:
+        _check(len(data), store.join(key))
+    return data
 
 
-def _checked(data: bytes, size: int, where: str) -> bytes:
-    if max(size, len(data)) > MOST_BYTES:
+def _check(size: int, where: str) -> None:
+    if size > MOST_BYTES:
         raise IntegrityError(
             f"it is larger than {show_bytes(MOST_BYTES)}, so it is no file that launcher wrote",
             where=where,
             hint="remove it, or put a copy of the right one in its place",
         )
-    return data

@@ -9,8 +9,10 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.errors import IntegrityError
 from launcher.jsontext import parse_json
 from launcher.runfolder.paths import SNAPSHOT_INDEX
+from launcher.runfolder.smallfiles import read_small
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,8 @@ class SnapshotIndex:
     def of_run(cls, run_dir: Path) -> SnapshotIndex:
         """The one that lies in a run directory; an empty one where there is none."""
         try:
-            return cls.read((run_dir / SNAPSHOT_INDEX).read_bytes())
-        except OSError:
+            return cls.read(read_small(run_dir / SNAPSHOT_INDEX))
+        except (OSError, IntegrityError):
             return cls()
 
     @classmethod

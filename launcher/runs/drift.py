@@ -11,6 +11,7 @@ from launcher.disk import digest_file
 from launcher.errors import LauncherError
 from launcher.printable import printable
 from launcher.runfolder import paths
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.runfolder.snapshotindex import SnapshotFile, SnapshotIndex
 from launcher.runs.index import RunEntry
 from launcher.runs.records import GLANCE_S
@@ -58,7 +59,7 @@ def drift_of(entry: RunEntry) -> Drift:
     if entry.named_by_url:
         return Drift()
     try:
-        index = SnapshotIndex.read(entry.store.open(GLANCE_S).read(paths.SNAPSHOT_INDEX))
+        index = SnapshotIndex.read(read_small_object(entry.store.open(GLANCE_S), paths.SNAPSHOT_INDEX))
     except LauncherError:
         return Drift()
     folder = Path(index.folder)

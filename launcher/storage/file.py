@@ -127,8 +127,9 @@ class FileStore:
         """See ObjectStore."""
         path = self._path(key)
         with _reading(path), path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size  # Python sets aside as much memory as it is asked to read
             file.seek(start)
-            return file.read() if length is None else file.read(length)
+            return file.read() if length is None else file.read(max(0, min(length, size - start)))
 
     def get_file(
         self,

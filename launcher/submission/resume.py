@@ -7,11 +7,12 @@ import time
 
 from launcher.backends import get_backend
 from launcher.disk import LockTimeout, locked, make_private, mapped, write_private
-from launcher.errors import NotFound, PlanError
+from launcher.errors import IntegrityError, NotFound, PlanError
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runfolder.paths import RunDir
 from launcher.runfolder.signature import sign
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.runfolder.states import RunState, State
 from launcher.runs.index import Index, RunEntry
 from launcher.runs.records import bytes_here, parse_state, read_records, stored_state
@@ -120,8 +121,8 @@ def _write_plan(plan: Plan, store: ObjectStore) -> None:
     """Into the run's folder, with our signature: what is there may be of an older version, or somebody else's."""
     text = plan.text().encode()
     try:
-        same = store.read(paths.PLAN) == text
-    except NotFound:
+        same = read_small_object(store, paths.PLAN) == text
+    except (NotFound, IntegrityError):
         same = False
     if not same:
         store.put(paths.PLAN, text)

@@ -13,6 +13,7 @@ from launcher.jsontext import json_object
 from launcher.plan.model import Plan
 from launcher.plan.rewrite import as_run
 from launcher.runfolder import paths
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.runs.folder import RunFolder
 from launcher.runs.index import Index, RunEntry, new_run_id
 from launcher.runs.trust import find_plan, placed_here
@@ -62,19 +63,27 @@ def read_of_run(plan: Plan, folder: RunFolder, name: str) -> bytes:
         return plan.store.open().read(name)
 
 
+def _small_of_run(plan: Plan, folder: RunFolder, name: str) -> bytes:
+    """The same for a small file. Raises IntegrityError, too, for one that is far too large."""
+    try:
+        return folder.small(name)
+    except NotFound:
+        return read_small_object(plan.store.open(), name)
+
+
 def _job_text(plan: Plan, folder: RunFolder) -> str:
     """The job file as it was submitted; empty where it is lost, since the plan decides."""
     try:
-        return read_of_run(plan, folder, paths.JOB).decode(errors="replace")
-    except NotFound:
+        return _small_of_run(plan, folder, paths.JOB).decode(errors="replace")
+    except (NotFound, IntegrityError):
         return ""
 
 
 def _record_of(plan: Plan, folder: RunFolder) -> dict[str, Any]:
     """The record; empty for a run without one, or with one that is damaged: nothing is decided by it."""
     try:
-        return json_object(read_of_run(plan, folder, paths.RECORD))
-    except (NotFound, ValueError):
+        return json_object(_small_of_run(plan, folder, paths.RECORD))
+    except (NotFound, IntegrityError, ValueError):
         return {}
 
 

@@ -25,6 +25,7 @@ from launcher.errors import LauncherError, NotFound
 from launcher.node.log import CONSOLE, log_to_stderr
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.storage import ObjectStore
 from launcher.storage.address import StoreAddress
 
@@ -83,7 +84,7 @@ def prepare(plan: Plan, attempt: int, env: Mapping[str, str]) -> NodeCommand | N
     if node == 0:
         _bring_state(store, plan)
     with suppress(NotFound):  # the run was cancelled while the job waited
-        write_private(plan.run_dir.cancel, store.read(paths.CANCEL).decode())
+        write_private(plan.run_dir.cancel, read_small_object(store, paths.CANCEL).decode())
     write_private(plan.run_dir.plan, plan.text())
     words = (sys.executable, "-P", "-m", "launcher.node", str(plan.run_dir.plan))
     return NodeCommand((*words, "--node", str(node), "--attempt", str(start.attempt)), start.launch)
@@ -111,7 +112,7 @@ def _bring_state(store: ObjectStore, plan: Plan) -> None:
     if plan.run_dir.state.exists():
         return
     try:
-        write_private(plan.run_dir.state, store.read(paths.STATE).decode())
+        write_private(plan.run_dir.state, read_small_object(store, paths.STATE).decode())
     except LauncherError as error:
         log.warning("no earlier state of the run: %s", error.what)
 

@@ -9,9 +9,10 @@ from launcher.backends.modelarts.client import Service
 from launcher.backends.modelarts.jobs import IN_PLACE, SeenJob
 from launcher.backends.modelarts.machines import options_of
 from launcher.backends.modelarts.names import attempt_of
-from launcher.errors import LauncherError, NotFound
+from launcher.errors import IntegrityError, LauncherError, NotFound
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.runfolder.states import RunState
 from launcher.storage import ObjectStore
 
@@ -75,8 +76,8 @@ def _blamed_by_the_run(store: ObjectStore, run_id: str, jobs: Sequence[SeenJob])
     Schedule 0 stands for the newest one: after such a failure the attempt ends.
     """
     try:
-        state = RunState.model_validate_json(store.read(paths.STATE))
-    except (NotFound, ValueError):
+        state = RunState.model_validate_json(read_small_object(store, paths.STATE))
+    except (NotFound, IntegrityError, ValueError):
         return {}
     places: dict[str, list[Place]] = {}
     for attempt in state.attempts:

@@ -30,6 +30,7 @@ from launcher.plan.code import OWN_FOLDERS
 from launcher.plan.model import Plan
 from launcher.plan.rewrite import with_words
 from launcher.runfolder import paths
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.storage import ObjectStore
 from launcher.storage.address import StoreAddress
 from launcher.storage.moxing import CLIENT_VARIABLE, CLIENTS
@@ -81,7 +82,7 @@ def prepare(args: argparse.Namespace, env: Mapping[str, str]) -> Command | None:
     log.info("obs:// goes through %s, %s", client, keys_words(env, client))
     log.log(logging.WARNING if which_moxing() == "foreign" else logging.INFO, "%s", moxing_words())
     store = StoreAddress(url=args.run, endpoint=args.endpoint, region=args.region).open(PATIENCE_S)
-    plan = read_plan(store.read(paths.PLAN), args.plan)
+    plan = read_plan(read_small_object(store, paths.PLAN), args.plan)
     container.check(plan.nodes)
     check_access(store, container.node)
     if outdated(store, args.attempt):
@@ -97,7 +98,7 @@ def prepare(args: argparse.Namespace, env: Mapping[str, str]) -> Command | None:
     log.info("this is attempt %d", start.attempt)
     _bring_state(store, plan, node, start)
     with suppress(NotFound):  # the run was cancelled while the job waited
-        write_private(plan.run_dir.cancel, store.read(paths.CANCEL).decode())
+        write_private(plan.run_dir.cancel, read_small_object(store, paths.CANCEL).decode())
     write_private(plan.run_dir.plan, plan.text())
     words = [sys.executable, "-m", "launcher.node", str(plan.run_dir.plan)]
     return Command([*words, "--node", str(container.node), "--attempt", str(start.attempt)], start.launch)
@@ -134,7 +135,7 @@ def _bring_state(store: ObjectStore, plan: Plan, node: int, start: Start) -> Non
     if node != 0 or plan.run_dir.state.exists():
         return
     try:
-        write_private(plan.run_dir.state, store.read(paths.STATE).decode())
+        write_private(plan.run_dir.state, read_small_object(store, paths.STATE).decode())
     except LauncherError as error:
         log.warning("no earlier state of the run: %s", error.what)
 

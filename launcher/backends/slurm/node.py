@@ -27,6 +27,7 @@ from launcher.errors import BackendError, LauncherError, StoreError
 from launcher.plan.model import ASCEND_DEVICES, Plan
 from launcher.runfolder import paths
 from launcher.runfolder.attempts import newest_attempt, newest_begun
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.runfolder.states import RunState
 
 STORE_PAUSE_S = 10.0
@@ -113,7 +114,7 @@ def forget_old_requests(run_dir: paths.RunDir, began: float) -> None:
 def _bring_state(plan: Plan) -> None:
     """Copy the run's state from the store, unless this machine has a newer one."""
     try:
-        text = plan.store.open(10.0).read(paths.STATE).decode()
+        text = read_small_object(plan.store.open(10.0), paths.STATE).decode()
     except StoreError:
         return
     if _attempt_in(text) >= _attempt_in(_text_of(plan.run_dir.state)):

@@ -14,7 +14,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from launcher.disk import md5_of
-from launcher.errors import NotFound
+from launcher.errors import IntegrityError, NotFound
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.storage import ObjectInfo, ObjectStore
 
 LEADER = "leader.json"
@@ -45,8 +46,8 @@ class MessageFolder:
         """None for a message that is not there, or that is of another kind."""
         key = self.key(name)
         try:
-            data = self._store.read(key)
-        except NotFound:
+            data = read_small_object(self._store, key)
+        except (NotFound, IntegrityError):
             self._late[key] += 1
             return None
         if self._is_listed(key, data):

@@ -11,6 +11,7 @@ from launcher.node.peers import Check, DecideNext, MakeStartOrder, PeerStop
 from launcher.node.rendezvous.folder import LEADER, follower_name
 from launcher.node.rendezvous.member import Member
 from launcher.node.rendezvous.timing import Timing
+from launcher.runfolder.smallfiles import read_small_object
 from launcher.runfolder.states import FirstFailure
 from launcher.storage import ObjectStore
 from launcher.units import show_duration
@@ -54,7 +55,7 @@ class Follower(Member):
         deadline = time.monotonic() + TABLE_S
         while True:
             try:
-                return self._store.read(key).decode()
+                return read_small_object(self._store, key).decode()
             except NotFound:
                 if time.monotonic() >= deadline:
                     raise

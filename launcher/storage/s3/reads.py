@@ -21,8 +21,9 @@ from launcher.storage.s3.fast import FastPath, FastPathError
 from launcher.storage.s3.requests import Requests
 from launcher.storage.s3.upload import broken
 
-FAST_READ_BYTES = 1 << 20
-"""From this length a part of an object is read through the fast path."""
+FAST_READS = range(1 << 20, (32 << 20) + 1)
+"""Parts of an object of these lengths are read through the fast path. A longer length is the limit of a read whose object is
+small as a rule: an absent or empty one would cost a second request there."""
 SETTLED_S = 20 * 60.0
 """An object without ETag that is older shows by its time when it is replaced. Stores count whole seconds, and refuse
 requests from a machine whose clock is wrong by 15 minutes."""
@@ -61,7 +62,7 @@ class Reads:
     def read_once(self, key: str, start: int, length: int | None) -> bytes:
         """At most `length` bytes from `start`, in one try. A whole object is compared with its digest."""
         fast = self._fast_ranges
-        if fast and length is not None and length >= FAST_READ_BYTES:
+        if fast and length is not None and length in FAST_READS:
             fetched = fast.read(self.requests.base + key, start, length)
             if fetched is not None:
                 return fetched

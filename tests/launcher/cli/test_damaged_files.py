@@ -150,6 +150,7 @@ def folder(launcher_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     started = Handle(backend="local", host=socket.gethostname(), data={"pid": 1, "started": "never"})
     monkeypatch.setattr("launcher.backends.local.LocalBackend.submit", lambda *_: started)
     monkeypatch.setattr("launcher.runfolder.attempts.SETTLE_S", 0.0)
+    monkeypatch.setattr("launcher.runfolder.smallfiles.MOST_BYTES", 2_000_000)  # what is "huge" is above it
     monkeypatch.setattr("os.fsync", lambda _: None)  # thousands of writes, and no power is lost here
     monkeypatch.chdir(tmp_path)
     return Folder(Sample(tmp_path, output={"url": str(tmp_path / "store")}), tmp_path)

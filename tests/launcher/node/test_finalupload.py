@@ -25,7 +25,7 @@ class WatchedStore:
         self.read_twice = threading.Event()
         self.put = self._store.put
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         self._reads += 1
         if self._reads == 2:
             self.read_twice.set()
