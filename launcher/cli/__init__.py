@@ -41,7 +41,7 @@ COMMANDS: dict[str, Command] = {
     "fetch-results": Command("launcher.cli.fetch_results", "download a run's results and verify them"),
     "report": Command("launcher.cli.report", "one HTML page on a run, or on several to compare"),
     "dashboard": Command("launcher.cli.dashboard", "web pages on all runs, for this machine's user"),
-    "export": Command("launcher.cli.export", "curves of a run for TensorBoard or MLflow, or as CSV"),
+    "export": Command("launcher.cli.export", "curves of a run for TensorBoard, MLflow or SwanLab, or as CSV"),
     "cancel": Command("launcher.cli.cancel", "stop a run; it saves a checkpoint first"),
     "resume": Command("launcher.cli.resume", "continue a run that failed or was cancelled"),
     "retry": Command("launcher.cli.retry", "start the plan of a run again, as a new run"),

@@ -7,9 +7,9 @@ import argparse
 from launcher.cli.common import add_run_to_read, named_run, out
 
 HELP = """Write the curves, results and settings of a run for an experiment tracker. May be repeated, also while the run goes on:
-each metric stays one curve, and steps that a restart trained again are in it once. `track:` in a job file does the same by itself while a run goes on."""
+each metric stays one curve, and steps that a restart trained again are in it once. `track:` in a job file does the same by itself while a run goes on (not for swanlab)."""
 
-TO = ("csv", "mlflow", "tensorboard")
+TO = ("csv", "mlflow", "swanlab", "tensorboard")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="WHERE",
         help="tensorboard: log folder, default: ./tensorboard; csv: folder or .csv file, default: here; "
-        "mlflow: tracking URI, default: MLFLOW_TRACKING_URI",
+        "mlflow: tracking URI, default: MLFLOW_TRACKING_URI; swanlab: log folder, default: ./swanlog",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -29,7 +29,18 @@ class TrackSpec(Section):
     )
     every: Duration = Field(30, ge=1, description="How often the trackers get what is new.")
 
-    _sequence = field_validator("to", mode="before")(as_tuple)
+    @field_validator("to", mode="before")
+    @classmethod
+    def _no_swanlab(cls, names: Any) -> Any:
+        """SwanLab takes back no point, so steps that a restart repeats would be lost there."""
+        names = as_tuple(names)
+        if isinstance(names, tuple) and "swanlab" in names:
+            raise RuleError(
+                "SwanLab gets the curves of a run by `launcher export RUN --to swanlab`, not by track",
+                at=(names.index("swanlab"),),
+                choices=get_args(TrackerName),
+            )
+        return names
 
     @field_validator("to")
     @classmethod

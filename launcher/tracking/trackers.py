@@ -14,7 +14,7 @@ from launcher.jobfile.spec_track import TrackSpec
 from launcher.runfolder.paths import TENSORBOARD, TRACKED_CSV
 from launcher.tracking.history import History
 
-TRACKERS = {"csv": "", "mlflow": "mlflow", "tensorboard": "tensorboard"}
+TRACKERS = {"csv": "", "mlflow": "mlflow", "swanlab": "swanlab", "tensorboard": "tensorboard"}
 """The package that each one needs, which is also the name of the extra."""
 _MODULES = {"csv": "csvfile"}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from launcher.cli import main
 from launcher.export.history import history_of
@@ -26,6 +27,10 @@ needs_tensorboard = pytest.mark.skipif(
 )
 needs_mlflow = pytest.mark.skipif(
     importlib.util.find_spec("mlflow") is None, reason="NOT TESTED: mlflow is not installed"
+)
+
+needs_swanlab = pytest.mark.skipif(
+    importlib.util.find_spec("swanlab") is None, reason="NOT TESTED: swanlab is not installed"
 )
 
 
@@ -135,7 +140,70 @@ def test_mlflow_reads_one_curve_after_restarts_and_exports(
     assert held.data.tags["launcher.run"] == sample.plan.store.url
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def read_swanlab(folder: Path) -> tuple[Any, dict[str, list[tuple[int, float]]], str]:
+    """The first record of an offline run, its curves and how it ended, by the reader of `swanlab sync`."""
+    from swanlab.proto.swanlab.record.v1.record_pb2 import Record
+    from swanlab.proto.swanlab.run.v1.run_pb2 import RunState
+    from swanlab.sdk.internal.core_python.store import DataStoreReader
+
+    (file,) = folder.glob("run-*.swanlab")
+    reader = DataStoreReader()
+    reader.open(file)
+    records = []
+    while (data := reader.scan()) is not None:
+        records.append(Record())
+        records[-1].ParseFromString(data)
+    reader.close()
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for record in records:
+        if record.HasField("scalar"):
+            curves.setdefault(record.scalar.key, []).append((record.scalar.step, record.scalar.value.number))
+    return records[0].start, curves, RunState.Name(records[-1].finish.state)
+
+
+@needs_swanlab
+@pytest.mark.filterwarnings("ignore")  # what the tracker's own library warns of
+def test_swanlab_has_one_run_with_one_curve_after_restarts_and_exports(
+    sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = tmp_path / "swan"
+    command = ["export", sample.plan.run_id, "--to", "swanlab", "--out", str(logs)]
+    (logs / sample.plan.run_id / "run-other").mkdir(parents=True)
+    sample.state(State.FAILED)
+    assert main(command) == 0
+    sample.state(State.SUCCEEDED, results={"last": 0.51})
+    sample.metrics(*RESTARTED)
+    assert main(command) == 0
+    (folder,) = [path.parent for path in logs.glob("*/run-*/run-*.swanlab")]
+    assert capsys.readouterr().out.endswith(f"{folder}; send it with: swanlab sync {folder}\n")
+    start, curves, end = read_swanlab(folder)
+    assert (start.project, start.id, end) == ("sample", sample.plan.run_id, "RUN_STATE_FINISHED")
+    assert curves["train/loss"] == [(10, 2.0), (15, 9.0), (20, 1.4)]
+    assert curves["result/last"] == [(30, 0.51)]
+    settings = yaml.safe_load((folder / "files" / "config.yaml").read_text(encoding="utf-8"))
+    assert settings["recipe.epochs"]["value"] == "3"
+    assert settings["launcher.run"]["value"] == sample.plan.store.url
+    about = json.loads((folder / "files" / "swanlab-metadata.json").read_text(encoding="utf-8"))
+    assert not any(about[key] for key in ("hardware", "runtime", "git"))
+    assert (logs / sample.plan.run_id / "run-other").is_dir()
+
+
+@needs_swanlab
+@pytest.mark.filterwarnings("ignore")  # what the tracker's own library warns of
+def test_points_that_swanlab_does_not_write_are_an_error(
+    sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its error would be a line on its console. What an earlier export wrote stays."""
+    command = ["export", sample.plan.run_id, "--to", "swanlab", "--out", str(tmp_path)]
+    assert main(command) == 0
+    before = list(tmp_path.glob("*/run-*/run-*.swanlab"))
+    sample.metrics({**ROWS[0], "a": 1.0, "a/": 2.0})
+    assert main(command) == 2
+    assert "SwanLab wrote 5 of 6 points" in capsys.readouterr().err
+    assert list(tmp_path.glob("*/run-*/run-*.swanlab")) == before
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow", "swanlab"])
 def test_a_tracker_that_is_not_installed_is_a_usage_error(
     name: str, sample: Sample, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -199,6 +199,7 @@ def test_a_tracker_that_fails_fails_no_run(jobs, monkeypatch: pytest.MonkeyPatch
     ("track", "words"),
     [
         ({"to": ["wandb"]}, "wandb"),
+        ({"to": ["csv", "swanlab"]}, "`launcher export RUN --to swanlab`"),
         ({"to": ["csv", "csv"]}, "csv is here twice"),
         (
             {"to": ["mlflow"], "mlflow_uri": "https://me:secret@mlflow.example.com"},
