@@ -17,6 +17,7 @@ from greenlet import getcurrent
 from benchmarks.scale.clock import EPOCH, Clock, Task, in_place
 from benchmarks.scale.store import Bucket, Service, serve
 from launcher.node import (
+    board,
     checkpoints,
     decisions,
     finalupload,
@@ -48,6 +49,7 @@ MODULES = [
     *(
         attempts,
         backoff,
+        board,
         base,
         checkpoints,
         collector,

@@ -10,6 +10,8 @@ PASSES_PER_S = 3.0
 """All machines of a run together upload what is new this often."""
 FILES_PER_S = 1.0
 """And a file of each that grows this often."""
+BOARD_S = 30.0
+"""Node 0 gathers the heartbeats of so many machines this often."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from launcher.node.board import StatusBoard
 from launcher.node.heartbeat import Heartbeat
 from launcher.node.notices import Notices
 from launcher.node.peers import Peers
@@ -25,6 +26,7 @@ class NodeContext:
     store: ObjectStore
     collector: Collector
     upload: BackgroundUpload
+    board: StatusBoard
     heartbeat: Heartbeat
     state: StateFile
     notices: Notices

@@ -52,6 +52,7 @@ def finish(context: NodeContext, end: RunEnd) -> int:
     send_last_word(context, LAST_WORD_S if interrupt else None)
     context.peers.close()
     context.notices.send(letters, LAST_WORD_S if interrupt else SEND_S)
+    context.board.end(last=interrupt is None)
     if not end.state.terminal and context.node == 0:
         _ask_for_another_start(context.state.value.exclude_hosts)
     return _exit_code(context, end.state)
@@ -62,6 +63,7 @@ def finish_superseded(context: NodeContext) -> int:
     log.info("ending: %s", SUPERSEDED.words)
     context.upload.stop()
     context.heartbeat.stop()
+    context.board.end(last=False)
     context.peers.close()
     return 0 if _only_leader_fails() else EXIT_CODES[State.FAILED]
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from launcher.clock import Begin
 from launcher.disk import make_private, write_private
 from launcher.errors import LauncherError
+from launcher.node.board import StatusBoard
 from launcher.node.cadence import Cadence
 from launcher.node.checkpoints import restore_newest
 from launcher.node.context import NodeContext
@@ -87,6 +88,7 @@ class NodeProgram:
         """Raises OSError when the machine has no more of them."""
         self.context.heartbeat.start()
         self.context.upload.start()
+        self.context.board.start()
         self.context.notices.start()
         self.context.tracking.start()
 
@@ -146,6 +148,7 @@ def make_context(plan: Plan, node: int, attempt: int) -> NodeContext:
         store=store,
         collector=collector,
         upload=upload,
+        board=StatusBoard(plan, node, upload),
         heartbeat=heartbeat,
         state=state,
         notices=Notices(plan, node, state, heartbeat),

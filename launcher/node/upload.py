@@ -56,6 +56,10 @@ class BackgroundUpload:
         self._behind_since = 0.0
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
 
+    @property
+    def attempt(self) -> int:
+        return self._collector.attempt
+
     def start(self) -> None:
         start(self._thread)
 

@@ -33,6 +33,10 @@ TRACKED_EVENTS = re.compile(rf"{TENSORBOARD}/events\.out\.tfevents\.[^/]*\.launc
 TRACKED_CSV = "tracked.csv"
 PARTS = "manifests/"
 """One object per machine: what it uploaded, with sha256."""
+STATUS = "status/"
+"""Heartbeats, one object per machine."""
+BOARD = f"{STATUS}board.json"
+"""Of a large run: all heartbeats in one object."""
 CANCEL = "cancel.json"
 SNAPSHOT = "snapshot.tar.gz"
 """The files of the folder where a program of the user's own was submitted."""
@@ -46,7 +50,7 @@ CATALOGUE = ".runs/"
 
 _NOT_RESULTS = (RUN_MANIFEST, STATE, CANCEL)
 _NOT_RESULT_FOLDERS = (
-    "status/",
+    STATUS,
     "rendezvous/",
     "launches/",
     "platform-logs/",
@@ -58,7 +62,7 @@ _NOT_RESULT_FOLDERS = (
 
 
 def node_status_key(node: int) -> str:
-    return f"status/node-{node}.json"
+    return f"{STATUS}node-{node}.json"
 
 
 def home(env: Mapping[str, str] = os.environ) -> Path:

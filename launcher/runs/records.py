@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from launcher.errors import IntegrityError, NotFound, StoreError
 from launcher.runfolder import paths
+from launcher.runfolder.board import Board, believed, parse_board
 from launcher.runfolder.smallfiles import read_small, read_small_object
 from launcher.runfolder.states import NodeStatus, RunState, State
 from launcher.runs.index import RunEntry
@@ -44,7 +45,7 @@ class Records:
             return None
         try:
             state = self.source.head(paths.STATE)
-            found = [*self.source.list("status/"), *([state] if state else [])]
+            found = [*self.source.list(paths.STATUS), *([state] if state else [])]
             now = self.source.now()
         except StoreError:
             return None
@@ -66,9 +67,26 @@ def read_records(entry: RunEntry, patience_s: float, *, here: bool = True) -> Re
         state = parse_state(_stored(store, paths.STATE))
     except NotFound:
         return Records(without_state(entry))
-    keys = [info.key for info in store.list("status/")]
-    nodes = _parse_nodes(_stored(store, key) for key in keys)
-    return Records(state or without_state(entry, DAMAGED_STATE), nodes, store)
+    return Records(state or without_state(entry, DAMAGED_STATE), _stored_nodes(store, state), store)
+
+
+def _stored_nodes(store: ObjectStore, state: RunState | None) -> tuple[NodeStatus, ...]:
+    """Heartbeats in the store: of a large run those that its board has, and each of the others by itself. Raises StoreError."""
+    heartbeats = {info.key: info for info in store.list(paths.STATUS)}
+    listed = heartbeats.pop(paths.BOARD, None)
+    known: dict[str, NodeStatus] = {}
+    if listed is not None and state is not None and (board := _stored_board(store)):
+        known = believed(board, listed.mtime, heartbeats, state)
+    read = _parse_nodes(_stored(store, key) for key in heartbeats if key not in known)
+    return tuple(sorted([*known.values(), *read], key=lambda node: node.node))
+
+
+def _stored_board(store: ObjectStore) -> Board | None:
+    """None for one that is damaged, or was removed since it was listed. Raises StoreError."""
+    try:
+        return parse_board(_stored(store, paths.BOARD))
+    except NotFound:
+        return None
 
 
 def stored_state(entry: RunEntry) -> RunState | None:

@@ -32,7 +32,8 @@ class MessageFolder:
     def __init__(self, store: ObjectStore, folder: str, *, confirm: bool = True) -> None:
         self._store, self._folder, self._confirm = store, folder, confirm
         self._versions: dict[str, _Version] = {}
-        self._listed: ObjectInfo | None = None
+        self.listed: ObjectInfo | None = None
+        """The object that `changed` has given out last, while it goes on."""
         self._late: Counter[str] = Counter()
         """How often in a row a read gave something else than was listed, by key: a store may answer it from before the write."""
 
@@ -61,7 +62,7 @@ class MessageFolder:
 
     def _is_listed(self, key: str, data: bytes) -> bool:
         """Whether these are the bytes of the listing that is under way. Where an ETag is no MD5 that can't be told."""
-        listed = self._listed
+        listed = self.listed
         return listed is None or listed.key != key or listed.md5 in (None, md5_of(data))
 
     def changed(self) -> Iterator[str]:
@@ -69,13 +70,13 @@ class MessageFolder:
         for info in self._store.list(self._folder):
             version = (info.etag, info.mtime, info.size)
             if self._versions.get(info.key) != version:
-                self._listed = info
+                self.listed = info
                 yield info.key.removeprefix(self._folder)
                 if 0 < self._late[info.key] < LATE_READS:
                     continue  # it is given out again
                 self._late.pop(info.key, None)
                 self._versions[info.key] = version  # the caller has read it without an error
-        self._listed = None
+        self.listed = None
 
     def key(self, name: str) -> str:
         """The object's key in the store."""
