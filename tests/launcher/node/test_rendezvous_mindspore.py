@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.launcher.node.machines import Machines
+from tests.waiting import PATIENCE_S
 from vitmodels.digits import write_digits
 
 pytestmark = pytest.mark.system
@@ -26,11 +27,11 @@ def test_two_machines_train_the_digits_with_mindspore_and_survive_a_lost_rank(
         data={"url": str(few_digits(tmp_path)), "cache_dir": str(tmp_path / "cache")},
         after={"eval": False, "export": []},
         retry={"max_restarts": 1, "backoff": "0s"},
-        watch={"nodes_timeout": "60s"},
+        watch={"nodes_timeout": "400s"},
     )
     machines.start(0, 1)
     checkpoints = machines.plans[0].run_dir.checkpoints
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while not (checkpoints / "step-10").exists():  # two steps an epoch
         assert time.monotonic() < deadline, machines.log(0)
         time.sleep(0.02)
@@ -40,7 +41,7 @@ def test_two_machines_train_the_digits_with_mindspore_and_survive_a_lost_rank(
         if {b"RANK_ID=1", f"LAUNCHER_RUN_ID={machines.run_id}".encode()} <= set(read(path).split(b"\0"))
     )
     os.kill(pid, signal.SIGKILL)
-    assert machines.codes(180) == [0, 0], machines.log(0) + machines.log(1)
+    assert machines.codes() == [0, 0], machines.log(0) + machines.log(1)
     first, second = machines.state.attempts
     assert "rank 1" in first.outcome
     assert "killed by SIGKILL" in first.outcome

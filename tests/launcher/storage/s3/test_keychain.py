@@ -83,6 +83,8 @@ def test_shortly_before_they_expire_the_file_is_read_whatever_its_time_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file system may show an old time for a file that another machine has written."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     path = tmp_path / "f"
     path.write_text(f"{INI.format('one')}expiration = {time.time() + 100}\n")
     file = KeyFile(str(path))
@@ -91,8 +93,7 @@ def test_shortly_before_they_expire_the_file_is_read_whatever_its_time_says(
     monkeypatch.setattr(keyfile, "_stamp", lambda _: stamp)
     path.write_text(f"{INI.format('two')}expiration = {time.time() + 9000}\n")
     assert file.keys({}) == Keys("one", "s", None)
-    later = time.monotonic() + 2.0
-    monkeypatch.setattr(time, "monotonic", lambda: later)
+    now[0] += 2.0
     assert file.keys({}) == Keys("two", "s", None)
 
 
