@@ -38,6 +38,7 @@ REGION = (
 ENDPOINT = (
     "check the endpoint (AWS_ENDPOINT_URL_S3, or endpoint: in the job file), the network, and the proxy"
 )
+PROXIES = "check that the endpoint is that of a store, and the proxies on the way"
 LATER = "try again later; what arrived is kept"
 FEWER = "use fewer workers, or run again later; what arrived is kept"
 _OWNER = "ask the owner of the bucket or account"
@@ -220,7 +221,7 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
         "MethodNotAllowed 405 ServiceNotSupported",
         Kind.REFUSED,
         "the store does not allow this request here",
-        "check that the endpoint is that of a store, and the proxies on the way",
+        PROXIES,
     ),
     (
         "InvalidRequest",
@@ -232,7 +233,7 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
         "InvalidArgument MalformedXML BadRequest UnsupportedSignature",
         Kind.REFUSED,
         "the store does not understand the request",
-        "check that the endpoint is that of a store, and the proxies on the way",
+        PROXIES,
     ),
     # what may pass
     (

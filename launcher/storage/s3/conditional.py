@@ -11,6 +11,7 @@ from launcher.storage.base import NoConditionalPut
 from launcher.storage.s3.client import ClientHolder
 from launcher.storage.s3.confirm import Bucket, is_final, sent_bytes
 from launcher.storage.s3.errors import ConditionFailed, Unsupported
+from launcher.storage.s3.facts import foreign_answer
 from launcher.storage.s3.upload import content_md5
 
 _HINT = "this store can't tell two writers of one object apart"
@@ -62,7 +63,11 @@ class ConditionalPut:
 
         def request(client: Any, names: dict[str, Any]) -> None:
             self.bucket.brake.take(len(data))
-            client.put_object(**names, Body=data, ContentMD5=digest, Metadata=sent.metadata, IfNoneMatch="*")
+            answer = client.put_object(
+                **names, Body=data, ContentMD5=digest, Metadata=sent.metadata, IfNoneMatch="*"
+            )
+            if not answer.get("ETag") and self._found(key) != data:
+                raise foreign_answer(self.bucket.join(key))
 
         self.bucket.once(key, request)
 

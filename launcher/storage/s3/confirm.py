@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -12,7 +12,7 @@ from launcher.errors import IntegrityError, NotFound, StoreError, StoreUnreachab
 from launcher.storage.backoff import Backoff, BackoffPolicy
 from launcher.storage.base import ObjectInfo, Pace
 from launcher.storage.brake import Brake
-from launcher.storage.s3.facts import SHA256_NAME, info_of_answer
+from launcher.storage.s3.facts import SHA256_NAME, foreign_answer, info_of_answer
 
 READ_BYTES = 8 << 20
 _OTHER_WRITER = "another writer may use the same key"
@@ -103,10 +103,19 @@ def is_there(bucket: Bucket, sent: Sent) -> bool:
     """One look whether the store holds what was sent, after an answer was lost."""
     try:
         info = bucket.once(sent.key, _Look(sent.key))
+        if info.size != sent.size:
+            return False
+        if info.sha256 or info.etag == sent.etag:
+            return info.sha256 in ("", sent.sha256)
+        return info.md5 is None and _sha256_in_store(bucket, sent) == sent.sha256
     except StoreError:
         return False
-    same = info.sha256 == sent.sha256 if info.sha256 else info.etag == sent.etag
-    return info.size == sent.size and same
+
+
+def check_effect(bucket: Bucket, sent: Sent, answer: Mapping[str, Any]) -> None:
+    """Raises StoreUnreachable when an upload was answered by something else than the store: no ETag, and no object."""
+    if not answer.get("ETag") and not is_there(bucket, sent):
+        raise foreign_answer(bucket.join(sent.key))
 
 
 def is_gone(bucket: Bucket, key: str) -> bool:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from launcher.errors import StoreError
+from launcher.errors import StoreError, StoreUnreachable
 from launcher.storage.base import ObjectInfo
+from launcher.storage.s3.codes import PROXIES
 
 SHA256_NAME = "sha256"
 """The metadata of an object that hold the sha256 of its bytes: the header is x-amz-meta-sha256."""
@@ -56,14 +57,32 @@ def info_of_answer(key: str, size: int, answer: Mapping[str, Any]) -> ObjectInfo
     )
 
 
+def status_of(answer: Mapping[str, Any]) -> int:
+    """The status of an answer of boto3."""
+    return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+
+
+def check_answer(answer: Mapping[str, Any], where: str) -> None:
+    """Raises StoreUnreachable when an answer to a GET or HEAD is not a store's, as a page of a load balancer: a store tells an ETag or a time."""
+    if not answer.get("ETag") and not answer.get("LastModified"):
+        raise foreign_answer(where)
+
+
+def foreign_answer(where: str) -> StoreUnreachable:
+    """The error for an answer that something else than the store gave: the request has had no effect."""
+    return StoreUnreachable("the answer is not that of a store", where=where, hint=PROXIES)
+
+
 def info_of_obstore(key: str, meta: Mapping[str, Any], attributes: Mapping[Any, Any]) -> ObjectInfo:
-    """The facts in an answer of obstore, which hides the headers of encryption."""
-    etag = meta["e_tag"]
+    """The facts in an answer of obstore, which hides the headers of encryption. Raises StoreUnreachable as `check_answer` does."""
+    etag, mtime = meta["e_tag"], meta["last_modified"].timestamp()
+    if not etag and not mtime:
+        raise foreign_answer(key)
     return ObjectInfo(
         key,
         meta["size"],
         plain_etag(etag),
-        meta["last_modified"].timestamp(),
+        mtime,
         sha256=stored_sha256(attributes),
         opaque=is_weak(etag),
     )

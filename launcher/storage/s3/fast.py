@@ -125,13 +125,13 @@ class FastPath:
         try:
             client = self._open().objects
             meta, attributes, data = interruptible(partial(client.whole, key, expect.size))
+            actual = info_of_obstore(expect.key, meta, attributes)
         except Exception as error:  # whatever it is, the fallback meets it again and names it
             self._failed(self._requests, error)
             self._wait(key, error, pace)
             return Miss()
         if data is None:
             return Miss()
-        actual = info_of_obstore(expect.key, meta, attributes)
         if len(data) != expect.size or (expect.etag and actual.etag != expect.etag):
             return Miss()
         wanted = sha256 or actual.sha256

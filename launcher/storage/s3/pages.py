@@ -13,6 +13,7 @@ from xml.etree import ElementTree  # botocore reads answers with it, too; the pa
 from launcher.clock import iso_time
 from launcher.errors import StoreUnreachable
 from launcher.storage.s3 import client as s3_client
+from launcher.storage.s3.codes import PROXIES
 from launcher.storage.s3.facts import plain_etag
 from launcher.storage.s3.route import Route
 
@@ -122,8 +123,7 @@ def _decoded(page: Page) -> Page:
 def page_of_boto3(answer: dict[str, Any], where: str) -> Page:
     """A page from boto3's answer, which is almost empty for many an answer that is no listing. Raises StoreUnreachable."""
     if "IsTruncated" not in answer:
-        hint = "check that the endpoint is that of a store, and the proxies on the way"
-        raise StoreUnreachable("the answer is no listing", where=where, hint=hint)
+        raise StoreUnreachable("the answer is no listing", where=where, hint=PROXIES)
     objects = [
         ListedObject(each["Key"], each["Size"], plain_etag(each.get("ETag")), _seconds(each))
         for each in answer.get("Contents") or []

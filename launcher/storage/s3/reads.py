@@ -15,8 +15,9 @@ from launcher.errors import IntegrityError, NotFound, StoreError
 from launcher.storage.base import ObjectInfo
 from launcher.storage.download import Body, check_bytes
 from launcher.storage.ranges import FIRST_BYTES, LARGE_BYTES, Connections, Remainder
+from launcher.storage.s3.codes import PROXIES
 from launcher.storage.s3.errors import OutOfRange
-from launcher.storage.s3.facts import info_of_answer, plain_etag
+from launcher.storage.s3.facts import check_answer, info_of_answer, plain_etag, status_of
 from launcher.storage.s3.fast import FastPath, FastPathError
 from launcher.storage.s3.requests import Requests
 from launcher.storage.s3.upload import broken
@@ -27,6 +28,7 @@ small as a rule: an absent or empty one would cost a second request there."""
 SETTLED_S = 20 * 60.0
 """An object without ETag that is older shows by its time when it is replaced. Stores count whole seconds, and refuse
 requests from a machine whose clock is wrong by 15 minutes."""
+_PARTIAL = 206
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -56,7 +58,13 @@ class Reads:
 
     def head_by_boto3(self, key: str) -> ObjectInfo:
         """The same; only boto3 shows whether the object is encrypted, its ETag thus no MD5. Raises NotFound."""
-        facts = self.requests.with_backoff(key, lambda client, names: client.head_object(**names))
+
+        def request(client: Any, names: dict[str, Any]) -> Any:
+            answer = client.head_object(**names)
+            check_answer(answer, self.requests.join(key))
+            return answer
+
+        facts = self.requests.with_backoff(key, request)
         return info_of_answer(key, self._length(key, facts), facts)
 
     def read_once(self, key: str, start: int, length: int | None) -> bytes:
@@ -86,16 +94,24 @@ class Reads:
         if start or length is not None:
             extra["Range"] = f"bytes={start}-" + ("" if length is None else str(start + length - 1))
         answer = self.requests.once(key, lambda client, names: client.get_object(**names, **extra))
-        stream = answer["Body"]
+        stream, where = answer["Body"], self.requests.join(key)
         try:
+            check_answer(answer, where)
             begin = 0
             if content_range := _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or ""):
                 begin, total = int(content_range[1]), int(content_range[2])
+            elif status_of(answer) == _PARTIAL:
+                raise StoreError(
+                    f"asked for bytes from {start}, the answer does not tell where its bytes are",
+                    where=where,
+                    hint=PROXIES,
+                )
             else:
                 total = self._length(key, answer)
             if begin not in (0, start):
-                where = self.requests.join(key)
-                raise StoreError(f"asked for bytes from {start}, got them from {begin}", where=where)
+                raise StoreError(
+                    f"asked for bytes from {start}, got them from {begin}", where=where, hint=PROXIES
+                )
             info = info_of_answer(key, total, answer)
             chunks = self._chunks(key, stream, start - begin)
             yield Body(info, chunks, ranged=content_range is not None, settled=_is_settled(info))

@@ -29,12 +29,14 @@ from launcher.storage.s3 import upload as s3_upload
 from launcher.storage.s3.client import ClientHolder, resolve
 from launcher.storage.s3.conditional import ConditionalPut
 from launcher.storage.s3.confirm import have_effect, is_gone
-from launcher.storage.s3.facts import time_of_answer
+from launcher.storage.s3.facts import foreign_answer, status_of, time_of_answer
 from launcher.storage.s3.fast import FastPath, fast_wanted
 from launcher.storage.s3.listing import Listing
 from launcher.storage.s3.pages import PAGE_KEYS, Page, ask_boto3
 from launcher.storage.s3.reads import Reads
 from launcher.storage.s3.requests import Requests
+
+_DELETED = 204
 
 T = TypeVar("T")
 
@@ -223,9 +225,12 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         """See ObjectStore."""
+
+        def request(client: Any, names: dict[str, Any]) -> None:
+            if status_of(client.delete_object(**names)) != _DELETED and not is_gone(self, key):
+                raise foreign_answer(self.join(key))
+
         try:
-            have_effect(
-                self, key, lambda client, names: client.delete_object(**names), lambda: is_gone(self, key)
-            )
+            have_effect(self, key, request, lambda: is_gone(self, key))
         except NotFound:
             return

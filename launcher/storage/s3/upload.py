@@ -22,8 +22,8 @@ from launcher.errors import IntegrityError, NotFound, StoreUnreachable
 from launcher.storage import brake
 from launcher.storage.base import ObjectInfo, OnBytes, check_sha256
 from launcher.storage.s3.begun import Begun
-from launcher.storage.s3.confirm import Bucket, Sent, confirm, have_effect, is_there, sent_bytes
-from launcher.storage.s3.facts import SHA256_NAME
+from launcher.storage.s3.confirm import Bucket, Sent, check_effect, confirm, have_effect, is_there, sent_bytes
+from launcher.storage.s3.facts import SHA256_NAME, foreign_answer
 from launcher.threads import Workers
 
 MULTIPART_BYTES = 64 << 20
@@ -60,7 +60,9 @@ def _put_once(bucket: Bucket, key: str, data: bytes) -> Sent:
 
     def request(client: Any, names: dict[str, Any]) -> None:
         bucket.brake.take(len(data))
-        client.put_object(**names, Body=data, ContentMD5=content_md5(sent.etag), Metadata=sent.metadata)
+        digest = content_md5(sent.etag)
+        answer = client.put_object(**names, Body=data, ContentMD5=digest, Metadata=sent.metadata)
+        check_effect(bucket, sent, answer)
 
     have_effect(bucket, key, request, lambda: is_there(bucket, sent))
     return sent
@@ -177,6 +179,8 @@ class _Multipart:
             answer = client.upload_part(
                 **names, UploadId=upload, PartNumber=number, Body=data, ContentMD5=content_md5(digest)
             )
+            if not answer.get("ETag"):
+                raise foreign_answer(self.bucket.join(self.key))
             return str(answer["ETag"])
 
         self.etags[number] = self.bucket.with_backoff(self.key, request)
@@ -187,14 +191,13 @@ class _Multipart:
 
     def _complete(self, upload: str, sent: Sent) -> None:
         parts = [{"PartNumber": number, "ETag": self.etags[number]} for number in sorted(self.etags)]
-        have_effect(
-            self.bucket,
-            self.key,
-            lambda client, names: client.complete_multipart_upload(
-                **names, UploadId=upload, MultipartUpload={"Parts": parts}
-            ),
-            lambda: is_there(self.bucket, sent),
-        )
+
+        def request(client: Any, names: dict[str, Any]) -> None:
+            wanted = {"Parts": parts}
+            answer = client.complete_multipart_upload(**names, UploadId=upload, MultipartUpload=wanted)
+            check_effect(self.bucket, sent, answer)
+
+        have_effect(self.bucket, self.key, request, lambda: is_there(self.bucket, sent))
 
     def _etag(self) -> str:
         joined = b"".join(bytes.fromhex(self.digests[number]) for number in sorted(self.digests))

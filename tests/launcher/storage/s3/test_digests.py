@@ -262,3 +262,28 @@ def test_a_failure_is_still_one_when_the_store_holds_something_else(
     faults.add(replaced, method="PUT")
     with pytest.raises(Exception, match="broke"):
         impatient.put("x", SMALL)
+
+
+def test_a_lost_answer_of_a_store_that_tells_nothing_about_bytes(
+    impatient: ObjectStore, faults: Faults, tmp_path: Path
+) -> None:
+    """It drops metadata, and its ETags are its own: only the bytes themselves show that the request had its effect."""
+
+    def strip(answer: Answer) -> None:
+        answer.headers = [each for each in answer.headers if each[0].lower() != "x-amz-meta-sha256"]
+
+    change_etags(faults, own_form, kind="own form")
+    faults.add(strip)
+    faults.add(strip, method="HEAD")
+    faults.add(reset, method="PUT", path="/x")
+    assert impatient.put("x", SMALL).size == len(SMALL)
+    (tmp_path / "large").write_bytes(LARGE)
+    faults.add(reset, method="POST", path="uploadId")
+    impatient.put_file("y", tmp_path / "large")
+
+    def other(answer: Answer) -> None:
+        answer.body = DAMAGED if answer.body == SMALL else answer.body
+
+    faults.add(other)
+    with pytest.raises(Exception, match="broke"):
+        impatient.put("x", SMALL)

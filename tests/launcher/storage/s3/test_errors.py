@@ -82,7 +82,7 @@ def test_a_refused_head_without_any_code_is_still_a_refusal(faulty: ObjectStore,
     ("code", "name"), [(408, "RequestTimeout"), (409, "OperationAborted"), (500, "Unheard"), (502, "")]
 )
 def test_what_may_pass_is_tried_again(
-    faulty: ObjectStore, faults: Faults, engine: str, code: int, name: str
+    engine: str, faulty: ObjectStore, faults: Faults, code: int, name: str
 ) -> None:
     faulty.put("x", b"data")
     faults.add(status(code, name), times=2)
