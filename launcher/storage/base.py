@@ -30,7 +30,7 @@ class ObjectInfo:
     """One object. `etag` carries no quotes and is empty where a store has none; `mtime` is in Unix seconds.
 
     `sha256` was stored with the object when it was uploaded; a listing does not show it. `opaque` tells that the ETag is
-    known not to be an MD5, whatever its form: the object is encrypted, or the ETag is a weak one.
+    known not to be an MD5, whatever its form: the object is encrypted or was appended to, or the ETag is a weak one.
     """
 
     key: str

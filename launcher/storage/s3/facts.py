@@ -19,10 +19,12 @@ SHA256_NAME = "sha256"
 """The metadata of an object that hold the sha256 of its bytes: the header is x-amz-meta-sha256."""
 _HEX_ETAG = re.compile(r"[0-9A-Fa-f]{32}(-[0-9]+)?")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_ENCRYPTION = "-server-side-encryption"
-_CUSTOMER_KEY = "-customer-algorithm"
-_KMS_KEY = "-kms-key-id"
-_OBS_SERVER = "obs"
+_VENDORS_HEADER = re.compile(r"x-[a-z0-9]+-(?!meta-)(.*)")
+_ENCRYPTION = (
+    *("server-side-encryption", "customer-algorithm", "kms-key-id"),
+    *("encryption-algorithm", "kms-key-name"),  # of Google
+)
+_MD5_WITH_AES256 = ("amazons3", "minio")
 
 
 def plain_etag(text: str | None) -> str:
@@ -53,7 +55,7 @@ def info_of_answer(key: str, size: int, answer: Mapping[str, Any]) -> ObjectInfo
         plain_etag(etag),
         stamp.timestamp() if stamp else 0.0,
         sha256=stored_sha256(answer.get("Metadata") or {}),
-        opaque=is_weak(etag) or _is_encrypted(answer),
+        opaque=is_weak(etag) or _is_opaque(answer),
     )
 
 
@@ -97,17 +99,19 @@ def time_of_answer(answer: Mapping[str, Any], where: str) -> float:
         raise StoreError(f"the store's answer has no time (Date: {date!r})", where=where) from error
 
 
-def _is_encrypted(answer: Mapping[str, Any]) -> bool:
-    """Whether the store encrypts the object in a way that makes its ETag something else than the MD5 of its bytes.
+def _is_opaque(answer: Mapping[str, Any]) -> bool:
+    """Whether a header says that the ETag is something else than the MD5 of the object's bytes.
 
-    With AES256 AWS keeps the MD5, and OBS does not.
+    So it is for an object that grew by appending, whose ETag is that of its last piece or the vendor's own, and for one that is
+    encrypted. With AES256 some stores keep the MD5 and others, such as OBS, don't.
     """
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    keeps_md5 = str(headers.get("server", "")).lower() != _OBS_SERVER
+    keeps_md5 = str(headers.get("server", "")).lower() in _MD5_WITH_AES256
     for name, value in headers.items():
-        lower = name.lower()
-        if lower.endswith((_CUSTOMER_KEY, _KMS_KEY)):
+        found = _VENDORS_HEADER.fullmatch(name.lower())
+        kind, text = (found[1], str(value).lower()) if found else ("", "")
+        if kind == "object-type" and text != "normal":
             return True
-        if lower.endswith(_ENCRYPTION) and not (keeps_md5 and str(value).upper() == "AES256"):
+        if kind.endswith(_ENCRYPTION) and not (keeps_md5 and text == "aes256"):
             return True
     return False

@@ -208,6 +208,65 @@ def test_a_store_without_etags_and_metadata_is_read_back(
         faulty.put("x", SMALL)
 
 
+NO_MD5 = [
+    {"x-amz-server-side-encryption": "aws:kms"},
+    {"x-amz-server-side-encryption": "aws:kms:dsse"},
+    {"x-amz-server-side-encryption-customer-algorithm": "AES256"},
+    {"x-amz-server-side-encryption": "AES256", "Server": "OBS"},
+    {"x-obs-server-side-encryption": "AES256", "Server": "OBS"},
+    {"x-cos-server-side-encryption": "AES256", "Server": "tencent-cos"},
+    {"x-oss-server-side-encryption": "SM4", "Server": "AliyunOSS"},
+    {"x-goog-encryption-algorithm": "AES256", "Server": "UploadServer"},
+    {"x-goog-encryption-kms-key-name": "projects/p/keys/k"},
+    {"x-obs-object-type": "Appendable", "x-obs-next-append-position": "3000"},
+    {"x-oss-object-type": "Appendable"},
+    {"x-rgw-object-type": "Appendable"},
+]
+KEEPS_MD5 = [
+    {"x-amz-server-side-encryption": "AES256", "Server": "AmazonS3"},
+    {"x-amz-server-side-encryption": "AES256", "Server": "MinIO"},
+    {"x-oss-object-type": "Normal"},
+    {"x-amz-meta-server-side-encryption": "of the source"},
+]
+
+
+def add_headers(faults: Faults, more: dict[str, str]) -> None:
+    def rewrite(answer: Answer) -> None:
+        answer.headers = [each for each in answer.headers if each[0] not in more]
+        answer.headers += more.items()
+
+    for method in ("GET", "HEAD"):
+        faults.add(rewrite, method=method, path="/x")
+
+
+@pytest.mark.parametrize("engine", ["auto", "boto3"])
+def test_what_vendors_say_about_objects_whose_etag_is_no_md5(
+    radosgw: S3Server, faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """Objects of others, without our metadata, whose ETag has the form of an MD5."""
+    monkeypatch.setenv("LAUNCHER_S3_ENGINE", engine)
+    folder = open_on(radosgw).url
+    store = open_store(folder, endpoint=faults.endpoint, env=radosgw.env)
+    radosgw.client().put_object(Bucket=BUCKET, Key=key_in_bucket(store, "x"), Body=SMALL)
+    for headers in NO_MD5:
+        faults.clear()
+        change_etags(faults, kms, kind="own form")
+        add_headers(faults, headers)
+        for expect in (None, next(iter(store.list()))):
+            store.get_file("x", tmp_path / "x", expect)
+            assert (tmp_path / "x").read_bytes() == SMALL, headers
+        assert store.read("x") == SMALL
+    for headers in KEEPS_MD5:
+        faults.clear()
+        change_etags(faults, kms, kind="own form")
+        add_headers(faults, headers)
+        for expect in (None, next(iter(store.list()))):
+            with pytest.raises(IntegrityError, match="ETag"):
+                store.get_file("x", tmp_path / "x", expect)
+        with pytest.raises(IntegrityError, match="ETag"):
+            store.read("x")
+
+
 # -- lost answers ------------------------------------------------------------------------------------------
 
 
