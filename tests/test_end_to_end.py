@@ -105,6 +105,7 @@ def test_the_whole_way(one_rank: Done) -> None:
     assert (one_rank.results / "export" / "tnt_digits.mindir").stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_the_profiles_of_both_ranks_are_results(machine: Machine, two_ranks: Done) -> None:
     folder = two_ranks.results / "profile" / "node-0"
     assert sorted(path.name for path in folder.iterdir()) == [

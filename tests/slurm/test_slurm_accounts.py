@@ -34,6 +34,7 @@ def ended(jobs: SlurmJobs) -> dict[str, str]:
     return {number: found[number].state for number in states}
 
 
+@pytest.mark.slow
 def test_jobs_that_the_controller_forgot_are_found_in_the_accounts(
     ended: dict[str, str], cluster: Cluster
 ) -> None:
@@ -47,6 +48,7 @@ def test_jobs_that_the_controller_forgot_are_found_in_the_accounts(
     assert {number: job.comment for number, job in accounted(list(ended)).items()} == queue, "whose they were"
 
 
+@pytest.mark.slow
 def test_where_there_are_no_accounts_the_list_of_ended_jobs_is_asked(
     ended: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,8 @@ def few_digits(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> str:
     return "s3://bucket/few"
 
 
-@pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
 def test_training_over_two_nodes(ranks: int, few_digits: str, jobs: SlurmJobs) -> None:
     entry = jobs.submit(
         f"digits-2x{ranks}",

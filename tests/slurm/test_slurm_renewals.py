@@ -13,7 +13,7 @@ from tests.slurm.jobs import SlurmJobs
 KEYS = ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 EVERY = 12
 """Requests for which a pair of keys is good."""
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_a_run_on_two_nodes_outlives_three_renewals_in_each_of_its_phases(

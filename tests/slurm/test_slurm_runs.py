@@ -263,6 +263,7 @@ def test_a_program_that_was_changed_after_the_submit_runs_as_it_was_submitted(
     assert jobs.store(entry).read("logs/attempt-1/node-0/rank-0.log") == b"first\n"
 
 
+@pytest.mark.slow
 def test_a_changed_program_runs_as_it_was_submitted_in_each_later_attempt(
     jobs: SlurmJobs, tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ def test_ranks_get_the_npus_that_slurm_gave(jobs: SlurmJobs, monkeypatch: pytest
     assert sorted(seen) == ["0,1,2,3", "4,5,6,7"]
 
 
+@pytest.mark.slow
 def test_a_controller_that_is_away_loses_nobody(jobs: SlurmJobs) -> None:
     release = jobs.folder / "controller.release"
     hold = {"HOLD_AT": "4", "RELEASE": str(release)}

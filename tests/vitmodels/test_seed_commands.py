@@ -89,6 +89,7 @@ def ours(seed: str) -> str:
     return command
 
 
+@pytest.mark.slow
 def test_train_evaluate_export_infer(folder: Path) -> None:
     run(folder, ours("python train.py --device_id 0 --device_target Ascend --tnt_config"))
     [step] = (folder / "run" / "checkpoints").glob("step-*")

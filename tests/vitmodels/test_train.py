@@ -72,6 +72,7 @@ def test_the_log_has_one_line_per_epoch_and_no_noise(whole: Run) -> None:
     assert all(line.startswith(f"epoch {number}/4") for number, line in enumerate(lines, 1))
 
 
+@pytest.mark.slow
 def test_two_ranks_learn_what_one_rank_learns_at_twice_the_batch(whole: Run, pair: Run) -> None:
     losses = [
         [json.loads(line)["loss"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
@@ -83,6 +84,7 @@ def test_two_ranks_learn_what_one_rank_learns_at_twice_the_batch(whole: Run, pai
     assert worst < 5e-3, worst  # rounding of other sums over 32 updates; another batch order gives 5e-2
 
 
+@pytest.mark.slow
 def test_clustered_ranks_are_silent_besides_rank_0(pair: Run) -> None:
     assert len(pair.output(0).splitlines()) == 7  # the data, which operators, then the epochs
     assert pair.output(1) == ""
@@ -122,6 +124,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert steps == [8, 16, 24, 32]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_with_the_compile_cache_ends_with_the_same_bits(
     whole: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

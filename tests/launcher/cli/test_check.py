@@ -143,18 +143,18 @@ def test_containers_have_no_weights_that_lie_beside_the_job(
         assert ("error PF018 model.set.pretrained: w.npz is relative" in capsys.readouterr().out) is refused
 
 
-@pytest.mark.parametrize("scheme", ["s3", "file"])
+@pytest.mark.parametrize("kind", ["radosgw", "file"])
 @pytest.mark.parametrize("there", ["team", "team/runs"])
 def test_an_object_where_a_folder_of_results_belongs(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    scheme: str,
+    kind: str,
     there: str,
 ) -> None:
     """A bucket takes both, so that nobody would notice until the results are fetched; a disk would fail late."""
-    if scheme == "s3":
-        server: S3Server = request.getfixturevalue("radosgw")
+    if kind == "radosgw":
+        server: S3Server = request.getfixturevalue(kind)
         for name, value in server.env.items():
             monkeypatch.setenv(name, value)
         store = open_on(server)
@@ -162,7 +162,7 @@ def test_an_object_where_a_folder_of_results_belongs(
         store = open_store(Path("disk").absolute().as_uri())
     store.put(there, b"an object")
     words = (
-        f"{store.join(there).removeprefix('file://')}: this is {'an object' if scheme == 's3' else 'a file'}"
+        f"{store.join(there).removeprefix('file://')}: this is {'an object' if kind == 'radosgw' else 'a file'}"
     )
     for command, code in ((["check", "--ask"], 2), (["submit"], 4)):
         assert main([*command, "good.yaml", "--set", f"output.url={store.join('team/runs')}"]) == code

@@ -62,6 +62,7 @@ def test_torchrun_needs_no_option(jobs) -> None:
     assert "rank 1 of 2 has 3" in log
 
 
+@pytest.mark.slow
 def test_msrun_starts_two_ranks_of_mindspore(jobs) -> None:
     from PIL import Image  # msrun is this module as a command; this Python may have no such file beside it
 

@@ -20,7 +20,9 @@ SHOW = (
 )
 
 
-@pytest.mark.parametrize("engine", [None, "Ascend-Powered-Engine:mindspore_2.10"])
+@pytest.mark.parametrize(
+    "engine", [None, pytest.param("Ascend-Powered-Engine:mindspore_2.10", marks=pytest.mark.slow)]
+)
 def test_cards_with_the_platforms_rank_table_once_per_machine_or_once_per_card(
     site: Site, engine: str | None
 ) -> None:

@@ -154,7 +154,7 @@ def test_logs_console_follow_prints_new_lines_until_the_run_has_ended(
     assert printed == [f"line {number}" for number in range(1500)]
 
 
-@pytest.mark.parametrize("why", ["cleared", "deleted"])
+@pytest.mark.parametrize("why", ["cleared", pytest.param("deleted", marks=pytest.mark.slow)])
 def test_logs_console_come_from_the_runs_folder_when_the_platform_has_them_no_more(
     site: Site, entry: RunEntry, capsys: pytest.CaptureFixture[str], why: str
 ) -> None:

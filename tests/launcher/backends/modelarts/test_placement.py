@@ -241,6 +241,7 @@ def test_a_job_is_made_also_when_its_machines_are_not_told(
     assert "none is avoided" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.system
 def test_a_resumed_run_gets_another_machine_than_the_one_that_it_lost(site: Site) -> None:
     site.fake.cloud.hosts = Hosts(2)

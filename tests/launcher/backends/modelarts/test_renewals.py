@@ -75,6 +75,7 @@ def test_a_job_outlives_three_renewals(site: Site, rotation: Rotation) -> None:
     assert "token-of-turn" not in console
 
 
+@pytest.mark.slow
 def test_a_run_on_this_machine_outlives_three_renewals(
     site: Site, rotation: Rotation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
