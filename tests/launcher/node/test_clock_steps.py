@@ -83,10 +83,12 @@ def test_a_run_succeeds_whatever_the_clock_does(jobs, clocks: Clocks, tmp_path: 
     entry = jobs.submit(env=env, resources={"time_limit": "12h"})
     jobs.until(entry, lambda view: (view.progress.step or 0) >= 1)
     clocks.set("time", YEAR_S)
+    clocks.pass_time(SILENT_BEAT_S + 1.0)
     jobs.until(
         entry, lambda view: view.nodes[0].updated_at > time.time() + YEAR_S / 2 and view.progress.step == 3
     )
     clocks.set("time", -YEAR_S)
+    clocks.pass_time(SILENT_BEAT_S + 1.0)
     jobs.until(entry, lambda view: view.nodes[0].updated_at < time.time() - YEAR_S / 2)
     (tmp_path / "go").touch()
     view = jobs.end(entry)
