@@ -161,9 +161,7 @@ def test_an_object_where_a_folder_of_results_belongs(
     else:
         store = open_store(Path("disk").absolute().as_uri())
     store.put(there, b"an object")
-    words = (
-        f"{store.join(there).removeprefix('file://')}: this is {'an object' if kind == 'radosgw' else 'a file'}"
-    )
+    words = f"{store.join(there).removeprefix('file://')}: this is {'an object' if kind == 'radosgw' else 'a file'}"
     for command, code in ((["check", "--ask"], 2), (["submit"], 4)):
         assert main([*command, "good.yaml", "--set", f"output.url={store.join('team/runs')}"]) == code
         shown = capsys.readouterr()
