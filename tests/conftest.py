@@ -31,6 +31,7 @@ SYSTEM = {*SERVERS, "jobs", "rotation", "s3", "site"}
 
 settings.load_profile("fresh" if SEED else "fixed")
 os.environ.setdefault("LAUNCHER_NO_AGENCY", "1")  # the machine of the tests may be one of a cloud
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 COUNTER = Path(__file__).parent / "programs" / "counter.py"
 
 if (
