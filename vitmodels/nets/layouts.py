@@ -14,8 +14,14 @@ import numpy as np
 
 from vitmodels.archs import ARCHS, ModelConfig
 from vitmodels.errors import CheckpointError
-from vitmodels.nets.peers import from_peer, peer_of, unwrapped
-from vitmodels.nets.shapes import check_finite, check_shapes, expected_shapes, listing_of_problems
+from vitmodels.nets.peers import DISTILLED, from_peer, peer_of, unwrapped
+from vitmodels.nets.shapes import (
+    check_finite,
+    check_kinds,
+    check_shapes,
+    expected_shapes,
+    listing_of_problems,
+)
 from vitmodels.nets.weightfiles import Weights
 
 HEAD = ("head.weight", "head.bias")
@@ -62,14 +68,16 @@ def origin_of(source: Mapping[str, np.ndarray]) -> Origin:
     tnt = "pixel_embed.proj.weight" in weights
     stem = weights.get("pixel_embed.proj.weight" if tnt else "patch_embed.proj.weight")
     tokens, positions = weights.get("cls_token"), weights.get("patch_pos" if tnt else "pos_embed")
-    if stem is None or tokens is None or positions is None or HEAD[0] not in weights:
+    head = weights.get(HEAD[0])
+    dimensions = [None if one is None else one.ndim for one in (stem, tokens, positions, head)]
+    if stem is None or tokens is None or positions is None or head is None or dimensions != [4, 3, 3, 2]:
         raise CheckpointError("the weights are not those of a whole TNT or ViT", hint="add --config RECIPE")
     blocks = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
     sizes = ("tnt" if tnt else "vit", tokens.shape[-1], len(blocks), stem.shape[0] if tnt else stem.shape[-1])
     for arch, config in ARCHS.items():
         if sizes == (config.family, config.dim, config.depth, config.inner_dim or config.patch_size):
             grid = round((positions.shape[1] - 1) ** 0.5)
-            return Origin(arch, weights[HEAD[0]].shape[0], grid * config.patch_size)
+            return Origin(arch, head.shape[0], grid * config.patch_size)
     raise CheckpointError(
         f"no known architecture has the sizes of the weights: {sizes[0]}, width {sizes[1]}, {sizes[2]} blocks",
         hint="add --config RECIPE",
@@ -89,6 +97,10 @@ def rename(source: Mapping[str, np.ndarray]) -> tuple[Weights, list[str]]:
     if "embedding/kernel" in source or "Transformer/encoder_norm/scale" in source:
         return from_npz(source), ["read as a checkpoint of the original ViT"]
     weights = {name: np.asarray(value) for name, value in unwrapped(source).items()}
+    if distilled := next((name for name in weights if DISTILLED.search(name)), ""):
+        raise CheckpointError(
+            f"the weights are those of a distilled DeiT: {distilled}", hint="use a DeiT without distillation"
+        )
     notes = ["read as a checkpoint of the TNT authors"] if "outer_pos" in weights else []
     if peer := peer_of(weights):
         weights = from_peer(weights, peer)
@@ -108,14 +120,16 @@ def convert(source: Mapping[str, np.ndarray], config: ModelConfig, num_classes: 
         notes.append(f"{name} is not used")
     _fit_positions(weights, config, notes)
     shapes = expected_shapes(config, num_classes)
-    if HEAD[0] in weights and weights[HEAD[0]].shape[0] != num_classes:
-        notes.append(
-            f"the head of {weights[HEAD[0]].shape[0]} classes is not used, the model has {num_classes}"
-        )
+    head = weights.get(HEAD[0])
+    if head is not None and head.ndim == 2 and head.shape[0] != num_classes:
+        notes.append(f"the head of {head.shape[0]} classes is not used, the model has {num_classes}")
         for name in HEAD:
             weights.pop(name, None)
-    check_shapes(weights, {k: v for k, v in shapes.items() if k in weights or k not in HEAD})
-    converted = {name: np.asarray(value, np.float32) for name, value in weights.items()}
+    has_head = any(name in weights for name in HEAD)
+    check_shapes(weights, {k: v for k, v in shapes.items() if has_head or k not in HEAD})
+    check_kinds(weights)
+    with np.errstate(over="ignore"):  # what becomes infinite is named below
+        converted = {name: np.asarray(value, np.float32) for name, value in weights.items()}
     check_finite(converted)
     return Converted(converted, notes)
 

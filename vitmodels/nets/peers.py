@@ -13,8 +13,10 @@ from vitmodels.errors import CheckpointError
 
 _WRAPPERS = ("_orig_mod.", "module.", "model.", "network.")
 """What torch.compile, data parallel training, Lightning and MindSpore's cells with a loss put before each name."""
+DISTILLED = re.compile(r"(^|\.)(dist_token|distillation_token)$")
+"""The token more that a distilled net has, in the names of timm and HuggingFace."""
 _TRAINING = re.compile(
-    r"^(global_step|learning_rate|epoch_num|step_num|beta[12]_power|scale_sense|current_iterator_step|"
+    r"^(n_averaged|global_step|learning_rate|epoch_num|step_num|beta[12]_power|scale_sense|current_iterator_step|"
     r"last_overflow_iterator_step|(moment[12s]?|adam_[mv]|accum)\..*)$"
 )
 
@@ -162,11 +164,7 @@ def peer_of(names: Mapping[str, np.ndarray]) -> Peer | None:
 
 
 def from_peer(weights: Mapping[str, np.ndarray], peer: Peer) -> dict[str, np.ndarray]:
-    """The weights in timm's names. Raises CheckpointError for a distilled net, which has one token more than ours."""
-    if distilled := next((name for name in weights if name.endswith("distillation_token")), ""):
-        raise CheckpointError(
-            f"the weights are those of a distilled DeiT: {distilled}", hint="use a DeiT without distillation"
-        )
+    """The weights in timm's names."""
     kept = {name: value for name, value in weights.items() if not re.match(peer.unused, name)}
     renamed = _joined({_renamed(name, peer): value for name, value in kept.items()}, peer)
     if (

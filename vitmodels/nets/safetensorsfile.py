@@ -1,4 +1,4 @@
-"""Safetensors files: bfloat16, which numpy does not know, becomes float32; a net in several files is read by its index."""
+"""Safetensors files: bfloat16, which numpy does not know, becomes float32."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from vitmodels.errors import CheckpointError
+from vitmodels.nets.shapes import FLOATS
 from vitmodels.nets.torchfile import widened
 
-INDEX = ".safetensors.index.json"
-"""How the name of the index of several files ends."""
+_WIDE = {"F16", "F32", "F64", "BF16", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL", "C64"}
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -21,6 +21,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     with safe_open(path, "numpy") as file:
         names, metadata = list(file.keys()), file.metadata() or {}
         kinds = {name: file.get_slice(name).get_dtype() for name in names}
+        if narrower := next((name for name in names if kinds[name] not in _WIDE), ""):
+            raise CheckpointError(f"{path}: {narrower} has the type {kinds[narrower]}", hint=FLOATS)
         arrays = {name: file.get_tensor(name) for name in names if kinds[name] != "BF16"}
     narrow = [name for name in names if kinds[name] == "BF16"]
     return {**arrays, **_bfloat16(path, narrow)}, dict(metadata)
@@ -37,22 +39,4 @@ def _bfloat16(path: Path, names: list[str]) -> dict[str, np.ndarray]:
             file.seek(8 + length + start)
             values = np.frombuffer(file.read(end - start), "<u2")
             arrays[name] = widened(values).reshape(header[name]["shape"])
-    return arrays
-
-
-def read_sharded(index: Path) -> dict[str, np.ndarray]:
-    """All arrays that an index names. Raises CheckpointError when one of its files is missing or lacks an array."""
-    places = json.loads(index.read_bytes()).get("weight_map")
-    if not isinstance(places, dict) or not places:
-        raise CheckpointError(f"{index} has no weight_map")
-    arrays: dict[str, np.ndarray] = {}
-    for name in sorted({str(one) for one in places.values()}):
-        path = index.parent / name
-        if Path(name).name != name or not path.is_file():
-            raise CheckpointError(
-                f"{index} names {name}, which is not there", hint="copy all of its files into one folder"
-            )
-        arrays.update(read_safetensors(path)[0])
-    if missing := [name for name in places if name not in arrays]:
-        raise CheckpointError(f"{index} names {missing[0]}, which is in none of its files")
     return arrays

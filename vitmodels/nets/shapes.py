@@ -11,6 +11,7 @@ from vitmodels.archs import ModelConfig
 from vitmodels.errors import CheckpointError
 
 SHOWN = 8
+FLOATS = "save the net in float32, float16 or bfloat16; a quantised one can't be used"
 
 
 def expected_shapes(config: ModelConfig, num_classes: int) -> dict[str, tuple[int, ...]]:
@@ -92,6 +93,17 @@ def _side_by_side(weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[
         rows.append((f"{len(theirs)} in all", f"{len(ours)} in all"))
     width = max(len(left) for left, _ in rows)
     return "".join(f"\n  {left:{width}}  | {right}".rstrip() for left, right in rows)
+
+
+def check_kinds(weights: Mapping[str, np.ndarray]) -> None:
+    """Raises CheckpointError that names the parameters whose values are no floating-point numbers."""
+    problems = [
+        f"{name} holds values of type {value.dtype}"
+        for name, value in weights.items()
+        if value.dtype.kind != "f" and value.dtype.name != "bfloat16"
+    ]
+    if problems:
+        raise CheckpointError(f"the weights are no weights: {listing_of_problems(problems)}", hint=FLOATS)
 
 
 def check_finite(weights: Mapping[str, np.ndarray]) -> None:

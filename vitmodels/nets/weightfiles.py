@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vitmodels.errors import CheckpointError, NotSupported
-from vitmodels.nets.safetensorsfile import INDEX, read_safetensors, read_sharded
+from vitmodels.nets.safetensorsfile import read_safetensors
 from vitmodels.nets.torchfile import read_torch
 
 Weights = dict[str, np.ndarray]
@@ -27,9 +27,15 @@ FORMATS = {
     ".tar": "PyTorch",
 }
 SUFFIXES = tuple(FORMATS)
+INDEXES = (".safetensors.index.json", ".bin.index.json")
+"""How the name of the index of a net in several files ends."""
 WRITABLE = (".safetensors", ".npz", ".ckpt")
 CLASS_KEYS = ("classes", "class_order")
 """What the metadata of a .safetensors file say of the outputs, as JSON."""
+_RAW = ("state_dict", "model", "model_state_dict")
+_AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "params_ema", "ema")
+"""Names under which programs save the averages of the weights in a PyTorch file."""
+_INDEX = "index"
 _PICKLE = b"\x80\x02"  # how PyTorch's older format begins
 
 
@@ -44,9 +50,9 @@ class Contents:
 
 def format_of(path: Path) -> str:
     """The format of a file by its content. Raises CheckpointError when its suffix says another one."""
-    named = INDEX if path.name.endswith(INDEX) else FORMATS.get(path.suffix)
+    named = _INDEX if path.name.endswith(INDEXES) else FORMATS.get(path.suffix)
     if named is None:
-        known = ", ".join(SUFFIXES)
+        known = ", ".join((*SUFFIXES, *INDEXES))
         raise CheckpointError(
             f"can't read weights from {path}", hint=f"the file's name must end with one of {known}"
         )
@@ -54,7 +60,7 @@ def format_of(path: Path) -> str:
         content = _content_of(path)
     except OSError as error:
         raise CheckpointError(f"can't read weights from {path}: {error.strerror}") from error
-    if content and named not in (content, INDEX):
+    if content and named not in (content, _INDEX):
         fitting = next(suffix for suffix, kind in FORMATS.items() if kind == content)
         raise CheckpointError(
             f"{path} is a {content} file, but its name says {named}",
@@ -82,7 +88,7 @@ def read_weights(path: str | Path) -> Contents:
     path = Path(path)
     read = {
         "safetensors": _read_safetensors,
-        INDEX: _read_sharded,
+        _INDEX: _read_sharded,
         "NumPy": _read_npz,
         "MindSpore": _read_ckpt,
         "PyTorch": _read_torch,
@@ -101,8 +107,23 @@ def _read_safetensors(path: Path) -> Contents:
     return Contents(weights, about={key: json.loads(metadata[key]) for key in CLASS_KEYS if key in metadata})
 
 
-def _read_sharded(path: Path) -> Contents:
-    return Contents(read_sharded(path))
+def _read_sharded(index: Path) -> Contents:
+    """All arrays that an index names. Raises CheckpointError when one of its files is missing or lacks an array."""
+    content = json.loads(index.read_bytes())
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(places, dict) or not places:
+        raise CheckpointError(f"{index} has no weight_map")
+    arrays: Weights = {}
+    for name in sorted({str(one) for one in places.values()}):
+        path = index.parent / name
+        if Path(name).name != name or not path.is_file():
+            raise CheckpointError(
+                f"{index} names {name}, which is not there", hint="copy all of its files into one folder"
+            )
+        arrays.update(read_weights(path).weights)
+    if missing := [name for name in places if name not in arrays]:
+        raise CheckpointError(f"{index} names {missing[0]}, which is in none of its files")
+    return Contents(arrays)
 
 
 def _read_npz(path: Path) -> Contents:
@@ -120,21 +141,28 @@ def _read_torch(path: Path) -> Contents:
     content = read_torch(path)
     if not isinstance(content, dict):
         raise ValueError("it holds no dictionary of weights")
-    averages = content.get("state_dict_ema") or content.get("model_ema")
-    weights = next(
-        (content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None
-    )
-    if weights is None:
-        weights = averages if isinstance(averages, dict) else content
-    return Contents(_arrays(weights), _arrays(averages) if isinstance(averages, dict) else {})
+    nets = {str(key): found for key, value in content.items() if (found := _net(value))}
+    averages = next((nets[key] for key in _AVERAGES if key in nets), {})
+    nets = {key: net for key, net in nets.items() if key not in _AVERAGES}
+    weights = next((nets[key] for key in _RAW if key in nets), None) or _arrays(content)
+    if len(nets) == 1:
+        weights = max(weights, *nets.values(), key=len)
+    if not weights and nets:
+        raise ValueError(f"it holds several nets: {', '.join(nets)}; save one of them alone")
+    if not weights and not averages:
+        raise ValueError("it holds no weights, for example a model saved whole instead of its state_dict")
+    return Contents(weights or averages, averages)
+
+
+def _net(value: Any) -> Weights:
+    """The arrays of a dictionary, or of one in it under one of the usual names; empty when there are none."""
+    inner = [value, *(value.get(key) for key in _RAW)] if isinstance(value, dict) else []
+    return next((found for one in inner if isinstance(one, dict) and (found := _arrays(one))), {})
 
 
 def _arrays(values: Mapping[Any, Any]) -> Weights:
-    """The arrays among the values of a dictionary. Raises ValueError when there is none."""
-    found = {str(name): value for name, value in values.items() if isinstance(value, np.ndarray)}
-    if not found:
-        raise ValueError("it holds no weights, for example a model saved whole instead of its state_dict")
-    return found
+    """The arrays among the values of a dictionary."""
+    return {str(name): value for name, value in values.items() if isinstance(value, np.ndarray)}
 
 
 def check_writable_name(path: Path) -> None:

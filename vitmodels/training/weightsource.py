@@ -6,7 +6,7 @@ A name stands for a checkpoint set or for a file of weights:
     best            the set that best.json names
     step-88         that set of the run, also as checkpoints/step-88 or as a path
     RUN, RUN/checkpoints   the newest set of another run
-    FILE            .safetensors, .ckpt, .npz, .pth, or the .safetensors.index.json of several files
+    FILE            .safetensors, .ckpt, .npz, .pth, or the .safetensors.index.json or .bin.index.json of several files
     FOLDER          with one such file or index in it
 
 Of a set that has averaged weights (EMA) these are used, else the raw ones; `parameters` asks for one kind.
@@ -23,8 +23,7 @@ from vitmodels.config import Recipe
 from vitmodels.errors import CheckpointError
 from vitmodels.images.classes import NAMELESS, Classes
 from vitmodels.nets.layouts import order_of, origin_of
-from vitmodels.nets.safetensorsfile import INDEX
-from vitmodels.nets.weightfiles import SUFFIXES, Weights, read_weights
+from vitmodels.nets.weightfiles import INDEXES, SUFFIXES, Weights, read_weights
 from vitmodels.recipe_file import load_recipe, make_recipe
 from vitmodels.training.checkpoint import (
     MANIFEST,
@@ -83,7 +82,8 @@ def find_source(
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     if any(folder.glob("step-*")):
         return _newest(folder, parameters, allow_older)
-    files = sorted(path.glob(f"*{INDEX}")) or sorted(one for one in path.iterdir() if one.suffix in SUFFIXES)
+    files = sorted(one for one in path.iterdir() if one.name.endswith(INDEXES))
+    files = files or sorted(one for one in path.iterdir() if one.suffix in SUFFIXES)
     if len(files) == 1:
         return _of_file(files[0], parameters)
     listing = f"{len(files)} files of weights" if files else "no checkpoint and no file of weights"

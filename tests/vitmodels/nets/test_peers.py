@@ -11,8 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.vitmodels.nets.golden_nets import TINY, read_golden
+from tests.vitmodels.nets.test_torchfile import write_torch
 from vitmodels.errors import CheckpointError
-from vitmodels.nets.layouts import convert, order_of
+from vitmodels.nets.layouts import convert, order_of, origin_of
 from vitmodels.nets.weightfiles import read_weights
 from vitmodels.training.weightsource import find_source
 
@@ -212,9 +213,47 @@ def test_values_that_are_no_numbers_are_named(bad: float) -> None:
         convert(weights, TINY["vit"], 5)
 
 
-def write_bfloat16(path: Path, bits: np.ndarray) -> None:
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int64", "bool", "complex64"])
+def test_values_of_another_kind_are_no_weights(kind: str) -> None:
+    """As of a quantised net, whose whole numbers mean nothing without their scale."""
+    weights = vit()
+    weights["blocks.1.mlp.fc1.weight"] = np.ones_like(weights["blocks.1.mlp.fc1.weight"], kind)
+    with pytest.raises(CheckpointError, match=rf"blocks\.1\.mlp\.fc1\.weight holds values of type {kind}"):
+        convert(weights, TINY["vit"], 5)
+
+
+@pytest.mark.parametrize("name", ["head.weight", "head.bias"])
+def test_half_a_head_is_no_head(name: str) -> None:
+    """The other half would stay at what it was before training."""
+    weights = vit()
+    del weights[name]
+    with pytest.raises(CheckpointError, match=f"{name} is missing"):
+        convert(weights, TINY["vit"], 5)
+    whole = {key: value for key, value in vit().items() if not key.startswith("head.")}
+    assert convert(whole, TINY["vit"], 5).weights.keys() == whole.keys()
+
+
+@pytest.mark.parametrize("name", ["head.weight", "pos_embed", "cls_token", "patch_embed.proj.weight"])
+@pytest.mark.parametrize("shape", [(), (7,), (2, 2, 2, 2, 2)])
+def test_a_shape_that_can_not_be_is_named(name: str, shape: tuple[int, ...]) -> None:
+    weights = vit() | {name: np.ones(shape, np.float32)}
+    with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+        convert(weights, TINY["vit"], 5)
+    with pytest.raises(CheckpointError):
+        origin_of(weights)
+
+
+def test_a_distilled_deit_of_timm() -> None:
+    weights = vit()
+    weights |= {"dist_token": weights["cls_token"], "head_dist.weight": weights["head.weight"]}
+    weights["pos_embed"] = np.concatenate([weights["pos_embed"], weights["pos_embed"][:, :1]], 1)
+    with pytest.raises(CheckpointError, match="distilled DeiT: dist_token"):
+        convert(weights, TINY["vit"], 5)
+
+
+def write_bfloat16(path: Path, bits: np.ndarray, kind: str = "BF16") -> None:
     data = bits.tobytes()
-    header = {"w": {"dtype": "BF16", "shape": list(bits.shape), "data_offsets": [0, len(data)]}}
+    header = {"w": {"dtype": kind, "shape": list(bits.shape), "data_offsets": [0, len(data)]}}
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
@@ -223,6 +262,37 @@ def test_bfloat16(tmp_path: Path) -> None:
     write_bfloat16(tmp_path / "net.safetensors", np.array([[0x3FC0, 0xC000]], np.uint16))
     found = read_weights(tmp_path / "net.safetensors").weights["w"]
     assert (found.dtype, found.tolist()) == (np.float32, [[1.5, -2.0]])
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2"])
+def test_numbers_of_eight_bits_are_named(tmp_path: Path, kind: str) -> None:
+    write_bfloat16(tmp_path / "net.safetensors", np.array([1, 2], np.uint8), kind)
+    with pytest.raises(CheckpointError, match=f"w has the type {kind}") as caught:
+        read_weights(tmp_path / "net.safetensors")
+    assert "bfloat16" in caught.value.hint
+
+
+def test_a_net_of_pytorch_in_several_files(tmp_path: Path) -> None:
+    write_torch(tmp_path / "pytorch_model-00001-of-00002.bin", {"a": np.ones(2, np.float32)})
+    write_torch(tmp_path / "pytorch_model-00002-of-00002.bin", {"b": np.zeros(1, np.float32)})
+    places = {"a": "pytorch_model-00001-of-00002.bin", "b": "pytorch_model-00002-of-00002.bin"}
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 12}, "weight_map": places}))
+    for name in (tmp_path, index):
+        found = find_source(str(name), None).weights
+        assert {key: value.tolist() for key, value in found.items()} == {"a": [1, 1], "b": [0]}
+    (tmp_path / places["b"]).unlink()
+    with pytest.raises(CheckpointError, match=r"names pytorch_model-00002-of-00002\.bin, which is not there"):
+        read_weights(index)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "{}", '{"weight_map": [1]}', '{"weight_map": {"a": 1}}'])
+def test_an_index_that_is_none(tmp_path: Path, content: str) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(content)
+    with pytest.raises(CheckpointError, match=r"index\.json") as caught:
+        read_weights(index)
+    assert "attribute" not in str(caught.value)
 
 
 def test_a_net_in_several_files(tmp_path: Path) -> None:

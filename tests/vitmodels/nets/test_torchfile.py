@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from vitmodels.errors import CheckpointError
+from vitmodels.nets.peers import unwrapped
 from vitmodels.nets.weightfiles import read_weights
 
 Write = Callable[[Path, Any], Path]
@@ -99,6 +100,55 @@ def test_a_training_checkpoint_of_timm(tmp_path: Path, write: Write) -> None:
     found = read_weights(write(tmp_path / "net.pth.tar", content))
     assert found.weights["w"].tolist() == values(1).tolist()
     assert found.averages["w"].tolist() == values(2).tolist()
+
+
+@WRITERS
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("module",),
+        ("net",),
+        ("params",),
+        ("model_state_dict",),
+        ("network",),
+        ("backbone",),
+        ("model", "state_dict"),
+    ],
+)
+def test_weights_lie_under_any_name(tmp_path: Path, write: Write, path: tuple[str, ...]) -> None:
+    """With what else programs save beside them, an array at the top included."""
+    content: Any = OrderedDict(w=values(1), v=values(3))
+    for name in reversed(path):
+        content = {name: content}
+    content |= {
+        "epoch": 3,
+        "best": np.array([0.5], np.float32),
+        "optimizer": {"state": {0: {"m": values(9)}}},
+    }
+    found = read_weights(write(tmp_path / "net.pth", content))
+    assert {name: value[0, 0] for name, value in found.weights.items()} == {"w": 1, "v": 3}
+    assert not found.averages
+
+
+@WRITERS
+@pytest.mark.parametrize(
+    "name", ["state_dict_ema", "model_ema", "ema", "ema_state_dict", "model_ema_state_dict", "params_ema"]
+)
+def test_averages_are_known_by_their_name(tmp_path: Path, write: Write, name: str) -> None:
+    content = {"net": {"w": values(1)}, name: {"module.w": values(2), "n_averaged": np.array(7, np.int64)}}
+    found = read_weights(write(tmp_path / "net.pth", content))
+    assert found.weights["w"].tolist() == values(1).tolist()
+    assert unwrapped(found.averages)["w"].tolist() == values(2).tolist()
+    assert list(unwrapped(found.averages)) == ["w"]
+    alone = read_weights(write(tmp_path / "net.pth", {name: {"w": values(2)}}))
+    assert alone.weights["w"].tolist() == values(2).tolist()
+
+
+@WRITERS
+def test_of_several_nets_none_is_guessed(tmp_path: Path, write: Write) -> None:
+    path = write(tmp_path / "net.pth", {"student": {"w": values(1)}, "teacher": {"w": values(2)}})
+    with pytest.raises(CheckpointError, match="several nets: student, teacher"):
+        read_weights(path)
 
 
 @WRITERS
