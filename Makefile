@@ -5,9 +5,8 @@ BIN := $(VENV)/bin
 DEMO_JOB ?= jobs/digits_tnt_1p.yaml
 PARITY := .venv-parity
 
-# More workers than cores where most tests wait for servers and other processes.
-check test: WORKERS ?= 2
-test-all: WORKERS ?= 3
+# More workers than the two cores that this is measured on: most tests wait for servers and other processes.
+WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=10
 ifndef SEED
 SEED := $(shell date +%s)

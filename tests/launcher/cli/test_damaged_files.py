@@ -198,6 +198,7 @@ def test_every_damage_in_every_place(
     assert not wrong, fails(wrong)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", HOME_FILES)
 def test_every_damage_of_the_home(name: str, folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder.home / name.format(run=folder.entry.run_id)

@@ -174,6 +174,7 @@ def test_a_high_descriptor_under_a_low_limit(launcher_home: Path, tmp_path: Path
     os.close(read)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("home", "code"), [("/proc/nowhere", 4), ("/etc/hostname", 2)])
 def test_a_home_that_can_t_be_written_to(home: str, code: int, tmp_path: Path) -> None:
     job = write_job(tmp_path, requires=[])

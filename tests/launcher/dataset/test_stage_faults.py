@@ -139,6 +139,7 @@ def test_a_caller_that_gives_up_in_progress(
     assert (faults.count("GET", ".jpg") < 60) is bool(calls), "what had arrived is kept"
 
 
+@pytest.mark.system
 def test_a_listing_reports_and_has_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(f"memory://{tmp_path.name}")
     for n in range(2000):

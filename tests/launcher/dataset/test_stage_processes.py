@@ -90,6 +90,7 @@ def test_killed_at_random_moments_the_next_one_finishes(
     assert read_tree(staged.path) == tree, "and no part is left"
 
 
+@pytest.mark.system
 def test_waiting_has_an_end_too(tmp_path: Path) -> None:
     store = open_store(f"memory://{tmp_path.name}")
     fill(store)

@@ -238,6 +238,7 @@ def test_no_device_is_ever_shared(tmp_path: Path, start: Start) -> None:
     assert tickets(tmp_path) == []
 
 
+@pytest.mark.system
 def test_a_stopped_process_in_the_queue_is_named_and_a_request_to_stop_is_heard(
     tmp_path: Path, start: Start
 ) -> None:

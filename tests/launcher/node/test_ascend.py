@@ -120,6 +120,7 @@ def test_an_unhealthy_card_is_reported_before_anything_starts(on: Callable[..., 
     assert ranks(plan) == []
 
 
+@pytest.mark.system
 def test_a_foreign_process_is_named_with_its_pid(
     on: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:

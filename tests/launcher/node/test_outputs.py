@@ -176,6 +176,7 @@ def test_another_machine_goes_on_and_the_store_has_the_files_of_both(jobs) -> No
     assert kept(jobs) == {}
 
 
+@pytest.mark.system
 def test_the_files_of_each_machine_are_in_the_store(machines: Machines) -> None:
     """Two node programs with disks of their own: what each rank leaves in its working folder is committed with the run."""
     code = [

@@ -196,6 +196,7 @@ def test_a_cancel_that_another_machine_hears_of_first_is_one(make: Callable[...,
     )
 
 
+@pytest.mark.system
 def test_node_0_names_the_machines_that_did_not_upload(make: Callable[..., Party]) -> None:
     party = make(3, IMPATIENT)
     party.enter(0, 1, 2)

@@ -198,6 +198,7 @@ def test_a_command_gets_the_message(store: ObjectStore, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "body").read_text())["event"] == "end"
 
 
+@pytest.mark.system
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what apprise imports
 def test_apprise_sends_it(hook: Hook, store: ObjectStore) -> None:
     target = {"apprise": "json://127.0.0.1:${PORT}/hook"}

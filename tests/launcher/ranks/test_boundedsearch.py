@@ -22,6 +22,7 @@ def test_a_pattern_is_searched_as_python_does(pattern: str, text: str, found: bo
     assert is_found(re.compile(pattern), text) is found
 
 
+@pytest.mark.system
 def test_one_that_takes_for_ever_counts_as_absent(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

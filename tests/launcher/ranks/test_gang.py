@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from launcher.ranks.cores import usable_cores
 from launcher.ranks.gang import EndOrder, Gang, Outcome, Process, supervise
 from tests.waiting import is_alive, state_of, wait_until
@@ -56,6 +58,7 @@ def test_all_ranks_end_well(tmp_path: Path) -> None:
     assert (tmp_path / "rank-2.log").read_text() == "hello\n"
 
 
+@pytest.mark.system
 def test_the_first_failure_decides_and_stops_the_others_at_once(tmp_path: Path) -> None:
     stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {FOREVER}"
     gang = Gang([process(tmp_path, 0, stubborn), process(tmp_path, 1, "import sys; sys.exit(7)")])
@@ -85,6 +88,7 @@ def test_a_stopped_process_does_not_outlive_the_stop(tmp_path: Path) -> None:
     assert outcome.exits[0].code != 0 or outcome.ok  # SIGCONT lets it end by itself or by SIGTERM
 
 
+@pytest.mark.system
 def test_stacks_are_dumped_before_the_end_of_a_hang_even_of_a_stopped_rank(tmp_path: Path) -> None:
     code = "import time\ndef waiting_for_godot():\n    print('waits', flush=True); time.sleep(10_000)\nwaiting_for_godot()"
     frozen = code.replace("time.sleep(10_000)", "__import__('os').kill(0, 19)")
@@ -161,6 +165,7 @@ def test_ranks_leave_no_core_dumps(tmp_path: Path) -> None:
     assert (tmp_path / "rank-0.log").read_text() == "0\n"
 
 
+@pytest.mark.system
 def test_a_keeper_that_was_killed_is_replaced_while_the_gang_runs(tmp_path: Path) -> None:
     replaced = tmp_path / "replaced"
     code = f"import os, time\nwhile not os.path.exists({str(replaced)!r}): time.sleep(0.02)"

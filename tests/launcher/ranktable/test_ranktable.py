@@ -181,6 +181,7 @@ def _calls_for(servers: int) -> int:
     return sum(entry.callcount for entry in profile.getstats())
 
 
+@pytest.mark.system
 def test_the_work_grows_with_the_number_of_servers_and_no_faster() -> None:
     assert _calls_for(1024) < 10 * _calls_for(128)
 

@@ -74,6 +74,7 @@ def store_of(proxy: Faults) -> S3Store:
     return store
 
 
+@pytest.mark.system
 @pytest.mark.usefixtures("small")
 def test_without_etags_size_and_time_tell_the_version(plain: tuple[Path, Faults], tmp_path: Path) -> None:
     folder, proxy = plain
@@ -95,6 +96,7 @@ def test_without_etags_size_and_time_tell_the_version(plain: tuple[Path, Faults]
     assert store._fast.fetched == 7
 
 
+@pytest.mark.system
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("after", [2, 8], ids=["among the ranges", "after the last"])
 def test_without_etags_a_change_shows(plain: tuple[Path, Faults], tmp_path: Path, after: int) -> None:

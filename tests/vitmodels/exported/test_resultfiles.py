@@ -38,6 +38,7 @@ def alive(kind: type) -> int:
     return sum(type(each) is kind for each in gc.get_objects())
 
 
+@pytest.mark.system
 def test_answers_are_not_kept_however_many_images_there_are(tmp_path: Path) -> None:
     images, tally, batch = images_of(tmp_path, 1200), Tally(), 8
     before, most = (alive(Prediction), alive(Unreadable)), [0, 0]

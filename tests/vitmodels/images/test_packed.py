@@ -153,6 +153,7 @@ def seen_by(
     ]
 
 
+@pytest.mark.system
 def test_parts_make_equal_steps_and_see_only_their_own_images(
     packed: Path, tmp_path: Path, folders: Path
 ) -> None:

@@ -206,6 +206,7 @@ def samples_of(folder: ImageFolder) -> list[tuple[str, int]]:
 RANDOM = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
 
+@pytest.mark.system
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about damaged EXIF data
 @RANDOM
 @given(trees(["", "", "deep", "deep/er", "10", "9"]))
@@ -227,6 +228,7 @@ def test_images_labels_counts_and_bad_files_are_torchvisions(tree: Tree) -> None
         assert (account.images, samples_of(known)) == (len(samples), samples)
 
 
+@pytest.mark.system
 @RANDOM
 @given(trees([""]), st.sets(st.sampled_from(CLASSES), max_size=6))
 def test_labels_by_name_survive_missing_and_unknown_classes(tree: Tree, more: set[str]) -> None:
@@ -242,6 +244,7 @@ def test_labels_by_name_survive_missing_and_unknown_classes(tree: Tree, more: se
         assert set(account.matching.missing) == set(net) - set(folders)
 
 
+@pytest.mark.system
 @RANDOM
 @given(trees([""]))
 def test_natural_order_gives_timms_labels(tree: Tree) -> None:

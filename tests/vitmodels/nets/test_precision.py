@@ -31,6 +31,7 @@ def test_a_product_takes_and_gives_bfloat16_forward_and_backward() -> None:
     np.testing.assert_allclose(grad, bfloat16(slope) @ bfloat16(b), rtol=ROUNDING)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("family", ["vit", "tnt"])
 def test_a_net_differs_from_float32_by_rounding_and_keeps_float32_weights(family: str) -> None:
     golden = read_golden(family)

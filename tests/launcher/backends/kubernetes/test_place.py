@@ -84,6 +84,7 @@ def test_a_host_with_two_pods_is_not_taken_for_either(tmp_path: Path) -> None:
         where(pod(path, 1, POD_UID="new", POD_IP="10.0.0.9", XDL_IP="192.0.2.7"), tmp_path)
 
 
+@pytest.mark.system
 def test_initializing_is_awaited_with_words(tmp_path: Path) -> None:
     path, heard, found = tmp_path / "hccl.json", [], []
     path.write_text('{"status":"initializing"}')

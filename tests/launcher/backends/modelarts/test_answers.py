@@ -69,6 +69,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.system
 @settings(max_examples=examples(20, 600), suppress_health_check=[HealthCheck.too_slow])
 @given(metadata=JSON, status=JSON, algorithm=JSON)
 def test_a_job_can_be_read_from_whatever_stands_in_an_answer(
@@ -167,6 +168,7 @@ def test_following_a_run_limits_the_requests_to_the_service(
     assert poll(handle) == [False]
 
 
+@pytest.mark.system
 def test_a_storm_of_429_ends_within_the_budget_and_makes_one_job(
     fake: FakeModelArts, body: dict[str, Any]
 ) -> None:

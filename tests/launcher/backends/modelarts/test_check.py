@@ -92,7 +92,10 @@ def test_ma053_code_that_is_too_large(tmp_path: Path, source: Path, size: int, s
     assert found(with_code(tmp_path)) == [("MA053", severity, "modelarts.code")]
 
 
-def test_ma054_a_live_job_that_writes_to_the_same_channel(fake: FakeModelArts, tmp_path: Path) -> None:
+def test_ma054_a_live_job_that_writes_to_the_same_channel(
+    fake: FakeModelArts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launcher.backends.modelarts.check.STORE_S", 0.001)  # there is no store here
     channel = {**IMAGE, "outputs": {"extra": "obs://bucket/extra"}}
     job = fake.cloud.create(job_request(make(tmp_path, modelarts=channel), 1).body())
     plan = make(tmp_path, modelarts=channel)

@@ -62,6 +62,7 @@ def test_queued_restarted_resumed_and_retried_runs_run_what_was_submitted(site: 
     assert first_line(site, again, 1) == submitted
 
 
+@pytest.mark.system
 def test_another_launcher_replaces_its_own_code_and_keeps_the_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

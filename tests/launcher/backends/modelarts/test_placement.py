@@ -152,6 +152,7 @@ def test_tags_that_the_service_refuses(tmp_path: Path, tags: dict[str, str]) -> 
 # ---- workspaces
 
 
+@pytest.mark.system
 def test_a_job_is_made_and_found_in_its_workspace(fake: FakeModelArts, tmp_path: Path) -> None:
     plan = plan_of(tmp_path, workspace="ws-1")
     with pytest.raises(BackendError, match=r"ModelArts\.0102"):

@@ -233,6 +233,7 @@ def test_a_job_that_stays_abnormal_keeps_no_run_from_going_on(fake: FakeModelArt
     assert outdated(store, 1)  # what its containers look for when they start again
 
 
+@pytest.mark.system
 def test_a_submission_is_safe_to_repeat_and_a_job_that_has_ended_is_not_taken_for_a_new_one(
     fake: FakeModelArts, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_proxy_with_a_password(
             assert PASSWORD not in repr(refused)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("end", ["renewed", "expired before that"])
 def test_keys_end_in_the_middle_of_a_staging(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, end: str
