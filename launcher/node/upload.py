@@ -95,9 +95,15 @@ class BackgroundUpload:
         self._send(paths.STATE, text)
 
     def _look_for_a_later_attempt(self) -> None:
-        """Sets `superseded`. Followers wait a while: node 0 may just have announced an attempt that they will enter, too."""
+        """Sets `superseded`. Followers wait a while: node 0 may just have announced an attempt that they will enter, too.
+
+        Those of a large run read only the marks of attempts, which each node 0 makes before it writes anything.
+        """
         try:
-            self._collector.fence.check_folder()
+            if self._cadence.confirm:
+                self._collector.fence.check_folder()
+            else:
+                self._collector.fence.check()
         except Superseded as error:
             self._behind_since = self._behind_since or time.monotonic()
             patience_s = 0.0 if self._node == 0 else FOLLOWERS_PATIENCE_S
