@@ -158,8 +158,8 @@ class ManyRuns:
     def look(self) -> Look:
         from launcher.runs.listing import select
 
-        ids = self._index.ids()
-        views = select(self._index, self._filter, self._limit if self._sort == "new" else None)
+        ids = self._index.unordered()
+        views = select(self._index, self._filter, self._limit if self._sort == "new" else None, ids)
         if self._sort != "new":
             views = sorted(views, key=_SORT_KEYS[self._sort])[: self._limit]
         elif self._filter.group:
@@ -171,7 +171,7 @@ class ManyRuns:
                 json_text([view.model_dump(mode="json") for view in views]), _worst(views), ended, key
             )
         if not views:
-            _say_none(self._index)
+            _say_none(self._index, known=bool(ids))
             return Look("", 0, False, key)
         from launcher.cli.statustable import table_of
 
@@ -223,8 +223,8 @@ def _worst(found: Sequence[RunView]) -> int:
     return next((code for code in (100, NOT_FINISHED, 103) if code in codes), 0)
 
 
-def _say_none(index: Index) -> None:
-    if index.ids():
+def _say_none(index: Index, *, known: bool) -> None:
+    if known:
         say("no run fits")
     else:
         say(f"no runs yet in {index.root}\n  start one:  launcher submit jobs/digits_tnt_1p.yaml")

@@ -10,7 +10,8 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from launcher.runfolder.states import NodeStatus, RunState, State
 from launcher.storage.address import StoreAddress, absolute_url
 
 Form = TypeVar("Form", bound=BaseModel)
-_RUN_ID = re.compile(r"^(?P<name>[A-Za-z0-9_-]{1,64})-(?P<day>\d{8})-(?P<time>\d{6})-(?P<tail>[0-9a-f]{4})$")
+_ENTRY = re.compile(r"[A-Za-z0-9_-]{1,64}-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}\.json")
 
 
 def new_run_id(name: str, now: float | None = None) -> str:
@@ -34,9 +35,13 @@ def new_run_id(name: str, now: float | None = None) -> str:
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}"
 
 
-def _time_part(run_id: str) -> str:
-    """The end of a run id, which sorts by age: yyyymmdd-hhmmss-abcd."""
-    return run_id[-20:]
+_time_part = itemgetter(slice(-20, None))
+"""The end of a run id, which sorts by age: yyyymmdd-hhmmss-abcd."""
+
+
+def newest_first(run_ids: Iterable[str]) -> list[str]:
+    """In the order of the time in the id."""
+    return sorted(run_ids, key=_time_part, reverse=True)
 
 
 class RunEntry(BaseModel):
@@ -107,12 +112,16 @@ class Index:
         (self.root / f"{run_id}.json").unlink(missing_ok=True)
 
     def ids(self) -> list[str]:
-        """Newest first, by the time in the id."""
+        """Newest first."""
+        return newest_first(self.unordered())
+
+    def unordered(self) -> list[str]:
+        """The same in any order: of 100,000 the order takes as long as the names."""
         try:
-            names = [name[:-5] for name in os.listdir(self.root) if name.endswith(".json")]  # noqa: PTH208 - 10,000 of them
+            names = filter(_ENTRY.fullmatch, os.listdir(self.root))  # noqa: PTH208 - 100,000 of them
         except OSError:  # not there yet, or not a folder: `put` says so
             return []
-        return sorted(filter(_RUN_ID.match, names), key=_time_part, reverse=True)
+        return [name[:-5] for name in names]
 
     def get(self, run_id: str) -> RunEntry | None:
         """None for a run that is not here, or whose file can't be read."""

@@ -11,7 +11,7 @@ import contextlib
 import gc
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from launcher.disk import write_private
 from launcher.errors import StoreError
 from launcher.runfolder.states import State
-from launcher.runs.index import Glance, Index
+from launcher.runs.endings import Endings
+from launcher.runs.index import Glance, Index, newest_first
 from launcher.runs.view import RunView, views
 
 CACHE = ".ended.json"
@@ -59,6 +60,11 @@ class Filter:
     def by_id_only(self) -> bool:
         return not (self.states or self.since or self.backend or self.group)
 
+    @property
+    def only_live(self) -> bool:
+        """Whether no run that has ended fits."""
+        return bool(self.states) and not any(state.terminal for state in self.states)
+
     def may_fit(self, glance: Glance) -> bool:
         """Whether the view of a run can fit: what is in the index decides where it can't change."""
         in_states = not self.states or glance.final is None or glance.final.state in self.states
@@ -79,24 +85,40 @@ class _Cache(BaseModel):
     views: tuple[RunView, ...]
 
 
-def select(index: Index, wanted: Filter, limit: int | None) -> list[RunView]:
-    """The newest `limit` runs (None: all) that fit, newest first. A store that does not answer makes its runs UNKNOWN."""
-    ids = [run_id for run_id in index.ids() if wanted.fits_id(run_id)]
-    if limit is not None:
-        return list(islice(filter(wanted.fits, _fresh(index, ids, wanted)), limit))
-    return list(filter(wanted.fits, _cached(index, ids)))
+def select(
+    index: Index, wanted: Filter, limit: int | None, ids: Sequence[str] | None = None
+) -> list[RunView]:
+    """The newest `limit` runs (None: all) that fit, newest first. A store that does not answer makes its runs UNKNOWN.
+
+    `ids` are those of the index in any order, where the caller has them.
+    """
+    ids = index.unordered() if ids is None else ids
+    if wanted.name:
+        ids = [run_id for run_id in ids if wanted.fits_id(run_id)]
+    if limit is not None or wanted.only_live:
+        fitting = newest_first(ids) if wanted.by_id_only else _fitting(index, ids, wanted)
+        return list(islice(filter(wanted.fits, _fresh(index, fitting)), limit))
+    return list(filter(wanted.fits, _cached(index, newest_first(ids))))
 
 
-def _fresh(index: Index, ids: list[str], wanted: Filter) -> Iterator[RunView]:
-    """Views in the order of `ids`, some entries at a time, so that a short list reads few files; of runs that may fit."""
-    fitting = iter(ids) if wanted.by_id_only else _fitting(index, ids, wanted)
-    while some := list(islice(fitting, _BATCH)):
+def _fresh(index: Index, ids: Iterable[str]) -> Iterator[RunView]:
+    """Views in the order of `ids`, some entries at a time, so that a short list reads few files."""
+    rest = iter(ids)
+    while some := list(islice(rest, _BATCH)):
         yield from views([entry for run_id in some if (entry := index.get(run_id))], index)
 
 
-def _fitting(index: Index, ids: list[str], wanted: Filter) -> Iterator[str]:
-    glances = filter(None, map(index.glance, ids))
-    return (glance.run_id for glance in glances if wanted.may_fit(glance))
+def _fitting(index: Index, ids: Sequence[str], wanted: Filter) -> Iterator[str]:
+    """Runs that may fit, newest first. Of those that are known to have ended in another state nothing is read."""
+    endings = Endings(index, len(ids)) if wanted.states else None
+    for run_id in newest_first(endings.possible(ids, wanted.states) if endings else ids):
+        glance = index.glance(run_id)
+        if endings and glance and glance.final:
+            endings.note(run_id, glance.final.state)
+        if glance and wanted.may_fit(glance):
+            yield run_id
+    if endings:
+        endings.keep()
 
 
 def _cached(index: Index, ids: list[str]) -> list[RunView]:
@@ -109,7 +131,7 @@ def _cached(index: Index, ids: list[str]) -> list[RunView]:
         if old and old.mtimes.get(view.run_id) == mtimes.get(view.run_id)
     }
     unknown = [run_id for run_id in ids if run_id not in known]
-    fresh = {view.run_id: view for view in _fresh(index, unknown, Filter())}
+    fresh = {view.run_id: view for view in _fresh(index, unknown)}
     if sum(view.state.terminal for view in fresh.values()) >= CACHE_FROM:
         _write(index, {**known, **fresh})
     return [view for run_id in ids if (view := known.get(run_id) or fresh.get(run_id))]
