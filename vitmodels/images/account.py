@@ -45,8 +45,8 @@ class Account:
             found.append(f"{counted(self.empty)} without images: {shown(self.empty)}")
         if not match_.certain:
             found.append(
-                "the weights know no class names and have more outputs than there are folders: labels are the places of the "
-                "folders in order, which is wrong if one is missing"
+                "the weights know no class names: labels are the places of the folders in order, which is wrong if one is missing, or if "
+                "numbered folders were in another order (class_order: text or natural in the recipe says which)"
             )
         return tuple(f"{self.split}: {text}" for text in found)
 

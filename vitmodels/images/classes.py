@@ -23,10 +23,14 @@ By = Literal["names", "imagenet", "numbers", "train", "order"]
 
 @dataclass(frozen=True)
 class Classes:
-    """What is known of the outputs of a net: their names by index, or only the order in which folders were numbered."""
+    """What is known of the outputs of a net: their names by index, or only the order in which folders were numbered.
+
+    `stated` is whether a recipe says that order; else it is the one of the framework that made the weights.
+    """
 
     names: tuple[str, ...] = ()
     order: Order = "text"
+    stated: bool = field(default=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """How results, exports and checkpoints keep it."""
@@ -34,7 +38,7 @@ class Classes:
 
     def numbered(self, order: Order | None) -> Classes:
         """The same with the order that a recipe states; names, where there are some, count more."""
-        return replace(self, order=order) if order and not self.names else self
+        return replace(self, order=order, stated=True) if order and not self.names else self
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], order: Order = "text") -> Classes:
@@ -102,7 +106,8 @@ def match(
     forms = respelled(folders, train, where)
     if train and len(train) <= outputs and (forms or set(folders) & set(train)):
         return _matched(folders, ordered(train, known.order), forms, "train")
-    if known.order == "natural" and (numbers := _numbers(folders, outputs)):
+    counted = known.order == "natural" or (outputs == len(imagenet()) and not known.stated)
+    if counted and (numbers := _numbers(folders, outputs)):
         names = [str(number) for number in range(outputs)]
         for folder, number in numbers.items():
             names[number] = folder
@@ -111,7 +116,14 @@ def match(
         raise DataError(f"{where} has {len(folders)} class folders, the recipe says num_classes {outputs}")
     check_forms(folders, where)
     found = _matched(folders, ordered(folders, known.order), {}, "order")
-    return Matching(found.names, found.labels, (), (), "order", len(folders) == outputs)
+    certain = len(folders) == outputs and (known.stated or known.order == "natural" or not _turned(folders))
+    return Matching(found.names, found.labels, (), (), "order", certain)
+
+
+def _turned(folders: Sequence[str]) -> bool:
+    """Whether folders are numbers whose order as text is another one: 1, 10, 2."""
+    numbers = all(folder.isascii() and folder.isdigit() for folder in folders)
+    return numbers and ordered(folders, "text") != ordered(folders, "natural")
 
 
 def _by_name(folders: Sequence[str], names: Sequence[str], where: str) -> Matching:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vitmodels.errors import DataError
+from vitmodels.images.account import Account
 from vitmodels.images.classes import Classes, imagenet, match, ordered
 
 NUMBERS = [str(number) for number in range(1000)]
@@ -51,6 +52,29 @@ def test_imagenet_v2_has_numbers_for_names() -> None:
     assert labels(["0", "7", "70", "700"], Classes(order="natural"), 1000) == [0, 7, 70, 700]
     assert labels(["0000", "0007", "0070"], Classes(order="natural"), 1000) == [0, 7, 70]
     assert match(["0", "7"], Classes(order="natural"), 1000, where="val").by == "numbers"
+
+
+@pytest.mark.parametrize("folders", [NUMBERS, ["0", "7", "70", "700"], ["0000", "0007", "0070"]])
+def test_the_numbers_of_imagenet_v2_are_outputs_of_frameworks_that_number_by_text(folders: list[str]) -> None:
+    """Their published weights have ImageNet's 1,000 outputs, in the order of its synsets; a recipe may say that it is not so."""
+    found = match(folders, Classes(order="text"), 1000, where="val")
+    assert [found.labels[name] for name in folders] == [int(name) for name in folders]
+    assert (found.by, found.certain) == ("numbers", True)
+    stated = match(folders, Classes().numbered("text"), 1000, where="val")
+    assert [stated.labels[name] for name in sorted(folders)] == list(range(len(folders)))
+    trained = match(folders, Classes(), 1000, where="val", train=folders)
+    assert trained.by != "numbers"
+
+
+def test_numbered_folders_in_text_order_are_uncertain_unless_the_recipe_says_so() -> None:
+    folders = [str(number) for number in range(1, 12)]
+    found = match(folders, Classes(), 11, where="val")
+    assert not found.certain
+    assert match(folders, Classes().numbered("text"), 11, where="val").certain
+    assert match(folders, Classes(order="natural"), 11, where="val").certain
+    assert match([f"{number:02}" for number in range(1, 12)], Classes(), 11, where="val").certain
+    account = Account("val", 1, 1, 0, {}, (), found)
+    assert "class_order" in account.warnings[0]
 
 
 def test_a_net_of_numbered_folders_knows_imagenets_names() -> None:
