@@ -19,12 +19,13 @@ READERS = 16
 
 
 class ShardFile(NamedTuple):
-    """A file to pack; `mtime` in Unix seconds, 0 when not known. `image`: it is one of a class."""
+    """A file to pack; `mtime` and `ctime_ns` are those of ObjectInfo. `image`: it is one of a class."""
 
     key: str
     size: int
     mtime: float
     etag: str
+    ctime_ns: int
     image: bool
 
 
@@ -80,7 +81,7 @@ def lay_out(
     groups: dict[str, list[ShardFile]] = {}
     for info in infos:
         image = labelled(info.key) is not None or info.key in images
-        file = ShardFile(info.key, info.size, info.mtime, info.etag, image)
+        file = ShardFile(info.key, info.size, info.mtime, info.etag, info.ctime_ns, image)
         groups.setdefault(split_of(info.key), []).append(file)
     return [draft for split in sorted(groups) for draft in _cut(split, groups[split], shard_bytes, seed)]
 

@@ -1,8 +1,9 @@
 """Whether the files of a shard are still those that were packed.
 
-Packing notes what the files of each shard were in its work folder: size and ETag, which on a disk holds mtime in ns and inode. Where
-there is no such note, or it can't tell, every file is read again and compared with the sha256 in the shard's index. Times alone
-prove nothing: an older copy of a file has an older time.
+Packing notes what the files of each shard were in its work folder: size and ETag, which on a disk holds mtime in ns and inode, and
+there ctime, which a program that writes into a file and sets its time back can't set. Where there is no such note, or it can't tell,
+every file is read again and compared with the sha256 in the shard's index. Times alone prove nothing: an older copy of a file has an
+older time.
 """
 
 from __future__ import annotations
@@ -60,5 +61,5 @@ def _identity(draft: Draft, listed_at: float | None = None) -> str:
         recent = listed_at is not None and entry.mtime > listed_at - RECENT_S
         if recent or not entry.etag:
             return ""
-        digest.update(f"{entry.size}\t{entry.etag}\t{entry.key}\n".encode())
+        digest.update(f"{entry.size}\t{entry.etag}\t{entry.ctime_ns}\t{entry.key}\n".encode())
     return digest.hexdigest()

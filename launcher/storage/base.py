@@ -31,6 +31,7 @@ class ObjectInfo:
 
     `sha256` was stored with the object when it was uploaded; a listing does not show it. `opaque` tells that the ETag is
     known not to be an MD5, whatever its form: the object is encrypted or was appended to, or the ETag is a weak one.
+    `ctime_ns` is when a file system changed anything about a file, and no program can set it; 0 elsewhere.
     """
 
     key: str
@@ -39,6 +40,7 @@ class ObjectInfo:
     mtime: float = 0.0
     sha256: str = field(default="", compare=False)
     opaque: bool = field(default=False, compare=False)
+    ctime_ns: int = field(default=0, compare=False)
 
     @property
     def md5(self) -> str | None:

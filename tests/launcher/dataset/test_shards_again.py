@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,6 +54,16 @@ def replace_with_old_times(path: Path) -> None:
     other.replace(path)
 
 
+def rewrite_with_old_times(path: Path) -> None:
+    """The same in the file itself, whose inode stays: `cp -p` over a file, or `touch -r` after a repair."""
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHANGES = pytest.mark.parametrize("change", [replace_with_old_times, rewrite_with_old_times])
+
+
 def make_old(source: Path) -> None:
     """Files that were written an hour ago."""
     for path in source.rglob("*"):
@@ -60,8 +71,11 @@ def make_old(source: Path) -> None:
             os.utime(path, (path.stat().st_atime - 3600, path.stat().st_mtime - 3600))
 
 
+@CHANGES
 @pytest.mark.parametrize("noted", [True, False])
-def test_a_file_changed_under_its_old_time_is_packed_anew(source: Path, tmp_path: Path, noted: bool) -> None:
+def test_a_file_changed_under_its_old_time_is_packed_anew(
+    source: Path, tmp_path: Path, noted: bool, change: Callable[[Path], None]
+) -> None:
     make_old(source)
     first = packed_tree(tmp_path / "packed", source)
     notes = list((tmp_path / "scratch").rglob("*.files"))
@@ -70,7 +84,7 @@ def test_a_file_changed_under_its_old_time_is_packed_anew(source: Path, tmp_path
         for note in notes:
             note.unlink()
     (tmp_path / "packed" / PACKED).unlink()
-    replace_with_old_times(source / "train/a/003.jpg")
+    change(source / "train/a/003.jpg")
     seen: list[PackProgress] = []
     second = packed_tree(tmp_path / "packed", source, progress=seen.append)
     assert seen[-1].kept == len(first.shards) - 1
@@ -78,13 +92,16 @@ def test_a_file_changed_under_its_old_time_is_packed_anew(source: Path, tmp_path
     assert verify_packed(open_store(str(tmp_path / "packed"))) == second != first
 
 
-def test_a_complete_data_set_does_not_stand_for_a_changed_source(source: Path, tmp_path: Path) -> None:
+@CHANGES
+def test_a_complete_data_set_does_not_stand_for_a_changed_source(
+    source: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
     make_old(source)
     first = packed_tree(tmp_path / "packed", source)
     for path in source.rglob("*.jpg"):
         os.utime(path)  # newer times alone change nothing
     assert packed_tree(tmp_path / "packed", source) == first
-    replace_with_old_times(source / "train/a/003.jpg")
+    change(source / "train/a/003.jpg")
     with pytest.raises(UsageError, match=r"'train/a/003\.jpg' was changed after it was packed"):
         packed_tree(tmp_path / "packed", source)
     assert read_packed(open_store(str(tmp_path / "packed"))) == first
