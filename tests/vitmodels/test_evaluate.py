@@ -104,7 +104,7 @@ def named(run: Path, folder: Path, classes: list[str]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("gone", ["c0", "c1", "c2"])
+@pytest.mark.parametrize("gone", ["c0", "c1", pytest.param("c2", marks=pytest.mark.slow)])
 def test_a_validation_set_that_lacks_a_class_is_scored_by_name(run: Path, tmp_path: Path, gone: str) -> None:
     folder = named(run, tmp_path / "run", ["c2", "c1", "c0"])  # the averaged weights answer output 0: c2
     shutil.rmtree(folder / "data" / "val" / gone)

@@ -112,6 +112,7 @@ def test_tensorboard_reads_one_curve_after_restarts_and_exports(sample: Sample, 
     assert [path.name for path in logs.iterdir()] == [sample.plan.run_id]
 
 
+@pytest.mark.system
 @needs_mlflow
 @pytest.mark.filterwarnings("ignore")  # what the tracker's own library warns of
 def test_mlflow_reads_one_curve_after_restarts_and_exports(

@@ -21,6 +21,7 @@ from launcher.runs.explain import explain_run
 from launcher.runs.index import RunEntry
 from launcher.runs.prune import Kept, find_items
 from launcher.submission.resume import resume
+from tests.launcher.node.conftest import Clocks
 from tests.launcher.node.machines import Machines
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
@@ -127,7 +128,7 @@ def test_a_checkpoint_outside_of_the_working_folder_is_told(jobs, tmp_path: Path
     assert "notes.txt" not in unsafe.why
 
 
-def test_what_the_program_removed_to_save_room_goes_from_the_store(jobs) -> None:
+def test_what_the_program_removed_to_save_room_goes_from_the_store(jobs, clocks: Clocks) -> None:
     """keep_checkpoint_max: the newest stay, in the store as on the disk. Other files that were removed stay in the store."""
     code = (
         "import os, pathlib, time\n"
@@ -138,9 +139,10 @@ def test_what_the_program_removed_to_save_room_goes_from_the_store(jobs) -> None
         "save('net-1.ckpt'); save('notes.txt'); time.sleep(0.01); save('net-2.ckpt')\n"
         "os.remove('net-1.ckpt'); os.remove('notes.txt')\n"
     )
-    view = jobs.run(program=[sys.executable, "-c", code], env={"STORE": str(jobs.folder / "runs")})
+    entry = jobs.submit(program=[sys.executable, "-c", code], env={"STORE": str(jobs.folder / "runs")})
+    clocks.pass_until(jobs, lambda view: view.state.terminal)  # a file goes up once it has rested
+    view = jobs.end(entry)
     assert view.state is State.SUCCEEDED, view.reason
-    entry = jobs.index.find(view.run_id)
     assert set(committed(entry)) == {"work/rank-0/net-2.ckpt", "work/rank-0/notes.txt"}
     assert view.safe_file == "work/rank-0/net-2.ckpt"
 

@@ -74,6 +74,7 @@ def test_a_pod_that_is_killed_ends_the_run_and_a_resume_goes_on(cluster: FakeClu
     assert view(entry).state is State.SUCCEEDED
 
 
+@pytest.mark.slow
 def test_a_sweep_of_four(cluster: FakeCluster, tmp_path: Path) -> None:
     path = job(tmp_path, cluster, 1, kind="job")
     points = prepare_points(path, [Axis("env.STEPS", ("1", "2", "3", "4"))])

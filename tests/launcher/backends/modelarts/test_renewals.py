@@ -140,6 +140,7 @@ def test_a_training_on_the_platform_outlives_three_renewals_in_each_of_its_phase
     outlived(rotation, entry.run_id)
 
 
+@pytest.mark.slow
 def test_a_run_on_this_machine_stages_counts_and_uploads_with_keys_that_end(
     site: Site, rotation: Rotation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,6 +164,7 @@ def test_wrong_bytes_again_and_again_turn_the_fast_path_off(
     assert (fast_of(faulty).fetched, faults.count("GET")) == (0, 3 * 2 + 1)
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_not_plain_goes_to_the_fallback(
     faulty: ObjectStore, faults: Faults, folder: Path
 ) -> None:
