@@ -103,9 +103,9 @@ class Heartbeat:
             )
 
     def beat(self) -> None:
-        status = self.snapshot()
+        now, status = time.monotonic(), self.snapshot()
         text = status.model_dump_json(exclude={"updated_at"})
-        if text == self._written[0] and time.monotonic() - self._written[1] <= SILENT_BEAT_S:
+        if text == self._written[0] and now - self._written[1] <= SILENT_BEAT_S:
             return
         try:
             write_private(self._path, status.model_dump_json(indent=1) + "\n")
@@ -118,7 +118,7 @@ class Heartbeat:
             self.unwritten = shown.model_dump_json(indent=1).encode() + b"\n"
             return
         self._failing, self.unwritten = False, b""
-        self._written = (text, time.monotonic())
+        self._written = (text, now)
 
     def _run(self) -> None:
         while not self._end.wait(BEAT_S):
