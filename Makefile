@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 DEMO_JOB ?= jobs/digits_tnt_1p.yaml
 PARITY := .venv-parity
 
-# More workers than the two cores that this is measured on: most tests wait for servers and other processes.
-WORKERS ?= 3
+# More workers than the two cores that this is measured on: most tests of `make test` wait for servers and other processes.
+check test-all: WORKERS ?= 3
+test: WORKERS ?= 4
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=10
 ifndef SEED
 SEED := $(shell date +%s)
@@ -29,7 +30,7 @@ check: lint
 test: lint
 	$(PYTEST) -m "not slow"
 
-# The long rest: campaigns, and the random tests with a fresh seed. `make test-all SEED=N` repeats one.
+# The long rest: campaigns, long variants, and the random tests with a fresh seed. `make test-all SEED=N` repeats one.
 test-all: install-test
 	LAUNCHER_TEST_SEED=$(SEED) $(PYTEST) -m "slow or random" --hypothesis-seed=$(SEED)
 
