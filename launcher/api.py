@@ -83,7 +83,7 @@ class Run:
 
     def view(self) -> RunView:
         """All that `launcher status RUN --json` prints."""
-        return view_of(self.entry, self.index)
+        return view_of(self.index.newest(self.entry), self.index)  # another command may have resumed it
 
     def wait(
         self,
@@ -139,7 +139,7 @@ class Run:
     def cancel(self) -> None:
         """Ask the run to stop with a checkpoint. Does not wait; does nothing to a run that has ended."""
         if not self.state.terminal:
-            cancel_run(self.entry)
+            cancel_run(self.index.newest(self.entry))
 
     def resume(self, *, force: bool = False, trust: bool = False) -> Run:
         """A new attempt from the newest complete checkpoint, under the same run id. Raises PlanError while it lives;

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.errors import IntegrityError, LauncherError, NoSpace, NotFound, StoreError, StoreRefused
-from launcher.portable import PLAIN_FILE, open_special, set_mode, try_lock
+from launcher.portable import PLAIN_FILE, NoPlainFile, open_special, set_mode, try_lock
 
 CHUNK_BYTES = 1 << 20
 TEMP_PREFIX = ".launcher-tmp-"
@@ -30,27 +30,32 @@ _LIMITS = {
 }
 _NO_LOCKS = "set LAUNCHER_HOME (output.work_dir) to a folder of a local disk, or mount NFS with its locks"
 _SHAPE = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
+_OTHERS = {
+    errno.ENOLCK: ("this file system has no locks", _NO_LOCKS),
+    errno.ENAMETOOLONG: ("the name is too long for this file system", ""),
+    **dict.fromkeys(_SHAPE, ("is a file and a folder at once", "rename one of the two")),
+}
 
 
 def os_error(error: OSError, where: str) -> StoreError:
     """The member of our tree that says what this OSError means."""
+    if isinstance(error, NoPlainFile):
+        hint = "remove it, or put a copy of the right file in its place"
+        return IntegrityError("is a pipe, a socket or a device, and no file", where=where, hint=hint)
     reason = (error.strerror or str(error)).lower()
     if error.errno in _FULL:
         return NoSpace(f"no space left: {reason}", where=where, hint="free some space or name another folder")
     if error.errno in _LIMITS:
         return StoreError(f"this machine is at a limit: {reason}", where=where, hint=_LIMITS[error.errno])
-    if error.errno == errno.ENOLCK:
-        return StoreError("this file system has no locks", where=where, hint=_NO_LOCKS)
     if error.errno == errno.ENOENT:
         return NotFound("no such file or folder", where=where)
-    if error.errno == errno.ENAMETOOLONG:
-        return StoreError("the name is too long for this file system", where=where)
     if error.errno in _REFUSED:
         return StoreRefused(
             f"the file system refused: {reason}", where=where, hint="check owner and permissions"
         )
-    if error.errno in _SHAPE:
-        return StoreError("is a file and a folder at once", where=where, hint="rename one of the two")
+    if error.errno in _OTHERS:
+        what, hint = _OTHERS[error.errno]
+        return StoreError(what, where=where, hint=hint)
     return StoreError(f"the file system failed: {reason}", where=where)
 
 

@@ -10,7 +10,7 @@ import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 # "O_BINARY" and "O_NOINHERIT" are Windows' own.
 PLAIN_FILE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -21,6 +21,28 @@ _NEEDED_CALLS = ("posix_spawn", "killpg", "sched_setaffinity")
 _SEEK = threading.Lock()
 _LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 USUAL_BLOCK = 4096
+
+
+class NoPlainFile(OSError):
+    """A pipe, a socket or a device where a file was expected."""
+
+
+def open_plain(path: str | Path) -> BinaryIO:
+    """A file to read from. Raises OSError: NoPlainFile for what is none, at once, where opening a pipe waits for who writes to it."""
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - the method has no opener
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise NoPlainFile(errno.EINVAL, "is no plain file", str(path))
+
+
+def _open_at_once(name: str, flags: int) -> int:
+    try:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device without its driver
+            raise NoPlainFile(errno.EINVAL, "is no plain file", name) from error
+        raise
 
 
 def _module(name: str) -> Any:

@@ -108,7 +108,7 @@ def _follow(
             printer.show(wanted.apply(reader.read()))
             if ended:
                 return 0
-            ended = view_of(entry, index).state.terminal
+            ended = view_of(index.newest(entry), index).state.terminal
         except (StoreError, BackendError) as error:
             service = "store" if isinstance(error, StoreError) else "platform"
             say(f"the {service} does not answer: {error.what}")

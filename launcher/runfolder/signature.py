@@ -18,6 +18,7 @@ from launcher.disk import mapped, replacing, write_all
 from launcher.errors import UsageError
 from launcher.portable import set_mode
 from launcher.runfolder.paths import home
+from launcher.runfolder.smallfiles import read_small
 
 VARIABLE = "LAUNCHER_SIGNING_KEY"
 KEY_FILE = "signing.key"
@@ -55,7 +56,7 @@ def _home_key(folder: Path, *, make: bool) -> bytes | None:
     path = folder / KEY_FILE
     with mapped(path):
         with suppress(FileNotFoundError):
-            return _checked(path, path.read_bytes())
+            return _checked(path, read_small(path))
         if not make:
             return None
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -65,7 +66,7 @@ def _home_key(folder: Path, *, make: bool) -> bytes | None:
         ):  # else another command has made it
             set_mode(handle, 0o600)
             write_all(handle, secrets.token_hex(32).encode() + b"\n")
-        return _checked(path, path.read_bytes())
+        return _checked(path, read_small(path))
 
 
 def _checked(path: Path, text: bytes) -> bytes:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from launcher.errors import IntegrityError
+from launcher.portable import open_plain
 from launcher.storage import ObjectStore
 from launcher.units import show_bytes
 
@@ -13,9 +14,9 @@ MOST_BYTES = 64 << 20
 """A state, a plan, a record or a list of files is a thousand times smaller, or ten times at the very most."""
 
 
-def read_small(path: Path) -> bytes:
-    """Raises OSError, and IntegrityError for a file that is too large."""
-    with path.open("rb") as file:
+def read_small(path: str | Path) -> bytes:
+    """Raises OSError, also for a pipe or a device, and IntegrityError for a file that is too large."""
+    with open_plain(path) as file:
         size = os.fstat(file.fileno()).st_size
         _check(size, str(path))
         return file.read(size)

@@ -12,6 +12,7 @@ from typing import Any
 from launcher.errors import IntegrityError, LauncherError, NotFound, PlanError
 from launcher.jsontext import parse_json
 from launcher.plan.model import Plan
+from launcher.portable import open_plain
 from launcher.runfolder import paths
 from launcher.runfolder.smallfiles import read_small, read_small_object
 from launcher.runs.index import RunEntry
@@ -46,6 +47,11 @@ class RunFolder:
         return RunFolder(self.stored.open(COPY_PATIENCE_S)) if self.stored else None
 
     @property
+    def is_gone(self) -> bool:
+        """Whether the directory on this machine was removed since, as `prune` does: the store has the rest."""
+        return isinstance(self.source, Path) and not self.source.is_dir()
+
+    @property
     def url(self) -> str:
         return str(self.source) if isinstance(self.source, Path) else self.source.url
 
@@ -60,7 +66,7 @@ class RunFolder:
         if not isinstance(self.source, Path):
             return self.source.read(name, start)
         try:
-            with (self.source / name).open("rb") as file:
+            with open_plain(self.source / name) as file:
                 file.seek(start)
                 return file.read()
         except OSError as error:

@@ -11,6 +11,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
@@ -20,14 +21,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from launcher.backends.base import Handle
 from launcher.disk import write_private
-from launcher.errors import NoSuchRun, NotFound
+from launcher.errors import IntegrityError, NoSuchRun, NotFound, StoreError
 from launcher.runfolder import paths
-from launcher.runfolder.smallfiles import MOST_BYTES, read_small_object
+from launcher.runfolder.smallfiles import read_small, read_small_object
 from launcher.runfolder.states import NodeStatus, RunState, State
 from launcher.storage.address import StoreAddress, absolute_url
 
 Form = TypeVar("Form", bound=BaseModel)
 _ENTRY = re.compile(r"[A-Za-z0-9_-]{1,64}-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}\.json")
+ENTRY_BYTES = 16 << 10
+"""An entry is smaller, unless the run had hundreds of machines."""
 
 
 def new_run_id(name: str, now: float | None = None) -> str:
@@ -108,6 +111,20 @@ class Index:
     def put(self, entry: RunEntry) -> None:
         write_private(self.root / f"{entry.run_id}.json", entry.model_dump_json(indent=1) + "\n")
 
+    def check_room(self) -> None:
+        """Raises StoreError when no entry can be written: before a run starts, as nobody would know of it afterwards."""
+        probe = self.root / f".room-{os.getpid()}"
+        write_private(probe, " " * ENTRY_BYTES)
+        probe.unlink(missing_ok=True)
+
+    def keep_end(self, entry: RunEntry, state: RunState, nodes: tuple[NodeStatus, ...]) -> None:
+        """Remember how a run ended, so that the next look needs no store. Nothing is kept for an entry that was removed
+        meanwhile, or that is now of a later attempt, nor on a disk that takes nothing."""
+        newest = self.get(entry.run_id)
+        if newest is not None and newest.handle == entry.handle:
+            with suppress(StoreError):
+                self.put(newest.model_copy(update={"final": state, "final_nodes": nodes}))
+
     def remove(self, run_id: str) -> None:
         (self.root / f"{run_id}.json").unlink(missing_ok=True)
 
@@ -133,9 +150,8 @@ class Index:
 
     def _read(self, run_id: str, form: type[Form]) -> Form | None:
         try:
-            with open(f"{self.root}/{run_id}.json", "rb") as file:  # noqa: PTH123 - 10,000 of them
-                return form.model_validate_json(file.read(MOST_BYTES))
-        except (OSError, ValueError):
+            return form.model_validate_json(read_small(f"{self.root}/{run_id}.json"))
+        except (OSError, IntegrityError, ValueError):
             return None
 
     def newest(self, entry: RunEntry) -> RunEntry:

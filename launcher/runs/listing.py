@@ -19,7 +19,8 @@ from itertools import islice
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from launcher.disk import write_private
-from launcher.errors import StoreError
+from launcher.errors import IntegrityError, StoreError
+from launcher.runfolder.smallfiles import read_small
 from launcher.runfolder.states import State
 from launcher.runs.endings import Endings
 from launcher.runs.index import Glance, Index, newest_first
@@ -161,8 +162,8 @@ def _mtimes(index: Index) -> dict[str, int]:
 
 def _read(index: Index) -> _Cache | None:
     try:
-        return _Cache.model_validate_json((index.root / CACHE).read_bytes())
-    except (OSError, ValidationError):
+        return _Cache.model_validate_json(read_small(index.root / CACHE))
+    except (OSError, IntegrityError, ValidationError):
         return None
 
 

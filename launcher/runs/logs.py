@@ -66,7 +66,7 @@ class LogReader:
 
     def read(self) -> list[LogLine]:
         """New whole lines of all logs in time order. Raises NoSuchRun for a rank, node or attempt without a log, StoreError."""
-        if self._folder is None:
+        if self._folder is None or self._folder.is_gone:
             self._folder = RunFolder.of(self.entry)
         sizes = {key: size for key, size in self._folder.sizes("logs/").items() if _NAME.match(key)}
         everything = sorted({_source(key) for key in sizes})

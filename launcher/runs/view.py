@@ -176,7 +176,7 @@ def _settle(entry: RunEntry, records: Records, life: Life, index: Index | None) 
         state = _newest_word(entry, state, life)
     if state.state.terminal:
         if index is not None and entry.handle is not None:
-            index.put(entry.model_copy(update={"final": state, "final_nodes": records.nodes}))
+            index.keep_end(entry, state, records.nodes)
     elif life.alive is False:
         requested = cancel_requested(entry)
         silent_s = records.silent_s() if life.forgotten else None

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from launcher.disk import CHUNK_BYTES, TEMP_PREFIX, fsync_folder, is_temporary, mapped, replacing, write_all
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused
-from launcher.portable import PLAIN_FILE
+from launcher.portable import PLAIN_FILE, open_plain
 from launcher.storage.backoff import BackoffPolicy
 from launcher.storage.base import NoConditionalPut, ObjectInfo, ObjectStore, OnBytes, Pace, check_sha256
 from launcher.storage.brake import Brake
@@ -126,7 +126,7 @@ class FileStore:
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See ObjectStore."""
         path = self._path(key)
-        with _reading(path), path.open("rb") as file:
+        with _reading(path), open_plain(path) as file:
             size = os.fstat(file.fileno()).st_size  # Python sets aside as much memory as it is asked to read
             file.seek(start)
             return file.read() if length is None else file.read(max(0, min(length, size - start)))
@@ -147,7 +147,7 @@ class FileStore:
 
         @contextmanager
         def open_body(start: int) -> Iterator[Body]:
-            with _reading(source), source.open("rb") as file:
+            with _reading(source), open_plain(source) as file:
                 before = _info(key, os.fstat(file.fileno()))
                 file.seek(start)
                 yield Body(before, iter(lambda: file.read(CHUNK_BYTES), b""))

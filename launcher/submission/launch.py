@@ -37,6 +37,7 @@ def submit_all(
 
 def launch_all(runs: Sequence[NewRun], index: Index) -> list[RunEntry]:
     """Start runs of one back end. Raises StoreError or BackendError, with none of them left."""
+    index.check_room()
     runs = [run.with_code() for run in runs]
     written: list[NewRun] = []
     try:

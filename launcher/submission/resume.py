@@ -60,6 +60,7 @@ def _resume(entry: RunEntry, index: Index, *, force: bool, trust: bool) -> RunEn
     refuse_errors([*backend.check(plan), *preflight.check_world(plan)])
     unconditional = plan.model_copy(update={"after_jobs": ()})  # its conditions were met
     plan = unconditional if stored.attempts else with_conditions(plan)
+    index.check_room()
     claim = claim_next(store, _newest_seen(view), entry.claim, force=force)
     try:
         _forget_cancel(plan.run_dir, store)

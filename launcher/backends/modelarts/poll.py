@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from launcher.backends.base import Handle, Life
 from launcher.backends.modelarts.client import Service
 from launcher.backends.modelarts.jobs import WAITING, SeenJob
 from launcher.disk import write_private
-from launcher.errors import LauncherError
+from launcher.errors import IntegrityError, LauncherError, StoreError
 from launcher.jsontext import parse_json
 from launcher.runfolder import paths
+from launcher.runfolder.smallfiles import read_small
 
 FEW_LOOKS, FEW_S = 3, 120.0
 """A job counts as ended after so many polls, over so many seconds, that found it Abnormal."""
@@ -113,13 +115,14 @@ class Doubts:
 
     def _read(self) -> dict[str, list[float]]:
         try:
-            value = parse_json(self._path.read_text())
-        except (OSError, ValueError):
+            value = parse_json(read_small(self._path))
+        except (OSError, IntegrityError, ValueError):
             return {}
         return value if isinstance(value, dict) else {}
 
     def _write(self, seen: Mapping[str, list[float]]) -> None:
-        write_private(self._path, json.dumps(seen) + "\n")
+        with suppress(StoreError):  # a disk that takes nothing must not hide the other jobs
+            write_private(self._path, json.dumps(seen) + "\n")
 
 
 def judge(handle: Handle, job: SeenJob | Unanswered | None, doubts: Doubts, now: float | None = None) -> Life:

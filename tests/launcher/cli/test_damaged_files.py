@@ -18,7 +18,7 @@ from launcher.runfolder.states import State
 from tests.launcher.damages import DAMAGES
 from tests.launcher.samples import Sample
 
-PLACES = ("missing", "a folder", "a link to nothing", "a link to itself")
+PLACES = ("missing", "a folder", "a link to nothing", "a link to itself", "a pipe")
 HOWS = (*DAMAGES, *PLACES)
 RUN_FILES = (
     "job.yaml",
@@ -117,6 +117,8 @@ def damage(path: Path, whole: bytes, how: str) -> None:
         path.symlink_to(path.parent / "nothing")
     elif how == "a link to itself":
         path.symlink_to(path)
+    elif how == "a pipe":
+        os.mkfifo(path)
 
 
 def _fill(sample: Sample) -> None:

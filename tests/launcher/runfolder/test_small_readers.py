@@ -1,6 +1,8 @@
 """Nobody reads a small file of a run but through `smallfiles`: whatever lies in its place, gigabytes are not read."""
 
 import ast
+import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,11 +10,13 @@ import pytest
 
 import launcher
 from launcher.errors import IntegrityError, NotFound, StoreRefused
+from launcher.portable import NoPlainFile
 from launcher.runfolder import paths, smallfiles
 from launcher.runfolder.attempts import Holder, read_holder
 from launcher.runfolder.manifest import local_sets
 from launcher.runfolder.sets import read_json, read_latest
 from launcher.runfolder.snapshotindex import SnapshotIndex
+from launcher.runs.folder import RunFolder
 from launcher.storage import ObjectStore, open_store
 from tests.servers.faults import Faults
 from tests.servers.s3 import S3Server
@@ -123,3 +127,24 @@ def test_a_bucket_that_is_not_there_is_no_absent_object(radosgw: S3Server) -> No
     store = open_store("s3://no-such-bucket-here/run", endpoint=radosgw.endpoint, env=radosgw.env)
     with pytest.raises(StoreRefused, match="no such bucket"):
         smallfiles.read_small_object(store, paths.STATE)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
+def test_what_is_no_file_is_never_waited_for(kind: str, tmp_path: Path) -> None:
+    """Opening a pipe waits for who writes to it, and a device may have no end."""
+    path, store = tmp_path / paths.STATE, open_store(str(tmp_path))
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    with pytest.raises(NoPlainFile):
+        smallfiles.read_small(path)
+    with pytest.raises(IntegrityError, match="no file"):
+        smallfiles.read_small_object(store, paths.STATE)
+    with pytest.raises(IntegrityError, match="no file"):
+        store.get_file(paths.STATE, tmp_path / "copy")
+    with pytest.raises(NotFound):
+        RunFolder(tmp_path).read(paths.STATE)
+    assert read_json(store, paths.STATE) == {}

@@ -98,6 +98,7 @@ def test_a_forgotten_job_has_ended_once_the_run_is_silent(
     monkeypatch.setattr("launcher.runs.view.get_backend", lambda name: Platform())
     handle = Handle(backend="local", host=socket.gethostname())
     entry = sample.entry.model_copy(update={"handle": handle})
+    sample.index.put(entry)
     set_clock(off, monkeypatch)
     assert Run(entry, sample.index).view().state is expected
 
@@ -114,6 +115,7 @@ def test_a_suspended_laptop_does_not_declare_its_run_dead(
     make_old(sample)
     monkeypatch.setattr("launcher.runs.view.get_backend", lambda name: Platform())
     entry = sample.entry.model_copy(update={"handle": Handle(backend="local", host=socket.gethostname())})
+    sample.index.put(entry)
     assert Run(entry, sample.index).view().state is State.RUNNING
 
 

@@ -103,6 +103,7 @@ def test_an_ended_run_is_asked_for_once(launcher_home: Path, tmp_path: Path) -> 
     sample = Sample(tmp_path)
     sample.node()
     entry = sample.entry.model_copy(update={"handle": Handle(backend="local", host=socket.gethostname())})
+    sample.index.put(entry)
     first = view_of(entry, sample.index)
     known = sample.index.get(entry.run_id)
     assert known is not None
