@@ -70,11 +70,14 @@ class Wanted:
         """Raises IntegrityError when the object is not the one that was listed."""
         if self.expect is None:
             return
-        changed = info.size != self.expect.size
-        changed |= bool(info.etag and self.expect.etag and info.etag != self.expect.etag)
-        if changed:
+        change = ""
+        if info.size != self.expect.size:
+            change = f"{self.expect.size} bytes, now {info.size} bytes"
+        elif info.etag and self.expect.etag and info.etag != self.expect.etag:
+            change = f"ETag {self.expect.etag!r}, now {info.etag!r}"
+        if change:
             raise IntegrityError(
-                f"the object changed: listed with {self.expect.size} bytes, now {info.size} bytes",
+                f"the object changed: listed with {change}",
                 where=self.where,
                 hint="something is still writing there; wait for it to end, then run again",
             )

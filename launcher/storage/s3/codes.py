@@ -255,7 +255,7 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
         LATER,
     ),
     (
-        "InternalError RequestTimeout RequestTimeoutException OperationAborted ConditionalRequestConflict BucketExpanding 408",
+        "InternalError RequestTimeout RequestTimeoutException OperationAborted ConditionalRequestConflict BucketExpanding ClientDisconnected 408 421 425 499",
         Kind.TRANSIENT,
         "the store failed",
         LATER,

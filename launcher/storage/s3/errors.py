@@ -18,7 +18,7 @@ from launcher.errors import (
     StoreUnreachable,
 )
 from launcher.storage.backoff import StoreBusy
-from launcher.storage.s3.codes import ENDPOINT, LATER, Kind, meaning_of
+from launcher.storage.s3.codes import ENDPOINT, LATER, PROXIES, Kind, meaning_of
 
 _OF_KEYS = {
     *("ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "TokenRefreshRequired"),
@@ -97,6 +97,12 @@ _RAISED: tuple[tuple[frozenset[str], type[StoreError], str, str], ...] = (
         StoreUnreachable,
         "the connection to {endpoint} broke ({kind})",
         LATER,
+    ),
+    (
+        frozenset({"ResponseParserError", "ValueError", "KeyError"}),
+        StoreError,
+        "an answer of {endpoint} can't be read ({kind})",
+        PROXIES,
     ),
 )
 """Class names of what may be raised, in order: the more specific come first."""
@@ -181,7 +187,7 @@ def is_broken(error: Exception) -> bool:
 
 
 def _answered(response: dict[str, Any], where: str, edge: Edge) -> StoreError:
-    code = str(response.get("Error", {}).get("Code", ""))
+    code = str(response.get("Error", {}).get("Code") or "")
     metadata = response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode") or 0)
     shown = code if re.fullmatch(r"[A-Za-z0-9._-]{1,60}", code) else str(status)

@@ -95,7 +95,7 @@ def read_page(body: bytes, *, quoted: bool) -> Page:
     ]
     folders = [text(node.text or "") for node in root.iterfind(f"{space}CommonPrefixes/{space}Prefix")]
     more = {"true": True, "false": False}.get(root.findtext(f"{space}IsTruncated", ""))
-    if more is None or not all(each.key for each in objects):
+    if more is None or not all(each.key and each.size >= 0 for each in objects):
         raise ValueError("a part of the listing is missing")
     return Page(objects, folders, more)
 
@@ -129,6 +129,10 @@ def page_of_boto3(answer: dict[str, Any], where: str) -> Page:
         for each in answer.get("Contents") or []
     ]
     folders = [each["Prefix"] for each in answer.get("CommonPrefixes") or []]
+    if negative := next((each for each in objects if each.size < 0), None):
+        raise StoreUnreachable(
+            f"{negative.key!r} is listed with {negative.size} bytes", where=where, hint=PROXIES
+        )
     return Page(objects, folders, bool(answer["IsTruncated"]))
 
 

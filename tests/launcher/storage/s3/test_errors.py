@@ -79,7 +79,11 @@ def test_a_refused_head_without_any_code_is_still_a_refusal(faulty: ObjectStore,
 
 
 @pytest.mark.parametrize(
-    ("code", "name"), [(408, "RequestTimeout"), (409, "OperationAborted"), (500, "Unheard"), (502, "")]
+    ("code", "name"),
+    [
+        *((408, "RequestTimeout"), (409, "OperationAborted"), (500, "Unheard"), (502, ""), (520, "")),
+        *((421, ""), (425, ""), (499, "ClientDisconnected"), (499, "")),
+    ],
 )
 def test_what_may_pass_is_tried_again(
     engine: str, faulty: ObjectStore, faults: Faults, code: int, name: str

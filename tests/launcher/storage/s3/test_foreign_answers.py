@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from launcher.errors import StoreError, StoreUnreachable
 from launcher.storage import ObjectStore
 from launcher.storage.s3 import upload as s3_upload
-from tests.servers.faults import Answer, Faults
+from tests.servers.faults import Answer, Faults, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import open_on
 
@@ -105,6 +106,46 @@ def test_a_passing_foreign_page_costs_only_time(
         answer_instead(faults, foreign, "DELETE", times=1)
     faulty.delete("x")
     assert [each.key for each in faulty.list()] == ["first", "large", "second"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "other"),
+    [
+        (rb"<LastModified>[^<]*<", b"<LastModified>soon<"),
+        (rb"<Size>[^<]*<", b"<Size>large<"),
+        (rb"<Size>[^<]*<", b"<Size>-1<"),
+        (rb"<Size>[^<]*</Size>", b""),
+    ],
+)
+def test_a_listing_that_can_not_be_read_is_an_error_with_advice(
+    impatient: ObjectStore, faults: Faults, pattern: bytes, other: bytes
+) -> None:
+    impatient.put("x", SMALL)
+
+    def rewrite(answer: Answer) -> None:
+        answer.body = re.sub(pattern, other, answer.body)
+
+    faults.add(rewrite, path="max-keys")
+    with pytest.raises(StoreError) as caught:
+        list(impatient.list())
+    assert "proxies" in caught.value.hint
+    assert "unexpected" not in str(caught.value)
+
+
+def test_a_refusal_without_code_shows_its_status(impatient: ObjectStore, faults: Faults) -> None:
+    faults.add(status(418, ""), passes=False)
+    with pytest.raises(StoreError, match=r"refused the request \(418\)"):
+        impatient.read("x")
+
+
+def test_an_object_of_the_same_size_that_changed(
+    impatient: ObjectStore, faults: Faults, tmp_path: Path
+) -> None:
+    impatient.put("x", SMALL)
+    info = next(iter(impatient.list()))
+    impatient.put("x", SMALL[::-1])
+    with pytest.raises(StoreError, match=f"changed: listed with ETag '{info.etag}', now"):
+        impatient.get_file("x", tmp_path / "x", info)
 
 
 # -- ranges ------------------------------------------------------------------------------------------------
