@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
@@ -58,7 +59,8 @@ def make_app(settings: Settings) -> Starlette:
     if settings.allow_cancel:
         routes.append(Route("/run/{run_id}/cancel", site.cancel, methods=["POST"]))
     middleware = [Middleware(Guard, token=settings.token)]
-    app = Starlette(routes=routes, middleware=middleware, exception_handlers={LauncherError: site.error})
+    handlers = {LauncherError: site.error, HTTPException: site.no_page}
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
     app.state.closing = site.closing
     return app
 
@@ -133,6 +135,11 @@ class _Site:
     def error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, LauncherError)
         return self._html("error.html", status=404 if isinstance(error, NoSuchRun) else 502, words=str(error))
+
+    def no_page(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        words = f"there is no page {request.url.path}" if error.status_code == 404 else error.detail
+        return self._html("error.html", status=error.status_code, words=words)
 
     def _run(self, request: Request) -> Any:
         return self._catalogue.run(request.path_params["run_id"])

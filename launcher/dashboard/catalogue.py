@@ -14,7 +14,7 @@ from launcher.runfolder.paths import CATALOGUE
 from launcher.runfolder.states import State
 from launcher.runs.index import Index, RunEntry, entry_of_url
 from launcher.runs.listing import Filter, select
-from launcher.runs.view import RunView, views
+from launcher.runs.view import PATIENCE_S, RunView, views
 from launcher.storage.address import StoreAddress, absolute_url
 
 PAGE = 100
@@ -103,7 +103,7 @@ class Catalogue:
 
 def _ids(url: str) -> list[str]:
     """Runs of an output folder. Raises StoreError."""
-    store = StoreAddress(url=url).open()
+    store = StoreAddress(url=url).open(PATIENCE_S)
     return [info.key.removeprefix(CATALOGUE) for info in store.list(CATALOGUE)]
 
 

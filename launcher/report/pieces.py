@@ -36,7 +36,8 @@ pre{margin:6px 0;padding:10px 12px;background:var(--page);border-radius:6px;over
 pre.excerpt,pre.commands{white-space:pre-wrap;overflow-wrap:anywhere}code{overflow-wrap:anywhere}
 summary{cursor:pointer;color:var(--soft)}ul{margin:6px 0;padding-left:20px}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:6px 0}
-h1,h3,.links{overflow-wrap:anywhere}
+h1,h3,.links,.card>p,.card>div,.card li{overflow-wrap:anywhere}.whole{white-space:nowrap}
+td>code{display:inline-block;min-width:7em}th.num [title]{white-space:normal}
 @media (max-width:640px){main{padding:14px 10px 40px}.card{padding:12px}th,td{padding-right:10px}svg .tick{font-size:17px}
 .stacks,.stacks tbody,.stacks td{display:block}.stacks tr{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:2px 10px;padding:8px 0;border-bottom:1px solid var(--line)}.stacks tr:last-child{border:0}
 .stacks tr:first-child,.stacks td:empty{display:none}.stacks td,.stacks td.num{border:0;padding:0;text-align:left;overflow-wrap:anywhere}.stacks td:first-child{grid-column:1/-1}

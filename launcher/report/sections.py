@@ -10,6 +10,7 @@ from launcher.report.chart import Series, line_chart, part_bar
 from launcher.report.gather import RunReport
 from launcher.report.markup import escape
 from launcher.report.pieces import card, colour_of, dot, head_of, label_of, name_of, table, with_code
+from launcher.runfolder.states import State
 from launcher.units import show_duration
 
 CURVES = ("loss", "top1", "images_per_s", "lr")
@@ -58,7 +59,10 @@ def _of(count: int | None, total: int | None) -> str:
 
 
 def failures_title(reports: Sequence[RunReport]) -> str:
-    """Of the section `failures`: a run that has not begun has only to wait."""
+    """Of the section `failures`: a run that has not begun has only to wait, and one that was cancelled did nothing wrong."""
+    explained = [report.view.state for report in reports if report.explanation]
+    if explained and set(explained) == {State.CANCELLED}:
+        return "How it ended"
     begun = any(report.explanation and report.view.attempts for report in reports)
     return "What went wrong" if begun or any(r.view.state.terminal for r in reports) else "What it waits for"
 
@@ -156,7 +160,7 @@ def phases(reports: Sequence[RunReport]) -> str:
     heads = ["phase", *(head_of(reports, index, "time") for index in range(len(reports)))]
     rows = [
         [
-            f"{dot(PHASE_COLOURS.get(name, '#999'))}{escape(name)}",
+            f"<span class='whole'>{dot(PHASE_COLOURS.get(name, '#999'))}{escape(name)}</span>",
             *(_seconds(report.phases.get(name)) for report in reports),
         ]
         for name in names

@@ -10,7 +10,19 @@ function listen(address, handlers) {
   return source;
 }
 const live = document.getElementById("live");
-if (live && live.dataset.events) listen(live.dataset.events, { live: (html) => { live.innerHTML = html; } });
+const isMarked = (part) => { const marked = getSelection(); return !marked.isCollapsed && marked.containsNode(part, true); };
+let waiting = null; // what is new waits while somebody marks text; what was scrolled or has the focus stays so
+function renewLive(html) {
+  if (isMarked(live)) { waiting = html; return; }
+  waiting = null;
+  const parts = () => [...live.querySelectorAll(".card, .machines, pre")], old = parts();
+  const focused = old.indexOf(document.activeElement), places = old.map((each) => [each.scrollLeft, each.scrollTop]);
+  live.innerHTML = html;
+  const fresh = parts();
+  places.forEach(([left, top], number) => { if ((left || top) && fresh[number]) fresh[number].scrollTo(left, top); });
+  if (focused >= 0 && fresh[focused]) fresh[focused].focus({ preventScroll: true });
+}
+if (live && live.dataset.events) listen(live.dataset.events, { live: renewLive });
 const log = document.getElementById("log"), filter = document.getElementById("log-filter");
 const KEEP = 2000;
 let lines = [], source = null;
@@ -21,17 +33,25 @@ function readLog() {
   words.delete("follow");
   source = listen(log.dataset.events + "?" + words, { lines: (text) => {
     lines = lines.concat(JSON.parse(text)).slice(-KEEP);
-    log.textContent = lines.join("\n");
-    if (filter.elements.follow.checked) log.scrollTop = log.scrollHeight;
+    showLines();
   } });
 }
+function showLines() {
+  const text = lines.join("\n");
+  if (log.textContent === text || isMarked(log)) return;
+  log.textContent = text;
+  if (filter.elements.follow.checked) log.scrollTop = log.scrollHeight;
+}
+document.addEventListener("selectionchange", () => {
+  if (waiting !== null) renewLive(waiting);
+  if (log) showLines();
+});
 if (log && filter) { filter.addEventListener("submit", (e) => { e.preventDefault(); readLog(); }); readLog(); }
 // The table of runs: the page is read again, and what differs is put in its place. Fields of the filter, ticks and the focus stay.
 const runs = document.getElementById("runs");
 const PAUSE_MS = 3000;
 function isUsed(part) {
-  const marked = getSelection();
-  return part.contains(document.activeElement) || part.querySelector("input:checked") || (!marked.isCollapsed && marked.containsNode(part, true));
+  return part.contains(document.activeElement) || part.querySelector("input:checked") || isMarked(part);
 }
 function renewPart(old, fresh) { if (old.innerHTML !== fresh.innerHTML && !isUsed(old)) old.innerHTML = fresh.innerHTML; }
 function renewRow(row, fresh) {

@@ -36,5 +36,7 @@
     if (svg && (box.left < svg.getBoundingClientRect().left || box.right > svg.getBoundingClientRect().right + 1)) faults.push(`${name}: cut off`);
     if (!svg && !scrolls(element) && (box.right > width + 1 || box.left < 0)) faults.push(`${name}: outside of the window`);
   }
+  for (const card of document.querySelectorAll(".card:not(:has(table))"))
+    if (card.scrollWidth > card.clientWidth + 1) faults.push(`${card.innerText.slice(0, 30)}: wider than its card`);
   return { dark: light(below(document.body)) < 0.2, faults: [...new Set(faults)].sort() };
 }

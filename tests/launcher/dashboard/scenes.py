@@ -31,6 +31,7 @@ class Scenes:
     restarted: str
     done: str
     hostile: str
+    wide: str
     foreign: str
     store: Path
 
@@ -46,6 +47,7 @@ def write_scenes(folder: Path) -> Scenes:
         restarted=_restarted(folder, now),
         done=_done(folder, now, "done"),
         hostile=_hostile(folder, now),
+        wide=_wide(folder, now),
         foreign=_foreign(folder, now),
         store=folder / "store",
     )
@@ -238,6 +240,27 @@ def _hostile(folder: Path, now: float) -> str:
     sample.node(host=HOSTILE, last_error=HOSTILE, phase=HOSTILE)
     sample.metrics(*curve(2))
     sample.state(State.FAILED, HOSTILE, submitted_at=now - 60, ended_at=now, first_failure=failure)
+    return sample.plan.run_id
+
+
+def _wide(folder: Path, now: float) -> str:
+    """Many machines, and words without a space."""
+    sample, began, word = Sample(folder, name="vit-l-16-imagenet-264p"), now - 7200, "x" * 300
+    attempts = (
+        Attempt(
+            attempt=1,
+            started_at=began,
+            ended_at=began + 60,
+            outcome=word,
+            result=AttemptResult.FAILED,
+            first_failure=FirstFailure(process=word, rank=0, node=0, host="npu-01", exit=1),
+        ),
+        Attempt(attempt=2, started_at=began + 60),
+    )
+    sample.state(State.RUNNING, attempt=2, submitted_at=began, attempts=attempts)
+    for node in range(33):
+        ranks = [{"rank": 8 * node + k, "phase": "training", "step": 48000} for k in range(8)]
+        sample.node(attempt=2, node=node, host=f"npu-{node:02d}.cluster.example.com", ranks=ranks)
     return sample.plan.run_id
 
 

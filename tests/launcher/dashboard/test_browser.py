@@ -107,7 +107,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAUNCHER_HOME", str(folder / "home"))
         scenes = write_scenes(folder)
-        going_on = heard_of(scenes.running, scenes.queued, scenes.restarted)
+        going_on = heard_of(scenes.running, scenes.queued, scenes.restarted, scenes.wide)
         with going_on, dashboard("--url", str(scenes.store)) as address:
             yield Site(scenes, address)
 
@@ -214,6 +214,10 @@ def test_logs_by_rank_and_words(visit: Visit, site: Site) -> None:
     page.get_by_label("rank", exact=True).fill("0")
     page.get_by_role("button", name="Show").click()
     expect(log).to_have_text("")
+    assert page.evaluate("getComputedStyle(log, '::before').content") == '"no lines to show"'
+    page.get_by_label("rank", exact=True).fill("0,1")
+    page.get_by_role("button", name="Show").click()
+    assert page.evaluate("filter.elements.rank.matches(':invalid')")
 
 
 @pytest.mark.parametrize("size", [{"width": 1280, "height": 900}, PHONE], ids=["laptop", "phone"])
@@ -229,6 +233,41 @@ def test_every_page_can_be_read(chromium: Browser, site: Site, theme: str, size:
         assert found["dark"] == (theme == "dark"), path
         assert found["faults"] == [], path
     visit.close()
+
+
+@pytest.mark.parametrize("path", ["/run/no-such-run-20260101-000000-abcd", "/no/such/page"])
+def test_an_error_can_be_read_and_left(chromium: Browser, site: Site, path: str) -> None:
+    visit = Visit(chromium.new_context(viewport=PHONE, color_scheme="dark"), site.address)  # type: ignore[arg-type]
+    page = visit.open(path)
+    assert page.evaluate(READABILITY) == {"dark": True, "faults": []}
+    page.get_by_role("link", name="all runs").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
+    visit.context.close()  # the browser's console names the answer 404
+
+
+def test_what_is_used_stays_when_a_run_s_page_is_renewed(visit: Visit, site: Site) -> None:
+    page = visit.open(f"/run/{site.scenes.failed}")
+    live, log = page.locator("#live"), page.locator("#log")
+    expect(log).to_contain_text("Getting socket times out")
+    page.evaluate("getSelection().selectAllChildren(live)")
+    page.evaluate("renewLive('<p>later</p>')")
+    expect(live).to_contain_text("Getting socket times out")
+    page.evaluate("getSelection().removeAllRanges()")
+    expect(live).to_have_text("later")
+    page.evaluate("getSelection().selectAllChildren(log); lines.push('one more'); showLines()")
+    expect(log).not_to_contain_text("one more")
+    page.evaluate("getSelection().removeAllRanges()")
+    expect(log).to_contain_text("one more")
+    visit.open(f"/run/{site.scenes.wide}")
+    machines = page.get_by_role("region", name="machines and ranks")
+    expect(machines.locator(".ranks li")).to_have_count(264)
+    machines.focus()
+    page.keyboard.press("End")
+    page.wait_for_function("document.activeElement.scrollTop > 0")
+    page.evaluate("before = [live.querySelector('.machines'), document.activeElement.scrollTop]")
+    page.evaluate("renewLive(live.innerHTML)")
+    expect(machines).to_be_focused()
+    assert page.evaluate("[before[0].isConnected, document.activeElement.scrollTop > 0]") == [False, True]
 
 
 def test_a_report_is_downloaded_and_read_without_a_network(

@@ -14,8 +14,11 @@ import uvicorn
 from launcher.cli import main
 from launcher.dashboard.app import Settings, make_app
 from launcher.dashboard.catalogue import Catalogue, Query
+from launcher.errors import StoreError
 from launcher.runfolder.states import Attempt, FirstFailure, PhaseStart, State
 from launcher.runs.index import Index
+from launcher.runs.view import PATIENCE_S
+from launcher.storage.address import StoreAddress
 from tests.launcher.dashboard.scenes import HOSTILE
 from tests.launcher.samples import NOW, Sample
 
@@ -278,3 +281,36 @@ def test_the_address_has_a_random_token_and_is_of_this_machine_only(
     address = urlsplit(capsys.readouterr().out.strip())
     assert address.hostname == "127.0.0.1"
     assert len(address.query.removeprefix("token=")) >= 32
+
+
+def test_an_empty_index_says_how_to_begin(sites: list[Site]) -> None:
+    client = open_site(sites)
+    assert "no runs yet" in client.get("/")
+    assert "launcher submit FILE" in client.get("/")
+    assert "no run fits" in client.get("/?q=x")
+
+
+def test_a_store_that_does_not_answer_is_given_up_soon(
+    sites: list[Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(address: StoreAddress, patience_s: float = 60.0) -> None:
+        asked.append(patience_s)
+        raise StoreError("can't connect")
+
+    client = open_site(sites, urls=("s3://bucket/runs",))
+    monkeypatch.setattr(StoreAddress, "open", refuse)
+    assert "s3://bucket/runs: can&#39;t connect" in client.get("/")
+    assert asked == [PATIENCE_S]
+
+
+def test_words_of_a_run_s_page_are_true(sites: list[Site], tmp_path: Path) -> None:
+    sample = Sample(tmp_path)
+    sample.state(State.CANCELLED, "cancelled by mo")
+    client = open_site(sites)
+    page = client.get(f"/run/{sample.plan.run_id}")
+    assert "How it ended" in page and "What went wrong" not in page
+    assert "no checkpoint is in the store" in page
+    sample.write("checkpoints/step-10/model.safetensors", "x")
+    assert "no checkpoint in the store has been verified" in client.get(f"/run/{sample.plan.run_id}")
