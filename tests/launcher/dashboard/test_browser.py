@@ -261,6 +261,7 @@ def test_what_is_used_stays_when_a_run_s_page_is_renewed(visit: Visit, site: Sit
     visit.open(f"/run/{site.scenes.wide}")
     machines = page.get_by_role("region", name="machines and ranks")
     expect(machines.locator(".ranks li")).to_have_count(264)
+    expect(page.locator("#live")).to_contain_text("33 machines")
     machines.focus()
     page.keyboard.press("End")
     page.wait_for_function("document.activeElement.scrollTop > 0")
