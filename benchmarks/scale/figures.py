@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from benchmarks.scale.nodes import READER, World
 from benchmarks.scale.store import Request
+from launcher.node.cadence import PASSES_PER_S
 
 SETTLED_S = 60.0
-"""After the start of all ranks: from then on requests count as those of the steady state."""
+"""After the start of all ranks, and after the first upload of each node, requests count as those of the steady state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,9 @@ def figures_of(world: World, nodes: int) -> Figures:
     started, failed = max(moments.started.values()), moments.stopped[failing]
     stopped, ended = max(moments.stopped.values()), max(moments.ended.values())
     own = [each for each in world.bucket.requests if each.node >= 0]
-    steady = _between(own, started + SETTLED_S, failed)
-    seconds = (failed - started - SETTLED_S) * nodes
+    settled = started + max(SETTLED_S, nodes / PASSES_PER_S)
+    steady = _between(own, settled, failed)
+    seconds = (failed - settled) * nodes
     status = [each for each in world.bucket.requests if each.node == READER]
     return Figures(
         nodes=nodes,

@@ -148,8 +148,9 @@ class _Ranks(StepRunner):
         return Outcome((), end_order=end)
 
     def _log(self, here: list[int], progress: dict[int, Path], line: str) -> None:
-        for rank in here:
-            _append(self._run_dir.rank_log(self.attempt, self._context.node, rank), line)
+        for log in (self._run_dir.rank_log(self.attempt, self._context.node, rank) for rank in here):
+            _append(log, line)
+            _append(log.with_suffix(".times"), f"0 {self.world.clock.now:.3f}\n")
         for path in progress.values():
             event = {"t": EPOCH + self.world.clock.now, "event": "step", "step": int(self.world.clock.now)}
             _append(path, json.dumps(event) + "\n")

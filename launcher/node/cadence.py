@@ -8,8 +8,8 @@ FEW_NODES = 16
 """So many machines need not spare the store."""
 PASSES_PER_S = 3.0
 """All machines of a run together upload what is new this often."""
-FILES_PER_S = 1.0
-"""And a file of each that grows this often."""
+FILES_PER_S = 0.5
+"""And a file of each that grows this often; a log is two of them, see `launcher.runfolder.logtimes`."""
 BOARD_S = 30.0
 """Node 0 gathers the heartbeats of so many machines this often."""
 

@@ -1,6 +1,5 @@
 """What tests of this room share."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from launcher.node.heartbeat import SILENT_BEAT_S
 from launcher.runfolder.states import NodeStatus
 from launcher.runs.view import RunView
 from tests.conftest import Jobs
-from tests.launcher.node.machines import Machines
+from tests.launcher.node.machines import Machines, begin_programs_with
 
 STEPPED = """
 import os, time
@@ -68,8 +67,6 @@ def _beat(view: RunView) -> list[float]:
 
 @pytest.fixture
 def clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clocks:
-    (tmp_path / "stepped").mkdir()
-    (tmp_path / "stepped" / "sitecustomize.py").write_text(STEPPED)
-    monkeypatch.setenv("CLOCKS_OFF", str(tmp_path / "stepped"))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stepped"), prepend=os.pathsep)
-    return Clocks(tmp_path / "stepped")
+    folder = begin_programs_with(STEPPED, tmp_path / "stepped", monkeypatch)
+    monkeypatch.setenv("CLOCKS_OFF", str(folder))
+    return Clocks(folder)

@@ -52,7 +52,8 @@ def difference(real: Requests, simulated: Requests) -> float:
 def real_requests(machines: Machines, proxy: Faults, nodes: int) -> Requests:
     """A whole run of this many real node programs, which ends when all have uploaded a few times."""
     stop = machines.folder / "stop"
-    machines.plan(nodes=nodes, program=[sys.executable, "-c", RANK, str(stop)], requires=["json"])
+    program = [sys.executable, "-c", RANK, str(stop)]
+    machines.plan(nodes=nodes, program=program, requires=["json"], watch={"nodes_timeout": "3h"})
     machines.start(*range(nodes))
     wait_until(
         lambda: proxy.count("HEAD", "cancel.json") >= PASSES * nodes,
@@ -60,7 +61,7 @@ def real_requests(machines: Machines, proxy: Faults, nodes: int) -> Requests:
         timeout_s=PATIENCE_S * nodes,
     )
     stop.touch()
-    codes = machines.codes()
+    codes = machines.codes(PATIENCE_S * nodes)
     assert codes == [0] * nodes, machines.log(0)
     prefix = f"/{machines.url.partition('://')[2]}/{machines.run_id}/"
     return Requests(Counter(_kind(method, path, prefix) for method, path in list(proxy.seen)))

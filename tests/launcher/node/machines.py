@@ -24,6 +24,14 @@ from tests.waiting import PATIENCE_S
 COUNTER = Path(__file__).parents[2] / "programs" / "counter.py"
 
 
+def begin_programs_with(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every Python program that is started from now on runs this first. It lies in the folder, which is made."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    return folder
+
+
 class Machines:
     """Starts the node programs of one run and waits for them."""
 

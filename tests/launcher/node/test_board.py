@@ -1,6 +1,5 @@
 """Real node programs of a run that counts as a large one: node 0 gathers the heartbeats, and `status` reads them from there."""
 
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from launcher.runfolder.states import NodeStatus, State
 from launcher.runs.index import entry_of_url
 from launcher.runs.view import RunView, view_of
 from tests.launcher.node.crosscheck import RANK
-from tests.launcher.node.machines import Machines
+from tests.launcher.node.machines import Machines, begin_programs_with
 from tests.servers.faults import Faults, fault_proxy
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET
@@ -50,9 +49,7 @@ def reader(rclone: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults
 def machines(
     tmp_path: Path, launcher_home: Path, rclone: S3Server, reader: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Machines]:
-    (tmp_path / "large").mkdir()
-    (tmp_path / "large" / "sitecustomize.py").write_text(LARGE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "large"), prepend=os.pathsep)
+    begin_programs_with(LARGE, tmp_path / "large", monkeypatch)
     machines = Machines(tmp_path, f"s3://{BUCKET}/{tmp_path.name}", endpoint=rclone.endpoint)
     yield machines
     machines.end()

@@ -12,7 +12,7 @@ def test_few_machines_do_as_the_job_says(nodes: int) -> None:
 
 def test_of_many_machines_each_uploads_less_often() -> None:
     last = Cadence.of_node(1023, 1024, 15.0)
-    assert (last.next_s, last.growing_s, last.confirm) == (1024 / 3, 1024.0, False)
+    assert (last.next_s, last.growing_s, last.confirm) == (1024 / 3, 2048.0, False)
 
 
 def test_node_0_has_the_state_of_the_run_and_does_as_the_job_says() -> None:

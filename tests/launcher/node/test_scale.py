@@ -10,7 +10,7 @@ from benchmarks.scale.__main__ import plan_for
 from benchmarks.scale.nodes import Scenario, World, simulate
 from benchmarks.scale.store import Service
 from tests.launcher.node.crosscheck import difference, real_requests, simulated_requests
-from tests.launcher.node.machines import Machines
+from tests.launcher.node.machines import Machines, begin_programs_with
 from tests.servers.faults import Faults, fault_proxy
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET
@@ -69,11 +69,15 @@ def proxy(rclone: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]
 
 
 @pytest.mark.system
-def test_real_node_programs_ask_for_the_same(tmp_path: Path, launcher_home: Path, proxy: Faults) -> None:
+@pytest.mark.parametrize("nodes", [2, pytest.param(8, marks=[pytest.mark.slow, pytest.mark.timeout(0)])])
+def test_real_node_programs_ask_for_the_same(
+    tmp_path: Path, launcher_home: Path, proxy: Faults, nodes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both do the same number of upload passes; how long these take differs, and with that the number of polls."""
+    begin_programs_with(f"import os\nos.cpu_count = lambda: {nodes}\n", tmp_path / "cpus", monkeypatch)
     machines = Machines(tmp_path, f"s3://{BUCKET}/{tmp_path.name}", endpoint=proxy.endpoint)
     try:
-        real = real_requests(machines, proxy, 2)
+        real = real_requests(machines, proxy, nodes)
     finally:
         machines.end()
     simulated = simulated_requests(machines, tmp_path / "simulated", real)
