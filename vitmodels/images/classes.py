@@ -8,6 +8,7 @@ numbered folders, as those of ImageNetV2 are: the number is the output.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -100,6 +101,7 @@ def match(
     Raises DataError when no folder fits, or when there are too many for a net that knows no names.
     """
     if known.names:
+        _check_names(folders, known.names, outputs)
         return _by_name(folders, known.names, where)
     if _is_imagenet(folders, outputs):
         return _matched(folders, imagenet(), {}, "imagenet")
@@ -118,6 +120,18 @@ def match(
     found = _matched(folders, ordered(folders, known.order), {}, "order")
     certain = len(folders) == outputs and (known.stated or known.order == "natural" or not _turned(folders))
     return Matching(found.names, found.labels, (), (), "order", certain)
+
+
+def _check_names(folders: Sequence[str], names: Sequence[str], outputs: int) -> None:
+    """Raises DataError when the names that come with weights can't be those of their outputs, as in a file of another program."""
+    if len(names) > outputs:
+        raise DataError(f"the weights have {outputs} outputs and the names of {len(names)} classes")
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    if doubtful := [folder for folder in folders if folder in twice]:
+        raise DataError(
+            f"several outputs of the weights have the name {shown(doubtful)}",
+            hint="give each class a name of its own in the weights, or name its folder otherwise",
+        )
 
 
 def _turned(folders: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ from vitmodels.device.runtime import Group
 from vitmodels.errors import DataError, ResumeError
 from vitmodels.images.account import Account, take, take_known
 from vitmodels.images.batches import Batches, Images, Slicing
-from vitmodels.images.classes import Classes, Matching, hint_of, match, ordered, shown
+from vitmodels.images.classes import NAMELESS, Classes, Matching, hint_of, match, ordered, shown
 from vitmodels.images.data import ImageFolder, MemoryImages, fits_memory, is_simple, scan_folder, train_folder
 from vitmodels.images.packed import open_packed, packed_classes, packed_splits
 from vitmodels.images.scan import class_folders
@@ -61,6 +61,8 @@ def match_train(folder: ImageFolder, recipe: Recipe, known: Classes, *, resumes:
     Raises ResumeError for a folder that the training before did not have, DataError for too many of them.
     """
     where = str(folder.root)
+    if not resumes and len(known.names) > recipe.num_classes:
+        known = NAMELESS  # their head has more outputs than this net, which begins with a new one
     forms = respelled(folder.classes, known.names, where)
     unknown = [name for name in folder.classes if name not in known.names and name not in forms]
     if known.names and not unknown:

@@ -43,6 +43,16 @@ def test_folders_that_the_net_does_not_know() -> None:
         match(["x", "y"], Classes(("c", "b", "a")), 3, where="val")
 
 
+def test_names_that_can_not_be_those_of_the_outputs() -> None:
+    """As in the metadata of other programs: ImageNet's names in English have two cranes."""
+    known = Classes(("crane", "heron", "crane"))
+    with pytest.raises(DataError, match="several outputs of the weights have the name crane"):
+        match(["crane", "heron"], known, 3, where="val")
+    assert labels(["heron"], known, 3) == [1]
+    with pytest.raises(DataError, match="2 outputs and the names of 3 classes"):
+        match(["heron"], known, 2, where="val")
+
+
 def test_imagenet_v2_has_numbers_for_names() -> None:
     """0, 1, 10, 100 … on disk; the number is the output, whether the weights know ImageNet's names or none."""
     wanted = [int(name) for name in sorted(NUMBERS)]

@@ -56,6 +56,16 @@ def test_a_resumed_training_finds_its_classes_by_name(tmp_path: Path) -> None:
         match_train(scan_folder(tmp_path), recipe_of(), known, resumes=True)
 
 
+def test_a_new_head_for_some_of_the_classes_of_the_weights(tmp_path: Path) -> None:
+    """Weights of 1,000 classes and a data set of three of them: the net has three outputs."""
+    folder = scan_folder(fill(tmp_path, *imagenet()[500:503]))
+    found = match_train(folder, recipe_of(), Classes(imagenet()), resumes=False)
+    assert sorted(found.labels.values()) == [0, 1, 2]
+    assert found.names == tuple(sorted(imagenet()[500:503]))
+    with pytest.raises(DataError, match="3 outputs and the names of 1000 classes"):
+        match_train(folder, recipe_of(), Classes(imagenet()), resumes=True)
+
+
 def test_training_folders_are_matched_in_any_unicode_form(tmp_path: Path) -> None:
     folder = scan_folder(fill(tmp_path, "cafe\u0301", "b"))
     for resumes in (True, False):
