@@ -51,6 +51,7 @@ def test_two_machines_count_together_and_the_results_come_back(
     assert len(exported) == 2
 
 
+@pytest.mark.slow
 def test_a_machine_is_lost_and_the_platform_starts_the_job_again(site: Site) -> None:
     """From the newest checkpoint, as attempt 2, although one container is new and the other restarts in place."""
     restarts = {"restarts": {"jobs": 2}}
