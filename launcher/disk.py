@@ -50,9 +50,9 @@ def os_error(error: OSError, where: str) -> StoreError:
     if error.errno == errno.ENOENT:
         return NotFound("no such file or folder", where=where)
     if error.errno in _REFUSED:
-        return StoreRefused(
-            f"the file system refused: {reason}", where=where, hint="check owner and permissions"
-        )
+        read_only = error.errno == errno.EROFS
+        hint = "mount it writable or name another folder" if read_only else "check owner and permissions"
+        return StoreRefused(f"the file system refused: {reason}", where=where, hint=hint)
     if error.errno in _OTHERS:
         what, hint = _OTHERS[error.errno]
         return StoreError(what, where=where, hint=hint)

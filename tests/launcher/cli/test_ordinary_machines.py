@@ -39,7 +39,7 @@ def typed(*words: str, env: dict[str, str] | None = None, **more: object) -> sub
         (errno.EAGAIN, "ulimit -u"),
         (errno.ENOSPC, "free some space"),
         (errno.EDQUOT, "free some space"),
-        (errno.EROFS, "check owner and permissions"),
+        (errno.EROFS, "mount it writable or name another folder"),
         (errno.EACCES, "check owner and permissions"),
         (errno.ENOMEM, "free some memory"),
         (errno.ENOLCK, "local disk"),
