@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from benchmarks.scale.nodes import Scenario, simulate
 from benchmarks.scale.store import Service
+from launcher.node.cadence import Cadence
 from tests.launcher.node.machines import Machines
 from tests.servers.faults import Faults
 from tests.waiting import PATIENCE_S, wait_until
@@ -70,7 +71,8 @@ def real_requests(machines: Machines, proxy: Faults, nodes: int) -> Requests:
 def simulated_requests(machines: Machines, folder: Path, real: Requests) -> Requests:
     """The same run by the simulator, with about as many passes."""
     plan = machines.plans[0]
-    seconds = plan.upload_every_s * real.passes / plan.nodes
+    paces = [Cadence.of_node(node, plan.nodes, plan.upload_every_s).next_s for node in range(plan.nodes)]
+    seconds = real.passes / sum(1 / pace for pace in paces)
     scenario = Scenario(run_s=seconds, arrive_s=0.0, log_every_s=0.1)
     world = simulate(plan, folder, Service(latency_s=0.005), scenario)
     assert set(world.moments.codes.values()) == {0}
