@@ -38,6 +38,8 @@ def next_commands(run: Ended, advice: Advice | None) -> tuple[str, ...]:
     """What to type, the best first; `explain` is not among them."""
     if run.state is State.SUCCEEDED:
         return (f"launcher fetch-results {run.run_id}",)
+    if run.state is State.UNKNOWN:
+        return (f"launcher logs {run.run_id} --tail 20", f"launcher resume {run.run_id} --force")
     if not run.state.terminal:
         return (f"launcher attach {run.run_id}",)
     resume = f"launcher resume {run.run_id}"

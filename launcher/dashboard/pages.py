@@ -15,7 +15,7 @@ from launcher.report import sections, settings
 from launcher.report.chart import part_bar
 from launcher.report.gather import RunReport, gather
 from launcher.report.markup import escape
-from launcher.report.pieces import dot
+from launcher.report.pieces import dot, with_code
 from launcher.runs.activity import activity_text, best_top1, first_line
 from launcher.runs.folder import RunFolder
 from launcher.runs.phases import PROGRAM_PHASES
@@ -87,7 +87,8 @@ class Live:
     """What changes on a run's page while the run goes on."""
 
     row: Row
-    reason: str
+    now: Markup
+    reason: Markup
     machines: tuple[Machine, ...]
     timeline: tuple[AttemptBar, ...]
     curves: Markup
@@ -99,9 +100,11 @@ class Live:
 
 def live_of(report: RunReport, now: float) -> Live:
     view = report.view
+    row = row_of(view, now)
     return Live(
-        row=row_of(view, now),
-        reason=view.reason,
+        row=row,
+        now=markup(with_code(row.now)),
+        reason=markup(with_code(view.reason)),
         machines=tuple(
             Machine(
                 node=node.node,

@@ -57,8 +57,11 @@ def log_events(run: Run, rank: int | None, text: str, closing: threading.Event) 
         except LauncherError as error:
             yield event("trouble", error.what)
             ended, lines = True, []
+        if left_out := lines[:-MAX_LINES]:
+            more = f"... {len(left_out)} earlier lines: launcher logs {run.id}"
+            lines = [more, *lines[-MAX_LINES:]]
         if lines:
-            yield event("lines", json.dumps(lines[-MAX_LINES:]))
+            yield event("lines", json.dumps(lines))
         if ended:
             yield event("end", "")
             return

@@ -87,7 +87,7 @@ def failures(reports: Sequence[RunReport]) -> str:
         )
         cards.append(
             card(
-                f"{f'<h3>{name_of(reports, index)}</h3>' if len(reports) > 1 else ''}<div>{escape(explanation.summary)}</div>{excerpt}"
+                f"{f'<h3>{name_of(reports, index)}</h3>' if len(reports) > 1 else ''}<div>{with_code(explanation.summary)}</div>{excerpt}"
                 f"{f'<p>{with_code(explanation.means)}</p>' if explanation.means else ''}{f'<ul>{lines}</ul>' if lines else ''}"
                 f"{f'<div class=soft>next</div>{commands}' if commands else ''}"
                 f"{f'<div class=soft>attempts</div><ul>{tried}</ul>' if tried else ''}"

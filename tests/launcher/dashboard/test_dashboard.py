@@ -14,6 +14,7 @@ import uvicorn
 from launcher.cli import main
 from launcher.dashboard.app import Settings, make_app
 from launcher.dashboard.catalogue import Catalogue, Query
+from launcher.dashboard.streams import MAX_LINES
 from launcher.errors import StoreError
 from launcher.runfolder.states import Attempt, FirstFailure, PhaseStart, State
 from launcher.runs.index import Index
@@ -314,3 +315,20 @@ def test_words_of_a_run_s_page_are_true(sites: list[Site], tmp_path: Path) -> No
     assert "no checkpoint is in the store" in page
     sample.write("checkpoints/step-10/model.safetensors", "x")
     assert "no checkpoint in the store has been verified" in client.get(f"/run/{sample.plan.run_id}")
+
+
+def test_a_run_that_is_not_heard_of_shows_what_to_type(sites: list[Site], tmp_path: Path) -> None:
+    sample = Sample(tmp_path)
+    sample.state(
+        State.UNKNOWN, "last heard of 2 h ago; if it is <gone>, `launcher resume --force` takes over"
+    )
+    page = open_site(sites).get(f"/run/{sample.plan.run_id}")
+    assert "if it is &lt;gone&gt;, <code>launcher resume --force</code> takes over" in page
+
+
+def test_a_long_log_says_how_much_of_it_is_left_out(sites: list[Site], tmp_path: Path) -> None:
+    sample = Sample(tmp_path)
+    failed(sample)
+    sample.log("rank-0", "".join(f"epoch {n}\n" for n in range(MAX_LINES + 7)))
+    log = open_site(sites).get(f"/run/{sample.plan.run_id}/logs?rank=0")
+    assert f'["... 7 earlier lines: launcher logs {sample.plan.run_id}", "rank-0: epoch 7"' in log
