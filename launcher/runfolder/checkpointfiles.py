@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.portable import open_plain
 from launcher.runfolder.paths import SET_NAME
 from launcher.runfolder.snapshotindex import SnapshotIndex
 
@@ -121,7 +122,7 @@ def newest_first(files: Iterable[CheckpointFile]) -> list[FileSet]:
 def is_whole(path: Path) -> bool:
     """Whether a file was written to its end, as far as its format tells: a program may be killed while it saves."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             head = file.read(8)
         size = path.stat().st_size
         if head[:2] == b"PK":
@@ -138,7 +139,7 @@ def is_whole(path: Path) -> bool:
 
 def _is_whole_safetensors(path: Path, size: int) -> bool:
     """The header says where the last tensor ends."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= size - 8:
             return False

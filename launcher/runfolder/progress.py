@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from launcher.jsontext import is_number, parse_json
+from launcher.portable import open_plain
 
 
 class Progress(BaseModel):
@@ -74,7 +75,7 @@ class ProgressReader:
     def update(self) -> list[dict[str, Any]]:
         """New events since the last call, oldest first."""
         try:
-            with self.path.open("rb") as file:
+            with open_plain(self.path) as file:
                 file.seek(self._offset)
                 data = file.read()
         except OSError:

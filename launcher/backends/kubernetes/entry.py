@@ -84,7 +84,7 @@ def prepare(plan: Plan, attempt: int, env: Mapping[str, str]) -> NodeCommand | N
     if node == 0:
         _bring_state(store, plan)
     with suppress(NotFound):  # the run was cancelled while the job waited
-        write_private(plan.run_dir.cancel, read_small_object(store, paths.CANCEL).decode())
+        write_private(plan.run_dir.cancel, read_small_object(store, paths.CANCEL).decode(errors="replace"))
     write_private(plan.run_dir.plan, plan.text())
     words = (sys.executable, "-P", "-m", "launcher.node", str(plan.run_dir.plan))
     return NodeCommand((*words, "--node", str(node), "--attempt", str(start.attempt)), start.launch)
@@ -112,7 +112,7 @@ def _bring_state(store: ObjectStore, plan: Plan) -> None:
     if plan.run_dir.state.exists():
         return
     try:
-        write_private(plan.run_dir.state, read_small_object(store, paths.STATE).decode())
+        write_private(plan.run_dir.state, read_small_object(store, paths.STATE).decode(errors="replace"))
     except LauncherError as error:
         log.warning("no earlier state of the run: %s", error.what)
 

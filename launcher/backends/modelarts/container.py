@@ -98,7 +98,7 @@ def prepare(args: argparse.Namespace, env: Mapping[str, str]) -> Command | None:
     log.info("this is attempt %d", start.attempt)
     _bring_state(store, plan, node, start)
     with suppress(NotFound):  # the run was cancelled while the job waited
-        write_private(plan.run_dir.cancel, read_small_object(store, paths.CANCEL).decode())
+        write_private(plan.run_dir.cancel, read_small_object(store, paths.CANCEL).decode(errors="replace"))
     write_private(plan.run_dir.plan, plan.text())
     words = [sys.executable, "-m", "launcher.node", str(plan.run_dir.plan)]
     return Command([*words, "--node", str(container.node), "--attempt", str(start.attempt)], start.launch)
@@ -135,7 +135,7 @@ def _bring_state(store: ObjectStore, plan: Plan, node: int, start: Start) -> Non
     if node != 0 or plan.run_dir.state.exists():
         return
     try:
-        write_private(plan.run_dir.state, read_small_object(store, paths.STATE).decode())
+        write_private(plan.run_dir.state, read_small_object(store, paths.STATE).decode(errors="replace"))
     except LauncherError as error:
         log.warning("no earlier state of the run: %s", error.what)
 

@@ -114,7 +114,7 @@ def forget_old_requests(run_dir: paths.RunDir, began: float) -> None:
 def _bring_state(plan: Plan) -> None:
     """Copy the run's state from the store, unless this machine has a newer one."""
     try:
-        text = read_small_object(plan.store.open(10.0), paths.STATE).decode()
+        text = read_small_object(plan.store.open(10.0), paths.STATE).decode(errors="replace")
     except StoreError:
         return
     if _attempt_in(text) >= _attempt_in(_text_of(plan.run_dir.state)):

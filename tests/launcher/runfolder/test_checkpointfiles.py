@@ -15,6 +15,7 @@ from launcher.runfolder.checkpointfiles import (
     newest_first,
     number_of,
 )
+from launcher.runfolder.progress import ProgressReader
 
 
 @pytest.mark.parametrize(
@@ -112,3 +113,10 @@ def test_a_file_that_was_cut_off_is_not_whole(tmp_path: Path) -> None:
     empty.touch()
     assert not is_whole(empty)
     assert not is_whole(tmp_path / "none.ckpt")
+
+
+def test_a_pipe_is_no_checkpoint_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "net-1_1.ckpt")
+    assert not is_whole(tmp_path / "net-1_1.ckpt")
+    os.mkfifo(tmp_path / "rank-0.jsonl")
+    assert ProgressReader(tmp_path / "rank-0.jsonl").update() == []
