@@ -32,6 +32,7 @@ def test_a_run_from_submit_to_fetch(nodes: int, kind: str, cluster: FakeCluster,
     Run(entry, Index()).entry.store.open().read("logs/attempt-1/node-0/node.log")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cancelled_saves_and_is_resumed(cluster: FakeCluster, tmp_path: Path) -> None:
     path = job(tmp_path, cluster, 2, env={"HOLD_AT": "4"})
     entry = submit(prepare(path), Index())

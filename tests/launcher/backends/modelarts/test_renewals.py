@@ -159,6 +159,7 @@ def test_a_run_on_this_machine_stages_counts_and_uploads_with_keys_that_end(
     outlived(rotation, entry.run_id)
 
 
+@pytest.mark.slow
 def test_two_node_programs_stage_count_and_upload_with_keys_that_end(
     site: Site, rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
