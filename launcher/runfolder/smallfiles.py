@@ -14,11 +14,11 @@ MOST_BYTES = 64 << 20
 """A state, a plan, a record or a list of files is a thousand times smaller, or ten times at the very most."""
 
 
-def read_small(path: str | Path) -> bytes:
-    """Raises OSError, also for a pipe or a device, and IntegrityError for a file that is too large."""
+def read_small(path: str | Path, most: int = MOST_BYTES) -> bytes:
+    """Raises OSError, also for a pipe or a device, and IntegrityError for a file of more than `most` bytes."""
     with open_plain(path) as file:
         size = os.fstat(file.fileno()).st_size
-        _check(size, str(path))
+        _check(size, str(path), most)
         return file.read(size)
 
 
@@ -26,14 +26,14 @@ def read_small_object(store: ObjectStore, key: str) -> bytes:
     """Raises StoreError; IntegrityError for an object that is too large."""
     data = store.read(key, 0, MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
-        _check(len(data), store.join(key))
+        _check(len(data), store.join(key), MOST_BYTES)
     return data
 
 
-def _check(size: int, where: str) -> None:
-    if size > MOST_BYTES:
+def _check(size: int, where: str, most: int) -> None:
+    if size > most:
         raise IntegrityError(
-            f"it is larger than {show_bytes(MOST_BYTES)}, so it is no file that launcher wrote",
+            f"it is larger than {show_bytes(most)}, so it is no file that launcher wrote",
             where=where,
             hint="remove it, or put a copy of the right one in its place",
         )

@@ -27,6 +27,8 @@ from launcher.runs.index import Glance, Index, newest_first
 from launcher.runs.view import RunView, views
 
 CACHE = ".ended.json"
+MOST_CACHE_BYTES = 1 << 30
+"""A run takes 700 bytes of it."""
 CACHE_FROM = 50
 """The cache is written anew when it lacks this many ended runs."""
 _BATCH = 64
@@ -162,7 +164,7 @@ def _mtimes(index: Index) -> dict[str, int]:
 
 def _read(index: Index) -> _Cache | None:
     try:
-        return _Cache.model_validate_json(read_small(index.root / CACHE))
+        return _Cache.model_validate_json(read_small(index.root / CACHE, MOST_CACHE_BYTES))
     except (OSError, IntegrityError, ValidationError):
         return None
 

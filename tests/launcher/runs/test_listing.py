@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from launcher.runfolder.progress import Progress
+from launcher.runfolder.smallfiles import MOST_BYTES
 from launcher.runfolder.states import NodeStatus, RunState, State
 from launcher.runs.index import Index, RunEntry
 from launcher.runs.listing import CACHE, Filter, parse_states, select
@@ -104,6 +105,15 @@ def test_the_cache_gives_the_same_and_notices_what_changed(index: Index) -> None
 def test_a_broken_cache_is_no_matter(index: Index) -> None:
     before = select(index, Filter(), None)
     (index.root / CACHE).write_text("{")
+    assert select(index, Filter(), None) == before
+
+
+def test_the_cache_of_very_many_runs_is_read(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is larger than any file of a run."""
+    before = select(index, Filter(), None)
+    cache = index.root / CACHE
+    cache.write_bytes(cache.read_bytes() + b" " * MOST_BYTES)
+    monkeypatch.setattr(Index, "get", lambda *_: pytest.fail("an entry was read"))
     assert select(index, Filter(), None) == before
 
 
