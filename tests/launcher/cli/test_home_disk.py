@@ -11,6 +11,7 @@ from launcher.cli import main
 from launcher.runfolder.states import State
 from launcher.runs.index import Index, RunEntry
 from tests.conftest import Jobs
+from tests.waiting import wait_until
 
 TROUBLES = {"full": "no space left", "read-only": "read-only file system"}
 
@@ -24,7 +25,8 @@ def home(launcher_home: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch)
 
 def spoil(disk: Path, how: str) -> None:
     if how == "read-only":
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        remount = ["mount", "-o", "remount,ro", str(disk)]  # busy while somebody has a file open to write
+        wait_until(lambda: subprocess.run(remount, check=False, capture_output=True).returncode == 0)
         return
     with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
         while True:
