@@ -8,6 +8,7 @@
         ResumeError          2   the checkpoint in the run directory belongs to another training
       CheckpointError        1   a checkpoint is missing or is not what its manifest says
       RunDirBusy             1   another training uses the run directory
+      Diverged               1   the loss or the weights are not finite any more
       ExportError            1   a model can't be written in, or read from, the wanted format
       NotSupported           1   this device or this MindSpore can't do what was asked
 
@@ -80,6 +81,16 @@ class DataError(VitError):
 
 class CheckpointError(VitError):
     """A checkpoint is missing, torn, or belongs to another model."""
+
+
+class Diverged(VitError):
+    """The loss or the weights are not finite any more; such weights are neither evaluated nor saved."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"error: {what}: the training diverged, and these weights are not saved",
+            hint="lower base_lr, or lengthen warmup_length, and start anew",
+        )
 
 
 class ExportError(VitError):

@@ -138,6 +138,7 @@ class StepRunner:
             check=lambda: self._tick(watchdog, gang),
             finished=watchdog.finished,
         )
+        outcome = replace(outcome, end_order=watchdog.judge_end()) if outcome.ok else outcome
         log.info("%s: %s", step.name, "done" if outcome.ok else "not done")
         if not outcome.ok:
             context.state.note_phase("waiting")

@@ -10,7 +10,7 @@ from typing import Any
 from launcher.jsontext import is_number
 
 BAD_STEPS = 3
-"""So many reports in a row must be bad: a loss scaler handles a single overflow."""
+"""So many reports in a row must be bad, unless nothing follows them: a loss scaler handles a single overflow."""
 STUCK_SHARE = 0.01
 CHANCE_TIMES = 3.0
 """An evaluation this many times better than guessing proves that the model learns."""
@@ -28,6 +28,8 @@ class LearningGuard:
     poisoned: bool = False
     """True when the parameters are useless, so that saving them would replace a good checkpoint by a bad one."""
     _not_finite: int = 0
+    _newest_bad: str = ""
+    """The newest loss and its place, when it is not finite."""
     _stuck: int = 0
     _learned: bool = False
     _top_scale: float = field(default=0.0)
@@ -47,13 +49,37 @@ class LearningGuard:
             self._learned = self._learned or (top1 is not None and top1 > CHANCE_TIMES / self.classes)
         return self.problem
 
-    def _step(self, event: Mapping[str, Any]) -> str:
+    def end(self) -> str:
+        """The program has ended well, so that no report follows the newest one; returns `problem`.
+
+        With a loss scale the newest loss may be that of an update that was left out.
+        """
+        if not self.problem and self._newest_bad and self._top_scale <= COLLAPSED_SCALE:
+            self.problem = self._diverged(f"{self._newest_bad}, and the program ended with it")
+        return self.problem
+
+    def _finite(self, event: Mapping[str, Any], place: str) -> str:
+        """The problem, when the loss was not finite too often."""
         loss = _number(event.get("loss"))
-        if loss is not None:
-            self._not_finite = 0 if math.isfinite(loss) else self._not_finite + 1
-            if self._not_finite >= BAD_STEPS:
-                self.poisoned = True
-                return f"the loss is {loss} since about step {event.get('step')}; a lower learning rate or a longer warm-up may help"
+        if loss is None:
+            return ""
+        if math.isfinite(loss):
+            self._not_finite, self._newest_bad = 0, ""
+            return ""
+        where = f"{place} {event[place]}" if place in event else "its newest report"
+        self._not_finite += 1
+        self._newest_bad = f"the loss is {loss} at {where}"
+        if self._not_finite < BAD_STEPS:
+            return ""
+        return self._diverged(f"the loss is {loss} since about {where}")
+
+    def _diverged(self, words: str) -> str:
+        self.poisoned = True
+        return f"{words}; a lower learning rate or a longer warm-up may help"
+
+    def _step(self, event: Mapping[str, Any]) -> str:
+        if problem := self._finite(event, "step"):
+            return problem
         scale = _number(event.get("loss_scale"))
         if scale is not None:
             self._top_scale = max(self._top_scale, scale)
@@ -65,6 +91,8 @@ class LearningGuard:
         return ""
 
     def _epoch(self, event: Mapping[str, Any]) -> str:
+        if problem := "" if _is_of_lines(event) else self._finite(event, "epoch"):
+            return problem
         loss = _number(event.get("loss"))
         if loss is None or self.classes < 2 or not self.epochs:
             return ""
@@ -76,6 +104,11 @@ class LearningGuard:
             f"the loss has stood at {loss:.4f} for {self._stuck} epochs, which is ln({self.classes}) = {guess:.4f}: "
             "the model guesses; look at the learning rate, the labels and the images"
         )
+
+
+def _is_of_lines(event: Mapping[str, Any]) -> bool:
+    """Whether the event was read from printed lines: at the end of an epoch it repeats the loss of the last step."""
+    return "from" in event
 
 
 def _number(value: Any) -> float | None:

@@ -63,6 +63,13 @@ class Watchdog:
         self._read(now)
         return self._left_early() or self._not_learning() or self._hang(now)
 
+    def judge_end(self) -> EndOrder | None:
+        """After a gang that has ended well: why its training has not succeeded all the same, or None."""
+        self._read(time.monotonic())
+        if self.limits.guard != "off":
+            self._guard.end()
+        return self._not_learning()
+
     def finished(self) -> bool:
         """Whether every rank has reported that it is done."""
         self._read(time.monotonic())

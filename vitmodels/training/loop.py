@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vitmodels.config import Recipe
 from vitmodels.device.compilecache import seal, separate_cache
 from vitmodels.device.runtime import Group
-from vitmodels.errors import CheckpointError, ResumeError
+from vitmodels.errors import CheckpointError, Diverged, ResumeError
 from vitmodels.images.batches import Batches
 from vitmodels.images.classes import Classes
 from vitmodels.nets.weights import load_converted
@@ -30,7 +33,7 @@ from vitmodels.training.resume import (
 from vitmodels.training.saver import Saver, clean
 from vitmodels.training.schedule import learning_rate
 from vitmodels.training.scoring import Score
-from vitmodels.training.trainer import Trainer
+from vitmodels.training.trainer import Trainer, all_finite
 from vitmodels.training.weightsource import find_source
 
 
@@ -129,7 +132,7 @@ class Loop:
             result = self.trainer.step(micros, self.lr, self.stop_wanted())
             at.index += 1
             self.profiling.after(at.step)
-            at.loss_sum += result.loss
+            at.add_loss(result.loss, applied=result.applied)
             if first:  # the first update includes compilation
                 seal(self.cache)
                 self.progress.phase("training")
@@ -152,13 +155,16 @@ class Loop:
         return True
 
     def _end_epoch(self) -> None:
-        """Report, evaluate and save after the last update of an epoch."""
+        """Report, evaluate and save after the last update of an epoch. Raises Diverged."""
         at, recipe = self.at, self.recipe
         number, step = at.epoch + 1, at.step
-        loss, seconds = at.loss_sum / at.per_epoch, round(time.monotonic() - self._begin, 3)
+        loss, seconds = at.loss, round(time.monotonic() - self._begin, 3)
         self.progress.event(
             "epoch", epoch=number, epochs=recipe.epochs, step=step, loss=loss, seconds=seconds
         )
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss is {loss} in epoch {number} (step {step})")
+        self._check_finite(self.trainer.weights())
         last = number == recipe.epochs
         score = self._evaluate(number, step) if last or number % recipe.eval_every == 0 else None
         rate = self.reporter.rate
@@ -222,12 +228,17 @@ class Loop:
             self.reporter.note(f"no plot: {error}")
 
     def _save(self, metrics: dict[str, float], best: dict[str, Any] | None = None) -> None:
-        """Begin to write a set; returns before it is on disk."""
+        """Begin to write a set; returns before it is on disk. Raises Diverged."""
         if not self.writes:
             return
-        at = self.at
-        self.saver.save(self._snapshot(metrics), best)
+        at, snapshot = self.at, self._snapshot(metrics)
+        self._check_finite(snapshot.weights)
+        self.saver.save(snapshot, best)
         self.progress.event("checkpoint", step=at.step, epoch=at.epoch, path=f"checkpoints/step-{at.step}")
+
+    def _check_finite(self, weights: Mapping[str, np.ndarray]) -> None:
+        if not all_finite(weights):
+            raise Diverged(f"the loss is nan after step {self.at.step}, since the weights are not finite")
 
     def _snapshot(self, metrics: dict[str, float]) -> ck.Snapshot:
         at = self.at
@@ -236,6 +247,7 @@ class Loop:
             "index": at.index,
             "offset": at.offset,
             "loss_sum": at.loss_sum,
+            "without_loss": at.without_loss,
             "global_batch": self.global_batch,
             "fingerprint": self.fingerprint,
             "recipe": self.recipe.json_dict(),

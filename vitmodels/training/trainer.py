@@ -48,12 +48,18 @@ class LossScale:
 
 @dataclass(frozen=True)
 class StepResult:
-    """The outcome of one update. `stop`: a rank has received the signal to stop."""
+    """The outcome of one update. `stop`: a rank has received the signal to stop. Not `applied`: an overflow, so the weights stayed."""
 
     loss: float
     stop: bool
     finite: bool
     norm: float
+    applied: bool = True
+
+
+def all_finite(weights: Mapping[str, np.ndarray]) -> bool:
+    """Whether every weight is a finite number."""
+    return all(bool(np.isfinite(value).all()) for value in weights.values())
 
 
 class Trainer:
@@ -92,7 +98,7 @@ class Trainer:
         applied = bool(finite) or not self.checked
         self.updates += applied
         self.scale.adjust(applied)
-        return StepResult(loss, stops > 0, bool(finite), norm)
+        return StepResult(loss, stops > 0, bool(finite), norm, applied)
 
     def _control(self, lr: float, micros: int) -> ms.Tensor:
         scalars = adam_scalars(self.recipe, lr, self.updates + 1)

@@ -35,6 +35,46 @@ def test_a_single_overflow_is_no_finding() -> None:
     assert guard_after(steps(2.3, "nan", "nan", 2.2, "inf", 2.1)).problem == ""
 
 
+def test_three_epochs_without_a_finite_loss_are_the_end() -> None:
+    """Of a program that reports no steps."""
+    guard = guard_after([{**each, "loss": "nan"} for each in epochs(1.0, 1.0, 1.0)])
+    assert guard.problem.startswith("the loss is nan since about epoch 3")
+    assert guard.poisoned
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        steps(2.3, "nan"),
+        [*steps(2.3), {"event": "epoch", "epoch": 1, "loss": "nan"}],
+        [*steps("nan"), {"event": "epoch", "epoch": 1, "loss": "inf"}, {"event": "eval", "top1": 0.1}],
+        steps(2.3, "nan", loss_scale=1.0),
+        [{"event": "step", "from": "lines", "loss": "nan"}],
+    ],
+)
+def test_a_program_that_ends_with_a_loss_that_is_no_number_has_diverged(events: list[dict[str, Any]]) -> None:
+    guard = guard_after(events)
+    assert guard.problem == ""
+    assert guard.end().startswith("the loss is ")
+    assert guard.poisoned
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [],
+        steps(2.3, "nan", 2.2),
+        [*steps(2.3, "nan"), *epochs(2.2)],
+        steps(2.3, "nan", loss_scale=1024.0),
+        [*steps(2.3), {"event": "epoch", "epoch": 1}],
+    ],
+)
+def test_a_program_that_ends_with_a_loss_or_its_scaler_has_not_diverged(events: list[dict[str, Any]]) -> None:
+    guard = guard_after(events)
+    assert guard.end() == ""
+    assert not guard.poisoned
+
+
 def test_a_loss_at_that_of_guessing_is_found_after_enough_epochs() -> None:
     stuck = math.log(10) * 1.005
     assert guard_after(epochs(stuck, stuck)).problem == ""

@@ -201,6 +201,28 @@ def test_the_guard_stops_warns_or_sleeps(
         assert (end_order.kind, end_order.how) == ("not-learning", "kill")
 
 
+@pytest.mark.parametrize(("guard", "found"), [("stop", True), ("warn", False), ("off", False)])
+def test_the_guard_judges_the_end_of_a_program_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guard: str, found: bool
+) -> None:
+    scene = Scene(tmp_path, monkeypatch, guard=guard)
+    scene.write(0, event="step", step=44, steps=44, loss="nan")
+    assert scene.pass_time(3) is None, "another step may show that it was one overflow"
+    for rank in (0, 1):
+        scene.write(rank, event="phase", phase="done")
+    end_order = scene.watchdog.judge_end()
+    assert (end_order is not None) is found
+    assert bool(scene.watchdog.warning) is (guard == "warn")
+    if end_order:
+        assert (end_order.kind, end_order.rule) == ("not-learning", "not-finite")
+        assert "the loss is nan at step 44" in end_order.reason
+
+
+def test_a_guess_from_a_plain_line_fails_no_run_at_its_end(scene: Scene) -> None:
+    scene.write(0, **{"event": "step", "from": "plain lines", "step": 9, "steps": 9, "loss": "nan"})
+    assert scene.watchdog.judge_end() is None
+
+
 def test_a_guess_from_a_plain_line_ends_no_run(scene: Scene) -> None:
     for step in (1, 2):
         scene.write(0, **{"event": "step", "from": "plain lines", "step": step, "steps": 9, "loss": "nan"})
