@@ -18,10 +18,10 @@ endif
 demo: install
 	@echo "images into demo/digits, then a training, evaluation and export: about 2 minutes on 2 cores, no NPU"
 	@$(BIN)/python -m vitmodels.digits demo/digits
-	@$(BIN)/launcher submit $(DEMO_JOB) --follow
-	@$(BIN)/launcher fetch-results last --to demo/results
-	@$(BIN)/launcher status last
-	@echo "files fetched to demo/results:" && cd demo/results && find . -type f -not -name '.*' | sort
+	@run=$$($(BIN)/launcher submit $(DEMO_JOB) --follow) && results=demo/results/$$run && \
+	    $(BIN)/launcher fetch-results $$run --to $$results && $(BIN)/launcher status $$run && \
+	    echo "files fetched to $$results:" && (cd $$results && find . -type f -not -name '.*' | sort) && \
+	    echo "next: source $(BIN)/activate, then the lines of README.md, 'A first pair of runs'"
 
 # The fast loop: lint, types and the unit tests.
 check: lint

@@ -72,3 +72,4 @@ def _tell(address: str) -> None:
     """At once, also into a pipe."""
     out(address)
     sys.stdout.flush()
+    say("open this address in a browser; Ctrl-C ends the dashboard, and runs go on")

@@ -15,6 +15,8 @@ from vitmodels.document.tree import Mapping, Node, Scalar, overlay, plain
 from vitmodels.suggest import nearest
 
 BASE = "base"
+JOBS = "jobs"
+"""The folder where job files usually lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +121,17 @@ def _hint(path: Path, named: Scalar | None) -> str:
         return f"did you mean {folder / near}?"
     if named is not None:
         return "the path is relative to the file that names it"
+    if elsewhere := _same_name_near(path):
+        return f"did you mean {elsewhere}?"
     return f"launcher init {path} writes a commented one"
+
+
+def _same_name_near(path: Path) -> Path | None:
+    """A file of the same name in a folder below the one where it was looked for, `jobs` first, or in the current one."""
+    folder = path.parent
+    try:
+        below = sorted(each for each in folder.glob("*/") if each.name != JOBS)
+    except (OSError, ValueError):
+        return None
+    near = [folder / JOBS, *below, Path(JOBS), Path()]
+    return next((each / path.name for each in near if (each / path.name).is_file()), None)

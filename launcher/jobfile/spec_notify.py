@@ -53,7 +53,10 @@ class NotifyTarget(Section):
         if value is None:
             return None
         if not VARIABLE.match(value) and urlsplit(value).scheme not in ("http", "https"):
-            raise RuleError(expected="an address that begins with http:// or https://, or with ${NAME}")
+            raise RuleError(
+                expected="an address that begins with http:// or https://, or with ${NAME}",
+                hint="" if "://" in value else "put https:// or http:// in front of it",
+            )
         return _without_secrets(value)
 
     @field_validator("apprise")
@@ -82,10 +85,13 @@ class NotifyTarget(Section):
 
     @model_validator(mode="after")
     def _one_way(self) -> NotifyTarget:
-        given = [name for name in ("webhook", "apprise", "command") if getattr(self, name) is not None]
+        ways = ("webhook", "apprise", "command")
+        given = [name for name in ways if getattr(self, name) is not None]
         if len(given) != 1:
             raise RuleError(
-                expected="exactly one of webhook, apprise and command", found=", ".join(given) or "none"
+                expected="exactly one of webhook, apprise and command",
+                found=", ".join(given) or "none",
+                others=tuple((name,) for name in ways),
             )
         return self
 

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from launcher.jobfile.recipe import keys
 from launcher.jobfile.spec import JobSpec
+from vitmodels.document.tree import Path
 from vitmodels.recipe_keys import SYNONYMS
 from vitmodels.suggest import listing, nearest
 from vitmodels.validation.schema import schema_of
 from vitmodels.validation.terms import Terms
+
+_OF_TARGETS = {
+    **dict.fromkeys(("url", "uri", "http", "https", "address", "hook", "endpoint", "post"), "webhook"),
+    **dict.fromkeys(
+        ("slack", "mail", "email", "mailto", "feishu", "dingtalk", "wecom", "telegram"), "apprise"
+    ),
+    **dict.fromkeys(("cmd", "run", "exec", "shell", "sh", "script", "program"), "command"),
+    **dict.fromkeys(("events", "event", "when"), "on"),
+}
+_OF_SECTIONS = {
+    ("notify", "to"): _OF_TARGETS,
+    ("notify",): {"targets": "to", "target": "to", "events": "on", "when": "on"},
+}
+"""What keys of a section are called elsewhere."""
 
 
 class JobFileTerms(Terms):
@@ -24,6 +39,10 @@ class JobFileTerms(Terms):
         "ascend": "ascend910",
         "npu": "ascend910",
     }
+
+    def called_here(self, section: Path, key: str) -> str:
+        names = tuple(part for part in section if isinstance(part, str))
+        return _OF_SECTIONS.get(names, {}).get(key.lower(), "")
 
     def known_elsewhere(self, key: str) -> str:
         schema = schema_of(JobSpec)

@@ -20,6 +20,7 @@ from launcher.plan.rules import check_rules
 from launcher.portable import disk_space
 from launcher.ranktable import check_devices_per_node, lint, placeholder_table
 from launcher.storage.address import StoreAddress, is_clear_text, local_folder
+from launcher.submission.datahint import explained
 from launcher.tracking.trackers import check_usable, mlflow_uri
 from launcher.units import show_bytes
 from vitmodels.secrets import mask_paths
@@ -118,16 +119,20 @@ def _check_pretrained(plan: Plan) -> list[Finding]:
     ]
 
 
-def check_data_here(plan: Plan) -> list[Finding]:
-    """Whether the data are there, when they are a folder of the machine that this run will be on. Reads names only."""
+def check_data_here(plan: Plan, beside: Path | None = None) -> list[Finding]:
+    """Whether the data are there, when they are a folder of the machine that this run will be on. Reads names only.
+
+    `beside`: what a relative path would be if it counted from the folder of the job file.
+    """
     folder = _data_folder_here(plan)
     if plan.data is None or folder is None:
         return []
+    digits = str(plan.recipe.get("arch", "")).endswith("_digits")
     findings = _check_data(plan.data, any_layout=plan.own_program)
-    if str(plan.recipe.get("arch", "")).endswith("_digits"):
-        fix = f"make the digits there: python -m vitmodels.digits {folder}"
-        findings = [replace(each, fix=fix) if each.rule == "PF030" else each for each in findings]
-    return findings
+    return [
+        explained(each, folder, beside=beside, digits=digits) if each.rule == "PF030" else each
+        for each in findings
+    ]
 
 
 def _data_folder_here(plan: Plan) -> Path | None:

@@ -164,10 +164,19 @@ def findings_of(
     selection: Selection | None = None,
 ) -> tuple[Finding, ...]:
     """What a plan alone shows, and whether the program and the local data that it names exist. `selection` as in `plan_of`."""
-    found = [*preflight.check_plan(plan), *preflight.check_rank_table(plan), *preflight.check_data_here(plan)]
+    found = [*preflight.check_plan(plan), *preflight.check_rank_table(plan)]
+    found += preflight.check_data_here(plan, _data_beside(job, cwd))
     if plan.snapshot and (files := selection or selection_for(job.spec, plan.backend, env, cwd)):
         found += check_snapshot(files)
     return tuple(worst_first([*found, *check_program(job.spec, plan, cwd, env)]))
+
+
+def _data_beside(job: LoadedJob, cwd: Path) -> Path | None:
+    """What a relative data path would be if it counted from the job file's folder; None where that is no other folder."""
+    url = job.spec.data.url
+    if not url or "://" in url or Path(url).is_absolute() or url.startswith("~"):
+        return None
+    return cwd / job.path.parent / url
 
 
 def check_fully(job: Prepared) -> Prepared:

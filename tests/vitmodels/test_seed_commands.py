@@ -1,4 +1,4 @@
-"""The table "seed command, ours" of the README: every command in it is typed here, on a small net and a few images."""
+"""The table "their command, here" of the README: every command in it is typed here, on a small net and a few images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[2]
-BEGIN = "| seed command | here |"
+BEGIN = "| their command | here |"
 RECIPE = "arch: vit_digits\nnum_classes: 2\nimage_size: 16\ntrain_crop: resize\nbatch_size: 2\nepochs: 1\nlr_scale: none\n"
 
 

@@ -88,7 +88,9 @@ class _Search:
 
     def meant_by(self, path: Path) -> set[Path]:
         section, key = path[:-1], str(path[-1])
-        near = "" if self.terms.known_elsewhere(key) else nearest(key, self.schema.keys(section))
+        near = self.terms.called_here(section, key)
+        if not near and not self.terms.known_elsewhere(key):
+            near = nearest(key, self.schema.keys(section))
         return {(*section, near)} if near else set()
 
     def follows_from_misspelling(self, mistake: Mistake) -> bool:

@@ -42,7 +42,9 @@ class Report:
         return Problem(key_place(self.tree, path), "unknown key", self.terms.name(path), hint)
 
     def unknown_key_hint(self, section: Path, key: str) -> str:
-        """The most helpful of: where it belongs, what was meant, which keys there are."""
+        """The most helpful of: what was meant here, where it belongs, what it resembles, which keys there are."""
+        if ours := self.terms.called_here(section, key):
+            return f"did you mean '{ours}'?"
         if hint := self.terms.known_elsewhere(key):
             return hint
         valid = self.schema.keys(section)

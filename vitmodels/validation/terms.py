@@ -21,6 +21,10 @@ class Terms:
         """What a value is called: its dotted path."""
         return dotted(path)
 
+    def called_here(self, section: Path, key: str) -> str:
+        """The key of this section that other tools call so; '' when none is known."""
+        return ""
+
     def known_elsewhere(self, key: str) -> str:
         """A hint on a key that belongs elsewhere or has another name here; '' when it is not known."""
         return ""

@@ -117,6 +117,34 @@ def test_what_a_local_folder_lacks_is_found_without_a_run(capsys: pytest.Capture
         assert main(["submit", name, "--dry-run"]) == 2
 
 
+LAYOUT = "put the images there (train/<class>/ and val/<class>/), or correct the path"
+
+
+@pytest.mark.parametrize(
+    ("url", "arch", "says"),
+    [
+        ("data/imagenet", "tnt_digits", ("data/imagenet: there is no such folder", LAYOUT)),
+        ("empty", "tnt_digits", ("empty: the folder is empty", LAYOUT)),
+        ("demo/digit", "tnt_digits", ("demo/digit: there is no such folder", "did you mean demo/digits?")),
+        ("demi/digits", "tnt_digits", ("demi/digits: there is no such folder", "did you mean demo/digits?")),
+        ("my-digits", "tnt_digits", ("no such folder", "python -m vitmodels.digits my-digits")),
+        ("my-digits", "tnt_s_patch16_224", ("no such folder", LAYOUT)),
+        ("sets/a", "tnt_digits", ("no such folder", "write below/sets/a")),
+    ],
+)
+def test_a_data_folder_that_holds_nothing(
+    url: str, arch: str, says: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for each in ("empty", "demo/digits/train/0", "below/sets/a/train/0"):
+        Path(each).mkdir(parents=True)
+    job = {"name": "a", "model": {"arch": arch}, "data": {"url": url}, "output": {"url": "runs"}}
+    Path("below/job.yaml").write_text(json.dumps(job), encoding="utf-8")
+    assert main(["check", "below/job.yaml"]) == 2
+    out = capsys.readouterr().out
+    assert all(each in out for each in says)
+    assert ("vitmodels.digits" in out) == ("vitmodels.digits" in says[1])
+
+
 def test_weights_to_start_from_are_looked_for_beside_the_job() -> None:
     Path("tuned.yaml").write_text(JOB, encoding="utf-8")
     job = prepare(Path("tuned.yaml"), overrides=["pretrained=weights/w.npz"])

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from launcher.cli import COMMANDS, main
-from launcher.cli.forgiving import DESTRUCTIVE, VERBS, unknown_command
+from launcher.cli.forgiving import ANSWERS, DESTRUCTIVE, OPTIONS, VERBS, unknown_command
 from launcher.cli.statustable import table_of, unique_prefixes
 from tests.launcher.samples import NOW, make_view
 
@@ -47,7 +47,16 @@ def test_verbs_of_other_tools(typed: str, ours: str, capsys: pytest.CaptureFixtu
 
 def test_every_verb_is_answered_with_a_command_that_exists() -> None:
     assert {ours.split()[0] for ours in VERBS.values()} <= set(COMMANDS)
-    assert not set(VERBS) & set(COMMANDS)
+    assert not (set(VERBS) | set(ANSWERS)) & set(COMMANDS)
+    assert not set(VERBS) & set(ANSWERS)
+    assert not {ours.split()[0] for ours in VERBS.values()} & set(DESTRUCTIVE)
+
+
+@pytest.mark.parametrize("typed", ["version", "notify", "rm", "login"])
+def test_words_without_a_command_of_ours_are_answered(typed: str) -> None:
+    hint = unknown_command(typed, COMMANDS)
+    assert "commands: " not in hint
+    assert not any(each in hint for each in DESTRUCTIVE)
 
 
 @pytest.mark.parametrize("typed", ["prun", "prunes", "delet", "delete_run", "deletes", "purne"])
@@ -63,6 +72,10 @@ def test_no_slip_is_answered_with_a_command_that_removes(typed: str) -> None:
         (["--epochs=3"], "--set epochs=3"),
         (["epochs=3"], "--set epochs=3"),
         (["--batch-size", "8", "resources.nodes=2"], "--set batch_size=8 --set resources.nodes=2"),
+        (["--lr", "1e-3"], "--set base_lr=1e-3"),
+        (["--wd=0.1", "--epoch", "3"], "--set weight_decay=0.1 --set epochs=3"),
+        (["--model.set.base_lr", "1e-3"], "--set model.set.base_lr=1e-3"),
+        (["--nodes", "2", "--data", "images"], "--set resources.nodes=2 --set data.url=images"),
     ],
 )
 def test_a_value_typed_as_an_option(words: list[str], hint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,6 +84,58 @@ def test_a_value_typed_as_an_option(words: list[str], hint: str, capsys: pytest.
         main(["submit", "job.yaml", *words])
     assert ended.value.code == 2
     assert capsys.readouterr().err.endswith(f"is changed with {hint}\n")
+
+
+VALUES = {
+    "lr": "1e-3",
+    "learning-rate": "1e-3",
+    "weight-decay": "0.1",
+    "batch_size": "8",
+    "epochs": "3",
+    "epoch": "3",
+    "optimizer": "adamw",
+    "opt": "adamw",
+    "momentum": "0.8",
+    "seed": "1",
+    "workers": "2",
+    "dropout": "0.1",
+    "max-restarts": "2",
+    "name": "second",
+    **dict.fromkeys(("bs", "batch", "warmup"), "2"),
+    **dict.fromkeys(("nodes", "nnodes", "devices", "gpus", "npus", "nproc_per_node"), "1"),
+    **dict.fromkeys(("data", "data_dir", "dataset"), "images"),
+    **dict.fromkeys(("output", "output_dir", "out"), "results"),
+    **dict.fromkeys(("walltime", "time"), "3h"),
+    "wd": "0.1",
+    "device": "cpu",
+}
+"""Options that people type, with a value."""
+
+
+@pytest.mark.parametrize("option", [*VALUES, *(name for name in OPTIONS if name not in VALUES)])
+def test_what_a_hint_says_works(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_job()
+    with pytest.raises(SystemExit):
+        main(["submit", "job.yaml", f"--{option}", VALUES[option]])
+    words = capsys.readouterr().err.rpartition(" is changed with ")[2].split()
+    assert words[0] == "--set"
+    assert main(["submit", "job.yaml", "--dry-run", *words]) == 0
+
+
+def test_an_option_that_no_key_resembles_gets_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    write_job()
+    with pytest.raises(SystemExit):
+        main(["submit", "job.yaml", "--zzqq", "3"])
+    assert "no key of a job file is called 'zzqq'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["jobs", "work"])
+def test_a_job_file_in_a_folder_below_is_named(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_job()
+    Path(folder).mkdir()
+    Path("job.yaml").rename(f"{folder}/trial.yaml")
+    assert main(["submit", "trial.yaml", "--dry-run"]) == 2
+    assert f"hint: did you mean {folder}/trial.yaml?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["--verbose"], ["second.yaml"]])
@@ -174,3 +239,12 @@ def test_log_times_have_one_width(monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
     assert _clock(1_700_000_000.25) == "2023-11-14 22:13:20.250"
     assert _clock(0.0) == " " * 23
+
+
+def test_the_dashboard_says_how_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    from launcher.cli.dashboard import _tell
+
+    _tell("http://127.0.0.1:1/?token=x")
+    shown = capsys.readouterr()
+    assert shown.out == "http://127.0.0.1:1/?token=x\n"
+    assert "Ctrl-C ends the dashboard" in shown.err

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from launcher.api import Run
 from launcher.errors import LauncherError
+from launcher.jobfile.problems import JobFileError
 from launcher.jobfile.spec_notify import NotifySpec, NotifyTarget
 from launcher.notify import postbox
 from launcher.notify.happenings import happenings
@@ -229,6 +230,22 @@ def test_a_target_with_a_secret_or_without_a_way_is_refused(target: dict[str, st
     with pytest.raises(ValidationError) as caught:
         NotifyTarget.model_validate(target)
     assert "pass@" not in str(caught.value.errors()[0]["ctx"])
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ({"webhook": "127.0.0.1:18765"}, "put https:// or http:// in front of it"),
+        ({"url": "https://x.example.com/h"}, "did you mean 'webhook'?"),
+        ({"webhok": "https://x.example.com/h"}, "did you mean 'webhook'?"),
+        ({"cmd": "true"}, "did you mean 'command'?"),
+        ({"email": "ann@example.com"}, "did you mean 'apprise'?"),
+    ],
+)
+def test_a_wrong_target_is_one_problem(target: dict[str, str], hint: str, tmp_path: Path) -> None:
+    with pytest.raises(JobFileError) as caught:
+        prepare(write_job(tmp_path, notify={"to": [target]}), cwd=tmp_path)
+    assert [each.hint for each in caught.value.problems] == [hint]
 
 
 @pytest.mark.parametrize("spec", [{"on": ["metric"]}, {"on": ["metric"], "metric": "good"}])
