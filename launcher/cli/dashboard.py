@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell(address: str) -> None:
-    """At once, also into a pipe."""
+    """At once, also into a pipe. A person reads what to do with it."""
     out(address)
     sys.stdout.flush()
-    say("open this address in a browser; Ctrl-C ends the dashboard, and runs go on")
+    if sys.stderr.isatty():
+        say("open this address in a browser; Ctrl-C ends the dashboard, and runs go on")

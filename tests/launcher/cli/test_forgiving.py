@@ -241,9 +241,12 @@ def test_log_times_have_one_width(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _clock(0.0) == " " * 23
 
 
-def test_the_dashboard_says_how_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_dashboard_says_how_it_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from launcher.cli.dashboard import _tell
 
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     _tell("http://127.0.0.1:1/?token=x")
     shown = capsys.readouterr()
     assert shown.out == "http://127.0.0.1:1/?token=x\n"
