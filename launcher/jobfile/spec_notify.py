@@ -38,7 +38,7 @@ class NotifyTarget(Section):
     )
     command: str | None = Field(
         None,
-        description="Command for `sh`, with the message as JSON on its standard input and in LAUNCHER_NOTICE_ variables.",
+        description="Command for `sh`, with the message as JSON on its standard input and in LAUNCHER_NOTICE_ variables. It runs in the folder of the submission, on a machine without that folder in the run's.",
         examples=['notify-send "$LAUNCHER_NOTICE_TITLE"'],
     )
     on: tuple[Event, ...] | None = Field(

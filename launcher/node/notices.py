@@ -28,7 +28,9 @@ class Notices:
     def __init__(self, plan: Plan, node: int, state: StateFile, heartbeat: Heartbeat) -> None:
         self._state, self._heartbeat = state, heartbeat
         active = node == 0 and bool(plan.notify.to) and not plan.rehearsal
-        self._postbox = Postbox(plan.notify, plan.store.open, os.environ) if active else None
+        self._postbox = (
+            Postbox(plan.notify, plan.store.open, os.environ, plan.submitted_in) if active else None
+        )
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
 

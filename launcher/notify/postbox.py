@@ -63,10 +63,15 @@ class Letter:
 
 
 class Postbox:
-    """The messages of one run. `grace_s` of `take`: how long another sender may have it first."""
+    """The messages of one run. `grace_s` of `take`: how long another sender may have it first.
 
-    def __init__(self, spec: NotifySpec, store: Callable[[], ObjectStore], env: Mapping[str, str]) -> None:
-        self._spec, self._open, self._env = spec, store, env
+    `folder`: where commands run, if this machine has it; else in the current folder.
+    """
+
+    def __init__(
+        self, spec: NotifySpec, store: Callable[[], ObjectStore], env: Mapping[str, str], folder: str = ""
+    ) -> None:
+        self._spec, self._open, self._env, self._folder = spec, store, env, folder
         self._store: ObjectStore | None = None
         self._done: set[str] = set()
         self._rounds: dict[str, int] = {}
@@ -154,7 +159,7 @@ class Postbox:
         """With retries. What no try could send is given up for a while, and others may send it."""
         for pause_s in (*PAUSES_S, None):
             try:
-                send(letter.target, letter.message, self._env)
+                send(letter.target, letter.message, self._env, self._folder)
                 break
             except NotSent as error:
                 words, again = str(error), error.again

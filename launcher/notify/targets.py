@@ -8,6 +8,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,15 +33,17 @@ def missing_variables(target: NotifyTarget, env: Mapping[str, str] = os.environ)
     return [name for name in target.variables if not env.get(name)]
 
 
-def send(target: NotifyTarget, message: Message, env: Mapping[str, str] = os.environ) -> None:
-    """Blocks until the target has the message. Raises NotSent."""
+def send(
+    target: NotifyTarget, message: Message, env: Mapping[str, str] = os.environ, folder: str = ""
+) -> None:
+    """Blocks until the target has the message. Raises NotSent. `folder`: where a command runs, if this machine has it."""
     address = VARIABLE.sub(lambda match: env.get(match[1], ""), target.text)
     if target.webhook is not None:
         _post(address, message)
     elif target.apprise is not None:
         _apprise(address, message)
     else:
-        _run(target.text, message, env)
+        _run(target.text, message, env, folder)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -91,7 +94,7 @@ def _apprise(address: str, message: Message) -> None:
         raise NotSent("the service did not take it")
 
 
-def _run(command: str, message: Message, env: Mapping[str, str]) -> None:
+def _run(command: str, message: Message, env: Mapping[str, str], folder: str) -> None:
     values = {
         "EVENT": message.event,
         "RUN_ID": message.run_id,
@@ -107,6 +110,7 @@ def _run(command: str, message: Message, env: Mapping[str, str]) -> None:
             ["/bin/sh", "-c", command],
             input=message.model_dump_json().encode(),
             env={**env, **variables},
+            cwd=folder if os.access(folder, os.X_OK) and Path(folder).is_dir() else None,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=COMMAND_TIMEOUT_S,

@@ -61,6 +61,7 @@ def make_plan(
         ranks=ranks_of(spec, run_dir),
         steps=steps,
         snapshot=_submitted(selection),
+        submitted_in=str(cwd.absolute()) if any(each.command for each in spec.notify.to) else "",
         rehearsal=rehearsal,
         notes=(*notes, *_unused(spec), *seen),
         **_as_written(spec),

@@ -130,6 +130,9 @@ class Plan(Frozen):
     notify: NotifySpec = Field(
         default_factory=NotifySpec, description="Who is told of the run; secrets are named by variables."
     )
+    submitted_in: str = Field(
+        "", description="The folder of the submission, for commands of `notify`; empty without any."
+    )
     track: TrackSpec = Field(
         default_factory=TrackSpec, description="Trackers that get the curves; they hold no secret."
     )

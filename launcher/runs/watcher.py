@@ -47,7 +47,7 @@ def _postbox(entry: RunEntry) -> Postbox | None:
     found = find_plan(entry)
     if not found.ours or found.plan.rehearsal or not found.plan.notify.to:
         return None
-    return Postbox(found.plan.notify, entry.store.open, os.environ)
+    return Postbox(found.plan.notify, entry.store.open, os.environ, found.plan.submitted_in)
 
 
 def _state_of(view: RunView) -> RunState:

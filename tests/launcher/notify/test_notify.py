@@ -199,6 +199,26 @@ def test_a_command_gets_the_message(store: ObjectStore, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "body").read_text())["event"] == "end"
 
 
+def test_a_command_runs_where_the_job_was_submitted(
+    store: ObjectStore, tmp_path: Path, launcher_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    notify = {"to": [{"command": "echo $LAUNCHER_NOTICE_EVENT >> ends.txt"}]}
+    plan = prepare(write_job(tmp_path, notify=notify), cwd=tmp_path).plan
+    for number, folder in enumerate((plan.submitted_in, str(tmp_path / "gone"))):
+        each = Postbox(plan.notify, lambda: store, {"PATH": "/usr/bin:/bin"}, folder)
+        assert tell(each, run_state(State.SUCCEEDED, attempt=number + 1))
+        store.delete("notices/end-0")
+    assert (tmp_path / "ends.txt").read_text() == "end\n"
+    assert (tmp_path / "elsewhere" / "ends.txt").read_text() == "end\n"
+
+
+def test_a_plan_without_commands_names_no_folder(tmp_path: Path, launcher_home: Path) -> None:
+    notify = {"to": [{"webhook": "https://x.example.com/h"}]}
+    assert prepare(write_job(tmp_path, notify=notify), cwd=tmp_path).plan.submitted_in == ""
+
+
 @pytest.mark.system
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what apprise imports
 def test_apprise_sends_it(hook: Hook, store: ObjectStore) -> None:
