@@ -67,7 +67,10 @@ def _until_end(run: Run, screen: Screen, ctrl_c: CtrlC) -> RunView:
             continue
         if view.state.terminal:
             story.end(view)
-            watcher.look(view)
+            if not watcher.settle(view):
+                screen.line(
+                    "a message about this end is not sent yet: the run's machine still tries", "yellow"
+                )
             return view
         screen.now(view)
         watcher.look(view)

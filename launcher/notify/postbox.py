@@ -36,6 +36,8 @@ log = logging.getLogger("launcher.notify")
 STALE_S = 120.0
 """A sender that has not sent for so long has ended before it could."""
 LOOK_AGAIN_S = 5.0
+LOOK_AT_END_S = 1.0
+"""Between looks at what another sender does: while the run goes on, and when it has ended."""
 PAUSES_S = (1.0, 4.0)
 """Between the tries of one round."""
 ROUND_S = 60.0
@@ -74,9 +76,15 @@ class Postbox:
         self._spec, self._open, self._env, self._folder = spec, store, env, folder
         self._store: ObjectStore | None = None
         self._done: set[str] = set()
+        self._theirs: set[str] = set()
         self._rounds: dict[str, int] = {}
         self._next_look: dict[str, float] = {}
         self._token = secrets.token_hex(8)
+
+    @property
+    def others_send(self) -> bool:
+        """Whether another sender had a message at the last look, and had not sent it yet."""
+        return bool(self._theirs)
 
     def take(self, run: RunState, progress: Progress, *, grace_s: float = 0.0) -> list[Letter]:
         """The messages that are due and that nobody else sends; they are this process's now."""
@@ -93,7 +101,8 @@ class Postbox:
         wanted = self._spec.events_of(target)
         event = next((each for each in happening.events if each in wanted), None)
         key = f"{NOTICES}{happening.key}-{number}"
-        if event is None or key in self._done or not self._is_due(key, grace_s):
+        again_s = LOOK_AT_END_S if run.state.terminal else LOOK_AGAIN_S
+        if event is None or key in self._done or not self._is_due(key, grace_s, again_s):
             return None
         if missing := missing_variables(target, self._env):
             log.warning(
@@ -104,17 +113,20 @@ class Postbox:
             self._done.add(key)
             return None
         answer = self._claim(key)
+        self._theirs.discard(key)
+        if answer == "theirs":
+            self._theirs.add(key)
         if answer == "sent":
             self._done.add(key)
         if answer in ("sent", "theirs") or (answer == "unknown" and not run.state.terminal):
             return None
         return Letter(key, target, message_of(run, happening, event, self._spec, time.time()))
 
-    def _is_due(self, key: str, grace_s: float) -> bool:
+    def _is_due(self, key: str, grace_s: float, again_s: float) -> bool:
         now = time.monotonic()
         if now < self._next_look.setdefault(key, now + grace_s):
             return False
-        self._next_look[key] = now + LOOK_AGAIN_S
+        self._next_look[key] = now + again_s
         return True
 
     def _claim(self, key: str) -> Literal["mine", "theirs", "sent", "unknown"]:

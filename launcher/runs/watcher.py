@@ -6,6 +6,7 @@ Only plans of ours are obeyed: one that a stranger wrote could name any command,
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 from launcher.errors import LauncherError
@@ -18,6 +19,9 @@ from launcher.runs.view import RunView
 GRACE_S = 30.0
 """How long the machine of a living run has the first say."""
 SEND_S = 30.0
+SETTLE_S = 15.0
+SETTLE_LOOK_S = 0.5
+"""How long, and how often, a run that has ended is looked at for messages that its own machine still sends."""
 
 
 class Watcher:
@@ -41,6 +45,17 @@ class Watcher:
                 self._postbox.deliver(letters, SEND_S)
         except (LauncherError, OSError):
             return  # the store or the plan: whoever watches sees it elsewhere
+
+    def settle(self, view: RunView, patience_s: float = SETTLE_S) -> bool:
+        """Look until no other sender has a message of this end; blocks. Whether that is so, before the patience has ended."""
+        deadline = time.monotonic() + patience_s
+        self.look(view)
+        while self._postbox is not None and self._postbox.others_send:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(SETTLE_LOOK_S)
+            self.look(view)
+        return True
 
 
 def _postbox(entry: RunEntry) -> Postbox | None:

@@ -20,6 +20,7 @@ from launcher.notify.happenings import happenings
 from launcher.notify.postbox import Postbox, Record
 from launcher.runfolder.progress import Progress
 from launcher.runfolder.states import Attempt, AttemptResult, FirstFailure, RunState, State
+from launcher.runs.watcher import Watcher
 from launcher.storage import ObjectStore, open_store
 from launcher.submission.prepare import prepare
 from tests.launcher.notify.webhook import Hook, webhook
@@ -209,7 +210,6 @@ def test_a_command_runs_where_the_job_was_submitted(
     for number, folder in enumerate((plan.submitted_in, str(tmp_path / "gone"))):
         each = Postbox(plan.notify, lambda: store, {"PATH": "/usr/bin:/bin"}, folder)
         assert tell(each, run_state(State.SUCCEEDED, attempt=number + 1))
-        store.delete("notices/end-0")
     assert (tmp_path / "ends.txt").read_text() == "end\n"
     assert (tmp_path / "elsewhere" / "ends.txt").read_text() == "end\n"
 
@@ -304,6 +304,41 @@ def test_wait_tells_of_a_run_whose_machine_could_not(tmp_path: Path, launcher_ho
     Run(sample.entry, sample.index).wait()
     Run(sample.entry, sample.index).wait()
     assert hook.events == ["end"]
+
+
+@pytest.mark.parametrize("ends", ["sent", "given up"])
+def test_who_follows_sees_what_becomes_of_the_message_of_the_run_s_machine(
+    ends: str,
+    tmp_path: Path,
+    launcher_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sample = Sample(tmp_path, notify={"to": [{"command": "exit 3"}]})
+    store, key = sample.entry.store.open(), "notices/attempt-1-0"
+    theirs = Record(token="theirs", by="m1", at=time.time())
+    store.put(key, theirs.model_dump_json().encode())
+
+    def machine_goes_on(_seconds: float) -> None:
+        if ends == "sent":
+            store.put(key, theirs.model_copy(update={"sent": True}).model_dump_json().encode())
+        elif store.head(key) and not caplog.messages:
+            store.delete(key)
+
+    monkeypatch.setattr(postbox, "LOOK_AT_END_S", 0.0)
+    monkeypatch.setattr(postbox, "PAUSES_S", ())
+    monkeypatch.setattr("launcher.runs.watcher.time.sleep", machine_goes_on)
+    run = Run(sample.entry, sample.index)
+    assert Watcher(sample.entry).settle(run.view(), 400.0)
+    words = "notify (command, end): the command ended with exit code 3"
+    assert caplog.messages == ([] if ends == "sent" else [words])
+
+
+def test_who_follows_does_not_wait_for_ever(tmp_path: Path, launcher_home: Path) -> None:
+    sample = Sample(tmp_path, notify={"to": [{"command": "true"}]})
+    theirs = Record(token="theirs", by="m1", at=time.time())
+    sample.entry.store.open().put("notices/attempt-1-0", theirs.model_dump_json().encode())
+    assert not Watcher(sample.entry).settle(Run(sample.entry, sample.index).view(), 0.0)
 
 
 def test_a_plan_of_a_stranger_is_not_obeyed(
