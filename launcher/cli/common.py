@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from launcher.cli.terminal import control
@@ -63,10 +64,15 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add_store_of_run(parser)
 
 
-def add_run_to_read(parser: argparse.ArgumentParser, default: str | None = "last") -> None:
+def add_run_to_read(parser: argparse.ArgumentParser) -> None:
     """RUN for a command that only reads: it may be left out."""
-    text = RUN_HELP + ("; default: last" if default else "")
-    parser.add_argument("run", metavar="RUN", nargs="?", default=default, help=text)
+    parser.add_argument("run", metavar="RUN", nargs="?", default="last", help=f"{RUN_HELP}; default: last")
+    add_store_of_run(parser)
+
+
+def add_runs_to_read(parser: argparse.ArgumentParser) -> None:
+    """RUN, which may be left out or repeated."""
+    parser.add_argument("runs", metavar="RUN", nargs="*", help=f"{RUN_HELP}; default: last")
     add_store_of_run(parser)
 
 
@@ -94,6 +100,14 @@ def named_run(args: argparse.Namespace) -> Run:
     from launcher.api import find
 
     return find(args.run, store_of_run(args, args.run))
+
+
+def named_runs(args: argparse.Namespace, names: Sequence[str]) -> list[Run]:
+    """The runs of these names, each once. Raises NoSuchRun, StoreError, UsageError."""
+    from launcher.api import find
+
+    found = [find(each, store_of_run(args, each) if "/" in each else None) for each in names]
+    return list({each.url: each for each in found}.values())
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

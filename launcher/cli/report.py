@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+from collections.abc import Sequence
 
-from launcher.cli.common import add_store_of_run, out, say, store_of_run
+from launcher.cli.common import add_runs_to_read, named_runs, out, say
 
 HELP = """Write one HTML page on a run: curves, results, time per phase, the recipe with the origin of each value, the
 environment, failures. Several runs are compared on one page. The page loads no other file."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "runs",
-        metavar="RUN",
-        nargs="*",
-        help="run id, unique prefix, 'last', or URL of the run's folder; default: last",
-    )
+    add_runs_to_read(parser)
     parser.add_argument("--group", default="", metavar="NAME", help="all runs of a sweep")
-    add_store_of_run(parser)
     parser.add_argument(
-        "--out", metavar="FILE", help="file to write, - for stdout; default: report-<run id>.html"
+        "--out",
+        metavar="FILE",
+        help="file to write, - for stdout; default: report-<run id>.html, of several runs report-<run id>-and-<others>.html",
     )
 
 
@@ -28,14 +26,14 @@ def run(args: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
-    from launcher.api import find, list_runs
+    from launcher.api import list_runs
     from launcher.disk import write_text
     from launcher.errors import NoSuchRun
     from launcher.report.gather import gather
     from launcher.report.page import page
 
     names = args.runs or ([] if args.group else ["last"])
-    chosen = [find(each, store_of_run(args, each) if "/" in each else None) for each in names]
+    chosen = named_runs(args, names)
     if args.group:
         members = [each for each in list_runs() if each.entry.group == args.group]
         chosen += sorted(members, key=lambda each: each.entry.submitted_at)
@@ -46,10 +44,19 @@ def run(args: argparse.Namespace) -> int:
     if args.out == "-":
         sys.stdout.write(text)
         return 0
-    path = Path(args.out or f"report-{args.group or reports[0].view.run_id}.html")
+    path = Path(args.out or f"report-{args.group or _name([each.view.run_id for each in reports])}.html")
     write_text(path, text)
     out(str(path))
     for report in reports:
         if report.missing:
             say(f"{report.view.run_id}: could not be read: {', '.join(report.missing)}")
     return 0
+
+
+def _name(run_ids: Sequence[str]) -> str:
+    """The name of a run, or one of the comparison of just these runs, which is short however many they are."""
+    first, *others = run_ids
+    if len(others) < 2:
+        return "-and-".join(run_ids)
+    digest = hashlib.sha256("\n".join(run_ids).encode()).hexdigest()[:8]
+    return f"{first}-and-{len(others)}-others-{digest}"

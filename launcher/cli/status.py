@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from launcher.cli.common import add_run_to_read, count, json_text, out, say, store_of_run
+from launcher.cli.common import RUN_HELP, add_store_of_run, count, json_text, out, say, store_of_run
 from launcher.cli.terminal import control
 
 if TYPE_CHECKING:
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from launcher.runs.listing import Filter
     from launcher.runs.view import RunView
 
-HELP = """State, progress and results of one run in detail, or a table of the newest runs.
+HELP = """State, progress and results of one run in detail, or a table: of the runs that are named, else of the newest ones.
 
-With --json: one object for a RUN, a list of objects without one."""
+With --json: one object for a single RUN, else a list of objects."""
 
 WATCH_S = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_run_to_read(parser, default=None)
+    parser.add_argument("runs", metavar="RUN", nargs="*", help=RUN_HELP)
+    add_store_of_run(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--watch",
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.runs.listing import no_gc
 
     index = Index()
-    subject = OneRun(args, index) if args.run else ManyRuns(args, index)
+    subject = OneRun(args, index) if len(args.runs) == 1 else ManyRuns(args, index)
     if args.watch is None:
         with no_gc():
             look = subject.look()
@@ -106,7 +107,7 @@ class OneRun:
         self._json, self._index, self._entry = (
             args.json,
             index,
-            index.find(args.run, store_of_run(args, args.run)),
+            index.find(args.runs[0], store_of_run(args, args.runs[0])),
         )
 
     def look(self) -> Look:
@@ -147,19 +148,21 @@ def _spent(entry: RunEntry, view: RunView) -> tuple[str, tuple[str, ...]]:
 
 
 class ManyRuns:
-    """The newest runs that the options select."""
+    """The named runs, else the newest ones; the options select among them."""
 
     def __init__(self, args: argparse.Namespace, index: Index) -> None:
         self._json, self._watched, self._index = args.json, bool(args.watch), index
         self._filter = _filter(args)
         self._sort = args.sort
-        self._limit = (None if args.group else 20) if args.limit is None else (args.limit or None)
+        self._named = [
+            index.find(each, store_of_run(args, each) if "/" in each else None) for each in args.runs
+        ]
+        of_all = args.group or args.runs
+        self._limit = (None if of_all else 20) if args.limit is None else (args.limit or None)
 
     def look(self) -> Look:
-        from launcher.runs.listing import select
-
         ids = self._index.unordered()
-        views = select(self._index, self._filter, self._limit if self._sort == "new" else None, ids)
+        views = self._views(ids)
         if self._sort != "new":
             views = sorted(views, key=_SORT_KEYS[self._sort])[: self._limit]
         elif self._filter.group:
@@ -175,9 +178,21 @@ class ManyRuns:
             return Look("", 0, False, key)
         from launcher.cli.statustable import table_of
 
-        if not self._watched:
+        if not self._watched and not self._named:
             self._say_how_many_more(len(views), len(ids))
         return Look(table_of(views, ids), _worst(views), ended, key)
+
+    def _views(self, ids: list[str]) -> list[RunView]:
+        """Those that fit, of the named runs in their order."""
+        from launcher.runs.listing import select
+        from launcher.runs.view import views
+
+        limit = self._limit if self._sort == "new" else None
+        if not self._named:
+            return select(self._index, self._filter, limit, ids)
+        entries = {entry.run_id: self._index.newest(entry) for entry in self._named}.values()
+        fits = (each for each in views(list(entries), self._index) if self._filter.fits(each))
+        return [each for each in fits if self._filter.fits_id(each.run_id)][:limit]
 
     def _say_how_many_more(self, shown: int, known: int) -> None:
         more = known - shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,11 +25,14 @@ class Tracker:
 
     name: str
 
-    def export(self, history: History, to: str | None) -> str:
-        """Write the history; what was written, for people. Safe to repeat. Raises LauncherError."""
+    def export(self, histories: Sequence[History], to: str | None) -> list[str]:
+        """Write the histories; what was written, for people. Safe to repeat. Raises LauncherError."""
         module = importlib.import_module(f"launcher.tracking.{_MODULES.get(self.name, self.name)}")
         try:
-            return str(module.export(history, module.DEFAULT if to is None else to))
+            where = module.DEFAULT if to is None else to
+            if self.name == "csv":  # one file may hold several runs
+                return list(module.export(histories, where))
+            return [str(module.export(each, where)) for each in histories]
         except LauncherError:
             raise
         except OSError as error:

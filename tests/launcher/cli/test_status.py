@@ -138,3 +138,28 @@ def test_a_limit_says_what_is_left_out(
 def test_watch_ends_with_the_run(two: tuple[Sample, Sample], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", two[1].entry.run_id, "--watch", "0.2", "--exit-code"]) == 100
     assert "rank 0 on m1 crashed" in capsys.readouterr().out
+
+
+def test_several_named_runs_are_a_table_in_their_order(
+    launcher_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("one", "two", "three")
+    one, two, _ = [Sample(tmp_path, name=name).entry.run_id for name in names]
+    assert main(["status", two, one, two, "--json"]) == 0
+    assert [each["run_id"] for each in json.loads(capsys.readouterr().out)] == [two, one]
+    assert main(["status", "one", "two"]) == 0
+    table = capsys.readouterr().out
+    assert "one" in table and "two" in table and "three" not in table
+    assert main(["status", one, two, "--name", "two", "--json"]) == 0
+    assert [each["run_id"] for each in json.loads(capsys.readouterr().out)] == [two]
+    assert main(["status", one, "nobody"]) == 3
+
+
+def test_runs_named_by_url_are_in_the_table_too(
+    launcher_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = Sample(tmp_path), Sample(tmp_path)
+    one.index.remove(one.entry.run_id)
+    assert main(["status", str(one.root), two.entry.run_id, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["run_id"] for each in found] == [one.entry.run_id, two.entry.run_id]

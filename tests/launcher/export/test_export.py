@@ -81,6 +81,47 @@ def test_csv_has_a_row_for_each_step(
     assert [row["eval/top1"] for row in rows] == ["0.2", "0.4", "0.5"]
 
 
+def test_one_csv_file_holds_several_runs_and_no_run_replaces_another(
+    sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Sample(tmp_path, name="other")
+    other.metrics({"epoch": 1, "step": 7, "acc": 0.5})
+    other.state(State.SUCCEEDED)
+    out, one, two = tmp_path / "both.csv", sample.plan.run_id, other.plan.run_id
+    assert main(["export", one, "--to", "csv", "--out", str(out)]) == 0
+    alone = out.read_text()
+    capsys.readouterr()
+    assert main(["export", two, "--to", "csv", "--out", str(out)]) == 2
+    assert f"launcher export {one} {two} --to csv --out {out}" in capsys.readouterr().err
+    assert out.read_text() == alone
+    assert main(["export", one, two, "--to", "csv", "--out", str(out)]) == 0
+    rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
+    assert [(row["run_id"], row["step"], row["train/acc"]) for row in rows] == [
+        (one, "10", ""), (one, "20", ""), (one, "30", ""), (two, "7", "0.5"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"step,loss\n1,2\n", b"\xff\xfe", b"notes\n"])
+def test_a_file_that_no_export_wrote_is_not_replaced(
+    sample: Sample, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.csv"
+    out.write_bytes(content)
+    assert main(["export", sample.plan.run_id, "--to", "csv", "--out", str(out)]) == 2
+    assert "name another file" in capsys.readouterr().err
+    assert out.read_bytes() == content
+
+
+@pytest.mark.parametrize(("word", "hint"), [("tb", "; did you mean tensorboard?"), ("excel", "")])
+def test_an_unknown_tracker_is_answered_in_words(
+    word: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["export", "last", "--to", word])
+    expected = f"expected csv, mlflow, swanlab or tensorboard, found '{word}'{hint}\n"
+    assert capsys.readouterr().err.endswith(expected)
+
+
 def test_a_program_without_metrics_is_exported_by_its_progress(sample: Sample, tmp_path: Path) -> None:
     (sample.root / "metrics.jsonl").unlink()
     events: list[dict[str, Any]] = [

@@ -165,3 +165,16 @@ def test_the_command_writes_a_file(sample: Sample, tmp_path: Path, monkeypatch: 
     assert (tmp_path / f"report-{sample.entry.run_id}.html").read_text().startswith("<!doctype html>")
     assert main(["report", "--group", "none"]) == 3
     assert main(["report"]) == 0  # of the newest run
+
+
+def test_a_comparison_has_a_file_name_of_its_own(
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, two, three, four = [sample.entry.run_id, *(Sample(tmp_path).entry.run_id for _ in range(3))]
+    for runs in ([one, two], [one, two, three], [one, two, four], [one], [one, one]):
+        assert main(["report", *runs]) == 0
+    names = sorted(path.name for path in tmp_path.glob("report-*.html"))
+    assert len(names) == 4, names
+    assert {f"report-{one}.html", f"report-{one}-and-{two}.html"} < set(names)
+    assert sum(name.startswith(f"report-{one}-and-2-others-") for name in names) == 2
