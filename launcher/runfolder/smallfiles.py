@@ -14,11 +14,11 @@ MOST_BYTES = 64 << 20
 """A state, a plan, a record or a list of files is a thousand times smaller, or ten times at the very most."""
 
 
-def read_small(path: str | Path, most: int = MOST_BYTES) -> bytes:
-    """Raises OSError, also for a pipe or a device, and IntegrityError for a file of more than `most` bytes."""
+def read_small(path: str | Path, most: int | None = None) -> bytes:
+    """Raises OSError, also for a pipe or a device, and IntegrityError for a file of more than `most` bytes (MOST_BYTES)."""
     with open_plain(path) as file:
         size = os.fstat(file.fileno()).st_size
-        _check(size, str(path), most)
+        _check(size, str(path), most or MOST_BYTES)
         return file.read(size)
 
 

@@ -3,6 +3,7 @@
 FAIL_AT=epoch    attempt 1 ends with exit code 1 after it saved this epoch
 CUT=1            and leaves a file of one more epoch behind, cut off, as a kill while saving does
 PACE=seconds     between two epochs
+HOLD=epoch       attempts 1 and 2 never begin this epoch: they wait until somebody ends them
 SHARDED=1        each rank saves below ./ckpt/rank_N, in place of rank 0 for all, and fails once all have saved
 """
 
@@ -32,6 +33,8 @@ folder = Path("ckpt", f"rank_{rank}") if sharded else Path("ckpt")
 folder.mkdir(parents=True, exist_ok=True)
 for epoch in range(begun + 1, args.epochs + 1):
     time.sleep(float(os.environ.get("PACE", "0")))
+    while os.environ.get("HOLD") == str(epoch) and os.environ["LAUNCHER_ATTEMPT"] in ("1", "2"):
+        time.sleep(0.05)
     if rank == 0 or sharded:
         target = folder / f"net-{epoch}_1.ckpt"
         with zipfile.ZipFile(f"{target}.tmp", "w") as archive:

@@ -149,7 +149,9 @@ def test_what_the_program_removed_to_save_room_goes_from_the_store(jobs, clocks:
 
 def test_a_killed_node_program_loses_nothing(jobs, rng: random.Random) -> None:
     """The node program is killed at random moments and resumed."""
-    entry = jobs.submit(program=[*SAVER, "--epochs", "12"], resume_args=RESUME_ARGS, env={"PACE": "0.3"})
+    entry = jobs.submit(
+        program=[*SAVER, "--epochs", "12"], resume_args=RESUME_ARGS, env={"PACE": "0.1", "HOLD": "12"}
+    )
     for attempt in (1, 2):
         log = entry.run_dir.rank_log(attempt, 0, 0)
         jobs.until(entry, lambda view, log=log: log.exists() and "starts after" in log.read_text())
