@@ -55,7 +55,10 @@ class FileStore:
         return FileStore(local_path(self._root, prefix.strip("/")), self._options, self._brake)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """See ObjectStore. A symbolic link is an error unless the store was opened to follow them."""
+        """See ObjectStore. A symbolic link is an error unless the store was opened to follow them.
+
+        What somebody removes meanwhile is left out, and so are folders that thereby become empty.
+        """
         folder_key = prefix.rpartition("/")[0]
         if folder_key and key_problem(folder_key):
             return
@@ -69,16 +72,23 @@ class FileStore:
                     yield info
 
     def _walk(self, folder: Path, base: str, above: frozenset[tuple[int, int]]) -> Iterator[ObjectInfo]:
-        status = folder.stat()
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:
-            raise StoreError("symbolic links lead in a circle", where=str(folder))
-        for name, entry in self._entries(folder):
+        try:
+            status = folder.stat()
+            identity = (status.st_dev, status.st_ino)
+            if identity in above:
+                raise StoreError("symbolic links lead in a circle", where=str(folder))
+            entries = self._entries(folder)
+        except FileNotFoundError:
+            return
+        for name, entry in entries:
             if name.endswith("/"):
                 yield from self._walk(Path(entry.path), base + name, above | {identity})
-            else:
+                continue
+            try:
                 facts = entry.stat()
-                yield _info(base + name, facts)
+            except FileNotFoundError:
+                continue
+            yield _info(base + name, facts)
 
     def _entries(self, folder: Path) -> Iterable[tuple[str, os.DirEntry[str]]]:
         """Entries in the order of their keys: a folder sorts as its name with a slash."""
@@ -97,7 +107,7 @@ class FileStore:
                     by_key.append((entry.name + "/", entry))
                 elif entry.is_file():
                     by_key.append((entry.name, entry))
-                else:
+                elif os.path.lexists(entry.path):
                     raise StoreError(f"{entry.name!r} is neither a file nor a folder", where=str(folder))
         return sorted(by_key, key=lambda pair: pair[0])
 

@@ -232,3 +232,28 @@ def test_a_put_without_a_look_is_there(store: ObjectStore) -> None:
     assert store.read("a/b.txt") == b"0123456789"
     store.put("a/b.txt", b"new", confirm=False)
     assert store.read("a/b.txt") == b"new"
+
+
+def test_what_is_removed_during_a_listing_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder: others remove objects, and with the last one the folder, at any moment of a listing."""
+    store = open_store(str(tmp_path / "store"))
+    for key in ("a/1", "a/2", "b/1", "c/1"):
+        store.put(key, b"x")
+    listing = store.list()
+    assert next(listing).key == "a/1"
+    store.delete("a/2")
+    store.delete("b/1")
+    assert [info.key for info in listing] == ["c/1"]
+    is_dir = Path.is_dir
+
+    def removed_at_once(path: Path) -> bool:
+        monkeypatch.setattr(Path, "is_dir", is_dir)
+        found = path.is_dir()
+        store.delete("c/1")
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", removed_at_once)
+    assert list(store.list("c/")) == []
+    assert not (tmp_path / "store" / "c").exists()
