@@ -77,10 +77,11 @@ class Network:
         number = next(self._pods)
         return f"10.244.{number // 250}.{number % 250 + 2}"
 
-    def serve(self, port: int, target: tuple[str, int], address: str = SERVICE_IP) -> None:
-        """Pods that connect to the address get to `target` of the machine."""
+    def serve(self, port: int, target: tuple[str, int], address: str = SERVICE_IP) -> Service:
+        """Pods that connect to the address get to `target` of the machine, until the service or the network is closed."""
         listener = _in_thread(lambda: _listen(self._space, address, port))
         self._services.append(Service(listener, target))
+        return self._services[-1]
 
     def close(self) -> None:
         for service in self._services:

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from launcher.runfolder.states import State
+from tests.fakes.kubernetes_network import Network, why_not
 from tests.launcher.dashboard.scenes import HOSTILE, MANY, Scenes, heard_of, write_scenes
 from tests.launcher.samples import Sample
 from tests.waiting import PATIENCE_S
@@ -36,10 +38,21 @@ def _program() -> str:
     return program
 
 
+@cache
+def _network() -> Network | None:
+    """The browser's own, whose interfaces stay: a browser drops its connections when one comes or goes, as those of a cluster do."""
+    return None if why_not() else Network()
+
+
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     program = _program()
     expect.set_options(timeout=PATIENCE_MS)
+    if network := _network():
+        inside = tmp_path_factory.mktemp("browser") / "chromium"
+        inside.write_text(f'#!/bin/sh\nexec nsenter --net={network.space} {program} "$@"\n')
+        inside.chmod(0o700)
+        program = str(inside)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
@@ -52,8 +65,12 @@ def dashboard(*options: str) -> Iterator[str]:
     command = [sys.executable, "-m", "launcher", "dashboard", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        place = ("127.0.0.1", urlsplit(address).port or 0)
         try:
-            yield process.stdout.readline().strip()
+            service = network.serve(place[1], place, place[0]) if (network := _network()) else None
+            with closing(service) if service else nullcontext():
+                yield address
         finally:
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=PATIENCE_S)
