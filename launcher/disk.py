@@ -268,13 +268,6 @@ def folds_names(folder: Path) -> bool:
         return path.with_name(path.name.upper()).exists()
 
 
-def boot_id() -> str:
-    """Changes with each start of the machine; files not synced before a crash can't be trusted after it."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return ""
-
-
 class Folders:
     """Creates the folders of keys, once each, and never goes through a symbolic link below the root."""
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -145,3 +146,10 @@ def lacks_of_linux() -> str:
     lacking += [f"os.{name}" for name in _NEEDED_CALLS if not hasattr(os, name)]
     lacking += [] if Path("/proc/self").exists() else ["/proc"]
     return ", ".join(lacking)
+
+
+def boot_id() -> str:
+    """Of Linux, else empty. Changes with each start of the machine; files not synced before a crash can't be trusted after it."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""

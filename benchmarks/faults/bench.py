@@ -71,14 +71,11 @@ class Bench:
             "hang_after": f"{self.hang_s if around.silent else PATIENT_S}s",
             "grace": "20s",
         }
-        before = set(Index().ids())
+        before, env = set(Index().ids()), self._env_of(number, around)
         path = self.folder / f"job-{number}.yaml"
         path.write_text(yaml.safe_dump(job))
-        env = self._env_of(number, around)
         console = self.folder / f"cli-{number}.log"
-        desk = (
-            self.folder / "desk"
-        )  # empty: a program's run takes a snapshot of the folder where it was submitted
+        desk = self.folder / "desk"  # empty: a program's run takes a snapshot of where it was submitted
         desk.mkdir(exist_ok=True)
         with console.open("wb") as file:
             cli = subprocess.Popen(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from launcher.backends.base import Backend, Handle, Life
 from launcher.errors import BackendError
 from launcher.findings import Finding
-from launcher.portable import lacks_of_linux
+from launcher.portable import boot_id, lacks_of_linux
 
 if TYPE_CHECKING:  # importing it takes half of the time of a status
     from launcher.jobfile.spec import JobSpec
@@ -148,12 +148,11 @@ def _python(named: str | None, env: Mapping[str, str], cwd: Path) -> str:
 def process_identity(pid: int) -> str:
     """Boot id and start time of a process: with its pid, unique for ever. Empty when there is no such process."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
     fields = stat[stat.rindex(")") + 2 :].split()
-    return "" if fields[0] in "ZX" else f"{boot}/{fields[19]}"
+    return "" if fields[0] in "ZX" else f"{boot_id()}/{fields[19]}"
 
 
 def _inheritable() -> list[int]:

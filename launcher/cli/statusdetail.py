@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from launcher.advice.commands import advice_of, resume_helps
@@ -56,19 +57,25 @@ def detail(
     add("goodput", goodput)
     for profile in profiles:
         add("profile", profile)
-    add("group", _group(view))
-    for attempt in view.attempts if len(view.attempts) > 1 else ():
-        add("attempt", _attempt(attempt))
-    for node in view.nodes:
-        add("node", _node(node))
-        late = f"{node.upload_error}; {node.pending_uploads} files are not in the store yet"
-        add("upload", late if node.upload_error else "", "yellow")
-        add("tracking", node.tracking_error, "yellow")
-        add("error", "" if view.state.terminal else first_line(node.last_error), "yellow")
-        add("warning", node.warning, "yellow")
-    for number, command in enumerate(_next(view)):
-        add("next" if number == 0 else "", command, "cyan")
+    for label, text, style in _parts(view):
+        add(label, text, style)
     return "\n".join(lines)
+
+
+def _parts(view: RunView) -> Iterator[tuple[str, str, str]]:
+    """Label, text and style of the run's group, attempts, machines and next commands; an empty text has no line."""
+    yield "group", _group(view), ""
+    for attempt in view.attempts if len(view.attempts) > 1 else ():
+        yield "attempt", _attempt(attempt), ""
+    for node in view.nodes:
+        late = f"{node.upload_error}; {node.pending_uploads} files are not in the store yet"
+        yield "node", _node(node), ""
+        yield "upload", late if node.upload_error else "", "yellow"
+        yield "tracking", node.tracking_error, "yellow"
+        yield "error", "" if view.state.terminal else first_line(node.last_error), "yellow"
+        yield "warning", node.warning, "yellow"
+    for number, command in enumerate(_next(view)):
+        yield "next" if number == 0 else "", command, "cyan"
 
 
 def _safe(view: RunView) -> str:

@@ -105,16 +105,9 @@ class StepRunner:
     # ---- the ranks
 
     def _run_gang(self, step: Step, order: StartOrder) -> Outcome:
-        context = self._context
+        context, resume = self._context, self._resume_paths(order)
         processes = gang_processes(
-            self._plan,
-            step,
-            context.node,
-            self.attempt,
-            self._data_dir,
-            self._devices,
-            order,
-            self._resume_paths(order),
+            self._plan, step, context.node, self.attempt, self._data_dir, self._devices, order, resume
         )
         if not processes:
             self._watchdog = None

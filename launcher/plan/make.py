@@ -55,16 +55,14 @@ def make_plan(
     return Plan(
         run_id=run_id,
         work_dir=run_dir.root.parent.as_posix(),
-        recipe=recipe.json_dict() if recipe else dict(spec.model.set if settings is None else settings),
-        arithmetic=arithmetic(spec, recipe, train_images) if recipe else None,
         env=common_env(spec, run_id, run_dir),
         ranks=ranks_of(spec, run_dir),
         steps=steps,
-        snapshot=_submitted(selection),
-        submitted_in=str(cwd.absolute()) if any(each.command for each in spec.notify.to) else "",
         rehearsal=rehearsal,
         notes=(*notes, *_unused(spec), *seen),
         **_as_written(spec),
+        **_training(spec, recipe, settings, train_images),
+        **_submission(spec, cwd, selection),
         **_machines(machines),
         **_resources(spec.resources),
         **_code(spec, machines, steps),
@@ -88,9 +86,24 @@ def _machines(machines: Machines) -> dict[str, Any]:
     }
 
 
-def _submitted(selection: Selection | None) -> SubmittedFolder | None:
-    if selection is None:
-        return None
+def _training(
+    spec: JobSpec, recipe: Recipe | None, settings: Mapping[str, Any] | None, train_images: int | None
+) -> dict[str, Any]:
+    if recipe is None:
+        return {"recipe": dict(spec.model.set if settings is None else settings), "arithmetic": None}
+    return {"recipe": recipe.json_dict(), "arithmetic": arithmetic(spec, recipe, train_images)}
+
+
+def _submission(spec: JobSpec, cwd: Path, selection: Selection | None) -> dict[str, Any]:
+    """`submitted_in`: where commands of notifications run."""
+    commands = any(each.command for each in spec.notify.to)
+    return {
+        "snapshot": _submitted(selection) if selection else None,
+        "submitted_in": str(cwd.absolute()) if commands else "",
+    }
+
+
+def _submitted(selection: Selection) -> SubmittedFolder:
     return SubmittedFolder(
         folder=str(selection.folder),
         files=len(selection.files),

@@ -263,13 +263,11 @@ class FileStore:
 
     def now(self) -> float:
         """See ObjectStore. A network file system has the clock of its server; where nothing can be written, this machine's is taken."""
-        for folder in (self._root, *self._root.parents):
-            if folder.is_dir():
-                try:
-                    return _time_of_files(folder)
-                except OSError:
-                    break
-        return time.time()
+        folder = next((each for each in (self._root, *self._root.parents) if each.is_dir()), self._root)
+        try:
+            return _time_of_files(folder)
+        except OSError:
+            return time.time()
 
 
 @contextmanager
