@@ -150,13 +150,13 @@ class StageJob:
 
     def _locked(self, reserve_bytes: int, workers: int) -> bool:
         with mapped(self._home):
+            new = not self.files.exists()
             self.files.mkdir(parents=True, exist_ok=True)
         marker = read_marker(self._home / "COMPLETE.json")
         complete = marker is not None and marker.digest == self._listing.digest
         trust = complete or self._same_boot()
-        files, size = check_space(
-            self.files, missing(self.files, self._listing, trust=trust), self._listing.folders, reserve_bytes
-        )
+        infos = self._listing.entries() if new else missing(self.files, self._listing, trust=trust)
+        files, size = check_space(self.files, infos, self._listing.folders, reserve_bytes)
         if complete and not files:
             return True
         began_before = (self._home / "boot_id").exists()

@@ -6,6 +6,7 @@ either maps to exactly one file below the root, or it is refused by name.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,8 @@ from launcher.errors import StoreError
 
 MAX_KEY_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
+_USUAL = re.compile(r"(?:[0-9A-Za-z_][0-9A-Za-z_.-]{0,99}/){0,8}[0-9A-Za-z_][0-9A-Za-z_.-]{0,99}")
+"""Keys that need no closer look, which takes three times as long: nearly all of a million."""
 
 
 def key_problem(key: str) -> str | None:
@@ -43,7 +46,7 @@ def key_problem(key: str) -> str | None:
 
 def check_key(key: str, where: str) -> str:
     """The key itself when it may become a file. Raises StoreError naming it."""
-    problem = key_problem(key)
+    problem = None if _USUAL.fullmatch(key) else key_problem(key)
     if problem:
         shown = key if len(key) <= 120 else key[:117] + "..."
         raise StoreError(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.errors import StoreError
+from launcher.storage import keys
 from launcher.storage.keys import (
     PrefixGuard,
     check_key,
@@ -54,6 +55,18 @@ BAD = {
     "/".join(["seg"] * 300): "1024 bytes",
     "lone\ud800": "Unicode",
 }
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["a", ".", "..", "/", "-", "_", "é", "\n", ".launcher-part-", ".launcher-tmp-", "n" * 99]
+        )
+    )
+)
+def test_a_usual_key_is_one_that_the_closer_look_lets_pass(parts: list[str]) -> None:
+    key = "".join(parts)
+    assert not keys._USUAL.fullmatch(key) or key_problem(key) is None
 
 
 @pytest.mark.parametrize("key", GOOD)
