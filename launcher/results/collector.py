@@ -110,7 +110,9 @@ class Collector:
                 superseded = True
                 own = f"logs/attempt-{self.attempt}/"
                 logs = [file for file in changed if file.key.startswith(own)]
-                self._upload_files(logs, tree, progress, final=final)
+                self._upload_files(logs, tree, progress)
+                if final:
+                    self._send_doubtful(tree, progress, own)
             self._ledger.save()
         except StoreError as error:
             progress.failure = progress.failure or error
@@ -142,7 +144,9 @@ class Collector:
         if changed or final or not self._store_checked:
             self._check_store(withdraw=bool(changed) or not self._committed)
         self._upload_sets(tree, progress)
-        self._upload_files(changed, tree, progress, final=final)
+        self._upload_files(changed, tree, progress)
+        if final:
+            self._send_doubtful(tree, progress)
         if progress.failure is None:
             newest = tree.sets[-1].step if tree.sets else None
             progress.removed += self._sets.remove_dropped({each.step for each in tree.sets}, newest)
@@ -210,8 +214,14 @@ class Collector:
         if safe and (latest is None or (latest.attempt, latest.step) != (self.attempt, safe[-1].step)):
             self._latest = self._sets.move_latest(safe[-1])
 
+    def _send_doubtful(self, tree: Tree, progress: SyncProgress, prefix: str = "") -> None:
+        """At the end: what was sent without a look and can't be seen in the store is sent again, and looked for."""
+        if progress.failure is None:
+            doubtful = [file for file in self._files.doubtful(tree) if file.key.startswith(prefix)]
+            self._upload_files(doubtful, tree, progress, confirm=True)
+
     def _upload_files(
-        self, changed: list[LocalFile], tree: Tree, progress: SyncProgress, *, final: bool
+        self, changed: list[LocalFile], tree: Tree, progress: SyncProgress, *, confirm: bool = False
     ) -> None:
         if progress.failure is not None:
             return
@@ -221,7 +231,7 @@ class Collector:
                 progress.pending.append(Pending(file.key, file.size, f"step {named} is not in the store yet"))
                 continue
             try:
-                self._files.upload(file, final=final)
+                self._files.upload(file, confirm=confirm)
                 progress.uploaded.append(file.key)
                 progress.bytes += file.size
             except (IntegrityError, NotFound) as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
+from os.path import commonprefix
 
-from launcher.disk import digest_file, mapped
+from launcher.disk import digest_file, mapped, md5_of
 from launcher.errors import IntegrityError
 from launcher.results.ledger import Ledger, Record
 from launcher.results.programfiles import ProgramScan
@@ -27,15 +28,34 @@ class FileUploader:
         self._ledger = ledger
         self._growing_every_s = growing_every_s
         self._uploaded_at: dict[str, float] = {}
-        self._unconfirmed: set[str] = set()
+        self._unconfirmed: dict[str, tuple[int, str]] = {}
 
     def changed(self, tree: Tree, *, at_any_rate: bool) -> list[LocalFile]:
-        """Files that are new or have changed. Growing ones only when they are due, except with `at_any_rate`; those that
-        nobody has seen in the store yet then count, too."""
+        """Files that are new or have changed. Growing ones only when they are due, except with `at_any_rate`."""
         files = (*tree.files, *((tree.best,) if tree.best else ()))
-        doubtful = self._unconfirmed if at_any_rate else set()
-        changed = [file for file in files if self._has_changed(file) or file.key in doubtful]
+        changed = [file for file in files if self._has_changed(file)]
         return [file for file in changed if at_any_rate or not file.growing or self._is_due(file)]
+
+    def doubtful(self, tree: Tree) -> list[LocalFile]:
+        """Files that were sent without a look, and that a listing does not prove to be in the store. Raises StoreError.
+
+        One listing of a folder takes the place of a HEAD for each of its files.
+        """
+        folders: dict[str, list[str]] = {}
+        for file in tree.files:
+            if file.key in self._unconfirmed:
+                folders.setdefault(file.key.rpartition("/")[0], []).append(file.key)
+        for keys in folders.values():
+            self._look_for(keys)
+        return [file for file in tree.files if file.key in self._unconfirmed]
+
+    def _look_for(self, keys: list[str]) -> None:
+        last = max(keys)
+        for info in self._store.list(commonprefix(keys)):  # noqa: RUF071 - a prefix is text
+            if self._unconfirmed.get(info.key) == (info.size, info.md5):
+                del self._unconfirmed[info.key]
+            if info.key >= last:
+                return
 
     def is_safe(self, file: LocalFile) -> bool:
         """Whether the store has the file as it is on the disk."""
@@ -71,18 +91,16 @@ class FileUploader:
         waited_s = time.monotonic() - self._uploaded_at.get(file.key, float("-inf"))
         return waited_s >= max(self._growing_every_s, file.size / GROWING_BYTES_PER_S)
 
-    def upload(self, file: LocalFile, *, final: bool = False) -> None:
+    def upload(self, file: LocalFile, *, confirm: bool = False) -> None:
         """Upload one file, a growing one up to the size it had in the scan. Raises IntegrityError, StoreError.
 
-        With pauses for growing files, the store is asked for them after the `final` upload only.
+        With pauses for growing files, the store is asked whether it has one of them only with `confirm`; see `doubtful`.
         """
-        is_small = file.size <= SMALL_BYTES
-        confirm = final or not (file.growing and self._growing_every_s)
-        record = self._upload_small(file, confirm=confirm) if is_small else self._upload_large(file)
-        if confirm or not is_small:
-            self._unconfirmed.discard(file.key)
+        self._unconfirmed.pop(file.key, None)
+        if file.size <= SMALL_BYTES:
+            record = self._upload_small(file, confirm=confirm or not (file.growing and self._growing_every_s))
         else:
-            self._unconfirmed.add(file.key)
+            record = self._upload_large(file)
         self._uploaded_at[file.key] = time.monotonic()
         self._ledger.add(file.key, record)
 
@@ -92,6 +110,8 @@ class FileUploader:
         if len(data) != file.size:
             raise IntegrityError("the file changed while it was read", where=str(file.path))
         info = self._store.put(file.key, data, confirm=confirm)
+        if not confirm:
+            self._unconfirmed[file.key] = (len(data), md5_of(data))
         return Record(file.size, file.mtime_ns, hashlib.sha256(data).hexdigest(), info.etag)
 
     def _upload_large(self, file: LocalFile) -> Record:

@@ -340,6 +340,17 @@ def test_a_growing_file_waits_for_its_turn_but_not_at_the_end(memory: ObjectStor
     assert memory.read(LOG) == b"one\ntwo\n"
 
 
+def test_at_the_end_one_listing_takes_the_place_of_a_look_at_each_file(
+    faulty: ObjectStore, faults: Faults, run: RunDir
+) -> None:
+    collector = Collector(run.root, faulty, attempt=1, growing_every_s=1e6)
+    logs = [LOG.replace("rank-0", f"rank-{rank}") for rank in range(3)]
+    for log in logs:
+        run.append(log, "one\n")
+    assert collector.sync(final=True).uploaded == tuple(logs)
+    assert [faults.count(method, "rank-") for method in ("PUT", "GET", "HEAD")] == [3, 1, 0]
+
+
 def test_what_was_sent_without_a_look_is_sent_again_at_the_end(
     faulty: ObjectStore, faults: Faults, run: RunDir
 ) -> None:
