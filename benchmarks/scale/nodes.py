@@ -259,13 +259,19 @@ def _append(path: Path, text: str) -> None:
 
 @contextmanager
 def _model_store(beat_s: float) -> Iterator[None]:
-    """`memory://` is the model, and a status is written to the disk of its node no more often than it is uploaded."""
-    before = registry._OPENERS["memory"], heartbeat.BEAT_S
-    registry._OPENERS["memory"], heartbeat.BEAT_S = "benchmarks.scale.store:open_model", beat_s
+    """`memory://` is the model. What a node looks at on its own disk meanwhile it looks at less often than a real one does: a
+    status is written no more often than it is uploaded, and a wait that an event ends anyway looks for other events seldom."""
+    seldom = [(heartbeat, "BEAT_S", beat_s), (member, "WAIT_S", CHECK_S), (finalupload, "POLL_S", CHECK_S)]
+    before = registry._OPENERS["memory"], [vars(module)[name] for module, name, _ in seldom]
+    registry._OPENERS["memory"] = "benchmarks.scale.store:open_model"
+    for module, name, seconds in seldom:
+        setattr(module, name, seconds)
     try:
         yield
     finally:
-        registry._OPENERS["memory"], heartbeat.BEAT_S = before
+        registry._OPENERS["memory"] = before[0]
+        for (module, name, _), seconds in zip(seldom, before[1], strict=True):
+            setattr(module, name, seconds)
 
 
 class _NodeLogs(logging.Handler):

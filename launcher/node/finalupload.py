@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from launcher.errors import IntegrityError, NoSpace, NotFound, StoreError
 from launcher.node.context import NodeContext
 from launcher.node.messages import Machine
-from launcher.node.stopping import CANCEL, StopRequest
+from launcher.node.rendezvous.timing import ALIVE_PER_S, quiet_s
+from launcher.node.stopping import CANCEL, StopKind, StopRequest
 from launcher.results.commit import left_out_elsewhere
 from launcher.results.outputfiles import LeftOut
 from launcher.runfolder import paths
@@ -27,7 +28,7 @@ NO_SPACE_PATIENCE_S = 30.0
 """A store that is down comes back in time; a full disk does not."""
 POLL_S = 0.1
 CANCEL_POLL_S = 3.0
-"""How often the store is asked for a cancel request that was made on another machine."""
+"""How often the store is asked for a cancel request that was made on another machine; by each of many machines less often."""
 GIVE_UP_S = 2.0
 """After a request to stop, so long the upload under way may take to end by itself."""
 LAST_WORD_S = 5.0
@@ -73,8 +74,13 @@ class FinalUpload:
 
     def _watch_store(self) -> None:
         """Look for a new cancel request until the upload ends. One from before the end of the run is ignored."""
-        came_before = self._final is State.CANCELLED or self._context.stopper.settled_cancel
+        settled = self._context.stopper.settled_for
+        cancelled = settled is not None and settled.kind is StopKind.CANCEL
+        came_before = self._final is State.CANCELLED or cancelled
         known = None if came_before else b""
+        self._thread.join(self._quiet_s())
+        many = self._context.plan.nodes if self._context.node else 0
+        pause_s = max(CANCEL_POLL_S, many / ALIVE_PER_S)
         while self._thread.is_alive():
             try:
                 request = read_small_object(self._context.store, paths.CANCEL)
@@ -87,7 +93,7 @@ class FinalUpload:
                 if request not in (b"", known):
                     self._asked.set()
                     return
-            self._thread.join(CANCEL_POLL_S)
+            self._thread.join(pause_s)
 
     def _upload_all(self) -> None:
         """Upload and verify everything, MANIFEST.json last. Raises StoreError when the retries have taken too long."""
@@ -95,6 +101,8 @@ class FinalUpload:
         started = time.monotonic()
         deadline = started + context.plan.upload_patience_s
         pause = 1.0
+        if self._given_up.wait(self._quiet_s()):
+            raise StoreError("given up on request")
         while True:
             try:
                 budget_s = min(TRY_S, max(0.0, deadline - time.monotonic()))
@@ -122,6 +130,11 @@ class FinalUpload:
                 if self._given_up.wait(pause):
                     raise
                 pause = min(30.0, pause * 2)
+
+    def _quiet_s(self) -> float:
+        """How long to wait for the other machines before the first upload: not at all when this one was asked to stop."""
+        context = self._context
+        return 0.0 if context.node == 0 or context.stopper.settled_for else quiet_s(context.plan.nodes)
 
     def _commit(self) -> None:
         context = self._context

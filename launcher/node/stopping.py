@@ -81,7 +81,8 @@ class Stopper:
         self._request: StopRequest | None = None
         self._signals: list[float] = []
         self._settled_at = float("inf")
-        self._settled_for: StopRequest | None = None
+        self.settled_for: StopRequest | None = None
+        """The request that arrived before `settle`."""
         self._cancel_file: int | None = None
 
     def install(self) -> None:
@@ -118,18 +119,13 @@ class Stopper:
 
     def settle(self) -> None:
         """The run ends now, whatever was requested until now: from here on only `asked_again` counts."""
-        self._settled_for = self.request
+        self.settled_for = self.request
         self._settled_at = time.monotonic()
         self._cancel_file = self._cancel_mark()
 
-    @property
-    def settled_cancel(self) -> bool:
-        """Whether a cancel request arrived before `settle`."""
-        return self._settled_for is not None and self._settled_for.kind is StopKind.CANCEL
-
     def asked_again(self) -> StopRequest | None:
         """A request that arrived after `settle`. A signal and a file that belong to one request count once."""
-        echo_ends = self._settled_at + (ECHO_S if self._settled_for is not None else 0.0)
+        echo_ends = self._settled_at + (ECHO_S if self.settled_for is not None else 0.0)
         mark = self._cancel_mark()
         if time.monotonic() < echo_ends:
             self._cancel_file = mark

@@ -74,9 +74,14 @@ class Follower(Member):
             return PeerStop(lost) if lost else None
 
     def end_step(self, step_index: int, report: StepReport, decide: DecideNext, check: Check) -> NextAction:
-        """Report, and wait for the leader's decision. `decide` is for the leader only."""
+        """Report, and wait for the leader's decision. `decide` is for the leader only.
+
+        A report that the leader waits for no more is not sent by itself: of many machines it would make the store busy
+        while others still ask for the decision.
+        """
         self._eager = True
-        self._publish(phase="ended", step_index=step_index, report=report)
+        urgent = not self._has_decided(step_index)
+        self._publish(urgent=urgent, phase="ended", step_index=step_index, report=report)
         self._wait(lambda: self._has_decided(step_index), check)
         leader = self._leader
         if leader.step_index > step_index:
@@ -86,8 +91,10 @@ class Follower(Member):
         return NextAction(do="end", reason=self._end_reason())
 
     def fail(self, reason: str, *, cancelled: bool = False, failure: FirstFailure | None = None) -> None:
-        self._publish(phase="failed", reason=reason, failure=failure, cancelled=cancelled)
-        self._exchange()
+        urgent = not self._has_ended_run()
+        self._publish(urgent=urgent, phase="failed", reason=reason, failure=failure, cancelled=cancelled)
+        if urgent:
+            self._exchange()
 
     def finish_uploads(self) -> Sequence[Machine]:
         self._eager = True
@@ -100,6 +107,12 @@ class Follower(Member):
     def _is_over(self) -> bool:
         """The leader may end the run before it has begun the step that this machine waits for."""
         return self._leader.phase == "over"
+
+    def _has_ended_run(self) -> bool:
+        """Whether the leader knows already that the run ends."""
+        leader = self._leader
+        decided = leader.phase == "decided" and leader.action is not None and leader.action.do == "end"
+        return decided or self._is_over()
 
     def _has_started(self, step_index: int) -> bool:
         return self._leader.phase == "started" and self._leader.step_index >= step_index
@@ -125,10 +138,12 @@ class Follower(Member):
 
     # ---- messages
 
-    def _publish(self, **values: object) -> None:
+    def _publish(self, *, urgent: bool = True, **values: object) -> None:
+        """What is not urgent goes out with the next message, or at the end."""
         with self._changed:
             self._message = self._message.model_copy(update=values)
-        self._wake.set()
+        if urgent:
+            self._wake.set()
 
     def _reset_messages(self) -> None:
         self._message = NodeMessage(node=self._node, launch=self._launch, machine=self._machine)

@@ -10,6 +10,8 @@ POLLS_PER_S = 56.0
 """With many machines each asks for the leader's message less often, so that all together ask this often per second."""
 ALIVE_PER_S = 16.0
 """And so often all together show that they live."""
+SPARE_S = 2.0
+"""A request for that message may have to be repeated once, and its answer is looked at once a second."""
 LOST_BEATS = 4.0
 """A machine that did not show for so long that it lives is lost."""
 LOOK_S, EAGER_LOOK_S = 2.0, 1.0
@@ -54,3 +56,9 @@ class Timing:
     def of_leader(self) -> Timing:
         """That of node 0, which lists a folder where the others read one object."""
         return replace(self, poll_s=min(self.poll_s, LOOK_S), eager_s=min(self.eager_s, EAGER_LOOK_S))
+
+
+def quiet_s(nodes: int) -> float:
+    """So long after its ranks a machine of a large run uploads nothing: else the first that know of a failure would make the
+    store too busy to answer the last that ask."""
+    return nodes / POLLS_PER_S + SPARE_S if nodes > FEW_NODES else 0.0

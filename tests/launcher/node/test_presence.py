@@ -3,7 +3,7 @@
 import pytest
 
 from launcher.node.rendezvous.presence import Presence, Silence
-from launcher.node.rendezvous.timing import Timing
+from launcher.node.rendezvous.timing import Timing, quiet_s
 
 TIMING = Timing(arrive_s=60.0, lost_s=10.0)
 
@@ -87,3 +87,9 @@ def test_node_0_of_many_machines_still_looks_often() -> None:
     few, many = (Timing.for_nodes(nodes, arrive_s=1.0, upload_s=1.0) for nodes in (16, 1024))
     assert few.of_leader() == few
     assert (many.of_leader().poll_s, many.of_leader().eager_s) == (2.0, 1.0)
+
+
+def test_after_its_ranks_a_machine_of_many_waits_until_all_have_asked_node_0() -> None:
+    many = Timing.for_nodes(1024, arrive_s=1.0, upload_s=1.0)
+    assert many.eager_s < quiet_s(1024) < 30.0
+    assert quiet_s(16) == 0.0

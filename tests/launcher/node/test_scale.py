@@ -43,6 +43,21 @@ def test_a_failure_reaches_all_nodes_and_the_results_are_committed(
     assert "the loss is nan" in reason(tmp_path / "run")
 
 
+def test_machines_of_a_large_run_leave_the_store_alone_until_all_know_of_a_failure(
+    tmp_path: Path, launcher_home: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    world = simulate(plan_for(20, tmp_path / "run"), tmp_path / "run", Service(), SHORT)
+    assert set(world.moments.codes.values()) == {100}
+    knew, all_knew = world.moments.stopped, max(world.moments.stopped.values())
+    others = [r for r in world.bucket.requests if r.node > 1 and knew[r.node] < r.at]
+    assert {r.kind for r in others if r.at < all_knew} == {"GET rendezvous", "PUT rendezvous"}
+    prompt = {r.node for r in others if r.at < knew[r.node] + 0.05}
+    assert len(prompt) < 6, "what node 0 knows already is told with the next message"
+    assert {"PUT logs", "LIST logs"} <= {r.kind for r in others}
+    assert "HEAD logs" not in {r.kind for r in others}
+
+
 def reason(folder: Path) -> str:
     (state,) = folder.glob("node-0/*/state.json")
     return str(json.loads(state.read_text())["reason"])
