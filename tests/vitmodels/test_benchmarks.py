@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 import tarfile
 from collections import Counter
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import learning, mnist, models
+from benchmarks import launch, learning, mnist, models
+from benchmarks.launch_moments import PHASES, Moments, first_step
+from benchmarks.launch_ways import Place, Start
 from benchmarks.models import CannotRun, Worker
 
 
@@ -47,6 +50,26 @@ def test_what_was_asked_for_and_fails_is_an_exit_code(
         )
         assert models.main() == code
         assert "left out: timm: ImportError: there is no torch" in capsys.readouterr().out
+
+
+def test_a_start_that_fails_names_its_reason(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("noise\nValueError: no such net\n\n")
+    with subprocess.Popen(["/bin/false"]) as popen:
+        popen.wait()
+    run = Start("msrun", Place(tmp_path / "run", tmp_path, tmp_path, 1), popen, 0.0, tmp_path, log)
+    with pytest.raises(CannotRun, match=r"^msrun: ValueError: no such net$"):
+        first_step(run)
+
+
+def test_a_ratio_is_the_median_over_the_rounds_and_says_whether_the_target_is_met() -> None:
+    def rounds(*seconds: float) -> list[Moments]:
+        return [Moments({**dict.fromkeys(PHASES, 0.0), "compile": each}, 2 * each) for each in seconds]
+
+    table = {"launcher cold": rounds(9, 8, 30), "msrun cold": rounds(10, 10, 10)}
+    line = launch.ratio_line("launcher cold", "msrun cold", 1.0, table)
+    assert line == "launcher cold / msrun cold: 0.90, cpu 0.90; target 1.0 met"
+    assert launch.ratio_line("launcher cold", "msrun cold", 0.8, table).endswith("target 0.8 MISSED")
 
 
 def archive_of(path: Path, per_digit: int) -> None:
