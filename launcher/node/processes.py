@@ -117,7 +117,7 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
     env["LAUNCHER_ATTEMPT"] = str(start.attempt)
     if plan.own_program:
         env |= {"LAUNCHER_RESUME": resume, "LAUNCHER_DATA": start.placeholders["{data}"] if plan.data else ""}
-    env.setdefault("MS_COMPILER_CACHE_PATH", str(plan.run_dir.root / "compile-cache" / f"rank-{rank.rank}"))
+    env = _with_compile_cache(plan, rank, env)
     if VARIABLE in rank.env:  # the user's own folder is read where it is, ours is new for each attempt
         default = str(Path(rank.env[VARIABLE]) / f"attempt-{start.attempt}")
         env[VARIABLE] = plan.env.get(VARIABLE) or os.environ.get(VARIABLE) or default
@@ -147,6 +147,15 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
         cores=cores,
         fds=start.devices.lock_fds,
     )
+
+
+def _with_compile_cache(plan: Plan, rank: Rank, env: Mapping[str, str]) -> dict[str, str]:
+    """Programs of vitmodels on CPU keep compiled graphs in the user's cache, by all that a graph depends on: restarts and later
+    runs take them. MindSpore's own cache is not safe, so other programs get a folder for each rank of a run, and no switch."""
+    if plan.own_program or plan.device != "cpu":
+        own = str(plan.run_dir.root / "compile-cache" / f"rank-{rank.rank}")
+        return {"MS_COMPILER_CACHE_PATH": own, **env}
+    return {"MS_COMPILER_CACHE_ENABLE": os.environ.get("MS_COMPILER_CACHE_ENABLE", "1"), **env}
 
 
 def _with_platform_set(theirs: PlatformSet, rank: Rank, env: Mapping[str, str]) -> dict[str, str]:

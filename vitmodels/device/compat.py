@@ -33,9 +33,9 @@ def compiled_kernels() -> bool:
     return not on_ascend() and library().path is not None
 
 
-def kernels_digest() -> str:
-    """Names the compiled operators in use; empty when there are none."""
-    return library().digest if compiled_kernels() else ""
+def kernels_file() -> str:
+    """The file of the compiled operators in use, with its digest in its name; empty when there are none."""
+    return str(library().path) if compiled_kernels() else ""
 
 
 def kernels_note(operators: str) -> str | None:

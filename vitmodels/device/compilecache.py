@@ -15,17 +15,23 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
+from vitmodels.device.kernels.library import Unavailable, private, user_cache
 from vitmodels.digest import file_sha256
 
 ENABLE = "MS_COMPILER_CACHE_ENABLE"
 PATH = "MS_COMPILER_CACHE_PATH"
 SEAL = "seal.json"
 GRAPHS = "graphs"
+LOCK = "lock"
+UNUSED_S = 30 * 24 * 3600.0
+"""Graphs in the user's own folder that nobody has used for so long are removed."""
 SOURCES = (".py", ".cpp", ".h")
 _locks: list[IO[bytes]] = []  # held until the process ends
 
@@ -55,41 +61,74 @@ def _version(*names: str) -> str:
 
 
 def separate_cache(program: str, settings: Mapping[str, Any]) -> Path | None:
-    """Point the compile cache, if the user has turned it on, to the folder of this program and these settings.
+    """Point the compile cache, if it is turned on, to the folder of this program and these settings.
 
     Call it before the first graph is compiled, and `seal` with the result after each first use of a graph.
-    Returns None when the cache is off. It is also turned off while another process uses that folder.
+    Returns None when the cache is off. It is also turned off while another process uses that folder, and where nobody
+    has named a folder and the user's own one can't be used.
     """
     if os.environ.get(ENABLE) != "1":
         return None
-    from vitmodels.device.compat import kernels_digest
+    from vitmodels.device.compat import kernels_file
 
-    settings = {**settings, "kernels": kernels_digest()}
-    root = Path(os.environ.get(PATH) or "compile-cache").resolve()
-    folder = root / cache_key(program, settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / "lock").open("wb")
+    settings = {**settings, "kernels": kernels_file()}  # graphs name the file, with its folder
+    named = os.environ.get(PATH)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
+        root = Path(named).resolve() if named else private(user_cache("graphs"))
+        if not named:
+            drop_unused(root)
+        folder = _locked_folder(root / cache_key(program, settings))
+    except (OSError, Unavailable):
+        if named:
+            raise
+        folder = None
+    if folder is None:
         os.environ[ENABLE] = "0"
         return None
-    _locks.append(lock)
-    if not _is_sealed(folder):
-        shutil.rmtree(folder / GRAPHS, ignore_errors=True)
-    (folder / GRAPHS).mkdir(exist_ok=True)
     os.environ[PATH] = str(folder / GRAPHS)
     return folder
 
 
+def _locked_folder(folder: Path) -> Path | None:
+    """The folder, only for this process and with no graphs but complete ones; None when another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / LOCK).open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    _locks.append(lock)
+    os.utime(folder / LOCK)
+    if not _is_sealed(folder):
+        shutil.rmtree(folder / GRAPHS, ignore_errors=True)
+    (folder / GRAPHS).mkdir(exist_ok=True)
+    return folder
+
+
+def drop_unused(root: Path) -> None:
+    """Remove the folders that no process has used for `UNUSED_S`. Safe beside processes that use others."""
+    for path in root.glob(f"*/{LOCK}"):
+        with suppress(OSError), path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - path.stat().st_mtime > UNUSED_S:
+                shutil.rmtree(path.parent, ignore_errors=True)
+
+
 def seal(folder: Path | None) -> None:
-    """Write down the digest of every graph in the cache; all of them are complete now. Does nothing without a folder."""
+    """Write down the digest of every graph in the cache; all of them are complete now. Does nothing without a folder.
+
+    Graphs that the disk does not take are no reason to end a training: without a seal the next process compiles anew.
+    """
     if folder is None:
         return
     new = folder / f".{SEAL}"
-    new.write_text(json.dumps(_digests(folder)))
-    new.replace(folder / SEAL)
+    try:
+        new.write_text(json.dumps(_digests(folder)))
+        new.replace(folder / SEAL)
+    except OSError:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
 
 
 def _is_sealed(folder: Path) -> bool:

@@ -3,11 +3,25 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from vitmodels.device.compilecache import ENABLE, PATH, _locks, cache_key, seal, separate_cache
+from vitmodels.device import compat
+from vitmodels.device.compilecache import (
+    ENABLE,
+    LOCK,
+    PATH,
+    SEAL,
+    UNUSED_S,
+    _locks,
+    cache_key,
+    drop_unused,
+    seal,
+    separate_cache,
+)
 
 pytestmark = pytest.mark.system
 
@@ -88,9 +102,7 @@ def graph_of(settings: dict[str, int], monkeypatch: pytest.MonkeyPatch, root: Pa
     monkeypatch.setenv(ENABLE, "1")
     folder = separate_cache("train", settings)
     assert folder is not None and folder.parent == root and Path(os.environ[PATH]).parent == folder
-    for lock in _locks:
-        lock.close()  # as if this process had ended
-    _locks.clear()
+    let_go()
     return Path(os.environ[PATH]) / "compile_cache_0.mindir"
 
 
@@ -120,3 +132,90 @@ def test_two_processes_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv(ENABLE, "1")
     other = separate_cache("train", {"batch_size": 2})
     assert None not in (first, other) and first != other
+
+
+@pytest.fixture
+def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where graphs go when nobody has named a folder."""
+    monkeypatch.setenv(ENABLE, "1")
+    monkeypatch.setenv(PATH, "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    yield tmp_path / "vitmodels" / "graphs"
+    let_go()
+
+
+def let_go() -> None:
+    """As if this process had ended."""
+    for lock in _locks:
+        lock.close()
+    _locks.clear()
+
+
+def test_without_a_named_folder_graphs_go_to_the_users_cache(user_cache: Path) -> None:
+    folder = separate_cache("train", {})
+    assert folder is not None and folder.parent == user_cache
+    assert user_cache.stat().st_mode & 0o77 == 0
+
+
+@pytest.mark.parametrize("wrong", ["a file", "others can write"])
+def test_training_goes_on_without_the_users_cache_and_not_without_a_named_folder(
+    wrong: str, user_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_cache.parent.mkdir()
+    if wrong == "a file":
+        user_cache.write_text("")
+    else:
+        user_cache.mkdir()
+        user_cache.chmod(0o777)
+    assert separate_cache("train", {}) is None
+    assert os.environ[ENABLE] == "0"
+    if wrong == "a file":
+        monkeypatch.setenv(ENABLE, "1")
+        monkeypatch.setenv(PATH, str(user_cache))
+        with pytest.raises(OSError, match=r"directory|exists"):
+            separate_cache("train", {})
+
+
+def test_operators_in_another_folder_are_another_setting(
+    user_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = set()
+    for path in ("/one/operators-1.so", "/two/operators-1.so", ""):
+        monkeypatch.setattr(compat, "kernels_file", lambda path=path: path)
+        monkeypatch.setenv(PATH, "")
+        found.add(separate_cache("train", {}))
+    assert len(found) == 3
+
+
+def test_graphs_that_nobody_uses_are_removed(user_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {}
+    for name in ("in use", "lately", "long ago"):
+        monkeypatch.setenv(PATH, "")
+        folders[name] = separate_cache(name, {})
+        if name != "in use":
+            _locks.pop().close()
+    assert None not in folders.values()
+    for name in ("in use", "long ago"):
+        past = time.time() - UNUSED_S - 60
+        os.utime(folders[name] / LOCK, (past, past))
+    drop_unused(user_cache)
+    assert {name for name, folder in folders.items() if folder.exists()} == {"in use", "lately"}
+    let_go()
+    monkeypatch.setenv(PATH, "")
+    separate_cache("in use", {})
+    let_go()
+    drop_unused(user_cache)
+    assert folders["in use"].exists(), "the last use counts"
+
+
+def test_a_full_disk_ends_no_training_and_leaves_no_seal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = graph_of({}, monkeypatch, tmp_path)
+    graph.write_bytes(b"a graph")
+    folder = graph.parents[1]
+    (folder / f".{SEAL}").symlink_to("/dev/full")
+    seal(folder)
+    assert not (folder / SEAL).exists()
+    assert graph_of({}, monkeypatch, tmp_path) == graph
+    assert not graph.exists()

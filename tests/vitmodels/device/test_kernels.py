@@ -13,7 +13,7 @@ from tests.vitmodels.nets.golden_nets import logits_and_grads, make_net, read_go
 
 ms = pytest.importorskip("mindspore")
 
-from vitmodels.device.compat import compiled_kernels, kernels_digest, kernels_note  # noqa: E402
+from vitmodels.device.compat import compiled_kernels, kernels_file, kernels_note  # noqa: E402
 from vitmodels.device.kernels import operators  # noqa: E402
 from vitmodels.device.kernels.library import library, limit_threads  # noqa: E402
 from vitmodels.nets.registry import create_model  # noqa: E402
@@ -216,4 +216,4 @@ def test_mixed_precision_takes_mindspores_operators() -> None:
         "O0": ("compiled", "CPU kernels: compiled"),
         "bf16": ("mindspore", "CPU kernels: slower operators, as mixed precision needs"),
     }
-    assert compiled_kernels() and kernels_digest() == library().digest
+    assert compiled_kernels() and kernels_file() == str(library().path)

@@ -34,11 +34,6 @@ class Library:
     path: Path | None
     note: str
 
-    @property
-    def digest(self) -> str:
-        """Of the library's bytes; empty when there is none."""
-        return self.path.stem.split("-")[1] if self.path else ""
-
 
 class Unavailable(Exception):
     """Operators can't be compiled here; the text says why."""
@@ -93,9 +88,14 @@ def cache_folders() -> list[Path]:
     switch = os.environ.get(SWITCH, "")
     if switch not in ("", "1"):
         return [Path(switch)]
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  never raises
     name = f"vitmodels-kernels-{os.geteuid()}"
-    return [Path(cache) / "vitmodels" / "kernels", Path(tempfile.gettempdir()) / name]
+    return [user_cache("kernels"), Path(tempfile.gettempdir()) / name]
+
+
+def user_cache(name: str) -> Path:
+    """A folder of the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  never raises
+    return Path(cache) / "vitmodels" / name
 
 
 def private(folder: Path) -> Path:
