@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vitmodels.errors import CheckpointError, NotSupported
-from vitmodels.nets.safetensorsfile import read_safetensors
+from vitmodels.nets.safetensorsfile import read_safetensors, safetensors_pieces
 from vitmodels.nets.torchfile import read_torch
 
 Weights = dict[str, np.ndarray]
@@ -205,7 +205,6 @@ def _write(arrays: Weights, path: Path, about: Mapping[str, Any]) -> None:
         ms.save_checkpoint(params, str(path))
         path.chmod(0o644)
     else:
-        from safetensors.numpy import save
-
         metadata = {key: json.dumps(about[key]) for key in CLASS_KEYS if key in about}
-        path.write_bytes(save(arrays, metadata or None))
+        with path.open("wb") as file:
+            file.writelines(safetensors_pieces(arrays, metadata))

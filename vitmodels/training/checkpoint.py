@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from vitmodels.errors import CheckpointError
+from vitmodels.nets.safetensorsfile import safetensors_pieces
 from vitmodels.nets.weightfiles import CLASS_KEYS
 
 FORMAT = 1
@@ -175,8 +176,17 @@ def read_best(folder: Path) -> dict[str, Any] | None:
 
 def write_set(folder: Path, snapshot: Snapshot) -> Path:
     """Write one set; when this returns it is on disk under its final name."""
-    from safetensors.numpy import save
+    for _ in set_pieces(folder, snapshot):
+        pass
+    return folder / f"step-{snapshot.step}"
 
+
+def set_pieces(folder: Path, snapshot: Snapshot) -> Generator[None, None, None]:
+    """Writes one set as this is iterated over, at most 4 MiB at a time; at its end the set is on disk, with its name.
+
+    Between two pieces another thread may continue in place of the one that began. Nearly all the time is spent in
+    calls that leave the interpreter to other threads: digests and writes.
+    """
     final = folder / f"step-{snapshot.step}"
     temp = folder / f".tmp-step-{snapshot.step}-{os.getpid()}"
     shutil.rmtree(temp, ignore_errors=True)
@@ -184,11 +194,31 @@ def write_set(folder: Path, snapshot: Snapshot) -> Path:
     files = []
     names = {key: json.dumps(snapshot.extra[key]) for key in CLASS_KEYS if key in snapshot.extra}
     for name, arrays in ((MODEL_FILE, snapshot.weights), (STATE_FILE, snapshot.state)):
-        data = save({key: np.ascontiguousarray(value) for key, value in arrays.items()}, names or None)
-        _write_synced(temp / name, data)
-        files.append({"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()})
-        del data
-    manifest = {
+        files.append((yield from _file_pieces(temp / name, safetensors_pieces(arrays, names))))
+    manifest = _manifest(snapshot, files)
+    yield from _file_pieces(temp / MANIFEST, [(json.dumps(manifest, indent=2) + "\n").encode()])
+    _sync_dir(temp)
+    if final.exists():
+        remove_set(final)
+    temp.rename(final)
+    _sync_dir(folder)
+
+
+def _file_pieces(path: Path, pieces: Iterable[bytes | memoryview]) -> Generator[None, None, dict[str, Any]]:
+    """Writes a file to the disk, and returns what a manifest says of it."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            size += file.write(piece)
+            yield
+        file.flush()
+        os.fsync(file.fileno())
+    return {"name": path.name, "size": size, "sha256": digest.hexdigest()}
+
+
+def _manifest(snapshot: Snapshot, files: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "step": snapshot.step,
         "epoch": snapshot.epoch,
@@ -198,13 +228,6 @@ def write_set(folder: Path, snapshot: Snapshot) -> Path:
         "kind": "train-state",
         **snapshot.extra,
     }
-    _write_synced(temp / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
-    _sync_dir(temp)
-    if final.exists():
-        remove_set(final)
-    temp.rename(final)
-    _sync_dir(folder)
-    return final
 
 
 def remove_set(path: Path) -> None:
@@ -213,13 +236,6 @@ def remove_set(path: Path) -> None:
     shutil.rmtree(trash, ignore_errors=True)
     path.rename(trash)
     shutil.rmtree(trash, ignore_errors=True)
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync_dir(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,10 @@ from vitmodels.training.resume import (
 from vitmodels.training.saver import Saver, clean
 from vitmodels.training.schedule import learning_rate
 from vitmodels.training.scoring import Score
-from vitmodels.training.trainer import Trainer, all_finite
+from vitmodels.training.trainer import Arrays, Trainer, all_finite
 from vitmodels.training.weightsource import find_source
+
+LONG_WAIT_S = 1.0
 
 
 class Loop:
@@ -59,6 +61,7 @@ class Loop:
         self.at = Position(batches.slicing.steps)
         self.folder = run_dir / "checkpoints"
         self.saver = Saver(self.folder, recipe.keep_checkpoint_max)
+        self._copies: tuple[Arrays, Arrays] = {}, {}  # weights and state of the newest snapshot
         self.metrics = Metrics(run_dir)
         self.writes = group.rank.first
         self.global_batch = recipe.batch_size * recipe.accumulate * group.size
@@ -75,6 +78,7 @@ class Loop:
         try:
             return self._run()
         finally:
+            self._keep_last()
             for close in self.closers:
                 close()
 
@@ -107,6 +111,13 @@ class Loop:
         self.progress.phase("done")
         return True
 
+    def _keep_last(self) -> None:
+        """Whatever ends the training, the set that was being written becomes complete."""
+        try:
+            self.saver.join()
+        except CheckpointError as error:
+            self.reporter.note(str(error))
+
     def _separate_cache(self) -> None:
         """A compile cache folder of this rank; its graphs are numbered, so their order is part of the key."""
         at = self.at
@@ -130,6 +141,7 @@ class Loop:
             self.lr = learning_rate(self.recipe, at.local_step, at.per_epoch, self.group.size)
             self.profiling.before(at.step + 1)
             result = self.trainer.step(micros, self.lr, self.stop_wanted())
+            self.saver.check()
             at.index += 1
             self.profiling.after(at.step)
             at.add_loss(result.loss, applied=result.applied)
@@ -164,7 +176,7 @@ class Loop:
         )
         if not math.isfinite(loss):
             raise Diverged(f"the loss is {loss} in epoch {number} (step {step})")
-        self._check_finite(self.trainer.weights())
+        self._check_finite(param.asnumpy() for param in self.trainer.params)
         last = number == recipe.epochs
         score = self._evaluate(number, step) if last or number % recipe.eval_every == 0 else None
         rate = self.reporter.rate
@@ -231,12 +243,17 @@ class Loop:
         """Begin to write a set; returns before it is on disk. Raises Diverged."""
         if not self.writes:
             return
+        waited = self.saver.join()  # its arrays are used again
+        if waited > LONG_WAIT_S:
+            self.reporter.note(
+                f"training waited {waited:.1f} s for the checkpoint before: save less often, or to a faster disk"
+            )
         at, snapshot = self.at, self._snapshot(metrics)
-        self._check_finite(snapshot.weights)
+        self._check_finite(snapshot.weights.values())
         self.saver.save(snapshot, best)
         self.progress.event("checkpoint", step=at.step, epoch=at.epoch, path=f"checkpoints/step-{at.step}")
 
-    def _check_finite(self, weights: Mapping[str, np.ndarray]) -> None:
+    def _check_finite(self, weights: Iterable[np.ndarray]) -> None:
         if not all_finite(weights):
             raise Diverged(f"the loss is nan after step {self.at.step}, since the weights are not finite")
 
@@ -253,7 +270,7 @@ class Loop:
             "recipe": self.recipe.json_dict(),
             **self.classes.as_dict(),
         }
-        weights, state = self.trainer.weights(), self.trainer.state()
+        weights, state = self.trainer.weights(self._copies[0]), self.trainer.state(self._copies[1])
         return ck.Snapshot(at.step, at.epoch, self.recipe.arch, weights, state, metrics, extra)
 
     def resume(self) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vitmodels.errors import CheckpointError
 from vitmodels.progress import write_json
-from vitmodels.training.checkpoint import Snapshot, list_sets, read_best, remove_set, write_set
+from vitmodels.training.checkpoint import Snapshot, list_sets, read_best, remove_set, set_pieces
+
+GENTLE = "checkpoint at low priority"
+PRIORITY = 15
+"""About 3 % of a core that a step needs, too; less would keep training waiting where the writer has Python's lock."""
+GIVES_WAY_S = 10.0
 
 
 def prune(folder: Path, keep: int) -> None:
@@ -31,39 +39,74 @@ def clean(folder: Path) -> None:
 
 
 class Saver:
-    """Writes sets one at a time in a background thread; a failure surfaces at the next call."""
+    """Writes sets one at a time beside training; a failure surfaces at the next call.
+
+    A thread of low priority writes, which steps hardly feel. Another one, of usual priority, writes the rest as soon as
+    somebody waits for the set or `GIVES_WAY_S` are over: no load may hold a set back.
+    """
 
     def __init__(self, folder: Path, keep: int) -> None:
         self._folder = folder
         self._keep = keep
         self._thread: threading.Thread | None = None
+        self.hurry = threading.Event()  # somebody waits
         self._error: BaseException | None = None
-        self.last_seconds = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a set is being written."""
+        return self._thread is not None and self._thread.is_alive()
 
     def save(self, snapshot: Snapshot, best: Mapping[str, Any] | None = None) -> None:
         """Start writing; waits first for a set still being written. `best` replaces best.json afterwards."""
         self.join()
-        self._thread = threading.Thread(
-            target=self._run, args=(snapshot, best), name="checkpoint", daemon=True
-        )
+        self.hurry.clear()
+        pieces = self._pieces(snapshot, best)
+        self._thread = threading.Thread(target=self._run, args=(pieces,), name="checkpoint", daemon=True)
         self._thread.start()
 
-    def join(self) -> None:
-        """Wait until everything is on disk. Raises CheckpointError when writing failed."""
+    def join(self) -> float:
+        """Wait until everything is on disk; returns the seconds. Raises CheckpointError when writing failed."""
+        begin = time.monotonic()
         if self._thread is not None:
+            self.hurry.set()
             self._thread.join()
             self._thread = None
+        self.check()
+        return time.monotonic() - begin
+
+    def check(self) -> None:
+        """Raises CheckpointError when writing has failed. Does not wait."""
         if self._error is not None:
             error, self._error = self._error, None
             raise CheckpointError(f"can't write a checkpoint: {error}") from error
 
-    def _run(self, snapshot: Snapshot, best: Mapping[str, Any] | None) -> None:
-        begin = time.monotonic()
+    def _run(self, pieces: Iterator[None]) -> None:
         try:
-            write_set(self._folder, snapshot)
-            if best is not None:
-                write_json(self._folder / "best.json", dict(best))
-            prune(self._folder, self._keep)
+            gentle = threading.Thread(target=self._give_way, args=(pieces,), name=GENTLE, daemon=True)
+            gentle.start()
+            gentle.join()
+            for _ in pieces:
+                pass
         except BaseException as error:
             self._error = error
-        self.last_seconds = time.monotonic() - begin
+
+    def _give_way(self, pieces: Iterator[None]) -> None:
+        """Write at a low priority, which Linux has for each thread, as long as nobody waits."""
+        end = time.monotonic() + GIVES_WAY_S
+        try:
+            if sys.platform == "linux":
+                with suppress(OSError):
+                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PRIORITY)
+            for _ in pieces:
+                if self.hurry.is_set() or time.monotonic() > end:
+                    return
+        except BaseException as error:
+            self._error = error
+
+    def _pieces(self, snapshot: Snapshot, best: Mapping[str, Any] | None) -> Iterator[None]:
+        yield from set_pieces(self._folder, snapshot)
+        if best is not None:
+            write_json(self._folder / "best.json", dict(best))
+        yield
+        prune(self._folder, self._keep)

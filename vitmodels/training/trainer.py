@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -57,9 +57,21 @@ class StepResult:
     applied: bool = True
 
 
-def all_finite(weights: Mapping[str, np.ndarray]) -> bool:
-    """Whether every weight is a finite number."""
-    return all(bool(np.isfinite(value).all()) for value in weights.values())
+def all_finite(arrays: Iterable[np.ndarray]) -> bool:
+    """Whether every number is finite."""
+    return all(bool(np.isfinite(value).all()) for value in arrays)
+
+
+def _copied(params: Iterable[tuple[str, ms.Parameter]], into: Arrays | None) -> Arrays:
+    """Fresh memory costs more than the copy, so that of an earlier copy can be overwritten."""
+    arrays = {} if into is None else into
+    for name, param in params:
+        value = param.asnumpy()
+        if name in arrays:
+            np.copyto(arrays[name], value)
+        else:
+            arrays[name] = value.copy()
+    return arrays
 
 
 class Trainer:
@@ -109,13 +121,13 @@ class Trainer:
         average = self._apply.average
         return {**self._apply.update.state(), **(average.state() if average is not None else {})}
 
-    def weights(self) -> Arrays:
-        """A copy of the weights by name."""
-        return {name: param.asnumpy().copy() for name, param in zip(self.names, self.params, strict=True)}
+    def weights(self, into: Arrays | None = None) -> Arrays:
+        """A copy of the weights by name; `into` is an earlier one to overwrite."""
+        return _copied(zip(self.names, self.params, strict=True), into)
 
-    def state(self) -> Arrays:
-        """A copy of everything else that training carries from step to step."""
-        arrays = {name: param.asnumpy().copy() for name, param in self._state_params().items()}
+    def state(self, into: Arrays | None = None) -> Arrays:
+        """A copy of everything else that training carries from step to step; `into` as for `weights`."""
+        arrays = _copied(self._state_params().items(), into)
         arrays["trainer"] = np.array([self.updates, self.scale.good], np.int64)
         arrays["loss_scale"] = np.array([self.scale.value], np.float64)
         return arrays

@@ -13,3 +13,10 @@ def graph_mode() -> Iterator[None]:
     ms.set_context(mode=ms.GRAPH_MODE)
     yield
     ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+@pytest.fixture
+def no_compile_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For loops over trainers that compile nothing."""
+    monkeypatch.setattr("vitmodels.training.loop.separate_cache", lambda name, settings: None)
+    monkeypatch.setattr("vitmodels.training.loop.seal", lambda cache: None)

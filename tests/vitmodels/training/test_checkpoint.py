@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.waiting import PATIENCE_S
 from vitmodels.errors import CheckpointError
 from vitmodels.training import checkpoint as ck
-from vitmodels.training import saver as saver_module
-from vitmodels.training.saver import Saver, clean
+from vitmodels.training.saver import clean
 
 
 def snapshot(step: int, size: int = 8) -> ck.Snapshot:
@@ -89,45 +85,10 @@ def test_whoever_reads_a_file_compares_it_with_the_manifest(tmp_path: Path, name
         one.weights() if name == ck.MODEL_FILE else one.averages()
 
 
-def test_old_sets_go_and_the_best_stays(tmp_path: Path) -> None:
-    saver = Saver(tmp_path, keep=2)
-    saver.save(snapshot(1), {"step": 1, "top1": 0.9})
-    for step in (2, 3, 10):
-        saver.save(snapshot(step))
-    saver.join()
-    assert [one.step for one in ck.list_sets(tmp_path)] == [1, 3, 10]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.json", "step-1", "step-10", "step-3"]
-
-
 def test_a_set_can_be_written_again(tmp_path: Path) -> None:
     ck.write_set(tmp_path, snapshot(4))
     ck.write_set(tmp_path, snapshot(4))
     assert [entry.name for entry in tmp_path.iterdir()] == ["step-4"]
-
-
-def test_saving_returns_before_the_set_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    go_on = threading.Event()
-    write = ck.write_set
-
-    def late(*arguments: Any) -> Path:
-        assert go_on.wait(PATIENCE_S)
-        return write(*arguments)
-
-    monkeypatch.setattr(saver_module, "write_set", late)
-    saver = Saver(tmp_path, keep=5)
-    saver.save(snapshot(1))
-    assert ck.newest_set(tmp_path)[0] is None
-    go_on.set()
-    saver.join()
-    assert ck.newest_set(tmp_path)[0] is not None
-
-
-def test_a_failed_save_is_raised_at_the_next_call(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    saver = Saver(tmp_path / "file", keep=5)
-    saver.save(snapshot(1))
-    with pytest.raises(CheckpointError, match="can't write a checkpoint"):
-        saver.join()
 
 
 WRITER = """

@@ -3,75 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
 import pytest
 
 from launcher.diagnosis.verdict import Ended, find_first
+from tests.vitmodels.training.scene import STEPS, Scene
 from vitmodels.errors import Diverged
-from vitmodels.progress import Progress
-from vitmodels.recipe_file import make_recipe
-from vitmodels.training.checkpoint import list_sets
-from vitmodels.training.loop import Loop
 from vitmodels.training.position import Position
-from vitmodels.training.report import Reporter
-from vitmodels.training.scoring import Score
-from vitmodels.training.trainer import StepResult
 
-STEPS = 4
-
-
-class Scene:
-    """A loop over a trainer whose losses and weights are made up."""
-
-    def __init__(self, folder: Path, losses: list[float], weight: float = 1.0, **recipe: Any) -> None:
-        self.folder, self.losses, self.weight, self.evaluated = folder, iter(losses), weight, 0
-        self.recipe = make_recipe({"arch": "vit_digits", "num_classes": 3, "epochs": 1, **recipe})
-        trainer = SimpleNamespace(
-            step=lambda micros, lr, stop: StepResult(next(self.losses), stop, True, 1.0),
-            weights=lambda: {"w": np.full(3, self.weight, np.float32)},
-            state=lambda: {"s": np.zeros(1)},
-            scale=SimpleNamespace(value=1.0),
-            decayed=1,
-        )
-        progress = Progress(folder, 0)
-        group: Any = SimpleNamespace(
-            rank=SimpleNamespace(first=True, id=0),
-            size=1,
-            device="CPU",
-            gather=lambda value: np.array([value]),
-        )
-        self.loop = Loop(
-            self.recipe,
-            folder,
-            group,
-            trainer,  # type: ignore[arg-type]
-            SimpleNamespace(slicing=SimpleNamespace(steps=STEPS), epoch=self._epoch),  # type: ignore[arg-type]
-            self._evaluate,
-            Reporter(progress, epochs=1, total_steps=STEPS, global_batch=1, prints=False),
-            lambda: False,
-            SimpleNamespace(before=lambda step: None, after=lambda step: None),  # type: ignore[arg-type]
-        )
-
-    def _epoch(self, number: int, index: int) -> Iterator[list[Any]]:
-        return iter([[]] * (STEPS - index))
-
-    def _evaluate(self) -> Score:
-        self.evaluated += 1
-        return Score(0.5, 1.0, 4, 0, 0.1)
-
-    def saved(self) -> list[int]:
-        return [each.step for each in list_sets(self.folder / "checkpoints")]
-
-
-@pytest.fixture(autouse=True)
-def no_compile_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitmodels.training.loop.separate_cache", lambda name, settings: None)
-    monkeypatch.setattr("vitmodels.training.loop.seal", lambda cache: None)
+pytestmark = pytest.mark.usefixtures("no_compile_cache")
 
 
 def test_a_training_that_learns_is_evaluated_and_saved(tmp_path: Path) -> None:

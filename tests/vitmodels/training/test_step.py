@@ -86,6 +86,24 @@ def test_an_overflow_changes_nothing_and_halves_the_scale() -> None:
     assert np.abs(trainer.weights()["weight"] - before["weight"]).max() > 0.01
 
 
+def test_a_copy_can_be_overwritten_by_the_next_one() -> None:
+    recipe = recipe_of(optimizer="adamw", ema=0.9)
+    trainer = Trainer(Linear(), recipe, 1)
+    weights, state = trainer.weights({}), trainer.state({})
+    arrays = {**weights, **state}
+    trainer.step([batch_of(0, recipe)], 0.1, False)
+    before = {name: value.copy() for name, value in arrays.items()}
+    assert trainer.weights(weights) is weights
+    assert trainer.state(state) is state
+    for name, value in {**trainer.weights(), **trainer.state()}.items():
+        found = {**weights, **state}[name]
+        np.testing.assert_array_equal(found, value)
+        assert not np.shares_memory(found, value)
+        if name in ("weight", "m.weight", "ema.weight"):
+            assert found is arrays[name]
+            assert np.abs(found - before[name]).max() > 0
+
+
 def test_the_loss_scale_grows_after_its_window_and_has_limits() -> None:
     scale = LossScale(1024.0, True, 3)
     for _ in range(3):
