@@ -32,20 +32,25 @@ from benchmarks.nets import LIBRARIES, MINDCV_NAMES  # noqa: E402  # after the p
 
 
 def work(library: str, arch: str, batch: int) -> None:
-    """The waiting process: reads `forward N` or `step N`, answers with N durations and the peak memory."""
+    """The waiting process: reads a method of the net and how often to call it; answers with durations, CPU, and memory."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print on stdout
     net = LIBRARIES[library](arch, batch)
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         what, count = line.split()
-        seconds = []
+        seconds, used = [], time.process_time()
         for _ in range(int(count)):
             begin = time.perf_counter()
-            net.forward() if what == "forward" else net.step()
+            getattr(net, what)()
             seconds.append(time.perf_counter() - begin)
-        peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        print(json.dumps({"seconds": seconds, "peak_gb": peak_gb}), file=answers, flush=True)
+        answer = {
+            "seconds": seconds,
+            "cpu_s": time.process_time() - used,
+            "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+            "busy": getattr(net, "busy", False),
+        }
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 class CannotRun(Exception):
@@ -164,7 +169,7 @@ def program_seconds(arch: str, batch: int) -> list[dict[str, float]]:
         for _ in range(2):
             worker = Worker("program", arch, batch, sys.executable, env)
             answer = worker.run("step", 4)
-            saves = [worker.run("forward", 1)["seconds"][0], worker.run("step", 1)["seconds"][0]]
+            saves = [worker.run("save", 1)["seconds"][0], worker.run("step", 1)["seconds"][0]]
             worker.close()
             first, *others = answer["seconds"]
             usual = statistics.median(others)

@@ -1,10 +1,14 @@
-"""The nets that models.py compares, one class a library: `forward` and `step` return when the result is there."""
+"""The nets that models.py compares, one class a library: `forward` and `step` return when the result is there.
+
+`save` begins to write a checkpoint, and `busy` is true as long as it is being written; checkpoints.py compares these.
+"""
 
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -103,7 +107,7 @@ class MindCv(MindSporeNet):
 
 
 class Program:
-    """The training program's step, with its compile cache; `forward` saves a checkpoint."""
+    """The training program's step, with its compile cache, and its checkpoints in `run` of the benchmark's folder."""
 
     def __init__(self, arch: str, batch: int) -> None:
         from vitmodels.device.compilecache import separate_cache
@@ -119,7 +123,8 @@ class Program:
         self._arch = arch
         self._cache = separate_cache("benchmark", recipe.json_dict())
         self._trainer = Trainer(create_model(arch, num_classes=CLASSES), recipe, 1)
-        self._saver = Saver(Path(tempfile.mkdtemp(dir=os.environ["BENCHMARK_FOLDER"])), keep=2)
+        self._saver = Saver(Path(os.environ["BENCHMARK_FOLDER"]) / "run" / "checkpoints", keep=2)
+        self._copies: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = {}, {}
         rng = np.random.default_rng(0)
         images = rng.integers(0, 256, (batch, recipe.side, recipe.side, 3), np.uint8)
         targets = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, batch)]
@@ -132,11 +137,19 @@ class Program:
         if self._trainer.updates == 1:
             seal(self._cache)
 
-    def forward(self) -> None:
+    def save(self) -> None:
         from vitmodels.training.checkpoint import Snapshot
+        from vitmodels.training.trainer import all_finite
 
-        trainer = self._trainer
-        self._saver.save(Snapshot(trainer.updates, 0, self._arch, trainer.weights(), trainer.state()))
+        self._saver.join()
+        trainer, (weights, state) = self._trainer, self._copies
+        snapshot = Snapshot(trainer.updates, 0, self._arch, trainer.weights(weights), trainer.state(state))
+        assert all_finite(weights.values())
+        self._saver.save(snapshot)
+
+    @property
+    def busy(self) -> bool:
+        return self._saver.busy
 
 
 class Timm:
@@ -152,6 +165,8 @@ class Timm:
         images, labels = inputs(batch, 224)
         self._x, self._y = torch.tensor(images), torch.tensor(labels)
         self._optimiser = torch.optim.AdamW(self._net.parameters(), lr=1e-4, weight_decay=0.05)
+        self._saves: list[Path] = []
+        self._saving: Future[Any] | None = None
 
     def forward(self) -> None:
         with self._torch.inference_mode():
@@ -161,6 +176,22 @@ class Timm:
         self._optimiser.zero_grad()
         self._torch.nn.functional.cross_entropy(self._net(self._x), self._y).backward()
         self._optimiser.step()
+
+    def save(self) -> None:
+        from torch.distributed.checkpoint import async_save
+
+        if self._saving is not None:
+            self._saving.result()
+        folder = Path(os.environ["BENCHMARK_FOLDER"]) / f"torch-{len(self._saves)}"
+        state = {"weights": self._net.state_dict(), "optimiser": self._optimiser.state_dict()}
+        self._saving = async_save(state, checkpoint_id=folder)
+        self._saves.append(folder)
+        for old in self._saves[:-2]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    @property
+    def busy(self) -> bool:
+        return self._saving is not None and not self._saving.done()
 
 
 LIBRARIES: dict[str, Callable[[str, int], Net]] = {
