@@ -208,8 +208,8 @@ class Kind:
 S = signal.Signals
 RANK = r"rank \d|scheduler|process"
 STORE = r"store|upload|results are on|refused|AccessDenied|answer|SlowDown|connection|staging"
-STOPPED = r"SIGTERM|stopped by a signal"
-GONE = r"node program (is|was) gone"
+STOPPED = r"SIGTERM|stopped by a signal|ended with 143 \(stopped"
+GONE = r"node program (is|was) gone|ended with 137 \(killed"
 FULL = r"(?i)no space|disk|Errno 28"
 READ_ONLY = r"(?i)read-only|Errno 30"
 FAULTS: dict[str, Kind] = {
