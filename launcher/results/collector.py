@@ -124,7 +124,8 @@ class Collector:
         """What is on the disk, the files of a program of the user's own among it."""
         tree = scan(self._run_dir, self.node)
         if self._program is None:
-            return tree
+            broken = tree.broken(self._ledger.sets) if final else ()
+            return replace(tree, problems=(*tree.problems, *broken))
         self._found = self._program.scan(self.attempt, final=final)
         return replace(tree, files=tree.files + self._found.files)
 
@@ -148,8 +149,7 @@ class Collector:
         if final:
             self._send_doubtful(tree, progress)
         if progress.failure is None:
-            newest = tree.sets[-1].step if tree.sets else None
-            progress.removed += self._sets.remove_dropped({each.step for each in tree.sets}, newest)
+            progress.removed += self._sets.remove_dropped(tree.folders, tree.newest)
             self._files.remove_dropped(self._found, self.fence)
         if final and progress.failure is None:
             self._publish_part()
@@ -243,8 +243,7 @@ class Collector:
 
     def _is_missing(self, step: int, tree: Tree) -> bool:
         """Whether a set of this disk is not in the store yet."""
-        here = {local.step for local in tree.sets}
-        return step in here and self._ledger.sets.get(step) != "safe"
+        return step in {each.step for each in tree.sets} and self._ledger.sets.get(step) != "safe"
 
     def _note_pending(self, tree: Tree, progress: SyncProgress) -> None:
         """After a failure of the store: everything that is not recorded as safe is pending."""

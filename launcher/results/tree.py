@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.errors import IntegrityError
-from launcher.runfolder.manifest import SetManifest, best_step, local_sets
+from launcher.runfolder.manifest import SetManifest, best_step, local_sets, set_folders
 from launcher.runfolder.paths import PROFILE, SET_MANIFEST, TENSORBOARD, TRACKED_CSV, TRACKED_EVENTS
 from launcher.runfolder.smallfiles import read_small
 from launcher.storage.keys import key_problem
@@ -64,13 +64,28 @@ class LocalSet:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The result of one scan. `problems` names what is not uploaded and why, for people."""
+    """The result of one scan. `problems` names what is not uploaded and why, for people.
+
+    `folders`: the steps of all folders of sets, complete or not. A damaged set is none that the program has removed.
+    """
 
     sets: tuple[LocalSet, ...]
     files: tuple[LocalFile, ...]
     best: LocalFile | None
     best_step: int | None
     problems: tuple[str, ...]
+    folders: frozenset[int] = frozenset()
+
+    @property
+    def newest(self) -> int | None:
+        """Step of the newest complete set."""
+        return self.sets[-1].step if self.sets else None
+
+    def broken(self, known: Container[int]) -> Iterator[str]:
+        """What to say at the end of sets that are not complete on this disk, but for those that the store has."""
+        for step in sorted(self.folders - {each.step for each in self.sets}):
+            if step not in known:
+                yield f"checkpoints/step-{step} is not complete on this disk, and not in the store"
 
 
 def scan(run_dir: Path, node: int) -> Tree:
@@ -101,7 +116,7 @@ def scan(run_dir: Path, node: int) -> Tree:
     step = None
     with suppress(OSError, IntegrityError):
         step = best_step(read_small(best.path)) if best else None
-    return Tree(sets, tuple(files), best, step, tuple(problems))
+    return Tree(sets, tuple(files), best, step, tuple(problems), frozenset(set_folders(checkpoints)))
 
 
 def _tracked(run_dir: Path) -> Iterator[LocalFile]:

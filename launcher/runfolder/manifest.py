@@ -118,16 +118,17 @@ def is_damaged_set(folder: Path) -> bool:
 
 def local_sets(checkpoints: Path) -> dict[int, SetManifest]:
     """Complete sets below a `checkpoints` folder, by step."""
-    sets: dict[int, SetManifest] = {}
+    found = ((step, read_set(folder)) for step, folder in set_folders(checkpoints).items())
+    return {step: manifest for step, manifest in found if manifest is not None}
+
+
+def set_folders(checkpoints: Path) -> dict[int, Path]:
+    """Folders that are named like a set, complete or not, by step."""
     try:
-        folders = [each for each in checkpoints.iterdir() if SET_NAME.fullmatch(each.name)]
+        folders = [(SET_NAME.fullmatch(each.name), each) for each in checkpoints.iterdir()]
     except OSError:
-        return sets
-    for folder in folders:
-        manifest = read_set(folder)
-        if manifest is not None:
-            sets[manifest.step] = manifest
-    return sets
+        return {}
+    return {int(match[1]): folder for match, folder in folders if match}
 
 
 def best_step(data: bytes) -> int | None:

@@ -57,6 +57,31 @@ def test_the_run_ends_well_and_what_is_on_the_disk_is_sent_again(
     assert restore_latest(store, tmp_path / "elsewhere") == 20
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "part-0.bin"])
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_set_that_is_damaged_on_the_disk_stays_in_the_store(
+    name: str, how: str, run: RunDir, store: ObjectStore, tmp_path: Path
+) -> None:
+    """It was removed there, as one that the program had removed."""
+    collector = Collector(run.root, store, attempt=1)
+    collector.sync()
+    path = run.root / "checkpoints/step-10" / name
+    path.write_bytes(DAMAGES[how](path.read_bytes()))
+    collector.sync(final=True)
+    collector.commit({"state": "SUCCEEDED"})
+    keys = {each.key for each in parse_manifest(store.read("MANIFEST.json"), "").files}
+    assert "checkpoints/step-10/manifest.json" in keys
+    assert restore_latest(store, tmp_path / "elsewhere") == 20
+
+
+def test_a_set_that_is_damaged_before_its_upload_is_named_at_the_end(run: RunDir, store: ObjectStore) -> None:
+    (run.root / "checkpoints/step-10/manifest.json").write_bytes(b"")
+    collector = Collector(run.root, store, attempt=1)
+    assert collector.sync().problems == ()
+    (problem,) = collector.sync(final=True).problems
+    assert "step-10 is not complete on this disk" in problem
+
+
 @pytest.mark.parametrize("how", [how for how in DAMAGES if how != "huge"])
 def test_an_old_set_that_is_damaged_and_not_here_is_left_out(
     how: str, run: RunDir, store: ObjectStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
