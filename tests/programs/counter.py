@@ -49,8 +49,11 @@ def event(**values: object) -> None:
 def newest() -> tuple[int, int]:
     found = [(0, 0)]
     for manifest in (RUN_DIR / "checkpoints").glob("step-*/manifest.json"):
-        step = json.loads(manifest.read_text())["step"]
-        found.append((step, json.loads((manifest.parent / "state.json").read_text())["total"]))
+        try:
+            step, state = json.loads(manifest.read_text())["step"], manifest.with_name("state.json").read_text()
+            found.append((step, json.loads(state)["total"]))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            print(f"{manifest.parent.name} is damaged, an older checkpoint is taken", flush=True)
     return max(found)
 
 
