@@ -14,7 +14,9 @@ from typing import Any
 
 from benchmarks.faults.run import MOMENTS, POLL_S, TOO_LONG_S, WITH_RANKS, Run
 from launcher.errors import StoreError
+from launcher.runfolder.paths import PLAN
 from launcher.runfolder.states import State
+from launcher.runs.folder import RunFolder
 from launcher.runs.index import Index
 from tests.servers.faults import delay, reset, status
 
@@ -26,7 +28,7 @@ DAMAGED = (
     "status/node-0.json",
     "checkpoints/LATEST",
     SET_MANIFEST,
-    "plan.json",
+    PLAN,
     "record.json",
     "job.yaml",
 )
@@ -126,6 +128,8 @@ def file_damaged(run: Run) -> None:
     if run.phase in ("uploading", "done"):
         return
     name = run.chance.choice(DAMAGED)
+    if name == PLAN and RunFolder.of(run.entry).stored is None:
+        name = "state.json"  # the store has the only copy of a plan that runs elsewhere: without it nobody can resume
     if name == SET_MANIFEST:
         sets = sorted(info.key for info in store.list("checkpoints/") if info.key.endswith(SET_MANIFEST))
         name = run.chance.choice(sets) if sets else "state.json"
