@@ -187,3 +187,28 @@ def test_a_store_is_read_without_what_reads_job_files() -> None:
         "import sys, launcher.dataset.plain, launcher.storage.s3.store; sys.exit('pydantic' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def _too_long(name: str, text: str) -> list[str]:
+    """A module of more than 300 lines, and functions of more than 40."""
+    found = [name] if len(text.splitlines()) > 300 else []
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return found + [
+        f"{name}:{each.lineno} {each.name}"
+        for each in ast.walk(ast.parse(text))
+        if isinstance(each, functions) and (each.end_lineno or 0) - each.lineno >= 40
+    ]
+
+
+def test_modules_and_functions_are_short() -> None:
+    paths = [
+        path for folder in ("launcher", "vitmodels", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+    ]
+    found = [_too_long(str(path.relative_to(ROOT)), path.read_text()) for path in paths]
+    assert [each for one in found for each in one] == []
+
+
+def test_the_rule_on_length_can_fail() -> None:
+    body = "def f() -> None:\n" + "    pass\n" * 40
+    assert _too_long("a", body) == ["a:1 f"]
+    assert _too_long("a", "\n" * 301) == ["a"]

@@ -67,10 +67,7 @@ class Bench:
     def submit(self, number: int, chance: random.Random, around: Surroundings) -> Run:
         """`launcher submit --follow` in a process of its own, as a user does it."""
         job = self._job(number, around)
-        job["watch"] = {
-            "hang_after": f"{self.hang_s if around.silent else PATIENT_S}s",
-            "grace": "20s",
-        }
+        job["watch"] = {"hang_after": f"{self.hang_s if around.silent else PATIENT_S}s", "grace": "20s"}
         before, env = set(Index().ids()), self._env_of(number, around)
         path = self.folder / f"job-{number}.yaml"
         path.write_text(yaml.safe_dump(job))

@@ -46,21 +46,8 @@ from launcher.storage import backoff, base, registry
 from launcher.storage.address import StoreAddress
 
 MODULES = [
-    *(
-        attempts,
-        backoff,
-        board,
-        base,
-        checkpoints,
-        collector,
-        decisions,
-        files,
-        finalupload,
-        follower,
-        heartbeat,
-        leader,
-    ),
-    *(manifest, member, notices, presence, statefile, steps, stopping, upload),
+    *(attempts, backoff, board, base, checkpoints, collector, decisions, files, finalupload, follower),
+    *(heartbeat, leader, manifest, member, notices, presence, statefile, steps, stopping, upload),
 ]
 """Everything that waits or asks for the time."""
 CHECK_S = 2.0

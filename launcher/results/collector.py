@@ -24,7 +24,7 @@ from launcher.results.report import CollectReport, Pending, SyncProgress
 from launcher.results.sets import DamagedSet, SetUploader
 from launcher.results.tree import LocalFile, Tree, scan
 from launcher.runfolder.attempts import Fence, Superseded
-from launcher.runfolder.manifest import Manifest, ManifestFile
+from launcher.runfolder.manifest import Manifest
 from launcher.runfolder.paths import BEST, RUN_MANIFEST, part_key
 from launcher.runfolder.sets import Latest
 from launcher.runfolder.smallfiles import read_small_object
@@ -247,27 +247,17 @@ class Collector:
 
     def _note_pending(self, tree: Tree, progress: SyncProgress) -> None:
         """After a failure of the store: everything that is not recorded as safe is pending."""
-        known = {each.key for each in progress.pending}
-        reason = progress.failure.what if progress.failure else ""
-        for local in tree.sets:
-            if self._ledger.sets.get(local.step) != "safe" and local.prefix not in known:
-                progress.pending.append(Pending(local.prefix, local.size_bytes, reason))
-        for file in self._files.changed(tree, at_any_rate=True):
-            if file.key not in known:
-                progress.pending.append(Pending(file.key, file.size, reason))
+        unsafe = (each for each in tree.sets if self._ledger.sets.get(each.step) != "safe")
+        progress.note_rest((each.prefix, each.size_bytes) for each in unsafe)
+        progress.note_rest((each.key, each.size) for each in self._files.changed(tree, at_any_rate=True))
 
     def _publish_part(self) -> None:
         """Upload the list of this machine's uploads, with sha256, for node 0, which commits."""
-        entries = tuple(
-            ManifestFile(key, each.size, each.sha256) for key, each in self._ledger.objects.items()
-        )
         left_out = [{"name": each.name, "why": each.why} for each in self._found.left_out]
         facts = {"node": self.node, "attempt": self.attempt, "left_out": left_out}
-        part = Manifest(entries, facts, created_at=0.0)
+        part = Manifest(tuple(self._ledger.entries()), facts, created_at=0.0)
         self.fence.check()
         self._store.put(part_key(self.node), part.to_json())
-
-    # -- commit --------------------------------------------------------------------------------------------
 
     def commit(self, extra: Mapping[str, Any]) -> Manifest:
         """Write MANIFEST.json, which lists every result in the run's folder; `extra` goes in as facts.

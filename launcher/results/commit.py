@@ -144,7 +144,7 @@ def _known(
         prefix = f"checkpoints/step-{step}/"
         for each in manifest.files if manifest else ():
             known[prefix + each.key] = ManifestFile(prefix + each.key, each.size, each.sha256)
-    return known | {key: ManifestFile(key, each.size, each.sha256) for key, each in ledger.objects.items()}
+    return known | {each.key: each for each in ledger.entries()}
 
 
 def _parts(store: ObjectStore, node: int, keys: Iterable[str]) -> Iterator[Manifest]:

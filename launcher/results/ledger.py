@@ -18,6 +18,7 @@ from typing import Any
 from launcher.disk import mapped, write_all, write_atomic
 from launcher.errors import StoreError
 from launcher.jsontext import parse_json
+from launcher.runfolder.manifest import ManifestFile
 
 log = logging.getLogger("launcher.node")
 
@@ -63,6 +64,10 @@ class Ledger:
     def sets(self) -> Mapping[int, str]:
         """State of each checkpoint set, by step."""
         return MappingProxyType(self._sets)
+
+    def entries(self) -> Iterator[ManifestFile]:
+        """What has been uploaded, as lines of a manifest."""
+        return (ManifestFile(key, each.size, each.sha256) for key, each in self._objects.items())
 
     def add(self, key: str, record: Record) -> None:
         """The object has been uploaded."""

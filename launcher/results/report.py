@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from launcher.errors import StoreError
@@ -46,3 +47,9 @@ class SyncProgress:
     pending: list[Pending] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
     failure: StoreError | None = None
+
+    def note_rest(self, waiting: Iterable[tuple[str, int]]) -> None:
+        """After a failure: keys and sizes of what waits for the store, but for what is noted already."""
+        known = {each.key for each in self.pending}
+        reason = self.failure.what if self.failure else ""
+        self.pending += [Pending(key, size, reason) for key, size in waiting if key not in known]

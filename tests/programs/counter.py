@@ -50,7 +50,10 @@ def newest() -> tuple[int, int]:
     found = [(0, 0)]
     for manifest in (RUN_DIR / "checkpoints").glob("step-*/manifest.json"):
         try:
-            step, state = json.loads(manifest.read_text())["step"], manifest.with_name("state.json").read_text()
+            step, state = (
+                json.loads(manifest.read_text())["step"],
+                manifest.with_name("state.json").read_text(),
+            )
             found.append((step, json.loads(state)["total"]))
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             print(f"{manifest.parent.name} is damaged, an older checkpoint is taken", flush=True)

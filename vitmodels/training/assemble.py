@@ -170,10 +170,7 @@ def assemble_loop(
     strict: bool = False,
     window: Window | None = None,
 ) -> Loop:
-    """A loop that is ready to run. `as_pretrained`: see `Loop`. `strict`: classes and folders must belong together.
-
-    `window`: the steps to profile.
-    """
+    """A loop that is ready to run. `as_pretrained`: see `Loop`. `strict`: classes and folders fit. `window`: steps to profile."""
     source = find_source(recipe.pretrained, None) if recipe.pretrained else None
     train, val, accounts, classes = _open_both(recipe, data, run_dir, source, as_pretrained, strict)
     slicing = divide(train, recipe, group.rank.id, group.size)

@@ -14,6 +14,16 @@ from vitmodels.progress import write_atomic
 COLUMNS = ("epoch", "step", "loss", "lr", "top1", "top5", "images_per_s", "seconds")
 
 
+def write_curves(rows: Sequence[Mapping[str, Any]], folder: Path, title: str) -> str:
+    """Both files. Returns why there is no plot, or nothing."""
+    write_csv(rows, folder / "metrics.csv")
+    try:
+        write_plot(rows, folder / "curves.png", title)
+    except ImportError as error:
+        return f"no plot: {error}"
+    return ""
+
+
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """One line per epoch; a value that was not measured is empty."""
     out = io.StringIO()

@@ -19,7 +19,7 @@ from vitmodels.images.classes import Classes
 from vitmodels.nets.weights import load_converted
 from vitmodels.progress import Metrics, write_json
 from vitmodels.training import checkpoint as ck
-from vitmodels.training.curves import write_csv, write_plot
+from vitmodels.training.curves import write_curves
 from vitmodels.training.position import Position
 from vitmodels.training.profiling import Profiling
 from vitmodels.training.report import Reporter
@@ -37,6 +37,8 @@ from vitmodels.training.trainer import Arrays, Trainer, all_finite
 from vitmodels.training.weightsource import find_source
 
 LONG_WAIT_S = 1.0
+NO_GRAPH_HAS = ("epochs", "seed", "data_url", "val_data_url", "class_order", "pretrained")
+"""Keys of a recipe on which no compiled graph depends."""
 
 
 class Loop:
@@ -107,7 +109,9 @@ class Loop:
             first = False
         self.saver.join()
         if self.writes:
-            self._write_curves()
+            title = f"{self.recipe.arch}, {self.recipe.set}"
+            if note := write_curves(self.metrics.rows(), self.run_dir, title):
+                self.reporter.note(note)
         self.progress.phase("done")
         return True
 
@@ -120,18 +124,10 @@ class Loop:
 
     def _separate_cache(self) -> None:
         """A compile cache folder of this rank; its graphs are numbered, so their order is part of the key."""
-        at = self.at
-        settings = {
-            **self.recipe.json_dict(),
-            "device": self.group.device,
-            "rank": self.group.rank.id,
-            "ranks": self.group.size,
-            "evaluates first": at.index == at.per_epoch,
-        }
-        no_graph_has = ("epochs", "seed", "data_url", "val_data_url", "class_order", "pretrained")
-        for key in no_graph_has:
-            del settings[key]
-        self.cache = separate_cache("train", settings)
+        recipe = {key: value for key, value in self.recipe.json_dict().items() if key not in NO_GRAPH_HAS}
+        place = {"device": self.group.device, "rank": self.group.rank.id, "ranks": self.group.size}
+        evaluates = {"evaluates first": self.at.index == self.at.per_epoch}
+        self.cache = separate_cache("train", recipe | place | evaluates)
 
     def _steps(self, first: bool) -> bool:
         """The remaining updates of the current epoch. False when any rank was asked to stop."""
@@ -180,24 +176,18 @@ class Loop:
         last = number == recipe.epochs
         score = self._evaluate(number, step) if last or number % recipe.eval_every == 0 else None
         rate = self.reporter.rate
+        accuracy = {"top1": score.top1, "top5": score.top5} if score else {}
         if self.writes:
-            self.metrics.append(
-                epoch=number,
-                step=step,
-                loss=loss,
-                lr=self.lr,
-                top1=score.top1 if score else None,
-                top5=score.top5 if score else None,
-                images_per_s=round(rate, 2),
-                seconds=seconds,
-            )
+            scored = accuracy or dict.fromkeys(("top1", "top5"))
+            speed = {"images_per_s": round(rate, 2), "seconds": seconds}
+            self.metrics.append(epoch=number, step=step, loss=loss, lr=self.lr, **scored, **speed)
         text = f"epoch {number}/{recipe.epochs}  step {step}  loss {loss:.4f}  lr {self.lr:.3g}"
         text += f"  top1 {score.top1:.4f}  top5 {score.top5:.4f}" if score else ""
         self.reporter.line(f"{text}  {rate:.0f} images/s  {seconds:.1f} s")
         at.next_epoch()
         best = self._improved(score, step)
         if last or best or number % recipe.save_every == 0:
-            self._save({"top1": score.top1, "top5": score.top5} if score else {}, best)
+            self._save(accuracy, best)
         if last and score and self.writes:
             self._write_last(score, number, step)
 
@@ -222,22 +212,9 @@ class Loop:
         return {"step": step, "top1": score.top1} if best is None or score.top1 > best["top1"] else None
 
     def _write_last(self, score: Score, number: int, step: int) -> None:
-        place = {
-            "source": "checkpoint",
-            "file": f"checkpoints/step-{step}",
-            "step": step,
-            "epoch": number,
-            "parameters": "ema" if self.recipe.ema else "raw",
-        }
-        write_json(self.run_dir / "eval" / "last.json", {**self.score_facts(score), **place})
-
-    def _write_curves(self) -> None:
-        rows = self.metrics.rows()
-        write_csv(rows, self.run_dir / "metrics.csv")
-        try:
-            write_plot(rows, self.run_dir / "curves.png", f"{self.recipe.arch}, {self.recipe.set}")
-        except ImportError as error:
-            self.reporter.note(f"no plot: {error}")
+        place = {"source": "checkpoint", "file": f"checkpoints/step-{step}", "step": step, "epoch": number}
+        kind = {"parameters": "ema" if self.recipe.ema else "raw"}
+        write_json(self.run_dir / "eval" / "last.json", self.score_facts(score) | place | kind)
 
     def _save(self, metrics: dict[str, float], best: dict[str, Any] | None = None) -> None:
         """Begin to write a set; returns before it is on disk. Raises Diverged."""
@@ -260,11 +237,7 @@ class Loop:
     def _snapshot(self, metrics: dict[str, float]) -> ck.Snapshot:
         at = self.at
         extra = {
-            "per_epoch": at.per_epoch,
-            "index": at.index,
-            "offset": at.offset,
-            "loss_sum": at.loss_sum,
-            "without_loss": at.without_loss,
+            **at.as_dict(),
             "global_batch": self.global_batch,
             "fingerprint": self.fingerprint,
             "recipe": self.recipe.json_dict(),

@@ -42,6 +42,11 @@ class Position:
         else:
             self.without_loss += 1
 
+    def as_dict(self) -> dict[str, Any]:
+        """What `continue_from` takes from a set, besides its step and epoch."""
+        fields = ("per_epoch", "index", "offset", "loss_sum", "without_loss")
+        return {field: getattr(self, field) for field in fields}
+
     def next_epoch(self) -> None:
         self.epoch, self.index, self.loss_sum, self.without_loss = self.epoch + 1, 0, 0.0, 0
 
