@@ -37,6 +37,10 @@ class S3Server:
             "AWS_REGION": "us-east-1",
         }
 
+    def shows(self, bucket: str, prefix: str) -> bool:
+        """Whether the server shows what was written to its folder behind its back: it looks into one anew after a second."""
+        return bool(self.client().list_objects_v2(Bucket=bucket, Prefix=prefix).get("KeyCount"))
+
     def client(self) -> Any:
         """A plain boto3 client, to look at the server past our own code."""
         import boto3

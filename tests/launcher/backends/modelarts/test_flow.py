@@ -255,10 +255,15 @@ def test_no_secret_is_in_anything_that_a_run_leaves_behind(
 
 @pytest.mark.slow
 def test_mindspore_trains_on_two_machines_from_a_bucket_into_a_bucket(
-    site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site,
+    s3: tuple[S3Server, Path],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Submit, stage, train data-parallel, evaluate, upload, fetch: the commands of the documentation, as they stand there."""
     write_digits(site.bucket / "digits")
+    wait_until(lambda: s3[0].shows(site.bucket.name, "digits/val/"), "the server shows the images")
     for name in ("jobs", "vitmodels"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
