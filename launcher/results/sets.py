@@ -139,8 +139,8 @@ class SetUploader:
     def remove_dropped(self, folders: frozenset[int], newest: int | None) -> list[int]:
         """Remove sets that this machine has uploaded and the program has removed since. Returns their steps.
 
-        `folders`: the sets whose folder is on the disk, complete or not. A set is removed only if a newer one is on the disk, so that a lost disk never empties the store. The sets
-        that LATEST and best.json name are kept.
+        `folders`: steps of the sets whose folder is on the disk, complete or not. A set is removed only if a newer one is on the
+        disk, so that a lost disk never empties the store. The sets that LATEST and best.json name are kept.
         """
         dropped = [step for step in self._ledger.sets if step not in folders]
         dropped = [step for step in dropped if newest is not None and step < newest]

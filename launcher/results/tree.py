@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.errors import IntegrityError
-from launcher.runfolder.manifest import SetManifest, best_step, local_sets, set_folders
+from launcher.runfolder.manifest import SetManifest, best_step, read_set, set_folders
 from launcher.runfolder.paths import PROFILE, SET_MANIFEST, TENSORBOARD, TRACKED_CSV, TRACKED_EVENTS
 from launcher.runfolder.smallfiles import read_small
 from launcher.storage.keys import key_problem
@@ -81,10 +81,10 @@ class Tree:
         """Step of the newest complete set."""
         return self.sets[-1].step if self.sets else None
 
-    def broken(self, known: Container[int]) -> Iterator[str]:
-        """What to say at the end of sets that are not complete on this disk, but for those that the store has."""
+    def broken(self, states: Mapping[int, str]) -> Iterator[str]:
+        """What to say at the end of sets that are not complete on this disk, but for those that are safe. `states`: the ledger's."""
         for step in sorted(self.folders - {each.step for each in self.sets}):
-            if step not in known:
+            if states.get(step) != "safe":
                 yield f"checkpoints/step-{step} is not complete on this disk, and not in the store"
 
 
@@ -101,11 +101,9 @@ def scan(run_dir: Path, node: int) -> Tree:
     files += _walk(run_dir, f"{PROFILE}/node-{node}", growing=False, problems=problems)
     if node != 0:
         return Tree((), tuple(files), None, None, tuple(problems))
-    checkpoints = run_dir / "checkpoints"
-    sets = tuple(
-        LocalSet(manifest, checkpoints / f"step-{step}")
-        for step, manifest in sorted(local_sets(checkpoints).items())
-    )
+    folders = set_folders(run_dir / "checkpoints")
+    found = ((read_set(folder), folder) for _, folder in sorted(folders.items()))
+    sets = tuple(LocalSet(manifest, folder) for manifest, folder in found if manifest is not None)
     for folder in RESULT_FOLDERS:
         files += _walk(run_dir, folder, growing=False, problems=problems)
     for name in GROWING_FILES:
@@ -116,7 +114,7 @@ def scan(run_dir: Path, node: int) -> Tree:
     step = None
     with suppress(OSError, IntegrityError):
         step = best_step(read_small(best.path)) if best else None
-    return Tree(sets, tuple(files), best, step, tuple(problems), frozenset(set_folders(checkpoints)))
+    return Tree(sets, tuple(files), best, step, tuple(problems), frozenset(folders))
 
 
 def _tracked(run_dir: Path) -> Iterator[LocalFile]:

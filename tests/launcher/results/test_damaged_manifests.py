@@ -82,6 +82,17 @@ def test_a_set_that_is_damaged_before_its_upload_is_named_at_the_end(run: RunDir
     assert "step-10 is not complete on this disk" in problem
 
 
+def test_a_set_that_is_damaged_while_it_is_sent_is_named_at_the_end(run: RunDir, store: ObjectStore) -> None:
+    manifest = run.root / "checkpoints/step-10/manifest.json"
+    whole = manifest.read_bytes()
+    (run.root / "checkpoints/step-10/part-0.bin").write_bytes(bytes(2000))
+    collector = Collector(run.root, store, attempt=1)
+    assert [each.key for each in collector.sync().pending] == ["checkpoints/step-10"]
+    manifest.write_bytes(whole[:-20])
+    (problem,) = collector.sync(final=True).problems
+    assert "step-10 is not complete on this disk" in problem
+
+
 @pytest.mark.parametrize("how", [how for how in DAMAGES if how != "huge"])
 def test_an_old_set_that_is_damaged_and_not_here_is_left_out(
     how: str, run: RunDir, store: ObjectStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
