@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -81,6 +79,11 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def temporary_path(folder: Path) -> Path:
+    """A name in the folder that nothing has."""
+    return folder / f"{TEMP_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
+
+
 def is_temporary(name: str) -> bool:
     """True for the names this module gives to files that are not complete."""
     return name.startswith((TEMP_PREFIX, PART_PREFIX))
@@ -97,7 +100,7 @@ def replacing(path: Path, *, fsync: bool = True, new: bool = False, private: boo
         with os.fdopen(special, "wb", buffering=0) as file:
             yield file.fileno()
         return
-    temporary = path.with_name(f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}")
+    temporary = temporary_path(path.parent)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN_FILE, 0o666)
     try:
         try:
@@ -152,7 +155,7 @@ def open_part(path: Path) -> tuple[int, Path]:
         handle = os.open(part, flags, 0o666)
         try:
             if not try_lock(handle):
-                part = part.with_name(f"{part_path(path).name}-{os.getpid()}-{secrets.token_hex(4)}")
+                part = part.with_name(f"{part_path(path).name}-{os.getpid()}-{os.urandom(4).hex()}")
             elif os.fstat(handle).st_ino == part.stat().st_ino:
                 return handle, part
         except FileNotFoundError:
@@ -261,18 +264,12 @@ def locked(
             os.close(handle)
 
 
-def folds_names(folder: Path) -> bool:
-    """True when this file system takes 'A' and 'a' for the same name."""
-    with mapped(folder), tempfile.NamedTemporaryFile(prefix=TEMP_PREFIX + "case-", dir=folder) as probe:
-        path = Path(probe.name)
-        return path.with_name(path.name.upper()).exists()
-
-
 class Folders:
     """Creates the folders of keys, once each, and never goes through a symbolic link below the root."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._text = str(root)
         self._known: set[str] = {""}
 
     def path(self, key: str) -> Path:
@@ -282,8 +279,10 @@ class Folders:
 
     def place(self, key: str) -> str:
         """The same as text, which costs less for a million of them."""
-        self.make(key.rpartition("/")[0])
-        return f"{self.root}/{key}"
+        folder = key.rpartition("/")[0]
+        if folder not in self._known:
+            self.make(folder)
+        return f"{self._text}/{key}"
 
     def make(self, folder: str) -> None:
         """The folder and those above it exist afterwards, and none of them is a link."""

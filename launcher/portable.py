@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import shutil
 import stat
 import threading
 from contextlib import suppress
@@ -112,6 +111,8 @@ class DiskSpace:
 def disk_space(folder: Path) -> DiskSpace:
     """Raises OSError."""
     if not hasattr(os, "statvfs"):
+        import shutil
+
         usage = shutil.disk_usage(folder)
         return DiskSpace(usage.total, usage.free, USUAL_BLOCK, None)
     disk = os.statvfs(folder)

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from launcher.dataset.cache import DIGESTS, DigestLog, Marker, missing, read_marker, remove_parts
-from launcher.disk import Folders, LockTimeout, folds_names, locked, mapped, write_atomic
+from launcher.disk import Folders, LockTimeout, locked, mapped, write_atomic
 from launcher.errors import StoreUnreachable
 from launcher.jsontext import parse_json
 from launcher.portable import boot_id
 from launcher.storage.base import ObjectStore
 from launcher.storage.bulk import AdaptivePace, Bulk, Download, few_collections
 from launcher.storage.contents import Listing, check_space, take_listing
+from launcher.storage.keys import folds_names
 
 REPORT_S = 1.0
 WORKERS = 64

@@ -25,11 +25,11 @@ from launcher.dataset.extract import Extractor, WantedFile
 from launcher.dataset.plain import OnProgress, Staged, StageJob
 from launcher.dataset.shards import Packed, Shard, read_members
 from launcher.dataset.stream import pieces
-from launcher.disk import TEMP_PREFIX, Folders, folds_names, mapped
+from launcher.disk import TEMP_PREFIX, Folders, mapped
 from launcher.errors import IntegrityError, NotFound, StoreError, StoreUnreachable
 from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes
 from launcher.storage.contents import Listing
-from launcher.storage.keys import folded
+from launcher.storage.keys import folded, folds_names
 
 MOST_SHARDS_AT_ONCE = 4
 """Each holds two pieces of 8 MiB in memory. More shards at once are no faster: Python code runs one thread at a time."""

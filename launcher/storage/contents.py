@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import merge
 from pathlib import Path
 
-from launcher.disk import TEMP_PREFIX, mapped
+from launcher.disk import mapped, temporary_path
 from launcher.errors import NoSpace, NotFound, StoreError
-from launcher.portable import disk_space
+from launcher.portable import PLAIN_FILE, disk_space
 from launcher.storage.base import ObjectInfo, ObjectStore
 from launcher.storage.keys import PrefixGuard, check_key, folded, is_folder_marker
 
@@ -52,9 +51,9 @@ def take_listing(
 
     Raises StoreError naming the first key that can't become a file, NotFound when there is nothing.
     """
+    file = temporary_path(folder)
     with mapped(folder):
-        handle, name = tempfile.mkstemp(prefix=TEMP_PREFIX, suffix=".tsv", dir=folder)
-    file = Path(name)
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | PLAIN_FILE, 0o600)
     digest = hashlib.sha256(f"1\n{store.url}\n".encode())
     files = size = folders = 0
     previous = ""

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.disk import Folders, digest_file, folds_names, mapped
+from launcher.disk import Folders, digest_file, mapped
 from launcher.errors import NotFound, UsageError
 from launcher.storage.base import ObjectInfo, ObjectStore
 from launcher.storage.bulk import AdaptivePace, Bulk, Download
@@ -24,6 +24,7 @@ from launcher.storage.contents import (
     refuse_folder_of,
     take_listing,
 )
+from launcher.storage.keys import folds_names
 from launcher.threads import Workers
 
 DOWN_WORKERS = 64

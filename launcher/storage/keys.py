@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from launcher.disk import is_temporary
+from launcher.disk import is_temporary, mapped, temporary_path
 from launcher.errors import StoreError
 
 MAX_KEY_BYTES = 1024
@@ -78,6 +78,17 @@ class PrefixGuard:
                 return earlier
         self._chain.append(key)
         return None
+
+
+def folds_names(folder: Path) -> bool:
+    """True when this file system takes 'A' and 'a' for the same name."""
+    probe = temporary_path(folder)
+    with mapped(folder):
+        probe.touch(0o600, exist_ok=False)
+        try:
+            return probe.with_name(probe.name.upper()).exists()
+        finally:
+            probe.unlink()
 
 
 def folded(key: str) -> str:

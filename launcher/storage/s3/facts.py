@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from launcher.errors import StoreError, StoreUnreachable
@@ -75,6 +74,11 @@ def foreign_answer(where: str) -> StoreUnreachable:
     return StoreUnreachable("the answer is not that of a store", where=where, hint=PROXIES)
 
 
+def broken(where: str, size: int, wanted: int) -> StoreUnreachable:
+    """The error for a body that ended early."""
+    return StoreUnreachable(f"the connection ended after {size} of {wanted} bytes", where=where)
+
+
 def info_of_obstore(key: str, meta: Mapping[str, Any], attributes: Mapping[Any, Any]) -> ObjectInfo:
     """The facts in an answer of obstore, which hides the headers of encryption. Raises StoreUnreachable as `check_answer` does."""
     etag, mtime = meta["e_tag"], meta["last_modified"].timestamp()
@@ -92,6 +96,8 @@ def info_of_obstore(key: str, meta: Mapping[str, Any], attributes: Mapping[Any, 
 
 def time_of_answer(answer: Mapping[str, Any], where: str) -> float:
     """When the store answered, by its own clock. Raises StoreError for an answer without a Date."""
+    from email.utils import parsedate_to_datetime
+
     date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
         return parsedate_to_datetime(date).timestamp()

@@ -10,21 +10,22 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
+from launcher.disk import md5_of
 from launcher.errors import IntegrityError, NotFound, StoreUnreachable, UsageError
 from launcher.storage.backoff import Backoff, BackoffPolicy
 from launcher.storage.base import ObjectInfo, Pace
 from launcher.storage.download import check_bytes
 from launcher.storage.s3 import client as s3_client
-from launcher.storage.s3.facts import info_of_answer, info_of_obstore
+from launcher.storage.s3.facts import info_of_answer, info_of_obstore, stored_sha256
 from launcher.storage.s3.health import Health
 from launcher.storage.s3.interruptible import interruptible
 from launcher.storage.s3.keyfile import Keys
 from launcher.storage.s3.listing import PARALLEL_PIECES
-from launcher.storage.s3.obstore_client import ObstoreClient, open_obstore, write_body
+from launcher.storage.s3.obstore_client import ObstoreClient, Whole, open_obstore, write_body
 from launcher.storage.s3.pages import Page, PageClient
 from launcher.storage.s3.route import NoRoute, find_route
 
@@ -41,6 +42,8 @@ WRONG_DIGESTS = 3
 OPAQUE_OBJECTS = 3
 """After so many objects about which boto3 had to be asked whether they are encrypted, objects go to the fallback at once:
 that is one request per object in place of two."""
+LOOK_S = 0.1
+"""Small objects come with keys that were looked at within this time: to look before each costs as much as to write it."""
 FAILURES = 24
 RANGE_FAILURES = 4
 """After so many failures in a row everything, or all ranges, go to the fallback for a while. Ranges are counted apart: some
@@ -60,6 +63,19 @@ class Miss:
     """The fallback is needed. `wrong_digest` is True when size and ETag were right and the bytes were not."""
 
     wrong_digest: bool = False
+
+
+def _is_plainly(answer: Whole, expect: ObjectInfo, sha256: str | None) -> bool:
+    """Whether the answer is the object that was expected by its ETag alone, as nearly all of a million are."""
+    return (
+        answer.data is not None
+        and not sha256
+        and answer.meta["e_tag"] == f'"{expect.etag}"'
+        and expect.md5 is not None
+        and not stored_sha256(answer.attributes)
+        and len(answer.data) == expect.size
+        and md5_of(answer.data) == expect.etag
+    )
 
 
 class FastPathError(Exception):
@@ -85,6 +101,7 @@ class FastPath:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._clients: _Clients | None = None
+        self._look_at = 0.0
         self._off = False
         self._wrong_digests = 0
         self._opaque = 0
@@ -123,30 +140,33 @@ class FastPath:
         is a million calls of this: it is written to do little.
         """
         try:
-            client = self._open().objects
-            meta, attributes, data = interruptible(partial(client.whole, key, expect.size))
-            actual = info_of_obstore(expect.key, meta, attributes)
+            answer = interruptible(self._lately_open().objects.whole, key, expect.size)
+            found = (
+                expect if _is_plainly(answer, expect, sha256) else self._compared(key, answer, expect, sha256)
+            )
         except Exception as error:  # whatever it is, the fallback meets it again and names it
             self._failed(self._requests, error)
             self._wait(key, error, pace)
             return Miss()
-        if data is None:
-            return Miss()
-        if len(data) != expect.size or (expect.etag and actual.etag != expect.etag):
+        if isinstance(found, Miss) or not write_body(path, answer.data, fsync=fsync):
+            return found if isinstance(found, Miss) else Miss()
+        self.fetched += 1
+        self._requests.failures = 0
+        return found
+
+    def _compared(self, key: str, answer: Whole, expect: ObjectInfo, sha256: str | None) -> ObjectInfo | Miss:
+        """The object's facts when the answer is the object that was expected, by whatever there is to compare."""
+        data, actual = answer.data, info_of_obstore(expect.key, answer.meta, answer.attributes)
+        if data is None or len(data) != expect.size or (expect.etag and actual.etag != expect.etag):
             return Miss()
         wanted = sha256 or actual.sha256
         if wanted:
-            if hashlib.sha256(data).hexdigest() != wanted:
-                return Miss(wrong_digest=True)
-        elif actual.md5 is not None and hashlib.md5(data, usedforsecurity=False).hexdigest() != actual.md5:
-            if not self._is_opaque(key, actual):
-                return Miss(wrong_digest=True)
-            actual = replace(actual, opaque=True, sha256=hashlib.sha256(data).hexdigest())
-        if not write_body(path, data, fsync=fsync):
-            return Miss()
-        self.fetched += 1
-        self._requests.failures = 0
-        return actual
+            return actual if hashlib.sha256(data).hexdigest() == wanted else Miss(wrong_digest=True)
+        if actual.md5 is None or md5_of(data) == actual.md5:
+            return actual
+        if not self._is_opaque(key, actual):
+            return Miss(wrong_digest=True)
+        return replace(actual, opaque=True, sha256=hashlib.sha256(data).hexdigest())
 
     def _is_opaque(self, key: str, info: ObjectInfo) -> bool:
         """Whether the object's headers, which only boto3 shows, say that its ETag is no MD5."""
@@ -185,7 +205,7 @@ class FastPath:
         """At most `length` bytes from `start`, and facts about the object. None: use the fallback."""
         try:
             client = self._open().objects
-            answer, data = interruptible(partial(client.part, key, start, length))
+            answer, data = interruptible(client.part, key, start, length)
             info = info_of_obstore(key, answer.meta, answer.attributes)
         except Exception as error:  # as above
             self._failed(self._ranges, error)
@@ -217,7 +237,7 @@ class FastPath:
         """Facts about an object. Raises NotFound when there is none. None: use the fallback."""
         try:
             client = self._open().objects
-            answer = interruptible(partial(client.get, client.store, key, options={"head": True}))
+            answer = interruptible(client.head, key)
             info = info_of_obstore(key, answer.meta, answer.attributes)
         except FileNotFoundError as error:
             raise NotFound("no such object", where=self._where(key)) from error
@@ -257,6 +277,14 @@ class FastPath:
 
     def _where(self, key: str) -> str:
         return f"{self._holder.target.scheme}://{self._bucket}/{key}"
+
+    def _lately_open(self) -> _Clients:
+        """The clients, as those of a moment ago; keys that the store refuses meanwhile are met by the fallback."""
+        now = time.monotonic()
+        if self._clients is None or now >= self._look_at:
+            self._look_at = now + LOOK_S
+            return self._open()
+        return self._clients
 
     def _open(self) -> _Clients:
         """The clients; new ones when the keys have changed, since obstore keeps those that it was given for minutes."""

@@ -18,7 +18,7 @@ class Health:
     @property
     def good(self) -> bool:
         """Whether such requests should be made now."""
-        return time.monotonic() >= self.paused_until
+        return not self.paused_until or time.monotonic() >= self.paused_until
 
     def failed(self) -> None:
         """Count a failure."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import time
 from collections.abc import Mapping
@@ -92,6 +91,8 @@ def read_section(text: str, name: str) -> dict[str, str]:
     Empty for a text that is neither, such as half a file."""
     if text.lstrip().startswith("{"):
         return _of_json(text)
+    import configparser
+
     parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="\n")
     try:
         parser.read_string(text if text.lstrip().startswith(("[", "#", ";")) else f"[default]\n{text}")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from launcher.disk import fsync_folder, os_error, part_name, write_all
 from launcher.portable import PLAIN_FILE
@@ -45,6 +45,14 @@ class _KeySource:
         }
 
 
+class Whole(NamedTuple):
+    """obstore's `meta` and `attributes`, which it makes anew at each look, and the bytes, or None."""
+
+    meta: Any
+    attributes: Any
+    data: Any
+
+
 @dataclass(frozen=True, slots=True)
 class ObstoreClient:
     """`get` is obstore's function for `store`; `failed` is raised for lost connections and answers like 503."""
@@ -53,13 +61,16 @@ class ObstoreClient:
     get: Any
     failed: type[Exception]
 
-    def whole(self, key: str, size: int) -> tuple[Any, Any, Any]:
-        """obstore's `meta` and `attributes`, which it makes anew at each look, and the bytes of an object; None in place of the
-        bytes of one that has another size or key."""
+    def whole(self, key: str, size: int) -> Whole:
+        """A whole object, without the bytes of one that has another size or key."""
         answer = self.get(self.store, key)
         meta = answer.meta
         fits = meta["size"] == size and meta["path"] == key
-        return meta, answer.attributes, answer.bytes() if fits else None
+        return Whole(meta, answer.attributes, answer.bytes() if fits else None)
+
+    def head(self, key: str) -> Any:
+        """obstore's answer to a HEAD."""
+        return self.get(self.store, key, options={"head": True})
 
     def part(self, key: str, start: int, length: int) -> tuple[Any, bytes]:
         """obstore's answer and at most `length` bytes from `start`."""

@@ -88,7 +88,7 @@ def read_page(body: bytes, *, quoted: bool) -> Page:
         ListedObject(
             text(node.findtext(key, "")),
             int(node.findtext(size, "")),
-            plain_etag(node.findtext(etag, "")),
+            plain_etag(node.findtext(etag)),
             iso_time(node.findtext(modified, "")).timestamp(),
         )
         for node in root.iterfind(f"{space}Contents")

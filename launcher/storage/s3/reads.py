@@ -17,10 +17,9 @@ from launcher.storage.download import Body, check_bytes
 from launcher.storage.ranges import FIRST_BYTES, LARGE_BYTES, Connections, Remainder
 from launcher.storage.s3.codes import PROXIES
 from launcher.storage.s3.errors import OutOfRange
-from launcher.storage.s3.facts import check_answer, info_of_answer, plain_etag, status_of
+from launcher.storage.s3.facts import broken, check_answer, info_of_answer, plain_etag, status_of
 from launcher.storage.s3.fast import FastPath, FastPathError
 from launcher.storage.s3.requests import Requests
-from launcher.storage.s3.upload import broken
 
 FAST_READS = range(1 << 20, (32 << 20) + 1)
 """Parts of an object of these lengths are read through the fast path. A longer length is the limit of a read whose object is

@@ -5,8 +5,6 @@ The sign of a wrong scheme that only the server can give is asked for once a con
 
 from __future__ import annotations
 
-import socket
-import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -93,6 +91,9 @@ def check_bundle(file: str) -> None:
 
 def speaks_tls(endpoint: str) -> bool:
     """Whether the server of an http:// endpoint answers a TLS greeting. Asks it, for some seconds at most."""
+    import socket
+    import ssl
+
     parts = urlsplit(endpoint)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -22,13 +22,9 @@ from launcher.storage.base import ObjectInfo, ObjectStore, OnBytes, Pace
 from launcher.storage.brake import Brake
 from launcher.storage.download import Wanted, can_resume, download
 from launcher.storage.keys import check_key
-from launcher.storage.moxing import CLIENT_VARIABLE, moxing_wanted, open_moxing
 from launcher.storage.ranges import Connections
 from launcher.storage.registry import Location, Options
-from launcher.storage.s3 import upload as s3_upload
 from launcher.storage.s3.client import ClientHolder, resolve
-from launcher.storage.s3.conditional import ConditionalPut
-from launcher.storage.s3.confirm import have_effect, is_gone
 from launcher.storage.s3.facts import foreign_answer, status_of, time_of_answer
 from launcher.storage.s3.fast import FastPath, fast_wanted
 from launcher.storage.s3.listing import Listing
@@ -43,8 +39,11 @@ T = TypeVar("T")
 
 def open_s3(location: Location, options: Options) -> ObjectStore:
     """For the registry. Contacts nobody. obs:// may be asked to go through moxing instead."""
-    if location.scheme == "obs" and moxing_wanted(os.environ.get(CLIENT_VARIABLE, "")):
-        return open_moxing(location, options)
+    if location.scheme == "obs":
+        from launcher.storage.moxing import CLIENT_VARIABLE, moxing_wanted, open_moxing
+
+        if moxing_wanted(os.environ.get(CLIENT_VARIABLE, "")):
+            return open_moxing(location, options)
     target = resolve(location, options)
     holder = ClientHolder(target, options)
     fast = FastPath(holder, location.bucket, options.backoff) if fast_wanted(os.environ) else None
@@ -147,7 +146,6 @@ class S3Store:
     ) -> ObjectInfo:
         """See ObjectStore. Small objects of known size go through the fast path first."""
         wrong_digest = False
-        expect = self._with_digest(key, path, expect)
         if self._fast is not None and expect is not None and self._fast.usable(expect.size):
             key_of_bucket = self._requests.base + key
             tried = self._fast.fetch(key_of_bucket, os.fspath(path), expect, sha256, fsync=fsync, pace=pace)
@@ -156,6 +154,7 @@ class S3Store:
                     on_bytes(tried.size)
                 return tried
             wrong_digest = tried.wrong_digest
+        expect = self._with_digest(key, path, expect)
         info = download(
             lambda start: self._reads.open_large(key, start, expect),
             path,
@@ -185,7 +184,7 @@ class S3Store:
 
         return time_of_answer(self.with_backoff("", request), self.url)
 
-    # -- writing -------------------------------------------------------------------------------------------
+    # -- writing: its modules are imported on first use, since most processes only read --------------------
 
     def once(self, key: str, request: Callable[[Any, dict[str, Any]], T]) -> T:
         """See Requests."""
@@ -199,6 +198,8 @@ class S3Store:
 
     def put(self, key: str, data: bytes, *, confirm: bool = True) -> ObjectInfo:
         """See ObjectStore."""
+        from launcher.storage.s3 import upload as s3_upload
+
         check_key(key, self.url)
         if not confirm:
             return s3_upload.send_bytes(self, key, data)
@@ -206,6 +207,8 @@ class S3Store:
 
     def put_new(self, key: str, data: bytes) -> bool:
         """See ObjectStore. A PUT with `If-None-Match: *`."""
+        from launcher.storage.s3.conditional import ConditionalPut
+
         check_key(key, self.url)
         own = self._requests
         return ConditionalPut(self, own.holder).put(key, data)
@@ -220,11 +223,14 @@ class S3Store:
         on_bytes: OnBytes | None = None,
     ) -> ObjectInfo:
         """See ObjectStore. Multipart above `s3_upload.MULTIPART_BYTES`."""
+        from launcher.storage.s3 import upload as s3_upload
+
         check_key(key, self.url)
         return s3_upload.put_file(self, key, path, length, sha256, on_bytes)
 
     def delete(self, key: str) -> None:
         """See ObjectStore."""
+        from launcher.storage.s3.confirm import have_effect, is_gone
 
         def request(client: Any, names: dict[str, Any]) -> None:
             if status_of(client.delete_object(**names)) != _DELETED and not is_gone(self, key):

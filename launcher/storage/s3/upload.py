@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from launcher.disk import CHUNK_BYTES, mapped, md5_of
-from launcher.errors import IntegrityError, NotFound, StoreUnreachable
+from launcher.errors import IntegrityError, NotFound
 from launcher.storage import brake
 from launcher.storage.base import ObjectInfo, OnBytes, check_sha256
 from launcher.storage.s3.begun import Begun
@@ -32,11 +32,6 @@ MAX_PARTS = 9000
 PART_THREADS = 3
 
 T = TypeVar("T")
-
-
-def broken(where: str, size: int, wanted: int) -> StoreUnreachable:
-    """The error for a body that ended early."""
-    return StoreUnreachable(f"the connection ended after {size} of {wanted} bytes", where=where)
 
 
 def content_md5(digest_hex: str) -> str:
