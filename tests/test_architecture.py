@@ -45,7 +45,7 @@ VITMODELS_ROWS = [
     "exported",
     "training",
     "proofs",
-    "train evaluate export infer convert",
+    "train evaluate export infer convert warmup",
     "prove",
 ]
 """Rooms and programs of vitmodels/, likewise."""

@@ -52,6 +52,9 @@ class RetryRule(Section):
         return self
 
 
+NPU_BACKOFF_S, CPU_BACKOFF_S = 5, 1
+
+
 class RetrySpec(Section):
     """When a rank fails."""
 
@@ -62,8 +65,9 @@ class RetrySpec(Section):
         24 * 3600,
         description="Restarts longer ago than this don't count towards max_restarts any more. 0: all count.",
     )
-    backoff: Duration = Field(
-        5, description="Pause before the first restart; doubles with each one, up to 5 min."
+    backoff: Duration | None = Field(
+        None,
+        description="Pause before the first restart; doubles with each one, up to 5 min. Default: 5 s, in which NPUs are let go, and 1 s on CPU.",
     )
     on: tuple[RetryRule, ...] = Field(
         (),
@@ -72,6 +76,11 @@ class RetrySpec(Section):
     )
 
     _sequence = field_validator("on", mode="before")(as_tuple)
+
+    def with_backoff(self, device: str) -> RetrySpec:
+        """With the pause of this kind of device where the job file names none."""
+        pause_s = CPU_BACKOFF_S if device == "cpu" else NPU_BACKOFF_S
+        return self if self.backoff is not None else self.model_copy(update={"backoff": pause_s})
 
 
 class WatchSpec(Section):

@@ -135,13 +135,13 @@ def _rank_process(start: _Start, rank: Rank, cores: tuple[int, ...]) -> Process:
             env.pop(key, None)
     if start.step.ranks == "nodes":
         env = _node_env(plan, rank, env)
-    inherited = _inherited(plan.env_from)
-    env.setdefault("PATH", search_path(plan.python, inherited.get("PATH", os.defpath)))
+    here = inherited(plan.env_from)
+    env.setdefault("PATH", search_path(plan.python, here.get("PATH", os.defpath)))
     return Process(
         name=f"rank {rank.rank}",
         rank=rank.rank,
         argv=tuple(_fill(word, placeholders) for word in words),
-        env={**inherited, **env},
+        env={**here, **env},
         cwd=plan.run_dir.work / f"rank-{rank.rank}",
         log=plan.run_dir.rank_log(start.attempt, rank.node, rank.rank),
         cores=cores,
@@ -209,7 +209,7 @@ def _scheduler(plan: Plan, first: Process, attempt: int) -> Process:
     )
 
 
-def _inherited(env_from: Sequence[str]) -> dict[str, str]:
+def inherited(env_from: Sequence[str]) -> dict[str, str]:
     """The node program's own environment, without the variables of another cluster or another gang, and without credentials of
     stores and clouds: of these only what `env_from` names."""
     foreign = (*_CLUSTER_KEYS, *_TORCH_KEYS, "RANK_ID", "RANK_SIZE", "DEVICE_ID", "ASCEND_DEVICE_ID", MARK)

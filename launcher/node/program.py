@@ -43,6 +43,7 @@ from launcher.node.steps import StepRunner
 from launcher.node.stopping import SIGNALS, Stopped, Stopper
 from launcher.node.tracking import Tracking
 from launcher.node.upload import BackgroundUpload
+from launcher.node.warmup import WarmUp
 from launcher.node.writtenplaces import WrittenPlaces
 from launcher.plan.model import Plan
 from launcher.ranks.orphans import node_mark, sweep
@@ -103,7 +104,7 @@ class NodeProgram:
         # a cluster of the platform that does not fit is refused before data are staged
         if not self.preset and (words := words_on(platform_set(plan, self.node, os.environ), os.environ)):
             log.info("%s", words)
-        with take_devices(context, preset=self.preset) as devices:
+        with take_devices(context, preset=self.preset) as devices, WarmUp(plan, self.node):
             context.state.note_phase("staging")
             context.state.save(State.RUNNING)
             log.info("%s: device(s) %s", plan.run_id, ", ".join(map(str, devices.ids)))

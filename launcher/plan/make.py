@@ -114,7 +114,7 @@ def _submitted(selection: Selection) -> SubmittedFolder:
 
 def _supervision(spec: JobSpec) -> dict[str, Any]:
     return {
-        "retry": spec.retry,
+        "retry": spec.retry.with_backoff(spec.resources.device),
         "watch": spec.watch,
         "progress": _progress(spec),
         "outputs": spec.outputs,

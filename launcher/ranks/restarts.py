@@ -59,7 +59,7 @@ class RestartPolicy:
                 f"{cause.words}; {self._fruitless} restarts in a row made no progress, so there is no other one",
                 no_progress=True,
             )
-        pause = min(MAX_BACKOFF_S, float(self.limits.backoff) * 2 ** len(recent))
+        pause = min(MAX_BACKOFF_S, float(self.limits.backoff or 0) * 2 ** len(recent))
         self._restarted_at = [*recent, now]
         self._total += 1
         self._step_restarted = True

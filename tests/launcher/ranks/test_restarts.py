@@ -76,3 +76,9 @@ def test_a_machine_to_be_left_out_ends_the_try_and_is_named() -> None:
 def test_a_run_without_restarts_has_a_plain_reason(restarts: int) -> None:
     policy = RestartPolicy(RetrySpec(max_restarts=0))
     assert policy.decide(cause(), 0, restarts, 0.0).reason == "rank 1 broke"
+
+
+@pytest.mark.parametrize(("device", "pause_s"), [("cpu", 1), ("ascend910", 5), ("ascend910b", 5)])
+def test_npus_get_a_moment_before_a_restart(device: str, pause_s: int) -> None:
+    assert RetrySpec(max_restarts=1).with_backoff(device).backoff == pause_s
+    assert RetrySpec(max_restarts=1, backoff=0).with_backoff(device).backoff == 0
