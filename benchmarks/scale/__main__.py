@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.scale.figures import Figures, figures_of, table
+from benchmarks.scale.figures import Figures, budget_table, figures_of, table
 from benchmarks.scale.nodes import Scenario, simulate
 from benchmarks.scale.store import Service
 from launcher.jobfile.load import load_job
@@ -72,7 +72,9 @@ def main() -> None:
         "--stale", type=float, default=0.0, help="seconds after a PUT in which a read may miss it"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kinds", action="store_true", help="also the kinds of requests of the steady state")
+    parser.add_argument(
+        "--kinds", action="store_true", help="also the kinds of requests, steady and of the commit"
+    )
     args = parser.parse_args()
     service = Service(args.latency, args.failing, args.per_s, args.stale)
     rows = []
@@ -84,7 +86,11 @@ def main() -> None:
         if args.kinds:
             for kind, rate in rows[-1].kinds:
                 sys.stderr.write(f"  {rate:8.4f}/s and node  {kind}\n")
+            for kind, count in rows[-1].commit_kinds:
+                sys.stderr.write(f"  {count:8.2f} a node at the commit  {kind}\n")
     print(table(rows))
+    print("\nShare of the budget for 1,024 nodes (what is / what is wanted at most):\n")
+    print(budget_table(rows))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ from launcher.node.context import NodeContext
 from launcher.node.messages import Machine
 from launcher.node.rendezvous.timing import ALIVE_PER_S, quiet_s
 from launcher.node.stopping import CANCEL, StopKind, StopRequest
-from launcher.results.commit import left_out_elsewhere
 from launcher.results.outputfiles import LeftOut
 from launcher.runfolder import paths
 from launcher.runfolder.attempts import Superseded
@@ -78,9 +78,9 @@ class FinalUpload:
         cancelled = settled is not None and settled.kind is StopKind.CANCEL
         came_before = self._final is State.CANCELLED or cancelled
         known = None if came_before else b""
-        self._thread.join(self._quiet_s())
         many = self._context.plan.nodes if self._context.node else 0
         pause_s = max(CANCEL_POLL_S, many / ALIVE_PER_S)
+        self._thread.join(self._quiet_s() + (random.uniform(0, pause_s) if self._quiet_s() else 0.0))  # noqa: S311
         while self._thread.is_alive():
             try:
                 request = read_small_object(self._context.store, paths.CANCEL)
@@ -109,10 +109,9 @@ class FinalUpload:
                 report = context.collector.sync(final=True, budget_s=budget_s)
                 context.state.note_safe(report.latest_step, report.latest_file)
                 self.not_uploaded = context.peers.finish_uploads()
-                self.left_out = context.collector.left_out
                 if context.node == 0:
                     self._commit()
-                    self.left_out = (*self.left_out, *left_out_elsewhere(context.store, context.node))
+                self.left_out = context.collector.left_out
                 context.heartbeat.set(upload_error="", pending_uploads=0)
                 return
             except StoreError as error:

@@ -32,6 +32,7 @@ def finish(context: NodeContext, end: RunEnd) -> int:
     if not succeeded:
         cancelled = end.state is State.CANCELLED
         context.peers.fail(end.words, cancelled=cancelled, failure=end.failure)
+    context.peers.leave_steps()
     context.state.release_reserve()
     context.heartbeat.set(phase="uploading")
     context.state.note_phase("uploading")

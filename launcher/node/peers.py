@@ -51,6 +51,9 @@ class Peers(Protocol):
     def fail(self, reason: str, *, cancelled: bool = False, failure: FirstFailure | None = None) -> None:
         """Report to the others that this machine has failed. Safe after the end of the run has been decided."""
 
+    def leave_steps(self) -> None:
+        """What node 0 decides from now on does not matter to this machine, so it is no longer asked for."""
+
     def finish_uploads(self) -> Sequence[Machine]:
         """Tell that this machine has uploaded everything. Node 0 blocks until the others have, too.
 
@@ -83,6 +86,9 @@ class SingleMachine:
         return decide([report])
 
     def fail(self, reason: str, *, cancelled: bool = False, failure: FirstFailure | None = None) -> None:
+        pass
+
+    def leave_steps(self) -> None:
         pass
 
     def finish_uploads(self) -> Sequence[Machine]:

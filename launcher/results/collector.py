@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused, StoreUnreachable
+from launcher.errors import IntegrityError, NotFound, StoreError, StoreRefused
 from launcher.results.commit import differing, reconcile, result_entries, stored_manifests
 from launcher.results.files import FileUploader
 from launcher.results.ledger import Ledger, Record, ledger_name
@@ -45,6 +45,7 @@ class Collector:
         program: ProgramFiles | None = None,
         growing_every_s: float = 0.0,
     ) -> None:
+        """`growing_every_s`: see FileUploader; a machine with such pauses also spares the store two looks for a later attempt."""
         self.fence = fence or Fence(store, attempt, takes=False)
         self.node = node
         self._run_dir = run_dir
@@ -52,8 +53,10 @@ class Collector:
         self._ledger = Ledger(run_dir / ledger_name(node), store.url)
         self._sets = SetUploader(store, self._ledger, self.fence)
         self._files = FileUploader(store, self._ledger, growing_every_s)
+        self._spares = growing_every_s > 0
         self._program = program
         self._found = ProgramScan()
+        self._elsewhere: tuple[LeftOut, ...] = ()
         self._latest: Latest | None = None
         self._lock = threading.RLock()
         self._damaged: dict[int, bytes] = {}
@@ -81,22 +84,9 @@ class Collector:
                 return report
             refused = isinstance(failure, StoreRefused)
             if refused or time.monotonic() + pause > deadline:
-                raise self._error_of(report, failure)
+                raise report.failed(failure, self._store.url, self._run_dir)
             time.sleep(pause)
             pause = min(5.0, pause * 2)
-
-    def _error_of(self, report: CollectReport, failure: StoreError | None) -> StoreError:
-        """The store's error, with the names of what is not in the store yet."""
-        names = ", ".join(each.key for each in report.pending[:5])
-        more = f" and {len(report.pending) - 5} more" if len(report.pending) > 5 else ""
-        kind = type(failure) if failure else StoreUnreachable
-        cause = failure.what if failure else (report.pending[0].reason if report.pending else report.error)
-        waiting = f"; not safe in the store yet: {names}{more}" if names else ""
-        return kind(
-            f"{cause}{waiting}",
-            where=failure.where if failure else self._store.url,
-            hint=(failure.hint if failure else "") or f"the files are in {self._run_dir}",
-        )
 
     def _sync_once(self, *, final: bool) -> tuple[CollectReport, StoreError | None]:
         tree = self._scan(final=final)
@@ -131,8 +121,8 @@ class Collector:
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """Files of the program that stay on this machine, as of the last scan."""
-        return self._found.left_out
+        """Files of the program that stay on this machine, as of the last scan, and after a commit those on the others."""
+        return (*self._found.left_out, *self._elsewhere)
 
     def uploaded(self, key: str) -> Record | None:
         """What this machine has recorded of an object."""
@@ -174,7 +164,10 @@ class Collector:
 
         `withdraw`: results are about to change, so the manifest of an earlier commit is deleted.
         """
-        self._latest = self.fence.check_folder()
+        if self._spares:
+            self.fence.check()
+        else:
+            self._latest = self.fence.check_folder()
         if not self._store_checked and self._ledger.objects:
             reconcile(self._store, self._ledger)
         if withdraw and self.node == 0 and (self._committed or not self._store_checked):
@@ -281,7 +274,7 @@ class Collector:
                         hint="something else writes to this folder",
                     )
                 manifests = stored_manifests(self._store)
-            entries = result_entries(self._store, self._ledger, self.node, manifests)
+            entries, self._elsewhere = result_entries(self._store, self._ledger, self.node, manifests)
             manifest = Manifest(entries, dict(extra))
             self.fence.check()
             self._store.put(RUN_MANIFEST, manifest.to_json())

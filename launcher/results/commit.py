@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from launcher.errors import IntegrityError
 from launcher.results.ledger import Ledger
@@ -71,14 +71,15 @@ def _parsed(store: ObjectStore, step: int) -> SetManifest | None:
 
 def result_entries(
     store: ObjectStore, ledger: Ledger, node: int, manifests: Mapping[int, SetManifest | None]
-) -> tuple[ManifestFile, ...]:
-    """Every result in the run's folder, complete checkpoint sets among them, with sha256.
+) -> tuple[tuple[ManifestFile, ...], tuple[LeftOut, ...]]:
+    """Every result in the run's folder, complete checkpoint sets among them, with sha256; and the files that stay on other machines.
 
     A file without a known sha256 (those uploaded at submission) is read once. A set whose manifest is damaged is left out.
     Raises StoreError.
     """
     held = {info.key: info for info in store.list()}
-    known = _known(store, ledger, node, held, manifests)
+    parts = _stored_parts(store, node, held)
+    known = _known(ledger, parts, manifests)
     incomplete = {
         step
         for step, names in remote_sets(store).items()
@@ -98,7 +99,7 @@ def result_entries(
         entries.append(
             entry if entry is not None and entry.size == info.size else _read_and_hash(store, info)
         )
-    return tuple(entries)
+    return tuple(entries), _left_out(parts)
 
 
 def _is_loose(step: int, names: Collection[str], ledger: Ledger) -> bool:
@@ -114,10 +115,10 @@ def _is_of_set(key: str, steps: Collection[int]) -> bool:
     return match is not None and int(match[1]) in steps
 
 
-def left_out_elsewhere(store: ObjectStore, node: int) -> tuple[LeftOut, ...]:
-    """Files that stay on other machines, as their parts say. Raises StoreError."""
+def _left_out(parts: Sequence[Manifest]) -> tuple[LeftOut, ...]:
+    """Files that stay on other machines, as their parts say."""
     found = []
-    for part in _parts(store, node, [info.key for info in store.list(PARTS)]):
+    for part in parts:
         host, left_out = f"node {part.run.get('node')}", part.run.get("left_out", ())
         for each in left_out if isinstance(left_out, list) else ():
             if isinstance(each, dict):
@@ -130,15 +131,11 @@ def _manifest_key(step: int) -> str:
 
 
 def _known(
-    store: ObjectStore,
-    ledger: Ledger,
-    node: int,
-    held: Mapping[str, ObjectInfo],
-    manifests: Mapping[int, SetManifest | None],
+    ledger: Ledger, parts: Sequence[Manifest], manifests: Mapping[int, SetManifest | None]
 ) -> dict[str, ManifestFile]:
     """Entries from the other machines' parts, the sets' manifests, and our ledger, which wins."""
     known: dict[str, ManifestFile] = {}
-    for part in _parts(store, node, held):
+    for part in parts:
         known |= {each.key: each for each in part.files}
     for step, manifest in manifests.items():
         prefix = f"checkpoints/step-{step}/"
@@ -147,14 +144,16 @@ def _known(
     return known | {each.key: each for each in ledger.entries()}
 
 
-def _parts(store: ObjectStore, node: int, keys: Iterable[str]) -> Iterator[Manifest]:
-    """The lists of uploads of the other machines. The files of a damaged one are read instead."""
+def _stored_parts(store: ObjectStore, node: int, keys: Iterable[str]) -> tuple[Manifest, ...]:
+    """The lists of uploads of the machines other than `node`. The files of a damaged one are read instead."""
+    parts = []
     for key in keys:
         if key.startswith(PARTS) and key != part_key(node):
             try:
-                yield parse_manifest(read_small_object(store, key), store.join(key))
+                parts.append(parse_manifest(read_small_object(store, key), store.join(key)))
             except IntegrityError as error:
                 log.warning("%s", error.headline)
+    return tuple(parts)
 
 
 def _read_and_hash(store: ObjectStore, info: ObjectInfo) -> ManifestFile:

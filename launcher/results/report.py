@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from launcher.errors import StoreError
+from launcher.errors import StoreError, StoreUnreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,19 @@ class CollectReport:
     def complete(self) -> bool:
         """True when nothing waits."""
         return not self.pending and not self.error
+
+    def failed(self, failure: StoreError | None, url: str, run_dir: Path) -> StoreError:
+        """The store's error, with the names of what is not in the store yet."""
+        names = ", ".join(each.key for each in self.pending[:5])
+        more = f" and {len(self.pending) - 5} more" if len(self.pending) > 5 else ""
+        kind = type(failure) if failure else StoreUnreachable
+        cause = failure.what if failure else (self.pending[0].reason if self.pending else self.error)
+        waiting = f"; not safe in the store yet: {names}{more}" if names else ""
+        return kind(
+            f"{cause}{waiting}",
+            where=failure.where if failure else url,
+            hint=(failure.hint if failure else "") or f"the files are in {run_dir}",
+        )
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from launcher.errors import NotFound, RunFailed
+from launcher.errors import NotFound, RunFailed, StoreUnreachable
 from launcher.node.messages import LeaderMessage, Machine, NextAction, NodeMessage, StartOrder, StepReport
 from launcher.node.peers import Check, DecideNext, MakeStartOrder, PeerStop
 from launcher.node.rendezvous.folder import LEADER, follower_name
@@ -17,6 +17,8 @@ from launcher.storage import ObjectStore
 from launcher.units import show_duration
 
 TABLE_S = 30.0
+TELL_AGAIN_S = 2.0
+"""The last message that matters is sent again so soon after the store did not take it."""
 
 
 class Follower(Member):
@@ -29,6 +31,7 @@ class Follower(Member):
         self._node = node
         self._message = NodeMessage(node=node, launch=launch, machine=machine)
         self._leader = LeaderMessage(launch=launch)
+        self._listens = True
 
     # ---- called by the main thread
 
@@ -51,7 +54,8 @@ class Follower(Member):
         return order
 
     def _read_table(self, key: str, check: Check) -> str:
-        """Node 0 wrote it before its order, but some stores answer a read from before the write."""
+        """Node 0 wrote it before its order, but some stores answer a read from before the write. A store that is down or too
+        busy is waited for, as everywhere in the rendezvous."""
         deadline = time.monotonic() + TABLE_S
         while True:
             try:
@@ -59,6 +63,10 @@ class Follower(Member):
             except NotFound:
                 if time.monotonic() >= deadline:
                     raise
+            except StoreUnreachable:
+                deadline = time.monotonic() + TABLE_S
+            if self._is_over():
+                raise RunFailed(self._end_reason())
             check()
             time.sleep(self._timing.eager_s)
 
@@ -96,10 +104,17 @@ class Follower(Member):
         if urgent:
             self._exchange()
 
+    def leave_steps(self) -> None:
+        self._listens = False
+
     def finish_uploads(self) -> Sequence[Machine]:
+        """Blocks until the store has the message, without which node 0 would wait for this machine in vain, or node 0 takes it for lost."""
         self._eager = True
         self._publish(phase="uploaded")
-        self._exchange()
+        deadline = time.monotonic() + self._timing.lost_s
+        while not self._exchange() and time.monotonic() < deadline:
+            if self._closing.wait(TELL_AGAIN_S):
+                break
         return ()
 
     # ---- the leader's message
@@ -161,6 +176,8 @@ class Follower(Member):
             self._written = text
 
     def _read(self) -> None:
+        if not self._listens:
+            return
         messages = self._messages
         leader = messages.read(LEADER, LeaderMessage)
         with self._changed:

@@ -86,6 +86,9 @@ class Leader(Member):
             self._publish(phase="over", action=action)
         self._exchange()
 
+    def leave_steps(self) -> None:
+        """Node 0 goes on listening: it waits for the uploads of the others."""
+
     def finish_uploads(self) -> Sequence[Machine]:
         """Wait until every follower has uploaded. Machines that never arrived or are lost are not waited for."""
         self._eager = True

@@ -108,8 +108,8 @@ class Member(ABC):
             self._wake.wait(self._timing.eager_s if self._eager else self._timing.poll_s)
             self._wake.clear()
 
-    def _exchange(self) -> None:
-        """Write and read once; called by both threads. When this returns, either all is written or the store is down."""
+    def _exchange(self) -> bool:
+        """Write and read once; called by both threads. False when the store is down; else all is written."""
         with self._exchanging:
             try:
                 self._write()
@@ -118,11 +118,12 @@ class Member(ABC):
                 with self._changed:
                     if self._presence.note_store_down():
                         log.warning("rendezvous: %s; waiting for the store", error)
-                return
+                return False
             with self._changed:
                 if self._presence.note_store_up():
                     log.info("rendezvous: the store answers again")
                 self._changed.notify_all()
+            return True
 
     def _alive_is_due(self) -> bool:
         return time.monotonic() - self._alive_at >= self._timing.alive_s

@@ -75,9 +75,11 @@ def have_effect(
 ) -> None:
     """Make a request, repeated after failures. Before it counts as failed after a lost answer, `happened` looks."""
     backoff, lost = Backoff(bucket.policy), False
+    backoff.begin()
     while True:
         try:
             bucket.once(key, request)
+            backoff.end()
             return
         except StoreError as error:
             lost = lost or isinstance(error, StoreUnreachable)

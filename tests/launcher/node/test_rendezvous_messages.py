@@ -17,7 +17,8 @@ from launcher.node.rendezvous import Follower, Leader, Timing, member_of
 from launcher.node.stopping import StopKind
 from launcher.ranks.diagnose import Cause
 from launcher.runfolder.states import FirstFailure, State
-from launcher.storage import ObjectStore, open_store
+from launcher.storage import ObjectInfo, ObjectStore, open_store
+from launcher.storage.backoff import StoreBusy
 from tests.waiting import PATIENCE_S, wait_until
 
 PATIENT = Timing(
@@ -303,6 +304,62 @@ def test_the_rank_table_has_an_object_of_its_own_and_is_read_once(make: Callable
     found = party.all(lambda m: m.begin_step(0, lambda machines: StartOrder(rank_table=table), nothing))
     assert [each.rank_table for each in found] == [table, table]
     assert len(open_store(party.url).read("rendezvous/attempt-1/leader.json")) < 2000
+
+
+def test_a_machine_waits_for_a_store_that_is_too_busy_to_give_the_rank_table(
+    make: Callable[..., Party],
+) -> None:
+    """It used to end the run."""
+    party = make(2)
+    party.enter(0, 1)
+    store, tables = party.stores[1], []
+
+    def read(key: str, start: int = 0, length: int | None = None) -> bytes:
+        if "rank_table" in key:
+            tables.append(key)
+            if len(tables) < 3:
+                raise StoreBusy("slow down")
+        return store._store.read(key, start, length)
+
+    store.read = read  # type: ignore[attr-defined]
+    found = party.all(lambda m: m.begin_step(0, lambda machines: StartOrder(rank_table="a table"), nothing))
+    assert [each.rank_table for each in found] == ["a table", "a table"]
+    assert len(tables) == 3
+
+
+def test_a_machine_says_again_that_it_has_uploaded_everything(
+    make: Callable[..., Party], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else node 0 would wait for it, and then report its results as missing."""
+    monkeypatch.setattr("launcher.node.rendezvous.follower.TELL_AGAIN_S", 0.01)
+    party = make(2)
+    party.enter(0, 1)
+    party.begin()
+    store, refused = party.stores[1], []
+
+    def put(key: str, data: bytes, **how: Any) -> ObjectInfo:
+        if b"uploaded" in data and len(refused) < 5:
+            refused.append(key)
+            raise StoreBusy("slow down")
+        return store._store.put(key, data, **how)
+
+    store.put = put  # type: ignore[attr-defined]
+    assert party.all(lambda m: m.finish_uploads()) == [[], ()]
+    assert len(refused) == 5
+
+
+def test_a_machine_whose_steps_are_over_asks_node_0_for_nothing(make: Callable[..., Party]) -> None:
+    party = make(2)
+    party.enter(0, 1)
+    party.begin()
+    follower, store = party.members[1], party.stores[1]
+    follower.leave_steps()
+    follower._exchange()  # one that was under way is over
+    before = store.requests["read"]
+    follower.finish_uploads()
+    follower.close()
+    assert store.requests["read"] == before
+    assert party.members[0].finish_uploads() == [], "node 0 still listens"
 
 
 @pytest.mark.system

@@ -1,14 +1,18 @@
 """The simulator of large runs (`benchmarks/scale`): it does the same each time, and asks for what real node programs ask for."""
 
 import json
+import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks.scale.__main__ import plan_for
+from benchmarks.scale.__main__ import RUN_ID, plan_for
+from benchmarks.scale.figures import budget_table, figures_of
 from benchmarks.scale.nodes import Scenario, World, simulate
 from benchmarks.scale.store import Service
+from launcher.storage import backoff
 from tests.launcher.node.crosscheck import difference, real_requests, simulated_requests
 from tests.launcher.node.machines import Machines, begin_programs_with
 from tests.servers.faults import Faults, fault_proxy
@@ -51,11 +55,50 @@ def test_machines_of_a_large_run_leave_the_store_alone_until_all_know_of_a_failu
     assert set(world.moments.codes.values()) == {100}
     knew, all_knew = world.moments.stopped, max(world.moments.stopped.values())
     others = [r for r in world.bucket.requests if r.node > 1 and knew[r.node] < r.at]
-    assert {r.kind for r in others if r.at < all_knew} == {"GET rendezvous", "PUT rendezvous"}
+    assert {r.kind for r in others if r.at < all_knew} == {"PUT rendezvous"}
     prompt = {r.node for r in others if r.at < knew[r.node] + 0.05}
     assert len(prompt) < 6, "what node 0 knows already is told with the next message"
     assert {"PUT logs", "LIST logs"} <= {r.kind for r in others}
     assert "HEAD logs" not in {r.kind for r in others}
+
+
+def test_machines_of_a_busy_store_share_what_it_takes(
+    tmp_path: Path, launcher_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each slows down until few are refused. Those that forget at once how busy the store was ask in vain several times as often."""
+    patient = crowded_run(tmp_path / "patient")
+    monkeypatch.setattr(backoff, "FIRST_PAUSE_S", 0.0)
+    hasty = crowded_run(tmp_path / "hasty")
+    assert 0 < 2 * patient.bucket.refused["503"] < hasty.bucket.refused["503"]
+    keys = Counter((r.method, r.key) for r in patient.bucket.requests)
+    assert sum(keys[("GET", f"manifests/node-{node}.json")] for node in range(1, 24)) == 23
+
+
+def crowded_run(folder: Path) -> World:
+    """24 machines that a store soon finds too many. It ends in the way that was meant."""
+    folder.mkdir()
+    random.seed(0)  # pauses of repeated requests
+    scenario = Scenario(run_s=40.0, arrive_s=20.0, failing_node=1)
+    world = simulate(plan_for(24, folder), folder, Service(per_s=60.0), scenario)
+    assert set(world.moments.codes.values()) == {100}
+    assert "the loss is nan" in reason(folder)
+    committed = world.bucket.object(f"scale-0/{RUN_ID}/MANIFEST.json", fresh=True)
+    assert committed is not None
+    assert (
+        len([file for file in json.loads(committed[1])["files"] if file["name"].endswith(".log")]) == 24 * 9
+    )
+    return world
+
+
+def test_a_run_that_ended_before_its_failure_has_no_time_until_it_was_known(
+    tmp_path: Path, launcher_home: Path
+) -> None:
+    world = short_run(tmp_path / "run", Service())
+    figures = figures_of(world, 3)
+    assert figures.known_s is not None
+    assert f"{figures.commit_s / 300:.2f}" in budget_table([figures])
+    world.moments.stopped[1] = world.moments.started[1]
+    assert figures_of(world, 3).cells()[5] == "ended early"
 
 
 def reason(folder: Path) -> str:
