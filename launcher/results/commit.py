@@ -7,7 +7,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from launcher.errors import IntegrityError
-from launcher.results.ledger import Ledger
+from launcher.results.ledger import Ledger, is_uploaded
 from launcher.results.outputfiles import LeftOut
 from launcher.results.tree import LocalSet
 from launcher.runfolder.manifest import (
@@ -33,11 +33,7 @@ def reconcile(store: ObjectStore, ledger: Ledger) -> list[str]:
     wrong = []
     for key, record in ledger.objects.items():
         info = held.get(key)
-        if (
-            info is None
-            or info.size != record.size
-            or (record.etag and info.etag and info.etag != record.etag)
-        ):
+        if info is None or not is_uploaded(store, info, record):
             wrong.append(key)
     for step, state in list(ledger.sets.items()):
         prefix = f"checkpoints/step-{step}/"

@@ -19,6 +19,7 @@ from launcher.disk import mapped, write_all, write_atomic
 from launcher.errors import StoreError
 from launcher.jsontext import parse_json
 from launcher.runfolder.manifest import ManifestFile
+from launcher.storage.base import ObjectInfo, ObjectStore
 
 log = logging.getLogger("launcher.node")
 
@@ -40,6 +41,19 @@ class Record:
     mtime_ns: int
     sha256: str
     etag: str
+
+
+def is_uploaded(store: ObjectStore, listed: ObjectInfo, record: Record) -> bool:
+    """Whether a listed object is the one that was uploaded. Raises StoreError.
+
+    Some stores list another ETag than they show for the object itself, so one that differs is looked at.
+    """
+    if listed.size != record.size:
+        return False
+    if not (record.etag and listed.etag) or listed.etag == record.etag:
+        return True
+    facts = store.head(listed.key)
+    return facts is not None and (facts.size, facts.etag) == (record.size, record.etag)
 
 
 class Ledger:

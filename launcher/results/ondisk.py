@@ -9,7 +9,7 @@ from pathlib import Path
 from launcher.disk import digest_file
 from launcher.errors import NotFound
 from launcher.jobfile.spec_outputs import OutputsSpec
-from launcher.results.ledger import Ledger, Record, ledger_name
+from launcher.results.ledger import Ledger, Record, is_uploaded, ledger_name
 from launcher.results.outputfiles import LeftOut, OutputFile, Selection, find_outputs
 from launcher.results.tree import LocalFile, LocalSet, Tree, scan
 from launcher.runfolder.manifest import ManifestFile, local_sets, parse_manifest
@@ -35,7 +35,7 @@ def not_in_store(run_dir: Path, store: ObjectStore, outputs: OutputsSpec | None)
 
 class _Comparison:
     def __init__(self, run_dir: Path, store: ObjectStore, named: Mapping[str, ManifestFile]) -> None:
-        self._run_dir, self._named = run_dir, named
+        self._run_dir, self._store, self._named = run_dir, store, named
         self._held = {info.key: info for info in store.list()}
         self._nodes = _nodes_of(run_dir)
         self._records: dict[str, Record] = {}
@@ -69,7 +69,7 @@ class _Comparison:
         if info.size != named.size and not has_grown:
             return f"has {info.size} bytes in the store instead of {named.size}"
         same_upload = record is not None and record.sha256 == named.sha256
-        if record and same_upload and record.etag and info.etag and info.etag != record.etag:
+        if record and same_upload and not is_uploaded(self._store, info, record):
             return "was replaced in the store"
         return ""
 

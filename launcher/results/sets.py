@@ -10,7 +10,7 @@ from pathlib import Path
 
 from launcher.disk import digest_file, mapped
 from launcher.errors import IntegrityError, NotFound
-from launcher.results.ledger import Ledger, Record
+from launcher.results.ledger import Ledger, Record, is_uploaded
 from launcher.results.tree import LocalSet
 from launcher.runfolder.attempts import Fence, Superseded
 from launcher.runfolder.manifest import best_step
@@ -102,8 +102,8 @@ class SetUploader:
             key = f"{local.prefix}/{entry.key}"
             info, record = held.get(key), self._ledger.objects.get(key)
             same = info is not None and info.size == entry.size
-            if info is not None and record is not None and record.etag and info.etag:
-                same = same and info.etag == record.etag
+            if info is not None and record is not None:
+                same = same and is_uploaded(self._store, info, record)
             if not same:
                 wrong.append(key)
         return wrong

@@ -57,6 +57,8 @@ class Wanted:
     where: str
     expect: ObjectInfo | None = None
     sha256: str | None = None
+    is_version: Callable[[ObjectInfo], bool] | None = None
+    """Asks the store whether an answer with another ETag is about the version that was listed all the same."""
 
     def proof(self, info: ObjectInfo) -> str | None:
         """The sha256 that the bytes must have: the caller's, or the one stored with the object."""
@@ -64,7 +66,7 @@ class Wanted:
 
     def records_sha256(self, info: ObjectInfo) -> bool:
         """Whether the caller lacks a digest because the ETag that was listed turned out to be no MD5."""
-        return self.expect is not None and self.expect.md5 is not None and info.md5 is None
+        return self.expect is not None and self.expect.md5 not in (None, info.md5)
 
     def check_version(self, info: ObjectInfo) -> None:
         """Raises IntegrityError when the object is not the one that was listed."""
@@ -73,7 +75,7 @@ class Wanted:
         change = ""
         if info.size != self.expect.size:
             change = f"{self.expect.size} bytes, now {info.size} bytes"
-        elif info.etag and self.expect.etag and info.etag != self.expect.etag:
+        elif not self._same_etag(self.expect, info):
             change = f"ETag {self.expect.etag!r}, now {info.etag!r}"
         if change:
             raise IntegrityError(
@@ -81,6 +83,11 @@ class Wanted:
                 where=self.where,
                 hint="something is still writing there; wait for it to end, then run again",
             )
+
+    def _same_etag(self, expect: ObjectInfo, info: ObjectInfo) -> bool:
+        if not (info.etag and expect.etag) or info.etag == expect.etag:
+            return True
+        return self.is_version is not None and self.is_version(info)
 
 
 class _Part:

@@ -104,7 +104,8 @@ class FastPath:
         self._look_at = 0.0
         self._off = False
         self._wrong_digests = 0
-        self._opaque = 0
+        self.opaque = 0
+        """How many objects boto3 had to be asked about."""
         self._requests = Health(FAILURES)
         self._ranges = Health(RANGE_FAILURES)
         self.fetched = 0
@@ -122,7 +123,7 @@ class FastPath:
 
     def usable(self, size: int) -> bool:
         """Whether a whole object of this size should go this way now."""
-        return size <= WHOLE_BYTES and self._opaque < OPAQUE_OBJECTS and self.on
+        return size <= WHOLE_BYTES and self.opaque < OPAQUE_OBJECTS and self.on
 
     def fetch(
         self,
@@ -177,7 +178,7 @@ class FastPath:
             return False
         facts = info_of_answer(info.key, info.size, answer)
         opaque = facts.opaque and facts.etag == info.etag
-        self._opaque += opaque
+        self.opaque += opaque
         return opaque
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Iterator[bytes]:

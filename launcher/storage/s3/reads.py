@@ -187,16 +187,37 @@ class Reads:
         length = answer.get("ContentLength")
         if isinstance(length, int) and length >= 0:
             return length
-
-        def request(client: Any, names: dict[str, Any]) -> Any:
-            found = client.list_objects(Bucket=names["Bucket"], Prefix=names["Key"], MaxKeys=1)
-            return next((each for each in found.get("Contents") or [] if each["Key"] == names["Key"]), {})
-
-        listed = self.requests.with_backoff(key, request)
-        if not listed or plain_etag(listed.get("ETag")) != plain_etag(answer.get("ETag")):
+        listed = self._listed(key)
+        if listed is None or listed.etag != plain_etag(answer.get("ETag")):
             where = self.requests.join(key)
             raise StoreError("the store does not tell how long the object is", where=where)
-        return int(listed["Size"])
+        return listed.size
+
+    def _listed(self, key: str) -> ObjectInfo | None:
+        """An object as the listing shows it, or None when that does not name it."""
+
+        def request(client: Any, names: dict[str, Any]) -> ObjectInfo | None:
+            found = client.list_objects(Bucket=names["Bucket"], Prefix=names["Key"], MaxKeys=1)
+            entries = (each for each in found.get("Contents") or [] if each["Key"] == names["Key"])
+            return next((info_of_answer(key, int(each["Size"]), each) for each in entries), None)
+
+        return self.requests.with_backoff(key, request)
+
+    def is_version(self, key: str, expect: ObjectInfo, info: ObjectInfo) -> bool:
+        """Whether an answer is about the version `expect` although its ETag is another one.
+
+        Some stores show an object with one ETag in listings, or to a HEAD, and with another one to a GET, such as MinIO with
+        encryption. Then what was asked before still shows the same ETag, and the time of modification of the answer.
+        """
+        for look in (self._listed, self.head):
+            now = look(key) if info.mtime else None
+            if now is not None and (now.size, now.etag) == (expect.size, expect.etag):
+                if int(now.mtime) != int(info.mtime):
+                    return False
+                if self.fast is not None:
+                    self.fast.opaque += 1
+                return True
+        return False
 
     def _chunks(self, key: str, stream: Any, skip: int) -> Iterator[bytes]:
         while True:

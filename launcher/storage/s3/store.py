@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -155,10 +156,11 @@ class S3Store:
                 return tried
             wrong_digest = tried.wrong_digest
         expect = self._with_digest(key, path, expect)
+        is_version = None if expect is None else partial(self._reads.is_version, key, expect)
         info = download(
             lambda start: self._reads.open_large(key, start, expect),
             path,
-            Wanted(self.join(key), expect, sha256),
+            Wanted(self.join(key), expect, sha256, is_version),
             policy=self._requests.options.backoff,
             fsync=fsync,
             on_bytes=on_bytes,
