@@ -35,6 +35,8 @@ import sys
 from pathlib import Path
 from launcher.results.collector import Collector
 from launcher.storage import open_store
+from launcher.threads import give_way
+give_way()  # as the node program does
 Collector(Path(sys.argv[2]), open_store(sys.argv[1]), attempt=1).sync(final=True, budget_s=600)
 """
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+LOW_PRIORITY = 10
+"""A nice value: beside ranks that keep all cores busy such a thread gets a tenth of one."""
 _OF_PYTHON = "can't start new thread"
 """What CPython raises as a bare RuntimeError."""
 
@@ -44,6 +49,13 @@ def join(thread: threading.Thread, timeout_s: float | None = None) -> None:
     """Wait for the end of a thread; one that was never started has ended."""
     if thread.ident is not None:
         thread.join(timeout_s)
+
+
+def give_way() -> None:
+    """Lower the priority of this thread and of those that it starts, where each thread has one of its own, for good."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
 
 
 class _Task(Generic[T]):

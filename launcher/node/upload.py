@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from launcher.errors import StoreError
@@ -20,11 +21,13 @@ from launcher.results.report import CollectReport
 from launcher.runfolder import paths
 from launcher.runfolder.attempts import Superseded, stored_attempt
 from launcher.storage import ObjectStore
-from launcher.threads import join, start
+from launcher.threads import give_way, join, start, started
 
 log = logging.getLogger(__name__)
 
 FOLLOWERS_PATIENCE_S = 60.0
+CANCEL_LOOK_S = 15.0
+"""Between two looks for a cancel request while a pass lasts."""
 
 
 class BackgroundUpload:
@@ -135,12 +138,11 @@ class BackgroundUpload:
             error = ""
             try:
                 self.send_status()
-                report = self._collector.sync()
+                report = _Gently(self._collector.sync).run(self._look_for_cancel)
                 self.last_report = report
                 error = report.error
                 self._tell(report.problems)
-                if self._store.head(paths.CANCEL):
-                    self.cancelled.set()
+                self._look_for_cancel()
             except StoreError as store_error:
                 error = str(store_error)
             except OSError as os_error:  # a file was removed during the upload
@@ -153,12 +155,48 @@ class BackgroundUpload:
             pending = len(self.last_report.pending) if self.last_report else 0
             self._heartbeat.set(upload_error=error, pending_uploads=pending)
 
+    def _look_for_cancel(self) -> None:
+        """Raises StoreError."""
+        if self._store.head(paths.CANCEL):
+            self.cancelled.set()
+
     def _tell(self, problems: Sequence[str]) -> None:
         """Log each file that is not uploaded once."""
         for problem in problems:
             if problem not in self._told:
                 self._told.add(problem)
                 log.warning("%s", problem)
+
+
+class _Gently:
+    """Work in a thread of low priority: on a machine whose ranks keep all cores busy it takes what they leave."""
+
+    def __init__(self, work: Callable[[], CollectReport]) -> None:
+        self._work = work
+        self._done: list[CollectReport] = []
+        self._error: BaseException | None = None
+        self._ended = threading.Event()
+
+    def run(self, look: Callable[[], None]) -> CollectReport:
+        """The result, or the error, of the work. `look` is called now and then while it lasts; its StoreErrors are passed over."""
+        thread = threading.Thread(target=self._try, name="gentle upload", daemon=True)
+        if not started(thread):
+            return self._work()
+        while not self._ended.wait(CANCEL_LOOK_S):
+            with suppress(StoreError):
+                look()
+        if self._error is not None:
+            raise self._error
+        return self._done[0]
+
+    def _try(self) -> None:
+        give_way()
+        try:
+            self._done.append(self._work())
+        except BaseException as error:  # raised again by whoever waits
+            self._error = error
+        finally:
+            self._ended.set()
 
 
 def _bytes(path: Path) -> bytes:

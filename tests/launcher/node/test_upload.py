@@ -1,5 +1,7 @@
 """The upload of a machine ends when a later attempt has begun, which many machines find out with one request each."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,11 @@ from launcher.node import upload
 from launcher.node.cadence import FEW_NODES
 from launcher.node.context import NodeContext
 from launcher.node.program import make_context
+from launcher.results.collector import Collector
+from launcher.results.report import CollectReport
+from launcher.runfolder import paths
 from launcher.storage.file import FileStore
+from launcher.threads import LOW_PRIORITY
 from tests.launcher.node.machines import Machines
 
 
@@ -46,3 +52,38 @@ def test_what_a_follower_reads_to_know_it(
     monkeypatch.setattr(FileStore, "read", noted)
     context.upload.send_status()
     assert keys == read
+
+
+def test_a_cancel_request_is_seen_while_an_upload_lasts(
+    tmp_path: Path, launcher_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "CANCEL_LOOK_S", 0.01)
+    context = last_of(2, tmp_path)
+    whole = Collector.sync
+
+    def held(collector: Collector) -> CollectReport:
+        context.store.put(paths.CANCEL, b"{}")
+        assert context.upload.cancelled.wait(60), "nobody looked"
+        return whole(collector)
+
+    monkeypatch.setattr(Collector, "sync", held)
+    context.upload.upload_once()
+    assert context.upload.last_report is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="threads have no priority here")
+def test_uploads_give_way_to_ranks(
+    tmp_path: Path, launcher_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, found = last_of(2, tmp_path), []
+    whole = Collector.sync
+
+    def noted(collector: Collector) -> CollectReport:
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return whole(collector)
+
+    monkeypatch.setattr(Collector, "sync", noted)
+    context.upload.upload_once()
+    here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert found == [max(here, LOW_PRIORITY)]
+    assert here != LOW_PRIORITY, "the program itself keeps its priority"
