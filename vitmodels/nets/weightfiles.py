@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,11 @@ def read_weights(path: str | Path) -> Contents:
 
 def _read_safetensors(path: Path) -> Contents:
     weights, metadata = read_safetensors(path)
-    return Contents(weights, about={key: json.loads(metadata[key]) for key in CLASS_KEYS if key in metadata})
+    about = {}
+    for key in CLASS_KEYS:
+        with suppress(ValueError):  # another program's words under the same name
+            about[key] = json.loads(metadata.get(key, ""))
+    return Contents(weights, about=about)
 
 
 def _read_sharded(index: Path) -> Contents:
@@ -120,7 +125,8 @@ def _read_sharded(index: Path) -> Contents:
             raise CheckpointError(
                 f"{index} names {name}, which is not there", hint="copy all of its files into one folder"
             )
-        arrays.update(read_weights(path).weights)
+        found = read_weights(path).weights  # may hold more, as the arrays of an earlier save
+        arrays.update({array: value for array, value in found.items() if places.get(array) == name})
     if missing := [name for name in places if name not in arrays]:
         raise CheckpointError(f"{index} names {missing[0]}, which is in none of its files")
     return Contents(arrays)

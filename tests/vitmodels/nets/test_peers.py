@@ -312,6 +312,28 @@ def test_a_net_in_several_files(tmp_path: Path) -> None:
         read_weights(index)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_arrays_of_an_earlier_save_are_left_where_they_lie(tmp_path: Path, first: bool) -> None:
+    """The index says which file has an array; another file may hold an older one of this name."""
+    names = ["model-1.safetensors", "model-2.safetensors"]
+    new, old = names if first else reversed(names)
+    save_file({"a": np.ones(2, np.float32)}, tmp_path / new)
+    save_file({"a": np.zeros(2, np.float32), "b": np.ones(1, np.float32)}, tmp_path / old)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": new, "b": old}}))
+    found = read_weights(index).weights
+    assert {key: value.tolist() for key, value in found.items()} == {"a": [1, 1], "b": [1]}
+
+
+@pytest.mark.parametrize("words", ["cat,dog", "", "['a', 'b']", "{"])
+@pytest.mark.parametrize("key", ["classes", "class_order"])
+def test_metadata_of_other_programs_are_passed_over(tmp_path: Path, key: str, words: str) -> None:
+    save_file({"a": np.ones(2, np.float32)}, tmp_path / "net.safetensors", metadata={key: words})
+    contents = read_weights(tmp_path / "net.safetensors")
+    assert contents.weights["a"].tolist() == [1, 1]
+    assert contents.about == {}
+
+
 def zoo_tnt() -> tuple[Weights, Weights]:
     """A net under the names of the zoo's TNT, which has no bias in five kinds of layers; and what ours must be."""
     expected = dict(read_golden("tnt").weights)
