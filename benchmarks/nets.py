@@ -34,9 +34,9 @@ def inputs(batch: int, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class MindSporeNet:
-    """A net of MindSpore."""
+    """A net of MindSpore. `update` is a cell that changes `weights` by AdamW, from their gradients."""
 
-    def __init__(self, net: Any, batch: int, side: int) -> None:
+    def __init__(self, net: Any, batch: int, side: int, weights: Any, update: Any) -> None:
         import mindspore as ms
         from mindspore import nn, ops
 
@@ -55,22 +55,15 @@ class MindSporeNet:
         class Step(nn.Cell):
             def __init__(self) -> None:
                 super().__init__(auto_prefix=False)
-                self.net = net
-                self.weights = ms.ParameterTuple(net.trainable_params())
-                self.first = self.weights.clone("first", "zeros")
-                self.second = self.weights.clone("second", "zeros")
-                self.update = ops.AdamWeightDecay()
-                self.grad = ms.value_and_grad(self.loss, None, self.weights)
+                self.net, self.update = net, update
+                self.grad = ms.value_and_grad(self.loss, None, ms.ParameterTuple(weights))
 
             def loss(self, x: Any, y: Any) -> Any:
                 return ops.cross_entropy(self.net(x), y)
 
             def construct(self, x: Any, y: Any) -> Any:
                 loss, grads = self.grad(x, y)
-                for i in range(len(grads)):
-                    moments = (self.weights[i], self.first[i], self.second[i])
-                    loss = ops.depend(loss, self.update(*moments, 1e-4, 0.9, 0.999, 1e-8, 0.05, grads[i]))
-                return loss
+                return ops.depend(loss, self.update(grads))
 
         self._x, self._y = x, y
         self._forward, self._step = Forward(), Step()
@@ -83,16 +76,33 @@ class MindSporeNet:
 
 
 class Ours(MindSporeNet):
-    """A net of vitmodels."""
+    """A net of vitmodels, with the update of the training program."""
 
     def __init__(self, arch: str, batch: int) -> None:
         import mindspore as ms
+        from mindspore import nn
 
         from vitmodels.archs import ARCHS
         from vitmodels.nets.registry import create_model
+        from vitmodels.recipe_file import make_recipe
+        from vitmodels.training.optim import Update, adam_scalars, decayed_first
 
         ms.set_context(mode=ms.GRAPH_MODE)
-        super().__init__(create_model(arch, num_classes=CLASSES), batch, ARCHS[arch].image_size)
+        recipe = make_recipe({"arch": arch, "batch_size": batch, "num_classes": CLASSES, "lr_scale": "none"})
+        net = create_model(arch, num_classes=CLASSES)
+        weights = decayed_first(net.trainable_params())
+
+        class OurUpdate(nn.Cell):
+            def __init__(self) -> None:
+                super().__init__(auto_prefix=False)
+                self.update = Update(weights, [weight.name for weight in weights], recipe)
+                self.one = ms.Tensor(1.0, ms.float32)
+                self.scalars = ms.Tensor(adam_scalars(recipe, 1e-4, 1000), ms.float32)
+
+            def construct(self, grads: Any) -> Any:
+                return self.update(grads, self.one, self.scalars)
+
+        super().__init__(net, batch, ARCHS[arch].image_size, weights, OurUpdate())
 
 
 class MindCv(MindSporeNet):
@@ -101,9 +111,28 @@ class MindCv(MindSporeNet):
     def __init__(self, arch: str, batch: int) -> None:
         import mindspore as ms
         from mindcv.models import create_model
+        from mindspore import nn, ops
 
         ms.set_context(mode=ms.GRAPH_MODE)
-        super().__init__(create_model(MINDCV_NAMES[arch], num_classes=CLASSES), batch, 224)
+        net = create_model(MINDCV_NAMES[arch], num_classes=CLASSES)
+        weights = ms.ParameterTuple(net.trainable_params())
+
+        class MindSporesUpdate(nn.Cell):
+            def __init__(self) -> None:
+                super().__init__(auto_prefix=False)
+                self.weights = weights
+                self.first = weights.clone("first", "zeros")
+                self.second = weights.clone("second", "zeros")
+                self.fused = ops.AdamWeightDecay()
+
+            def construct(self, grads: Any) -> Any:
+                done = grads[0]
+                for i in range(len(grads)):
+                    moments = (self.weights[i], self.first[i], self.second[i])
+                    done = ops.depend(done, self.fused(*moments, 1e-4, 0.9, 0.999, 1e-8, 0.05, grads[i]))
+                return done
+
+        super().__init__(net, batch, 224, weights, MindSporesUpdate())
 
 
 class Program:

@@ -29,6 +29,7 @@ from mindspore import nn, ops
 
 from vitmodels.config import Recipe
 from vitmodels.device.compat import split_by_sizes
+from vitmodels.device.kernels import operators
 from vitmodels.images.batches import Batch
 from vitmodels.nets.pixels import normalise_layer
 from vitmodels.training.loss import soft_cross_entropy
@@ -141,6 +142,7 @@ class ApplyGradients(nn.Cell):
         self.average = Average(params, names, recipe.ema) if recipe.ema else None
         self.clip = recipe.clip_global_norm_value
         self.checked = checked
+        self.square_sum = operators.square_sum() if self.update.own_kernel else _square_sum
         self.map = ops.HyperMap()
 
     def construct(self, gradients: Tensors, control: ms.Tensor) -> ms.Tensor:
@@ -149,20 +151,19 @@ class ApplyGradients(nn.Cell):
             gradients = self.sum_over_ranks(gradients)
         grads, loss, stop = gradients[:-2], gradients[-2][0] * share, gradients[-1][0]
         factor = share * control[3]
-        norm = ops.sqrt(ops.stack(self.map(_square_sum, grads)).sum()) * factor
+        norm = ops.sqrt(ops.stack(self.map(self.square_sum, grads)).sum()) * factor
         finite = ops.isfinite(norm)
         if self.clip > 0:
             factor = factor * ops.minimum(self.clip / (norm + NORM_EPS), ops.ones_like(norm))
-        grads = self.map(ops.partial(_scale, factor), grads)
         if self.checked:
             if finite:
-                self._update(grads, control)
+                self._update(grads, factor, control)
         else:
-            self._update(grads, control)
+            self._update(grads, factor, control)
         return ops.stack((loss, stop, finite.astype(ms.float32), norm))
 
-    def _update(self, grads: Tensors, control: ms.Tensor) -> ms.Tensor:
-        done = self.update(grads, control[:3])
+    def _update(self, grads: Tensors, factor: ms.Tensor, control: ms.Tensor) -> ms.Tensor:
+        done = self.update(grads, factor, control[:3])
         if self.average is not None:
             done = self.average(done)
         return done
@@ -194,7 +195,6 @@ def ordered_sum(x: ms.Tensor) -> ms.Tensor:
 _flatten: Any = ops.MultitypeFuncGraph("flatten")
 _shape_like: Any = ops.MultitypeFuncGraph("shape_like")
 _add: Any = ops.MultitypeFuncGraph("add")
-_scale: Any = ops.MultitypeFuncGraph("scale")
 _square_sum: Any = ops.MultitypeFuncGraph("square_sum")
 
 
@@ -211,11 +211,6 @@ def _shape_one(part: Any, param: Any) -> Any:
 @_add.register("Tensor", "Tensor")
 def _add_one(one: Any, other: Any) -> Any:
     return one + other
-
-
-@_scale.register("Tensor", "Tensor")
-def _scale_one(factor: Any, grad: Any) -> Any:
-    return grad * factor
 
 
 @_square_sum.register("Tensor")

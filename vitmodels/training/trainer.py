@@ -11,6 +11,7 @@ import numpy as np
 from mindspore import nn
 
 from vitmodels.config import Recipe
+from vitmodels.device.runtime import release_memory
 from vitmodels.images.batches import Batch
 from vitmodels.nets.precision import needs_loss_scale
 from vitmodels.training.optim import adam_scalars, decayed_first, decays
@@ -92,6 +93,7 @@ class Trainer:
         self._apply = ApplyGradients(self.params, self.names, recipe, ranks, self.checked)
         self._whole = WholeStep(self._gradients, self._apply)
         self._add = AddGradients()
+        self._compiled = False
         for cell in (self._gradients, self._apply, self._whole):
             cell.set_train()
 
@@ -100,6 +102,10 @@ class Trainer:
         inputs = [StepInputs.of(micro, self.scale.value, stop) for micro in micros]
         control = self._control(lr, len(micros))
         if len(inputs) == 1:
+            if not self._compiled:
+                self._whole.compile(*inputs[0], control)
+                release_memory()
+                self._compiled = True
             outcome = self._whole(*inputs[0], control)
         else:
             gradients = self._gradients(*inputs[0])

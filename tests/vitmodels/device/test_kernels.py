@@ -174,6 +174,36 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     )
 
 
+# elements: fewer than a vector, several parts of the work and a rest
+@pytest.mark.parametrize("shape", [(3, 5), (2, 40_001), (16,)], ids=str)
+def test_adamw_overwrites_a_parameter_and_its_moments(shape: tuple[int, ...]) -> None:
+    p, m, v, gradient = random(shape, shape, shape, shape)
+    rate, eps, decay, factor, shares, taken = 0.02, 1e-3, 0.3, 0.25, (0.5, 0.8), (0.1, 0.001)
+    v = np.abs(v)
+    held = [ms.Parameter(ms.Tensor(array), name=name) for name, array in zip("pmv", (p, m, v), strict=True)]
+    numbers = ([rate, eps, decay], factor, [*shares, *taken])
+    given = [ms.Tensor(gradient), *(ms.Tensor(each, ms.float32) for each in numbers)]
+    operators.adamw()(*held, *given).asnumpy()
+    g = gradient.astype(np.float64) * factor
+    m, v = m + (g - m) * taken[0], v + (g * g - v) * taken[1]
+    p = p - rate * shares[0] * (m / (np.sqrt(v) + eps) + decay * shares[1] * p)
+    assert_close([each.asnumpy() for each in held], [p, m, v], 1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1,), (37,), (3, 768, 100)], ids=str)
+def test_square_sum_is_right_whatever_the_number_of_threads(shape: tuple[int, ...]) -> None:
+    (x,) = random(shape)
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            limit_threads(threads)
+            found.append(float(operators.square_sum()(ms.Tensor(x)).asnumpy()[0]))
+    finally:
+        limit_threads(2)
+    assert len(set(found)) == 1
+    assert found[0] == pytest.approx((x.astype(np.float64) ** 2).sum(), rel=1e-6)
+
+
 def test_no_more_threads_than_allowed() -> None:
     def threads() -> int:
         return len(list(Path("/proc/self/task").iterdir()))

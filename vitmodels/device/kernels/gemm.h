@@ -43,18 +43,30 @@ static inline void multiply_tile(int64_t depth, const float* a, const float* b, 
         for (int v = 0; v < TILE_VECTORS; ++v) store(c + r * ldc + v * LANES, sums[r][v]);
 }
 
-// to[k * width + i] = from[i * across + k * along] for i < count, zero for the other i below width.
+// to[k * width + i] = from[i * across + k] for i < count: in stretches, so that what is written stays in the nearest cache
+// until its rows are full.
+template <int width>
+static inline void turn(const float* from, int64_t across, int64_t count, int64_t depth, float* to) {
+    constexpr int64_t STRETCH = 16;
+    int64_t begin = 0;
+    for (; begin + STRETCH <= depth; begin += STRETCH)
+        for (int64_t i = 0; i < count; ++i)
+#pragma GCC unroll 16
+            for (int64_t k = begin; k < begin + STRETCH; ++k) to[k * width + i] = from[i * across + k];
+    for (; begin < depth; ++begin)
+        for (int64_t i = 0; i < count; ++i) to[begin * width + i] = from[i * across + begin];
+}
+
+// to[k * width + i] = from[i * across + k * along] for i < count, zero for the other i below width. One of the strides is 1.
 template <int width>
 static inline void pack(const float* from, int64_t across, int64_t along, int64_t count, int64_t depth, float* to) {
     if (count < width) std::memset(to, 0, depth * width * sizeof(float));
-    if (across == 1 && count == width) {
+    if (across != 1) return turn<width>(from, across, count, depth, to);
+    if (count == width) {
         for (int64_t k = 0; k < depth; ++k) std::memcpy(to + k * width, from + k * along, width * sizeof(float));
-    } else if (across == 1) {
+    } else {
         for (int64_t k = 0; k < depth; ++k)
             for (int64_t i = 0; i < count; ++i) to[k * width + i] = from[k * along + i];
-    } else {
-        for (int64_t i = 0; i < count; ++i)
-            for (int64_t k = 0; k < depth; ++k) to[k * width + i] = from[i * across + k * along];
     }
 }
 

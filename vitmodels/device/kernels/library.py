@@ -20,7 +20,7 @@ from pathlib import Path
 
 SWITCH = "VITMODELS_KERNELS"
 """Environment variable: 0 turns the compiled operators off, a path says where they are kept."""
-FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread")
+FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fPIC", "-shared", "-pthread")
 NATIVE = ("-march=native", "-mcpu=native", "")  # the first one that the compiler accepts
 COMPILERS = ("c++", "g++", "clang++")
 TIMEOUT_S = 120.0

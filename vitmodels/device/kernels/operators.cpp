@@ -10,6 +10,7 @@
 #include "ending.h"
 #include "images.h"
 #include "norm.h"
+#include "update.h"
 
 namespace {
 
@@ -73,6 +74,12 @@ void attention_gradient(float* dout, const Heads& in, const Heads& gradient, int
     });
 }
 
+int64_t elements(const int64_t* shape, int axes) {
+    int64_t count = 1;
+    for (int axis = 0; axis < axes; ++axis) count *= shape[axis];
+    return count;
+}
+
 // Input 0 and what its channels are multiplied with and moved by, to be written to the tensor `out`.
 Images images_of(const Call& t, int out) {
     return {static_cast<const uint8_t*>(t.params[0]), t[1], t[2], t[out], t.size(0, 0), t.size(0, 1), t.size(0, 2)};
@@ -81,7 +88,7 @@ Images images_of(const Call& t, int out) {
 }  // namespace
 
 #define OPERATOR(name) \
-    extern "C" int name(int, void** params, int*, int64_t** shapes, const char**, void*, void*)
+    extern "C" int name(int, void** params, int* axes, int64_t** shapes, const char**, void*, void*)
 
 extern "C" void keep_exit_code(int code) { ending::keep(code); }
 
@@ -230,4 +237,23 @@ OPERATOR(normalise_and_mix_images) {
         if (t.size(0, 0) % 2 != 0) throw std::invalid_argument("an image has no neighbour");
         normalise_and_mix(images_of(t, 5), t[3], static_cast<const int32_t*>(params[4]));
     });
+}
+
+// p, m, v, gradient, scalars (3): rate, eps and decay, factor of the gradient (), traits (4): share of the rate, share of
+// the decay, 1 - beta 1, 1 - beta 2 -> rate (1). p, m and v are overwritten.
+OPERATOR(adamw) {
+    const Call t{params, shapes};
+    return guarded([&] {
+        const float *const scalars = t[4], *const traits = t[6];
+        const float rate = scalars[0] * traits[0];
+        update({rate, scalars[1], scalars[2] * traits[1], *t[5], traits[2], traits[3]}, t[0], t[1], t[2], t[3],
+               elements(shapes[0], axes[0]));
+        *t[7] = rate;
+    });
+}
+
+// x -> the sum of its squares (1)
+OPERATOR(square_sum_of) {
+    const Call t{params, shapes};
+    return guarded([&] { *t[1] = square_sum(t[0], elements(shapes[0], axes[0])); });
 }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mindspore import float32, ops
+from mindspore.ops.signature import make_sig, sig_rw
 
 from vitmodels.device.kernels.library import library
 
@@ -130,3 +131,19 @@ def normalise_and_mix() -> Any:
     return _operator(
         "normalise_and_mix_images", lambda x, *_: [x[0], 3, x[1], x[2]], bprop=bprop, takes=takes
     )
+
+
+@functools.cache
+def adamw() -> Any:
+    """Overwrites p, m, v (one shape) by the update from a gradient; see operators.cpp for the scalars -> the rate, (1,)"""
+    operator = _operator("adamw", lambda *_: [1])
+    written = [make_sig(name, sig_rw.RW_WRITE) for name in ("p", "m", "v")]
+    operator.set_signatures([*written, *map(make_sig, ("gradient", "scalars", "factor", "traits"))])
+    operator.add_prim_attr("side_effect_mem", True)  # so that it comes after all that reads p
+    return operator
+
+
+@functools.cache
+def square_sum() -> Any:
+    """x of any shape -> the sum of its squares, (1,)"""
+    return _operator("square_sum_of", lambda x: [1])
