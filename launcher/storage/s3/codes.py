@@ -1,46 +1,15 @@
 """The error codes of S3, OBS and other stores: what each means, whether it can pass, and what to do. One row per meaning.
 
-The codes are from the published lists of Amazon S3, Huawei OBS, Aliyun OSS, MinIO and Ceph; a new one is one word here.
+The codes are from the published lists of Amazon S3, Huawei OBS, Aliyun OSS, Tencent COS, Google, Backblaze, MinIO and Ceph; a new
+one is one word here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import replace
 
+from launcher.storage.s3.kinds import ENDPOINT, FEWER, KEYS, LATER, PROXIES, REGION, Kind, Meaning
 
-class Kind(Enum):
-    """What follows from a code."""
-
-    REFUSED = "permanent: the same request would be refused again"
-    BUSY = "passes, with fewer requests"
-    TRANSIENT = "may pass"
-    DAMAGED = "the bytes were changed on the way: sent once more"
-    MISSING = "there is no such thing"
-    CONDITION = "the condition of a conditional request does not hold"
-    UNSUPPORTED = "the store can't do it"
-    RANGE = "the object is shorter than the range"
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """A row. `{variables}` in the hint stands for the variables that may hold keys."""
-
-    kind: Kind
-    what: str
-    hint: str
-
-
-KEYS = "check the access key and secret ({variables}), or the profile"
-REGION = (
-    "set the region, or the endpoint of its region; machines of a cloud need a bucket in their own region"
-)
-ENDPOINT = (
-    "check the endpoint (AWS_ENDPOINT_URL_S3, or endpoint: in the job file), the network, and the proxy"
-)
-PROXIES = "check that the endpoint is that of a store, and the proxies on the way"
-LATER = "try again later; what arrived is kept"
-FEWER = "use fewer workers, or run again later; what arrived is kept"
 _OWNER = "ask the owner of the bucket or account"
 _REPORT = "report this, with the store's name and version"
 
@@ -53,7 +22,7 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
         KEYS,
     ),
     (
-        "InvalidAccessKeyId InactiveAccessKey",
+        "InvalidAccessKeyId InvalidAccessKey InactiveAccessKey XMinioAdminInvalidAccessKey AuthenticationRequired",
         Kind.REFUSED,
         "the access key is unknown there",
         KEYS + "; is the endpoint the right one?",
@@ -61,7 +30,7 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
     ("CredentialsNotSupported InvalidSecurity", Kind.REFUSED, "keys of this kind are not accepted", KEYS),
     ("TooManyWrongSignature", Kind.REFUSED, "the store has blocked this key after wrong signatures", KEYS),
     (
-        "ExpiredToken TokenRefreshRequired SecurityTokenExpired RequestExpired",
+        "ExpiredToken TokenRefreshRequired SecurityTokenExpired RequestExpired RequestIsExpired KMS.ExpiredTokenException",
         Kind.REFUSED,
         "the session token has expired",
         "get new temporary credentials and set all three values",
@@ -80,13 +49,13 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
     ),
     # permissions and accounts
     (
-        "AccessDenied AccessForbidden UnauthorizedAccess",
+        "AccessDenied AccessForbidden UnauthorizedAccess UnauthorizedAccessError AccessForbidden.BlackList ForbiddenByBlackList EndpointNotAllowed SecurityPolicyViolated OrgPolicyViolation XMinioInsufficientPermissions",
         Kind.REFUSED,
         "access denied",
         "ask for the permission, or check which credentials are used ({variables}); an object under retention can't be replaced",
     ),
     (
-        "InArrearOrInsufficientBalance Arrearage UserDisable",
+        "InArrearOrInsufficientBalance Arrearage UserDisable ArrearsError AccountArrears BillingDisabled PaymentRequired 402",
         Kind.REFUSED,
         "the account is in arrears",
         "pay the bill or top up the account, then run again",
@@ -98,7 +67,7 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
         "finish the account's verification in the console; " + KEYS,
     ),
     (
-        "AllAccessDisabled AccountProblem InvalidPayer NotSignedUp FrozenUserId DeregisterUserId UserSuspended",
+        "AllAccessDisabled AccountProblem AccountDisabled DeactivatedAccount UserProjectAccountProblem InvalidPayer NotSignedUp FrozenUserId DeregisterUserId UserSuspended InvalidBucketState BucketNotActive BucketFrozen",
         Kind.REFUSED,
         "access is disabled for this account or bucket",
         _OWNER,
@@ -141,16 +110,28 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
         "set addressing: virtual",
     ),
     (
-        "KeyTooLong KeyTooLongError",
+        "KeyTooLong KeyTooLongError RequestURITooLong 414",
         Kind.REFUSED,
         "the key is too long for this store",
         "shorten the object's name",
     ),
     (
-        "InvalidObjectName XMinioInvalidObjectName FsObjectConflict XMinioParentIsObject XMinioObjectExistsAsDirectory",
+        "InvalidObjectName XMinioInvalidObjectName FsObjectConflict FileGatewayObjectConflict PathConflict XMinioParentIsObject XMinioObjectExistsAsDirectory",
         Kind.REFUSED,
         "the store does not take this name: it is not valid there, or a folder and a file would have it",
         "rename the object",
+    ),
+    (
+        "NoSuchHost NoSuchTenant NoSuchUser NoSuchAccount NoSuchRegion NoSuchCustomDomain NoSuchWebsiteConfiguration",
+        Kind.REFUSED,
+        "the store knows no such account, host or region",
+        ENDPOINT,
+    ),
+    (
+        "RequestIsNotHttps HttpsRequired SecureTransportRequired XMinioInsecureClientRequest",
+        Kind.REFUSED,
+        "the store wants TLS",
+        "write the endpoint with https://",
     ),
     # the object's state
     (
@@ -160,26 +141,33 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
         "restore it in the store's console, wait until that is done, then run again",
     ),
     (
-        "ObjectLocked FileImmutable InvalidRetentionPeriod",
+        "ObjectLocked ObjectLock FileImmutable WormObjectForbidden InvalidRetentionPeriod RetentionPolicyNotMet ObjectUnderActiveHold",
         Kind.REFUSED,
         "the object is locked against changes",
         "wait for the end of the retention, or name another folder",
     ),
     (
-        "KMS.DisabledException KMS.NotFoundException KMS.InvalidStateException KMS.AccessDeniedException KMS.KeyUnavailableException",
+        "KMS.DisabledException KMS.NotFoundException KMS.InvalidStateException KMS.KMSInvalidStateException KMS.InvalidKeyUsageException KMS.IncorrectKeyException KMS.UnsupportedOperationException KMS.AccessDeniedException KMS.KeyUnavailableException KMSNotConfigured KmsServiceNotEnabled KmsKeyAccessDenied CloudKmsKeyDisabled",
         Kind.REFUSED,
         "the key that encrypts the object can't be used",
         "ask for permission to use the key, or check that it is enabled and in the bucket's region",
     ),
     (
-        "InvalidEncryptionAlgorithmError",
+        "InvalidEncryptionAlgorithmError MissingSecurityHeader ResourceIsEncryptedWithCustomerEncryptionKey CustomerEncryptionKeyIsIncorrect",
         Kind.REFUSED,
         "the object is encrypted with a key of its owner (SSE-C)",
         "copy it to an object without such a key",
     ),
+    (
+        "UnavailableForLegalReasons SensitiveObject 451",
+        Kind.REFUSED,
+        "the store may not deliver this for legal reasons",
+        _OWNER,
+    ),
+    ("XMinioObjectTampered", Kind.REFUSED, "the object is damaged in the store", "copy it there again"),
     # space and sizes
     (
-        "QuotaExceeded InsufficientStorageSpace XMinioAdminBucketQuotaExceeded",
+        "QuotaExceeded BucketQuotaExceeded PutOverQuota InsufficientStorageSpace StorageCapExceeded DownloadCapExceeded TransactionCapExceeded XMinioAdminBucketQuotaExceeded",
         Kind.REFUSED,
         "the quota of the bucket or account is used up",
         "free some space there, or raise the quota",
@@ -198,13 +186,13 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
     ),
     ("EntityTooSmall", Kind.REFUSED, "a part is smaller than the store takes", _REPORT),
     (
-        "MetadataTooLarge RequestHeaderSectionTooLarge",
+        "MetadataTooLarge RequestHeaderSectionTooLarge 431 494",
         Kind.REFUSED,
         "the headers are too long for this store",
         _REPORT,
     ),
     (
-        "407",
+        "407 511 NetworkAuthenticationRequired",
         Kind.REFUSED,
         "the proxy wants a login, or another one",
         "check the user and password in HTTP_PROXY and HTTPS_PROXY",
@@ -237,31 +225,31 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
     ),
     # what may pass
     (
-        "SlowDown SlowDownRead SlowDownWrite RequestLimitExceeded TooManyRequests ServiceUnavailable QpsLimitExceeded 429 503",
+        "SlowDown SlowDownRead SlowDownWrite BusyError RequestLimitExceeded RateLimitExceeded UserRateLimitExceeded TooManyRequests ServiceUnavailable QpsLimitExceeded MetaOperationQpsLimitExceeded 429 503 509",
         Kind.BUSY,
         "the store asks for fewer requests",
         FEWER,
     ),
     (
-        "Throttling ThrottlingException BandwidthLimitExceeded",
+        "Throttling ThrottlingException BandwidthLimitExceeded DownloadTrafficRateLimitExceeded UploadTrafficRateLimitExceeded",
         Kind.BUSY,
         "the store asks for fewer requests",
         FEWER,
     ),
     (
-        "KMS.ThrottlingException KMS.InternalException",
+        "KMS.ThrottlingException KMS.InternalException KMS.KMSInternalException",
         Kind.TRANSIENT,
         "the store's service of keys failed",
         LATER,
     ),
     (
-        "InternalError RequestTimeout RequestTimeoutException OperationAborted ConditionalRequestConflict BucketExpanding ClientDisconnected 408 421 425 499",
+        "InternalError BackendError XMinioServerNotInitialized XMinioBackendDown XMinioRequestTimedout XMinioReadQuorum XMinioWriteQuorum RequestTimeout RequestTimeoutException OperationAborted ConditionalRequestConflict BucketExpanding ClientDisconnected 408 421 425 499",
         Kind.TRANSIENT,
         "the store failed",
         LATER,
     ),
     (
-        "BadDigest InvalidDigest XAmzContentSHA256Mismatch IncompleteBody XAmzContentChecksumMismatch",
+        "BadDigest InvalidDigest InvalidSHA1Digest XAmzContentSHA256Mismatch IncompleteBody XAmzContentChecksumMismatch",
         Kind.DAMAGED,
         "the bytes were damaged on the way",
         "",
@@ -284,16 +272,26 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
     ("InvalidRange 416", Kind.RANGE, "the object is shorter than the asked range", ""),
     # statuses alone: the answer to a HEAD has no code
     ("401 403", Kind.REFUSED, "the store refused", KEYS),
-    ("301 302 307 308", Kind.REFUSED, "the bucket lives in another region", REGION),
+    (
+        "301 302 303 307 308",
+        Kind.REFUSED,
+        "the answer sends elsewhere, to another region or address",
+        f"{REGION}; {PROXIES}",
+    ),
 )
 _MEANINGS = {code: Meaning(kind, what, hint) for codes, kind, what, hint in _ROWS for code in codes.split()}
+_UNKNOWN = "the store's documentation says what this code means; else "
 
 
 def meaning_of(code: str, status: int) -> Meaning:
     """What an answer means: by its code, else by its status."""
-    known = _MEANINGS.get(code) or _MEANINGS.get(str(status))
-    if known:
-        return known
-    if status >= 500:
-        return Meaning(Kind.TRANSIENT, "the store failed", LATER)
-    return Meaning(Kind.REFUSED, "the store refused the request", ENDPOINT)
+    if code in _MEANINGS:
+        return _MEANINGS[code]
+    if known := _MEANINGS.get(str(status)):
+        meaning = known
+    elif status >= 500:
+        meaning = Meaning(Kind.TRANSIENT, "the store failed", LATER)
+    else:
+        meaning = Meaning(Kind.REFUSED, "the store refused the request", ENDPOINT)
+    named = meaning.kind is Kind.REFUSED and bool(code) and not code.isdigit()
+    return replace(meaning, hint=_UNKNOWN + meaning.hint) if named else meaning

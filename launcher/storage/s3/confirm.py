@@ -82,7 +82,8 @@ def have_effect(
             backoff.end()
             return
         except StoreError as error:
-            lost = lost or isinstance(error, StoreUnreachable)
+            # A proxy that sends a request again gets the answer that there is no such upload any more.
+            lost = lost or isinstance(error, (StoreUnreachable, NotFound))
             if not is_final(error, backoff):
                 continue
             if lost and happened():

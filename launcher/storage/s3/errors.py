@@ -18,7 +18,8 @@ from launcher.errors import (
     StoreUnreachable,
 )
 from launcher.storage.backoff import StoreBusy
-from launcher.storage.s3.codes import ENDPOINT, LATER, PROXIES, Kind, meaning_of
+from launcher.storage.s3.codes import meaning_of
+from launcher.storage.s3.kinds import ENDPOINT, LATER, PROXIES, Kind
 
 _OF_KEYS = {
     *("ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "TokenRefreshRequired"),
@@ -114,7 +115,7 @@ def map_error(error: Exception, where: str, edge: Edge) -> LauncherError:
         return error
     response = getattr(error, "response", None)
     if isinstance(response, dict):
-        return _answered(response, where, edge)
+        return _answered(response, where, edge, str(getattr(error, "operation_name", "")))
     if status := _status_of_tunnel(error):
         what = meaning_of("", status).what if status == 407 else "the proxy refuses the store's address"
         return StoreRefused(f"{what} ({status})", where=where, hint=_PROXY)
@@ -169,6 +170,9 @@ _KINDS: dict[Kind, type[StoreError]] = {
     Kind.UNSUPPORTED: Unsupported,
     Kind.RANGE: OutOfRange,
 }
+_ABSENT = 404
+_OF_OBJECTS = {"HeadObject", "GetObject", "DeleteObject"}
+"""Requests whose answer 404 has no code in some stores."""
 _HIDES_ITS_CODE = {"301", "307", "400", "401", "403", "405", "409"}
 
 
@@ -186,17 +190,35 @@ def is_broken(error: Exception) -> bool:
     return type(error).__name__ in ("ConnectionClosedError", "HTTPClientError", "ResponseParserError")
 
 
-def _answered(response: dict[str, Any], where: str, edge: Edge) -> StoreError:
-    code = str(response.get("Error", {}).get("Code") or "")
+def _answered(response: dict[str, Any], where: str, edge: Edge, operation: str) -> StoreError:
+    code = str(response.get("Error", {}).get("Code") or "").strip()
     metadata = response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode") or 0)
+    if status == _ABSENT and code in ("", str(status)) and operation not in _OF_OBJECTS:
+        what = f"something else than a store answered, or there is no bucket ({status})"
+        return StoreRefused(what, where=where, hint=PROXIES)
     shown = code if re.fullmatch(r"[A-Za-z0-9._-]{1,60}", code) else str(status)
     meaning = meaning_of(code, status)
     hint = meaning.hint.format(variables=edge.variables)
+    if place := _elsewhere(response):
+        hint = f"{place}; {hint}"
     error = _KINDS[meaning.kind](f"{meaning.what} ({shown})", where=where, hint=hint)
     if isinstance(error, StoreBusy):
         error.retry_after_s = _retry_after(metadata.get("HTTPHeaders", {}))
     return error
+
+
+def _elsewhere(response: dict[str, Any]) -> str:
+    """Where an answer says that the bucket is, as advice; empty where it does not, or in an odd form."""
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    error = response.get("Error", {})
+    region = str(headers.get("x-amz-bucket-region") or error.get("Region") or "")
+    if re.fullmatch(r"[a-z0-9-]{1,40}", region):
+        return f"the store names the region {region} (AWS_REGION={region})"
+    host = str(error.get("Endpoint") or "")
+    if found := re.match(r"(https?://[A-Za-z0-9.:\[\]-]{1,100})(/|$)", str(headers.get("location", ""))):
+        host = found[1]
+    return f"the store names the endpoint {host}" if re.fullmatch(r"[A-Za-z0-9./:\[\]-]{1,110}", host) else ""
 
 
 def _retry_after(headers: dict[str, str]) -> float:

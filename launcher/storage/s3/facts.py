@@ -12,7 +12,7 @@ from typing import Any
 
 from launcher.errors import StoreError, StoreUnreachable
 from launcher.storage.base import ObjectInfo
-from launcher.storage.s3.codes import PROXIES
+from launcher.storage.s3.kinds import PROXIES
 
 SHA256_NAME = "sha256"
 """The metadata of an object that hold the sha256 of its bytes: the header is x-amz-meta-sha256."""

@@ -13,8 +13,8 @@ from xml.etree import ElementTree  # botocore reads answers with it, too; the pa
 from launcher.clock import iso_time
 from launcher.errors import StoreUnreachable
 from launcher.storage.s3 import client as s3_client
-from launcher.storage.s3.codes import PROXIES
 from launcher.storage.s3.facts import plain_etag
+from launcher.storage.s3.kinds import PROXIES
 from launcher.storage.s3.route import Route
 
 PAGE_KEYS = 1000

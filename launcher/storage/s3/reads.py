@@ -15,10 +15,10 @@ from launcher.errors import IntegrityError, NotFound, StoreError
 from launcher.storage.base import ObjectInfo
 from launcher.storage.download import Body, check_bytes
 from launcher.storage.ranges import FIRST_BYTES, LARGE_BYTES, Connections, Remainder
-from launcher.storage.s3.codes import PROXIES
 from launcher.storage.s3.errors import OutOfRange
 from launcher.storage.s3.facts import broken, check_answer, info_of_answer, plain_etag, status_of
 from launcher.storage.s3.fast import FastPath, FastPathError
+from launcher.storage.s3.kinds import PROXIES
 from launcher.storage.s3.requests import Requests
 
 FAST_READS = range(1 << 20, (32 << 20) + 1)

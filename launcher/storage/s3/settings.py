@@ -5,6 +5,7 @@ The sign of a wrong scheme that only the server can give is asked for once a con
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,8 +13,12 @@ from launcher.errors import StoreRefused, UsageError
 from launcher.storage.s3.keyfile import Keys
 
 PROBE_S = 3.0
+MAX_HOST = 255
 _USUAL_PORTS = {443: "https", 80: "http"}
 _CERTIFICATE = b"CERTIFICATE-----"
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+"""A region, or what stands between the dots of a host name, as botocore accepts them."""
+_NO_SLASHES = re.compile(r"https?:(?!//)", re.IGNORECASE)
 
 
 def stray_character(text: str) -> str:
@@ -35,7 +40,10 @@ def check_keys(keys: Keys) -> None:
         ("secret key", keys.secret_key),
         ("session token", keys.token or ""),
     ):
-        if stray := stray_character(value):
+        stray = stray_character(value)
+        if not stray and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            stray = "the quotes around it"
+        if stray:
             raise StoreRefused(
                 f"the {name} contains {stray}",
                 where=keys.origin,
@@ -44,10 +52,15 @@ def check_keys(keys: Keys) -> None:
 
 
 def check_region(region: str) -> None:
-    """Raises UsageError for a region with a blank or newline."""
+    """Raises UsageError for a text that is no name of a region."""
     if stray := stray_character(region):
         raise UsageError(
             f"the region {region!r} contains {stray}", hint="set AWS_REGION, or region:, without that"
+        )
+    if not _LABEL.fullmatch(region) or region.isdigit():
+        raise UsageError(
+            f"{region!r} is no name of a region",
+            hint="set AWS_REGION, or region:, to letters, digits and hyphens, as in cn-north-4",
         )
 
 
@@ -58,7 +71,12 @@ def check_endpoint(endpoint: str) -> None:
         raise UsageError(
             f"the endpoint {shown!r} contains {stray}", hint="write https://host or http://host:port"
         )
-    parts = urlsplit(endpoint)
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError as error:  # half an address of version 6
+        raise UsageError(
+            f"endpoint {shown!r} is not an address", hint="write https://host or http://host:port"
+        ) from error
     if "@" in parts.netloc:
         raise UsageError("an endpoint must not contain credentials", hint="remove everything before '@'")
     try:
@@ -67,7 +85,13 @@ def check_endpoint(endpoint: str) -> None:
         raise UsageError(
             f"endpoint {endpoint!r} has no valid port", hint="write https://host:port"
         ) from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    if (
+        parts.scheme not in ("http", "https")
+        or not _is_host(parts.hostname or "")
+        or parts.query
+        or parts.fragment
+        or _NO_SLASHES.match(endpoint.partition("://")[2])
+    ):
         raise UsageError(
             f"endpoint {endpoint!r} is not an address", hint="write https://host or http://host:port"
         )
@@ -76,6 +100,20 @@ def check_endpoint(endpoint: str) -> None:
         raise UsageError(
             f"endpoint {endpoint!r}: port {port} is that of {usual}", hint=f"write {usual}:// or another port"
         )
+
+
+def _is_host(host: str) -> bool:
+    """Whether it can be a host: a name, or an address of version 4 or 6."""
+    import ipaddress
+
+    labels = host.removesuffix(".").split(".")
+    if len(host) <= MAX_HOST and all(_LABEL.fullmatch(label) for label in labels):
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def check_bundle(file: str) -> None:
@@ -87,6 +125,12 @@ def check_bundle(file: str) -> None:
         raise UsageError(f"can't read the certificates: {error.strerror}", where=file, hint=hint) from error
     if _CERTIFICATE not in content:
         raise UsageError("the file holds no certificate", where=file, hint=hint)
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError as error:
+        raise UsageError("a certificate in the file is damaged", where=file, hint=hint) from error
 
 
 def speaks_tls(endpoint: str) -> bool:

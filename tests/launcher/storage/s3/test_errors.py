@@ -11,8 +11,9 @@ from launcher.errors import NotFound, StoreError, StoreRefused, StoreUnreachable
 from launcher.storage import ObjectStore, open_store
 from launcher.storage.contents import take_listing
 from launcher.storage.copy import fetch_one
-from launcher.storage.s3.codes import Kind, meaning_of
+from launcher.storage.s3.codes import meaning_of
 from launcher.storage.s3.errors import _KINDS
+from launcher.storage.s3.kinds import Kind
 from tests.servers.faults import Faults, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on

@@ -15,6 +15,7 @@ from launcher.storage.registry import Options, parse_url
 from launcher.storage.s3 import client as s3_client
 from launcher.storage.s3.client import ClientHolder, resolve
 from launcher.storage.s3.route import NoRoute, Route, find_route
+from tests.servers.certificate import make_certificate
 from tests.servers.s3 import S3Server
 from tests.waiting import PATIENCE_S
 
@@ -182,8 +183,9 @@ def test_certificates_that_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return find_route(holder_of("s3://b", "https://s3.example.com", env=KEYS, **options), "b").ca_bundle
 
     files = {name: str(tmp_path / name) for name in ("requests.pem", "aws.pem", "ours.pem")}
+    certificate = make_certificate(tmp_path)[0].read_bytes()
     for file in files.values():
-        Path(file).write_text("-----BEGIN CERTIFICATE-----")
+        Path(file).write_bytes(certificate)
     assert bundle() is None
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", files["requests.pem"])
     assert bundle() == files["requests.pem"]
