@@ -10,6 +10,8 @@ _UNSAFE = re.compile(
     "\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 
+_SAFE = bytes([0x09, 0x0A, *range(0x20, 0x7F)])
+
 
 def printable(text: str) -> str:
     """One line in which whatever could drive a terminal stands as `\\x1b` or `\\u202e`; line ends too."""
@@ -18,6 +20,8 @@ def printable(text: str) -> str:
 
 def printable_lines(text: str) -> str:
     """The same for text of several lines, which stay lines."""
+    if text.isascii() and not text.encode("ascii").translate(None, _SAFE):  # millions of lines of a log are
+        return text
     return "\n".join(printable(line) for line in text.split("\n"))
 
 

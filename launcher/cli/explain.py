@@ -38,11 +38,13 @@ def run(args: argparse.Namespace) -> int:
         return _file(args.subject, args.set, args.json)
     from launcher.runs.explain import explain_run
     from launcher.runs.index import Index
+    from launcher.runs.nogc import no_gc
     from launcher.runs.view import view_of
 
     index = Index()
     entry = index.find(args.subject, store_of_run(args, args.subject))
-    explanation = explain_run(entry, view_of(entry, index))
+    with no_gc():
+        explanation = explain_run(entry, view_of(entry, index))
     deep = ""
     if args.deep:
         from launcher.runs.deep import second_opinion

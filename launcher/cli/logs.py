@@ -71,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
     line_filter = _line_filter(args)
     index = Index()
     entry = index.find(args.run, store_of_run(args, args.run))
-    reader: Reader = LogReader(entry, rank=args.rank, node=args.node, attempt=args.attempt)
+    reader: Reader = LogReader(
+        entry, rank=args.rank, node=args.node, attempt=args.attempt, errors_only=args.errors
+    )
     if args.console:
         from launcher.runs.consoles import ConsoleReader
 
@@ -80,15 +82,26 @@ def run(args: argparse.Namespace) -> int:
         from launcher.runs.plogs import PlogReader
 
         reader = PlogReader(entry, rank=args.rank, node=args.node, attempt=args.attempt)
-    lines = line_filter.apply(reader.read())
     printer = _Printer(raw=args.raw, times=args.times)
-    printer.show(_tail(lines, args.tail))
+    some = _show_all(reader, line_filter, printer, args.tail)
     if args.follow:
         return _follow(entry, index, reader, line_filter, printer)
-    if not lines:
+    if not some:
         filtered = args.grep or args.errors or args.since
         say("no lines" if filtered else "no CANN logs were kept" if args.plog else "no logs yet")
     return 0
+
+
+def _show_all(reader: Reader, wanted: _LineFilter, printer: _Printer, tail: int | None) -> bool:
+    """Print what there is so far. Whether there was a line that fits."""
+    from launcher.runs.nogc import no_gc
+
+    with no_gc():
+        lines = wanted.apply(reader.read())
+        printer.show(_tail(lines, tail))
+        some = bool(lines)
+        del lines  # before the collector looks at them
+    return some
 
 
 def _follow(
@@ -148,7 +161,8 @@ def _line_filter(args: argparse.Namespace) -> _LineFilter:
         pattern = re.compile(args.grep) if args.grep else None
     except re.error as error:
         raise UsageError(f"not a regular expression: {error}", where="--grep") from error
-    return _LineFilter(since, pattern, args.errors)
+    others = args.console or args.plog  # a LogReader looks for errors itself
+    return _LineFilter(since, pattern, errors_only=args.errors and others)
 
 
 def _tail(lines: list[LogLine], count: int | None) -> list[LogLine]:
@@ -190,27 +204,29 @@ class _Printer:
         from launcher.cli.terminal import control
 
         texts, margins = [], self._margins
-        for line in lines:
-            if line.attempt != self._attempt:
-                self._attempt = line.attempt
-                texts.append(paint(f"── attempt {line.attempt} ──", "bold", self._colour))
-            text = control(line.text) if self._raw else line.text
-            when = paint(_clock(line.time), "dim", self._colour) + " " if self._times else ""
-            texts.append(f"{when}{margins.get((line.node, line.process)) or self._margin(line)} | {text}")
+        for moment, attempt, node, process, text in lines:
+            if attempt != self._attempt:
+                self._attempt = attempt
+                texts.append(paint(f"── attempt {attempt} ──", "bold", self._colour))
+            margin = margins.get((node, process)) or self._margin(node, process)
+            when = paint(_clock(moment), "dim", self._colour) + " " if self._times else ""
+            texts.append(f"{when}{margin} | {control(text) if self._raw else text}")
         if texts:
             out("\n".join(texts))
 
-    def _margin(self, line: LogLine) -> str:
+    def _margin(self, node: int, process: str) -> str:
         """Node and process, as wide as the widest so far."""
         from launcher.cli.style import paint
+        from launcher.runs.loglines import rank_of
 
-        name = f"node-{line.node}/{line.process}"
+        name = f"node-{node}/{process}"
         if len(name) > self._width:
             self._width = len(name)
             self._margins.clear()
-        style = "dim" if line.rank is None else self.COLOURS[line.rank % len(self.COLOURS)]
+        rank = rank_of(process)
+        style = "dim" if rank is None else self.COLOURS[rank % len(self.COLOURS)]
         margin = paint(name.ljust(self._width), style, self._colour)
-        self._margins[line.node, line.process] = margin
+        self._margins[node, process] = margin
         return margin
 
 

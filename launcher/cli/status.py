@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from launcher.runs.index import Index
-    from launcher.runs.listing import no_gc
+    from launcher.runs.nogc import no_gc
 
     index = Index()
     subject = OneRun(args, index) if len(args.runs) == 1 else ManyRuns(args, index)

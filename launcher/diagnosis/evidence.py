@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 
 from launcher.diagnosis.lines import (
-    CODE,
     ERROR_WORDS,
     TRACEBACK,
     Line,
+    any_of,
     exception_name,
     last_progress,
     worth_a_look,
@@ -26,9 +27,11 @@ MOST = 400
 _CODE = re.compile(
     r"(?:(?<=\()|(?<=\[)|(?<=')|(?<=\")|(?<![\w=]))(?P<code>E(?:[A-Z]\d{4}|\d{5}))(?:(?=[:)\]'\"])|(?=\s\s)|(?=\s*$))"
 )
+_ANY_CODE = re.compile(r"E(?:[A-Z]\d{4}|\d{5})")
 _RETURN = re.compile(
     r"(?i)(?:\bret(?:urn)?(?:[ _]?code)?|errcode|error ?code|\bfailed|\bis)\W{0,4}(?:is\W{0,2})?(?P<number>[1-5][06]\d{4})\b"
 )
+_NUMBER = re.compile(r"[1-5][06]\d{4}")
 _GLOG = re.compile(r"^\[(?P<level>ERROR|CRITICAL|EXCEPTION|FATAL)\]")
 _PLAIN = re.compile(
     r"^(?:[\w.]{0,120}(?:Error|Exception|Interrupt|Exit|Expired)\b|(?:error|fatal|FATAL|ERROR|Fatal)\b[: ]|\S{0,200}python\S{0,20}: (?:No module|can't open)|can't start )"
@@ -69,10 +72,16 @@ class Evidence:
 def evidence_of(log: str) -> list[Evidence]:
     """All evidence in a log, in its order, at most `MOST` pieces. Takes time that grows with the log only."""
     lines = worth_a_look(log)
-    rules = table()
-    evidence = [each for each in (_judge(line, rules) for line in lines) if each is not None]
-    progress = last_progress(log, lines)
-    evidence = [replace(each, earlier=True) if each.offset < progress else each for each in evidence]
+    judged = [
+        (line, each) for line in lines if (each := _judge(line.text, line.raised, line.block)) is not None
+    ]
+    progress = last_progress(log, lines) if judged else -1
+    evidence = [
+        replace(each, offset=line.offset, earlier=line.offset < progress)
+        if line.offset or line.offset < progress
+        else each
+        for line, each in judged
+    ]
     return _thinned(evidence)
 
 
@@ -82,7 +91,7 @@ def states_error(text: str) -> bool:
         _GLOG.match(text)
         or _PLAIN.match(text)
         or _LEVEL.match(text)
-        or _CODE.search(text)
+        or any(_standing_codes(text))
         or exception_name(text) in table().by_exception
     )
 
@@ -92,17 +101,25 @@ def may_state_error(log: str) -> bool:
     return _any_error().search(log) is not None
 
 
+def place_of_error(log: str, begin: int = 0) -> int | None:
+    """Where the first word at or behind `begin` stands because of which a line may state an error; None without one."""
+    match = _any_error().search(log, begin)
+    return match.start() if match else None
+
+
 @cache
 def _any_error() -> re.Pattern[str]:
     names = (name for name in table().by_exception if not any(word in name for word in ERROR_WORDS))
     words = (*ERROR_WORDS, TRACEBACK, "Exit", "fatal", *sorted(names))
     escape = "\x1b"  # may stand within a word
-    return re.compile("|".join((*map(re.escape, words), escape, CODE.pattern)))
+    # a line that is cut may end within what is no code
+    return re.compile(f"{any_of((*words, escape))}|{_ANY_CODE.pattern}")
 
 
-def _judge(line: Line, rules: Table) -> Evidence | None:
-    """The strongest proof that a line holds."""
-    text = line.text
+@lru_cache(maxsize=MOST)  # the ranks of a run fail with the same words
+def _judge(text: str, raised: bool, block: bool) -> Evidence | None:
+    """The strongest proof that a line holds, as if it were the first of its log."""
+    line, rules = Line(0, text, block, raised), table()
     name = exception_name(text)
     exception = name if line.raised else ""
     is_error = line.raised or line.block or states_error(text)
@@ -120,24 +137,28 @@ def _judge(line: Line, rules: Table) -> Evidence | None:
     best = max(candidates, key=lambda each: each.weight, default=None)
     if best is None:
         return None
-    if not best.code:
-        best = replace(
-            best, code=next((each.code for each in candidates if each.rule is best.rule and each.code), "")
-        )
-    return replace(best, raised=line.raised, peer=_peer(best.rule, text))
+    code = best.code or next((each.code for each in candidates if each.rule is best.rule and each.code), "")
+    return replace(best, code=code, raised=line.raised, peer=_peer(best.rule, text))
 
 
 def _codes(text: str, line: Line, rules: Table) -> list[Evidence]:
     codes = []
-    for match in islice(_CODE.finditer(text), 20):
+    for match in islice(_standing_codes(text), 20):
         rule = rules.of_code(match["code"])
         if rule is not None:
             codes.append(Evidence(rule, text.strip(), line.offset, rule.weight, match["code"]))
     return codes
 
 
+def _standing_codes(text: str) -> Iterator[re.Match[str]]:
+    """The codes that stand by themselves. To look at every code is ten times as fast as to look at every character."""
+    return filter(None, (_CODE.match(text, code.start()) for code in _ANY_CODE.finditer(text)))
+
+
 def _returns(text: str, line: Line, rules: Table) -> list[Evidence]:
-    returns = []
+    returns: list[Evidence] = []
+    if not _NUMBER.search(text):
+        return returns
     for match in _RETURN.finditer(text[:PHRASE_LIMIT]):
         rule = rules.by_return.get(int(match["number"]))
         if rule is not None:
@@ -150,8 +171,8 @@ def _phrases(text: str, line: Line, rules: Table, is_error: bool) -> list[Eviden
     part = text[:PHRASE_LIMIT]
     return [
         Evidence(rule, text.strip(), line.offset, min(rule.weight, 7))
-        for rule in rules.phrases
-        if (is_error or not rule.only_errors) and rule.fits(part)
+        for rule in rules.phrases_in(part)
+        if is_error or not rule.only_errors
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 LINE_LIMIT = 4096
@@ -77,8 +77,18 @@ ERROR_WORDS = (
 CODE = re.compile(r"E(?:[A-Z]\d{4}|\d{5})(?!\w)")
 TRACEBACK = "Traceback (most recent call last):"
 _BLOCKS = ("Ascend Error Message", "Framework Error Message", "Dataset Pipeline Error Message")
-_WORD_OR_CODE = re.compile("|".join((*map(re.escape, ERROR_WORDS), CODE.pattern)))
-_SMALL = 32 << 10
+
+
+def any_of(words: Iterable[str]) -> str:
+    """A pattern of these words, those with the same first letter together: twice as fast as one after the other."""
+    rests: dict[str, list[str]] = {}
+    for word in words:
+        rests.setdefault(word[0], []).append(re.escape(word[1:]))
+    return "|".join(f"{re.escape(first)}(?:{'|'.join(own)})" for first, own in rests.items())
+
+
+_WORD_OR_CODE = re.compile(f"{any_of(ERROR_WORDS)}|{CODE.pattern}")
+SMALL = 32 << 10
 """Characters of a log that is read in one pass for all words."""
 _AFTERWORDS = ("Exception ignored in", "Error in atexit.", "Error in sys.excepthook")
 _PREFIX = re.compile(
@@ -107,8 +117,10 @@ class Line:
 def clean(text: str) -> str:
     """A line without escapes, without what a progress bar overwrote, and without the prefix of a rank."""
     text = _ESCAPES.sub("", text).rpartition("\r")[2] if "\x1b" in text or "\r" in text else text
-    text = _GROUP.sub("", text, count=1)
-    return _PREFIX.sub("", text.rstrip("\r\n"), count=1)
+    text = _GROUP.sub("", text, count=1) if text[:2] == "  " else text
+    text = text.rstrip("\r\n")
+    begins = text[:1]
+    return _PREFIX.sub("", text, count=1) if begins == "[" or begins.isdecimal() else text
 
 
 def worth_a_look(log: str) -> list[Line]:
@@ -119,9 +131,9 @@ def worth_a_look(log: str) -> list[Line]:
     if _WORD_OR_CODE.search(log) is None and TRACEBACK not in log:
         return []
     lines: dict[int, Line] = {}
-    for start in _few_starts(log) if len(log) <= _SMALL else _starts(log):
+    for start in _few_starts(log) if len(log) <= SMALL else _starts(log):
         lines[start] = Line(start, clean(_cut(log, start)))
-    for heading in _BLOCKS:
+    for heading in filter(log.__contains__, _BLOCKS):
         for at in _everywhere(log, heading):
             for line in _following(log, at, _BLOCK_LINES):
                 lines[line.offset] = Line(line.offset, line.text, block=True)
@@ -146,17 +158,17 @@ def last_progress(log: str, lines: list[Line]) -> int:
     """Where the last line stands that tells of work done well, such as a step or an epoch; -1 when there is none."""
     errors = {line.offset for line in lines}
     tail = log[-_PROGRESS_TAIL:]
-    end = len(tail)
-    for text in reversed(_LINE_ENDS.split(tail)):
-        start = len(log) - len(tail) + end - len(text)
-        if start not in errors and _PROGRESS.search(text[:300]):
-            return start
-        end -= len(text) + 1
+    before, end = len(log) - len(tail), len(tail)
+    ends = tail.replace("\r", "\n") if "\r" in tail else tail
+    while end >= 0:
+        start = ends.rfind("\n", 0, end) + 1
+        if before + start not in errors and _PROGRESS.search(tail[start : min(end, start + 300)]):
+            return before + start
+        end = start - 1
     return -1
 
 
 _PROGRESS_TAIL = 256 << 10
-_LINE_ENDS = re.compile(r"[\r\n]")
 _PROGRESS = re.compile(
     r"(?i)\b(?:epoch|step|iter(?:ation)?s?|batch)\b[ :=\[]{0,3}\d|\bloss\b[ :=]{0,3}(?:is )?-?\d|\d(?:\.\d+)? ?(?:it|img|images|samples)/s|\d+/\d+ \["
 )
@@ -225,8 +237,10 @@ def _line_start(log: str, at: int) -> int:
 
 def _line_end(log: str, at: int) -> int:
     high = min(len(log), at + LINE_LIMIT)
-    ends = [end for end in (log.find("\n", at, high), log.find("\r", at, high)) if end >= 0]
-    return min(ends) if ends else high
+    end = log.find("\n", at, high)
+    end = high if end < 0 else end
+    other = log.find("\r", at, end)
+    return end if other < 0 else other
 
 
 def _cut(log: str, start: int) -> str:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import yaml
 
+from launcher.diagnosis.lines import any_of
+
 Role = Literal["cause", "consequence", "generic"]
 TABLE = Path(__file__).with_name("table")
 _DEFAULT_WEIGHT = 8
@@ -67,6 +69,40 @@ class Rule:
         return plain.replace(", {meaning}", f", {text}" if text else "").replace("{code}", code)
 
 
+@dataclass(frozen=True, slots=True)
+class WordIndex:
+    """All words of the rows in one pattern: asking each row for each of its words takes four times as long.
+
+    `rows` has the numbers of the rows that look for a word or for the beginning of it, `always` those that look for none.
+    """
+
+    pattern: re.Pattern[str]
+    rows: Mapping[str, frozenset[int]]
+    always: frozenset[int]
+
+    @classmethod
+    def of(cls, rules: Sequence[Rule]) -> WordIndex:
+        """Of rows by their numbers."""
+        own = [(*rule.words, *(rule.needles if rule.match else ())) for rule in rules]
+        words = sorted(
+            {word for each in own for word in each}, key=len, reverse=True
+        )  # the longest one is found
+        rows = {
+            word: frozenset(number for number, each in enumerate(own) if any(map(word.startswith, each)))
+            for word in words
+        }
+        bare = (number for number, rule in enumerate(rules) if rule.match and not rule.needles)
+        return cls(re.compile(any_of(words) or "(?!)"), rows, frozenset(bare))
+
+    def rows_of(self, line: str) -> list[int]:
+        """The numbers of the rows that may fit, in order."""
+        found, match = self.always, self.pattern.search(line)
+        while match:
+            found |= self.rows[match[0]]
+            match = self.pattern.search(line, match.start() + 1)
+        return sorted(found)
+
+
 @dataclass(frozen=True)
 class Table:
     """All rows, and the ways to find one."""
@@ -79,6 +115,12 @@ class Table:
     by_exit: Mapping[int, Rule]
     by_signal: Mapping[str, Rule]
     phrases: tuple[Rule, ...]
+    _words: WordIndex
+
+    def phrases_in(self, line: str) -> list[Rule]:
+        """The rows whose words or pattern stand in the line, in the order of the table."""
+        rules = (self.phrases[number] for number in self._words.rows_of(line))
+        return [rule for rule in rules if rule.fits(line)]
 
     def of_code(self, code: str) -> Rule | None:
         """The row of a code such as EI0002, else that of its family; None for what is no code of CANN's."""
@@ -123,6 +165,7 @@ def table() -> Table:
 
 def make_table(rules: Sequence[Rule]) -> Table:
     """Rows and their index. Raises ValueError when two rows claim the same id, code, return code, exception or exit."""
+    phrases = tuple(rule for rule in rules if rule.words or rule.match)
     return Table(
         rules=tuple(rules),
         by_code=_index((code, rule) for rule in rules for code in rule.codes or {}),
@@ -131,7 +174,8 @@ def make_table(rules: Sequence[Rule]) -> Table:
         by_exception=_index((name, rule) for rule in rules for name in _exception_names(rule)),
         by_exit=_index((code, rule) for rule in rules for code in rule.exit_codes),
         by_signal=_index((name, rule) for rule in rules for name in rule.signals),
-        phrases=tuple(rule for rule in rules if rule.words or rule.match),
+        phrases=phrases,
+        _words=WordIndex.of(phrases),
     )
 
 

@@ -11,7 +11,7 @@ from launcher.errors import LauncherError
 from launcher.jsontext import is_number
 from launcher.plan.model import Plan
 from launcher.runfolder.states import AttemptResult
-from launcher.runs.explain import Explanation
+from launcher.runs.explain import Explanation, explain_run
 from launcher.runs.folder import RunFolder
 from launcher.runs.goodput import Goodput, goodput_of
 from launcher.runs.operators import RankProfile, profiles_of
@@ -67,7 +67,9 @@ def gather(run: Run) -> RunReport:
         phases=phase_seconds(view, events),
         evals=_optional("eval", missing, lambda: _evals(folder), {}),
         settings=_settings(plan, record),
-        explanation=_optional("logs", missing, run.explain, None) if failed or view.reason else None,
+        explanation=_optional("logs", missing, lambda: explain_run(run.entry, view), None)
+        if failed or view.reason
+        else None,
         goodput=goodput_of(view, events, plan),
         profiles=_optional("profile", missing, lambda: profiles_of(folder), ()) if plan.profile.steps else (),
         missing=tuple(dict.fromkeys(missing)),

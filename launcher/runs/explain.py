@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,14 +11,16 @@ from launcher.advice.commands import next_commands
 from launcher.advice.rows import Advice, advice_for, would_repeat
 from launcher.backends import get_backend
 from launcher.backends.base import Platform
-from launcher.errors import LauncherError, NoSuchRun
+from launcher.errors import LauncherError
 from launcher.runfolder.states import AttemptResult, FirstFailure, State
 from launcher.runs.adopt import adopted
 from launcher.runs.drift import drift_of
+from launcher.runs.folder import RunFolder
 from launcher.runs.index import RunEntry
-from launcher.runs.loglines import LogLine, error_texts, log_name
+from launcher.runs.loglines import error_lines, error_texts, log_name
 from launcher.runs.logs import LogReader
-from launcher.runs.plogs import Plog, read_plogs
+from launcher.runs.plogs import Plog, plogs_in
+from launcher.runs.processlog import ProcessLog, merged
 from launcher.runs.shownevidence import ShownEvidence, evidence_in
 from launcher.runs.view import RunView
 from launcher.runs.words import came_from
@@ -83,9 +86,8 @@ def explain_run(entry: RunEntry, view: RunView) -> Explanation:
     if ended is None:
         return _nothing_to_explain(view, platform, drift_of(entry).words())
     failure = ended.failure
-    lines = _log(entry, ended.attempt, failure)
-    plogs = _plogs(entry, ended.attempt)
-    error_line, excerpt = _quote(lines, plogs, failure)
+    logs, plogs = _logs(entry, ended.attempt, failure)
+    error_line, excerpt = _quote(logs, plogs, failure)
     advice = advice_for(failure, unsafe=ended.unsafe)
     commands = next_commands(view, advice)
     return Explanation(
@@ -103,16 +105,16 @@ def explain_run(entry: RunEntry, view: RunView) -> Explanation:
         excerpt=excerpt,
         attempt=ended.attempt,
         attempts=tuple(f"attempt {a.attempt}{came_from(a)}: {a.outcome or 'running'}" for a in view.attempts),
-        later=_later(lines, failure),
+        later=_later(logs, failure),
         advice=advice.id if advice else "",
         means=advice.means if advice else "",
         do=tuple(_fill(text, view, failure.rank) for text in advice.do) if advice else (),
         safe=_safe(view),
         drift=drift_of(entry).words(),
-        next=(f"launcher logs {view.run_id} --console", *commands) if platform and not lines else commands,
+        next=(f"launcher logs {view.run_id} --console", *commands) if platform and not logs else commands,
         platform=platform,
         verdict=_verdict(failure, advice, view),
-        evidence=evidence_in(lines, plogs),
+        evidence=evidence_in(logs, plogs),
     )
 
 
@@ -179,35 +181,35 @@ def _no_failure(view: RunView) -> str:
     return f"nothing has failed so far; the run is {view.state}" + (f", {view.phase}" if view.phase else "")
 
 
-def _is_of(line: LogLine, failure: FirstFailure) -> bool:
-    """Whether the failing process wrote the line."""
-    return bool(failure.process) and line.process == log_name(failure.process)
+def _logs(entry: RunEntry, attempt: int, failure: FirstFailure) -> tuple[list[ProcessLog], list[Plog]]:
+    """All of the log of the failing process, of the others those that can hold an error, and CANN's. One listing for both.
 
-
-def _log(entry: RunEntry, attempt: int, failure: FirstFailure) -> list[LogLine]:
-    """All of the log of the failing process; of the others those that can hold an error."""
-    try:
-        return LogReader(entry, attempt=attempt, whole=log_name(failure.process)).read()
-    except (NoSuchRun, LauncherError):
-        return []
-
-
-def _plogs(entry: RunEntry, attempt: int) -> list[Plog]:
-    try:
-        return read_plogs(entry, attempt=attempt)
-    except LauncherError:
-        return []
+    Logs by the time of their first line; empty ones are left out, and so is what can't be read.
+    """
+    logs: list[ProcessLog] = []
+    plogs: list[Plog] = []
+    with suppress(LauncherError):
+        folder = RunFolder.of(entry)
+        names = dict.fromkeys(folder.names("logs/"), 1)
+        with suppress(LauncherError):
+            whole = log_name(failure.process)
+            reader = LogReader(entry, attempt=attempt, whole=whole, _folder=folder)
+            logs = sorted((log for log in reader.logs(names) if log.texts), key=lambda log: log.begin)
+        plogs = plogs_in(folder, names, attempt=attempt)
+    return logs, plogs
 
 
 def _quote(
-    lines: Sequence[LogLine], plogs: Sequence[Plog], failure: FirstFailure
+    logs: Sequence[ProcessLog], plogs: Sequence[Plog], failure: FirstFailure
 ) -> tuple[str, tuple[str, ...]]:
     """The error line with what stands before it, from the log of the process or from the file that the failure names."""
     name, _, number = failure.file.rpartition(":")
     plog = next((each for each in plogs if (each.node, each.name) == (failure.node, name)), None)
     if plog is not None and number.isdecimal():
         return failure.line, tuple(plog.text.split("\n")[max(0, int(number) - QUOTED_PLOG) : int(number)])
-    return _error_of([line for line in lines if _is_of(line, failure)], failure.line)
+    process = log_name(failure.process)
+    own = [log for log in logs if log.process == process]
+    return _error_of(_texts(own), failure.line) if failure.process else ("", ())
 
 
 def _platform(entry: RunEntry) -> tuple[str, ...]:
@@ -222,9 +224,13 @@ def _platform(entry: RunEntry) -> tuple[str, ...]:
         return (f"the platform does not answer: {error.what}",)
 
 
-def _error_of(lines: Sequence[LogLine], stated: str) -> tuple[str, tuple[str, ...]]:
+def _texts(logs: Sequence[ProcessLog]) -> Sequence[str]:
+    """The lines of a process, which has one log; of several by their time."""
+    return logs[0].texts if len(logs) == 1 else [line.text for line in merged(logs)]
+
+
+def _error_of(texts: Sequence[str], stated: str) -> tuple[str, tuple[str, ...]]:
     """The line of the failing process' log that diagnosis chose, else its first error, with the lines before it."""
-    texts = [line.text for line in lines]
     flags = error_texts(texts)
     errors = [i for i, flag in enumerate(flags) if flag and texts[i].strip()]
     if not errors:
@@ -240,15 +246,18 @@ def _error_of(lines: Sequence[LogLine], stated: str) -> tuple[str, tuple[str, ..
     return texts[last].strip(), tuple(texts[max(start, last + 1 - EXCERPT_LINES) : last + 1])
 
 
-def _later(lines: Sequence[LogLine], failure: FirstFailure) -> tuple[str, ...]:
+def _later(logs: Sequence[ProcessLog], failure: FirstFailure) -> tuple[str, ...]:
     """One error line of each other process: what followed from the first failure."""
-    texts_of: dict[str, list[str]] = {}
-    for line in lines:
-        if line.process != "node" and not _is_of(line, failure):
-            texts_of.setdefault(line.process, []).append(line.text)
+    failed = log_name(failure.process)
+    logs_of: dict[str, list[ProcessLog]] = {}
+    for log in logs:
+        if log.process not in ("node", failed):
+            logs_of.setdefault(log.process, []).append(log)
     found = []
-    for process, texts in texts_of.items():
-        errors = (text for text, flag in zip(texts, error_texts(texts), strict=True) if flag)
+    for process, own in logs_of.items():
+        texts = _texts(own)
+        numbers = own[0].error_lines() if len(own) == 1 else error_lines(texts, "\n".join(texts), 0)
+        errors = (texts[number] for number in numbers)
         first = next((text for text in errors if not text.startswith(("Traceback", " "))), None)
         if first is not None:
             found.append(f"{process.replace('-', ' ')}: {first.strip()}")

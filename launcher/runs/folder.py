@@ -12,7 +12,7 @@ from typing import Any
 from launcher.errors import IntegrityError, LauncherError, NotFound, PlanError
 from launcher.jsontext import parse_json
 from launcher.plan.model import Plan
-from launcher.portable import open_plain
+from launcher.portable import read_plain
 from launcher.runfolder import paths
 from launcher.runfolder.smallfiles import read_small, read_small_object
 from launcher.runs.index import RunEntry
@@ -59,16 +59,20 @@ class RunFolder:
         """Bytes of each file below `prefix`, a folder's name with its slash."""
         if not isinstance(self.source, Path):
             return {info.key: info.size for info in self.source.list(prefix)}
-        return dict(sorted(_sizes_below(str(self.source), prefix.rstrip("/"))))
+        return dict(sorted(_sizes_of(_files_below(str(self.source), prefix.rstrip("/")))))
+
+    def names(self, prefix: str) -> list[str]:
+        """The files below `prefix`, in order. On this machine each size costs a call, which thousands of logs need not have."""
+        if not isinstance(self.source, Path):
+            return [info.key for info in self.source.list(prefix)]
+        return sorted(name for name, _ in _files_below(str(self.source), prefix.rstrip("/")))
 
     def read(self, name: str, start: int = 0) -> bytes:
         """Bytes from `start` to the end as it is now. Raises NotFound."""
         if not isinstance(self.source, Path):
             return self.source.read(name, start)
         try:
-            with open_plain(self.source / name) as file:
-                file.seek(start)
-                return file.read()
+            return read_plain(f"{self.source}/{name}", start)
         except OSError as error:
             raise NotFound("no such file in the run's directory", where=str(self.source / name)) from error
 
@@ -132,17 +136,30 @@ class RunFolder:
             raise
 
 
-def _sizes_below(root: str, folder: str) -> Iterator[tuple[str, int]]:
-    """Names from `root` on and bytes of the files in a folder and all below it, hidden ones left out. Links to folders aren't followed."""
+def _files_below(root: str, folder: str) -> list[tuple[str, os.DirEntry[str]]]:
+    """Names from `root` on of the files in a folder and all below it, hidden ones left out. Links to folders aren't followed."""
+    found: list[tuple[str, os.DirEntry[str]]] = []
     try:
         entries = list(os.scandir(f"{root}/{folder}"))
     except OSError:
-        return
+        return found
     for entry in entries:
         name = f"{folder}/{entry.name}" if folder else entry.name
         if entry.is_dir(follow_symlinks=False):
-            yield from _sizes_below(root, name)
-        elif not entry.name.startswith("."):
-            with suppress(OSError):  # removed since the folder was read
-                if entry.is_file():
-                    yield name, entry.stat().st_size
+            found += _files_below(root, name)
+        elif not entry.name.startswith(".") and _is_file(entry):
+            found.append((name, entry))
+    return found
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that can't be followed
+        return False
+
+
+def _sizes_of(files: list[tuple[str, os.DirEntry[str]]]) -> Iterator[tuple[str, int]]:
+    for name, entry in files:
+        with suppress(OSError):  # removed since the folder was read
+            yield name, entry.stat().st_size

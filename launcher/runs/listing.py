@@ -8,7 +8,6 @@ file all entries are read.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ from launcher.runfolder.smallfiles import read_small
 from launcher.runfolder.states import State
 from launcher.runs.endings import Endings
 from launcher.runs.index import Glance, Index, newest_first
+from launcher.runs.nogc import no_gc
 from launcher.runs.view import RunView, views
 
 CACHE = ".ended.json"
@@ -138,18 +138,6 @@ def _cached(index: Index, ids: list[str]) -> list[RunView]:
     if sum(view.state.terminal for view in fresh.values()) >= CACHE_FROM:
         _write(index, {**known, **fresh})
     return [view for run_id in ids if (view := known.get(run_id) or fresh.get(run_id))]
-
-
-@contextlib.contextmanager
-def no_gc() -> Iterator[None]:
-    """No garbage collection: it doubles the time of making thousands of values that all stay."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 def _mtimes(index: Index) -> dict[str, int]:

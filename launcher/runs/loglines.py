@@ -6,8 +6,9 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import accumulate
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from launcher.clock import iso_time
 
@@ -24,7 +25,12 @@ class LogLine(NamedTuple):
     @property
     def rank(self) -> int | None:
         """None for the node program and for MindSpore's scheduler."""
-        return int(self.process[5:]) if self.process.startswith("rank-") else None
+        return rank_of(self.process)
+
+
+def rank_of(process: str) -> int | None:
+    """The rank of a log's process; None for one that is none."""
+    return int(process[5:]) if process.startswith("rank-") else None
 
 
 def log_name(process: str) -> str:
@@ -34,17 +40,20 @@ def log_name(process: str) -> str:
 
 def in_time_order(files: Iterable[Sequence[LogLine]]) -> list[LogLine]:
     """Lines of several files in one order. Lines of one file keep theirs, even where its clock goes back."""
-    keyed = [pair for lines in files for pair in _keyed(lines)]
-    keyed.sort(key=itemgetter(0))
-    return [line for _, line in keyed]
+    keys: list[tuple[int, float]] = []
+    all_lines: list[LogLine] = []
+    for lines in files:
+        keys += accumulate(
+            map(itemgetter(1, 0), lines), max
+        )  # the latest attempt and time that the file had reached
+        all_lines += lines
+    return in_key_order(keys, all_lines)
 
 
-def _keyed(lines: Sequence[LogLine]) -> Iterator[tuple[tuple[int, float], LogLine]]:
-    """Each line with the latest attempt and time that the file had reached."""
-    latest = (0, 0.0)
-    for line in lines:
-        latest = max(latest, (line.attempt, line.time))
-        yield latest, line
+def in_key_order(keys: Sequence[Any], lines: Sequence[LogLine]) -> list[LogLine]:
+    """Lines in the order of their keys; those with equal keys keep theirs."""
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return [lines[index] for index in order]
 
 
 def parse_since(text: str, now: float) -> float:
@@ -70,20 +79,48 @@ def parse_since(text: str, now: float) -> float:
 
 def error_texts(texts: Sequence[str]) -> list[bool]:
     """For each line of one log whether it belongs to an error: a line that states one, or a traceback with what ends it."""
-    from launcher.diagnosis.evidence import may_state_error, states_error
-    from launcher.diagnosis.lines import LINE_LIMIT, TRACEBACK, clean
+    from launcher.diagnosis.evidence import place_of_error
 
     flags = [False] * len(texts)
-    if not may_state_error("\n".join(texts)):
-        return flags
-    start = None
-    for index, raw in enumerate(texts):
-        text = clean(raw[:LINE_LIMIT])
-        if TRACEBACK in text:
-            start = index
-        elif start is not None and text and not text[0].isspace():
-            flags[start : index + 1] = [True] * (index + 1 - start)
-            start = None
-        elif start is None and may_state_error(text) and states_error(text):
-            flags[index] = True
+    log = "\n".join(texts)
+    for index in error_lines(texts, log, place_of_error(log)):
+        flags[index] = True
     return flags
+
+
+def error_lines(texts: Sequence[str], log: str, place: int | None) -> Iterator[int]:
+    """The numbers of these lines, in their order. `log` is the same with line feeds, `place` what `place_of_error` says of it."""
+    from launcher.diagnosis.evidence import may_state_error, place_of_error, states_error
+    from launcher.diagnosis.lines import TRACEBACK
+
+    end = start = 0  # the line after the last one that was looked at, and where it begins
+    while place is not None:
+        index = end + log.count("\n", start, place)
+        start = max(start, log.rfind("\n", start, place) + 1)
+        text, begin, end = _clean(texts[index]), index, index + 1
+        if TRACEBACK in text:
+            begin, end = _traceback(texts, index)
+            yield from range(begin, end)
+        elif may_state_error(text) and states_error(text):
+            yield index
+        start += sum(len(text) + 1 for text in texts[index:end])
+        place = place_of_error(log, start) if end < len(texts) else None
+
+
+def _traceback(texts: Sequence[str], begin: int) -> tuple[int, int]:
+    """From the last heading of tracebacks that follow on each other to behind the line that ends it. Empty where none does."""
+    from launcher.diagnosis.lines import TRACEBACK
+
+    for index in range(begin + 1, len(texts)):
+        text = _clean(texts[index])
+        if TRACEBACK in text:
+            begin = index
+        elif text and not text[0].isspace():
+            return begin, index + 1
+    return len(texts), len(texts)
+
+
+def _clean(text: str) -> str:
+    from launcher.diagnosis.lines import LINE_LIMIT, clean
+
+    return clean(text[:LINE_LIMIT])

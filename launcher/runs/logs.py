@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from launcher.diagnosis.evidence import may_state_error
-from launcher.diagnosis.stamps import stamp_of
 from launcher.errors import NoSuchRun, NotFound, StoreError
-from launcher.runfolder.logtimes import Times, times_name
 from launcher.runs.folder import RunFolder
 from launcher.runs.index import RunEntry
-from launcher.runs.loglines import LogLine, in_time_order
+from launcher.runs.loglines import LogLine
+from launcher.runs.processlog import Piece, ProcessLog, Read, Source, merged
 
 GLANCE_S = 5.0
-_NAME = re.compile(
-    r"^logs/attempt-(?P<attempt>\d+)/node-(?P<node>\d+)/(?P<process>node|scheduler|rank-(?P<rank>\d+))(?:\.(?P<part>head|old))?\.log$"
-)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class _Source:
-    """One process in one attempt."""
-
-    attempt: int
-    node: int
-    process: str
-
-    def key(self, part: str | None) -> str:
-        return f"logs/attempt-{self.attempt}/node-{self.node}/{self.process}{'.' + part if part else ''}.log"
+_NAME = re.compile(r"^logs/attempt-(\d+)/node-(\d+)/(node|scheduler|rank-\d+)(?:\.(?:head|old))?\.log$")
 
 
 @dataclass
@@ -39,15 +24,6 @@ class _Position:
     offset: int = 0
     time: float = 0.0
     begun: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Bytes of one file, from `offset` on."""
-
-    key: str
-    offset: int
-    data: bytes
 
 
 @dataclass
@@ -60,25 +36,36 @@ class LogReader:
     attempt: int | None = None
     whole: str | None = None
     """When set: the logs of other ranks than this are left out where no line can state an error."""
-    _positions: dict[_Source, _Position] = field(default_factory=dict)
+    errors_only: bool = False
+    _positions: dict[Source, _Position] = field(default_factory=dict)
     _folder: RunFolder | None = None
-    _elsewhere: list[list[LogLine]] | None = None
+    _elsewhere: list[ProcessLog] | None = None
 
     def read(self) -> list[LogLine]:
         """New whole lines of all logs in time order. Raises NoSuchRun for a rank, node or attempt without a log, StoreError."""
+        logs = self.logs()
+        lines = merged(logs, errors_only=self.errors_only)
+        for log in logs:
+            self._positions[log.source].time = log.end
+        return lines
+
+    def logs(self, sizes: Mapping[str, int] | None = None) -> list[ProcessLog]:
+        """The same as text, log by log; `sizes` are the files below `logs/` when they are known. For a reader that reads once."""
         if self._folder is None or self._folder.is_gone:
             self._folder = RunFolder.of(self.entry)
-        sizes = {key: size for key, size in self._folder.sizes("logs/").items() if _NAME.match(key)}
-        everything = sorted({_source(key) for key in sizes})
+        if sizes is None:  # a file that was never read has something new, of whatever size
+            folder = self._folder
+            sizes = folder.sizes("logs/") if self._positions else dict.fromkeys(folder.names("logs/"), 1)
+        everything = _sources(sizes)
         chosen = [source for source in everything if self._wants(source)]
         earlier = self._read_earlier({source.attempt for source in everything})
         if everything and not chosen and not earlier and not self._positions:
             known = ", ".join(dict.fromkeys(f"node-{s.node}/{s.process}" for s in everything))
             raise NoSuchRun(f"{self.entry.run_id} has no such log; there are {known}")
-        new = [self._new_lines(self._folder, source, sizes) for source in chosen]
-        return in_time_order([*earlier, *new])
+        read = partial(_read_listed, self._folder, sizes)
+        return [*earlier, *(self._new_lines(self._folder, source, sizes, read) for source in chosen)]
 
-    def _read_earlier(self, here: set[int]) -> list[list[LogLine]]:
+    def _read_earlier(self, here: set[int]) -> list[ProcessLog]:
         """Once: the logs of attempts that only the store has, because the run's directory was deleted or replaced."""
         if self._folder is None or self._elsewhere is not None:
             return []
@@ -88,81 +75,64 @@ class LogReader:
             return []
         stored = RunFolder(self.entry.store.open(GLANCE_S))
         with suppress(StoreError):  # the logs that are here are worth showing without it
-            sizes = {key: size for key, size in stored.sizes("logs/").items() if _NAME.match(key)}
-            sources = sorted({_source(key) for key in sizes})
-            chosen = [source for source in sources if source.attempt in lost and self._wants(source)]
-            self._elsewhere = [self._new_lines(stored, source, sizes) for source in chosen]
+            sizes = stored.sizes("logs/")
+            chosen = [each for each in _sources(sizes) if each.attempt in lost and self._wants(each)]
+            read = partial(_read_listed, stored, sizes)
+            self._elsewhere = [self._new_lines(stored, source, sizes, read) for source in chosen]
         return self._elsewhere
 
-    def _wants(self, source: _Source) -> bool:
+    def _wants(self, source: Source) -> bool:
         return (
             self.attempt in (None, source.attempt)
             and self.node in (None, source.node)
             and (self.rank is None or source.process == f"rank-{self.rank}")
         )
 
-    def _new_lines(self, folder: RunFolder, source: _Source, sizes: dict[str, int]) -> list[LogLine]:
+    def _new_lines(
+        self, folder: RunFolder, source: Source, sizes: Mapping[str, int], read: Read
+    ) -> ProcessLog:
         position = self._positions.setdefault(source, _Position())
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
+        stem = source.stem
+        newest, old, head = f"{stem}.log", f"{stem}.old.log", f"{stem}.head.log"
         if not position.begun:
-            for part in ("head", "old"):  # of a log that reached its limit
-                if source.key(part) in sizes:
-                    pieces.append(_Piece(source.key(part), 0, _read(folder, source.key(part), 0)))
+            for key in (head, old):  # of a log that reached its limit
+                if key in sizes:
+                    pieces.append(Piece(key, 0, _read(folder, key, 0)))
             position.begun = True
-        elif sizes.get(source.key(None), 0) < position.offset:  # the newest part was renamed
-            former = next(
-                (part for part in ("old", "head") if sizes.get(source.key(part), 0) >= position.offset), None
-            )
+        elif sizes.get(newest, 0) < position.offset:  # the newest part was renamed
+            former = next((key for key in (old, head) if sizes.get(key, 0) >= position.offset), None)
             if former:
-                data = _read(folder, source.key(former), position.offset)
-                pieces.append(_Piece(source.key(former), position.offset, data))
+                pieces.append(Piece(former, position.offset, _read(folder, former, position.offset)))
             position.offset = 0
-        if sizes.get(source.key(None), 0) > position.offset:
-            new = _read(folder, source.key(None), position.offset)
+        if sizes.get(newest, 0) > position.offset:
+            new = _read(folder, newest, position.offset)
             whole = new[: new.rfind(b"\n") + 1]
-            pieces.append(_Piece(source.key(None), position.offset, whole))
+            pieces.append(Piece(newest, position.offset, whole))
             position.offset += len(whole)
-        pieces = list(_whole(pieces))
-        if self._may_be_left_out(source, pieces):
-            return []
-        return [line for piece in pieces for line in self._lines(folder, source, position, piece)]
-
-    def _may_be_left_out(self, source: _Source, pieces: Sequence[_Piece]) -> bool:
-        if self.whole is None or source.process in (self.whole, "node"):
-            return False
-        return not any(may_state_error(piece.data.decode("utf-8", "replace")) for piece in pieces)
-
-    def _lines(
-        self, folder: RunFolder, source: _Source, position: _Position, piece: _Piece
-    ) -> Iterator[LogLine]:
-        """Lines with their own times, else with those of the times file, else with that of the line before."""
-        times: Times | None = Times() if source.process == "node" else None
-        offset = piece.offset
-        for raw in piece.data.splitlines(keepends=True):
-            text = raw.decode("utf-8", "replace").rstrip("\r\n")
-            stamp = stamp_of(text)
-            if stamp is None:
-                if times is None:  # read where a line has no time of its own
-                    times = Times.parse(_read(folder, times_name(piece.key), 0))
-                stamp = times.at(offset)
-            position.time = stamp or position.time
-            yield LogLine(position.time, source.attempt, source.node, source.process, text)
-            offset += len(raw)
+        log = ProcessLog(source, list(_whole(pieces)) if pieces[1:] else pieces, position.time, read)
+        if self.whole is None or source.process in (self.whole, "node") or log.first_error is not None:
+            return log
+        return ProcessLog(source, (), position.time, read)
 
 
-def _whole(pieces: Sequence[_Piece]) -> Iterator[_Piece]:
+def _whole(pieces: Sequence[Piece]) -> Iterator[Piece]:
     """Pieces that end with whole lines: a log may be renamed in the middle of a line, which then belongs to the later piece."""
     rest = b""
     for number, piece in enumerate(pieces):
         data, begins = rest + piece.data, piece.offset - len(rest)
         rest = b"" if number == len(pieces) - 1 else data[data.rfind(b"\n") + 1 :]
-        yield _Piece(piece.key, begins, data[: len(data) - len(rest)])
+        yield Piece(piece.key, begins, data[: len(data) - len(rest)])
 
 
-def _source(key: str) -> _Source:
-    match = _NAME.match(key)
-    assert match is not None, "filtered before"
-    return _Source(int(match["attempt"]), int(match["node"]), match["process"])
+def _sources(keys: Iterable[str]) -> list[Source]:
+    matches = filter(None, map(_NAME.match, keys))
+    return sorted({Source(int(match[1]), int(match[2]), match[3]) for match in matches})
+
+
+def _read_listed(folder: RunFolder, sizes: Mapping[str, int], key: str) -> bytes:
+    """Empty for a file that was not there when the folder was listed."""
+    return _read(folder, key, 0) if key in sizes else b""
 
 
 def _read(folder: RunFolder, key: str, start: int) -> bytes:

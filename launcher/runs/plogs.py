@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from launcher.diagnosis.stamps import stamp_of
@@ -37,8 +38,20 @@ def read_plogs(
 ) -> list[Plog]:
     """The files of one rank, node or attempt, or all (None). Raises StoreError."""
     folder = RunFolder.of(entry)
+    return plogs_in(folder, folder.names("logs/"), rank=rank, node=node, attempt=attempt)
+
+
+def plogs_in(
+    folder: RunFolder,
+    names: Iterable[str],
+    *,
+    rank: int | None = None,
+    node: int | None = None,
+    attempt: int | None = None,
+) -> list[Plog]:
+    """The same of a folder whose files below `logs/` are known."""
     found = []
-    for key in sorted(folder.sizes("logs/")):
+    for key in sorted(name for name in names if f"/{PLOG}/" in name):
         match = _NAME.match(key)
         if match is None:
             continue

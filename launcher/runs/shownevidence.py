@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import lru_cache
 
 from launcher.diagnosis.evidence import Evidence, evidence_of
+from launcher.diagnosis.lines import SMALL
 from launcher.diagnosis.stamps import stamp_of
-from launcher.runs.loglines import LogLine
 from launcher.runs.plogs import Plog
+from launcher.runs.processlog import ProcessLog
 
 MOST = 50
 
@@ -33,23 +33,36 @@ class ShownEvidence:
     file: str = ""
 
 
-def evidence_in(lines: Sequence[LogLine], plogs: Sequence[Plog]) -> tuple[ShownEvidence, ...]:
-    """The strongest first."""
-    logs: dict[tuple[int, str], list[LogLine]] = {}
-    for line in lines:
-        if line.process != "node":
-            logs.setdefault((line.node, line.process), []).append(line)
-    evidence = [shown for own in logs.values() for shown in _of_log(own)]
+def evidence_in(logs: Sequence[ProcessLog], plogs: Sequence[Plog]) -> tuple[ShownEvidence, ...]:
+    """The strongest first, of equal ones the earliest."""
+    pieces = [piece for log in logs if log.process != "node" for piece in _pieces(log)]
+    weights = sorted((each.weight for _, _, each in pieces), reverse=True)
+    least = weights[MOST - 1] if len(weights) > MOST else 0  # the rest is not shown, whatever its time
+    evidence = [
+        _shown(each, log.process, log.source.node, log.times[line])
+        for log, line, each in pieces
+        if each.weight >= least
+    ]
     evidence += [shown for plog in plogs for shown in _of_plog(plog)]
     return tuple(sorted(evidence, key=lambda each: (-each.weight, each.time))[:MOST])
 
 
-def _of_log(lines: Sequence[LogLine]) -> Iterator[ShownEvidence]:
-    """Of one log, each line with its own time."""
-    starts = [0, *accumulate(len(line.text) + 1 for line in lines)]
-    for each in evidence_of("\n".join(line.text for line in lines)):
-        line = lines[bisect_right(starts, each.offset) - 1]
-        yield _shown(each, line.process, line.node, line.time)
+def _pieces(log: ProcessLog) -> Iterator[tuple[ProcessLog, int, Evidence]]:
+    """The evidence of one log with the number of its line, in the order of the log."""
+    if not log.tail:
+        return
+    text, line, at = log.text[:-1], 0, 0
+    if len(text) <= SMALL:  # what stands before the first error changes nothing
+        text, line = log.tail[:-1], log.lines_before_tail
+    for each in _evidence(text) if len(text) <= SMALL else evidence_of(text):
+        line += text.count("\n", at, each.offset)
+        at = each.offset
+        yield log, line, each
+
+
+@lru_cache(maxsize=64)
+def _evidence(tail: str) -> tuple[Evidence, ...]:
+    return tuple(evidence_of(tail))
 
 
 def _of_plog(plog: Plog) -> Iterator[ShownEvidence]:

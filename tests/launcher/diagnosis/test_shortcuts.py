@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from launcher.diagnosis import lines
-from launcher.diagnosis.evidence import evidence_of, may_state_error, states_error
+from launcher.diagnosis.evidence import PHRASE_LIMIT, evidence_of, may_state_error, states_error
 from launcher.diagnosis.rules import table
 from tests.launcher.diagnosis.corpus_logs import corpus_rows
 
@@ -32,5 +32,16 @@ def test_a_log_without_errors_is_left_after_one_pass(log: str) -> None:
 def test_a_small_log_gives_the_same_evidence_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     small: list[Any] = [evidence_of(log) for log in LOGS]
     assert sum(map(len, small)) > 300
-    monkeypatch.setattr(lines, "_SMALL", -1)
+    monkeypatch.setattr(lines, "SMALL", -1)
     assert [evidence_of(log) for log in LOGS] == small
+
+
+def test_all_rows_are_asked_for_their_words_at_once() -> None:
+    """Also where one word begins with another one, or begins within it."""
+    rows = table()
+    texts = [line[:PHRASE_LIMIT] for log in LOGS for line in log.splitlines()]
+    texts += [" ".join(rule.words + rule.needles) for rule in rows.phrases]
+    assert [rows.phrases_in(text) for text in texts] == [
+        [rule for rule in rows.phrases if rule.fits(text)] for text in texts
+    ]
+    assert sum(len(rows.phrases_in(text)) for text in texts) > 300

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from launcher.results.restore import restore_latest
 from launcher.runfolder.manifest import parse_manifest
 from launcher.runfolder.sets import read_latest, remote_sets
 from launcher.storage import ObjectStore, open_store
+from tests.launcher.counting import calls_of
 from tests.launcher.results.whole import check_sets
 from tests.servers.faults import Faults, status
 from tests.servers.rundir import RunDir, tree
@@ -112,23 +111,6 @@ def test_the_work_of_many_small_files_grows_with_their_number(tmp_path: Path) ->
     few, many = calls(100), calls(400)
     assert many[0] < 4.5 * few[0]
     assert many[1] < 4.5 * few[1]
-
-
-def calls_of(work: Callable[[], object]) -> int:
-    """How many functions are called in this thread, those written in C among them."""
-    count = 0
-
-    def note(_frame: object, event: str, _argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return count
 
 
 def test_the_ledger_outlives_the_program(faulty: ObjectStore, faults: Faults, run: RunDir) -> None:
