@@ -33,11 +33,19 @@ class Requests:
     """Requests of one whole run, by method and first part of the key."""
 
     kinds: Mapping[str, int]
+    waiting: int = 0
+    """So many passes were made before all nodes had started their ranks."""
 
     @property
     def passes(self) -> int:
         """How often the nodes uploaded, together."""
         return self.kinds[PASS]
+
+    @property
+    def words(self) -> str:
+        """The figures of docs/scale.md."""
+        polls = sum(self.kinds[kind] for kind in POLLS)
+        return f"{self.per_pass:.2f} requests for each of {self.passes} passes and {polls} polls"
 
     @property
     def per_pass(self) -> float:
@@ -55,25 +63,38 @@ def real_requests(machines: Machines, proxy: Faults, nodes: int) -> Requests:
     stop = machines.folder / "stop"
     program = [sys.executable, "-c", RANK, str(stop)]
     machines.plan(nodes=nodes, program=program, requires=["json"], watch={"nodes_timeout": "3h"})
-    machines.start(*range(nodes))
+    _start(machines, nodes)
+    waiting = proxy.count(*PASS.split())
     wait_until(
-        lambda: proxy.count("HEAD", "cancel.json") >= PASSES * nodes,
+        lambda: proxy.count(*PASS.split()) >= waiting + PASSES * nodes,
         lambda: machines.log(0),
         timeout_s=PATIENCE_S * nodes,
+        poll_s=nodes / 100,
     )
     stop.touch()
     codes = machines.codes(PATIENCE_S * nodes)
     assert codes == [0] * nodes, machines.log(0)
     prefix = f"/{machines.url.partition('://')[2]}/{machines.run_id}/"
-    return Requests(Counter(_kind(method, path, prefix) for method, path in list(proxy.seen)))
+    return Requests(Counter(_kind(method, path, prefix) for method, path in list(proxy.seen)), waiting)
+
+
+def _start(machines: Machines, nodes: int) -> None:
+    """One after the other, until the ranks run: a machine that starts many programs at once starts none in time."""
+    for node, plan in machines.plans.items():
+        machines.start(node)
+        wait_until(plan.run_dir.node_log(1, node).exists, f"node {node}")
+    ranks = [plan.run_dir.rank_log(1, node, node) for node, plan in machines.plans.items()]
+    for rank in ranks:
+        wait_until(rank.exists, lambda: machines.log(0), timeout_s=PATIENCE_S * nodes, poll_s=nodes / 100)
 
 
 def simulated_requests(machines: Machines, folder: Path, real: Requests) -> Requests:
-    """The same run by the simulator, with about as many passes."""
+    """The same run by the simulator, with about as many passes before and after the start of the ranks."""
     plan = machines.plans[0]
     paces = [Cadence.of_node(node, plan.nodes, plan.upload_every_s).next_s for node in range(plan.nodes)]
-    seconds = real.passes / sum(1 / pace for pace in paces)
-    scenario = Scenario(run_s=seconds, arrive_s=0.0, log_every_s=0.1)
+    per_s = sum(1 / pace for pace in paces)
+    run_s = (real.passes - real.waiting) / per_s
+    scenario = Scenario(run_s=run_s, arrive_s=2 * real.waiting / per_s, log_every_s=0.1)
     world = simulate(plan, folder, Service(latency_s=0.005), scenario)
     assert set(world.moments.codes.values()) == {0}
     return Requests(Counter(each.kind for each in world.bucket.requests if each.node >= 0))
