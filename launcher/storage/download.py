@@ -242,7 +242,7 @@ def _copy(part: _Part, body: Body, where: str) -> None:
     for chunk in body.chunks:
         part.add(chunk)
         if part.size > body.info.size:
-            raise IntegrityError(f"more than the promised {body.info.size} bytes arrived", where=where)
+            raise too_long(body.info.size, where)
     if body.remainder is not None:
         # The first answer may have had more or fewer bytes than were asked for.
         remainder = replace(body.remainder, start=part.size)
@@ -263,9 +263,15 @@ def _copy(part: _Part, body: Body, where: str) -> None:
 def _verify(part: _Part, body: Body, wanted: Wanted) -> None:
     sha256 = wanted.proof(body.info)
     if sha256 is not None and part.sha256.hexdigest() != sha256:
-        raise IntegrityError(WRONG_SHA256, where=wanted.where, hint=_DAMAGED)
+        hint = _DAMAGED if wanted.sha256 else _METADATA
+        raise IntegrityError(WRONG_SHA256, where=wanted.where, hint=hint)
     if part.md5 is not None and part.md5.hexdigest() != body.info.md5:
         raise IntegrityError(WRONG_MD5, where=wanted.where, hint=_DAMAGED)
+
+
+def too_long(size: int, where: str) -> IntegrityError:
+    """The error for a body of more bytes than the object has."""
+    return IntegrityError(f"more than the promised {size} bytes arrived", where=where, hint=_DECODED)
 
 
 def check_bytes(data: bytes, info: ObjectInfo, where: str) -> None:
@@ -278,5 +284,9 @@ def check_bytes(data: bytes, info: ObjectInfo, where: str) -> None:
 
 
 _DAMAGED = "two downloads were damaged; check the object, and any proxy or cache on the way"
+_METADATA = f"{_DAMAGED}; where another program made its metadata x-amz-meta-sha256, copy it without them"
+_DECODED = (
+    "a store or proxy that decompresses on the way changes objects: upload them without Content-Encoding"
+)
 
 __all__ = ["Body", "OpenBody", "StoreError", "Wanted", "check_bytes", "download"]

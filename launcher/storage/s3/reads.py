@@ -13,7 +13,7 @@ from typing import Any
 from launcher.disk import CHUNK_BYTES
 from launcher.errors import IntegrityError, NotFound, StoreError
 from launcher.storage.base import ObjectInfo
-from launcher.storage.download import Body, check_bytes
+from launcher.storage.download import Body, check_bytes, too_long
 from launcher.storage.ranges import FIRST_BYTES, LARGE_BYTES, Connections, Remainder
 from launcher.storage.s3.errors import OutOfRange
 from launcher.storage.s3.facts import broken, check_answer, info_of_answer, plain_etag, status_of
@@ -82,6 +82,8 @@ class Reads:
         size = available if length is None else min(length, available)
         if len(data) < size:
             raise broken(self.requests.join(key), len(data), size)
+        if len(data) > available:
+            raise too_long(available, self.requests.join(key))
         if start == 0 and size == body.info.size:
             check_bytes(data, body.info, self.requests.join(key))
         return data[:size]

@@ -9,10 +9,10 @@ import pytest
 
 from launcher.errors import IntegrityError, StoreError
 from launcher.storage import open_store
-from tests.servers.faults import Faults, cut, flip_bit, in_chunks
+from tests.servers.faults import Answer, Faults, cut, flip_bit, in_chunks
 from tests.servers.gateway import gateway
 from tests.servers.s3 import S3Server
-from tests.servers.stores import open_on
+from tests.servers.stores import BUCKET, open_on
 
 
 @pytest.mark.parametrize("size", [0, 1000, 3 << 20])
@@ -50,6 +50,35 @@ def test_damage_in_a_body_in_chunks_is_noticed(
     with pytest.raises(StoreError) as caught:
         open_store(store.url, endpoint=faults.endpoint, env=radosgw.env, patience_s=0.5).read("x")
     assert fault is not flip_bit or isinstance(caught.value, IntegrityError)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_body_longer_than_the_object_is_refused(
+    radosgw: S3Server, faults: Faults, engine: str, tmp_path: Path, chunked: bool
+) -> None:
+    """As of a store that decompresses objects on the way, and says by a weak ETag that it changed the bytes."""
+    folder = open_on(radosgw).url
+    name = f"{folder.removeprefix(f's3://{BUCKET}/')}/x"
+    radosgw.client().put_object(Bucket=BUCKET, Key=name, Body=b"packed", ContentEncoding="gzip")
+    store = open_store(folder, endpoint=faults.endpoint, env=radosgw.env, patience_s=0.5)
+
+    def unpack(answer: Answer) -> None:
+        answer.status, answer.body, answer.chunked = 200, b"all that was packed", chunked
+        dropped = ("content-length", "content-range")
+        headers = [(key, value) for key, value in answer.headers if key.lower() not in dropped]
+        answer.headers = [(key, f"W/{value}" if key.lower() == "etag" else value) for key, value in headers]
+
+    (info,) = store.list()
+    faults.add(unpack, path="/x")
+    requests = (
+        lambda: store.read("x"),
+        lambda: store.read("x", 2, 3),
+        lambda: store.get_file("x", tmp_path / "x", info),
+    )
+    for request in requests if chunked else requests[2:]:
+        with pytest.raises(IntegrityError):
+            request()
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("scheme", ["s3", "obs"])
