@@ -16,7 +16,7 @@ from launcher.errors import StoreRefused, UsageError
 from launcher.storage.registry import Location, Options
 from launcher.storage.s3.errors import Edge
 from launcher.storage.s3.keychain import ChainCredentials, KeyChain, key_chain
-from launcher.storage.s3.settings import check_bundle, check_endpoint, check_region, speaks_tls
+from launcher.storage.s3.settings import check_bundle, check_endpoint, check_proxy, check_region, speaks_tls
 
 MAX_CONNECTIONS = 64
 CONNECT_TIMEOUT_S = 10
@@ -73,6 +73,7 @@ def resolve(location: Location, options: Options) -> Target:
             )
     if endpoint:
         endpoint = _checked(endpoint, secure=env.get("S3_USE_HTTPS", "1") != "0")
+    check_proxy(endpoint or "https://s3.amazonaws.com")
     if region:
         check_region(region)
     bundle = options.ca_bundle or bundle_of(os.environ)

@@ -5,9 +5,10 @@ The sign of a wrong scheme that only the server can give is asked for once a con
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from launcher.errors import StoreRefused, UsageError
 from launcher.storage.s3.keyfile import Keys
@@ -114,6 +115,36 @@ def _is_host(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def check_proxy(endpoint: str) -> None:
+    """Raises UsageError when what the environment names as proxy for this endpoint can be none. Shows nothing of it: it may hold a password."""
+    if not any(name.lower().endswith("_proxy") and value for name, value in os.environ.items()):
+        return
+    from urllib.request import getproxies, proxy_bypass  # takes long to import
+
+    parts = urlsplit(endpoint)
+    address = getproxies().get(parts.scheme, "")
+    if not address or proxy_bypass(parts.netloc) or _is_proxy(address):
+        return
+    raise UsageError(
+        f"{parts.scheme}_proxy in the environment is no address of a proxy",
+        hint="write http://host:port or http://user:password@host:port, with %2F %23 %3F %40 %25 for / # ? @ % in the password; "
+        "other proxies than HTTP's, and characters beyond ASCII, can't be used",
+    )
+
+
+def _is_proxy(address: str) -> bool:
+    """Whether boto3 can use it; the scheme may be missing."""
+    try:
+        parts = urlsplit(address if re.match("https?:", address) else f"http://{address}")
+        known = parts.hostname and parts.port != 0 and unquote(parts.netloc).isascii()
+    except ValueError:
+        return False
+    odd = "\\" in parts.netloc or parts.path not in ("", "/") or parts.query or parts.fragment
+    host = parts.netloc.rpartition("@")[2]
+    whole = address == address.strip() and len(address.splitlines()) == 1
+    return bool(known) and whole and not odd and not stray_character(host)
 
 
 def check_bundle(file: str) -> None:

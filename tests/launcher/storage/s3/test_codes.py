@@ -206,3 +206,51 @@ def test_a_damaged_certificate_is_named_before_the_first_request(tmp_path: Path,
     (tmp_path / "bundle.pem").write_bytes(content)
     with pytest.raises(UsageError, match="certificate in the file is damaged"):
         open_store("s3://b/x", endpoint="https://host", ca_bundle=str(tmp_path / "bundle.pem"), env={})
+
+
+NO_PROXIES = [
+    *(
+        "http://me:p/ss@host:3128",
+        "http://me:p#ss@host:3128",
+        "http://me:p?ss@host:3128",
+        "http://me:p\\s@host:3128",
+    ),
+    *("http://me:secret@host:3128\n", " http://me:secret@host:3128", "http://me:secret@host:port", "http://"),
+    *(
+        "socks5://me:secret@host:3128",
+        "HTTP://me:secret@host:3128",
+        "http://me:p%C3%A4@host:3128",
+        "http://[::1",
+    ),
+]
+
+
+@pytest.mark.parametrize("address", NO_PROXIES)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_can_be_no_proxy(monkeypatch: pytest.MonkeyPatch, scheme: str, address: str) -> None:
+    for name in ("no_proxy", "NO_PROXY", "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(f"{scheme}_proxy", address)
+    with pytest.raises(UsageError, match=f"{scheme}_proxy") as caught:
+        open_store("s3://bucket/x", endpoint=f"{scheme}://store.example.com", env={})
+    assert "secret" not in str(caught.value)
+    other = "https" if scheme == "http" else "http"
+    open_store("s3://bucket/x", endpoint=f"{other}://store.example.com", env={})
+    monkeypatch.setenv("no_proxy", "store.example.com")
+    open_store("s3://bucket/x", endpoint=f"{scheme}://store.example.com", env={})
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://host:3128",
+        "host:3128",
+        "me:secret@host:3128",
+        "http://me:p%40 %2F%23@my_proxy:3128/",
+        "https://10.0.0.1",
+    ],
+)
+def test_what_can_be_a_proxy(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("https_proxy", address)
+    monkeypatch.setenv("HTTPS_PROXY", address)
+    open_store("s3://bucket/x", endpoint="https://store.example.com", env={})
