@@ -128,16 +128,15 @@ def worth_a_look(log: str) -> list[Line]:
 
     Of a log over `HEAD` + `TAIL` characters the middle is searched for codes only.
     """
-    if _WORD_OR_CODE.search(log) is None and TRACEBACK not in log:
+    starts = _few_starts(log) if len(log) <= SMALL or not _WORD_OR_CODE.search(log) else _starts(log)
+    lines = {start: Line(start, clean(_cut(log, start))) for start in starts}
+    if not lines and TRACEBACK not in log:
         return []
-    lines: dict[int, Line] = {}
-    for start in _few_starts(log) if len(log) <= SMALL else _starts(log):
-        lines[start] = Line(start, clean(_cut(log, start)))
     for heading in filter(log.__contains__, _BLOCKS):
         for at in _everywhere(log, heading):
             for line in _following(log, at, _BLOCK_LINES):
                 lines[line.offset] = Line(line.offset, line.text, block=True)
-    for at in _everywhere(log, TRACEBACK):
+    for at in _everywhere(log, TRACEBACK) if TRACEBACK in log else ():
         if (ending := _end_of_traceback(log, at)) is None:
             continue
         if _is_afterword(log, at):
@@ -257,6 +256,21 @@ def _following(log: str, at: int, count: int) -> Iterator[Line]:
         at = start
 
 
+def _after_frames(log: str, at: int, count: int) -> Iterator[Line]:
+    """The same without the lines that begin with a space and hold nothing but code and names of files."""
+    for _ in range(count):
+        start = _line_end(log, at) + 1
+        if start >= len(log):
+            return
+        text = _cut(log, start)
+        if text[:1] != " " or _NO_FRAME.search(text):
+            yield Line(start, clean(text))
+        at = start
+
+
+_NO_FRAME = re.compile(r"[\x1b|]|Traceback")
+
+
 _EXCEPTION = re.compile(r"^(?:\| )?(?P<name>[A-Za-z_][\w.]{0,120})(?::(?: |$)|$)")
 
 
@@ -273,7 +287,7 @@ def exception_name(text: str) -> str:
 def _end_of_traceback(log: str, at: int) -> Line | None:
     """The line that names the exception: the first one that is not indented and has the form of one."""
     begin = _line_start(log, at)
-    for line in _following(log, at, _TRACEBACK_LINES):
+    for line in _after_frames(log, at, _TRACEBACK_LINES):
         text = line.text
         if TRACEBACK in text and not exception_name(text):
             return None  # another one begins; it has an end of its own
