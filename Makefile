@@ -36,7 +36,7 @@ test-all: install-test
 
 # Our nets against timm's, at full size. PyTorch is large, so it gets a folder of its own on top of $(VENV).
 test-parity: $(PARITY)/.installed
-	$(PARITY)/bin/python -m pytest tests/vitmodels/nets/test_parity_timm.py tests/vitmodels/images/test_parity_timm.py tests/vitmodels/images/test_peer_readers.py
+	$(PARITY)/bin/python -m pytest $$(find tests/vitmodels -name test_parity_timm.py) tests/vitmodels/images/test_peer_readers.py
 
 # Python and MindSpore versions: README, "Versions". Environments are large; `make test-matrix CORNERS=python3.10-mindspore2.7`.
 test-matrix:

@@ -28,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.models import CannotRun, Worker  # noqa: E402  # after the path
+from benchmarks.models import CannotRun, Size, Worker  # noqa: E402  # after the path
 
 COLLECT = """
 import sys
@@ -138,9 +138,8 @@ def compare(folder: Path, args: argparse.Namespace) -> list[CannotRun]:
             ("timm", args.torch_python or sys.executable),
         ):
             try:
-                worker = Worker(
-                    library, args.arch, args.batch, interpreter, {"BENCHMARK_FOLDER": str(folder)}
-                )
+                size, env = Size(args.arch, args.batch), {"BENCHMARK_FOLDER": str(folder)}
+                worker = Worker(library, size, interpreter, env)
                 workers.append((worker, Costs()))
                 one_round(worker, Costs(), args.steps)  # compiles, and takes the memory of the first save
             except CannotRun as error:

@@ -36,7 +36,6 @@ SIDES = ("ours", "timm")
 TORCH = """
 import json, math, sys, time
 import numpy as np, torch
-torch.set_num_threads(2)
 from benchmarks.torch_peer import import_timm
 import_timm()
 from timm.models.tnt import TNT

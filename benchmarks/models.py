@@ -3,6 +3,7 @@
     python benchmarks/models.py                            # TNT-S and ViT-B/16, batch 8, fp32
     python benchmarks/models.py --torch-python VENV/bin/python --arch tnt_s_patch16_224 --rounds 5
 
+`benchmarks/model_sizes.py` makes one table over nets, image sizes, batches and threads.
 Each library runs in a process of its own that waits between its turns, so that all of them meet the same load. A
 library that can't run is left out with its reason; the exit code is 1 when its interpreter was named, or when it is ours.
 A step is forward, backward and AdamW. Peak memory is the process's, read after the steps. The compile times
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -23,20 +25,32 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.nets import LIBRARIES, MINDCV_NAMES  # noqa: E402  # after the path
+from benchmarks.nets import LIBRARIES, MINDCV_NAMES, load  # noqa: E402  # after the path
 
 
-def work(library: str, arch: str, batch: int) -> None:
+class Size(NamedTuple):
+    """What a net is measured with. `side` is that of an image, the net's own for None; `threads` how many cores a process may use; 0: all."""
+
+    arch: str
+    batch: int
+    side: int | None = None
+    threads: int = 0
+
+
+def work(library: str, size: Size) -> None:
     """The waiting process: reads a method of the net and how often to call it; answers with durations, CPU, and memory."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print on stdout
-    net = LIBRARIES[library](arch, batch)
-    print(json.dumps({"ready": True}), file=answers, flush=True)
+    if size.threads:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: size.threads])
+    load(library)
+    print(json.dumps({"imports_gb": peak_gb()}), file=answers, flush=True)
+    net = LIBRARIES[library](size.arch, size.batch, size.side)
     for line in sys.stdin:
         what, count = line.split()
         seconds, used = [], time.process_time()
@@ -47,10 +61,15 @@ def work(library: str, arch: str, batch: int) -> None:
         answer = {
             "seconds": seconds,
             "cpu_s": time.process_time() - used,
-            "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+            "peak_gb": peak_gb(),
             "busy": getattr(net, "busy", False),
         }
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def peak_gb() -> float:
+    """The most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 class CannotRun(Exception):
@@ -64,12 +83,10 @@ class CannotRun(Exception):
 class Worker:
     """One library in a process of its own."""
 
-    def __init__(
-        self, library: str, arch: str, batch: int, python: str, env: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, library: str, size: Size, python: str, env: dict[str, str] | None = None) -> None:
         self.library = library
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by `close`
-        command = [python, __file__, "--worker", library, "--arch", arch, "--batch", str(batch)]
+        command = [python, __file__, "--worker", library, json.dumps(size)]
         environment = {**os.environ, "GLOG_v": "3", "PYTHONPATH": str(ROOT), **(env or {})}
         self.process = subprocess.Popen(
             command,
@@ -79,7 +96,7 @@ class Worker:
             env=environment,
             text=True,
         )
-        self._read()
+        self.imports_gb = float(self._read()["imports_gb"])
 
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -116,42 +133,52 @@ class Worker:
 
 
 def compare(
-    arch: str, batch: int, rounds: int, pythons: dict[str, str], libraries: list[str]
+    size: Size, rounds: int, pythons: dict[str, str], libraries: list[str]
 ) -> tuple[dict[str, Any], list[CannotRun]]:
-    """Medians of interleaved rounds, {library: {"forward", "step", "peak_gb", "first_step"}}, and what is left out, why."""
+    """Medians of interleaved rounds, {library: {"forward", "step", "peak_gb", "imports_gb", "first_step"}}, and what is left out, why."""
     workers: list[Worker] = []
     found: dict[str, Any] = {}
     left_out: list[CannotRun] = []
     try:
         for name in libraries:
             try:
-                worker = Worker(name, arch, batch, pythons.get(name, sys.executable))
-                first = worker.run("step", 1)["seconds"][0]
-                worker.run("forward", 1)
+                worker = Worker(name, size, pythons.get(name, sys.executable))
+                found[name] = first_calls(worker)
             except CannotRun as error:
                 left_out.append(error)
                 continue
             workers.append(worker)
-            found[name] = {"first_step": first, "forward": [], "step": []}
-        for _ in range(rounds):
-            for what in ("forward", "step"):
-                for worker in list(workers):
-                    try:
-                        answer = worker.run(what, 2)
-                    except CannotRun as error:
-                        left_out.append(error)
-                        workers.remove(worker)
-                        del found[worker.library]
-                        continue
-                    found[worker.library][what] += answer["seconds"]
-                    found[worker.library]["peak_gb"] = answer["peak_gb"]
+        for _, what in itertools.product(range(rounds), ("forward", "step")):
+            for worker in list(workers):
+                try:
+                    take_turn(worker, what, found[worker.library])
+                except CannotRun as error:
+                    left_out.append(error)
+                    workers.remove(worker)
+                    del found[worker.library]
     finally:
         for worker in workers:
             worker.close()
-    for one in found.values():
-        for what in ("forward", "step"):
-            one[f"{what}_best"], one[what] = min(one[what]), statistics.median(one[what])
+    for one, what in itertools.product(found.values(), ("forward", "step")):
+        one[f"{what}_best"], one[what] = min(one[what]), statistics.median(one[what])
+        one[f"{what}_cpu"] = min(one[f"{what}_cpu"])
     return found, left_out
+
+
+def first_calls(worker: Worker) -> dict[str, Any]:
+    """What `compare` keeps of a library, before its first round."""
+    first = worker.run("step", 1)["seconds"][0]
+    worker.run("forward", 1)
+    times = {"forward": [], "step": [], "forward_cpu": [], "step_cpu": []}
+    return {"first_step": first, "imports_gb": worker.imports_gb, **times}
+
+
+def take_turn(worker: Worker, what: str, one: dict[str, Any]) -> None:
+    """Two calls, into what is kept of the library. Raises CannotRun."""
+    answer = worker.run(what, 2)
+    one[what] += answer["seconds"]
+    one[f"{what}_cpu"].append(answer["cpu_s"] / 2)
+    one["peak_gb"] = answer["peak_gb"]
 
 
 def program_seconds(arch: str, batch: int) -> list[dict[str, float]]:
@@ -167,7 +194,7 @@ def program_seconds(arch: str, batch: int) -> list[dict[str, float]]:
         }
         found = []
         for _ in range(2):
-            worker = Worker("program", arch, batch, sys.executable, env)
+            worker = Worker("program", Size(arch, batch), sys.executable, env)
             answer = worker.run("step", 4)
             saves = [worker.run("save", 1)["seconds"][0], worker.run("step", 1)["seconds"][0]]
             worker.close()
@@ -208,19 +235,19 @@ def main() -> int:
     parser.add_argument("--torch-python", help="interpreter that has timm and torch (default: this one)")
     parser.add_argument("--mindcv-python", help="interpreter that has mindcv (default: this one)")
     parser.add_argument("--no-compile", action="store_true", help="leave the compile times out")
-    parser.add_argument("--worker", choices=sorted(LIBRARIES), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     named = {"timm": args.torch_python, "mindcv": args.mindcv_python}
     pythons = {library: python for library, python in named.items() if python}
     archs = args.arch or ["tnt_s_patch16_224", "vit_base_patch16_224"]
     if args.worker:
-        work(args.worker, archs[0], args.batch)
+        work(args.worker[0], Size(*json.loads(args.worker[1])))
         return 0
     required = {"ours", "program", *pythons}
     code = 0
     for arch in archs:
         libraries = ["ours", "timm", *(["mindcv"] if arch in MINDCV_NAMES else [])]
-        found, left_out = compare(arch, args.batch, args.rounds, pythons, libraries)
+        found, left_out = compare(Size(arch, args.batch), args.rounds, pythons, libraries)
         report(arch, args.batch, found)
         if not args.no_compile:
             try:

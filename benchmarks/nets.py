@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from collections.abc import Callable
@@ -26,6 +27,16 @@ class Net(Protocol):
 
     def step(self) -> object:
         """Forward, backward and AdamW."""
+
+
+def load(library: str) -> None:
+    """Import what a library consists of, before any net is made."""
+    if library == "timm":
+        from benchmarks.torch_peer import import_timm
+
+        import_timm()
+    else:
+        importlib.import_module("mindcv" if library == "mindcv" else "mindspore")
 
 
 def inputs(batch: int, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,18 +89,17 @@ class MindSporeNet:
 class Ours(MindSporeNet):
     """A net of vitmodels, with the update of the training program."""
 
-    def __init__(self, arch: str, batch: int) -> None:
+    def __init__(self, arch: str, batch: int, side: int | None = None) -> None:
         import mindspore as ms
         from mindspore import nn
 
-        from vitmodels.archs import ARCHS
         from vitmodels.nets.registry import create_model
         from vitmodels.recipe_file import make_recipe
         from vitmodels.training.optim import Update, adam_scalars, decayed_first
 
         ms.set_context(mode=ms.GRAPH_MODE)
         recipe = make_recipe({"arch": arch, "batch_size": batch, "num_classes": CLASSES, "lr_scale": "none"})
-        net = create_model(arch, num_classes=CLASSES)
+        net = create_model(arch, num_classes=CLASSES, image_size=side)
         weights = decayed_first(net.trainable_params())
 
         class OurUpdate(nn.Cell):
@@ -102,13 +112,13 @@ class Ours(MindSporeNet):
             def construct(self, grads: Any) -> Any:
                 return self.update(grads, self.one, self.scalars)
 
-        super().__init__(net, batch, ARCHS[arch].image_size, weights, OurUpdate())
+        super().__init__(net, batch, net.config.image_size, weights, OurUpdate())
 
 
 class MindCv(MindSporeNet):
     """A net of MindCV."""
 
-    def __init__(self, arch: str, batch: int) -> None:
+    def __init__(self, arch: str, batch: int, side: int | None = None) -> None:
         import mindspore as ms
         from mindcv.models import create_model
         from mindspore import nn, ops
@@ -132,13 +142,13 @@ class MindCv(MindSporeNet):
                     done = ops.depend(done, self.fused(*moments, 1e-4, 0.9, 0.999, 1e-8, 0.05, grads[i]))
                 return done
 
-        super().__init__(net, batch, 224, weights, MindSporesUpdate())
+        super().__init__(net, batch, side or 224, weights, MindSporesUpdate())
 
 
 class Program:
     """The training program's step, with its compile cache, and its checkpoints in `run` of the benchmark's folder."""
 
-    def __init__(self, arch: str, batch: int) -> None:
+    def __init__(self, arch: str, batch: int, side: int | None = None) -> None:
         from vitmodels.device.compilecache import separate_cache
         from vitmodels.device.runtime import Group, Rank
         from vitmodels.images.batches import Batch
@@ -147,11 +157,12 @@ class Program:
         from vitmodels.training.saver import Saver
         from vitmodels.training.trainer import Trainer
 
-        recipe = make_recipe({"arch": arch, "batch_size": batch, "num_classes": CLASSES, "lr_scale": "none"})
+        values = {"arch": arch, "batch_size": batch, "num_classes": CLASSES, "lr_scale": "none"}
+        recipe = make_recipe(values | ({"image_size": side} if side else {}))
         Group(Rank(), "CPU")
         self._arch = arch
         self._cache = separate_cache("benchmark", recipe.json_dict())
-        self._trainer = Trainer(create_model(arch, num_classes=CLASSES), recipe, 1)
+        self._trainer = Trainer(create_model(arch, num_classes=CLASSES, image_size=side), recipe, 1)
         self._saver = Saver(Path(os.environ["BENCHMARK_FOLDER"]) / "run" / "checkpoints", keep=2)
         self._copies: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = {}, {}
         rng = np.random.default_rng(0)
@@ -184,14 +195,14 @@ class Program:
 class Timm:
     """A net of timm, in PyTorch."""
 
-    def __init__(self, arch: str, batch: int) -> None:
+    def __init__(self, arch: str, batch: int, side: int | None = None) -> None:
         import torch
 
         from benchmarks.torch_peer import import_timm
 
         self._torch = torch
-        self._net = import_timm().create_model(arch, num_classes=CLASSES)
-        images, labels = inputs(batch, 224)
+        self._net = import_timm().create_model(arch, num_classes=CLASSES, img_size=side or 224)
+        images, labels = inputs(batch, side or 224)
         self._x, self._y = torch.tensor(images), torch.tensor(labels)
         self._optimiser = torch.optim.AdamW(self._net.parameters(), lr=1e-4, weight_decay=0.05)
         self._saves: list[Path] = []
@@ -223,7 +234,7 @@ class Timm:
         return self._saving is not None and not self._saving.done()
 
 
-LIBRARIES: dict[str, Callable[[str, int], Net]] = {
+LIBRARIES: dict[str, Callable[[str, int, int | None], Net]] = {
     "ours": Ours,
     "program": Program,
     "mindcv": MindCv,

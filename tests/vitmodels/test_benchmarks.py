@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import launch, learning, mnist, models
+from benchmarks import launch, learning, mnist, model_sizes, models
 from benchmarks.launch_moments import PHASES, Moments, first_step
 from benchmarks.launch_ways import Place, Start
-from benchmarks.models import CannotRun, Worker
+from benchmarks.models import CannotRun, Size, Worker
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def python(tmp_path: Path) -> str:
 
 def test_a_library_that_cannot_run_names_its_reason(python: str) -> None:
     with pytest.raises(CannotRun, match=r"^timm: ImportError: there is no torch$") as caught:
-        Worker("timm", "vit_digits", 1, python)
+        Worker("timm", Size("vit_digits", 1), python)
     assert caught.value.library == "timm"
     with pytest.raises(CannotRun, match=r"^timm: exit code 1 without a word$"):
-        Worker("timm", "vit_digits", 1, "/bin/false")
+        Worker("timm", Size("vit_digits", 1), "/bin/false")
 
 
 def test_what_was_asked_for_and_fails_is_an_exit_code(
@@ -50,6 +50,28 @@ def test_what_was_asked_for_and_fails_is_an_exit_code(
         )
         assert models.main() == code
         assert "left out: timm: ImportError: there is no torch" in capsys.readouterr().out
+
+
+def test_the_table_of_sizes_has_a_row_for_each_and_fails_with_what_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def one(seconds: float, gb: float) -> dict[str, float]:
+        times = {f"{what}{kind}": seconds for what in ("forward", "step") for kind in ("", "_best", "_cpu")}
+        return {**times, "peak_gb": gb, "imports_gb": 0.5}
+
+    def compare(size: Size, *_: object) -> tuple[dict[str, object], list[CannotRun]]:
+        fails = size.batch == 8
+        found = {"ours": one(1.0, 1.5), "timm": one(1.5, 2.5)}
+        return (found, [CannotRun("timm", "no memory")]) if fails else (found, [])
+
+    monkeypatch.setattr(model_sizes, "compare", compare)
+    assert model_sizes.main(["--arch", "tnt_b_patch16_224", "--threads", "2", "--batch", "1"]) == 0
+    cells = capsys.readouterr().out.splitlines()[2].strip("| ").split(" | ")
+    assert len(cells) == len(model_sizes.COLUMNS)
+    assert cells[:4] == ["tnt_b_patch16_224", "224", "1", "2"]
+    assert cells[4:] == ["1.000, 1.500", "1.50 (1.50)"] * 2 + ["1.50", "1.50, 2.50", "0.60", "0.50"]
+    assert model_sizes.main(["--arch", "tnt_b_patch16_224", "--threads", "2"]) == 1
+    assert "timm: no memory" in capsys.readouterr().out
 
 
 def test_a_start_that_fails_names_its_reason(tmp_path: Path) -> None:

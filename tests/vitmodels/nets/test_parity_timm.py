@@ -83,3 +83,31 @@ def test_timm_loads_what_we_write(tmp_path: Any) -> None:
     write_weights(model_weights(net), tmp_path / "net.safetensors")
     theirs = timm.create_model("vit_tiny_patch16_224", num_classes=10).eval()
     theirs.load_state_dict(load_file(tmp_path / "net.safetensors"), strict=True)
+
+
+def answer(net: Any, x: Any, c: np.ndarray, autocast: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """timm's logits and the gradients of sum(y * c), in bfloat16 where PyTorch's autocast takes it."""
+    net.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        y = net(x)
+    (y.float() * torch.from_numpy(c)).sum().backward()
+    return y.detach().float().numpy(), {n: p.grad.numpy().copy() for n, p in net.named_parameters()}
+
+
+def apart(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The length of the difference over the length of `wanted`."""
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+@pytest.mark.parametrize("arch", ["vit_small_patch16_224", "tnt_s_patch16_224"])
+def test_bfloat16_is_as_near_to_float32_as_pytorchs(arch: str) -> None:
+    rounding = 2.0**-8  # bfloat16 keeps 8 binary digits
+    theirs = disturbed(arch, num_classes=1000)
+    x, c = torch.randn(2, 3, 224, 224), torch.randn(2, 1000).numpy()
+    (y, grads), (rounded, rounded_grads) = (answer(theirs, x, c, autocast) for autocast in (False, True))
+    ours = create_model(arch, num_classes=1000, amp_level="bf16")
+    load_weights(ours, {name: value.detach().numpy() for name, value in theirs.named_parameters()})
+    found, found_grads = logits_and_grads(ours, x.numpy(), c)
+    assert rounding / 4 < apart(found, y) < min(4 * rounding, 1.25 * apart(rounded, y))
+    for name, wanted in grads.items():
+        assert apart(found_grads[name], wanted) < 1.5 * apart(rounded_grads[name], wanted) + rounding, name
