@@ -9,9 +9,12 @@ import pytest
 from launcher.dataset.plain import stage
 from launcher.errors import NotFound
 from launcher.results.collector import Collector
-from launcher.results.verify import is_staged, verify_run, verify_staged
+from launcher.results.verify import WRONG_CONTENT, is_staged, verify_run, verify_staged
 from launcher.storage import ObjectStore, open_store
+from tests.servers.faults import Faults, flip_bit
 from tests.servers.rundir import RunDir
+from tests.servers.s3 import S3Server
+from tests.servers.stores import open_on
 
 
 def committed(tmp_path: Path, store: ObjectStore) -> None:
@@ -42,6 +45,20 @@ def test_results_of_a_run(store: ObjectStore, tmp_path: Path) -> None:
         ("checkpoints/step-10/part-1.bin", "is missing"),
         ("eval/last.json", "has 5 bytes instead of 13"),
     }
+
+
+def test_damage_that_the_store_itself_notices_is_a_finding_too(
+    radosgw: S3Server, faults: Faults, engine: str, tmp_path: Path
+) -> None:
+    """A read compares bytes with the digest that was stored with them. One damaged file must not end the report on the others."""
+    store = open_on(radosgw, endpoint=faults.endpoint, patience_s=1)
+    committed(tmp_path, store)
+    damaged = {"checkpoints/step-10/part-0.bin", "eval/last.json"}
+    for key in damaged:
+        faults.add(flip_bit, path=f"/{key}")
+    report = verify_run(store)
+    assert {(each.rule, each.where) for each in report.findings} == {(WRONG_CONTENT, key) for key in damaged}
+    assert report.files > len(damaged)
 
 
 def test_a_run_that_has_not_ended(tmp_path: Path) -> None:
