@@ -65,6 +65,12 @@ def detail(
 def _parts(view: RunView) -> Iterator[tuple[str, str, str]]:
     """Label, text and style of the run's group, attempts, machines and next commands; an empty text has no line."""
     yield "group", _group(view), ""
+    for place in view.partly_searched:
+        yield (
+            "searched",
+            f"{place} in part: it has too many files to look for checkpoints among all",
+            "yellow",
+        )
     for attempt in view.attempts if len(view.attempts) > 1 else ():
         yield "attempt", _attempt(attempt), ""
     for node in view.nodes:

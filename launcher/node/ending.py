@@ -50,6 +50,7 @@ class RunEnd:
     ended_by: EndedBy = EndedBy.PROGRAM
     failure: FirstFailure | None = None
     unsafe: tuple[UnsafeResults, ...] = ()
+    partly_searched: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:

@@ -84,7 +84,7 @@ def _upload_everything(context: NodeContext, end: RunEnd) -> tuple[RunEnd, StopR
         return replace(_with_unsafe(context, end, str(error)), state=state), None
     if interrupt is None:
         unsafe = (*_of_others(context, upload.not_uploaded), *_left_out(context, upload.left_out))
-        return replace(end, unsafe=unsafe), None
+        return replace(end, unsafe=unsafe, partly_searched=_partly_searched(context)), None
     if interrupt.kind is StopKind.CANCEL and state is not State.FAILED:
         end, state = replace(end, ended_by=EndedBy.USER), State.CANCELLED
     elif state.terminal:
@@ -107,6 +107,14 @@ def _of_others(context: NodeContext, machines: Sequence[Machine]) -> tuple[Unsaf
     for each in unsafe:
         log.error("%s", each.words())
     return unsafe
+
+
+def _partly_searched(context: NodeContext) -> tuple[str, ...]:
+    """Folders where a checkpoint may lie that nobody has seen."""
+    places = context.collector.partly_searched
+    for place in places:
+        log.warning("%s has too many files: not all were looked at for checkpoints that the run wrote", place)
+    return places
 
 
 def _left_out(context: NodeContext, files: Sequence[LeftOut]) -> tuple[UnsafeResults, ...]:

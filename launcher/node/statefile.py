@@ -138,7 +138,8 @@ class StateFile:
 def _facts(end: RunEnd) -> dict[str, object]:
     ended_at = time.time() if end.state.terminal else None
     facts = {"reason": end.reason, "hint": end.hint, "ended_by": end.ended_by, "ended_at": ended_at}
-    return {"state": end.state, **facts, "first_failure": end.failure, "unsafe": end.unsafe}
+    stored = {"unsafe": end.unsafe, "partly_searched": end.partly_searched}
+    return {"state": end.state, **facts, "first_failure": end.failure, **stored}
 
 
 def _first(plan: Plan, run_dir: RunDir, attempt: int) -> RunState:

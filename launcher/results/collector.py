@@ -124,6 +124,11 @@ class Collector:
         """Files of the program that stay on this machine, as of the last scan, and after a commit those on the others."""
         return (*self._found.left_out, *self._elsewhere)
 
+    @property
+    def partly_searched(self) -> tuple[str, ...]:
+        """Places outside of the working folders with too many files to look at all, as of the last scan after the program's end."""
+        return self._found.partly_searched
+
     def uploaded(self, key: str) -> Record | None:
         """What this machine has recorded of an object."""
         return self._ledger.objects.get(key)

@@ -19,6 +19,14 @@ MOST = 20_000
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """What was found. `partly_searched` are the places with more than `MOST` files, the rest of which nobody has looked at."""
+
+    left_out: tuple[LeftOut, ...] = ()
+    partly_searched: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Elsewhere:
     """`places`: files or folders; `ours`: whole folders that are left out of them. `since` in unix seconds: what is older was there before.
 
@@ -30,18 +38,22 @@ class Elsewhere:
     since: float = 0.0
     snapshot: SnapshotIndex = field(default_factory=SnapshotIndex)
 
-    def left_out(self) -> tuple[LeftOut, ...]:
+    def search(self) -> Search:
         """New or changed checkpoints, and linked files that have changed, those beside a script elsewhere apart. They stay where they are."""
         found: dict[str, str] = {}
+        partly: list[str] = []
         for name, path in changed_links(self.snapshot).items():
             if not name.startswith(f"{SNAPSHOT_ELSEWHERE}/") and path.is_file():
                 found[str(path)] = "linked into the working folder and changed there, or by others"
         links = (Path(target) for target in self.snapshot.links.values() if target.startswith("/"))
         for place in dict.fromkeys((*links, *self.places)):
-            for file in islice(_files(place, self.ours), MOST):
+            files = _files(place, self.ours)
+            for file in islice(files, MOST):
                 if self._is_new(file):
                     found.setdefault(file, "written outside of the working folder")
-        return tuple(LeftOut(path, why) for path, why in sorted(found.items()))
+            if next(files, None) is not None:
+                partly.append(str(place))
+        return Search(tuple(LeftOut(path, why) for path, why in sorted(found.items())), tuple(partly))
 
     def _is_new(self, path: str) -> bool:
         if not is_checkpoint(os.path.basename(path)):  # noqa: PTH119  # thousands of names

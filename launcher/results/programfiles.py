@@ -14,7 +14,7 @@ from pathlib import Path
 from launcher.errors import IntegrityError
 from launcher.jobfile.spec_outputs import OutputsSpec
 from launcher.jsontext import parse_json
-from launcher.results.elsewhere import Elsewhere
+from launcher.results.elsewhere import Elsewhere, Search
 from launcher.results.outputfiles import LeftOut, Outputs, Selection, find_outputs
 from launcher.results.tree import LocalFile
 from launcher.runfolder.checkpointfiles import CheckpointFile, is_checkpoint, newest_first
@@ -35,6 +35,7 @@ class ProgramScan:
     present: frozenset[str] = frozenset()
     left_out: tuple[LeftOut, ...] = ()
     links: tuple[str, ...] = ()
+    partly_searched: tuple[str, ...] = ()
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -88,11 +89,13 @@ class ProgramFiles:
             if final or now - since >= SETTLE_S:
                 ready.append(LocalFile(self._key(file.name), file.path, file.size, file.mtime_ns))
         self._seen = seen
+        search = self._elsewhere().search() if final else Search()
         return ProgramScan(
             files=_in_order(ready),
             present=frozenset(map(self._key, seen)),
-            left_out=(*found.left_out, *(self._elsewhere().left_out() if final else ())),
+            left_out=(*found.left_out, *search.left_out),
             links=found.links,
+            partly_searched=search.partly_searched,
         )
 
     def _key(self, name: str) -> str:

@@ -149,6 +149,10 @@ class RunState(_Value):
         None,
         description="After the end: results that are not in the store. Empty: all are there. None: not known.",
     )
+    partly_searched: tuple[str, ...] = Field(
+        (),
+        description="After the end: folders outside of the working folders of node 0 with too many files to look for a checkpoint among all.",
+    )
     submitted_at: Moment
     updated_at: Moment
     ended_at: Moment | None = None
@@ -184,6 +188,7 @@ class RunState(_Value):
                 "ended_at": None,
                 "first_failure": None,
                 "unsafe": None,
+                "partly_searched": (),
             }
         )
 

@@ -71,6 +71,7 @@ class RunView(BaseModel):
     ended_by: EndedBy | None = None
     first_failure: FirstFailure | None = None
     unsafe: tuple[UnsafeResults, ...] | None = None
+    partly_searched: tuple[str, ...] = ()
     progress: Progress
     results: dict[str, float] = {}
     safe_step: int | None = None
@@ -229,6 +230,7 @@ def _view(entry: RunEntry, records: Records, life: Life, *, detail: str = "") ->
         ended_by=state.ended_by,
         first_failure=state.first_failure,
         unsafe=state.unsafe,
+        partly_searched=state.partly_searched,
         progress=first.progress if first else Progress(),
         results=state.results,
         safe_step=state.safe_step,

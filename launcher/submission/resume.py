@@ -157,6 +157,7 @@ def _pending(state: RunState, attempt: int) -> RunState:
         "ended_by": None,
         "first_failure": None,
         "unsafe": None,
+        "partly_searched": (),
         "attempt": attempt,
         "updated_at": time.time(),
     }

@@ -13,6 +13,7 @@ import pytest
 
 from launcher.api import Run
 from launcher.cli import main
+from launcher.results.elsewhere import MOST
 from launcher.results.ledger import Ledger
 from launcher.runfolder.manifest import parse_manifest
 from launcher.runfolder.snapshotindex import SnapshotIndex
@@ -202,3 +203,17 @@ def test_the_files_of_each_machine_are_in_the_store(machines: Machines) -> None:
             key = f"work/rank-{rank}/{name}"
             assert key in committed
             assert machines.store.read(key) == text.encode()
+
+
+def test_a_place_with_too_many_files_to_search_is_told(
+    jobs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Images that a program reads are such a place, so it makes no result unsafe."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(MOST + 1):
+        os.close(os.open(images / str(number), os.O_CREAT))
+    view = jobs.run(program=[sys.executable, "-c", "pass"], env={"IMAGES": str(images)})
+    assert (view.state, view.unsafe, view.partly_searched) == (State.SUCCEEDED, (), (str(images),))
+    main(["status", view.run_id])
+    assert f"searched  {images} in part" in " ".join(capsys.readouterr().out.split(" "))

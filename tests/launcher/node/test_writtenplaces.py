@@ -45,8 +45,11 @@ def test_what_an_attempt_before_the_resume_wrote_is_found(
     state = {"run_id": "a", "name": "a", "backend": "local", "state": "RUNNING", "attempts": attempts}
     store = open_store(f"memory://{tmp_path.name}")
     places = WrittenPlaces(plan, [0], store, Begin())
-    assert [each.name for each in places.elsewhere().left_out()] == [str(tmp_path / "large.bin")]
+    assert [each.name for each in places.elsewhere().search().left_out] == [str(tmp_path / "large.bin")]
     store.put(
         "state.json", json.dumps({**state, "submitted_at": 90.0, "updated_at": 90.0, "url": ""}).encode()
     )
-    assert [each.name for each in places.elsewhere().left_out()] == [str(mine), str(tmp_path / "large.bin")]
+    assert [each.name for each in places.elsewhere().search().left_out] == [
+        str(mine),
+        str(tmp_path / "large.bin"),
+    ]

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+import pytest
+
+from launcher.results import elsewhere
 from launcher.results.elsewhere import Elsewhere
 from launcher.runfolder.snapshotindex import SnapshotIndex
 from launcher.snapshot.linked import linked_files
@@ -15,8 +18,8 @@ def save(path: Path, text: str = "x", at: float = 200.0) -> Path:
     return path
 
 
-def found(elsewhere: Elsewhere) -> list[str]:
-    return [each.name for each in elsewhere.left_out()]
+def found(places: Elsewhere) -> list[str]:
+    return [each.name for each in places.search().left_out]
 
 
 def test_new_checkpoints_of_a_folder_a_file_and_a_name_that_is_filled_in(tmp_path: Path) -> None:
@@ -31,6 +34,16 @@ def test_new_checkpoints_of_a_folder_a_file_and_a_name_that_is_filled_in(tmp_pat
     save(tmp_path / "a/before.ckpt", at=50.0)
     places = (tmp_path / "a", tmp_path / "b/last.pth", tmp_path / "c/net-", tmp_path / "no/such")
     assert found(Elsewhere(places, since=100.0)) == [str(path) for path in expected]
+
+
+def test_a_place_with_too_many_files_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere, "MOST", 3)
+    for name in ("a", "b", "c"):
+        save(tmp_path / "three" / name)
+        save(tmp_path / "four" / name)
+    save(tmp_path / "four/d")
+    places = (tmp_path / "three", tmp_path / "four", tmp_path / "no/such")
+    assert Elsewhere(places, since=100.0).search().partly_searched == (str(tmp_path / "four"),)
 
 
 def test_folders_of_runs_are_left_out_wherever_they_lie(tmp_path: Path) -> None:
