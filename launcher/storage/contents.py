@@ -84,23 +84,24 @@ def _checked(store: ObjectStore, *, folds: bool) -> Iterator[ObjectInfo]:
     """The objects of a store without folder markers. Raises StoreError for keys that can't be files, or not both."""
     guard = PrefixGuard()
     by_folded_key: dict[str, str] = {}
+    url = store.url
     for info in store.list():
         if is_folder_marker(info.key, info.size):
             continue
         if not info.key:
             raise StoreError(
                 f"the folder's marker holds {info.size} bytes",
-                where=f"{store.url}/",
+                where=f"{url}/",
                 hint="it can't become a file: rename that object, or empty it; it is never skipped",
             )
-        check_key(info.key, store.url)
+        check_key(info.key, url)
         clash = guard.clash(info.key)
         if folds and not clash:
             clash = by_folded_key.setdefault(folded(info.key), info.key)
         if clash and clash != info.key:
             raise StoreError(
                 f"keys {clash!r} and {info.key!r} can't both become files here",
-                where=store.url,
+                where=url,
                 hint="rename one of them; nothing is skipped silently",
             )
         yield info

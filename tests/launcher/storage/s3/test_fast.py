@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 from contextlib import suppress
 from dataclasses import replace
@@ -182,6 +183,23 @@ def test_keys_near_their_end_are_asked_for_again(radosgw: S3Server, monkeypatch:
             found = bytes(client.get(client.store, key).bytes())
             break
     assert (found, route.credentials.asked) == (DATA, 2)
+
+
+def test_small_objects_look_at_the_keys_now_and_then(
+    radosgw: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_on(radosgw)
+    store.put("x", DATA)
+    info, fast, looks = store.head("x"), fast_of(store), []
+    chain = fast._holder.chain
+    current = chain.current
+    monkeypatch.setattr(chain, "current", lambda: looks.append("look") or current())
+    for look_at, wanted in ((math.inf, []), (0.0, ["look"])):
+        fast._look_at = look_at
+        looks.clear()
+        store.get_file("x", folder / "got", info)
+        assert looks == wanted
+    assert fast.fetched == 2
 
 
 def test_a_bucket_with_dots_over_tls(radosgw: S3Server, folder: Path) -> None:
