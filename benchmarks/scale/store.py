@@ -163,7 +163,7 @@ class ModelStore:
                     yield self._relative(found[0])
             page += 1
 
-    def head(self, key: str) -> ObjectInfo | None:
+    def head(self, key: str, *, certain: bool = False) -> ObjectInfo | None:
         self._repeated(lambda: self._bucket.ask("HEAD", key))
         found = self._bucket.object(self._base + key)
         return self._relative(found[0]) if found else None

@@ -74,7 +74,7 @@ class PackedView(StoreView):
             if key.startswith(prefix) and (info := self.head(key)):
                 yield info
 
-    def head(self, key: str) -> ObjectInfo | None:
+    def head(self, key: str, *, certain: bool = False) -> ObjectInfo | None:
         """See ObjectStore."""
         if data := self._own.get(key):
             return ObjectInfo(key, len(data), f"sha256:{hashlib.sha256(data).hexdigest()}")

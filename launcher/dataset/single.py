@@ -34,9 +34,9 @@ class SingleFile(StoreView):
             if key.startswith(prefix) and (info := self.head(key)):
                 yield info
 
-    def head(self, key: str) -> ObjectInfo | None:
+    def head(self, key: str, *, certain: bool = False) -> ObjectInfo | None:
         """See ObjectStore."""
-        return self._store.head(key) if key in (self.name, self.name + INDEX) else None
+        return self._store.head(key, certain=certain) if key in (self.name, self.name + INDEX) else None
 
     def get_file(
         self,

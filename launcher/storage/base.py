@@ -84,8 +84,9 @@ class ObjectStore(Protocol):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Objects whose key starts with `prefix` (text, not a folder), in order, one page in memory at a time."""
 
-    def head(self, key: str) -> ObjectInfo | None:
-        """The object's facts, or None when there is none."""
+    def head(self, key: str, *, certain: bool = False) -> ObjectInfo | None:
+        """The object's facts, or None when there is none. `certain`: also by headers that tell whether its ETag is an MD5,
+        which may cost a slower request."""
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """At most `length` bytes from `start`. Raises NotFound."""

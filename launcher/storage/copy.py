@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.disk import Folders, digest_file, mapped
-from launcher.errors import NotFound, UsageError
+from launcher.errors import IntegrityError, NotFound, UsageError
 from launcher.storage.base import ObjectInfo, ObjectStore
 from launcher.storage.bulk import AdaptivePace, Bulk, Download
 from launcher.storage.contents import (
@@ -189,12 +189,23 @@ def _absent_or_ours(store: ObjectStore, info: ObjectInfo, path: Path, *, force: 
 
 def _same(store: ObjectStore, info: ObjectInfo, path: Path) -> bool:
     """Equal MD5s prove equal bytes; different ones prove nothing, since the ETag may be none. Then the object's own sha256
-    decides, and where it has none its bytes."""
+    decides, and where it has none its bytes.
+
+    They do, too, where that sha256 is the file's and nothing says that the ETag is no MD5: programs that change an object in
+    its place keep its metadata.
+    """
     local = digest_file(path)
     if info.md5 == local.md5:
         return True
-    facts = info if info.sha256 else store.head(info.key)
-    return local.sha256 == ((facts and facts.sha256) or sha256_of(store, info))
+    facts = store.head(info.key, certain=True)
+    if facts is None or not facts.sha256:
+        return sha256_of(store, info) == local.sha256
+    if facts.sha256 != local.sha256 or facts.md5 in (None, local.md5):
+        return facts.sha256 == local.sha256
+    try:
+        return sha256_of(store, info) == local.sha256
+    except IntegrityError:  # the bytes are not those of the sha256, which is the file's
+        return False
 
 
 def _send(

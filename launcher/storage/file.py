@@ -122,7 +122,7 @@ class FileStore:
                     raise StoreRefused("is a symbolic link", where=str(parent), hint="name the real folder")
         return path
 
-    def head(self, key: str) -> ObjectInfo | None:
+    def head(self, key: str, *, certain: bool = False) -> ObjectInfo | None:
         """See ObjectStore."""
         if key_problem(key):
             return None

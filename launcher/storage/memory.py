@@ -73,7 +73,7 @@ class MemoryStore:
     def _relative(self, info: ObjectInfo) -> ObjectInfo:
         return ObjectInfo(info.key[len(self._base) :], info.size, info.etag, info.mtime)
 
-    def head(self, key: str) -> ObjectInfo | None:
+    def head(self, key: str, *, certain: bool = False) -> ObjectInfo | None:
         """See ObjectStore."""
         with self._bucket.lock:
             entry = self._bucket.objects.get(self._base + key)

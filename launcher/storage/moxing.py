@@ -124,7 +124,7 @@ class MoxingStore:
             if name.startswith(prefix) and (info := self.head(name)) is not None:
                 yield info
 
-    def head(self, key: str) -> ObjectInfo | None:
+    def head(self, key: str, *, certain: bool = False) -> ObjectInfo | None:
         """See ObjectStore."""
         return self._call(key, lambda: self._head(key))
 

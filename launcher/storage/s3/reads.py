@@ -44,9 +44,9 @@ class Reads:
         """The fast path, when ranges may use it now."""
         return self.fast if self.fast is not None and self.fast.ranges_on else None
 
-    def head(self, key: str) -> ObjectInfo | None:
-        """Facts about an object, or None when there is none."""
-        fast = self.fast
+    def head(self, key: str, *, certain: bool = False) -> ObjectInfo | None:
+        """Facts about an object, or None when there is none. See ObjectStore."""
+        fast = None if certain else self.fast
         try:
             info = fast.head(self.requests.base + key) if fast is not None and fast.on else None
             if info is not None:

@@ -123,9 +123,9 @@ class S3Store:
         """How often a request is repeated."""
         return self._requests.options.backoff
 
-    def head(self, key: str) -> ObjectInfo | None:
+    def head(self, key: str, *, certain: bool = False) -> ObjectInfo | None:
         """See ObjectStore."""
-        return self._reads.head(key)
+        return self._reads.head(key, certain=certain)
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         """See ObjectStore. A whole object is compared with its digest."""

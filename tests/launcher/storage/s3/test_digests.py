@@ -15,7 +15,7 @@ import pytest
 
 from launcher.dataset.plain import stage
 from launcher.disk import part_path
-from launcher.errors import IntegrityError
+from launcher.errors import IntegrityError, UsageError
 from launcher.results.verify import verify_staged
 from launcher.storage import ObjectStore, open_store
 from launcher.storage.copy import fetch_one, fetch_tree, send_one, send_tree
@@ -187,6 +187,29 @@ def test_metadata_of_others_are_no_digest(radosgw: S3Server, tmp_path: Path) -> 
     radosgw.client().put_object(Bucket=BUCKET, Key=key, Body=SMALL, Metadata={"sha256": "of the source"})
     store.get_file("x", tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == store.read("x") == SMALL
+
+
+def test_metadata_that_outlived_their_bytes_are_no_proof(
+    radosgw: S3Server, engine: str, tmp_path: Path
+) -> None:
+    """As of a file system on a bucket, which writes an object anew with the metadata that it had."""
+    store, other = open_on(radosgw), SMALL[::-1]
+    for name in ("mine", "large"):
+        (tmp_path / name).write_bytes(SMALL if name == "mine" else LARGE)
+        digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        radosgw.client().put_object(
+            Bucket=BUCKET,
+            Key=key_in_bucket(store, name),
+            Body=other if name == "mine" else LARGE[::-1],
+            Metadata={"sha256": digest},
+        )
+        with pytest.raises(UsageError, match="another object is there"):
+            send_one(tmp_path / name, store, name)
+        with pytest.raises(UsageError, match="something else is there"):
+            fetch_one(store, name, tmp_path / name)
+        assert send_one(tmp_path / name, store, name, force=True).reused == 0
+        assert send_one(tmp_path / name, store, name).reused == 1
+    assert store.read("mine") == SMALL
 
 
 def test_a_store_without_etags_and_metadata_is_read_back(
