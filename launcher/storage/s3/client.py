@@ -16,7 +16,14 @@ from launcher.errors import StoreRefused, UsageError
 from launcher.storage.registry import Location, Options
 from launcher.storage.s3.errors import Edge
 from launcher.storage.s3.keychain import ChainCredentials, KeyChain, key_chain
-from launcher.storage.s3.settings import check_bundle, check_endpoint, check_proxy, check_region, speaks_tls
+from launcher.storage.s3.settings import (
+    check_bucket,
+    check_bundle,
+    check_endpoint,
+    check_proxy,
+    check_region,
+    speaks_tls,
+)
 
 MAX_CONNECTIONS = 64
 CONNECT_TIMEOUT_S = 10
@@ -60,6 +67,7 @@ class Target:
 
 def resolve(location: Location, options: Options) -> Target:
     """Find endpoint, region and address style from the options, then the environment. Raises UsageError."""
+    check_bucket(location.bucket, location.scheme)
     env = _environment(options)
     region = options.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
     endpoint = options.endpoint or next((env[name] for name in _ENDPOINT_VARIABLES if env.get(name)), None)

@@ -19,6 +19,7 @@ _USUAL_PORTS = {443: "https", 80: "http"}
 _CERTIFICATE = b"CERTIFICATE-----"
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 """A region, or what stands between the dots of a host name, as botocore accepts them."""
+_BUCKET = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,255}")
 _NO_SLASHES = re.compile(r"https?:(?!//)", re.IGNORECASE)
 
 
@@ -50,6 +51,15 @@ def check_keys(keys: Keys) -> None:
                 where=keys.origin,
                 hint="set it again without that; text from a file often ends in a newline",
             )
+
+
+def check_bucket(name: str, scheme: str) -> None:
+    """Raises UsageError for a text that is no name of a bucket in any store: the rest of an address would follow from it."""
+    if not _BUCKET.fullmatch(name) and not name.startswith("arn:"):
+        raise UsageError(
+            f"{name!r} is no name of a bucket",
+            hint=f"write {scheme}://bucket/folder; a bucket's name has letters, digits, '-', '_' and '.' alone",
+        )
 
 
 def check_region(region: str) -> None:

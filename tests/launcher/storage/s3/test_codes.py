@@ -187,6 +187,21 @@ def test_what_can_be_no_region(region: str) -> None:
         open_store("s3://bucket/x", endpoint="http://host", region=region, env={})
 
 
+@pytest.mark.parametrize("scheme", ["s3", "obs"])
+@pytest.mark.parametrize(
+    "name",
+    ["b?versions", "b#x", "a bucket", "b%20c", "..", ".", "b\\c", "bücket", "b\nc", "<b>", "${B}", "b" * 256],
+)
+def test_what_can_be_no_bucket(scheme: str, name: str) -> None:
+    with pytest.raises(UsageError, match="no name of a bucket"):
+        open_store(f"{scheme}://{name}/x", endpoint="http://host", env={})
+
+
+@pytest.mark.parametrize("name", ["b_c", "B.c-d", "-b", "arn:aws:s3:eu-west-1:1:accesspoint"])
+def test_what_can_be_a_bucket(name: str) -> None:
+    open_store(f"s3://{name}/x", endpoint="http://host", env={})
+
+
 @pytest.mark.parametrize("quote", ['"', "'"])
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
 def test_keys_in_quotes_are_named_before_the_first_request(name: str, quote: str) -> None:
