@@ -57,7 +57,7 @@ class StatusBoard:
             self._refresh(self._heartbeats)
 
     def _refresh(self, heartbeats: MessageFolder, deadline: float = float("inf")) -> None:
-        """Read the heartbeats that have changed, and write the board if it has, too."""
+        """Read the heartbeats that have changed, and write the board if it has, too: also when the store did not give all of them."""
         try:
             for name in heartbeats.changed():
                 node = follower_of(name)
@@ -65,13 +65,20 @@ class StatusBoard:
                     self._read(node, name, heartbeats)
                 if time.monotonic() > deadline:
                     break
-            posted = tuple(each for _, each in sorted(self._posted.items()))
-            board = Board(attempt=self._upload.attempt, posted=posted)
-            if board != self._written and not self._upload.superseded.is_set():
-                heartbeats.write_text(BOARD, board.model_dump_json(exclude_defaults=True))
-                self._written = board
         except StoreError as error:  # the next one tries again
-            log.info("the heartbeats can't be gathered: %s", error)
+            log.info("the heartbeats can't all be gathered: %s", error)
+        self._write(heartbeats)
+
+    def _write(self, heartbeats: MessageFolder) -> None:
+        posted = tuple(each for _, each in sorted(self._posted.items()))
+        board = Board(attempt=self._upload.attempt, posted=posted)
+        if board == self._written or self._upload.superseded.is_set():
+            return
+        try:
+            heartbeats.write_text(BOARD, board.model_dump_json(exclude_defaults=True))
+            self._written = board
+        except StoreError as error:
+            log.info("the gathered heartbeats can't be written: %s", error)
 
     def _read(self, node: int, name: str, heartbeats: MessageFolder) -> None:
         listed = heartbeats.listed

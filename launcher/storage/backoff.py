@@ -17,8 +17,8 @@ from launcher.storage.base import Pace
 T = TypeVar("T")
 
 FIRST_PAUSE_S, LEAST_PAUSE_S = 0.25, 0.05
-LONGER, SHORTER = 2.0, 0.9
-"""What a refusal and an answer make of a pause: where all are in balance one request of eight is refused."""
+LONGER, SHORTER = 3.0, 0.8
+"""What a refusal and an answer make of a pause: where all are in balance one request of six is refused."""
 PAUSES = 6
 """The longest pause fits so often into the patience of a client."""
 

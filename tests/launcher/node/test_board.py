@@ -12,10 +12,12 @@ import pytest
 from launcher.errors import NotFound
 from launcher.node.board import StatusBoard
 from launcher.node.cadence import FEW_NODES
+from launcher.node.rendezvous.folder import MessageFolder
 from launcher.runfolder.board import Board, parse_board
 from launcher.runfolder.states import NodeStatus, State
 from launcher.runs.index import entry_of_url
 from launcher.runs.view import RunView, view_of
+from launcher.storage.backoff import StoreBusy
 from tests.launcher.node.crosscheck import RANK
 from tests.launcher.node.machines import Machines, begin_programs_with
 from tests.servers.faults import Faults, fault_proxy
@@ -115,6 +117,22 @@ def test_the_last_words_are_on_the_board(tmp_path: Path, launcher_home: Path) ->
     assert board.attempt == 2
     assert [each.status.node for each in board.posted] == [node for node in range(FEW_NODES + 1) if node != 3]
     assert {each.status.phase for each in board.posted} == {"done"}
+
+
+def test_a_heartbeat_that_the_store_refuses_does_not_keep_the_others_from_the_board(
+    tmp_path: Path, launcher_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = MessageFolder.read
+
+    def refusing(folder: MessageFolder, name: str, kind: type[NodeStatus]) -> NodeStatus | None:
+        if name == "node-5.json":
+            raise StoreBusy("slow down")
+        return read(folder, name, kind)
+
+    monkeypatch.setattr(MessageFolder, "read", refusing)
+    board = board_of(gather(tmp_path, FEW_NODES + 1))
+    assert board is not None
+    assert {0, 1, 2, 4} < {each.status.node for each in board.posted}, "those that were listed before it"
 
 
 def test_an_attempt_that_is_over_writes_no_board(tmp_path: Path, launcher_home: Path) -> None:
