@@ -11,7 +11,7 @@ from heapq import merge
 from pathlib import Path
 
 from launcher.disk import mapped, temporary_path
-from launcher.errors import NoSpace, NotFound, StoreError
+from launcher.errors import NoSpace, NotFound, StoreError, StoreRefused
 from launcher.portable import PLAIN_FILE, disk_space
 from launcher.storage.base import ObjectInfo, ObjectStore
 from launcher.storage.keys import PrefixGuard, check_key, folded, is_folder_marker
@@ -108,9 +108,16 @@ def _checked(store: ObjectStore, *, folds: bool) -> Iterator[ObjectInfo]:
 
 
 def refuse_folder_of(store: ObjectStore, key: str) -> None:
-    """Raises StoreError when an object's name is that of a folder with objects, too: one of them would be left out."""
+    """Raises StoreError when an object's name is that of a folder with objects, too: one of them would be left out.
+
+    Where nobody may list, nobody can tell, and the one object that was asked for is all that these keys can reach.
+    """
     below = (info for info in store.list(f"{key}/") if not is_folder_marker(info.key, info.size))
-    if other := next(below, None):
+    try:
+        other = next(below, None)
+    except StoreRefused:
+        return
+    if other:
         raise StoreError(
             f"there are an object {key!r} and a folder of this name, with {other.key!r}",
             where=store.join(key),

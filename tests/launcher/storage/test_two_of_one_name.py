@@ -9,12 +9,12 @@ import pytest
 
 from launcher.cli import main
 from launcher.dataset.single import single_file
-from launcher.errors import StoreError, UsageError
+from launcher.errors import StoreError, StoreRefused, UsageError
 from launcher.storage import ObjectStore, open_store
 from launcher.storage.address import StoreAddress
 from launcher.storage.contents import take_listing
 from launcher.storage.copy import fetch_one, fetch_tree, send_one, send_tree
-from tests.servers.faults import Faults
+from tests.servers.faults import Faults, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET, open_on
 
@@ -119,6 +119,21 @@ def test_objects_above_that_may_not_be_asked_for_are_passed_over(radosgw: S3Serv
     address = StoreAddress(url=f"s3://{BUCKET}/mine", endpoint=faults.endpoint)
     address.refuse_objects_above(1.0)
     assert faults.seen == []
+
+
+def test_one_object_is_copied_with_keys_that_may_not_list(
+    radosgw: S3Server, faults: Faults, engine: str, tmp_path: Path
+) -> None:
+    """As keys that were made for reading, or writing, objects alone."""
+    store = open_on(radosgw, endpoint=faults.endpoint, patience_s=1)
+    store.put("x", b"1")
+    faults.add(status(403, "AccessDenied"), path="max-keys", passes=False)
+    fetch_one(store, "x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"1"
+    assert send_one(tmp_path / "x", store, "y").reused == 0
+    assert store.read("y") == b"1"
+    with pytest.raises(StoreRefused, match="access denied"):
+        fetch_tree(store, tmp_path / "tree")
 
 
 def test_a_data_set_of_one_file_is_no_folder() -> None:
