@@ -93,6 +93,7 @@ class Ours(MindSporeNet):
         import mindspore as ms
         from mindspore import nn
 
+        from vitmodels.device.runtime import release_memory
         from vitmodels.nets.registry import create_model
         from vitmodels.recipe_file import make_recipe
         from vitmodels.training.optim import Update, adam_scalars, decayed_first
@@ -113,6 +114,8 @@ class Ours(MindSporeNet):
                 return self.update(grads, self.one, self.scalars)
 
         super().__init__(net, batch, net.config.image_size, weights, OurUpdate())
+        self._step.compile(self._x, self._y)
+        release_memory()  # as the training program does
 
 
 class MindCv(MindSporeNet):
