@@ -91,10 +91,7 @@ def _write(label: str, store: ObjectStore) -> list[Finding]:
             )
         ]
     elif not removed:
-        fix = "runs work without, but a failed submit can't clean up after itself"
-        checks = [
-            Finding(f"{label}: write", "warning", "put and read back, but it can't be removed", fix=fix)
-        ]
+        checks = [_left(f"{label}: write", store.join(key))]
     if info is not None and info.mtime:
         checks.append(_clock(label, info.mtime, before, after))
     return checks
@@ -112,7 +109,7 @@ def _write_in_parts(label: str, address: StoreAddress) -> Finding:
                 store.put_file(key, sent)
                 info = store.get_file(key, back)
             finally:
-                _remove(store, key)
+                removed = _remove(store, key)
             same = digest_file(sent) == digest_file(back)
     except StoreError as error:
         return _failed(name, error)
@@ -121,7 +118,14 @@ def _write_in_parts(label: str, address: StoreAddress) -> Finding:
     if not info.sha256 and isinstance(store, S3Store):
         text = "put and read back, but the store has dropped its metadata, the sha256 among them"
         return Finding(name, "warning", text, fix="look for a proxy that removes headers x-amz-meta-*")
+    if not removed:
+        return _left(name, store.join(key))
     return Finding(name, "ok", f"{PART_BYTES + 1} bytes put, read back, removed")
+
+
+def _left(name: str, url: str) -> Finding:
+    fix = f"remove {url} by hand; runs work without, but a failed submit can't clean up after itself"
+    return Finding(name, "warning", "put and read back, but it can't be removed", fix=fix)
 
 
 def _clock(label: str, stored: float, before: float, after: float) -> Finding:

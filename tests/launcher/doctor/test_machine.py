@@ -12,7 +12,7 @@ from launcher.doctor.store import _clock, store_checks
 from launcher.findings import Finding
 from launcher.storage.address import StoreAddress
 from tests.launcher.samples import write_job
-from tests.servers.faults import Answer, Faults
+from tests.servers.faults import Answer, Faults, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET
 
@@ -116,6 +116,21 @@ def test_a_store_gets_a_small_object_and_one_in_parts(
     assert found["s: write in parts"] == ("ok" if keeps else "warning")
     assert faults.count("PUT", "partNumber=2") == 1
     assert list(address.open().list()) == []
+
+
+def test_objects_that_may_not_be_removed_are_named(
+    radosgw: S3Server, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in radosgw.env.items():
+        monkeypatch.setenv(name, value)
+    faults.add(status(403, "AccessDenied"), method="DELETE", passes=False)
+    address = StoreAddress(url=f"s3://{BUCKET}/not-removed", endpoint=faults.endpoint)
+    found = {check.rule: check for check in store_checks("s", address, write=True)}
+    left = {f"s3://{BUCKET}/not-removed/{info.key}" for info in address.open().list()}
+    assert len(left) == 2
+    for rule in ("s: write", "s: write in parts"):
+        assert found[rule].severity == "warning"
+        assert any(url in found[rule].fix for url in left)
 
 
 def test_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
