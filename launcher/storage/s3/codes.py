@@ -258,7 +258,7 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
     ("NoSuchUpload", Kind.MISSING, "the upload in parts was removed while it was running", "run again"),
     ("NoSuchKey NoSuchVersion NotFound 404", Kind.MISSING, "no such object", ""),
     (
-        "PreconditionFailed FileAlreadyExists 412",
+        "PreconditionFailed FileAlreadyExists ObjectAlreadyExists 304 412",
         Kind.CONDITION,
         "there is an object already, or another version of it",
         "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.errors import IntegrityError, StoreError, StoreUnreachable
+from launcher.errors import IntegrityError, StoreError, StoreRefused, StoreUnreachable
 from launcher.storage.backoff import Backoff
 from launcher.storage.base import NoConditionalPut
 from launcher.storage.s3.client import ClientHolder
@@ -36,6 +36,8 @@ class ConditionalPut:
                 return unsure and self.bucket.read(key) == data
             except Unsupported as error:
                 raise NoConditionalPut("the store refuses conditions", where=where, hint=_HINT) from error
+            except StoreRefused as error:
+                raise _refused(error) from error
             except StoreError as error:
                 unsure = unsure or isinstance(error, (StoreUnreachable, IntegrityError))
                 if not is_final(error, backoff):
@@ -80,8 +82,17 @@ class ConditionalPut:
             except ConditionFailed:
                 self.holder.honours_conditions = True
                 return
+            except StoreRefused as error:
+                raise _refused(error) from error
             except (StoreUnreachable, IntegrityError) as error:
                 backoff.wait(error)
                 continue
             where = self.bucket.join(key)
             raise NoConditionalPut("the store ignores If-None-Match", where=where, hint=_HINT)
+
+
+def _refused(error: StoreRefused) -> NoConditionalPut:
+    """A store, or a proxy, may refuse a condition with any code. Without one the reason shows if it is another."""
+    return NoConditionalPut(
+        f"refused with a condition: {error.what}", where=error.where or "", hint=error.hint or _HINT
+    )

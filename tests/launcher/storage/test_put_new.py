@@ -51,6 +51,33 @@ def test_a_store_that_ignores_the_condition_is_found_out(rclone: S3Server) -> No
             open_on(rclone).put_new("x", b"data")
 
 
+@pytest.mark.parametrize("when", ["always", "once there is an object"])
+@pytest.mark.parametrize("code", [(400, "InvalidArgument"), (403, "SignatureDoesNotMatch"), (400, "Unheard")])
+def test_a_condition_may_be_refused_with_any_code(
+    faulty: ObjectStore, faults: Faults, code: tuple[int, str], when: str
+) -> None:
+    """As behind a proxy that removes the header, which was signed. Callers then do without the condition."""
+    if when == "always":
+        faults.add(status(*code), method="PUT", passes=False)
+    else:
+        faults.add(lambda _: faults.add(status(*code), method="PUT", passes=False), method="PUT", times=1)
+    with pytest.raises(NoConditionalPut, match="with a condition") as caught:
+        faulty.put_new("x", b"data")
+    assert caught.value.where == faulty.join("x")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "code", [(304, ""), (409, "ObjectAlreadyExists"), (409, "FileAlreadyExists"), (412, "")]
+)
+def test_a_store_may_tell_in_many_ways_that_there_is_one(
+    faulty: ObjectStore, faults: Faults, code: tuple[int, str]
+) -> None:
+    faulty.put("x", b"theirs")
+    faults.add(status(*code), method="PUT", passes=False)
+    assert not faulty.put_new("x", b"mine")
+
+
 def test_a_store_that_refuses_the_condition(faulty: ObjectStore, faults: Faults) -> None:
     faults.add(status(501, "NotImplemented"), method="PUT")
     with pytest.raises(NoConditionalPut, match="refuses"):
