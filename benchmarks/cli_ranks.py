@@ -53,6 +53,11 @@ def write_run(folder: Path, nodes: int, who_failed: str) -> str:
     (folder / ".launcherignore").write_text("/home\n/table.json\n/report.html\n")
     resources = {"backend": "slurm", "nodes": nodes, "devices_per_node": PER_NODE, "device": "ascend910"}
     sample = Sample(folder, resources=resources, output={"url": "s3://bucket/runs"})
+    snapshot = sample.plan.snapshot and sample.plan.snapshot.model_copy(update={"digest": "0" * 64})
+    plan = sample.plan.model_copy(
+        update={"snapshot": snapshot}
+    )  # as submitted: its store is asked for the files
+    sample.write("plan.json", plan.model_dump_json())
     if who_failed != NOBODY:
         failure = {"process": f"rank {FIRST}", "rank": FIRST, "node": 0, "exit": 1, "line": "ValueError: no"}
         sample.state(State.FAILED, f"rank {FIRST} failed", first_failure=failure)

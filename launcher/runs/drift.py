@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.disk import digest_file
-from launcher.errors import LauncherError
+from launcher.errors import IntegrityError, LauncherError
+from launcher.jsontext import parse_json
 from launcher.printable import printable
 from launcher.runfolder import paths
-from launcher.runfolder.smallfiles import read_small_object
+from launcher.runfolder.smallfiles import read_small, read_small_object
 from launcher.runfolder.snapshotindex import SnapshotFile, SnapshotIndex
 from launcher.runs.index import RunEntry
 from launcher.runs.records import GLANCE_S
@@ -56,7 +57,7 @@ class Drift:
 
 def drift_of(entry: RunEntry) -> Drift:
     """Empty for a run that was submitted elsewhere or has no snapshot, and where the store does not answer. Reads changed files."""
-    if entry.named_by_url:
+    if entry.named_by_url or not _may_have_snapshot(entry):
         return Drift()
     try:
         index = SnapshotIndex.read(read_small_object(entry.store.open(GLANCE_S), paths.SNAPSHOT_INDEX))
@@ -79,6 +80,17 @@ def drift_of(entry: RunEntry) -> Drift:
         tuple(_added(folder, index, entry)),
         tuple(changed_links(index)),
     )
+
+
+def _may_have_snapshot(entry: RunEntry) -> bool:
+    """False where the plan on this machine says that there is none: then no store is asked, which costs more than all else of a look."""
+    if not entry.is_here:
+        return True
+    try:
+        snapshot = parse_json(read_small(entry.run_dir.root / paths.PLAN))["snapshot"]
+        return snapshot is not None and bool(snapshot["digest"])
+    except (OSError, IntegrityError, ValueError, KeyError, TypeError):
+        return True
 
 
 def _compare(path: Path, file: SnapshotFile, submitted_at: float) -> str:

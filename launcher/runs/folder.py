@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.errors import IntegrityError, LauncherError, NotFound, PlanError
 from launcher.jsontext import parse_json
-from launcher.plan.model import Plan
 from launcher.portable import read_plain
 from launcher.runfolder import paths
 from launcher.runfolder.smallfiles import read_small, read_small_object
 from launcher.runs.index import RunEntry
 from launcher.storage import ObjectStore
 from launcher.storage.address import StoreAddress
+
+if TYPE_CHECKING:
+    from launcher.plan.model import Plan
 
 COPY_PATIENCE_S = 6.0
 """Patience with a store that is asked because a file of this machine is damaged."""
@@ -127,6 +129,8 @@ class RunFolder:
 
     def plan(self) -> Plan:
         """The plan of the run, to be shown. Raises NotFound, PlanError."""
+        from launcher.plan.model import Plan  # with all of a job file's form, which logs need not have
+
         try:
             return Plan.read(self.small(paths.PLAN), f"{self.url}/{paths.PLAN}")
         except (NotFound, IntegrityError, PlanError):
