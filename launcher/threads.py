@@ -58,6 +58,13 @@ def give_way() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
 
 
+def environment() -> dict[str, str]:
+    """A copy of this process's variables. Copying fails when another thread changes one meanwhile, so it is done again then."""
+    while True:
+        with suppress(KeyError, RuntimeError):
+            return dict(os.environ)
+
+
 class _Task(Generic[T]):
     """Work that is done once, by whoever comes first."""
 

@@ -56,30 +56,31 @@ class _Report(typing.NamedTuple):
 
 
 def _check(file: str, overrides: typing.Sequence[str], *, ask: bool) -> _Report:
-    import os
     from pathlib import Path
 
     from launcher.jobfile.load import load_job
     from launcher.jobfile.problems import JobFileError
     from launcher.submission.prepare import findings_of, plan_of, selection_for
+    from launcher.threads import environment
 
     try:
         job = load_job(file, overrides=overrides)
     except JobFileError as error:
         return _Report(file, error)
     run_id = f"{job.spec.name}-00000000-000000-0000"  # a run id that no run has: nothing is submitted
-    selection = selection_for(job.spec, job.spec.resources.backend, os.environ, Path.cwd())
+    env = environment()
+    selection = selection_for(job.spec, job.spec.resources.backend, env, Path.cwd())
     plan = plan_of(
         job.spec,
         job.recipe,
         run_id=run_id,
-        env=os.environ,
+        env=env,
         cwd=Path.cwd(),
         settings=job.recipe_values,
         notes=job.notes,
         selection=selection,
     )
-    findings = findings_of(job, plan, env=os.environ, cwd=Path.cwd(), selection=selection)
+    findings = findings_of(job, plan, env=env, cwd=Path.cwd(), selection=selection)
     return (
         _Report(file, None, job, plan, (*findings, *_asked(plan, findings)))
         if ask

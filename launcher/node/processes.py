@@ -18,6 +18,7 @@ from launcher.ranks.cores import nearest, numa_nodes, share_cores, usable_cores
 from launcher.ranks.gang import Process
 from launcher.ranks.orphans import MARK
 from launcher.ranks.plog import VARIABLE
+from launcher.threads import environment
 from vitmodels.secrets import opens_store
 
 CLUSTER_PORTS = range(20000, 32000)
@@ -215,7 +216,7 @@ def inherited(env_from: Sequence[str]) -> dict[str, str]:
     foreign = (*_CLUSTER_KEYS, *_TORCH_KEYS, "RANK_ID", "RANK_SIZE", "DEVICE_ID", "ASCEND_DEVICE_ID", MARK)
     return {
         key: value
-        for key, value in os.environ.items()
+        for key, value in environment().items()
         if key not in foreign
         and not key.startswith(_TORCH_AGENT)
         and (key in env_from or not opens_store(key))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from launcher.runfolder.snapshotindex import SnapshotIndex
 from launcher.runfolder.states import RunState
 from launcher.storage import ObjectStore
 from launcher.storage.address import local_folder
+from launcher.threads import environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class WrittenPlaces:
         folder = self.plan.run_dir.work / f"rank-{min(self.ranks, default=0)}"
         env = {**self.plan.env, **(self.plan.ranks[0].env if self.plan.ranks else {})}
         for step in self.plan.steps:
-            naming = Naming(step.argv, folder, env, os.environ)
+            naming = Naming(step.argv, folder, env, environment())
             for named in naming.places():
                 path = named.path(folder, naming.variables)
                 if path and not named.is_of_tools:

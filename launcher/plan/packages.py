@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
 from launcher.installed import Imports, try_imports
 from launcher.plan.model import Plan
 from launcher.plan.script import is_python, script_of
+from launcher.threads import environment
 
 IMPORT_S = 60.0
 """A framework that is read from a cold disk takes that long."""
@@ -34,7 +34,7 @@ def ask_packages(plan: Plan, *, load: bool = False) -> Imports:
         return try_imports(python, plan.requires, folder=Path("/"))
     script = script_of(argv)
     folder = Path(script.word).parent if script and not script.is_module else Path()
-    env = {**os.environ, **{name: value for name, value in plan.env.items() if "{" not in value}}
+    env = {**environment(), **{name: value for name, value in plan.env.items() if "{" not in value}}
     limit_s = {"timeout_s": IMPORT_S} if load else {}
     return try_imports(
         python, plan.requires, folder=folder if folder.is_dir() else Path("/"), env=env, load=load, **limit_s

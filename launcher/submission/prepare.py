@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from launcher.storage.address import absolute_url, local_folder
 from launcher.submission import preflight
 from launcher.submission.conditions import with_conditions
 from launcher.submission.programcheck import check_program, check_snapshot
+from launcher.threads import environment
 from vitmodels.config import Recipe
 
 
@@ -45,11 +45,11 @@ def prepare(
     *,
     overrides: Sequence[str] = (),
     backend: str | None = None,
-    env: Mapping[str, str] = os.environ,
+    env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Prepared:
     """Pure but for reading the job file and its recipe, and the machine for `device: auto`. Raises JobFileError, PlanError, NoDevices."""
-    cwd = cwd or Path.cwd()
+    cwd, env = cwd or Path.cwd(), environment() if env is None else env
     job = load_job(
         path, overrides=[*overrides, *([f"resources.backend={backend}"] if backend else [])], env=env
     )
@@ -141,15 +141,16 @@ def prepared(
     job: LoadedJob,
     plan: Plan,
     *,
-    env: Mapping[str, str] = os.environ,
+    env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     selection: Selection | None = None,
 ) -> Prepared:
     """Adds what follows from a plan: findings, the rank table to expect, the literal request."""
+    variables = environment() if env is None else env
     return Prepared(
         job=job,
         plan=plan,
-        findings=findings_of(job, plan, env=env, cwd=cwd or Path.cwd(), selection=selection),
+        findings=findings_of(job, plan, env=variables, cwd=cwd or Path.cwd(), selection=selection),
         rank_table=preflight.dry_rank_table(plan),
         request=get_backend(plan.backend).render(plan, 1),
     )

@@ -1,11 +1,13 @@
 """Work is done on a machine that starts no more threads."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, KeysView
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from launcher import threads
 from launcher.cli import guarded
 from launcher.runfolder.states import State
 from launcher.storage import open_store
@@ -127,3 +129,22 @@ def test_a_run_that_ends_at_the_limit_loses_nothing(
     view = jobs.end(entry)
     assert (view.state, view.safe_step, view.unsafe) == (State.SUCCEEDED, 6, ())
     assert view.results == {"last": 0.021}
+
+
+def test_variables_are_copied_while_another_thread_changes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Changing(dict[str, str]):
+        """As os.environ when a variable is removed between the look at the names and that at the values."""
+
+        failures: ClassVar = [KeyError("A"), RuntimeError("dictionary changed size during iteration")]
+
+        def keys(self) -> KeysView[str]:
+            if self.failures:
+                raise self.failures.pop()
+            return super().keys()
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(self.keys())
+
+    monkeypatch.setattr(threads.os, "environ", Changing(A="1"))
+    assert threads.environment() == {"A": "1"}
+    assert not Changing.failures

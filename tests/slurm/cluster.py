@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.threads import environment
 from tests.servers.process import Unavailable
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -47,7 +48,7 @@ class Cluster:
         """A command of Slurm."""
         done = subprocess.run(
             command,
-            env={**os.environ, **self.env},
+            env={**environment(), **self.env},
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
@@ -113,7 +114,7 @@ def running_cluster(folder: Path, **settings: str) -> Iterator[Cluster]:
         raise Unavailable(f"not installed: {', '.join(missing)} (.ci/install-servers)")
     cluster = Cluster(folder.resolve())
     env = {
-        **os.environ,
+        **environment(),
         "SLURM_VIRT_INSTALL": "0",
         **{f"SLURM_VIRT_{key}": value for key, value in settings.items()},
     }

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from launcher.storage.s3 import client as s3_client
 from launcher.storage.s3.client import ClientHolder, Target
 from launcher.storage.s3.keychain import ChainCredentials
+from launcher.threads import environment
 
 _NEEDS_BOTOCORE = (
     *("aws_profile", "aws_default_profile", "aws_security_token", "aws_credential_expiration"),
@@ -84,9 +85,9 @@ def _route(
 
 def _keys_of_environment(holder: ClientHolder) -> ChainCredentials | None:
     """The keys where botocore would add nothing, else None."""
-    env = os.environ if holder.options.env is None else holder.options.env
+    env = environment() if holder.options.env is None else holder.options.env
     needs_botocore = any(
-        value and name.lower() in _NEEDS_BOTOCORE for name, value in (*os.environ.items(), *env.items())
+        value and name.lower() in _NEEDS_BOTOCORE for name, value in (*environment().items(), *env.items())
     )
     unclear = any(os.environ.get(name) == "" for name in s3_client.BUNDLES)
     files = any(_exists(os.environ.get(name) or usual) for name, usual in _FILES.items())

@@ -5,13 +5,13 @@ The sign of a wrong scheme that only the server can give is asked for once a con
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from launcher.errors import StoreRefused, UsageError
 from launcher.storage.s3.keyfile import Keys
+from launcher.threads import environment
 
 PROBE_S = 3.0
 MAX_HOST = 255
@@ -129,7 +129,7 @@ def _is_host(host: str) -> bool:
 
 def check_proxy(endpoint: str) -> None:
     """Raises UsageError when what the environment names as proxy for this endpoint can be none. Shows nothing of it: it may hold a password."""
-    if not any(name.lower().endswith("_proxy") and value for name, value in os.environ.items()):
+    if not any(name.lower().endswith("_proxy") and value for name, value in environment().items()):
         return
     from urllib.request import getproxies, proxy_bypass  # takes long to import
 

@@ -18,6 +18,7 @@ from launcher.runs.index import new_run_id
 from launcher.snapshot.archive import Snapshot
 from launcher.storage import ObjectStore
 from launcher.submission.prepare import plan_of
+from launcher.threads import environment
 from tests.snapshots import snapshot_of, with_snapshot
 from tests.waiting import PATIENCE_S
 
@@ -71,7 +72,11 @@ class Machines:
             command += ["--node", str(node), "--attempt", str(attempt)]
             with (self.folder / f"console-{node}.log").open("ab") as console:
                 self.programs[node] = subprocess.Popen(
-                    command, stdout=console, stderr=console, env={**os.environ, **env}, start_new_session=True
+                    command,
+                    stdout=console,
+                    stderr=console,
+                    env={**environment(), **env},
+                    start_new_session=True,
                 )
 
     def codes(self, timeout_s: float = PATIENCE_S) -> list[int]:
