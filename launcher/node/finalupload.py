@@ -80,7 +80,9 @@ class FinalUpload:
         known = None if came_before else b""
         many = self._context.plan.nodes if self._context.node else 0
         pause_s = max(CANCEL_POLL_S, many / ALIVE_PER_S)
-        self._thread.join(self._quiet_s() + (random.uniform(0, pause_s) if self._quiet_s() else 0.0))  # noqa: S311
+        if silence_s := self._quiet_s():
+            silence_s += random.uniform(0, pause_s)  # noqa: S311
+        self._thread.join(silence_s)
         while self._thread.is_alive():
             try:
                 request = read_small_object(self._context.store, paths.CANCEL)

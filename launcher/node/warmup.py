@@ -58,12 +58,11 @@ def warm_up_process(plan: Plan) -> Process | None:
         return None
     device = "cpu" if plan.device == "cpu" else "ascend"
     folder = plan.run_dir.work / "warm-up"
-    ready = {key: value for key, value in plan.env.items() if "{" not in value}
     return Process(
         name="warm-up",
         rank=None,
         argv=(plan.python, "-m", "vitmodels.warmup", "--device", device),
-        env={**inherited(()), **ready},
+        env={**inherited(()), **plan.env_before_ranks},
         cwd=folder,
         log=folder / "warm-up.log",
     )

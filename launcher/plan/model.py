@@ -201,6 +201,11 @@ class Plan(Frozen):
         return self.arithmetic is None
 
     @property
+    def env_before_ranks(self) -> dict[str, str]:
+        """`env` without what is known only when ranks start, such as ports."""
+        return {name: value for name, value in self.env.items() if "{" not in value}
+
+    @property
     def world_size(self) -> int:
         return self.nodes * self.devices_per_node
 

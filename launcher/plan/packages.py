@@ -34,7 +34,7 @@ def ask_packages(plan: Plan, *, load: bool = False) -> Imports:
         return try_imports(python, plan.requires, folder=Path("/"))
     script = script_of(argv)
     folder = Path(script.word).parent if script and not script.is_module else Path()
-    env = {**environment(), **{name: value for name, value in plan.env.items() if "{" not in value}}
+    env = {**environment(), **plan.env_before_ranks}
     limit_s = {"timeout_s": IMPORT_S} if load else {}
     return try_imports(
         python, plan.requires, folder=folder if folder.is_dir() else Path("/"), env=env, load=load, **limit_s

@@ -85,10 +85,8 @@ def _route(
 
 def _keys_of_environment(holder: ClientHolder) -> ChainCredentials | None:
     """The keys where botocore would add nothing, else None."""
-    env = environment() if holder.options.env is None else holder.options.env
-    needs_botocore = any(
-        value and name.lower() in _NEEDS_BOTOCORE for name, value in (*environment().items(), *env.items())
-    )
+    given = (*environment().items(), *(holder.options.env or {}).items())
+    needs_botocore = any(value and name.lower() in _NEEDS_BOTOCORE for name, value in given)
     unclear = any(os.environ.get(name) == "" for name in s3_client.BUNDLES)
     files = any(_exists(os.environ.get(name) or usual) for name, usual in _FILES.items())
     if needs_botocore or unclear or files or holder.options.profile:
