@@ -21,25 +21,20 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from launcher.errors import LauncherError
-from launcher.plan.model import Plan
 from launcher.runfolder.states import State
 from launcher.runs.folder import RunFolder
 from launcher.runs.index import Index, RunEntry
 from launcher.runs.view import RunView, view_of
 from launcher.runs.watcher import Watcher
 from launcher.storage.address import StoreAddress
-from launcher.submission.cancel import cancel as cancel_run
-from launcher.submission.launch import submit as submit_job
-from launcher.submission.launch import submit_all
-from launcher.submission.prepare import prepare
-from launcher.submission.resume import resume as resume_run
-from launcher.submission.sweeps import Axis, Point, group_name, prepare_points
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what submits a run is large, and loaded where a run is submitted
+    from launcher.plan.model import Plan
     from launcher.results.fetch import FetchProgress, FetchReport
     from launcher.runs.explain import Explanation
     from launcher.runs.loglines import LogLine
     from launcher.submission.prepare import Prepared
+    from launcher.submission.sweeps import Point
 
 POLL_S = 0.5
 
@@ -138,13 +133,17 @@ class Run:
 
     def cancel(self) -> None:
         """Ask the run to stop with a checkpoint. Does not wait; does nothing to a run that has ended."""
+        from launcher.submission.cancel import cancel
+
         if not self.state.terminal:
-            cancel_run(self.index.newest(self.entry))
+            cancel(self.index.newest(self.entry))
 
     def resume(self, *, force: bool = False, trust: bool = False) -> Run:
         """A new attempt from the newest complete checkpoint, under the same run id. Raises PlanError while it lives;
         `force` takes over one that was not heard of for a while, `trust` runs a plan that was not made with a key of ours."""
-        return Run(resume_run(self.entry, self.index, force=force, trust=trust), self.index)
+        from launcher.submission.resume import resume
+
+        return Run(resume(self.entry, self.index, force=force, trust=trust), self.index)
 
     def retry(self, *, trust: bool = False) -> Run:
         """The same plan once more, from the beginning, as a run of its own. `trust` as with `resume`."""
@@ -179,18 +178,24 @@ def submit(
 
     `overrides` are what `--set` takes: `{"resources.nodes": 2, "epochs": 3}`. `group` is a name that several runs share.
     """
+    from launcher.submission.prepare import prepare
+
     job = prepare(job_file, overrides=as_sets(overrides or {}), backend=backend)
     return submit_prepared(job, group=group)
 
 
 def submit_prepared(job: Prepared, *, group: str = "", labels: Mapping[str, str] | None = None) -> Run:
     """Start what `launcher.submission.prepare.prepare` made."""
+    from launcher.submission.launch import submit
+
     index = Index()
-    return Run(submit_job(job, index, group=group, labels=labels or {}), index)
+    return Run(submit(job, index, group=group, labels=labels or {}), index)
 
 
 def submit_together(jobs: Sequence[tuple[Prepared, Mapping[str, str]]], group: str) -> list[Run]:
     """Start several jobs of one back end, with one request to it where that can be. All or nothing."""
+    from launcher.submission.launch import submit_all
+
     index = Index()
     return [Run(entry, index) for entry in submit_all(jobs, index, group=group)]
 
@@ -253,6 +258,7 @@ def sweep(
     backend: str | None = None,
 ) -> list[Run]:
     """One run per combination of `grid`, for example `{"base_lr": [1e-4, 5e-4], "seed": [0, 1]}`. Raises as `submit` does."""
+    from launcher.submission.sweeps import Axis, group_name, prepare_points
 
     axes = [Axis(key, tuple(json.dumps(value) for value in values)) for key, values in grid.items()]
     points = prepare_points(job_file, axes, overrides=as_sets(overrides or {}), backend=backend)

@@ -9,7 +9,7 @@ from launcher.cli.common import add_set, add_store_of_run, out, out_json, store_
 
 if TYPE_CHECKING:
     from launcher.jobfile.load import LoadedJob
-    from launcher.runs.explain import Explanation
+    from launcher.runs.explain import Costly, Explanation
 
 HELP = """For a RUN: the rank that failed first with its host and device, how it ended, its first error line, what that
 means, and what to type next. For a job FILE: every value, and the file and line, option or default that sets it."""
@@ -43,8 +43,9 @@ def run(args: argparse.Namespace) -> int:
 
     index = Index()
     entry = index.find(args.subject, store_of_run(args, args.subject))
+    unseen: tuple[Costly, ...] = () if args.json else ("evidence",)
     with no_gc():
-        explanation = explain_run(entry, view_of(entry, index))
+        explanation = explain_run(entry, view_of(entry, index), without=unseen)
     deep = ""
     if args.deep:
         from launcher.runs.deep import second_opinion

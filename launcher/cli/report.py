@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.errors import NoSuchRun
     from launcher.report.gather import gather
     from launcher.report.page import page
+    from launcher.runs.nogc import no_gc
 
     names = args.runs or ([] if args.group else ["last"])
     chosen = named_runs(args, names)
@@ -39,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
         chosen += sorted(members, key=lambda each: each.entry.submitted_at)
         if not chosen:
             raise NoSuchRun(f"no run of group '{args.group}' in the index of this machine")
-    reports = [gather(each) for each in {each.url: each for each in chosen}.values()]
-    text = page(reports)
+    with no_gc():
+        reports = [gather(each) for each in {each.url: each for each in chosen}.values()]
+        text = page(reports)
     if args.out == "-":
         sys.stdout.write(text)
         return 0

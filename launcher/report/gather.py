@@ -67,13 +67,18 @@ def gather(run: Run) -> RunReport:
         phases=phase_seconds(view, events),
         evals=_optional("eval", missing, lambda: _evals(folder), {}),
         settings=_settings(plan, record),
-        explanation=_optional("logs", missing, lambda: explain_run(run.entry, view), None)
+        explanation=_optional("logs", missing, lambda: _explanation(run, view), None)
         if failed or view.reason
         else None,
         goodput=goodput_of(view, events, plan),
         profiles=_optional("profile", missing, lambda: profiles_of(folder), ()) if plan.profile.steps else (),
         missing=tuple(dict.fromkeys(missing)),
     )
+
+
+def _explanation(run: Run, view: RunView) -> Explanation:
+    """Without what the page does not show."""
+    return explain_run(run.entry, view, without=("drift", "evidence", "later"))
 
 
 def _curves(rows: Sequence[EpochMetrics], events: Sequence[dict[str, Any]]) -> dict[str, Curve]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from launcher.advice.commands import next_commands
 from launcher.advice.rows import Advice, advice_for, would_repeat
@@ -17,7 +17,7 @@ from launcher.runs.adopt import adopted
 from launcher.runs.drift import drift_of
 from launcher.runs.folder import RunFolder
 from launcher.runs.index import RunEntry
-from launcher.runs.loglines import error_lines, error_texts, log_name
+from launcher.runs.loglines import error_lines, error_texts, log_name, rank_of
 from launcher.runs.logs import LogReader
 from launcher.runs.plogs import Plog, plogs_in
 from launcher.runs.processlog import ProcessLog, merged
@@ -25,6 +25,8 @@ from launcher.runs.shownevidence import ShownEvidence, evidence_in
 from launcher.runs.view import RunView
 from launcher.runs.words import came_from
 
+Costly = Literal["drift", "evidence", "later"]
+"""Fields of an explanation that take asking the store for the snapshot, diagnosing all logs, and reading them."""
 EXCERPT_LINES = 14
 QUOTED_PLOG = 5
 """Lines of a CANN log that are shown, the last of them the error."""
@@ -80,13 +82,14 @@ class Explanation:
         return asdict(self)
 
 
-def explain_run(entry: RunEntry, view: RunView) -> Explanation:
-    """Reads state and logs of the run; a log that can't be read is left out."""
+def explain_run(entry: RunEntry, view: RunView, *, without: Collection[Costly] = ()) -> Explanation:
+    """Reads state and logs of the run; a log that can't be read is left out. Fields named in `without` stay empty."""
     ended, platform = _bad_end(view), _platform(entry)
+    drift = "" if "drift" in without else drift_of(entry).words()
     if ended is None:
-        return _nothing_to_explain(view, platform, drift_of(entry).words())
+        return _nothing_to_explain(view, platform, drift)
     failure = ended.failure
-    logs, plogs = _logs(entry, ended.attempt, failure)
+    logs, plogs = _logs(entry, ended.attempt, failure, without)
     error_line, excerpt = _quote(logs, plogs, failure)
     advice = advice_for(failure, unsafe=ended.unsafe)
     commands = next_commands(view, advice)
@@ -105,16 +108,16 @@ def explain_run(entry: RunEntry, view: RunView) -> Explanation:
         excerpt=excerpt,
         attempt=ended.attempt,
         attempts=tuple(f"attempt {a.attempt}{came_from(a)}: {a.outcome or 'running'}" for a in view.attempts),
-        later=_later(logs, failure),
+        later=() if "later" in without else _later(logs, failure),
         advice=advice.id if advice else "",
         means=advice.means if advice else "",
         do=tuple(_fill(text, view, failure.rank) for text in advice.do) if advice else (),
         safe=_safe(view),
-        drift=drift_of(entry).words(),
+        drift=drift,
         next=(f"launcher logs {view.run_id} --console", *commands) if platform and not logs else commands,
         platform=platform,
         verdict=_verdict(failure, advice, view),
-        evidence=evidence_in(logs, plogs),
+        evidence=() if "evidence" in without else evidence_in(logs, plogs),
     )
 
 
@@ -181,22 +184,40 @@ def _no_failure(view: RunView) -> str:
     return f"nothing has failed so far; the run is {view.state}" + (f", {view.phase}" if view.phase else "")
 
 
-def _logs(entry: RunEntry, attempt: int, failure: FirstFailure) -> tuple[list[ProcessLog], list[Plog]]:
+def _logs(
+    entry: RunEntry, attempt: int, failure: FirstFailure, without: Collection[Costly]
+) -> tuple[list[ProcessLog], list[Plog]]:
     """All of the log of the failing process, of the others those that can hold an error, and CANN's. One listing for both.
 
-    Logs by the time of their first line; empty ones are left out, and so is what can't be read.
+    Logs by the time of their first line; empty ones are left out, and so is what can't be read. Without what needs them the logs
+    of other ranks are read only where the failing rank has none, and of CANN's only the one that the failure names.
     """
     logs: list[ProcessLog] = []
     plogs: list[Plog] = []
     with suppress(LauncherError):
         folder = RunFolder.of(entry)
         names = dict.fromkeys(folder.names("logs/"), 1)
-        with suppress(LauncherError):
-            whole = log_name(failure.process)
-            reader = LogReader(entry, attempt=attempt, whole=whole, _folder=folder)
-            logs = sorted((log for log in reader.logs(names) if log.texts), key=lambda log: log.begin)
-        plogs = plogs_in(folder, names, attempt=attempt)
+        rank = rank_of(log_name(failure.process)) if {"later", "evidence"} <= {*without} else None
+        logs = _read(entry, folder, names, attempt, failure, rank)
+        if not logs and rank is not None:
+            logs = _read(entry, folder, names, attempt, failure, None)
+        named = f"logs/attempt-{attempt}/node-{failure.node}/{failure.file.rpartition(':')[0]}"
+        plogs = plogs_in(folder, names.keys() & {named} if "evidence" in without else names, attempt=attempt)
     return logs, plogs
+
+
+def _read(
+    entry: RunEntry,
+    folder: RunFolder,
+    names: Mapping[str, int],
+    attempt: int,
+    failure: FirstFailure,
+    rank: int | None,
+) -> list[ProcessLog]:
+    with suppress(LauncherError):
+        reader = LogReader(entry, rank=rank, attempt=attempt, whole=log_name(failure.process), _folder=folder)
+        return sorted((log for log in reader.logs(names) if log.text), key=lambda log: log.begin)
+    return []
 
 
 def _quote(

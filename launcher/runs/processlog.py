@@ -74,8 +74,8 @@ class ProcessLog:
 
     @property
     def begin(self) -> float:
-        """The time of the first line."""
-        return stamp_of(self.texts[0]) or self.times[0]
+        """The time of the first line, which there must be."""
+        return stamp_of(self.text[: self.text.index("\n")]) or self.times[0]
 
     @property
     def end(self) -> float:

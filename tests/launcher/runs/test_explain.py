@@ -1,6 +1,9 @@
 """Explanations read fields: each row of advice.yaml has a failure here, made as the node program makes it."""
 
+from dataclasses import replace
+from itertools import chain, combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +25,8 @@ from launcher.node.stopping import StopKind
 from launcher.ranks.diagnose import find_cause
 from launcher.ranks.gang import EndOrder, Exit, Outcome, Process
 from launcher.runfolder.states import Attempt, AttemptResult, FirstFailure, State
-from launcher.runs.explain import explain_run
+from launcher.runs.explain import Costly, explain_run
+from launcher.runs.folder import RunFolder
 from tests.launcher.samples import NOW, Sample
 
 
@@ -188,6 +192,34 @@ def test_the_first_failing_rank_with_host_device_code_and_error(sample: Sample) 
     shown = [(each["process"], each["rule"], each["code"]) for each in found.to_json()["evidence"]]
     assert ("rank 3", "device-memory", "") in shown
     assert ("rank 0", "notify-timeout", "EI0002") in shown
+
+
+@pytest.mark.parametrize("own_log", [TRACEBACK, ""])
+@pytest.mark.parametrize("file", ["", "plog/rank-3/plog-9.log:1"])
+def test_what_is_left_out_changes_nothing_else(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, own_log: str, file: str
+) -> None:
+    failure = FirstFailure(process="rank 3", rank=3, node=0, line="RuntimeError: no", exit=1, file=file)
+    sample.state(State.FAILED, "rank 3 failed", first_failure=failure)
+    sample.log("rank-3", own_log)
+    sample.log("rank-0", "ValueError: no\n")
+    sample.write("logs/attempt-1/node-0/plog/rank-3/plog-9.log", "[ERROR] HCCL(1): x\n")
+    sample.write("logs/attempt-1/node-0/plog/rank-0/plog-8.log", "[ERROR] HCCL(1): y\n")
+    view = sample.run.view()
+    whole = explain_run(sample.entry, view)
+    assert whole.later and whole.evidence
+    parts: tuple[Costly, ...] = ("drift", "evidence", "later")
+    for left_out in chain.from_iterable(combinations(parts, count) for count in range(4)):
+        empty: dict[str, Any] = {name: type(getattr(whole, name))() for name in left_out}
+        assert explain_run(sample.entry, view, without=left_out) == replace(whole, **empty)
+    names = []
+    read = RunFolder.read
+    monkeypatch.setattr(
+        RunFolder, "read", lambda folder, name, *start: names.append(name) or read(folder, name, *start)
+    )
+    explain_run(sample.entry, view, without=parts)
+    assert ("logs/attempt-1/node-0/rank-0.log" in names) == (not own_log)
+    assert "logs/attempt-1/node-0/plog/rank-0/plog-8.log" not in names
 
 
 def test_a_failure_without_a_log_is_explained_by_its_reason(sample: Sample) -> None:
