@@ -95,7 +95,7 @@ def send_one(path: Path, store: ObjectStore, key: str, *, force: bool = False) -
     with mapped(path):
         size = path.stat().st_size
     was_sent = _send(path, size, store, key, store.head(key), force=force)
-    return CopyReport(1, size, not was_sent)
+    return CopyReport(1, size, int(not was_sent))
 
 
 def send_tree(

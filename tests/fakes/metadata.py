@@ -30,7 +30,11 @@ class _Metadata(BaseHTTPRequestHandler):
         ):
             self._answer(404, "")
             return
-        ends = datetime.now(timezone.utc) + timedelta(seconds=self.server.lives_s)
+        lives_s = self.server.lives_s
+        if self.server.ended:
+            self.server.ended -= 1
+            lives_s = -60.0
+        ends = datetime.now(timezone.utc) + timedelta(seconds=lives_s)
         key = {
             "access": self.server.account.ak,
             "secret": self.server.account.sk,
@@ -50,9 +54,10 @@ class _Metadata(BaseHTTPRequestHandler):
 
 
 class MetadataServer(ThreadingHTTPServer):
-    """Counts questions. `status` and `text` take the place of its answer, `lives_s` is how long keys are valid."""
+    """Counts questions. `status` and `text` take the place of its answer, `lives_s` is how long keys are valid. So many coming
+    answers have keys that have `ended`."""
 
-    status, text, lives_s, asked = 200, "", 86_400.0, 0
+    status, text, lives_s, asked, ended = 200, "", 86_400.0, 0, 0
 
     def __init__(self, account: Account) -> None:
         super().__init__(("127.0.0.1", 0), _Metadata)

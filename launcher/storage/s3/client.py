@@ -16,7 +16,9 @@ from launcher.errors import StoreRefused, UsageError
 from launcher.storage.registry import Location, Options
 from launcher.storage.s3.errors import Edge
 from launcher.storage.s3.keychain import ChainCredentials, KeyChain, key_chain
+from launcher.storage.s3.renewing import patient, usual_credentials
 from launcher.storage.s3.settings import (
+    bypasses_proxy,
     check_bucket,
     check_bundle,
     check_endpoint,
@@ -146,16 +148,16 @@ def make_client(target: Target, options: Options, chain: KeyChain) -> Any:
     session: Any = core
     if chain.current() is not None:
         session._credentials = ChainCredentials(chain)
-    elif target.scheme == "obs" and core.get_credentials() is None:
+    elif usual_credentials(core) is None and target.scheme == "obs":
         from launcher.storage.s3.agency import agency_credentials
 
-        session._credentials = agency_credentials(env)
+        session._credentials = patient(agency_credentials(env))
     client: Any = core.create_client(  # boto3's session does the same and loads more
         "s3",
         endpoint_url=target.endpoint,
         region_name=region or DEFAULT_REGION,
         verify=options.ca_bundle,
-        config=_client_config(target.addressing),
+        config=_client_config(target),
     )
     if target.endpoint:
         client.meta.events.register("before-call.s3", _stay_here)
@@ -180,10 +182,11 @@ def _offer_to_pay(request: Any, **_: Any) -> None:
     request.headers[PAYER_HEADER] = "requester"
 
 
-def _client_config(addressing: str) -> Any:
+def _client_config(target: Target) -> Any:
     import botocore.config
 
-    style: Any = {"addressing_style": addressing}
+    style: Any = {"addressing_style": target.addressing}
+    direct = bool(target.endpoint) and bypasses_proxy(target.endpoint or "")
     return botocore.config.Config(
         signature_version="s3v4",
         retries={"mode": "standard", "total_max_attempts": 1},
@@ -193,6 +196,7 @@ def _client_config(addressing: str) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3=style,
+        proxies={} if direct else None,  # None: botocore looks into the environment
         user_agent_extra="ascend-launcher",
     )
 

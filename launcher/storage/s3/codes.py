@@ -52,7 +52,7 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
         "AccessDenied AccessForbidden UnauthorizedAccess UnauthorizedAccessError AccessForbidden.BlackList ForbiddenByBlackList EndpointNotAllowed SecurityPolicyViolated OrgPolicyViolation XMinioInsufficientPermissions",
         Kind.REFUSED,
         "access denied",
-        "ask for the permission, or check which credentials are used ({variables}); an object under retention can't be replaced",
+        "ask for the permission, or check which credentials are used ({variables}); an object under retention can't be replaced; where the requester pays, set AWS_REQUEST_PAYER=requester",
     ),
     (
         "InArrearOrInsufficientBalance Arrearage UserDisable ArrearsError AccountArrears BillingDisabled PaymentRequired 402",

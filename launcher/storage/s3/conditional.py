@@ -59,26 +59,33 @@ class ConditionalPut:
         except StoreError:
             return None
 
-    def _request(self, key: str, data: bytes) -> None:
+    def _request(self, key: str, data: bytes) -> bool:
+        """Whether the answer names an ETag, as a store's does."""
         sent = sent_bytes(key, data)
         digest = content_md5(sent.etag)
 
-        def request(client: Any, names: dict[str, Any]) -> None:
+        def request(client: Any, names: dict[str, Any]) -> bool:
             self.bucket.brake.take(len(data))
             answer = client.put_object(
                 **names, Body=data, ContentMD5=digest, Metadata=sent.metadata, IfNoneMatch="*"
             )
             if not answer.get("ETag") and self._found(key) != data:
                 raise foreign_answer(self.bucket.join(key))
+            return bool(answer.get("ETag"))
 
-        self.bucket.once(key, request)
+        return self.bucket.once(key, request)
 
     def _probe(self, key: str, data: bytes) -> None:
         """Make the same object once more: a store that honours the condition refuses, others replace it by itself."""
-        backoff = Backoff(self.bucket.policy)
+        backoff, doubtful = (
+            Backoff(self.bucket.policy),
+            True,
+        )  # one answer without ETag may be of something on the way
         while True:
             try:
-                self._request(key, data)
+                if not self._request(key, data) and doubtful:
+                    doubtful = False
+                    continue
             except ConditionFailed:
                 self.holder.honours_conditions = True
                 return

@@ -112,6 +112,7 @@ _RAISED: tuple[tuple[frozenset[str], type[StoreError], str, str], ...] = (
 def map_error(error: Exception, where: str, edge: Edge) -> LauncherError:
     """The member of our tree for anything boto3, botocore or urllib3 raised."""
     if isinstance(error, LauncherError):
+        error.where = error.where or where
         return error
     response = getattr(error, "response", None)
     if isinstance(response, dict):

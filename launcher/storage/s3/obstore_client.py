@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from launcher.disk import fsync_folder, os_error, part_name, write_all
 from launcher.portable import PLAIN_FILE
@@ -87,19 +87,7 @@ def open_obstore(route: Route, bucket: str) -> ObstoreClient:
     except ImportError as error:
         _report_missing()
         raise NoRoute("obstore is not installed") from error
-    options: dict[str, Any] = {
-        "allow_http": True,
-        "connect_timeout": f"{s3_client.CONNECT_TIMEOUT_S}s",
-        "read_timeout": f"{int(s3_client.READ_TIMEOUT_S * 1000)}ms",
-        "timeout": f"{REQUEST_S}s",
-        "pool_idle_timeout": f"{IDLE_S}s",
-        "pool_max_idle_per_host": str(IDLE_CONNECTIONS),
-    }
-    if route.proxy:
-        options["proxy_url"] = route.proxy
-    if route.ca_bundle:
-        options["root_certificate"] = _certificates(route.ca_bundle)
-    make_store: Any = S3Store
+    options, make_store = _client_options(route), cast(Any, S3Store)
     try:
         store = make_store(
             bucket,
@@ -117,6 +105,24 @@ def open_obstore(route: Route, bucket: str) -> ObstoreClient:
     except Exception as error:  # its texts may repeat the settings
         raise NoRoute(f"obstore refuses the settings ({type(error).__name__})") from None
     return ObstoreClient(store, obstore.get, exceptions.GenericError)
+
+
+def _client_options(route: Route) -> dict[str, Any]:
+    """Raises NoRoute when the certificates can't be read."""
+    options: dict[str, Any] = {
+        "allow_http": True,
+        "connect_timeout": f"{s3_client.CONNECT_TIMEOUT_S}s",
+        "read_timeout": f"{int(s3_client.READ_TIMEOUT_S * 1000)}ms",
+        "timeout": f"{REQUEST_S}s",
+        "pool_idle_timeout": f"{IDLE_S}s",
+        "pool_max_idle_per_host": str(IDLE_CONNECTIONS),
+    }
+    if route.ca_bundle:
+        options["root_certificate"] = _certificates(route.ca_bundle)
+    if route.proxy:
+        return options | {"proxy_url": route.proxy}
+    # Without a proxy obstore looks for one in the environment, and reads NO_PROXY in a way of its own.
+    return options | {"proxy_url": "http://localhost", "proxy_excludes": "*,0.0.0.0/0,::/0"}
 
 
 @functools.cache

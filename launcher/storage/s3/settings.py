@@ -6,6 +6,7 @@ The sign of a wrong scheme that only the server can give is asked for once a con
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -129,19 +130,44 @@ def _is_host(host: str) -> bool:
 
 def check_proxy(endpoint: str) -> None:
     """Raises UsageError when what the environment names as proxy for this endpoint can be none. Shows nothing of it: it may hold a password."""
-    if not any(name.lower().endswith("_proxy") and value for name, value in environment().items()):
+    if not _names_proxies():
         return
-    from urllib.request import getproxies, proxy_bypass  # takes long to import
+    from urllib.request import getproxies  # takes long to import
 
     parts = urlsplit(endpoint)
     address = getproxies().get(parts.scheme, "")
-    if not address or proxy_bypass(parts.netloc) or _is_proxy(address):
+    if not address or bypasses_proxy(endpoint) or _is_proxy(address):
         return
     raise UsageError(
         f"{parts.scheme}_proxy in the environment is no address of a proxy",
         hint="write http://host:port or http://user:password@host:port, with %2F %23 %3F %40 %25 for / # ? @ % in the password; "
         "other proxies than HTTP's, and characters beyond ASCII, can't be used",
     )
+
+
+def bypasses_proxy(endpoint: str) -> bool:
+    """Whether NO_PROXY names an endpoint's host: as Python reads it, or by a network as 10.0.0.0/8, which Python does not know."""
+    if not _names_proxies():
+        return False
+    import ipaddress
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(endpoint)
+    if proxy_bypass(parts.netloc):
+        return True
+    try:
+        address = ipaddress.ip_address(parts.hostname or "")
+    except ValueError:
+        return False
+    for text in getproxies().get("no", "").split(","):
+        with suppress(ValueError):
+            if address in ipaddress.ip_network(text.strip().strip("[]"), strict=False):
+                return True
+    return False
+
+
+def _names_proxies() -> bool:
+    return any(name.lower().endswith("_proxy") and value for name, value in environment().items())
 
 
 def _is_proxy(address: str) -> bool:

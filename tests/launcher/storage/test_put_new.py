@@ -51,6 +51,22 @@ def test_a_store_that_ignores_the_condition_is_found_out(rclone: S3Server) -> No
             open_on(rclone).put_new("x", b"data")
 
 
+def test_a_page_of_something_else_is_no_proof_against_a_store(faulty: ObjectStore, faults: Faults) -> None:
+    """The second try, which must be refused, is answered by a login page."""
+
+    def page(answer: Answer) -> None:
+        answer.status, answer.headers, answer.body = (
+            200,
+            [("Content-Type", "text/html")],
+            b"<html>log in</html>",
+        )
+
+    faults.add(lambda _: faults.add(page, method="PUT", times=1), method="PUT", times=1)
+    assert faulty.put_new("x", b"mine")
+    assert not faulty.put_new("x", b"theirs")
+    assert faulty.read("x") == b"mine"
+
+
 @pytest.mark.parametrize("when", ["always", "once there is an object"])
 @pytest.mark.parametrize("code", [(400, "InvalidArgument"), (403, "SignatureDoesNotMatch"), (400, "Unheard")])
 def test_a_condition_may_be_refused_with_any_code(

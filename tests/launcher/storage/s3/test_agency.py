@@ -8,6 +8,7 @@ import pytest
 from launcher.errors import StoreRefused
 from launcher.storage import open_store
 from launcher.storage.s3 import agency
+from launcher.storage.s3.errors import KeysExpired
 from launcher.storage.s3.store import S3Store
 from tests.fakes.metadata import MetadataServer, metadata_service
 from tests.fakes.modelarts_wire import Account
@@ -51,6 +52,32 @@ def test_keys_that_run_out_are_renewed(machine: MetadataServer) -> None:
     for _ in range(3):
         store.put("y", b"here")
     assert machine.asked >= 3
+
+
+@pytest.mark.parametrize("answer", [(500, "try later"), (200, "<html>"), (200, "{}")])
+def test_a_renewal_that_fails_costs_nothing_while_the_keys_are_good(
+    machine: MetadataServer, answer: tuple[int, str]
+) -> None:
+    machine.lives_s = 60.0
+    store = open_store("obs://bucket/agency", patience_s=1.0)
+    store.put("w", b"here")
+    asked = machine.asked
+    machine.status, machine.text = answer
+    store.put("w", b"there")
+    assert store.read("w") == b"there"
+    assert machine.asked > asked
+
+
+def test_keys_that_have_ended_already_are_waited_for(machine: MetadataServer) -> None:
+    """As a service gives them that is late to renew its own."""
+    machine.ended, machine.lives_s = 4, 60.0
+    store = open_store("obs://bucket/agency", patience_s=400.0)
+    store.put("v", b"here")
+    assert (machine.ended, store.read("v")) == (0, b"here")
+    machine.ended = 1000
+    machine.lives_s = -60.0
+    with pytest.raises(KeysExpired, match=r"obs://.*/v: the temporary keys that agency gives have ended"):
+        open_store("obs://bucket/agency", patience_s=0.5).put("v", b"")
 
 
 @pytest.mark.parametrize(

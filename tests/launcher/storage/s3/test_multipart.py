@@ -70,6 +70,24 @@ def test_parts_are_retried(radosgw: S3Server, faults: Faults, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("form", ["W/{}", '""'])
+def test_parts_whose_etags_a_proxy_changed(
+    radosgw: S3Server, faults: Faults, tmp_path: Path, form: str
+) -> None:
+    """The store wants its own ones at the end of the upload."""
+
+    def change(answer: Answer) -> None:
+        answer.headers = [(k, form.format(v) if k.lower() == "etag" else v) for k, v in answer.headers]
+
+    store = open_on(radosgw, endpoint=faults.endpoint)
+    data = os.urandom(13 << 20)
+    (tmp_path / "up").write_bytes(data)
+    faults.add(change, method="PUT", path="partNumber=2", times=1)
+    store.put_file("big", tmp_path / "up")
+    assert store.read("big") == data
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_a_file_that_changes_during_the_upload(radosgw: S3Server, faults: Faults, tmp_path: Path) -> None:
     store = open_on(radosgw, endpoint=faults.endpoint)
     path = tmp_path / "up"

@@ -1,7 +1,8 @@
 """Access keys that are renewed, refused or end while a store is open, by a real server that judges them."""
 
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from launcher.storage import ObjectStore, open_store
 from launcher.storage.s3.errors import KeysExpired
 from launcher.storage.s3.store import S3Store
 from tests.servers.process import Unavailable
-from tests.servers.rotation import Rotation, rotating_server
+from tests.servers.rotation import PAIRS, Rotation, rotating_server
 
 pytestmark = pytest.mark.usefixtures("bare")
 
@@ -165,3 +166,58 @@ def test_many_threads_and_renewals_in_between(
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
     assert len(list(store.list())) == 20
+
+
+_PROCESS = """#!{python}
+import datetime, json, pathlib, sys
+count = pathlib.Path({count!r})
+number = int(count.read_text()) if count.exists() else 0
+count.write_text(str(number + 1))
+answer = {answers!r}[min(number, {last})]
+if answer == "fails":
+    sys.exit("no network")
+lives_s = 2000 if answer == "good" else -5
+ends = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=lives_s)
+keys = dict(Version=1, AccessKeyId="key-of-turn-0", SecretAccessKey={secret!r}, Expiration=ends.isoformat())
+print("<html>" if answer == "page" else json.dumps(keys))
+"""
+
+
+@pytest.fixture
+def profile(
+    rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[list[str]], str]:
+    """Makes a profile whose `credential_process` gives such answers; the last one again and again."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+
+    def make(answers: list[str]) -> str:
+        program = tmp_path / "process"
+        count, last = str(tmp_path / "count"), len(answers) - 1
+        words = {"python": sys.executable, "count": count, "answers": answers, "last": last}
+        program.write_text(_PROCESS.format(**words, secret=PAIRS["key-of-turn-0"]))
+        program.chmod(0o755)
+        (tmp_path / "config").write_text(f"[profile p]\ncredential_process = {program}\n")
+        return "p"
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "answers", [["ended", "fails", "good"], ["ended", "ended", "good"], ["ended", "page", "good"]]
+)
+def test_a_process_that_fails_to_renew_keys_is_asked_again(
+    profile: Callable[[list[str]], str], tmp_path: Path, answers: list[str]
+) -> None:
+    store = open_store("s3://bucket/x", profile=profile(answers), patience_s=400.0)
+    use(store, tmp_path, "here")
+    assert (tmp_path / "count").read_text() == "3"
+
+
+@pytest.mark.parametrize("answer", ["fails", "page"])
+def test_a_process_that_never_gave_keys_is_named_at_once(
+    profile: Callable[[list[str]], str], answer: str
+) -> None:
+    store = open_store("s3://bucket/x", profile=profile([answer]), patience_s=400.0)
+    with pytest.raises(StoreRefused, match="what the profile names gives no keys") as caught:
+        store.put("x", b"")
+    assert "credential_process" in caught.value.hint

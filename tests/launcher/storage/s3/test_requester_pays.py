@@ -10,7 +10,7 @@ import pytest
 from launcher.errors import StoreRefused, UsageError
 from launcher.storage import open_store
 from launcher.storage.s3 import upload as s3_upload
-from tests.servers.faults import Faults
+from tests.servers.faults import Faults, status
 from tests.servers.s3 import S3Server
 from tests.servers.stores import open_on
 
@@ -39,6 +39,17 @@ def test_each_request_offers_to_pay(
     assert (tmp_path / "one").read_bytes() == b"1"
     store.delete("small")
     assert store.head("small") is None
+
+
+def test_s3_itself_only_denies_access(radosgw: S3Server, faults: Faults, engine: str) -> None:
+    """Without a word on payers, and to a HEAD without any: the advice names them."""
+    for method in ("GET", "HEAD", "PUT"):
+        faults.add(status(403, "AccessDenied"), method=method, passes=False)
+    store = open_on(radosgw, endpoint=faults.endpoint, patience_s=1e6)
+    for request in (lambda: store.head("x"), lambda: list(store.list()), lambda: store.put("x", b"")):
+        with pytest.raises(StoreRefused, match="access denied") as caught:
+            request()
+        assert "AWS_REQUEST_PAYER=requester" in caught.value.hint
 
 
 def test_another_word_than_requester_is_an_error() -> None:

@@ -79,6 +79,29 @@ def test_a_proxy_with_a_password(
             assert PASSWORD not in repr(refused)
 
 
+@pytest.mark.parametrize(
+    "excluded",
+    ["*", "127.0.0.1", "{host}", ".0.0.1", "x, 127.0.0.1 ,y", "10.0.0.0/8,127.0.0.0/8", "127.0.0.1/32", ""],
+)
+def test_a_proxy_that_is_not_for_the_store_gets_no_request(
+    radosgw: S3Server, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, excluded: str
+) -> None:
+    """Whichever client makes it. Without an exclusion the proxy is that of another scheme."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    data = os.urandom(200_000)
+    with password_proxy() as proxy:
+        monkeypatch.setenv("http_proxy" if excluded else "all_proxy", proxy.address())
+        monkeypatch.setenv("no_proxy", excluded.format(host=radosgw.endpoint.partition("://")[2]))
+        store = open_on(radosgw)
+        store.put("x", data)
+        (info,) = store.list()
+        store.get_file("x", tmp_path / "x", info)
+        assert store.head("x").etag == info.etag
+        assert engine == "boto3" or store._fast.fetched == 1
+        assert proxy.passed + proxy.refused == []
+
+
 @pytest.mark.system
 @pytest.mark.parametrize("end", ["renewed", "expired before that"])
 def test_keys_end_in_the_middle_of_a_staging(
