@@ -38,9 +38,11 @@ class Archive:
 
 @functools.cache
 def code_zip() -> bytes:
-    """The archive of launcher and vitmodels, about 300 kB. The packages don't change while a command runs."""
+    """The archive of launcher and vitmodels, about 1 MB. The packages don't change while a command runs."""
     buffer = io.BytesIO()
-    _write(buffer, (), {})
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in _packages():
+            _add_file(archive, name, path)
     return buffer.getvalue()
 
 
@@ -51,14 +53,14 @@ def code_digest() -> str:
 
 def write_archive(path: Path, folders: Sequence[str], texts: Mapping[str, str]) -> Archive:
     """Write code.zip with the user's `folders`, and with `texts` as files of these names. Raises PlanError, OSError."""
-    with path.open("wb") as file:
+    with path.open("w+b") as file:
         count = _write(file, folders, texts)
     return Archive(path, file_sha256(path), path.stat().st_size, count)
 
 
 def rewrite_archive(path: Path, earlier: Path, texts: Mapping[str, str]) -> Archive:
     """Write code.zip with launcher and vitmodels of today, and the user's folders of an `earlier` one. Raises PlanError, OSError."""
-    with path.open("wb") as file, zipfile.ZipFile(earlier) as old:
+    with path.open("w+b") as file, zipfile.ZipFile(earlier) as old:
         count = _write(file, (), texts, old)
     return Archive(path, file_sha256(path), path.stat().st_size, count)
 
@@ -68,8 +70,16 @@ def code_files(folders: Sequence[str] = ()) -> Iterator[tuple[str, Path]]:
 
     Raises PlanError for a folder that is not there, or two of one name.
     """
+    yield from _packages()
+    yield from _own_files(folders)
+
+
+def _packages() -> Iterator[tuple[str, Path]]:
     for package in (_LAUNCHER, _vitmodels()):
         yield from _tree(package, package.name)
+
+
+def _own_files(folders: Sequence[str]) -> Iterator[tuple[str, Path]]:
     names: set[str] = set()
     for folder in map(Path, folders):
         if not folder.is_dir():
@@ -110,10 +120,14 @@ def _write(
     texts: Mapping[str, str],
     earlier: zipfile.ZipFile | None = None,
 ) -> int:
-    """Write the archive, with the user's folders of an `earlier` one; returns the number of files, `texts` apart."""
-    count = 0
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in code_files(folders):
+    """Write the archive, with the user's folders of an `earlier` one; returns the number of files, `texts` apart.
+
+    What is the same for all archives of a process is compressed once: the others begin with its bytes.
+    """
+    target.write(code_zip())
+    with zipfile.ZipFile(target, "a", zipfile.ZIP_DEFLATED) as archive:
+        count = len(archive.namelist())
+        for name, path in _own_files(folders):
             _add_file(archive, name, path)
             count += 1
         if earlier is not None:

@@ -9,6 +9,7 @@ import pytest
 from launcher.backends.modelarts.code import keep_code, make_archive, store_code
 from launcher.backends.modelarts.request import code_url
 from launcher.errors import IntegrityError
+from launcher.plan.code import code_zip
 from launcher.runs.index import RunEntry
 from launcher.submission.resume import resume
 from launcher.submission.retry import retry
@@ -83,6 +84,7 @@ def test_another_launcher_replaces_its_own_code_and_keeps_the_users(
     )
     assert store_code(older) == plan.own_code.digest  # launcher has not changed in truth
     monkeypatch.setattr("launcher.plan.code._LEFT_OUT", {"__pycache__", "report"})
+    monkeypatch.setattr("launcher.plan.code.code_zip", code_zip.__wrapped__)  # which this process has kept
     digest = store_code(older)
     assert digest != plan.own_code.digest
     with zipfile.ZipFile(Path(code_url(plan, digest).removeprefix("file://")) / "code.zip") as archive:
