@@ -7,6 +7,7 @@ was typed is imported, and it imports other rooms inside run(), so that `--help`
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -95,12 +96,16 @@ $LAUNCHER_HOME holds the index of runs, caches and work folders (default: ascend
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code of one command. Raises nothing but SystemExit, from argparse."""
+    """Exit code of one command; without `argv` of this process, which then ends. Raises nothing but SystemExit, from argparse."""
     from launcher.cli.terminal import safe_streams
 
     arguments = sys.argv[1:] if argv is None else argv
-    with safe_streams(), _private(arguments):
-        return guarded(lambda: _dispatch(arguments))
+    try:
+        with safe_streams(), _private(arguments):
+            return guarded(lambda: _dispatch(arguments))
+    finally:
+        if argv is None:
+            gc.freeze()  # or Python looks for cycles once more as it ends: a sixth of a short command's time
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from launcher.cli.common import Line, add_store, address_of, out_json, say
+from launcher.cli.common import Line, add_store, address_of, opened, out_json, say
 from launcher.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,19 +67,15 @@ def _copy(args: argparse.Namespace, line: Line) -> CopyReport:
         parent, name = _parent(args)
         if parent is not None and parent.head(name) is not None:
             return _one(parent, name, dest_path, args)
-        return fetch_tree(
-            address_of(args, args.source).open(), dest_path, force=args.force, on_copied=show_progress
-        )
+        return fetch_tree(opened(args, args.source), dest_path, force=args.force, on_copied=show_progress)
     assert source_path is not None
     folder = args.dest if args.dest.endswith("/") or source_path.is_dir() else _split(args.dest)[0]
     address_of(args, folder).refuse_objects_above()
     if source_path.is_file():
         base, key = _split(args.dest)
-        return send_one(source_path, address_of(args, base).open(), key or source_path.name, force=args.force)
-    source = address_of(args, str(source_path)).open()
-    return send_tree(
-        source, source_path, address_of(args, args.dest).open(), force=args.force, on_copied=show_progress
-    )
+        return send_one(source_path, opened(args, base), key or source_path.name, force=args.force)
+    source = opened(args, str(source_path))
+    return send_tree(source, source_path, opened(args, args.dest), force=args.force, on_copied=show_progress)
 
 
 def _one(store: ObjectStore, name: str, to: Path, args: argparse.Namespace) -> CopyReport:
@@ -92,7 +88,7 @@ def _one(store: ObjectStore, name: str, to: Path, args: argparse.Namespace) -> C
 def _parent(args: argparse.Namespace) -> tuple[ObjectStore | None, str]:
     """The store of SRC's folder and the last part of its name; (None, "") when SRC is a bucket or ends in '/'."""
     base, name = _split(args.source)
-    return (address_of(args, base).open(), name) if name else (None, "")
+    return (opened(args, base), name) if name else (None, "")
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -111,7 +111,8 @@ def _store(url: str) -> list[Finding]:
 
     from launcher.doctor.store import store_checks
     from launcher.errors import UsageError
-    from launcher.storage.address import StoreAddress, absolute_url
+    from launcher.storage.address import StoreAddress
+    from launcher.storage.registry import absolute_url
 
     if not url:
         raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from launcher.cli.common import add_store, address_of, out, out_json, say
+from launcher.cli.common import add_store, opened, out, out_json, say
 
 HELP = """List a folder of a store or of this machine: each name with its number of files and bytes.
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from launcher.printable import printable
     from launcher.units import show_bytes
 
-    store = address_of(args, args.url).open()
+    store = opened(args, args.url)
     entries: dict[str, _Entry] = {}
     files = size = 0
     for info in store.list():

@@ -52,7 +52,8 @@ def _pack(args: argparse.Namespace) -> int:
 
     from launcher.dataset.pack import pack
     from launcher.runfolder import paths
-    from launcher.storage.address import StoreAddress, absolute_url
+    from launcher.storage.address import StoreAddress
+    from launcher.storage.registry import absolute_url
     from launcher.units import parse_size, show_bytes, show_duration
 
     if args.dest is None:
@@ -92,7 +93,8 @@ def _verify(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from launcher.dataset.verify import verify_packed
-    from launcher.storage.address import StoreAddress, absolute_url
+    from launcher.storage.address import StoreAddress
+    from launcher.storage.registry import absolute_url
     from launcher.units import show_bytes
 
     if args.dest is not None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.cli.common import Line, add_store, address_of, out_json, say
+from launcher.cli.common import Line, add_store, opened, out_json, say
 
 if TYPE_CHECKING:
     from launcher.api import Run
@@ -71,7 +71,7 @@ def _report_on(args: argparse.Namespace, line: Line) -> VerifyReport:
     if "://" not in args.what and is_staged(Path(args.what)):
         return verify_staged(Path(args.what), tell)
     if "://" in args.what or "/" in args.what:
-        store = address_of(args, args.what).open()
+        store = opened(args, args.what)
         if read_packed(store) is not None:
             from launcher.dataset.verify import verify_packed
 

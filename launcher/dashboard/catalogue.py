@@ -15,7 +15,8 @@ from launcher.runfolder.states import State
 from launcher.runs.index import Index, RunEntry, entry_of_url
 from launcher.runs.listing import Filter, select
 from launcher.runs.view import PATIENCE_S, RunView, views
-from launcher.storage.address import StoreAddress, absolute_url
+from launcher.storage.address import StoreAddress
+from launcher.storage.registry import absolute_url
 
 PAGE = 100
 

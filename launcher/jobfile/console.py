@@ -11,10 +11,9 @@ CONSOLE_ADDRESS = "this is how the console of OBS shows an address"
 _SERVICE = (
     r"obs(?:\.(?P<region>[a-z0-9-]+))?\.(?:myhuaweicloud\.(?:com|cn|eu)|otc\.t-systems\.com)(?::[0-9]+)?"
 )
-_ADDRESS = re.compile(
-    rf"(?:(?:https?|obs|s3)://)?(?:(?P<bucket>[a-z0-9][a-z0-9.-]*)\.)?{_SERVICE}(?:/(?P<path>[^?#]*))?(?:[?#].*)?",
-    re.IGNORECASE,
-)
+_ADDRESS = rf"(?:(?:https?|obs|s3)://)?(?:(?P<bucket>[a-z0-9][a-z0-9.-]*)\.)?{_SERVICE}(?:/(?P<path>[^?#]*))?(?:[?#].*)?"
+_DOMAINS = ("myhuaweicloud.", "t-systems.")
+"""One of them is in each such address. So the expression, which takes milliseconds to compile, is needed for few texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,9 @@ def obs_address(text: str) -> ObsAddress | None:
     >>> obs_address("https://pets.obs.cn-north-4.myhuaweicloud.com/train/a%20b").url
     'obs://pets/train/a b'
     """
-    match = _ADDRESS.fullmatch(text.strip())
+    if not any(domain in text.lower() for domain in _DOMAINS):
+        return None
+    match = re.fullmatch(_ADDRESS, text.strip(), re.IGNORECASE)
     if match is None:
         return None
     bucket, path = match["bucket"] or "", unquote(match["path"] or "")

@@ -1,5 +1,6 @@
 """`python -m launcher.node PLAN --node K --attempt A`."""
 
+import gc
 import sys
 
 from launcher.portable import lacks_of_linux
@@ -10,4 +11,6 @@ if lacking := lacks_of_linux():
 
 from launcher.node.program import main
 
-sys.exit(main())
+code = main()
+gc.freeze()  # as launcher.cli does: the end of the process looks for no cycles
+sys.exit(code)

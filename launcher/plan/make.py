@@ -24,7 +24,8 @@ from launcher.plan.script import frameworks_of
 from launcher.plan.steps import sources_of, steps_of
 from launcher.runfolder.paths import RunDir
 from launcher.snapshot.select import Selection
-from launcher.storage.address import StoreAddress, absolute_url
+from launcher.storage.address import StoreAddress
+from launcher.storage.registry import absolute_url
 from vitmodels.config import Recipe
 
 LOCAL_UPLOAD_S, NETWORK_UPLOAD_S = 2, 15

@@ -18,7 +18,8 @@ from launcher.plan.options import seen_in
 from launcher.plan.script import modules_of, script_of, with_python
 from launcher.runfolder.paths import SNAPSHOT_ELSEWHERE as ELSEWHERE
 from launcher.snapshot.select import Selection, Source, select
-from launcher.storage.address import absolute_url, local_folder
+from launcher.storage.address import local_folder
+from launcher.storage.registry import absolute_url
 
 _READ_ONLY = (".py", ".sh", ".yaml", ".yml", ".toml", ".json", ".cfg", ".ini")
 """Names of files that a program reads: where one has a whole path inside the folder, the snapshot's is meant."""

@@ -25,7 +25,8 @@ from launcher.errors import IntegrityError, NoSuchRun, NotFound, StoreError
 from launcher.runfolder import paths
 from launcher.runfolder.smallfiles import read_small, read_small_object
 from launcher.runfolder.states import NodeStatus, RunState, State
-from launcher.storage.address import StoreAddress, absolute_url
+from launcher.storage.address import StoreAddress
+from launcher.storage.registry import absolute_url
 
 Form = TypeVar("Form", bound=BaseModel)
 _ENTRY = re.compile(r"[A-Za-z0-9_-]{1,64}-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}\.json")

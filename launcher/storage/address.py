@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from launcher.errors import StoreError, StoreRefused, UsageError
 from launcher.storage import ObjectStore, open_store
-from launcher.storage.registry import Options, parse_url, refuse_console_address
+from launcher.storage.registry import Options, parse_url
 
 
 class StoreAddress(BaseModel):
@@ -93,14 +93,6 @@ def is_clear_text(endpoint: str) -> bool:
         return not ipaddress.ip_address(host).is_loopback
     except ValueError:
         return True
-
-
-def absolute_url(url: str, cwd: Path) -> str:
-    """A URL as it is; a path, relative to `cwd`, as a file:// URL. Raises UsageError for an address of OBS's console."""
-    refuse_console_address(url)
-    if "://" in url:
-        return url
-    return (cwd / Path(url).expanduser()).resolve().as_uri()
 
 
 def local_folder(url: str) -> Path | None:

@@ -70,6 +70,14 @@ def refuse_console_address(url: str) -> None:
         raise UsageError(CONSOLE_ADDRESS, hint=shown.hint)
 
 
+def absolute_url(url: str, cwd: Path) -> str:
+    """A URL as it is; a path, relative to `cwd`, as a file:// URL. Raises UsageError for an address of OBS's console."""
+    refuse_console_address(url)
+    if "://" in url:
+        return url
+    return (cwd / Path(url).expanduser()).resolve().as_uri()
+
+
 def parse_url(url: str) -> Location:
     """Take a URL or plain path apart. Raises UsageError; a message never repeats credentials from a URL."""
     scheme, separator, rest = url.partition("://")

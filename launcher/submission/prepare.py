@@ -20,7 +20,8 @@ from launcher.plan.programwords import selection_of
 from launcher.runfolder import paths
 from launcher.runs.index import new_run_id
 from launcher.snapshot.select import Selection
-from launcher.storage.address import absolute_url, local_folder
+from launcher.storage.address import local_folder
+from launcher.storage.registry import absolute_url
 from launcher.submission import preflight
 from launcher.submission.conditions import with_conditions
 from launcher.submission.programcheck import check_program, check_snapshot

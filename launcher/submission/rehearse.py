@@ -20,8 +20,9 @@ from launcher.jobfile.spec_profile import ProfileSpec
 from launcher.plan.model import Plan
 from launcher.runfolder import paths
 from launcher.runs.index import new_run_id
-from launcher.storage.address import StoreAddress, absolute_url
+from launcher.storage.address import StoreAddress
 from launcher.storage.keys import check_key
+from launcher.storage.registry import absolute_url
 from launcher.submission.preflight import PATIENCE_S
 from launcher.submission.prepare import plan_of
 from vitmodels.config import Recipe
