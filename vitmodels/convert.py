@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from vitmodels.program import finish, say
+from vitmodels.program import end, finish, say
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,4 +71,4 @@ def _run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

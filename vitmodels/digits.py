@@ -12,13 +12,12 @@ import argparse
 import io
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from vitmodels.errors import UsageError
-from vitmodels.program import finish, say
+from vitmodels.program import end, finish, say
 
 SIDE = 32
 VAL_IMAGES = 360
@@ -128,4 +127,4 @@ def _run(dest: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -21,6 +21,7 @@ from vitmodels.program import (
     add_weights_options,
     common_parser,
     data_dir_of,
+    end,
     finish,
     read_recipe,
     run_dir_of,
@@ -174,4 +175,4 @@ def _write(result: dict[str, Any], run_dir: Path, exported: Path | None) -> None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

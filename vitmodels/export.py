@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitmodels.program import add_weights_options, common_parser, finish, read_recipe, run_dir_of, say
+from vitmodels.program import add_weights_options, common_parser, end, finish, read_recipe, run_dir_of, say
 
 if TYPE_CHECKING:
     import argparse
@@ -145,4 +145,4 @@ def _export(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitmodels.program import add_strict_option, finish, say, writable_folder
+from vitmodels.program import add_strict_option, end, finish, say, writable_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,4 +126,4 @@ def _open_model(args: argparse.Namespace) -> tuple[Engine, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -161,6 +162,12 @@ def finish(run: Callable[[], int], on_error: Callable[[str, str], None] = lambda
         else:
             traceback.print_exc()
         return 1
+
+
+def end(code: int) -> NoReturn:
+    """End the process of a program. Python would look for cycles once more, in all of MindSpore: a third of a second."""
+    gc.freeze()
+    sys.exit(code)
 
 
 @cache

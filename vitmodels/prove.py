@@ -15,11 +15,10 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitmodels.program import finish
+from vitmodels.program import end, finish
 
 if TYPE_CHECKING:
     from vitmodels.device.runtime import Group, Rank, StopSignal
@@ -140,4 +139,4 @@ def _death() -> StopSignal:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

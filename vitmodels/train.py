@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitmodels.program import add_strict_option, common_parser, data_dir_of, finish, read_recipe, run_dir_of
+from vitmodels.program import (
+    add_strict_option,
+    common_parser,
+    data_dir_of,
+    end,
+    finish,
+    read_recipe,
+    run_dir_of,
+)
 
 if TYPE_CHECKING:
     from vitmodels.config import Recipe
@@ -116,4 +123,4 @@ class Training:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

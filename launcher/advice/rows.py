@@ -6,7 +6,6 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from pydantic import TypeAdapter
 
 from launcher.diagnosis.rules import table
@@ -66,5 +65,9 @@ def _of_table(failure: FirstFailure) -> Advice | None:
 @functools.cache
 def advice_rows() -> tuple[Advice, ...]:
     """All rows of advice.yaml, in order."""
-    rows = yaml.safe_load(Path(__file__).with_name("advice.yaml").read_text(encoding="utf-8"))
-    return tuple(TypeAdapter(Advice).validate_python(row) for row in rows)
+    import yaml  # most commands look nothing up
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = Path(__file__).with_name("advice.yaml").read_text(encoding="utf-8")
+    rows = yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader
+    return TypeAdapter(tuple[Advice, ...]).validate_python(rows)

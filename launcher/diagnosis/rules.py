@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from launcher.diagnosis.lines import any_of
 
 Role = Literal["cause", "consequence", "generic"]
@@ -156,6 +154,8 @@ def signal_of(code: int) -> str:
 @functools.cache
 def table() -> Table:
     """The rows of all files of the table."""
+    import yaml  # most commands look nothing up
+
     rows: list[dict[str, Any]] = []
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     for path in sorted(TABLE.glob("*.yaml")):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 class Section(BaseModel):
     """A mapping of the job file: unknown keys and values of another type are errors; frozen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     ADDRESSES: ClassVar[tuple[str, ...]] = ()
     """Fields of a back end's section in which variables of the environment are expanded; see `variables`."""
