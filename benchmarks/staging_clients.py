@@ -15,18 +15,20 @@ sys.path.insert(0, str(ROOT))
 from tests.servers.s3 import S3Server  # noqa: E402  # after the path
 
 OURS = """
-import sys
+import gc, sys
 from pathlib import Path
 from launcher.dataset.plain import stage
 from launcher.storage import open_store
 print(stage(open_store(sys.argv[1]), Path(sys.argv[2]), workers=int(sys.argv[3])).files)
+gc.freeze()  # as launcher's own programs end
 """
 OURS_ONE = """
-import sys
+import gc, sys
 from pathlib import Path
 from launcher.storage import open_store
 store = open_store(sys.argv[1])
 store.get_file("one.big", Path(sys.argv[2]) / "one.big", store.head("one.big"), fsync=False)
+gc.freeze()
 """
 BOTO3 = """
 import os, sys
