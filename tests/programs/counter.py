@@ -174,6 +174,8 @@ def main() -> int:
     print(f"rank {RANK} of {os.environ['RANK_SIZE']} starts after step {step}", flush=True)
     event(event="phase", phase="training")
     reached(step)
+    if "FAIL_AT" in os.environ:  # all have looked for a checkpoint before one of them saves another
+        wait_for_others(step)
     while step < STEPS:
         step += 1
         misbehave(step)
