@@ -6,6 +6,7 @@ version of the call, which some stores answer as if it were the first.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree  # botocore reads answers with it, too; the parser underneath is expat
@@ -38,24 +39,40 @@ class Page(NamedTuple):
     more: bool
 
 
+class _Botocore(NamedTuple):
+    """What a page takes of botocore: a request, its signature, and the connections."""
+
+    make_request: Any
+    make_signer: Any
+    session: Any
+
+
 class PageClient:
-    """Asks for pages without boto3's client. Any thread of the process that made it may call it."""
+    """Asks for pages without boto3's client. Any thread of the process that made it may call it.
+
+    Botocore is imported for the first page: that takes as long as all else that a process does before its first byte, and
+    many processes only read objects that they know.
+    """
 
     def __init__(self, route: Route, connections: int) -> None:
+        self._route = route
+        self._connections = connections
+
+    @cached_property
+    def _botocore(self) -> _Botocore:
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
         from botocore.httpsession import URLLib3Session
 
-        self._route = route
-        self._request_type: Any = AWSRequest
-        self._signer_type: Any = S3SigV4Auth
+        route = self._route
         scheme = route.url.partition(":")[0]
-        self._session: Any = URLLib3Session(
+        session = URLLib3Session(
             verify=route.ca_bundle or True,
             proxies={scheme: route.proxy} if route.proxy else None,
             timeout=(s3_client.CONNECT_TIMEOUT_S, s3_client.READ_TIMEOUT_S),
-            max_pool_connections=connections,
+            max_pool_connections=self._connections,
         )
+        return _Botocore(AWSRequest, S3SigV4Auth, session)
 
     def fetch(self, prefix: str, marker: str, delimiter: str) -> Page:
         """One page of keys with `prefix` after `marker`. Raises ValueError for any answer that is no page, and what botocore raises."""
@@ -64,9 +81,10 @@ class PageClient:
         params |= {"delimiter": delimiter} if delimiter else {}
         params |= {"encoding-type": "url"} if route.quoted else {}
         headers = {s3_client.PAYER_HEADER: "requester"} if route.requester_pays else {}
-        request = self._request_type("GET", f"{route.url}/", params=params, headers=headers)
-        self._signer_type(route.credentials.get_frozen_credentials(), "s3", route.region).add_auth(request)
-        answer = self._session.send(request.prepare())
+        botocore = self._botocore
+        request = botocore.make_request("GET", f"{route.url}/", params=params, headers=headers)
+        botocore.make_signer(route.credentials.get_frozen_credentials(), "s3", route.region).add_auth(request)
+        answer = botocore.session.send(request.prepare())
         if answer.status_code != 200:
             raise ValueError(f"the store answered {answer.status_code}")
         return read_page(answer.content, quoted=route.quoted)

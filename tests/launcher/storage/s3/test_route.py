@@ -231,13 +231,14 @@ def test_where_the_bucket_stands_is_botocores_choice(
 
 
 def test_reading_needs_no_client_of_boto3(rclone: S3Server, tmp_path: Path) -> None:
-    """Half of the CPU time of a short download would be the start of that client."""
+    """Half of the CPU time of a short download would be the start of that client. Without a listing nothing of botocore is needed."""
     bucket = "bucket"
     rclone.client().put_object(Bucket=bucket, Key="plain/a/x", Body=b"data")
     code = (
         "import sys\nfrom launcher.storage import open_store\nstore = open_store('s3://bucket/plain')\n"
-        "[info] = store.list()\nassert store.head('a/x').size == 4\nassert store.head('none') is None\n"
-        "store.get_file('a/x', sys.argv[1], info)\n"
+        "info = store.head('a/x')\nassert info.size == 4\nassert store.head('none') is None\n"
+        "store.get_file('a/x', sys.argv[1], info)\nassert 'botocore' not in sys.modules, 'imported'\n"
+        "[listed] = store.list()\nassert (listed.key, listed.etag) == (info.key, info.etag)\n"
         "assert not {'boto3', 'botocore.session', 'botocore.client'} & set(sys.modules), 'imported'\n"
     )
     env = {**os.environ, **rclone.env, "AWS_ENDPOINT_URL": rclone.endpoint, "HOME": str(tmp_path)}
