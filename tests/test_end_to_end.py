@@ -90,7 +90,7 @@ def one_rank(machine: Machine) -> Done:
 @pytest.fixture(scope="module")
 def two_ranks(machine: Machine, one_rank: Done) -> Done:
     profile = ("--set", "profile.steps=3-5", "--set", "profile.ranks=[0,1]")
-    words = ("--set", "batch_size=32", "--set", "after.export=[]", *profile)
+    words = ("--set", "batch_size=32", "--set", "after.eval=false", "--set", "after.export=[]", *profile)
     return run(machine, "jobs/digits_tnt_2p.yaml", *words)
 
 

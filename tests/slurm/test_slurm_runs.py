@@ -229,7 +229,7 @@ def without(jobs: SlurmJobs, node: str, package: str) -> contextlib.AbstractCont
     return hidden()
 
 
-@pytest.mark.parametrize("package", ["mindspore", "pydantic"])
+@pytest.mark.parametrize("package", [pytest.param("mindspore", marks=pytest.mark.slow), "pydantic"])
 def test_a_package_that_one_node_lacks_is_named_before_anything_starts(
     package: str, jobs: SlurmJobs, s3: S3Server
 ) -> None:

@@ -20,10 +20,11 @@ from launcher.runfolder.states import State
 from tests.fakes.kubernetes_network import Network, why_not
 from tests.launcher.dashboard.scenes import HOSTILE, MANY, Scenes, heard_of, write_scenes
 from tests.launcher.samples import Sample
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, wait_until
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 PATIENCE_MS = 240_000
+LAPTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 READABILITY = (Path(__file__).parent / "readability.js").read_text()
 pytestmark = pytest.mark.system
@@ -237,8 +238,15 @@ def test_logs_by_rank_and_words(visit: Visit, site: Site) -> None:
     assert page.evaluate("filter.elements.rank.matches(':invalid')")
 
 
-@pytest.mark.parametrize("size", [{"width": 1280, "height": 900}, PHONE], ids=["laptop", "phone"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("theme", "size"),
+    [
+        pytest.param("light", LAPTOP, id="light-laptop"),
+        pytest.param("dark", PHONE, id="dark-phone"),
+        pytest.param("light", PHONE, id="light-phone", marks=pytest.mark.slow),
+        pytest.param("dark", LAPTOP, id="dark-laptop", marks=pytest.mark.slow),
+    ],
+)
 def test_every_page_can_be_read(chromium: Browser, site: Site, theme: str, size: dict[str, int]) -> None:
     """Nothing is wider than the window, cut off, too small, or too faint (WCAG AA: a contrast of 4.5)."""
     visit = Visit(chromium.new_context(viewport=size, color_scheme=theme), site.address)  # type: ignore[arg-type]
@@ -281,7 +289,7 @@ def test_what_is_used_stays_when_a_run_s_page_is_renewed(visit: Visit, site: Sit
     expect(page.locator("#live")).to_contain_text("33 machines")
     machines.focus()
     page.keyboard.press("End")
-    page.wait_for_function("document.activeElement.scrollTop > 0")
+    wait_until(lambda: page.evaluate("document.activeElement.scrollTop > 0"), "the machines are scrolled")
     page.evaluate("before = [live.querySelector('.machines'), document.activeElement.scrollTop]")
     page.evaluate("renewLive(live.innerHTML)")
     expect(machines).to_be_focused()
