@@ -5,11 +5,11 @@
 TNT-S with AdamW at 224 pixels: weights and moments, 285 MB, on both sides. Each library trains in a process of its own, which
 waits between its turns. A round is, for each: plain steps, a save, and steps until it is on disk. PyTorch's is
 `torch.distributed.checkpoint.async_save`, which syncs its files as we do, and makes no digests. For uploads, the run's
-collector sends a set of ours to a store, in a process of its own, while ours trains. Figures:
+collector sends two sets of ours to a store, in a process of its own, while ours trains. Figures:
 
     stall    how long the call that saves keeps the training
     beside   a step while the set is written over a plain one
-    whole    all that a save costs on the clock, the stall and what the steps beside it took longer, in plain steps
+    whole    all that a save or an upload costs on the clock, a stall and what the steps beside it took longer, in plain steps
     CPU      seconds that the process used for a save, beyond its steps: other work on the machine does not spoil them
 """
 
@@ -31,13 +31,18 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.models import CannotRun, Size, Worker  # noqa: E402  # after the path
 
 COLLECT = """
-import sys
+import sys, time
 from pathlib import Path
 from launcher.results.collector import Collector
 from launcher.storage import open_store
 from launcher.threads import give_way
-give_way()  # as the node program does
-Collector(Path(sys.argv[2]), open_store(sys.argv[1]), attempt=1).sync(final=True, budget_s=600)
+give_way()  # as the node program does, which is long running when it uploads
+collector = Collector(Path(sys.argv[2]), open_store(sys.argv[1]), attempt=1)
+print(flush=True)
+sys.stdin.readline()
+used = time.process_time()
+report = collector.sync(final=True, budget_s=600)
+print(time.process_time() - used, report.bytes / 1e6)
 """
 
 
@@ -80,27 +85,38 @@ def one_round(worker: Worker, costs: Costs, steps: int) -> None:
 
 
 def uploads(worker: Worker, folder: Path, rounds: int, steps: int) -> None:
-    """Steps with and without the upload of a set, in turns; the sets are those that `worker` has saved."""
-    ratios, used = [], []
+    """Steps with and without an upload, in turns: that of the sets that `worker` has saved and kept, two."""
+    ratios, wholes, used, sizes = [], [], [], []
     for number in range(rounds):
-        before = worker.run("step", steps)
-        command = [sys.executable, "-c", COLLECT, str(folder / f"store-{number}"), str(folder / "run")]
-        during, cpu = [], []
-        with subprocess.Popen(command, cwd=ROOT) as collector:
-            while collector.poll() is None:
-                answer = worker.run("step", 1)
-                during += answer["seconds"]
-                cpu.append(answer["cpu_s"])
-        if collector.returncode:
-            sys.exit(f"the upload failed with exit code {collector.returncode}")
-        after = worker.run("step", steps)
-        usual = statistics.median(before["seconds"] + after["seconds"])
+        with collector(folder / f"store-{number}", folder / "run") as process:
+            before = worker.run("step", steps)
+            print(file=process.stdin, flush=True)
+            during: list[float] = []
+            while process.poll() is None:
+                during += worker.run("step", 1)["seconds"]
+            output = process.stdout.read() if process.stdout else ""
+        if process.returncode:
+            sys.exit(f"the upload failed with exit code {process.returncode}")
+        cpu_s, size_mb = map(float, output.split())
+        used.append(cpu_s)
+        sizes.append(size_mb)
+        usual = statistics.median(before["seconds"] + worker.run("step", steps)["seconds"])
         ratios.append(statistics.median(during) / usual)
-        used.append(statistics.median(cpu) / ((before["cpu_s"] + after["cpu_s"]) / (2 * steps)))
+        wholes.append(sum(during) / usual - len(during))
     print(
-        f"uploads  a step beside one {statistics.median(ratios):.3f} x on the clock, {statistics.median(used):.3f} x "
-        f"of CPU; {len(ratios)} uploads"
+        f"uploads  beside {statistics.median(ratios):.2f} x; whole {statistics.median(wholes):+.2f} steps; "
+        f"CPU {statistics.median(used):.2f} s, of the process that uploads; {len(ratios)} uploads of "
+        f"{statistics.median(sizes):.0f} MB"
     )
+
+
+def collector(store: Path, run: Path) -> subprocess.Popen[str]:
+    """A process that waits for a line before it uploads, and then prints the seconds of CPU."""
+    command = [sys.executable, "-c", COLLECT, str(store), str(run)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
 
 
 def main() -> int:

@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
-LOW_PRIORITY = 10
-"""A nice value: beside ranks that keep all cores busy such a thread gets a tenth of one."""
+LOW_PRIORITY = 15
+"""A nice value: beside ranks that keep all cores busy such a thread gets a thirtieth of one. Linux counts it within a session or a
+cgroup only."""
 _OF_PYTHON = "can't start new thread"
 """What CPython raises as a bare RuntimeError."""
 
