@@ -19,11 +19,12 @@ USER, PASSWORD = "me", "p@ss:w/rd %"
 
 @dataclass
 class Proxy:
-    """`passed` and `refused` have the targets of requests."""
+    """`passed` and `refused` have the targets of requests. Each of the next tunnels is cut after so many bytes as `cuts` say."""
 
     port: int
     passed: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
 
     def address(self, password: str = PASSWORD) -> str:
         """As a variable has it."""
@@ -79,6 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         host, _, port = self.path.rpartition(":")
         self.close_connection = True
+        left = self.proxy.cuts.pop(0) if self.proxy.cuts else float("inf")
         with socket.create_connection((host, int(port)), timeout=60) as server, suppress(OSError):
             self.send_response_only(200)
             self.end_headers()
@@ -86,7 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
                 ready, _, _ = select.select([self.connection, server], [], [], 60)
                 for each in ready:
                     data = each.recv(65536)
-                    if not data:
+                    left -= len(data)
+                    if not data or left < 0:
                         return
                     (server if each is self.connection else self.connection).sendall(data)
                 if not ready:

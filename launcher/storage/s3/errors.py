@@ -62,6 +62,12 @@ _RAISED: tuple[tuple[frozenset[str], type[StoreError], str, str], ...] = (
     ),
     (frozenset({"ProfileNotFound"}), StoreRefused, "the profile does not exist", "see ~/.aws/config"),
     (
+        frozenset({"ConfigParseError"}),
+        StoreRefused,
+        "an AWS configuration file can't be read",
+        "look at ~/.aws/config and ~/.aws/credentials",
+    ),
+    (
         frozenset({"TokenRetrievalError", "SSOError", "UnauthorizedSSOTokenError"}),
         StoreRefused,
         "the single sign-on session has ended",
@@ -121,11 +127,33 @@ def map_error(error: Exception, where: str, edge: Edge) -> LauncherError:
         what = meaning_of("", status).what if status == 407 else "the proxy refuses the store's address"
         return StoreRefused(f"{what} ({status})", where=where, hint=_PROXY)
     names = {kind.__name__ for kind in type(error).__mro__}
+    if "SSLError" in names and _ended_in_use(error):
+        names = {"HTTPClientError"}
     words = {"endpoint": edge.endpoint, "variables": edge.variables, "kind": type(error).__name__}
     for kinds, ours, what, hint in _RAISED:
         if names & kinds:
             return ours(what.format(**words), where=where, hint=hint.format(**words))
     return StoreError(f"unexpected {type(error).__name__} from the S3 client", where=where)
+
+
+_ENDS = {
+    "UNEXPECTED_EOF_WHILE_READING",
+    "BAD_RECORD_MAC",
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC",
+    "BAD_LENGTH",
+}
+
+
+def _ended_in_use(error: Exception) -> bool:
+    """Whether a TLS connection was cut or its bytes were damaged, which may pass; a wrong scheme or certificate does not."""
+    import ssl
+
+    inner: Any = getattr(error, "kwargs", {}).get("error")
+    found = next(
+        (each for each in (inner, *getattr(inner, "args", ())) if isinstance(each, ssl.SSLError)), None
+    )
+    ended = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+    return isinstance(found, ended) or getattr(found, "reason", "") in _ENDS
 
 
 def _status_of_tunnel(error: Exception) -> int:

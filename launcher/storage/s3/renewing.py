@@ -11,24 +11,27 @@ from datetime import datetime, timezone
 from typing import Any
 
 from launcher.clock import iso_time
-from launcher.errors import StoreRefused
+from launcher.errors import LauncherError, StoreRefused, StoreUnreachable
+from launcher.storage.s3.codes import meaning_of
 from launcher.storage.s3.errors import KeysExpired
+from launcher.storage.s3.kinds import Kind
 
-_WRONG = {
-    *("CredentialRetrievalError", "FileNotFoundError", "PermissionError"),
-    *("ValueError", "KeyError", "TypeError", "AttributeError"),
+_KNOWN = {
+    *("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"),
+    *("TokenRetrievalError", "SSOError"),
 }
-"""Class names of what is raised when a command or its answer is wrong. What else there is, as a service that does not answer, has
-its own words."""
+"""Class names of errors that have words of their own."""
+_SILENT = {"ConnectionError", "HTTPClientError", "ConnectTimeoutError", "EndpointConnectionError"}
+_HINT = "look at the AWS variables and at the profile in ~/.aws/config: role, source_profile, credential_process, token file"
 _WAITING = "until there are new ones requests are repeated, and nothing is lost"
 
 
 def usual_credentials(session: Any) -> Any:
-    """What botocore finds in its usual places, or None. Raises StoreRefused when what should hand out the keys is wrong."""
+    """What botocore finds in its usual places, or None. Raises StoreError when what should hand out the keys fails."""
     try:
         return patient(session.get_credentials())
     except Exception as error:
-        _refuse_wrong(error, "what the profile names")
+        _explain(error, "profile or role")
         raise
 
 
@@ -54,7 +57,7 @@ class _Renewal:
             ended = _has_ended(keys)
         except Exception as error:
             if last is None:
-                _refuse_wrong(error, source)
+                _explain(error, source)
                 raise
             if not _has_ended(last):
                 return last
@@ -80,13 +83,20 @@ class _Renewal:
         }
 
 
-def _refuse_wrong(error: Exception, source: str) -> None:
-    """Raises StoreRefused for an error that shows a mistake in a command or its answer."""
-    if _WRONG & {each.__name__ for each in type(error).__mro__}:
-        raise StoreRefused(
-            f"{source} gives no keys ({type(error).__name__})",
-            hint="run by hand the credential_process of the profile, and see ~/.aws/config",
-        ) from error
+def _explain(error: Exception, source: str) -> None:
+    """Raises StoreError for an error of what hands out the first keys, so that it is not taken for one of the store."""
+    names = {each.__name__ for each in type(error).__mro__}
+    if isinstance(error, LauncherError) or names & _KNOWN:
+        return
+    code, kind = type(error).__name__, Kind.REFUSED
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        given = str(response.get("Error", {}).get("Code"))
+        kind = meaning_of(given, int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)).kind
+        code = given if given.replace(".", "").isalnum() else code
+    passing = names & _SILENT or kind in (Kind.BUSY, Kind.TRANSIENT)
+    problem = StoreUnreachable if passing else StoreRefused
+    raise problem(f"the keys can't be fetched ({source}: {code})", hint=_HINT) from error
 
 
 def _has_ended(keys: Mapping[str, Any]) -> bool:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher.errors import StoreRefused
+from launcher.errors import StoreRefused, StoreUnreachable
 from launcher.storage import ObjectStore, open_store
 from launcher.storage.s3.errors import KeysExpired
 from launcher.storage.s3.store import S3Store
+from tests.servers.faults import fault_proxy, status
 from tests.servers.process import Unavailable
 from tests.servers.rotation import PAIRS, Rotation, rotating_server
 
@@ -218,6 +219,63 @@ def test_a_process_that_never_gave_keys_is_named_at_once(
     profile: Callable[[list[str]], str], answer: str
 ) -> None:
     store = open_store("s3://bucket/x", profile=profile([answer]), patience_s=400.0)
-    with pytest.raises(StoreRefused, match="what the profile names gives no keys") as caught:
+    with pytest.raises(StoreRefused, match="the keys can't be fetched") as caught:
         store.put("x", b"")
     assert "credential_process" in caught.value.hint
+
+
+_ROLE = "role_arn = arn:aws:iam::123456789012:role/r"
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [
+        (f"[profile p]\n{_ROLE}\nsource_profile = q\n", "fetched .*InvalidConfigError"),
+        (
+            f"[profile p]\n{_ROLE}\nsource_profile = q\n[profile q]\n{_ROLE}\nsource_profile = p\n",
+            "fetched .*InfiniteLoop",
+        ),
+        (f"[profile p]\n{_ROLE}\ncredential_source = Foo\n", "fetched"),
+        ("[profile p]\ncredential_process = /nonexistent/x\n", "fetched .*FileNotFoundError"),
+        ("[profile p]\ncredential_process = /bin/echo []\n", "fetched"),
+        ("[profile p]\ncredential_process = /bin/echo 'x\n", "fetched"),
+        (f"[profile p]\n{_ROLE}\nweb_identity_token_file = /nonexistent/x\n", "fetched .*web-identity"),
+        ("[profile p\nx\n", "configuration file can't be read"),
+    ],
+)
+def test_a_profile_that_can_not_give_keys_is_named_at_once(
+    rotation: Rotation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, what: str
+) -> None:
+    """It is not the store that fails, nor its address."""
+    (tmp_path / "config").write_text(config)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    store = open_store("s3://bucket/x", profile="p", patience_s=1e6)
+    with pytest.raises(StoreRefused, match=what) as caught:
+        store.put("x", b"")
+    assert "~/.aws/config" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("service", "problem"),
+    [("refuses", StoreRefused), ("fails", StoreUnreachable), ("is down", StoreUnreachable)],
+)
+def test_a_service_of_roles_that_gives_no_keys_is_not_the_store(
+    rotation: Rotation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
+    problem: type[Exception],
+) -> None:
+    (tmp_path / "token").write_text("a web identity")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/r")
+    answer = (403, "AccessDenied") if service == "refuses" else (500, "InternalFailure")
+    with fault_proxy(rotation.endpoint) as roles:
+        roles.add(status(*answer), method="POST")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", roles.endpoint)
+        if service == "is down":
+            monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        with pytest.raises(problem, match=r"the keys can't be fetched .*assume-role-with-web-identity"):
+            open_store("s3://bucket/x", patience_s=0.1).put("x", b"")
+    assert rotation.faults.seen == []

@@ -79,6 +79,29 @@ def test_a_proxy_with_a_password(
             assert PASSWORD not in repr(refused)
 
 
+def test_tunnels_that_a_proxy_cuts_cost_only_time(
+    radosgw: S3Server, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a body, up and down: that is no wrong scheme and no wrong certificate."""
+    for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    data = os.urandom(3 << 20)
+    with password_proxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.address())
+        store = open_on(radosgw, endpoint=radosgw.tls_endpoint, ca_bundle=radosgw.ca_bundle, patience_s=400.0)
+        proxy.cuts = [400_000, 100_000, 1_500_000]
+        store.put("x", data)
+        assert proxy.cuts == []
+    with password_proxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.address())
+        options = {"ca_bundle": radosgw.ca_bundle, "env": radosgw.env, "patience_s": 400.0}
+        store = open_store(store.url, endpoint=radosgw.tls_endpoint, **options)
+        (info,) = store.list()
+        proxy.cuts = [400_000, 100_000, 1_500_000]
+        store.get_file("x", tmp_path / "x", info)
+    assert (tmp_path / "x").read_bytes() == data
+
+
 @pytest.mark.parametrize(
     "excluded",
     ["*", "127.0.0.1", "{host}", ".0.0.1", "x, 127.0.0.1 ,y", "10.0.0.0/8,127.0.0.0/8", "127.0.0.1/32", ""],
