@@ -38,6 +38,7 @@ def ran(entry: RunEntry) -> dict[str, str]:
     return {key.rpartition("/")[2]: store.read(key).decode() for key in keys}
 
 
+@pytest.mark.slow
 def test_an_edit_after_the_submission_changes_nothing_for_a_queued_restarted_resumed_or_retried_run(
     cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
