@@ -263,12 +263,17 @@ def _after_frames(log: str, at: int, count: int) -> Iterator[Line]:
         if start >= len(log):
             return
         text = _cut(log, start)
-        if text[:1] != " " or _NO_FRAME.search(text):
+        if not is_frame(text):
             yield Line(start, clean(text))
         at = start
 
 
-_NO_FRAME = re.compile(r"[\x1b|]|Traceback")
+_NO_FRAME = re.compile(r"[\x1b\r|]|Traceback")
+
+
+def is_frame(text: str) -> bool:
+    """Whether a line begins with a space and holds nothing but code and names of files, so that `clean` leaves it as it is."""
+    return text[:1] == " " and not _NO_FRAME.search(text)
 
 
 _EXCEPTION = re.compile(r"^(?:\| )?(?P<name>[A-Za-z_][\w.]{0,120})(?::(?: |$)|$)")

@@ -17,7 +17,7 @@ from launcher.runs.adopt import adopted
 from launcher.runs.drift import drift_of
 from launcher.runs.folder import RunFolder
 from launcher.runs.index import RunEntry
-from launcher.runs.loglines import error_lines, error_texts, log_name, rank_of
+from launcher.runs.loglines import error_texts, first_statement, log_name, rank_of
 from launcher.runs.logs import LogReader
 from launcher.runs.plogs import Plog, plogs_in
 from launcher.runs.processlog import ProcessLog, merged
@@ -276,10 +276,8 @@ def _later(logs: Sequence[ProcessLog], failure: FirstFailure) -> tuple[str, ...]
             logs_of.setdefault(log.process, []).append(log)
     found = []
     for process, own in logs_of.items():
-        texts = _texts(own)
-        numbers = own[0].error_lines() if len(own) == 1 else error_lines(texts, "\n".join(texts), 0)
-        errors = (texts[number] for number in numbers)
-        first = next((text for text in errors if not text.startswith(("Traceback", " "))), None)
+        texts = [] if len(own) == 1 else _texts(own)
+        first = first_statement(texts, "\n".join(texts)) if texts else own[0].first_statement()
         if first is not None:
             found.append(f"{process.replace('-', ' ')}: {first.strip()}")
     return tuple(found)

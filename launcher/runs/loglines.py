@@ -107,11 +107,19 @@ def error_lines(texts: Sequence[str], log: str, place: int | None) -> Iterator[i
         place = place_of_error(log, start) if end < len(texts) else None
 
 
+def first_statement(texts: Sequence[str], log: str) -> str | None:
+    """The first of these lines that states an error, or ends a traceback. Looks at nothing behind it. `log` as for `error_lines`."""
+    errors = (texts[number] for number in error_lines(texts, log, 0)) if texts else iter(())
+    return next((text for text in errors if not text.startswith(("Traceback", " "))), None)
+
+
 def _traceback(texts: Sequence[str], begin: int) -> tuple[int, int]:
     """From the last heading of tracebacks that follow on each other to behind the line that ends it. Empty where none does."""
-    from launcher.diagnosis.lines import TRACEBACK
+    from launcher.diagnosis.lines import TRACEBACK, is_frame
 
     for index in range(begin + 1, len(texts)):
+        if is_frame(texts[index]):
+            continue
         text = _clean(texts[index])
         if TRACEBACK in text:
             begin = index

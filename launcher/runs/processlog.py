@@ -12,10 +12,11 @@ from launcher.diagnosis.evidence import place_of_error
 from launcher.diagnosis.lines import SMALL
 from launcher.diagnosis.stamps import stamp_of, stamps_of
 from launcher.runfolder.logtimes import Times, times_name
-from launcher.runs.loglines import LogLine, error_lines, in_key_order
+from launcher.runs.loglines import LogLine, error_lines, first_statement, in_key_order
 
 Read = Callable[[str], bytes]
 """The bytes of a file of the run's folder, by its name."""
+_LINES_BACK = 4
 _line = partial(tuple.__new__, LogLine)
 
 
@@ -72,6 +73,28 @@ class ProcessLog:
                 times.append(at)
         return times
 
+    def time_at(self, place: int) -> float:
+        """What `times` says of the line with this character of `text`, mostly without looking at all lines."""
+        piece = self._pieces[0]
+        if not self._pieces[1:] and self.text.isascii() and len(self.text) == len(piece.data):
+            end = place
+            for _ in range(_LINES_BACK):  # a character is a byte, so the place of a line in its file is known
+                start = self.text.rfind("\n", 0, end) + 1
+                stamp = stamp_of(self.text[start : self.text.index("\n", start)])
+                stamp = self._arrived.at(piece.offset + start) if stamp is None else stamp
+                if stamp or not start:
+                    return stamp or self._before
+                end = start - 1
+        return self.times[self.text.count("\n", 0, place)]
+
+    @cached_property
+    def _arrived(self) -> Times:
+        return self._arrivals(self._pieces[0])
+
+    def _arrivals(self, piece: Piece) -> Times:
+        """Of the lines of a piece, where a log has such times."""
+        return Times() if self.process == "node" else Times.parse(self._read(times_name(piece.key)))
+
     @property
     def begin(self) -> float:
         """The time of the first line, which there must be."""
@@ -86,9 +109,9 @@ class ProcessLog:
 
     def _stamps(self, piece: Piece) -> list[float | None]:
         stamps = stamps_of(self.texts if len(self._pieces) == 1 else text_of(piece.data).split("\n")[:-1])
-        if None not in stamps or self.process == "node":
+        if None not in stamps:
             return stamps
-        times = Times.parse(self._read(times_name(piece.key)))  # where a line has no time of its own
+        times = self._arrivals(piece)
         if times.offsets:
             lengths = map(len, piece.data.splitlines(keepends=True))
             offsets = accumulate(lengths, initial=piece.offset)
@@ -115,6 +138,10 @@ class ProcessLog:
             return iter(())
         numbers = _small_errors(self.tail) if len(self.tail) <= SMALL else _errors(self.tail)
         return map(self.lines_before_tail.__add__, numbers)
+
+    def first_statement(self) -> str | None:
+        """The same as `loglines.first_statement` of its lines."""
+        return first_statement(self.tail.split("\n")[:-1], self.tail)
 
     def lines(self) -> list[LogLine]:
         """All lines as values."""

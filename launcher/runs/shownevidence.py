@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import nsmallest
 
 from launcher.diagnosis.evidence import Evidence, evidence_of
 from launcher.diagnosis.lines import SMALL
@@ -38,26 +39,24 @@ def evidence_in(logs: Sequence[ProcessLog], plogs: Sequence[Plog]) -> tuple[Show
     pieces = [piece for log in logs if log.process != "node" for piece in _pieces(log)]
     weights = sorted((each.weight for _, _, each in pieces), reverse=True)
     least = weights[MOST - 1] if len(weights) > MOST else 0  # the rest is not shown, whatever its time
-    evidence = [
-        _shown(each, log.process, log.source.node, log.times[line])
-        for log, line, each in pieces
+    rows = [
+        (each, log.process, log.source.node, log.time_at(place), "")
+        for log, place, each in pieces
         if each.weight >= least
     ]
-    evidence += [shown for plog in plogs for shown in _of_plog(plog)]
-    return tuple(sorted(evidence, key=lambda each: (-each.weight, each.time))[:MOST])
+    rows += [row for plog in plogs for row in _of_plog(plog)]
+    return tuple(_shown(*row) for row in nsmallest(MOST, rows, key=lambda row: (-row[0].weight, row[3])))
 
 
 def _pieces(log: ProcessLog) -> Iterator[tuple[ProcessLog, int, Evidence]]:
-    """The evidence of one log with the number of its line, in the order of the log."""
+    """The evidence of one log with its place in the text, in the order of the log."""
     if not log.tail:
         return
-    text, line, at = log.text[:-1], 0, 0
+    text, begin = log.text[:-1], 0
     if len(text) <= SMALL:  # what stands before the first error changes nothing
-        text, line = log.tail[:-1], log.lines_before_tail
+        text, begin = log.tail[:-1], len(log.text) - len(log.tail)
     for each in _evidence(text) if len(text) <= SMALL else evidence_of(text):
-        line += text.count("\n", at, each.offset)
-        at = each.offset
-        yield log, line, each
+        yield log, begin + each.offset, each
 
 
 @lru_cache(maxsize=64)
@@ -65,13 +64,13 @@ def _evidence(tail: str) -> tuple[Evidence, ...]:
     return tuple(evidence_of(tail))
 
 
-def _of_plog(plog: Plog) -> Iterator[ShownEvidence]:
+def _of_plog(plog: Plog) -> Iterator[tuple[Evidence, str, int, float, str]]:
     for each in evidence_of(plog.text):
         number = plog.text.count("\n", 0, each.offset) + 1
-        yield _shown(each, plog.process, plog.node, stamp_of(each.line) or 0.0, f"{plog.name}:{number}")
+        yield each, plog.process, plog.node, stamp_of(each.line) or 0.0, f"{plog.name}:{number}"
 
 
-def _shown(each: Evidence, process: str, node: int, time: float, file: str = "") -> ShownEvidence:
+def _shown(each: Evidence, process: str, node: int, time: float, file: str) -> ShownEvidence:
     return ShownEvidence(
         process=process.replace("-", " "),
         node=node,
