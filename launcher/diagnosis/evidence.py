@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import islice
 
+from launcher.diagnosis.forms import form_of
 from launcher.diagnosis.lines import (
     ERROR_WORDS,
     TRACEBACK,
@@ -69,13 +70,16 @@ class Evidence:
         return self.rule.role
 
 
+_of_form: dict[tuple[tuple[str, ...], bool, bool], Evidence | None] = {}
+
+
 def evidence_of(log: str) -> list[Evidence]:
     """All evidence in a log, in its order, at most `MOST` pieces. Takes time that grows with the log only."""
     lines = worth_a_look(log)
     judged = [
         (line, each) for line in lines if (each := _judge(line.text, line.raised, line.block)) is not None
     ]
-    progress = last_progress(log, lines) if judged else -1
+    progress = last_progress(log, lines, judged[0][0].offset) if judged else -1
     evidence = [
         replace(each, offset=line.offset, earlier=line.offset < progress)
         if line.offset or line.offset < progress
@@ -116,9 +120,25 @@ def _any_error() -> re.Pattern[str]:
     return re.compile(f"{any_of((*words, escape))}|{_ANY_CODE.pattern}")
 
 
-@lru_cache(maxsize=MOST)  # the ranks of a run fail with the same words
 def _judge(text: str, raised: bool, block: bool) -> Evidence | None:
-    """The strongest proof that a line holds, as if it were the first of its log."""
+    """The strongest proof that a line holds, as if it were the first of its log. Of ranks that fail alike only one is judged."""
+    form = form_of(text)
+    if form is None:
+        return _judge_anew(text, raised, block)
+    try:
+        found = _of_form[form, raised, block]
+    except KeyError:
+        found = _judge_anew(text, raised, block)
+        if len(_of_form) >= MOST:
+            _of_form.clear()
+        _of_form[form, raised, block] = found
+    if found is None or found.line == (line := text.strip()):
+        return found
+    return replace(found, line=line, peer=_peer(found.rule, text))
+
+
+@lru_cache(maxsize=MOST)
+def _judge_anew(text: str, raised: bool, block: bool) -> Evidence | None:
     line, rules = Line(0, text, block, raised), table()
     name = exception_name(text)
     exception = name if line.raised else ""

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-LINE_LIMIT = 4096
-"""A longer line is cut around the place that was found."""
+from launcher.diagnosis.cut import cut, line_end, line_start
+
 HEAD, TAIL = 1 << 20, 3 << 20
 _HITS = 150
 """So many lines from either end of a log are looked at for each word."""
@@ -90,6 +90,7 @@ def any_of(words: Iterable[str]) -> str:
 _WORD_OR_CODE = re.compile(f"{any_of(ERROR_WORDS)}|{CODE.pattern}")
 SMALL = 32 << 10
 """Characters of a log that is read in one pass for all words."""
+_ENDS = ("", "\n", "\r")
 _AFTERWORDS = ("Exception ignored in", "Error in atexit.", "Error in sys.excepthook")
 _PREFIX = re.compile(
     r"^(?:\d{4}-\d\d-\d\dT[\d:.]{8,30}(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) [FP] |\[(?:rank|default)\d{1,5}\]:\s?|\d{1,5}: (?=\s{0,8}(?:Traceback|File|\w+Error)))"
@@ -129,7 +130,7 @@ def worth_a_look(log: str) -> list[Line]:
     Of a log over `HEAD` + `TAIL` characters the middle is searched for codes only.
     """
     starts = _few_starts(log) if len(log) <= SMALL or not _WORD_OR_CODE.search(log) else _starts(log)
-    lines = {start: Line(start, clean(_cut(log, start))) for start in starts}
+    lines = {start: Line(start, clean(cut(log, start))) for start in starts}
     if not lines and TRACEBACK not in log:
         return []
     for heading in filter(log.__contains__, _BLOCKS):
@@ -148,18 +149,18 @@ def worth_a_look(log: str) -> list[Line]:
 
 def _is_afterword(log: str, at: int) -> bool:
     """Whether Python reports an exception that it ignored while it tidied up, which ends nothing."""
-    start = _line_start(log, at)
-    before = log[_line_start(log, start - 1) : start] if start else ""
+    start = line_start(log, at)
+    before = log[line_start(log, start - 1) : start] if start else ""
     return any(words in before for words in _AFTERWORDS)
 
 
-def last_progress(log: str, lines: list[Line]) -> int:
-    """Where the last line stands that tells of work done well, such as a step or an epoch; -1 when there is none."""
+def last_progress(log: str, lines: list[Line], behind: int = -1) -> int:
+    """Where the last line stands that tells of work done well, such as a step or an epoch; -1 when none does `behind` a place."""
     errors = {line.offset for line in lines}
     tail = log[-_PROGRESS_TAIL:]
     before, end = len(log) - len(tail), len(tail)
     ends = tail.replace("\r", "\n") if "\r" in tail else tail
-    while end >= 0:
+    while end >= 0 and before + end > behind:
         start = ends.rfind("\n", 0, end) + 1
         if before + start not in errors and _PROGRESS.search(tail[start : min(end, start + 300)]):
             return before + start
@@ -175,17 +176,20 @@ _PROGRESS = re.compile(
 
 def _few_starts(log: str) -> Iterator[int]:
     """Those of a log that is too small to have too many lines of a kind: in one pass."""
-    end = -1
-    for match in _WORD_OR_CODE.finditer(log):
-        if match.start() >= end:
-            yield _line_start(log, match.start())
-            end = _line_end(log, match.start())
+    at, end = 0, -1
+    while match := _WORD_OR_CODE.search(log, at):
+        place, at = match.span()
+        if place >= end:
+            yield line_start(log, place)
+            end = line_end(log, place)
+            if log[end : end + 1] in _ENDS:  # else it was cut, perhaps within a word
+                at = end
 
 
 def _starts(log: str) -> Iterator[int]:
     for word in ERROR_WORDS:
         for at in _everywhere(log, word):
-            yield _line_start(log, at)
+            yield line_start(log, at)
     low, high = _middle(log)
     for begin, end in ((0, low), (max(low, high - HEAD), high), (high, len(log))):
         yield from _codes(log, begin, end)
@@ -197,8 +201,8 @@ def _codes(log: str, at: int, end: int) -> Iterator[int]:
         match = CODE.search(log, at, end)
         if match is None:
             return
-        yield _line_start(log, match.start())
-        at = max(_line_end(log, match.start()), match.end())
+        yield line_start(log, match.start())
+        at = max(line_end(log, match.start()), match.end())
 
 
 def _middle(log: str) -> tuple[int, int]:
@@ -217,57 +221,46 @@ def _places(log: str, word: str, begin: int, end: int) -> list[int]:
     at = log.find(word, begin, end)
     while at >= 0 and len(first) < _HITS:
         first.append(at)
-        at = log.find(word, _line_end(log, at), end)
+        at = log.find(word, line_end(log, at), end)
     last: list[int] = []
     while at >= 0 and len(last) < _HITS:
         position = log.rfind(word, at, end)
         if position < 0:
             break
         last.append(position)
-        end = max(at, _line_start(log, position))
+        end = max(at, line_start(log, position))
     return [*first, *reversed(last)]
-
-
-def _line_start(log: str, at: int) -> int:
-    low = max(0, at - LINE_LIMIT)
-    start = max(log.rfind("\n", low, at), log.rfind("\r", low, at)) + 1
-    return start if start else low
-
-
-def _line_end(log: str, at: int) -> int:
-    high = min(len(log), at + LINE_LIMIT)
-    end = log.find("\n", at, high)
-    end = high if end < 0 else end
-    other = log.find("\r", at, end)
-    return end if other < 0 else other
-
-
-def _cut(log: str, start: int) -> str:
-    return log[start : min(_line_end(log, start), start + LINE_LIMIT)]
 
 
 def _following(log: str, at: int, count: int) -> Iterator[Line]:
     """The lines after the one that `at` is in."""
     for _ in range(count):
-        start = _line_end(log, at) + 1
+        start = line_end(log, at) + 1
         if start >= len(log):
             return
-        yield Line(start, clean(_cut(log, start)))
+        yield Line(start, clean(cut(log, start)))
         at = start
 
 
 def _after_frames(log: str, at: int, count: int) -> Iterator[Line]:
     """The same without the lines that begin with a space and hold nothing but code and names of files."""
-    for _ in range(count):
-        start = _line_end(log, at) + 1
+    end = line_end(log, at)
+    while count > 0:
+        if frames := _FRAMES.match(log, end):
+            count -= log.count("\n", end, frames.end())
+            end = frames.end()
+            continue
+        start = end + 1
         if start >= len(log):
             return
-        text = _cut(log, start)
+        text = cut(log, start)
         if not is_frame(text):
             yield Line(start, clean(text))
-        at = start
+        count, end = count - 1, line_end(log, start)
 
 
+_FRAMES = re.compile(r"(?:\n [^\n\r\x1b|T]{0,1000}(?=\n)){1,100}")
+"""Some of these lines at once: whole ones, without the first letter of a traceback."""
 _NO_FRAME = re.compile(r"[\x1b\r|]|Traceback")
 
 
@@ -291,7 +284,7 @@ def exception_name(text: str) -> str:
 
 def _end_of_traceback(log: str, at: int) -> Line | None:
     """The line that names the exception: the first one that is not indented and has the form of one."""
-    begin = _line_start(log, at)
+    begin = line_start(log, at)
     for line in _after_frames(log, at, _TRACEBACK_LINES):
         text = line.text
         if TRACEBACK in text and not exception_name(text):

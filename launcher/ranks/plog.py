@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.diagnosis.lines import LINE_LIMIT
+from launcher.diagnosis.cut import LINE_LIMIT
 from launcher.diagnosis.verdict import OtherLog
 from launcher.disk import write_private
 from launcher.ranks.gang import Process

@@ -129,6 +129,7 @@ def _traceback(texts: Sequence[str], begin: int) -> tuple[int, int]:
 
 
 def _clean(text: str) -> str:
-    from launcher.diagnosis.lines import LINE_LIMIT, clean
+    from launcher.diagnosis.cut import LINE_LIMIT
+    from launcher.diagnosis.lines import clean
 
     return clean(text[:LINE_LIMIT])

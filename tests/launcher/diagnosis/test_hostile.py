@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launcher.diagnosis.cut import LINE_LIMIT
 from launcher.diagnosis.evidence import MOST, evidence_of
-from launcher.diagnosis.lines import LINE_LIMIT
 from launcher.diagnosis.verdict import Ended, find_first
 from tests.cost import answer_within
 

@@ -68,6 +68,28 @@ def test_ranks_that_fail_alike_are_diagnosed_once(launcher_home: Path, tmp_path:
     assert (both.explain - one.explain) / 40 < 240  # to diagnose one takes four hundred
 
 
+def test_one_line_has_the_time_that_it_has_among_all(launcher_home: Path, tmp_path: Path) -> None:
+    """With and without times of its own, arrival times, letters of two bytes, carriage returns and a second file."""
+    sample, chance = Sample(tmp_path), random.Random(22)
+    texts = ["2026-11-28 10:00:{:02} a", "b {}", "", "ä", "c\rd", "e\r"]
+    for rank in range(40):
+        part = texts[: chance.randint(2, len(texts))]
+        log = "\n".join(chance.choice(part).format(chance.randrange(60)) for _ in range(12)) + "\n"
+        path = sample.log(f"rank-{rank}", log)
+        if rank % 3:
+            marks = "".join(
+                f"{50 * i} {1_795_860_000 + chance.randrange(99)}.5\n" for i in range(rank % 2, 4)
+            )
+            path.with_name(f"rank-{rank}.times").write_text(marks)
+        if rank % 4 == 0:
+            path.with_name(f"rank-{rank}.old.log").write_text("2026-11-28 09:00:00 f\ng\n")
+    logs = LogReader(sample.entry).logs()
+    assert len({time for log in logs for time in log.times}) > 50
+    for log in logs:
+        places = [place for place, letter in enumerate(log.text) if letter == "\n"]
+        assert [log.time_at(place) for place in places] == log.times
+
+
 def test_all_lines_have_the_times_that_each_has_alone() -> None:
     chance = random.Random(22)
     heads = [
