@@ -127,8 +127,12 @@ def map_error(error: Exception, where: str, edge: Edge) -> LauncherError:
         what = meaning_of("", status).what if status == 407 else "the proxy refuses the store's address"
         return StoreRefused(f"{what} ({status})", where=where, hint=_PROXY)
     names = {kind.__name__ for kind in type(error).__mro__}
-    if "SSLError" in names and _ended_in_use(error):
-        names = {"HTTPClientError"}
+    if tls := _tls_error(error):
+        if _ended_in_use(tls):
+            names = {"HTTPClientError"}
+        elif "ProxyConnectionError" in names:
+            what = "the proxy speaks no TLS, or nobody here trusts its certificate"
+            return StoreRefused(what, where=where, hint="is it an http:// proxy? " + _PROXY)
     words = {"endpoint": edge.endpoint, "variables": edge.variables, "kind": type(error).__name__}
     for kinds, ours, what, hint in _RAISED:
         if names & kinds:
@@ -144,16 +148,23 @@ _ENDS = {
 }
 
 
+def _tls_error(error: Exception) -> Exception | None:
+    """The error of Python's TLS inside one of botocore."""
+    import ssl
+
+    inner: Any = getattr(error, "kwargs", {}).get("error")
+    inner = getattr(inner, "original_error", inner)
+    return next(
+        (each for each in (inner, *getattr(inner, "args", ())) if isinstance(each, ssl.SSLError)), None
+    )
+
+
 def _ended_in_use(error: Exception) -> bool:
     """Whether a TLS connection was cut or its bytes were damaged, which may pass; a wrong scheme or certificate does not."""
     import ssl
 
-    inner: Any = getattr(error, "kwargs", {}).get("error")
-    found = next(
-        (each for each in (inner, *getattr(inner, "args", ())) if isinstance(each, ssl.SSLError)), None
-    )
     ended = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-    return isinstance(found, ended) or getattr(found, "reason", "") in _ENDS
+    return isinstance(error, ended) or getattr(error, "reason", "") in _ENDS
 
 
 def _status_of_tunnel(error: Exception) -> int:

@@ -79,6 +79,21 @@ def test_a_proxy_with_a_password(
             assert PASSWORD not in repr(refused)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_of_the_wrong_scheme_is_named_at_once(
+    radosgw: S3Server, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    for name in ("NO_PROXY", "no_proxy", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    endpoint = radosgw.endpoint if scheme == "http" else radosgw.tls_endpoint
+    with password_proxy() as proxy:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", proxy.address().replace("http:", "https:"))
+        store = open_on(radosgw, endpoint=endpoint, ca_bundle=radosgw.ca_bundle, patience_s=1e6)
+        with pytest.raises(StoreRefused, match="the proxy speaks no TLS") as caught:
+            store.put("x", b"")
+    assert PASSWORD not in str(caught.value)
+
+
 def test_tunnels_that_a_proxy_cuts_cost_only_time(
     radosgw: S3Server, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
