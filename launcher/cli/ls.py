@@ -32,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from launcher.errors import NotFound
-    from launcher.printable import printable
     from launcher.units import show_bytes
 
     store = opened(args, args.url)
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     for info in store.list():
         files, size = files + 1, size + info.size
         if args.recursive and not args.json:
-            out(f"{info.size:>15,}  {printable(info.key)}")
+            out(f"{info.size:>15,}  {_shown(info.key)}")
             continue
         head, slash, _ = info.key.partition("/")
         name = info.key if args.recursive else head + slash
@@ -54,6 +53,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for each in entries.values():
         count = f"{each.files:,} files" if each.name.endswith("/") else ""
-        out(f"{show_bytes(each.bytes):>10}  {count:>15}  {printable(each.name)}")
+        out(f"{show_bytes(each.bytes):>10}  {count:>15}  {_shown(each.name)}")
     say(f"{files:,} files, {show_bytes(size)}")
     return 0
+
+
+def _shown(name: str) -> str:
+    """A name keeps no tabulator, either: columns would shift."""
+    from launcher.printable import printable
+
+    return printable(name).replace("\t", r"\x09")

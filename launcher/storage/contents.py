@@ -70,9 +70,7 @@ def take_listing(
                 folders += parent != previous
                 previous = parent
         if not files:
-            raise NotFound(
-                "there is nothing to stage", where=store.url, hint="check the address and the prefix"
-            )
+            raise NotFound("nothing is there", where=store.url, hint="check the address and the prefix")
     except BaseException:
         with suppress(OSError):
             file.unlink()

@@ -77,10 +77,8 @@ class ConditionalPut:
 
     def _probe(self, key: str, data: bytes) -> None:
         """Make the same object once more: a store that honours the condition refuses, others replace it by itself."""
-        backoff, doubtful = (
-            Backoff(self.bucket.policy),
-            True,
-        )  # one answer without ETag may be of something on the way
+        backoff = Backoff(self.bucket.policy)
+        doubtful = True  # one answer without ETag may be of something on the way
         while True:
             try:
                 if not self._request(key, data) and doubtful:

@@ -105,6 +105,13 @@ def test_ls(capsys: pytest.CaptureFixture[str], url: str) -> None:
     assert call(capsys, "ls", f"{url}/nothing")[0] == 4
 
 
+def test_columns_of_a_listing_hold_for_any_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "tab\there").write_bytes(b"x")
+    assert call(capsys, "ls", "-r", f"file://{tmp_path}")[1].split() == ["1", r"a/tab\x09here"]
+    assert call(capsys, "ls", f"file://{tmp_path}/a")[1].split() == ["1", "B", r"tab\x09here"]
+
+
 def test_verify(capsys: pytest.CaptureFixture[str], tmp_path: Path, url: str) -> None:
     store = open_store(url)
     assert call(capsys, "verify", url)[0] == 4
