@@ -1,17 +1,14 @@
-"""Become a rank: tie this process to its parent's life, pin it to its cores, take it off the terminal, then run the program.
+"""Become a rank: tie this process to its parent's life, pin it to its cores, then run the program in its place.
 
 Started as a script, `python -I -S _exec.py PARENT_PID CORES PROGRAM...`, so that nothing of this has to happen
 between fork and exec in a process that has threads. CORES is a comma list, or `-` for no pinning.
 """
 
 import ctypes
-import fcntl
 import os
 import resource
 import signal
 import sys
-import termios
-from contextlib import suppress
 
 PR_SET_PDEATHSIG = 1
 
@@ -25,9 +22,6 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if cores != "-":
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-    # In the background of a terminal, a program that asks for a password would be stopped. Most have no terminal at all.
-    with suppress(OSError):
-        fcntl.ioctl(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC), termios.TIOCNOTTY)
     try:
         os.execvp(program[0], program)  # noqa: S606 - no shell on purpose
     except OSError as error:

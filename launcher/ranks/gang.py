@@ -1,6 +1,6 @@
 """One gang of processes: starts, watches and stops them, and leaves none behind.
 
-Each process leads its own process group, dies with the node program (parent-death signal), and writes to a log
+Each process is the leader of its own session, dies with the node program (parent-death signal), and writes to a log
 of its own through a pipe. What it started itself dies with it (see `orphans`). The first process that fails decides the
 outcome; what fails after it is a consequence.
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from launcher.diagnosis.verdict import OtherLog
-from launcher.ranks.groups import has_ended, signal_group, spawn
 from launcher.ranks.logpump import LogPump
 from launcher.ranks.orphans import MARK, Keeper, sweep
 from launcher.ranks.progressfile import LineProgressFile
@@ -128,18 +129,13 @@ class Gang:
             for process in self.processes:
                 writing = self.pump.open(process.name, process.log, self.progress.get(process.name))
                 try:
-                    self._members.append(_Member(process, self._spawn(process, writing)))
+                    self._members.append(_Member(process, _spawn(process, self.mark, writing)))
                 finally:
                     os.close(writing)
         except BaseException:
             self.kill()
             self.close()
             raise
-
-    def _spawn(self, process: Process, log: int) -> subprocess.Popen[bytes]:
-        process.cwd.mkdir(parents=True, exist_ok=True)
-        env = {**process.env, MARK: self.mark}
-        return spawn(process.argv, env, process.cwd, log, process.cores, process.fds)
 
     def close(self) -> None:
         """After the last process has ended: kill everything that they started. Blocks until it is gone."""
@@ -151,8 +147,8 @@ class Gang:
         """Exits since the last call. What a dead process has left in its process group is killed."""
         new = []
         for member in self._members:
-            if member.exit is None and has_ended(member.popen.pid):
-                signal_group(member.popen.pid, signal.SIGKILL)
+            if member.exit is None and _has_ended(member.popen.pid):
+                _signal_group(member.popen.pid, signal.SIGKILL)
                 code = member.popen.wait()
                 member.exit = Exit(member.process, code, time.time(), member.asked)
                 new.append(member.exit)
@@ -173,7 +169,7 @@ class Gang:
         for member in self._members:
             if member.exit is None:
                 member.asked = member.asked or number != signal.SIGCONT
-                signal_group(member.popen.pid, number)
+                _signal_group(member.popen.pid, number)
 
     def stop(self, grace_s: float) -> None:
         """SIGTERM (with SIGCONT, for a stopped rank), then SIGKILL after `grace_s`. Blocks until all have ended."""
@@ -275,3 +271,30 @@ def _end_by(end_order: EndOrder, gang: Gang, grace_s: float) -> None:
     elif end_order.how in ("stop", "abandon"):
         gang.stop(grace_s if end_order.how == "stop" else FAILED_GANG_GRACE_S)
     gang.kill()
+
+
+def _spawn(process: Process, mark: str, log: int) -> subprocess.Popen[bytes]:
+    process.cwd.mkdir(parents=True, exist_ok=True)
+    cores = ",".join(map(str, process.cores)) or "-"
+    wrapper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("_exec.py")), str(os.getpid()), cores]
+    return subprocess.Popen(
+        [*wrapper, *process.argv],
+        env={**process.env, MARK: mark},
+        cwd=process.cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=process.fds,
+    )
+
+
+def _has_ended(pid: int) -> bool:
+    """True for a zombie of ours. It is not reaped here, so that its process group id can't be reused yet."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    # macOS and hardened kernels answer PermissionError for a group that has only zombies
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)

@@ -1,7 +1,6 @@
 """Gangs of real processes."""
 
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from launcher.ranks.cores import usable_cores
 from launcher.ranks.gang import EndOrder, Gang, Outcome, Process, supervise
 from tests.waiting import is_alive, state_of, wait_until
 
-ROOT = Path(__file__).parents[3]
 GRACE_S = 60.0
 FOREVER = "import time; time.sleep(10_000)"
 
@@ -159,30 +157,6 @@ def test_ranks_are_pinned_to_their_cores(tmp_path: Path) -> None:
     )
     assert watch(Gang([pinned])).ok
     assert (tmp_path / "log").read_text() == f"[{core}]\n"
-
-
-def test_ranks_are_groups_in_the_session_of_the_program(tmp_path: Path) -> None:
-    """Linux shares cores among sessions before it looks at the priority of a thread."""
-    code = "import os; print(os.getpgrp() == os.getpid(), os.getsid(0))"
-    assert watch(Gang([process(tmp_path, 0, code)])).ok
-    session = str(os.getsid(0)) if sys.version_info >= (3, 11) else ""
-    assert (tmp_path / "rank-0.log").read_text().startswith(f"True {session}")
-
-
-def test_ranks_have_no_terminal(tmp_path: Path) -> None:
-    """One that asks there for a password fails at once. In the background of a terminal it would be stopped."""
-    master, slave = pty.openpty()
-    code = "import os\ntry: os.open('/dev/tty', os.O_RDWR)\nexcept OSError: print('none')"
-    program = (
-        "import os, sys\nfrom pathlib import Path\nfrom tests.launcher.ranks.test_gang import *\n"
-        "os.open(os.ttyname(0), os.O_RDWR)\nos.open('/dev/tty', os.O_RDWR)\n"
-        "sys.exit(not watch(Gang([process(Path(sys.argv[1]), 0, sys.argv[2])])).ok)"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path), code]
-    subprocess.run(command, stdin=slave, cwd=ROOT, start_new_session=True, check=True)
-    os.close(slave)
-    os.close(master)
-    assert (tmp_path / "rank-0.log").read_text() == "none\n"
 
 
 def test_ranks_leave_no_core_dumps(tmp_path: Path) -> None:
