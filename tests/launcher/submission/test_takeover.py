@@ -55,13 +55,13 @@ def test_a_run_that_another_machine_resumed_is_seen_running_and_can_be_cancelled
 
 def test_a_run_not_heard_of_can_be_taken_over(jobs, tmp_path: Path) -> None:
     entry = jobs.submit(env={"STEPS": "8", "HOLD_AT": "4"})
-    jobs.until(entry, lambda view: (view.safe_step or 0) >= 2)
+    files = [tmp_path / "runs" / entry.run_id / name for name in ("state.json", "status/node-0.json")]
+    jobs.until(entry, lambda view: (view.safe_step or 0) >= 2 and all(file.exists() for file in files))
     os.kill(entry.handle.data["pid"], signal.SIGKILL)
     jobs.end(entry)
-    folder = tmp_path / "runs" / entry.run_id
     then = time.time() - 3600
-    for name in ("state.json", "status/node-0.json"):  # as if that had been an hour ago, on another machine
-        os.utime(folder / name, (then, then))
+    for file in files:  # as if that had been an hour ago, on another machine
+        os.utime(file, (then, then))
     elsewhere = Index(tmp_path / "other-home" / "runs")
     shutil.rmtree(entry.run_dir.root)  # the other machine has nothing of it
     there = entry_of_url(entry.store.url)
