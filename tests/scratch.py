@@ -8,6 +8,7 @@ import getpass
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 _NEW_MOUNTS = 0x00020000
 """CLONE_NEWNS of Linux."""
 ROOM_BYTES = 8 << 30
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def in_memory() -> bool:
@@ -43,7 +45,14 @@ def in_memory() -> bool:
 
 
 def _available_bytes() -> int:
+    """What the machine has left, but no more than this process may use, where a container or a job limits it."""
     with suppress(OSError):
         if found := re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.M):
-            return int(found[1]) << 10
+            return min(int(found[1]) << 10, *map(_limit_in, _LIMITS))
     return 0
+
+
+def _limit_in(file: str) -> int:
+    with suppress(OSError, ValueError):  # "max" is no number
+        return int(Path(file).read_text())
+    return sys.maxsize
