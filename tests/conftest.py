@@ -21,7 +21,6 @@ from launcher.runs.view import RunView, view_of
 from launcher.submission.cancel import cancel
 from launcher.submission.launch import submit
 from launcher.submission.prepare import prepare
-from tests.scratch import in_memory
 from tests.seeds import SEED, rng_of
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -34,7 +33,6 @@ settings.load_profile("fresh" if SEED else "fixed")
 os.environ.setdefault("LAUNCHER_NO_AGENCY", "1")  # the machine of the tests may be one of a cloud
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 COUNTER = Path(__file__).parent / "programs" / "counter.py"
-IN_MEMORY = in_memory()
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -88,9 +86,8 @@ def _shared_by_its_module(item: pytest.Function) -> str:
     return item.nodeid.partition("::")[0] if any(each[-1].scope == "module" for each in definitions) else ""
 
 
-def pytest_report_header() -> list[str]:
-    seed = f"random tests: LAUNCHER_TEST_SEED={SEED}" if SEED else "random tests: fixed seed"
-    return [seed, f"temporary files: {'in memory' if IN_MEMORY else 'on the disk'}"]
+def pytest_report_header() -> str:
+    return f"random tests: LAUNCHER_TEST_SEED={SEED}" if SEED else "random tests: fixed seed"
 
 
 @pytest.hookimpl(wrapper=True)
