@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from launcher.diagnosis.rules import table
+from launcher.diagnosis.rules import rows_in, table
 from launcher.runfolder.states import FirstFailure
 
 
@@ -65,9 +65,5 @@ def _of_table(failure: FirstFailure) -> Advice | None:
 @functools.cache
 def advice_rows() -> tuple[Advice, ...]:
     """All rows of advice.yaml, in order."""
-    import yaml  # most commands look nothing up
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = Path(__file__).with_name("advice.yaml").read_text(encoding="utf-8")
-    rows = yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader
+    rows = rows_in(Path(__file__).with_name("advice.yaml"))
     return TypeAdapter(tuple[Advice, ...]).validate_python(rows)

@@ -154,13 +154,16 @@ def signal_of(code: int) -> str:
 @functools.cache
 def table() -> Table:
     """The rows of all files of the table."""
+    return make_table([_rule(row) for path in sorted(TABLE.glob("*.yaml")) for row in rows_in(path)])
+
+
+def rows_in(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table that comes with the launcher, read by libyaml where it is there."""
     import yaml  # most commands look nothing up
 
-    rows: list[dict[str, Any]] = []
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    for path in sorted(TABLE.glob("*.yaml")):
-        rows += yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
-    return make_table([_rule(row) for row in rows])
+    rows: list[dict[str, Any]] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
+    return rows
 
 
 def make_table(rules: Sequence[Rule]) -> Table:

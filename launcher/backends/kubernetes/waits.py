@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from pydantic import TypeAdapter
+
+from launcher.diagnosis.rules import rows_in
 
 NEVER = "will never start as it is"
 LONGEST_QUOTE = 240
@@ -73,8 +74,8 @@ class Why:
 
 @functools.cache
 def rows() -> tuple[Row, ...]:
-    text = Path(__file__).with_name("waits.yaml").read_text()
-    return TypeAdapter(tuple[Row, ...]).validate_python(yaml.safe_load(text))
+    table = rows_in(Path(__file__).with_name("waits.yaml"))
+    return TypeAdapter(tuple[Row, ...]).validate_python(table)
 
 
 @functools.cache

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
+
+from launcher.diagnosis.rules import rows_in
 
 LONGEST_QUOTE = 200
 
@@ -44,7 +45,7 @@ class PlatformCause:
 
 @functools.cache
 def event_rules() -> tuple[EventRule, ...]:
-    rows = yaml.safe_load(Path(__file__).with_name("events.yaml").read_text())
+    rows = rows_in(Path(__file__).with_name("events.yaml"))
     return TypeAdapter(tuple[EventRule, ...]).validate_python(rows)
 
 

@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import TypeAdapter
+
+from launcher.diagnosis.rules import rows_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Meaning:
 @functools.cache
 def code_table() -> tuple[Meaning, ...]:
     """All rows; families come last."""
-    rows = yaml.safe_load(Path(__file__).with_name("codes.yaml").read_text())
+    rows = rows_in(Path(__file__).with_name("codes.yaml"))
     return TypeAdapter(tuple[Meaning, ...]).validate_python(rows)
 
 
