@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 LOW_PRIORITY = 15
-"""A nice value: beside ranks that keep all cores busy such a thread gets a thirtieth of one. Linux counts it within a session or a
-cgroup only."""
+"""A nice value: beside programs that keep all cores busy such a thread gets a twentieth of one (measured). Linux counts it within a
+session or a cgroup only; ranks lead sessions of their own."""
 _OF_PYTHON = "can't start new thread"
 """What CPython raises as a bare RuntimeError."""
 

@@ -186,7 +186,7 @@ def _client_config(target: Target) -> Any:
     import botocore.config
 
     style: Any = {"addressing_style": target.addressing}
-    direct = bool(target.endpoint) and bypasses_proxy(target.endpoint or "")
+    direct = bool(target.endpoint and bypasses_proxy(target.endpoint))
     return botocore.config.Config(
         signature_version="s3v4",
         retries={"mode": "standard", "total_max_attempts": 1},
