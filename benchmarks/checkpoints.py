@@ -66,9 +66,8 @@ class Costs:
 
 
 def one_round(worker: Worker, costs: Costs, steps: int) -> None:
-    """Plain steps, a save, and steps until it is on disk."""
-    plain = worker.run("step", steps)
-    usual, used = statistics.median(plain["seconds"]), plain["cpu_s"] / steps
+    """Plain steps, a save, steps until it is on disk, and plain steps again, since the machine's speed drifts."""
+    before = worker.run("step", steps)
     save = worker.run("save", 1)
     stall, cpu, beside = save["seconds"][0], save["cpu_s"], []
     busy = True
@@ -77,7 +76,10 @@ def one_round(worker: Worker, costs: Costs, steps: int) -> None:
         beside += answer["seconds"]
         cpu += answer["cpu_s"]
         busy = answer["busy"]
-    costs.plain += plain["seconds"]
+    after = worker.run("step", steps)
+    plain = before["seconds"] + after["seconds"]
+    usual, used = statistics.median(plain), (before["cpu_s"] + after["cpu_s"]) / len(plain)
+    costs.plain += plain
     costs.beside += beside
     costs.stalls.append(stall)
     costs.wholes.append((stall + sum(beside) - usual * len(beside)) / usual)
@@ -128,7 +130,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5, help="saves of each library, and uploads")
     parser.add_argument(
-        "--steps", type=int, default=4, help="plain steps before each save and around each upload"
+        "--steps", type=int, default=4, help="plain steps before and after each save and upload"
     )
     parser.add_argument("--torch-python", help="interpreter that has timm and torch (default: this one)")
     parser.add_argument(

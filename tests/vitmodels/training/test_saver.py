@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.vitmodels.training.scene import STEPS, Scene
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, wait_until
 from vitmodels.errors import CheckpointError
 from vitmodels.training import checkpoint as ck
 from vitmodels.training import loop as loop_module
@@ -106,6 +106,20 @@ def test_a_set_is_not_held_back_for_long(tmp_path: Path, monkeypatch: pytest.Mon
         if thread.name == "checkpoint":
             thread.join(PATIENCE_S)
     assert not saver.hurry.is_set()
+    assert [name for name, _ in pieces.writers] == [GENTLE] + ["checkpoint"] * 5
+    assert [one.step for one in ck.list_sets(tmp_path)] == [1]
+
+
+def test_the_gentle_writer_pauses_for_a_multiple_of_its_work_until_somebody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saver_module, "SHARE", 1e-12)
+    monkeypatch.setattr(saver_module, "GIVES_WAY_S", 1e6)
+    pieces = Pieces(monkeypatch, -1)
+    saver = Saver(tmp_path, keep=5)
+    saver.save(snapshot(1))
+    wait_until(lambda: pieces.writers)
+    saver.join()
     assert [name for name, _ in pieces.writers] == [GENTLE] + ["checkpoint"] * 5
     assert [one.step for one in ck.list_sets(tmp_path)] == [1]
 
