@@ -30,12 +30,12 @@ _CODE = re.compile(
 )
 _ANY_CODE = re.compile(r"E(?:[A-Z]\d{4}|\d{5})")
 _RETURN = re.compile(
-    r"(?i)(?:\bret(?:urn)?(?:[ _]?code)?|errcode|error ?code|\bfailed|\bis)\W{0,4}(?:is\W{0,2})?(?P<number>[1-5][06]\d{4})\b"
+    r"(?i)(?:\bret(?:urn)?(?:[ _]?code)?|errcode|error ?code|\bfailed|\bis)\W{0,4}(?:is\W{0,2})?(?P<number>[1-5]\d{5})\b"
 )
-_NUMBER = re.compile(r"[1-5][06]\d{4}")
+_NUMBER = re.compile(r"[1-5]\d{5}")
 _GLOG = re.compile(r"^\[(?P<level>ERROR|CRITICAL|EXCEPTION|FATAL)\]")
 _PLAIN = re.compile(
-    r"^(?:[\w.]{0,120}(?:Error|Exception|Interrupt|Exit|Expired)\b|(?:error|fatal|FATAL|ERROR|Fatal)\b[: ]|\S{0,200}python\S{0,20}: (?:No module|can't open)|can't start )"
+    r"^(?:OpenBLAS |libgomp: |[Ll]oss is -?(?:nan|inf)|[\w.]{0,120}(?:Error|Exception|Interrupt|Exit|Expired)\b|(?:error|fatal|FATAL|ERROR|Fatal)\b[: ]|[\w./-]{1,200}: error: |\S{0,200}python\S{0,20}: (?:No module|can't open)|can't start )"
 )
 _LEVEL = re.compile(r"^[^\n]{0,80}?(?<![\w-])(?:ERROR|CRITICAL|FATAL|Error)(?![\w-])[\]:| -]")
 """A logger's level near the beginning of a line, whatever stands before it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from launcher.diagnosis.cut import cut, line_end, line_start
 
@@ -69,6 +70,9 @@ ERROR_WORDS = (
         "Too many",
         "Read-only",
         "the loss is",
+        "oss is nan",
+        "oss is inf",
+        "oss is -inf",
         "resource",
     ),
 )
@@ -76,7 +80,12 @@ ERROR_WORDS = (
 
 CODE = re.compile(r"E(?:[A-Z]\d{4}|\d{5})(?!\w)")
 TRACEBACK = "Traceback (most recent call last):"
-_BLOCKS = ("Ascend Error Message", "Framework Error Message", "Dataset Pipeline Error Message")
+_BLOCKS = (
+    "Ascend Error Message",
+    "Framework Error Message",
+    "Dataset Pipeline Error Message",
+    "Device load error message",
+)
 
 
 def any_of(words: Iterable[str]) -> str:
@@ -104,7 +113,7 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 class Line:
     """One line of a log, cut and without terminal escapes and the prefix that a starter of ranks puts before it.
 
-    `offset` is its place in the log in characters. `block`: it stands under a heading such as "Ascend Error Message".
+    `offset` is its place in the log in characters. `block`: it stands under a heading such as "Ascend Error Message", or is indented below a code.
     `raised`: it ends a traceback, whose first line is at `since`.
     """
 
@@ -137,6 +146,9 @@ def worth_a_look(log: str) -> list[Line]:
         for at in _everywhere(log, heading):
             for line in _following(log, at, _BLOCK_LINES):
                 lines[line.offset] = Line(line.offset, line.text, block=True)
+    for at in [start for start, line in lines.items() if CODE.search(line.text)]:
+        for line in takewhile(_is_detail, _following(log, at, _BLOCK_LINES)):
+            lines[line.offset] = Line(line.offset, line.text, block=True)
     for at in _everywhere(log, TRACEBACK) if TRACEBACK in log else ():
         if (ending := _end_of_traceback(log, at)) is None:
             continue
@@ -145,6 +157,11 @@ def worth_a_look(log: str) -> list[Line]:
         else:
             lines[ending.offset] = ending
     return [lines[offset] for offset in sorted(lines)]
+
+
+def _is_detail(line: Line) -> bool:
+    """Whether a line is indented, as CANN writes what belongs to the code above it."""
+    return line.text[:1].isspace()
 
 
 def _is_afterword(log: str, at: int) -> bool:

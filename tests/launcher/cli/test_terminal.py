@@ -20,9 +20,11 @@ def test_a_run_survives_its_terminal(jobs, tmp_path: Path) -> None:
     job = jobs.file(env={"HOLD_AT": "2", "RELEASE": str(tmp_path / "go")})
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "launcher", "submit", str(job), "--follow"]
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # below nohup, the tests ignore it
     shell = subprocess.Popen(
         command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, cwd=tmp_path
     )
+    signal.signal(signal.SIGHUP, before)
     os.close(slave)
     seen = b""
     while b"training" not in seen:

@@ -19,6 +19,7 @@ def test_the_right_rank_and_rule(row: dict[str, Any]) -> None:
     assert (found.process.rank, found.rule.id) == (answer["rank"], answer["rule"])
     assert found.code == answer.get("code", found.code)
     assert found.repeats == answer.get("repeats", found.repeats)
+    assert found.line.strip() == answer.get("line", found.line).strip()
 
 
 def test_the_corpus_is_large_enough() -> None:

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from launcher.diagnosis.evidence import evidence_of
 from launcher.diagnosis.rules import Rule, make_table, rules_page, table
@@ -31,6 +33,8 @@ DOCUMENTED = {
     "E8": [0, 1, 12, 29],
 }
 """The codes that CANN's tables list, by their family."""
+
+PRINTABLE = st.characters(min_codepoint=32, max_codepoint=126)
 
 RETURNS = (107001, 107020, 207001, 207018, 507011, 507015, 507033, 507046, 507053, 507054)
 
@@ -72,6 +76,15 @@ def test_no_pattern_can_take_more_than_linear_time(rule: Rule) -> None:
     """No repetition without a bound stands in another repetition, and none is longer than 200."""
     assert rule.match is not None
     assert not list(nested(parser.parse(rule.match.pattern), inside=False))
+
+
+@pytest.mark.parametrize("rule", [rule for rule in table().rules if rule.match], ids=lambda rule: rule.id)
+@given(st.data())
+def test_a_row_is_asked_for_every_line_that_its_pattern_finds(rule: Rule, data: st.DataObject) -> None:
+    """`needles` leave out no form of the words that `match` allows."""
+    assert rule.match is not None
+    line = data.draw(st.from_regex(rule.match, alphabet=PRINTABLE).filter(lambda text: "\n" not in text))
+    assert rule in table().phrases_in(line)
 
 
 def nested(tree: object, *, inside: bool) -> list[str]:
