@@ -11,14 +11,13 @@ from itertools import islice
 from launcher.diagnosis.forms import form_of
 from launcher.diagnosis.lines import (
     ERROR_WORDS,
-    TRACEBACK,
     Line,
     any_of,
-    exception_name,
     last_progress,
     worth_a_look,
 )
 from launcher.diagnosis.rules import Rule, Table, table
+from launcher.diagnosis.tracebacks import TRACEBACK, exception_name
 
 PHRASE_LIMIT = 1024
 """Phrases are searched in this much of a line; codes in all of it."""

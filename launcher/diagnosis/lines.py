@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 
-from launcher.diagnosis.cut import cut, line_end, line_start
+from launcher.diagnosis.cut import clean, cut, line_end, line_start
+from launcher.diagnosis.tracebacks import TRACEBACK, end_of_traceback
 
 HEAD, TAIL = 1 << 20, 3 << 20
 _HITS = 150
 """So many lines from either end of a log are looked at for each word."""
-_TRACEBACK_LINES = 400
 _BLOCK_LINES = 30
 
 ERROR_WORDS = (
@@ -79,7 +80,6 @@ ERROR_WORDS = (
 """Each kind of line that the table knows holds one of these; a test proves it for every example of the table."""
 
 CODE = re.compile(r"E(?:[A-Z]\d{4}|\d{5})(?!\w)")
-TRACEBACK = "Traceback (most recent call last):"
 _BLOCKS = (
     "Ascend Error Message",
     "Framework Error Message",
@@ -100,13 +100,9 @@ _WORD_OR_CODE = re.compile(f"{any_of(ERROR_WORDS)}|{CODE.pattern}")
 SMALL = 32 << 10
 """Characters of a log that is read in one pass for all words."""
 _ENDS = ("", "\n", "\r")
+_DIGITS = str.maketrans("123456789", "000000000")
+_INDENT = " " * 6
 _AFTERWORDS = ("Exception ignored in", "Error in atexit.", "Error in sys.excepthook")
-_PREFIX = re.compile(
-    r"^(?:\d{4}-\d\d-\d\dT[\d:.]{8,30}(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) [FP] |\[(?:rank|default)\d{1,5}\]:\s?|\d{1,5}: (?=\s{0,8}(?:Traceback|File|\w+Error)))"
-)
-_GROUP = re.compile(r"^ {2,40}\| ")
-"""The margin of an exception group's tracebacks."""
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +120,6 @@ class Line:
     since: int = -1
 
 
-def clean(text: str) -> str:
-    """A line without escapes, without what a progress bar overwrote, and without the prefix of a rank."""
-    text = _ESCAPES.sub("", text).rpartition("\r")[2] if "\x1b" in text or "\r" in text else text
-    text = _GROUP.sub("", text, count=1) if text[:2] == "  " else text
-    text = text.rstrip("\r\n")
-    begins = text[:1]
-    return _PREFIX.sub("", text, count=1) if begins == "[" or begins.isdecimal() else text
-
-
 def worth_a_look(log: str) -> list[Line]:
     """In the order of the log: lines with a word or code of an error, those of error blocks, and the ends of tracebacks.
 
@@ -146,22 +133,28 @@ def worth_a_look(log: str) -> list[Line]:
         for at in _everywhere(log, heading):
             for line in _following(log, at, _BLOCK_LINES):
                 lines[line.offset] = Line(line.offset, line.text, block=True)
-    for at in [start for start, line in lines.items() if CODE.search(line.text)]:
-        for line in takewhile(_is_detail, _following(log, at, _BLOCK_LINES)):
+    for head in [line for line in lines.values() if CODE.search(line.text)]:
+        for line in takewhile(partial(_is_detail, head.text), _following(log, head.offset, _BLOCK_LINES)):
             lines[line.offset] = Line(line.offset, line.text, block=True)
     for at in _everywhere(log, TRACEBACK) if TRACEBACK in log else ():
-        if (ending := _end_of_traceback(log, at)) is None:
+        if (ending := end_of_traceback(log, at)) is None:
             continue
+        offset, text = ending
         if _is_afterword(log, at):
-            lines.pop(ending.offset, None)
+            lines.pop(offset, None)
         else:
-            lines[ending.offset] = ending
+            lines[offset] = Line(offset, text, raised=True, since=line_start(log, at))
     return [lines[offset] for offset in sorted(lines)]
 
 
-def _is_detail(line: Line) -> bool:
-    """Whether a line is indented, as CANN writes what belongs to the code above it."""
-    return line.text[:1].isspace()
+def _is_detail(head: str, line: Line) -> bool:
+    """Whether a line is indented, as CANN writes what belongs to the code above it, also behind the margin of both."""
+    text = line.text
+    if text[:1].isspace():
+        return True
+    pairs = zip(head.translate(_DIGITS), text.translate(_DIGITS), strict=False)
+    margin = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return margin > 0 and text[margin:].startswith(_INDENT)
 
 
 def _is_afterword(log: str, at: int) -> bool:
@@ -257,59 +250,3 @@ def _following(log: str, at: int, count: int) -> Iterator[Line]:
             return
         yield Line(start, clean(cut(log, start)))
         at = start
-
-
-def _after_frames(log: str, at: int, count: int) -> Iterator[Line]:
-    """The same without the lines that begin with a space and hold nothing but code and names of files."""
-    end = line_end(log, at)
-    while count > 0:
-        if frames := _FRAMES.match(log, end):
-            count -= log.count("\n", end, frames.end())
-            end = frames.end()
-            continue
-        start = end + 1
-        if start >= len(log):
-            return
-        text = cut(log, start)
-        if not is_frame(text):
-            yield Line(start, clean(text))
-        count, end = count - 1, line_end(log, start)
-
-
-_FRAMES = re.compile(r"(?:\n [^\n\r\x1b|T]{0,1000}(?=\n)){1,100}")
-"""Some of these lines at once: whole ones, without the first letter of a traceback."""
-_NO_FRAME = re.compile(r"[\x1b\r|]|Traceback")
-
-
-def is_frame(text: str) -> bool:
-    """Whether a line begins with a space and holds nothing but code and names of files, so that `clean` leaves it as it is."""
-    return text[:1] == " " and not _NO_FRAME.search(text)
-
-
-_EXCEPTION = re.compile(r"^(?:\| )?(?P<name>[A-Za-z_][\w.]{0,120})(?::(?: |$)|$)")
-
-
-def exception_name(text: str) -> str:
-    """`package.SomeError` of a line such as `package.SomeError: words`; empty when the line is none."""
-    match = _EXCEPTION.match(text)
-    name = match["name"] if match else ""
-    last = name.rpartition(".")[2]
-    if last.endswith(("error", "exception", "timeout")) and name != last:
-        return name  # socket.gaierror
-    return name if last[:1].isupper() and any(letter.islower() for letter in last) else ""
-
-
-def _end_of_traceback(log: str, at: int) -> Line | None:
-    """The line that names the exception: the first one that is not indented and has the form of one."""
-    begin = line_start(log, at)
-    for line in _after_frames(log, at, _TRACEBACK_LINES):
-        text = line.text
-        if TRACEBACK in text and not exception_name(text):
-            return None  # another one begins; it has an end of its own
-        if not text or text[0].isspace():
-            continue
-        if exception_name(text):
-            return Line(line.offset, text, raised=True, since=begin)
-        if text[0] not in "+|-[":
-            return None
-    return None

@@ -185,6 +185,7 @@ def _best(pieces: Sequence[Evidence], process: Ended) -> Evidence | None:
     if best is not None or result is not None:
         return best or result
     generic = [each for each in final if each.role == "generic"]
+    generic = [each for each in generic if each.raised] or generic
     return generic[-1] if generic else None
 
 

@@ -256,7 +256,8 @@ def _error_of(texts: Sequence[str], stated: str) -> tuple[str, tuple[str, ...]]:
     errors = [i for i, flag in enumerate(flags) if flag and texts[i].strip()]
     if not errors:
         return "", tuple(texts[-5:])
-    last = next((i for i in errors if texts[i].strip() == stated), None)
+    same = [i for i in errors if stated and texts[i].strip().endswith(stated)]  # a margin may stand before it
+    last = next((i for i in same if texts[i].strip() == stated), same[0] if same else None)
     if last is None:
         last = errors[0]
         while last + 1 < len(flags) and flags[last + 1] and texts[last].startswith(("Traceback", " ")):

@@ -91,7 +91,7 @@ def error_texts(texts: Sequence[str]) -> list[bool]:
 def error_lines(texts: Sequence[str], log: str, place: int | None) -> Iterator[int]:
     """The numbers of these lines, in their order. `log` is the same with line feeds, `place` what `place_of_error` says of it."""
     from launcher.diagnosis.evidence import may_state_error, place_of_error, states_error
-    from launcher.diagnosis.lines import TRACEBACK
+    from launcher.diagnosis.tracebacks import TRACEBACK
 
     end = start = 0  # the line after the last one that was looked at, and where it begins
     while place is not None:
@@ -109,27 +109,43 @@ def error_lines(texts: Sequence[str], log: str, place: int | None) -> Iterator[i
 
 def first_statement(texts: Sequence[str], log: str) -> str | None:
     """The first of these lines that states an error, or ends a traceback. Looks at nothing behind it. `log` as for `error_lines`."""
-    errors = (texts[number] for number in error_lines(texts, log, 0)) if texts else iter(())
-    return next((text for text in errors if not text.startswith(("Traceback", " "))), None)
+    from launcher.diagnosis.tracebacks import TRACEBACK, margin_of, without_margin
+
+    margin = ""
+    for number in error_lines(texts, log, 0) if texts else ():
+        text = texts[number]
+        if TRACEBACK in text:
+            margin = margin_of(text)
+        elif not (without_margin(text, margin) or " ").startswith(" "):
+            return text
+    return None
 
 
 def _traceback(texts: Sequence[str], begin: int) -> tuple[int, int]:
     """From the last heading of tracebacks that follow on each other to behind the line that ends it. Empty where none does."""
-    from launcher.diagnosis.lines import TRACEBACK, is_frame
+    from launcher.diagnosis.tracebacks import TRACEBACK, is_frame, margin_of, without_margin
 
+    margin = margin_of(_short(texts[begin]))
     for index in range(begin + 1, len(texts)):
-        if is_frame(texts[index]):
+        if not margin and is_frame(texts[index]):
             continue
-        text = _clean(texts[index])
+        text = without_margin(_short(texts[index]), margin)
+        if text is None:
+            continue
         if TRACEBACK in text:
-            begin = index
+            begin, margin = index, margin_of(_short(texts[index]))
         elif text and not text[0].isspace():
             return begin, index + 1
     return len(texts), len(texts)
 
 
 def _clean(text: str) -> str:
-    from launcher.diagnosis.cut import LINE_LIMIT
-    from launcher.diagnosis.lines import clean
+    from launcher.diagnosis.cut import clean
 
-    return clean(text[:LINE_LIMIT])
+    return clean(_short(text))
+
+
+def _short(text: str) -> str:
+    from launcher.diagnosis.cut import LINE_LIMIT
+
+    return text[:LINE_LIMIT]

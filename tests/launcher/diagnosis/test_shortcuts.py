@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from launcher.diagnosis import evidence, lines
+from launcher.diagnosis import evidence, lines, tracebacks
+from launcher.diagnosis.cut import clean
 from launcher.diagnosis.evidence import PHRASE_LIMIT, evidence_of, may_state_error, states_error
 from launcher.diagnosis.forms import form_of
 from launcher.diagnosis.rules import table
@@ -21,7 +22,7 @@ LOGS = [
 
 
 def test_a_line_that_states_an_error_is_never_passed_over() -> None:
-    stated = [line for log in LOGS for line in log.splitlines() if states_error(lines.clean(line))]
+    stated = [line for log in LOGS for line in log.splitlines() if states_error(clean(line))]
     assert len(stated) > 300
     assert [line for line in stated if not may_state_error(line)] == []
 
@@ -74,7 +75,7 @@ urllib3.exceptions.MaxRetryError: (403)
 
 def test_lines_that_differ_in_numbers_only_are_judged_as_if_alone() -> None:
     chance = random.Random(22)
-    known = [lines.clean(line) for log in (*LOGS, NUMBERS) for line in log.splitlines()]
+    known = [clean(line) for log in (*LOGS, NUMBERS) for line in log.splitlines()]
     alike = 0
     for line in known:
         for raised, block in ((False, False), (True, False), (False, True)):
@@ -112,12 +113,12 @@ FRAMES = [
 def test_a_shortcut_within_a_log_changes_no_evidence(monkeypatch: pytest.MonkeyPatch, shortcut: str) -> None:
     chance = random.Random(22)
     logs = [*LOGS, *("\n".join(chance.choices(FRAMES[:2] * 4 + FRAMES, k=12)) for _ in range(200))]
-    logs = [*logs, *(f"{lines.TRACEBACK}\n{log}\nE\n" for log in logs[-200:])]
-    logs.append(f"{lines.TRACEBACK}\n" + "  x\n" * 399 + "KeyError: in time\n")
-    logs.append(f"{lines.TRACEBACK}\n" + "  x\n" * 400 + "KeyError: too late\n")
+    logs = [*logs, *(f"{tracebacks.TRACEBACK}\n{log}\nE\n" for log in logs[-200:])]
+    logs.append(f"{tracebacks.TRACEBACK}\n" + "  x\n" * 399 + "KeyError: in time\n")
+    logs.append(f"{tracebacks.TRACEBACK}\n" + "  x\n" * 400 + "KeyError: too late\n")
     short = [evidence_of(log) for log in logs]
     if shortcut == "frames":
-        monkeypatch.setattr(lines, "_FRAMES", re.compile("(?!)"))
+        monkeypatch.setattr(tracebacks, "_FRAMES", re.compile("(?!)"))
     else:
         monkeypatch.setattr(evidence, "last_progress", lambda log, found, _: lines.last_progress(log, found))
     assert [evidence_of(log) for log in logs] == short
