@@ -38,6 +38,10 @@ _PLAIN = re.compile(
 )
 _LEVEL = re.compile(r"^[^\n]{0,80}?(?<![\w-])(?:ERROR|CRITICAL|FATAL|Error)(?![\w-])[\]:| -]")
 """A logger's level near the beginning of a line, whatever stands before it."""
+_GOOGLE = re.compile(r"^\[?[EF]\d{3,4} \d\d:\d\d:\d\d")
+"""glog's own form, also absl's and torch's."""
+_FIELD = re.compile(r"^[^\n]{0,80}?\b(?:level|severity|lvl)[\"']?[=:]\s?[\"']?(?:error|fatal|critical)\b")
+"""The level in a line of logfmt or JSON."""
 _WITHIN = re.compile(r"(?<![\w.'\"])(?P<name>[A-Za-z_][\w.]{0,80}(?:Error|Exception|Expired)): ")
 _OWN_EXCEPTION = 5
 _RETURN_WEIGHT = 6
@@ -94,6 +98,8 @@ def states_error(text: str) -> bool:
         _GLOG.match(text)
         or _PLAIN.match(text)
         or _LEVEL.match(text)
+        or _FIELD.match(text)
+        or (_GOOGLE.match(text) and _word().search(text))
         or any(_standing_codes(text))
         or exception_name(text) in table().by_exception
     )
@@ -108,6 +114,11 @@ def place_of_error(log: str, begin: int = 0) -> int | None:
     """Where the first word at or behind `begin` stands because of which a line may state an error; None without one."""
     match = _any_error().search(log, begin)
     return match.start() if match else None
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    return re.compile(any_of(ERROR_WORDS))
 
 
 @cache

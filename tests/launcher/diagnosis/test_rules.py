@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.diagnosis.evidence import evidence_of
+from launcher.diagnosis.evidence import evidence_of, may_state_error, states_error
 from launcher.diagnosis.rules import Rule, make_table, rules_page, table
 
 if sys.version_info >= (3, 11):
@@ -122,6 +122,26 @@ def nested(tree: object, *, inside: bool) -> list[str]:
 )
 def test_bare_words_prove_nothing(line: str) -> None:
     assert not [each for each in evidence_of(line + "\n") if each.weight > 1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "E0508 10:00:00.123456 12345 train.py:33] training failed: no more data",
+        "F0508 10:00:00.123456 12345 engine.cc:33] Check failed: x > 0",
+        "[E508 03:20:31.678 x.ts:1693] [Rank 9] an operator failed",
+        'ts=2026-05-08T10:00:00Z level=error msg="no more data, error 3"',
+        '{"time": "2026-05-08T10:00:00Z", "level": "error", "msg": "no more data"}',
+        "{'severity': 'critical', 'msg': 'error 3'}",
+    ],
+)
+def test_the_level_of_a_line_says_that_it_is_an_error(line: str) -> None:
+    assert may_state_error(line)
+    assert states_error(line)
+    assert [each.line for each in evidence_of(f"step 1\n{line}\n")] == [line]
+    quiet = line.replace("E0508", "I0508").replace("F0508", "W0508").replace("[E508", "[W508")
+    quiet = quiet.replace("error", "info").replace("critical", "info")
+    assert not states_error(quiet)
 
 
 def test_two_rows_can_not_claim_one_code() -> None:
