@@ -11,6 +11,7 @@ from launcher.findings import Finding, Severity
 from launcher.ranktable.chips import Chip, chip_of, device_set_problem
 from launcher.ranktable.lint_addresses import (
     check_addresses,
+    check_families,
     check_host_addresses,
     check_repeated_addresses,
     check_server_ids,
@@ -216,6 +217,7 @@ _CHECKS: tuple[Callable[[RankTable, Chip], Iterator[Finding]], ...] = (
     _device_sets,
     check_server_ids,
     check_addresses,
+    check_families,
     _shapes,
     check_pods,
     check_super_devices,

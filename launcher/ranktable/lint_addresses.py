@@ -65,6 +65,21 @@ def check_addresses(table: RankTable, chip: Chip) -> Iterator[Finding]:
             yield Finding("RT012", "error", f"device_ip {device.device_ip} {problem}", where)
 
 
+def check_families(table: RankTable, _chip: Chip) -> Iterator[Finding]:
+    """RT029: of two families the one with fewer addresses is named, by its first device."""
+    families: dict[int, list[tuple[str, str]]] = {4: [], 6: []}
+    for server, device in table.devices():
+        if _is_address(device.device_ip):
+            family = ipaddress.ip_address(device.device_ip).version
+            families[family].append((server.place_of(device), device.device_ip))
+    if all(families.values()) and not table.is_placeholder:
+        few, many = sorted(families, key=lambda family: len(families[family]))
+        where, address = families[few][0]
+        message = f"device_ip {address} is IPv{few}, as {len(families[few])} of {len(families[4]) + len(families[6])} are; the others are IPv{many}"
+        fix = "Give every card an address of one family; env.HCCL_SOCKET_FAMILY says which one HCCL takes."
+        yield Finding("RT029", "error", message, where, fix)
+
+
 def _addresses_needed(table: RankTable, chip: Chip) -> str:
     """Why device addresses are required here; empty when they are not."""
     if chip.name == "cpu" or table.version == "2.0":

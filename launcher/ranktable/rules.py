@@ -208,6 +208,12 @@ RULES: dict[str, Rule] = {
             "when a machine is replaced or its cards are configured again.",
             "Generate the table again.",
         ),
+        Rule(
+            "RT029",
+            "device addresses are of one family",
+            "HCCL refuses a table in which one device has an IPv4 address and another one an IPv6 address (EI0014).",
+            "Give every card an address of one family; env.HCCL_SOCKET_FAMILY says which one HCCL takes.",
+        ),
     )
 }
 

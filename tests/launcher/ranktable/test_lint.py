@@ -156,6 +156,7 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("RT012", "ascend910", "1p", setting(0, 0, device_ip="192.0.2.7"), "reserved for documentation"),
     ("RT012", "ascend910", "1p", setting(0, 0, device_ip="10.0.0.256"), "no IP address"),
     ("RT012", "ascend910", "1p", setting(0, 0, device_ip="0.0.0.0"), "can't be the address"),
+    ("RT029", "ascend910", "8p", setting(0, 3, device_ip="fe80::5"), "device_ip fe80::5 is IPv6, as 1 of 8 are"),
     ("RT013", "ascend910", "8p", on_top(server_count="2"), "server_count says 2, but there are 1"),
     ("RT013", "ascend950", "a950", on_top(rank_count=2), "rank_count says 2"),
     ("RT013", "ascend910", "ma", lambda d: d["group_list"][0].update(device_count="7"), "device_count says 7"),
