@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from launcher.cli import main
+from tests.living import each_path
 
 PROGRAM = """
 import os, pathlib
@@ -29,9 +30,8 @@ def umask() -> Iterator[int]:
 
 
 def open_to_others(*roots: Path) -> list[str]:
-    paths = [each for root in roots for each in (root, *root.rglob("*"))]
-    modes = {str(path): path.lstat().st_mode for path in paths}
-    return [f"{path}: {stat.filemode(mode)}" for path, mode in modes.items() if mode & 0o077]
+    modes = each_path(lambda path: path.lstat().st_mode, *roots)
+    return [f"{path}: {stat.filemode(mode)}" for path, mode in modes if mode & 0o077]
 
 
 @pytest.mark.system
