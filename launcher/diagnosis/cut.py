@@ -6,6 +6,8 @@ import re
 
 LINE_LIMIT = 4096
 """A longer line is cut around the place that was found."""
+ZEROS = str.maketrans("123456789", "000000000")
+"""For `str.translate`: each digit becomes 0, so that lines which differ in numbers only are equal."""
 
 
 def line_start(log: str, at: int) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 
+from launcher.diagnosis.cut import ZEROS
 from launcher.diagnosis.lines import any_of
 from launcher.diagnosis.rules import Rule, table
 
-_ZEROS = str.maketrans("123456789", "000000000")
 _TELLING = re.compile(
     r"[0-9](?:(?<=[A-Za-z_].)[0-9]*|[0-9]*(?=[A-Za-z_])|(?<![0-9].)(?<![0-9][.,].)[0-9]{5}(?![0-9]))"
 )
@@ -25,7 +25,7 @@ def form_of(text: str) -> tuple[str, ...] | None:
     """
     if not text.isascii():
         return None
-    zeros = text.translate(_ZEROS)
+    zeros = text.translate(ZEROS)
     return None if _may_count(zeros) else (zeros, *_TELLING.findall(text))
 
 
@@ -37,7 +37,7 @@ def _may_count(zeros: str) -> bool:
 @cache
 def _numbered() -> re.Pattern[str]:
     """The words with a number, and all words of a row whose pattern has one, each digit as 0."""
-    words = {word.translate(_ZEROS) for rule in table().phrases for word in _numbered_of(rule)}
+    words = {word.translate(ZEROS) for rule in table().phrases for word in _numbered_of(rule)}
     return re.compile(any_of(sorted(words)) or "(?!)" if all(words) else "")
 
 

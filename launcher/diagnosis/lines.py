@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 
-from launcher.diagnosis.cut import clean, cut, line_end, line_start
+from launcher.diagnosis.cut import ZEROS, clean, cut, line_end, line_start
 from launcher.diagnosis.tracebacks import TRACEBACK, end_of_traceback
 
 HEAD, TAIL = 1 << 20, 3 << 20
@@ -100,8 +100,8 @@ _WORD_OR_CODE = re.compile(f"{any_of(ERROR_WORDS)}|{CODE.pattern}")
 SMALL = 32 << 10
 """Characters of a log that is read in one pass for all words."""
 _ENDS = ("", "\n", "\r")
-_DIGITS = str.maketrans("123456789", "000000000")
 _INDENT = " " * 6
+"""CANN indents what belongs to a code by seven or eight."""
 _AFTERWORDS = ("Exception ignored in", "Error in atexit.", "Error in sys.excepthook")
 
 
@@ -110,14 +110,13 @@ class Line:
     """One line of a log, cut and without terminal escapes and the prefix that a starter of ranks puts before it.
 
     `offset` is its place in the log in characters. `block`: it stands under a heading such as "Ascend Error Message", or is indented below a code.
-    `raised`: it ends a traceback, whose first line is at `since`.
+    `raised`: it ends a traceback.
     """
 
     offset: int
     text: str
     block: bool = False
     raised: bool = False
-    since: int = -1
 
 
 def worth_a_look(log: str) -> list[Line]:
@@ -131,11 +130,10 @@ def worth_a_look(log: str) -> list[Line]:
         return []
     for heading in filter(log.__contains__, _BLOCKS):
         for at in _everywhere(log, heading):
-            for line in _following(log, at, _BLOCK_LINES):
-                lines[line.offset] = Line(line.offset, line.text, block=True)
+            lines.update((line.offset, line) for line in _block_below(log, at))
     for head in [line for line in lines.values() if CODE.search(line.text)]:
-        for line in takewhile(partial(_is_detail, head.text), _following(log, head.offset, _BLOCK_LINES)):
-            lines[line.offset] = Line(line.offset, line.text, block=True)
+        details = takewhile(partial(_is_detail, head.text), _block_below(log, head.offset))
+        lines.update((line.offset, line) for line in details)
     for at in _everywhere(log, TRACEBACK) if TRACEBACK in log else ():
         if (ending := end_of_traceback(log, at)) is None:
             continue
@@ -143,7 +141,7 @@ def worth_a_look(log: str) -> list[Line]:
         if _is_afterword(log, at):
             lines.pop(offset, None)
         else:
-            lines[offset] = Line(offset, text, raised=True, since=line_start(log, at))
+            lines[offset] = Line(offset, text, raised=True)
     return [lines[offset] for offset in sorted(lines)]
 
 
@@ -152,7 +150,7 @@ def _is_detail(head: str, line: Line) -> bool:
     text = line.text
     if text[:1].isspace():
         return True
-    pairs = zip(head.translate(_DIGITS), text.translate(_DIGITS), strict=False)
+    pairs = zip(head.translate(ZEROS), text.translate(ZEROS), strict=False)
     margin = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     return margin > 0 and text[margin:].startswith(_INDENT)
 
@@ -242,11 +240,11 @@ def _places(log: str, word: str, begin: int, end: int) -> list[int]:
     return [*first, *reversed(last)]
 
 
-def _following(log: str, at: int, count: int) -> Iterator[Line]:
-    """The lines after the one that `at` is in."""
-    for _ in range(count):
+def _block_below(log: str, at: int) -> Iterator[Line]:
+    """The lines after the one that `at` is in, as those of a block."""
+    for _ in range(_BLOCK_LINES):
         start = line_end(log, at) + 1
         if start >= len(log):
             return
-        yield Line(start, clean(cut(log, start)))
+        yield Line(start, clean(cut(log, start)), block=True)
         at = start

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from launcher.diagnosis.cut import clean, cut, line_end, line_start, plain
+from launcher.diagnosis.cut import ZEROS, clean, cut, line_end, line_start, plain
 
 TRACEBACK = "Traceback (most recent call last):"
 _TRACEBACK_LINES = 400
-_DIGITS = str.maketrans("123456789", "000000000")
 _TIME = re.compile(r"\d:\d\d")
 
 
@@ -29,7 +28,7 @@ def without_margin(line: str, margin: str) -> str | None:
     own, rest = text[: len(margin)], text[len(margin) :]
     if own == margin or own == margin.rstrip():
         return rest
-    if own.translate(_DIGITS) != margin.translate(_DIGITS):
+    if own.translate(ZEROS) != margin.translate(ZEROS):
         return clean(text)
     return rest if _TIME.search(margin) else None
 
