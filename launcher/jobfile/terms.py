@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from launcher.jobfile.recipe import keys
 from launcher.jobfile.spec import JobSpec
 from vitmodels.document.tree import Path
@@ -23,6 +25,7 @@ _OF_SECTIONS = {
     ("notify",): {"targets": "to", "target": "to", "events": "on", "when": "on"},
 }
 """What keys of a section are called elsewhere."""
+_FEW = 3  # paths that one hint names
 
 
 class JobFileTerms(Terms):
@@ -55,6 +58,18 @@ class JobFileTerms(Terms):
             return "it belongs to the top level of the file"
         return "it belongs under model.set, with the other recipe keys" if key in keys() else ""
 
-    def resembles(self, key: str) -> str:
+    def resembles(self, key: str, below: Sequence[str] = ()) -> str:
+        if below:  # an invented section, such as `train:`
+            meant = list(dict.fromkeys(path for path in map(_path_of, below) if path))
+            return f"did you mean {listing(meant[:_FEW], 'and')}?" if meant else ""
         near = SYNONYMS.get(key) or nearest(key, keys())
         return f"did you mean model.set.{near}?" if near else ""
+
+
+def _path_of(key: str) -> str:
+    """The dotted path of the key of a section or recipe that a key is, or most resembles; '' when none does."""
+    schema = schema_of(JobSpec)
+    paths = {key: f"{section}.{key}" for section in schema.keys(()) for key in schema.keys((section,))}
+    paths |= {key: f"model.set.{key}" for key in keys()}
+    near = key if key in paths else SYNONYMS.get(key) or nearest(key, paths)
+    return paths.get(near, "")

@@ -50,12 +50,16 @@ class Report:
         valid = self.schema.keys(section)
         if near := nearest(key, valid):
             return f"did you mean '{near}'?"
-        if not section and (hint := self.terms.resembles(key)):
+        if not section and (hint := self.terms.resembles(key, self.keys_below((*section, key)))):
             return hint
         if len(valid) > _MANY_KEYS and self.terms.all_keys:
             return f"{self.terms.all_keys} explains all keys"
         where = f"under '{dotted(section)}'" if section else f"in {self.terms.kind}"
         return f"the keys {where}: {', '.join(valid)}"
+
+    def keys_below(self, path: Path) -> tuple[str, ...]:
+        node = find(self.tree, path)
+        return tuple(pair.key for pair in node.pairs) if isinstance(node, Mapping) else ()
 
     def missing_key(self, path: Path) -> Problem:
         schema = self.schema.at(path) or {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from vitmodels.document.tree import Path, dotted
@@ -29,6 +29,9 @@ class Terms:
         """A hint on a key that belongs elsewhere or has another name here; '' when it is not known."""
         return ""
 
-    def resembles(self, key: str) -> str:
-        """A hint on a key of another section that an unknown key of the top level resembles; '' when none does."""
+    def resembles(self, key: str, below: Sequence[str] = ()) -> str:
+        """A hint on a key of another section that an unknown key of the top level resembles; '' when none does.
+
+        `below` are the keys of the mapping that stands under it, if one does.
+        """
         return ""

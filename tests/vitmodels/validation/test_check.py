@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import pytest
@@ -149,14 +150,15 @@ def test_the_terms_of_a_kind_of_file_are_used() -> None:
         def known_elsewhere(self, key: str) -> str:
             return "see there" if key == "there" else ""
 
-        def resembles(self, key: str) -> str:
-            return "see that" if key == "zzz" else ""
+        def resembles(self, key: str, below: Sequence[str] = ()) -> str:
+            return f"see {key} {list(below)}" if key in ("zzz", "yyy") else ""
 
-    text = "name: a\nthere: 1\nzzz: 1\ncolour: Rouge\ninner: {zzz: 1}\nqqqqq: 1\n"
+    text = "name: a\nthere: 1\nzzz: 1\ncolour: Rouge\ninner: {zzz: 1}\nqqqqq: 1\nyyy: {a: 1, b: 2}\n"
     found = {problem.path: problem.hint for problem in problems(text, Words())}
     assert found == {
         "there": "see there",
-        "zzz": "see that",
+        "zzz": "see zzz []",
+        "yyy": "see yyy ['a', 'b']",
         "colour": "did you mean 'red'?",
         "inner/zzz": "the keys under 'inner': depth, width",
         "qqqqq": "the keys in a test file: name, word, size, colour, inner, free",
