@@ -252,6 +252,8 @@ def _texts(logs: Sequence[ProcessLog]) -> Sequence[str]:
 
 def _error_of(texts: Sequence[str], stated: str) -> tuple[str, tuple[str, ...]]:
     """The line of the failing process' log that diagnosis chose, else its first error, with the lines before it."""
+    from launcher.diagnosis.tracebacks import TRACEBACK
+
     flags = error_texts(texts)
     errors = [i for i, flag in enumerate(flags) if flag and texts[i].strip()]
     if not errors:
@@ -259,11 +261,10 @@ def _error_of(texts: Sequence[str], stated: str) -> tuple[str, tuple[str, ...]]:
     same = [i for i in errors if stated and texts[i].strip().endswith(stated)]  # a margin may stand before it
     last = next((i for i in same if texts[i].strip() == stated), same[0] if same else None)
     if last is None:
-        last = errors[0]
-        while last + 1 < len(flags) and flags[last + 1] and texts[last].startswith(("Traceback", " ")):
-            last += 1
+        statement = first_statement(texts, "\n".join(texts))
+        last = errors[0] if statement is None else texts.index(statement, errors[0])
     start = last
-    while start > 0 and flags[start - 1] and not texts[start].startswith("Traceback"):
+    while start > 0 and flags[start - 1] and TRACEBACK not in texts[start]:
         start -= 1
     return texts[last].strip(), tuple(texts[max(start, last + 1 - EXCERPT_LINES) : last + 1])
 

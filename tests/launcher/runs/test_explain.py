@@ -222,6 +222,16 @@ def test_what_is_left_out_changes_nothing_else(
     assert "logs/attempt-1/node-0/plog/rank-0/plog-8.log" not in names
 
 
+@pytest.mark.parametrize("margin", ["", "[1,3]<stderr>:", "(Worker pid=7) "])
+def test_without_a_line_of_diagnosis_the_first_error_is_shown_whole(sample: Sample, margin: str) -> None:
+    failure = FirstFailure(process="rank 3", rank=3, node=0, exit=41)
+    sample.state(State.FAILED, "rank 3 failed", first_failure=failure)
+    lines = [margin + line for line in TRACEBACK.splitlines()]
+    sample.log("rank-3", "\n".join([*lines, "the end", *lines, ""]))
+    found = explain_run(sample.entry, sample.run.view())
+    assert (found.error_line, found.excerpt) == (lines[-1], tuple(lines[1:]))
+
+
 def test_a_failure_without_a_log_is_explained_by_its_reason(sample: Sample) -> None:
     sample.state(State.FAILED, "the time limit of 2 s is over", first_failure=FAILURES["time-limit"])
     found = explain_run(sample.entry, sample.run.view())
