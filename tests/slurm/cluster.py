@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.threads import environment
-from tests.servers.process import Unavailable
+from tests.servers.process import Unavailable, dying_with_us
 from tests.waiting import PATIENCE_S, wait_until
 
 HERE = Path(__file__).parent
@@ -119,9 +119,9 @@ def running_cluster(folder: Path, **settings: str) -> Iterator[Cluster]:
         **{f"SLURM_VIRT_{key}": value for key, value in settings.items()},
     }
     env.pop("SLURM_CONF", None)
-    try:
+    with _stopped_at_the_end(folder, env):
         done = subprocess.run(
-            [HERE / "start-cluster.sh", folder],
+            dying_with_us([str(HERE / "start-cluster.sh"), str(folder)]),
             env=env,
             capture_output=True,
             text=True,
@@ -133,11 +133,21 @@ def running_cluster(folder: Path, **settings: str) -> Iterator[Cluster]:
         if cluster.settings["mode"] != "netns":
             raise Unavailable("nodes can't have networks of their own here")
         yield cluster
+
+
+@contextmanager
+def _stopped_at_the_end(folder: Path, env: Mapping[str, str]) -> Iterator[None]:
+    """The cluster and its files go when the block ends, or when this process does, however it ends."""
+    waiting = 'head -c 1 >/dev/null; exec "$0" "$1"'
+    stopper = subprocess.Popen(
+        ["sh", "-c", waiting, HERE / "stop-cluster.sh", folder],
+        env={**env, "SLURM_VIRT_PURGE": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
     finally:
-        subprocess.run(
-            [HERE / "stop-cluster.sh", folder],
-            env={**env, "SLURM_VIRT_PURGE": "1"},
-            capture_output=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        stopper.communicate(b"\n", timeout=PATIENCE_S)
