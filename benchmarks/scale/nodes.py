@@ -104,7 +104,7 @@ class _Ranks(StepRunner):
         self._note_running(step)
         here = [rank.rank for rank in self._plan.ranks_of(node)]
         progress = {0: self._run_dir.progress_of(0)} if node == 0 else {}
-        self._context.heartbeat.watch(progress, None)
+        self._context.heartbeat.watch(progress)
         moments.started[node] = clock.now
         ends_at = clock.now + scenario.run_s
         ranks = SimpleNamespace(check=_no_order, warning="", pump=SimpleNamespace(lost_bytes=0))

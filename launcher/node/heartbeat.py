@@ -7,12 +7,12 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from launcher.disk import write_private
 from launcher.errors import StoreError
-from launcher.ranks.gang import Gang
 from launcher.runfolder.progress import ProgressReader
 from launcher.runfolder.states import NodeStatus, RankStatus
 from launcher.threads import join, start
@@ -62,16 +62,24 @@ class Heartbeat:
                 self._values |= {"detail": "", "staging": None}
             self._values.update(values)
 
-    def watch(self, progress_files: dict[int, Path], gang: Gang | None) -> None:
-        """Follow the progress files of these ranks. The node shows the phase of the lowest rank."""
+    def watch(self, progress_files: dict[int, Path]) -> None:
+        """Follow the progress files of ranks that start next: what these hold now is of an earlier program or attempt.
+
+        The node shows the phase of the lowest rank.
+        """
         with self._lock:
             self._readers = {
                 rank: self._readers.get(rank) or ProgressReader(path) for rank, path in progress_files.items()
             }
             for reader in self._readers.values():
-                reader.update()  # skip the lines of an earlier program or attempt
+                reader.update()
                 reader.forget_phase()
-            self._pids = gang.pids() if gang else {}
+            self._pids = {}
+
+    def started(self, pids: Mapping[str, int]) -> None:
+        """The ranks run, with these process ids by the name of the process."""
+        with self._lock:
+            self._pids = dict(pids)
 
     def snapshot(self) -> NodeStatus:
         with self._lock:

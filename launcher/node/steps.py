@@ -119,11 +119,12 @@ class StepRunner:
         files = {p.rank: self._run_dir.progress_of(p.rank) for p in processes if p.rank is not None}
         classes = self._plan.recipe.get("num_classes", 0) if step.name == "train" else 0
         self._watchdog = watchdog = Watchdog(gang, files, self._plan.watch, classes)
+        context.heartbeat.watch(files)
         begun = Begin()
         gang.start()
         pids = gang.pids()
+        context.heartbeat.started(pids)
         self._note_running(step)
-        context.heartbeat.watch(files, gang)
         outcome = supervise(
             gang,
             grace_s=self._plan.watch.grace,

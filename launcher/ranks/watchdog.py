@@ -38,7 +38,7 @@ class _RankState:
 
 @dataclass
 class Watchdog:
-    """Made after the start of a gang, checked about once a second. `classes` is that of the recipe, 0 when unknown."""
+    """Made before the start of a gang, checked about once a second. `classes` is that of the recipe, 0 when unknown."""
 
     gang: Gang
     files: Mapping[int, Path]

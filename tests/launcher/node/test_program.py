@@ -15,6 +15,7 @@ from launcher.runfolder.states import State
 from launcher.submission.cancel import cancel
 from launcher.submission.resume import resume
 from tests.launcher.node.conftest import Clocks
+from tests.launcher.node.machines import begin_programs_with
 from tests.waiting import wait_until
 
 LONG = {"STEPS": "100000", "STEP_S": "0.1"}
@@ -39,6 +40,34 @@ def test_a_run_succeeds_and_everything_is_in_its_folder(jobs, tmp_path: Path) ->
     for name in ("job.yaml", "plan.json", "record.json", "state.json", "status/node-0.json"):
         assert (folder / name).exists(), name
     assert (tmp_path / "runs" / ".runs" / view.run_id).exists()
+
+
+LATE = """
+import os, subprocess, time
+begin = subprocess.Popen.__init__
+
+def late(self, command, **options):
+    begin(self, command, **options)
+    environment = options.get("env") or {}
+    if "LATE" in environment and "LATE" not in os.environ:
+        while not os.path.exists(os.path.join(environment["LAUNCHER_RUN_DIR"], environment["LATE"])):
+            time.sleep(0.01)
+
+subprocess.Popen.__init__ = late
+"""
+"""A node program gets on only when the file LATE of its run is there."""
+
+
+def test_what_a_rank_reports_before_the_node_program_gets_on_counts(
+    jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_programs_with(LATE, tmp_path / "late", monkeypatch)
+    go, set_of_step_2 = tmp_path / "go", "checkpoints/step-2/manifest.json"
+    entry = jobs.submit(env={"HOLD_AT": "2", "RELEASE": str(go), "LATE": set_of_step_2})
+    view = jobs.until(entry, lambda view: view.progress.step == 2)
+    assert (view.phase, view.nodes[0].ranks[0].phase) == ("training", "training")
+    go.touch()
+    assert jobs.end(entry).state is State.SUCCEEDED
 
 
 def test_a_failing_rank_is_named_with_its_error_and_not_its_peers(jobs) -> None:
