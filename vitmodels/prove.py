@@ -76,6 +76,7 @@ def _run(args: argparse.Namespace) -> int:
     joined = args.part == "reduce" or (args.part == "step" and args.together)
     group = Group(rank if joined else replace(rank, size=1, id=0), pick_device(args.device, None))
     _prove(args, rank, group)
+    group.settle()
     return 0
 
 

@@ -163,7 +163,7 @@ def test_accuracy_is_counted_as_evaluation_counts(tmp_path: Path, broken: int) -
     summary = summary_of(engine, images, how, 5)
     recipe = make_recipe({"arch": "vit_digits", "num_classes": 7, "crop_pct": 1.0})
     source = MemoryImages(scan_folder(tmp_path), recipe, 8, train=False)
-    one_rank: Any = SimpleNamespace(rank=Rank(), size=1, sum=lambda counts: counts)
+    one_rank: Any = SimpleNamespace(rank=Rank(), size=1, sum=lambda counts: counts, settle=lambda: None)
     scored = score(lambda x: answer(x.astype(np.int64).sum(axis=(1, 2, 3))), source, 5, one_rank)
     assert (summary.images, summary.unreadable) == (scored.images, scored.unreadable) == (36, broken)
     assert (summary.top1, summary.top5) == (scored.top1, scored.top5)

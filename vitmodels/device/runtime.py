@@ -141,6 +141,15 @@ class Group:
         values[self.rank.id] = value
         return self.sum(values)
 
+    def settle(self) -> None:
+        """Return once every rank has all that this one has sent. Call it where a large sum may be a rank's last one.
+
+        On CPU, MindSpore (2.10) sends every message back as its receipt, in the background. A rank that ends
+        before its receipts are sent leaves its neighbour waiting for good. Connections keep the order of messages, so a
+        small sum that is complete proves that the receipts of a large one before it have arrived.
+        """
+        self.gather(0.0)
+
 
 def run_scheduler(device: str) -> None:
     """Run as the dynamic cluster's scheduler: join, and return when the workers are done. Prints nothing."""

@@ -101,6 +101,7 @@ class Loop:
         first = True
         while self.at.epoch < self.recipe.epochs:
             if not self._steps(first):
+                self.group.settle()
                 self._save({})
                 self.saver.join()
                 self.reporter.note(f"stopped by a signal at step {self.at.step}; start again to resume")

@@ -58,7 +58,10 @@ def score(predict: Predict, source: Images, batch: int, group: Group) -> Score:
         bad[request.indices[:real][used[:real] < 0]] = 1
         counts += (hits(logits, labels, 1), hits(logits, labels, 5), real, unreadable)
     first, five, images, unreadable = (round(value) for value in group.sum(counts).tolist())
-    numbers = np.flatnonzero(group.sum(bad)).tolist() if unreadable else []  # every rank knows the sum
+    numbers: list[int] = []
+    if unreadable:  # of all ranks, so all of them do this
+        numbers = np.flatnonzero(group.sum(bad)).tolist()
+        group.settle()
     seconds = round(time.monotonic() - begin, 3)
     return Score(
         first / max(1, images),

@@ -25,6 +25,7 @@ class Scene:
 
     def __init__(self, folder: Path, losses: list[float], weight: float = 1.0, **recipe: Any) -> None:
         self.folder, self.losses, self.weight, self.evaluated = folder, iter(losses), weight, 0
+        self.settled: list[list[int]] = []  # the sets that there were whenever the ranks settled
         self.before_step: Callable[[int], None] = lambda step: None
         self.recipe = make_recipe({"arch": "vit_digits", "num_classes": 3, "epochs": 1, **recipe})
         trainer = SimpleNamespace(
@@ -41,6 +42,7 @@ class Scene:
             size=1,
             device="CPU",
             gather=lambda value: np.array([value]),
+            settle=lambda: self.settled.append(self.saved()),
         )
         self.loop = Loop(
             self.recipe,

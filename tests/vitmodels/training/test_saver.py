@@ -203,3 +203,10 @@ def test_a_training_that_waits_long_for_a_save_says_so(
 def notes(folder: Path) -> list[str]:
     lines = (folder / "progress" / "rank-0.jsonl").read_text().splitlines()
     return [event["text"] for event in map(json.loads, lines) if event["event"] == "note"]
+
+
+def test_ranks_that_are_stopped_settle_before_one_of_them_saves_or_ends(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, [1.0] * STEPS)
+    scene.loop.stop_wanted = lambda: True
+    assert not scene.loop.run()
+    assert (scene.settled, scene.saved()) == ([[]], [1])

@@ -23,6 +23,18 @@ class OneRank(Group):
         self._reduce = None
 
 
+class Sums(OneRank):
+    """Remembers how many numbers each sum had."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        super().__init__(rank, size)
+        self.lengths: list[int] = []
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        self.lengths.append(len(values))
+        return super().sum(values)
+
+
 class Numbers:
     """Images whose pixels are their own index; image 4 is unreadable when asked for."""
 
@@ -72,6 +84,13 @@ def test_every_image_counts_once(count: int, batch: int, ranks: int) -> None:
 def test_an_unreadable_image_is_a_miss() -> None:
     assert score(predict, Numbers(10, broken=4), 4, OneRank(0, 1)).top1 == 0.4
     assert score(predict, Numbers(10, broken=4), 4, OneRank(0, 1)).top5 == 0.9
+
+
+@pytest.mark.parametrize(("broken", "lengths"), [(-1, [4]), (4, [4, 10, 2])])
+def test_no_rank_ends_after_a_large_sum(broken: int, lengths: list[int]) -> None:
+    ranks = Sums(0, 2)
+    score(predict, Numbers(10, broken), 4, ranks)
+    assert ranks.lengths == lengths
 
 
 def test_ties_and_nan_do_not_count() -> None:
