@@ -73,7 +73,8 @@ def main(part: str, words: list[str]) -> None:
         error = 0.5 if WRONG and RANK == 3 else 1e-4
         write("compute", device="Ascend", device_id=RANK, error=error)
     elif part == "reduce":
-        write("reduce", ranks=RANKS, wrong=2 if WRONG else 0, bytes=4_000_000, seconds=0.01)
+        link_s = os.environ["HCCL_CONNECT_TIMEOUT"]
+        write("reduce", ranks=RANKS, wrong=2 if WRONG else 0, bytes=4_000_000, seconds=0.01, link_s=link_s)
     elif part == "step":
         step(words)
     elif part == "train":

@@ -5,6 +5,7 @@ import os
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def npus(tmp_path: Path, launcher_home: Path, monkeypatch: pytest.MonkeyPatch) -
     return tmp_path
 
 
-def prove(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, dict[str, str]], str]:
+def prove(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, dict[str, Any]], str]:
     """Exit code, proofs by their claims, the file."""
     code = main(["doctor", "--prove", "--json", *words])
     answer = json.loads(capsys.readouterr().out)
@@ -43,6 +44,8 @@ def test_a_machine_that_does_all_it_should(npus: Path, capsys: pytest.CaptureFix
     assert "8 × 128 images" in next(
         proof["text"] for claim, proof in proofs.items() if claim.startswith("time of a TNT-S step")
     )
+    # HCCL gives up on a link, and says why, before the proof gives up on HCCL
+    assert proofs["HCCL all-reduce over 8 devices"]["figures"]["link_s"] == "120"
     assert "resumed from step 2" in proofs["a killed training resumes to the last bit"]["text"]
     with tarfile.open(file) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
