@@ -101,8 +101,8 @@ class Loop:
         first = True
         while self.at.epoch < self.recipe.epochs:
             if not self._steps(first):
+                self._save({})  # first: it goes on beside, even if another rank is gone by now
                 self.group.settle()
-                self._save({})
                 self.saver.join()
                 self.reporter.note(f"stopped by a signal at step {self.at.step}; start again to resume")
                 return False

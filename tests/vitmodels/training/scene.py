@@ -25,13 +25,14 @@ class Scene:
 
     def __init__(self, folder: Path, losses: list[float], weight: float = 1.0, **recipe: Any) -> None:
         self.folder, self.losses, self.weight, self.evaluated = folder, iter(losses), weight, 0
-        self.settled: list[list[int]] = []  # the sets that there were whenever the ranks settled
+        self.events: list[str] = []
+        self.settle: Callable[[], None] = lambda: self.events.append("settled")
         self.before_step: Callable[[int], None] = lambda step: None
         self.recipe = make_recipe({"arch": "vit_digits", "num_classes": 3, "epochs": 1, **recipe})
         trainer = SimpleNamespace(
             step=self._step,
             params=[SimpleNamespace(asnumpy=self._weights)],
-            weights=lambda into: {"w": self._weights()},
+            weights=self._copied,
             state=lambda into: {"s": np.zeros(1)},
             scale=SimpleNamespace(value=1.0),
             decayed=1,
@@ -42,7 +43,7 @@ class Scene:
             size=1,
             device="CPU",
             gather=lambda value: np.array([value]),
-            settle=lambda: self.settled.append(self.saved()),
+            settle=self._settle,
         )
         self.loop = Loop(
             self.recipe,
@@ -58,6 +59,13 @@ class Scene:
 
     def _weights(self) -> np.ndarray:
         return np.full(3, self.weight, np.float32)
+
+    def _copied(self, into: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.events.append("copied")
+        return {"w": self._weights()}
+
+    def _settle(self) -> None:
+        self.settle()
 
     def _step(self, micros: list[Any], lr: float, stop: bool) -> StepResult:
         self.before_step(self.loop.at.step + 1)

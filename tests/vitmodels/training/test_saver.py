@@ -205,8 +205,19 @@ def notes(folder: Path) -> list[str]:
     return [event["text"] for event in map(json.loads, lines) if event["event"] == "note"]
 
 
-def test_ranks_that_are_stopped_settle_before_one_of_them_saves_or_ends(tmp_path: Path) -> None:
+def test_ranks_that_are_stopped_settle_before_one_of_them_ends(tmp_path: Path) -> None:
     scene = Scene(tmp_path, [1.0] * STEPS)
     scene.loop.stop_wanted = lambda: True
     assert not scene.loop.run()
-    assert (scene.settled, scene.saved()) == ([[]], [1])
+    assert (scene.events, scene.saved()) == (["copied", "settled"], [1])
+
+
+def test_a_rank_that_is_gone_when_the_others_are_stopped_costs_no_checkpoint(tmp_path: Path) -> None:
+    def lose_a_rank() -> None:
+        raise RuntimeError("AllReduce failed")
+
+    scene = Scene(tmp_path, [1.0] * STEPS)
+    scene.loop.stop_wanted, scene.settle = lambda: True, lose_a_rank
+    with pytest.raises(RuntimeError, match="AllReduce"):
+        scene.loop.run()
+    assert scene.saved() == [1]
