@@ -20,6 +20,8 @@ from launcher.submission.prepare import prepare
 PROGRAM = ("python", "-m", "vitmodels.prove")
 STOP_S = 20.0
 """So long a run has to stop when its time is over."""
+LINK_S = 120
+"""HCCL gives up on a link after so long (its least) and 20 s more, and says why; other runs let it wait longer."""
 UNJOINED = ("numpy",)
 """What ranks need that don't talk to each other: without mindspore among it there is no scheduler."""
 
@@ -100,6 +102,7 @@ class Bench:
             "program": [*PROGRAM, part, *device, *others],
             "resources": {"device": chip, "devices_per_node": devices},
             "output": {"url": str(self.folder / "runs"), "work_dir": str(self.folder / "work")},
+            "env": {"HCCL_CONNECT_TIMEOUT": str(LINK_S)},
             **(options or {}),
         }
         empty = self.folder / "cwd"

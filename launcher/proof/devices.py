@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from launcher.proof.bench import UNJOINED, Bench
+from launcher.proof.bench import LINK_S, UNJOINED, Bench
 from launcher.proof.model import Proof, not_shown
 
 LIMIT_S = 90.0
-LINK_S = 120
-"""HCCL gives up on a link after so long (its least) and 20 s more, and says why; runs let it wait longer."""
 JOINED_LIMIT_S = LINK_S + 60.0
 MOST_ERROR = 5e-3
 """Of the largest product: some NPUs multiply float32 as float16, whose numbers have 11 bits."""
@@ -47,8 +45,7 @@ def prove_all_reduce(bench: Bench) -> Iterator[Proof]:
 
 def _all_reduce(bench: Bench, claim: str, count: int) -> Proof:
     words = ["reduce", "--elements", str(ELEMENTS)]
-    options = {"env": {"HCCL_CONNECT_TIMEOUT": str(LINK_S)}}
-    outcome = bench.run(f"all-reduce-{count}", words, JOINED_LIMIT_S, devices=count, options=options)
+    outcome = bench.run(f"all-reduce-{count}", words, JOINED_LIMIT_S, devices=count)
     results = [outcome.result("reduce", rank) for rank in range(count)]
     if not outcome.succeeded or None in results:
         return outcome.failed(claim)
