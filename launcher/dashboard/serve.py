@@ -33,7 +33,13 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
         shown = f"[{host}]" if ":" in host else host
         tell(f"http://{shown}:{listener.getsockname()[1]}/?token={settings.token}")
         app = make_app(settings)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S)
+        config = uvicorn.Config(
+            app,
+            log_config=None,  # uvicorn's own would close the log handlers of the whole process
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
         with suppress(KeyboardInterrupt):  # uvicorn repeats the signal after a clean end
             _Server(config, app.state.closing).run(sockets=[listener])
 

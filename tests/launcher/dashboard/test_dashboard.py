@@ -1,6 +1,8 @@
 """The dashboard over HTTP: what it shows, to whom, and that foreign text stays text."""
 
 import http.client
+import io
+import logging
 import re
 import socket
 import threading
@@ -61,7 +63,11 @@ class Site:
         self.socket.bind(("127.0.0.1", 0))
         self.socket.listen(64)
         config = uvicorn.Config(
-            make_app(settings), log_level="critical", timeout_graceful_shutdown=1, ws="none"
+            make_app(settings),
+            log_config=None,
+            log_level="critical",
+            timeout_graceful_shutdown=1,
+            ws="none",
         )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
@@ -282,6 +288,17 @@ def test_the_address_has_a_random_token_and_is_of_this_machine_only(
     address = urlsplit(capsys.readouterr().out.strip())
     assert address.hostname == "127.0.0.1"
     assert len(address.query.removeprefix("token=")) >= 32
+
+
+def test_the_log_handlers_of_the_process_stay_open(
+    launcher_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """absl's handler, which OpenVINO brings along, closes with itself the stream that was stderr at its import."""
+    handler = logging.StreamHandler(stream := io.StringIO())
+    monkeypatch.setattr(handler, "close", stream.close)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    assert main(["dashboard"]) == 0
+    assert not stream.closed
 
 
 def test_an_empty_index_says_how_to_begin(sites: list[Site]) -> None:
