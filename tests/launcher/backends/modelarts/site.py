@@ -21,6 +21,7 @@ from launcher.submission.prepare import prepare
 from tests.fakes.modelarts import FakeModelArts, account_of, exports, fake_modelarts
 from tests.fakes.modelarts_jobs import Job, Times
 from tests.servers.process import Unavailable
+from tests.servers.rotation import PAIRS
 from tests.servers.s3 import S3Server, rclone_server
 from tests.waiting import PATIENCE_S
 
@@ -128,7 +129,7 @@ def served_bucket(folder: Path) -> Iterator[tuple[S3Server, Path]]:
     bucket = folder / "bucket"
     bucket.mkdir()
     try:
-        with rclone_server(folder) as server:
+        with rclone_server(folder, more_keys=PAIRS) as server:
             yield server, bucket
     except Unavailable as error:
         pytest.skip(f"NOT TESTED, no S3 server: {error}")

@@ -13,7 +13,7 @@ from launcher.storage import open_store
 from tests.launcher.backends.modelarts.site import TOTAL, Site, well
 from tests.launcher.node.machines import Machines
 from tests.servers.faults import fault_proxy, status
-from tests.servers.rotation import Rotation, rotating_server
+from tests.servers.rotation import Rotation, rotating_keys
 from tests.servers.s3 import S3Server
 from tests.waiting import wait_until
 from vitmodels.digits import write_image
@@ -23,8 +23,9 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture
-def rotation(site: Site, tmp_path: Path) -> Iterator[Rotation]:
-    with rotating_server(site.bucket.parent, tmp_path / "keys-of-the-platform") as rotation:
+def rotation(s3: tuple[S3Server, Path], tmp_path: Path) -> Iterator[Rotation]:
+    """On the site's own server: a second one on the same folder shows what was written a second late, and a store doesn't."""
+    with rotating_keys(s3[0].endpoint, tmp_path / "keys-of-the-platform") as rotation:
         yield rotation
 
 
