@@ -10,7 +10,7 @@ from launcher.backends.modelarts.container_access import check_access, keys_word
 from launcher.errors import StoreRefused
 from launcher.runs.index import RunEntry
 from launcher.storage import open_store
-from tests.launcher.backends.modelarts.site import TOTAL, Site, well
+from tests.launcher.backends.modelarts.site import TOTAL, Site, served_bucket, well
 from tests.launcher.node.machines import Machines
 from tests.servers.faults import fault_proxy, status
 from tests.servers.rotation import Rotation, rotating_keys
@@ -23,8 +23,15 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S3Server, Path]]:
+    """New for each test: a server shows what is written into its folder behind its back up to a second late."""
+    with served_bucket(tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+@pytest.fixture
 def rotation(s3: tuple[S3Server, Path], tmp_path: Path) -> Iterator[Rotation]:
-    """On the site's own server: a second one on the same folder shows what was written a second late, and a store doesn't."""
+    """On the site's own server: a second one on the same folder shows new objects up to a second late, which no store does."""
     with rotating_keys(s3[0].endpoint, tmp_path / "keys-of-the-platform") as rotation:
         yield rotation
 
