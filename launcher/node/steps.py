@@ -14,6 +14,7 @@ from pathlib import Path
 
 from launcher.clock import Begin
 from launcher.disk import write_private
+from launcher.errors import StoreError
 from launcher.node.checkpoints import download_common, share_newest
 from launcher.node.context import NodeContext
 from launcher.node.decisions import CheckpointProgress, decide_next
@@ -36,6 +37,7 @@ from launcher.ranks.orphans import gang_mark
 from launcher.ranks.progressfile import LineProgressFile
 from launcher.ranks.restarts import RestartPolicy
 from launcher.ranks.watchdog import Watchdog
+from launcher.runfolder.attempts import Superseded
 from launcher.runfolder.states import State
 from launcher.units import show_duration
 
@@ -87,8 +89,10 @@ class StepRunner:
         return context.peers.end_step(index, report, lambda reports: self._decide(reports, before), check)
 
     def _make_order(self, machines: Sequence[Machine]) -> StartOrder:
-        """On node 0: the common start of all machines. Raises PlanError for a rank table that can't work."""
+        """On node 0: the common start of all machines. Raises PlanError for a rank table that can't work, Stopped."""
         single, scheduler_port = self._plan.nodes == 1, free_port()
+        if not single:
+            self._take_attempt()
         return StartOrder(
             scheduler_host="127.0.0.1" if single else machines[0].address,
             scheduler_port=scheduler_port,
@@ -97,6 +101,19 @@ class StepRunner:
             step=(step := newest_step(self._run_dir.checkpoints)),
             resume=newest_files(self._context) if self._plan.own_program and step is None else "",
         )
+
+    def _take_attempt(self) -> None:
+        """Before any rank starts: should this machine be lost, the next start must not count as the same attempt.
+
+        Raises Stopped when somebody else has the attempt. Without an answer of the store the next upload takes it.
+        """
+        try:
+            self._context.collector.fence.check()
+        except Superseded as error:
+            self._context.upload.give_way(error.what)
+        except StoreError as error:
+            log.warning("attempt %d is not taken yet: %s", self.attempt, error)
+        self._context.stopper.check()
 
     def _mark(self, step: int | None) -> int | None:
         """The newest checkpoint as a number that grows: a step, or the time of a file of the user's own program."""

@@ -1,7 +1,7 @@
 """Who has which attempt of a run: numbers that exactly one command and one node program can take.
 
     claims/<a>      taken by the command that submits or resumes, before it asks the platform for anything
-    attempts/<a>    taken by the node program of machine 0, before it writes any result
+    attempts/<a>    taken by the node program of machine 0, before it writes any result or lets other machines start ranks
 
 Both are made with `put_new`, which one of several writers wins. Where a store can't do that, a writer writes its token, waits
 until the others must have written, and reads back: whoever wrote last has it, and all of them read the same. A writer that was

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher.plan.model import Step
+from launcher.runfolder.attempts import newest_begun
 from tests.launcher.node.machines import COUNTER, Machines, everything_ended_well
 from tests.servers.s3 import S3Server
 from tests.servers.stores import BUCKET
@@ -77,6 +78,24 @@ def test_a_failure_on_one_machine_restarts_all_from_the_same_checkpoint(machines
             in machines.plans[rank].run_dir.rank_log(2, rank, rank).read_text()
         )
     assert "attempt 2" in machines.log(1, attempt=2)
+
+
+def test_before_ranks_start_the_store_knows_their_attempt(machines: Machines) -> None:
+    """The machine of node 0 may be lost before its first upload: the next start must not count as the same attempt."""
+    go = machines.folder / "go"
+    machines.options["upload_every"] = "1h"
+    machines.plan(
+        env={"FAIL_AT": "2:1:kill", "HOLD_AT": "1,3", "HOLD_RESUMED": "4", "RELEASE": str(go)},
+        retry={"max_restarts": 1, "backoff": "0s"},
+    )
+    machines.start(0, 1)
+    machines.until(1, 1)
+    assert newest_begun(machines.store) == 1
+    go.with_name("go-1").touch()
+    machines.until(1, 4)
+    assert newest_begun(machines.store) == 2
+    go.with_name("go-4").touch()
+    assert machines.codes() == [0, 0], machines.log(0) + machines.log(1)
 
 
 def test_a_failure_stops_the_other_machine_within_seconds(machines: Machines) -> None:
