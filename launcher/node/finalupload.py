@@ -32,7 +32,7 @@ CANCEL_POLL_S = 3.0
 GIVE_UP_S = 2.0
 """After a request to stop, so long the upload under way may take to end by itself."""
 LAST_WORD_S = 5.0
-"""After a request to stop, so long the final state may take to reach the store."""
+"""So long the final state may take to reach the store before it is written here; in all, after a second request to stop."""
 
 
 class FinalUpload:
@@ -145,19 +145,28 @@ class FinalUpload:
         context.collector.commit({**facts, "attempt": context.collector.attempt})
 
 
-def send_last_word(context: NodeContext, patience_s: float | None) -> None:
-    """Upload the final state. `patience_s` limits how long that may take; None: only the store's own timeout does."""
+def save_end(context: NodeContext, *, asked_again: bool) -> None:
+    """The final state: into the store first, so whoever sees here that the run has ended finds it ended there, too.
+
+    A store that gives no answer does not keep it from this machine's disk for more than LAST_WORD_S. A run that was asked again
+    to stop may be killed at any moment: it writes here first, and then the store has as long.
+    """
 
     def send() -> None:
         try:
-            context.upload.send_status(context.state.unwritten)
+            context.upload.send_status(context.state.text())
         except StoreError as error:
             log.error("the final state is only on this machine: %s", error)
 
+    if asked_again:
+        context.state.write()
     thread = threading.Thread(target=send, name="last word", daemon=True)
     if not started(thread):
         send()
-    join(thread, patience_s)
+    join(thread, LAST_WORD_S)
+    if not asked_again:
+        context.state.write()
+        join(thread)  # only the store's own timeout limits it
 
 
-__all__ = ["LAST_WORD_S", "FinalUpload", "send_last_word"]
+__all__ = ["LAST_WORD_S", "FinalUpload", "save_end"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from launcher.errors import StoreError
 from launcher.node.context import NodeContext
 from launcher.node.ending import AGAIN, RunEnd
-from launcher.node.finalupload import LAST_WORD_S, FinalUpload, send_last_word
+from launcher.node.finalupload import LAST_WORD_S, FinalUpload, save_end
 from launcher.node.messages import Machine
 from launcher.node.notices import SEND_S
 from launcher.node.stopping import SUPERSEDED, StopKind, StopRequest
@@ -49,8 +49,8 @@ def finish(context: NodeContext, end: RunEnd) -> int:
     context.heartbeat.set(phase="done" if end.state.terminal else "queued", last_error=end.words)
     context.heartbeat.stop()
     letters = context.notices.take_end(end)
-    context.state.save_end(end)
-    send_last_word(context, LAST_WORD_S if interrupt else None)
+    context.state.set_end(end)
+    save_end(context, asked_again=interrupt is not None)
     context.peers.close()
     context.notices.send(letters, LAST_WORD_S if interrupt else SEND_S)
     context.board.end(last=interrupt is None)

@@ -36,39 +36,36 @@ class StateFile:
     def __init__(self, plan: Plan, run_dir: RunDir, node: int, attempt: int) -> None:
         self._run_dir, self._node, self._nodes = run_dir, node, plan.nodes
         self.value = _first(plan, run_dir, attempt)
-        self.unwritten = ""
-        """The state that the disk did not take; empty when it did."""
 
     def save(self, state: State) -> None:
         """Save that the run is in this state, and has not ended."""
-        self.value = self.value.without_end()
-        self._save({"state": state})
+        self.value = self._changed(self.value.without_end(), {"state": state})
+        self.write()
 
-    def save_end(self, end: RunEnd) -> None:
-        """Save how the run ended, or that its platform is going to start it again."""
-        self._save(_facts(end))
+    def set_end(self, end: RunEnd) -> None:
+        """How the run ended, or that its platform is going to start it again; `write` saves it."""
+        self.value = self.ended(end)
 
     def ended(self, end: RunEnd) -> RunState:
-        """The state as `save_end` would save it."""
-        return self.value.model_copy(
-            update={**_facts(end), "results": read_results(self._run_dir.root / "eval")}
-        )
+        """The state as `set_end` would set it."""
+        return self._changed(self.value, _facts(end))
 
-    def _save(self, changes: Mapping[str, object]) -> None:
-        """An error of the disk is only logged: the run goes on without this file."""
+    def _changed(self, state: RunState, changes: Mapping[str, object]) -> RunState:
         results = read_results(self._run_dir.root / "eval")
-        changes = {**changes, "updated_at": time.time(), "results": results}
-        self.value = self.value.model_copy(update=changes)
+        return state.model_copy(update={**changes, "updated_at": time.time(), "results": results})
+
+    def text(self) -> str:
+        """What `write` writes."""
+        return self.value.model_dump_json(indent=1) + "\n"
+
+    def write(self) -> None:
+        """An error of the disk is only logged: the run goes on without this file."""
         if self._node != 0 or self._taken_over():
             return
-        text = self.value.model_dump_json(indent=1) + "\n"
         try:
-            write_private(self._run_dir.state, text)
+            write_private(self._run_dir.state, self.text())
         except (StoreError, OSError) as error:
             log.error("the state can't be written: %s", error)
-            self.unwritten = text
-            return
-        self.unwritten = ""
 
     def keep_reserve(self) -> None:
         """Reserve some bytes of the disk, so that a run that filled it can still write how it ended."""

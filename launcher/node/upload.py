@@ -71,10 +71,10 @@ class BackgroundUpload:
         self._end.set()
         join(self._thread)
 
-    def send_status(self, unwritten_state: str = "") -> None:
+    def send_status(self, state: str = "") -> None:
         """Put the heartbeat and, from node 0, the state, unless a later attempt has taken over. Raises StoreError.
 
-        `unwritten_state` and the heartbeat's `unwritten` are uploaded in place of files that the disk did not take.
+        `state` goes out in place of the file, and the heartbeat's `unwritten` in place of one that the disk did not take.
         """
         self._look_for_a_later_attempt()
         if self.superseded.is_set():
@@ -84,7 +84,7 @@ class BackgroundUpload:
             self._heartbeat.unwritten or _bytes(self._run_dir.node_status(self._node)),
         )
         if self._node == 0:
-            self._send_state((unwritten_state and unwritten_state.encode()) or _bytes(self._run_dir.state))
+            self._send_state(state.encode() or _bytes(self._run_dir.state))
 
     def _send_state(self, text: bytes) -> None:
         """A dying earlier attempt may have overwritten the state: ours is then sent again."""

@@ -1,18 +1,26 @@
-"""The last upload and the cancel requests that come during it."""
+"""The last upload, the cancel requests that come during it, and the final state."""
 
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from launcher.node.finalupload import FinalUpload
+from launcher.node import finalupload
+from launcher.node.context import NodeContext
+from launcher.node.ending import RunEnd
+from launcher.node.finalupload import FinalUpload, save_end
+from launcher.node.program import make_context
 from launcher.node.stopping import CANCEL, StopRequest
 from launcher.runfolder import paths
-from launcher.runfolder.states import State
+from launcher.runfolder.states import RunState, State
 from launcher.storage import open_store
+from launcher.storage.file import FileStore
+from tests.launcher.node.machines import Machines
+from tests.waiting import wait_until
 
 PATIENCE_S = 20.0
 
@@ -97,3 +105,59 @@ def test_a_machine_of_many_leaves_the_store_alone_at_first_unless_it_is_asked_to
 def test_a_machine_of_many_that_was_asked_to_stop_uploads_at_once() -> None:
     store = WatchedStore()
     assert final_upload(store, settled_for=CANCEL, until=store.uploading, nodes=100_000).wait() is None
+
+
+@pytest.fixture
+def ending(tmp_path: Path, launcher_home: Path) -> NodeContext:
+    """A run on one machine that has succeeded, which nobody knows yet."""
+    machines = Machines(tmp_path, (tmp_path / "runs").as_uri())
+    machines.plan(nodes=1)
+    context = make_context(machines.plans[0], 0, 1)
+    context.state.save(State.RUNNING)
+    context.upload.send_status()
+    context.state.set_end(RunEnd(State.SUCCEEDED))
+    return context
+
+
+def state_here(context: NodeContext) -> State:
+    return RunState.model_validate_json(context.plan.run_dir.state.read_bytes()).state
+
+
+@pytest.mark.parametrize(("asked_again", "before"), [(False, State.RUNNING), (True, State.SUCCEEDED)])
+def test_who_knows_first_how_a_run_ended(
+    ending: NodeContext, monkeypatch: pytest.MonkeyPatch, asked_again: bool, before: State
+) -> None:
+    """The store, unless the node program may be killed at any moment."""
+    put, here = FileStore.put, []
+
+    def watched(self: FileStore, key: str, *args: Any, **options: Any) -> Any:
+        if key == paths.STATE:
+            here.append(state_here(ending))
+        return put(self, key, *args, **options)
+
+    monkeypatch.setattr(FileStore, "put", watched)
+    save_end(ending, asked_again=asked_again)
+    assert here == [before]
+    assert state_here(ending) is State.SUCCEEDED
+    assert ending.store.read(paths.STATE) == ending.plan.run_dir.state.read_bytes()
+
+
+def test_a_store_without_an_answer_does_not_keep_the_end_from_this_machine(
+    ending: NodeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, put = threading.Event(), FileStore.put
+
+    def slow(self: FileStore, *args: Any, **options: Any) -> Any:
+        answers.wait(PATIENCE_S)
+        return put(self, *args, **options)
+
+    monkeypatch.setattr(FileStore, "put", slow)
+    monkeypatch.setattr(finalupload, "LAST_WORD_S", 0.01)
+    thread = threading.Thread(target=save_end, args=(ending,), kwargs={"asked_again": False})
+    thread.start()
+    try:
+        wait_until(lambda: state_here(ending) is State.SUCCEEDED)
+    finally:
+        answers.set()
+        thread.join(PATIENCE_S)
+    assert ending.store.read(paths.STATE) == ending.plan.run_dir.state.read_bytes()
