@@ -37,7 +37,6 @@ from launcher.ranks.orphans import gang_mark
 from launcher.ranks.progressfile import LineProgressFile
 from launcher.ranks.restarts import RestartPolicy
 from launcher.ranks.watchdog import Watchdog
-from launcher.runfolder.attempts import Superseded
 from launcher.runfolder.states import State
 from launcher.units import show_duration
 
@@ -108,9 +107,7 @@ class StepRunner:
         Raises Stopped when somebody else has the attempt. Without an answer of the store the next upload takes it.
         """
         try:
-            self._context.collector.fence.check()
-        except Superseded as error:
-            self._context.upload.give_way(error.what)
+            self._context.upload.check_attempt()
         except StoreError as error:
             log.warning("attempt %d is not taken yet: %s", self.attempt, error)
         self._context.stopper.check()

@@ -88,10 +88,8 @@ class BackgroundUpload:
 
     def _send_state(self, text: bytes) -> None:
         """A dying earlier attempt may have overwritten the state: ours is then sent again."""
-        try:
-            self._collector.fence.check()
-        except Superseded as error:
-            self.give_way(str(error))
+        self.check_attempt()
+        if self.superseded.is_set():
             return
         if stored_attempt(self._store) != self._collector.attempt:
             self._sent.pop(paths.STATE, None)
@@ -114,6 +112,13 @@ class BackgroundUpload:
                 self.give_way(error.what)
         else:
             self._behind_since = 0.0
+
+    def check_attempt(self) -> None:
+        """Give way where somebody else has this attempt, or a later one has begun. On node 0 this takes the attempt. Raises StoreError."""
+        try:
+            self._collector.fence.check()
+        except Superseded as error:
+            self.give_way(error.what)
 
     def give_way(self, why: str) -> None:
         """Somebody else has this attempt, or a later one has begun: nothing is sent from now on but logs."""
